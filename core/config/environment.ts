@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { parseAddress } from '../rpc/address';
+
+/** A setting that is missing or malformed. The program ends with exit code 2. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly code = 'config.invalid';
+}
+
+/** A setting that holds an address: unix:/PATH, http://HOST:PORT, https://HOST:PORT. */
+export const addressSetting = z.string().transform((text, context) => {
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+    return z.NEVER;
+  }
+});
+
+/**
+ * Reads a program's settings from environment variables by their schema.
+ * Secrets come as paths of files, never as values: a process's environment is visible to others.
+ * @throws ConfigError that lists every setting that is wrong.
+ */
+export function readEnvironment<Schema extends z.ZodObject>(schema: Schema, env: NodeJS.ProcessEnv = process.env): z.infer<Schema> {
+  const result = schema.safeParse(env);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  throw new ConfigError(`settings are wrong: ${lines.join('; ')}`);
+}

@@ -1,0 +1,15 @@
+import pino from 'pino';
+
+/** Fields that may hold a secret, at any of the depths that we log. */
+const SECRET_FIELDS = ['password', 'accessToken', 'access_token', 'token', 'secret', 'privateKey', 'credential', 'authorization'];
+
+/** JSON lines on standard error. LOG_LEVEL chooses the level. */
+export const logger = pino(
+  {
+    level: process.env['LOG_LEVEL'] ?? 'info',
+    base: { program: process.env['SLS_PROGRAM'] ?? 'sls' },
+    redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]), censor: '[secret]' },
+    serializers: { err: pino.stdSerializers.err },
+  },
+  pino.destination({ dest: 2, sync: true }),
+);

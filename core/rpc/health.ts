@@ -1,0 +1,44 @@
+import { status } from '@grpc/grpc-js';
+import { HealthCheckResponse_ServingStatus as Serving, HealthService } from '../../proto/gen/grpc/health/v1/health';
+import type { HealthCheckResponse, HealthServer } from '../../proto/gen/grpc/health/v1/health';
+import { RpcError, toStatus } from './errors';
+
+/** grpc.health.v1 for a whole server: one answer for "" and for each of its services. */
+export class Health {
+  private serving = true;
+  private readonly watchers = new Set<(answer: HealthCheckResponse) => void>();
+
+  constructor(private readonly services: readonly string[]) {}
+
+  set(serving: boolean): void {
+    this.serving = serving;
+    for (const notify of this.watchers) notify(this.answer());
+  }
+
+  private answer(): HealthCheckResponse {
+    return { status: this.serving ? Serving.SERVING : Serving.NOT_SERVING };
+  }
+
+  private knows(service: string): boolean {
+    return service === '' || this.services.includes(service);
+  }
+
+  readonly definition = HealthService;
+
+  readonly implementation: HealthServer = {
+    check: (call, callback) => {
+      if (this.knows(call.request.service)) callback(null, this.answer());
+      else callback(toStatus(new RpcError('health.unknown_service', status.NOT_FOUND, 'unknown service')));
+    },
+    watch: (call) => {
+      if (!this.knows(call.request.service)) {
+        call.write({ status: Serving.SERVICE_UNKNOWN });
+        return;
+      }
+      const notify = (answer: HealthCheckResponse): void => void call.write(answer);
+      this.watchers.add(notify);
+      call.on('cancelled', () => this.watchers.delete(notify));
+      notify(this.answer());
+    },
+  };
+}

@@ -1,0 +1,88 @@
+import { chmod, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { logger } from '../log/logger';
+import { grpcTarget } from './address';
+import type { Address } from './address';
+import { Health } from './health';
+
+/** Requests and unary answers are small; what is large is streamed in pieces below this. */
+export const MAX_MESSAGE_BYTES = 1024 * 1024;
+
+export interface ServerOptions {
+  address: Address;
+  services: ReadonlyArray<{ definition: ServiceDefinition; implementation: UntypedServiceImplementation }>;
+  /** PEM, for https. */
+  tls?: { key: Buffer; certificate: Buffer };
+  /** Permission bits of a unix socket; 0o600 unless told. */
+  socketMode?: number;
+}
+
+export interface RunningServer {
+  /** The port that was bound; 0 for a unix socket. */
+  port: number;
+  health: Health;
+  /** Lets calls in flight end for `graceMs`, then cuts them. */
+  stop(graceMs?: number): Promise<void>;
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const live = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', () => resolve(false));
+  });
+  if (live) throw new Error(`another process serves ${path}`);
+  await unlink(path).catch(() => undefined);
+}
+
+/** Options that every server here shares: bounded messages, bounded streams, dead peers noticed. */
+export const SERVER_CHANNEL_OPTIONS = {
+  'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+  'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+  'grpc.max_concurrent_streams': 4096,
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+};
+
+/** Starts a gRPC server with health checks. The caller stops it. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { address } = options;
+  const server = new Server(SERVER_CHANNEL_OPTIONS);
+  const names = options.services.map(({ definition }) => Object.values(definition)[0]?.path.split('/')[1] ?? '');
+  const health = new Health(names);
+  server.addService(health.definition, health.implementation);
+  for (const { definition, implementation } of options.services) server.addService(definition, implementation);
+
+  if (address.scheme === 'unix') await removeStaleSocket(address.path);
+  if ((address.scheme === 'https') !== (options.tls !== undefined)) {
+    throw new Error('an https address needs a key and a certificate, and only such an address takes them');
+  }
+  const credentials = options.tls
+    ? ServerCredentials.createSsl(null, [{ private_key: options.tls.key, cert_chain: options.tls.certificate }])
+    : ServerCredentials.createInsecure();
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
+  });
+  if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
+  logger.debug({ address: grpcTarget(address), port, services: names }, 'listening');
+
+  return {
+    port: address.scheme === 'unix' ? 0 : port,
+    health,
+    async stop(graceMs = 5_000) {
+      health.set(false);
+      await new Promise<void>((resolve) => {
+        const force = setTimeout(() => server.forceShutdown(), graceMs);
+        server.tryShutdown(() => {
+          clearTimeout(force);
+          resolve();
+        });
+      });
+      if (address.scheme === 'unix') await unlink(address.path).catch(() => undefined);
+    },
+  };
+}

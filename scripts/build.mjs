@@ -1,0 +1,31 @@
+// Bundles every program into one file each: what starts from zero must load fast.
+import { existsSync, rmSync } from 'node:fs';
+
+import { build } from 'esbuild';
+
+const programs = {
+  signup: 'functions/signup/main.ts',
+  login: 'functions/login/main.ts',
+  enrol: 'functions/enrol/main.ts',
+  'attestor-daemon': 'attestor-daemon/main.ts',
+  enclave: 'enclave/main.ts',
+  'password-worker': 'core/passwords/worker.ts',
+  sls: 'client/cli/main.ts',
+  client: 'client/index.ts',
+};
+
+rmSync('dist', { recursive: true, force: true });
+await build({
+  entryPoints: Object.fromEntries(Object.entries(programs).filter(([, file]) => existsSync(file))),
+  outdir: 'dist',
+  outExtension: { '.js': '.cjs' },
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  format: 'cjs',
+  sourcemap: 'linked',
+  minifySyntax: true,
+  logLevel: 'warning',
+  // These load files of their own at run time: a native module and WebAssembly.
+  external: ['@lydell/node-pty', '@electric-sql/pglite', '@electric-sql/pglite-socket', 'pg-native'],
+});
