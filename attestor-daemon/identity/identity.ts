@@ -1,0 +1,19 @@
+/** Who asks for evidence. Everything that the attestor says about a workload comes from here, never from a request. */
+export interface Workload {
+  /** Opaque id of the user whom the workload serves. */
+  user: string;
+  /** Pod UID in a cluster, the process's UID on one machine. */
+  workloadUid: string;
+  /** sha256:HEX of the image that runs. */
+  imageDigest: string;
+  /** Where it runs: the attestor vouches for its own node only. */
+  node: string;
+  /** Unix seconds; the workload's stream is ended then. */
+  expiresAt?: number;
+}
+
+/** Turns the credential that opens a stream into the workload that holds it. */
+export interface WorkloadIdentifier {
+  /** @throws RpcError UNAUTHENTICATED (no such credential) or PERMISSION_DENIED (a good one, of a workload that gets nothing here). */
+  identify(credential: string): Promise<Workload>;
+}

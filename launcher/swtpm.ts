@@ -1,0 +1,208 @@
+import { execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** sockaddr_un.sun_path of Linux, without the closing NUL. */
+const SOCKET_PATH_BYTES = 107;
+/** The control socket's name is the data socket's and this: the TCTI of tpm2-tss derives it so. */
+const CONTROL_SUFFIX = '.ctrl';
+const STATE_FILE = 'tpm2-00.permall';
+const CA_FILE = 'ca-certificates.pem';
+
+/** A software TPM that could not be made or started. */
+export class SwtpmError extends Error {
+  override readonly name = 'SwtpmError';
+
+  constructor(
+    readonly code: 'swtpm.missing' | 'swtpm.socket_path' | 'swtpm.setup_failed' | 'swtpm.in_use' | 'swtpm.start_failed',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+export interface Swtpm {
+  /** What TPM2TOOLS_TCTI and the attestor's TPM setting take. */
+  tcti: string;
+  pid: number;
+  /** PEM, the CA that signed the endorsement certificates: root first, then its issuing CA. */
+  caCertificates: string[];
+  /** Ends the process; its state stays. */
+  stop(): Promise<void>;
+  /** Settles when the process has ended, for whatever reason. */
+  exited: Promise<void>;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function program(...names: string[]): Promise<string> {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/local/bin', '/usr/share/swtpm'];
+  for (const name of names) {
+    for (const folder of folders) {
+      const path = join(folder, name);
+      if (folder !== '' && (await access(path, constants.X_OK).then(() => true, () => false))) return path;
+    }
+  }
+  throw new SwtpmError('swtpm.missing', `expected ${names[0]} to be installed (Debian packages swtpm and swtpm-tools)`);
+}
+
+/**
+ * Makes a TPM with RSA-2048 and ECC endorsement keys and their certificates in NVRAM, issued by a CA in `caFolder`
+ * that is made when it isn't there. Several TPMs may share one CA. A TPM that is there already is left as it is.
+ * @returns the CA's certificates, PEM: root first, then its issuing CA.
+ * @throws SwtpmError swtpm.missing, swtpm.setup_failed
+ */
+export async function createSwtpmState(folder: string, options: { caFolder: string }): Promise<string[]> {
+  const target = resolve(folder);
+  if (!(await exists(join(target, STATE_FILE)))) {
+    const ca = resolve(options.caFolder);
+    await mkdir(ca, { recursive: true, mode: 0o700 });
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    // Made beside its place and then renamed: a set-up that was interrupted leaves no half a TPM.
+    const draft = await mkdtemp(`${target}.new-`);
+    try {
+      await manufacture(draft, ca);
+      await rm(target, { recursive: true, force: true });
+      await rename(draft, target);
+    } finally {
+      await rm(draft, { recursive: true, force: true });
+    }
+  }
+  return readCaCertificates(target);
+}
+
+async function manufacture(state: string, ca: string): Promise<void> {
+  const settings = await mkdtemp(`${ca}/settings-`);
+  try {
+    const lines: Record<string, string[]> = {
+      'localca.conf': [
+        `statedir = ${ca}`,
+        `signingkey = ${ca}/signkey.pem`,
+        `issuercert = ${ca}/issuercert.pem`,
+        `certserial = ${ca}/certserial`,
+      ],
+      'localca.options': ['--platform-manufacturer swtpm', '--platform-version 2.1', '--platform-model swtpm'],
+      'setup.conf': [
+        `create_certs_tool = ${await program('swtpm_localca', 'swtpm-localca')}`,
+        `create_certs_tool_config = ${settings}/localca.conf`,
+        `create_certs_tool_options = ${settings}/localca.options`,
+        'active_pcr_banks = sha256',
+      ],
+    };
+    for (const [name, text] of Object.entries(lines)) await writeFile(join(settings, name), `${text.join('\n')}\n`);
+    const setup = await program('swtpm_setup');
+    const log = join(settings, 'log');
+    const args = ['--tpm2', '--tpmstate', state, '--config', `${settings}/setup.conf`, '--logfile', log];
+    await run(setup, [...args, '--create-ek-cert', '--lock-nvram', '--ecc', '--overwrite'], { timeout: 60_000 }).catch(async (cause: unknown) => {
+      const text = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n').slice(-3).join('; ');
+      throw new SwtpmError('swtpm.setup_failed', `swtpm_setup failed: ${text || (cause as Error).message}`, { cause });
+    });
+    const root = await readFile(join(ca, 'swtpm-localca-rootca-cert.pem'), 'utf8');
+    const issuer = await readFile(join(ca, 'issuercert.pem'), 'utf8');
+    await writeFile(join(state, CA_FILE), `${root.trim()}\n${issuer.trim()}\n`);
+  } finally {
+    await rm(settings, { recursive: true, force: true });
+  }
+}
+
+async function readCaCertificates(folder: string): Promise<string[]> {
+  const text = await readFile(join(folder, CA_FILE), 'utf8');
+  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/g) ?? [];
+}
+
+/** True when something accepts connections on the unix socket. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.on('error', () => done(false));
+  });
+}
+
+/**
+ * Starts the TPM of a state folder on a unix socket (and its control socket beside it). Sockets that a killed TPM left are replaced.
+ * @throws SwtpmError swtpm.socket_path (the path doesn't fit a socket address), swtpm.in_use, swtpm.start_failed, swtpm.missing
+ */
+export async function startSwtpm(options: { stateFolder: string; socket: string }): Promise<Swtpm> {
+  const stateFolder = resolve(options.stateFolder);
+  const socket = resolve(options.socket);
+  const length = Buffer.byteLength(socket + CONTROL_SUFFIX);
+  if (length > SOCKET_PATH_BYTES) {
+    throw new SwtpmError(
+      'swtpm.socket_path',
+      `expected a socket path of ${SOCKET_PATH_BYTES - CONTROL_SUFFIX.length} bytes at most, got ${length - CONTROL_SUFFIX.length}: ${socket}`,
+    );
+  }
+  // Only the control socket can be asked: a TPM serves one connection on the other at a time.
+  if (await answers(socket + CONTROL_SUFFIX)) throw new SwtpmError('swtpm.in_use', `another TPM serves ${socket}`);
+  await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
+  for (const path of [socket, socket + CONTROL_SUFFIX]) await rm(path, { force: true });
+
+  const child = spawn(
+    await program('swtpm'),
+    [
+      ...['socket', '--tpm2', '--tpmstate', `dir=${stateFolder},mode=0600`],
+      ...['--server', `type=unixio,path=${socket},mode=0600`],
+      ...['--ctrl', `type=unixio,path=${socket}${CONTROL_SUFFIX},mode=0600`],
+      ...['--flags', 'not-need-init,startup-clear'],
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  const started = watch(child);
+  await started.ready(socket + CONTROL_SUFFIX);
+  return {
+    tcti: `swtpm:path=${socket}`,
+    pid: child.pid ?? 0,
+    caCertificates: await readCaCertificates(stateFolder),
+    exited: started.exited,
+    async stop() {
+      child.kill('SIGTERM');
+      const force = setTimeout(() => child.kill('SIGKILL'), 2_000);
+      await started.exited;
+      clearTimeout(force);
+      for (const path of [socket, socket + CONTROL_SUFFIX]) await rm(path, { force: true });
+    },
+  };
+}
+
+function watch(child: ChildProcess): { exited: Promise<void>; ready(control: string): Promise<void> } {
+  let said = '';
+  let ended = false;
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-500)));
+  const exited = new Promise<void>((done) => {
+    const end = (): void => {
+      ended = true;
+      done();
+    };
+    child.on('error', end);
+    child.on('close', end);
+  });
+  return {
+    exited,
+    async ready(control) {
+      const deadline = Date.now() + 10_000;
+      while (!(await answers(control))) {
+        if (ended || Date.now() > deadline) {
+          child.kill('SIGKILL');
+          throw new SwtpmError('swtpm.start_failed', `swtpm did not start: ${said.trim().split('\n').slice(-3).join('; ') || 'it said nothing'}`);
+        }
+        await sleep(20);
+      }
+    },
+  };
+}
