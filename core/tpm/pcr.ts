@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto';
+import type { ByteReader } from '../bytes/reader';
+import { hex16, TPM_ALG } from './constants';
+import { parseWhole, TpmError } from './errors';
+
+/** Boot measurements (PC Client Platform Firmware Profile) and the application's own PCR. A quote covers these, always, in the SHA-256 bank. */
+export const QUOTED_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 23];
+
+/** The PCR that carries the Merkle root. Resettable by software (PC Client Platform TPM Profile), so a fresh root needs no reboot. */
+export const ROOT_PCR = 23;
+
+/** TPMS_PCR_SELECTION (Part 2, 10.6.2): one bank, its PCRs ascending. */
+export interface PcrSelection {
+  hash: number;
+  pcrs: number[];
+}
+
+/** Part 2, 10.6.2: PCR_SELECT_MAX octets; 4 hold 32 PCRs, and no platform has more. */
+const SELECT_MAX = 4;
+/** HASH_COUNT of an implementation is far under this. */
+const BANKS_MAX = 16;
+
+/** Reads a TPML_PCR_SELECTION (Part 2, 10.9.7). @throws TpmError */
+export function readPcrSelections(reader: ByteReader): PcrSelection[] {
+  const count = reader.u32();
+  if (count > BANKS_MAX) throw new TpmError('tpm.invalid', `TPML_PCR_SELECTION: expected ${BANKS_MAX} banks at most, got ${count}`);
+  return Array.from({ length: count }, () => {
+    const hash = reader.u16();
+    const size = reader.u8();
+    if (size > SELECT_MAX) throw new TpmError('tpm.invalid', `TPMS_PCR_SELECTION: expected ${SELECT_MAX} octets at most, got ${size}`);
+    const bits = reader.take(size);
+    const pcrs: number[] = [];
+    for (let pcr = 0; pcr < size * 8; pcr++) {
+      if (((bits[pcr >> 3] ?? 0) >> (pcr & 7)) & 1) pcrs.push(pcr);
+    }
+    return { hash, pcrs };
+  });
+}
+
+/** Parses a TPML_PCR_SELECTION that stands alone. @throws TpmError */
+export function parsePcrSelections(bytes: Uint8Array): PcrSelection[] {
+  return parseWhole(bytes, 'TPML_PCR_SELECTION', readPcrSelections);
+}
+
+/** Whether the selection is QUOTED_PCRS of the SHA-256 bank, and nothing beside it. */
+export function isQuotedSelection(selections: readonly PcrSelection[]): boolean {
+  const only = selections[0];
+  return (
+    selections.length === 1 &&
+    only?.hash === TPM_ALG.SHA256 &&
+    only.pcrs.length === QUOTED_PCRS.length &&
+    QUOTED_PCRS.every((pcr, at) => only.pcrs[at] === pcr)
+  );
+}
+
+/** sha256:0,1,7 as tpm2-tools write it; an empty text for no selection. */
+export function describeSelections(selections: readonly PcrSelection[]): string {
+  return selections
+    .map(({ hash, pcrs }) => `${hash === TPM_ALG.SHA256 ? 'sha256' : hash === TPM_ALG.SHA1 ? 'sha1' : hex16(hash)}:${pcrs.join(',')}`)
+    .join('+');
+}
+
+/** The pcrDigest of a quote (Part 3, 18.4 TPM2_Quote): SHA-256 over the selected values, ascending. */
+export function pcrDigest(values: readonly Uint8Array[]): Buffer {
+  const hash = createHash('sha256');
+  for (const value of values) hash.update(value);
+  return hash.digest();
+}
+
+/** What TPM2_PCR_Extend leaves in a PCR (Part 1, 17.5): SHA-256(old || digest). Both are 32 bytes. */
+export function extendPcr(old: Uint8Array, digest: Uint8Array): Buffer {
+  return createHash('sha256').update(old).update(digest).digest();
+}
+
+/** ROOT_PCR after a reset and one extension by the root (32 bytes). */
+export function rootPcrValue(root: Uint8Array): Buffer {
+  return extendPcr(Buffer.alloc(32), root);
+}
