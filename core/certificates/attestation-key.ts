@@ -1,0 +1,197 @@
+import 'reflect-metadata';
+import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsageExtension,
+  Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
+import { z } from 'zod';
+import { CertificateError, parseCertificate, verifyChain } from './chain';
+import type { ParsedCertificate } from './chain';
+
+/** tcg-kp-AIKCertificate: the purpose of attestation keys (TCG EK Credential Profile for TPM Family 2.0, "OIDs"). */
+export const ATTESTATION_KEY_PURPOSE = '2.23.133.8.3';
+
+/**
+ * Extension with AttestationKeyDetails: a DER UTF8String that holds JSON. Not critical. The arc is the one that RFC 5612 sets aside for documentation:
+ * these certificates never leave an installation, which has no enterprise number of its own, and the library can't write OIDs of the UUID arc (2.25).
+ */
+export const ATTESTATION_KEY_DETAILS = '1.3.6.1.4.1.32473.1.1';
+
+const detailsSchema = z.strictObject({
+  /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex. */
+  ekSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  manufacturer: z.string().max(64),
+  model: z.string().max(64),
+  firmware: z.string().max(64),
+  /** The TPM is a program. */
+  software: z.boolean(),
+});
+
+/** What the attestation authority found out about the TPM that holds the key. */
+export type AttestationKeyDetails = z.infer<typeof detailsSchema>;
+
+export interface AttestationKeyCertificate {
+  trustDomain: string;
+  node: string;
+  publicKey: KeyObject;
+  details: AttestationKeyDetails;
+  notBefore: Date;
+  notAfter: Date;
+}
+
+/** RFC 1123 subdomain, as Kubernetes names nodes. */
+const DNS_NAME = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*';
+const NODE_URI = new RegExp(`^spiffe://(${DNS_NAME})/node/(${DNS_NAME})$`);
+const NAME_MAX = 253;
+/** Clocks of authority and verifier differ by this at most. */
+const BACKDATE_MS = 5 * 60_000;
+
+/**
+ * Certifies an attestation key for a node: spiffe://TRUST_DOMAIN/node/NODE in the subject alternative name. The validity ends with the authority's
+ * at the latest. Call it only after credential activation has shown that the key lives in the TPM of `details.ekSha256`.
+ * @param request.akPublicKey SubjectPublicKeyInfo, DER
+ * @returns DER
+ * @throws CertificateError certificate.name, certificate.details
+ */
+export async function issueAttestationKeyCertificate(request: {
+  ca: { certificate: string; privateKey: string };
+  trustDomain: string;
+  node: string;
+  akPublicKey: Uint8Array;
+  details: AttestationKeyDetails;
+  days: number;
+  now?: Date;
+}): Promise<Buffer> {
+  const uri = `spiffe://${request.trustDomain}/node/${request.node}`;
+  parseNodeUri(uri);
+  const authority = new X509Certificate(request.ca.certificate);
+  const now = request.now ?? new Date();
+  const end = new Date(now.getTime() + request.days * 86_400_000);
+  const serial = randomBytes(16);
+  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
+  const { key, algorithm } = await importSigningKey(request.ca.privateKey);
+  const certificate = await X509CertificateGenerator.create(
+    {
+      serialNumber: serial.toString('hex'),
+      issuer: authority.subjectName,
+      // The subject's common name has 64 characters at most (RFC 5280, appendix A.1); the full name is the URI.
+      subject: [{ CN: [request.node.slice(0, 64)] }],
+      notBefore: new Date(now.getTime() - BACKDATE_MS),
+      notAfter: end < authority.notAfter ? end : authority.notAfter,
+      publicKey: new Uint8Array(request.akPublicKey),
+      signingKey: key,
+      signingAlgorithm: algorithm,
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension([ATTESTATION_KEY_PURPOSE]),
+        new SubjectAlternativeNameExtension([{ type: 'url', value: uri }]),
+        await AuthorityKeyIdentifierExtension.create(authority.publicKey, false, webcrypto),
+        await SubjectKeyIdentifierExtension.create(createPublicKeyBytes(request.akPublicKey), false, webcrypto),
+        new Extension(ATTESTATION_KEY_DETAILS, false, encodeUtf8String(JSON.stringify(parseDetails(request.details)))),
+      ],
+    },
+    webcrypto,
+  );
+  return Buffer.from(certificate.rawData);
+}
+
+/**
+ * Reads an attestation key's certificate; who signed it is verifyAttestationKeyChain's question.
+ * @throws CertificateError
+ */
+export function readAttestationKeyCertificate(der: Uint8Array): AttestationKeyCertificate {
+  return readFields(parseCertificate(der));
+}
+
+/**
+ * Verifies the chain (DER, leaf first) up to one of the roots (PEM) at `now`, and reads the leaf.
+ * @throws CertificateError
+ */
+export function verifyAttestationKeyChain(certificates: readonly Uint8Array[], roots: readonly string[], now: Date): AttestationKeyCertificate {
+  return readFields(verifyChain({ certificates, roots, now, purpose: ATTESTATION_KEY_PURPOSE }));
+}
+
+function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCertificate {
+  const usage = fields.getExtension(KeyUsagesExtension);
+  if (usage === null || (usage.usages & KeyUsageFlags.digitalSignature) === 0) {
+    throw new CertificateError('certificate.usage', 'expected key usage digitalSignature, got none');
+  }
+  const names = fields.getExtension(SubjectAlternativeNameExtension)?.names.items ?? [];
+  const only = names[0];
+  if (names.length !== 1 || only?.type !== 'url') {
+    throw new CertificateError('certificate.name', `expected one URI as subject alternative name, got ${names.length} names`);
+  }
+  const extension = fields.getExtension(ATTESTATION_KEY_DETAILS);
+  if (extension === null) throw new CertificateError('certificate.details', 'expected the details of the TPM in the certificate, got none');
+  return {
+    ...parseNodeUri(only.value),
+    publicKey,
+    details: decodeDetails(Buffer.from(extension.value)),
+    notBefore: fields.notBefore,
+    notAfter: fields.notAfter,
+  };
+}
+
+function parseNodeUri(uri: string): { trustDomain: string; node: string } {
+  const [, trustDomain, node] = NODE_URI.exec(uri) ?? [];
+  if (trustDomain === undefined || node === undefined || trustDomain.length > NAME_MAX || node.length > NAME_MAX) {
+    throw new CertificateError('certificate.name', 'expected spiffe://TRUST_DOMAIN/node/NODE with DNS names in lower case, got something else');
+  }
+  return { trustDomain, node };
+}
+
+function parseDetails(value: unknown): AttestationKeyDetails {
+  const result = detailsSchema.safeParse(value);
+  if (result.success) return result.data;
+  const fields = result.error.issues.map((issue) => issue.path.join('.') || issue.code).join(', ');
+  throw new CertificateError('certificate.details', `expected the details of a TPM, got wrong values in: ${fields}`);
+}
+
+function decodeDetails(value: Buffer): AttestationKeyDetails {
+  let json: unknown;
+  try {
+    json = JSON.parse(decodeUtf8String(value));
+  } catch (error) {
+    throw new CertificateError('certificate.details', 'expected a UTF8String with JSON as details of the TPM, got something else', { cause: error });
+  }
+  return parseDetails(json);
+}
+
+/** DER UTF8String (X.690, 8.23) of up to 65,535 bytes. */
+function encodeUtf8String(text: string): Buffer {
+  const bytes = Buffer.from(text, 'utf8');
+  const { length } = bytes;
+  const head = length < 0x80 ? [0x0c, length] : length < 0x100 ? [0x0c, 0x81, length] : [0x0c, 0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Buffer.from(head), bytes]);
+}
+
+/** Takes what encodeUtf8String writes and no other form of the same text. */
+function decodeUtf8String(der: Buffer): string {
+  const head = (der[1] ?? 0) < 0x80 ? 2 : 2 + ((der[1] ?? 0) & 0x7f);
+  const text = der.toString('utf8', head);
+  if (!encodeUtf8String(text).equals(der)) throw new Error('no UTF8String');
+  return text;
+}
+
+function createPublicKeyBytes(spki: Uint8Array): ArrayBuffer {
+  const der = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({ format: 'der', type: 'spki' });
+  return new Uint8Array(der).buffer;
+}
+
+async function importSigningKey(pem: string): Promise<{ key: webcrypto.CryptoKey; algorithm: webcrypto.EcdsaParams & webcrypto.EcKeyImportParams }> {
+  const key = createPrivateKey(pem);
+  const namedCurve = key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'P-384' : 'P-256';
+  const algorithm = { name: 'ECDSA', namedCurve, hash: namedCurve === 'P-384' ? 'SHA-384' : 'SHA-256' };
+  const pkcs8 = key.export({ format: 'der', type: 'pkcs8' });
+  return { key: await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']), algorithm };
+}

@@ -1,0 +1,193 @@
+import 'reflect-metadata';
+import { X509Certificate as NodeCertificate } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { BasicConstraintsExtension, ExtendedKeyUsageExtension, KeyUsageFlags, KeyUsagesExtension, X509Certificate } from '@peculiar/x509';
+import { isRocaModulus } from '../tpm/roca';
+
+export type CertificateErrorCode =
+  | 'certificate.malformed'
+  | 'certificate.weak_key'
+  | 'certificate.weak_signature'
+  | 'certificate.expired'
+  | 'certificate.not_yet_valid'
+  | 'certificate.untrusted'
+  | 'certificate.not_a_ca'
+  | 'certificate.is_a_ca'
+  | 'certificate.path_length'
+  | 'certificate.usage'
+  | 'certificate.critical_extension'
+  | 'certificate.name'
+  | 'certificate.details';
+
+/** A certificate or a chain that can't be taken. `code` is stable. */
+export class CertificateError extends Error {
+  override readonly name = 'CertificateError';
+
+  constructor(
+    readonly code: CertificateErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** One certificate as two libraries read it: node:crypto for keys and signatures, @peculiar/x509 for dates and extensions. */
+export interface ParsedCertificate {
+  der: Buffer;
+  node: NodeCertificate;
+  fields: X509Certificate;
+  publicKey: KeyObject;
+}
+
+export interface ChainDemands {
+  /** DER, leaf first, each certified by the next. */
+  certificates: readonly Uint8Array[];
+  /** PEM, one certificate each. */
+  roots: readonly string[];
+  now: Date;
+  /** Extended key usage that the leaf must name, as an OID. */
+  purpose?: string;
+}
+
+/** Longest chain below a root, and largest certificate: an attacker chooses both. */
+const CHAIN_MAX = 4;
+const CERTIFICATE_BYTES_MAX = 16 * 1024;
+
+const BASIC_CONSTRAINTS = '2.5.29.19';
+const KEY_USAGE = '2.5.29.15';
+const EXTENDED_KEY_USAGE = '2.5.29.37';
+const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17';
+/** What is understood here or by the reader of the leaf. Name constraints are not, so a CA that needs them is refused when they are critical. */
+const KNOWN_CRITICAL = new Set([BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, SUBJECT_ALTERNATIVE_NAME]);
+
+/**
+ * Verifies a chain (RFC 5280, 6.1, for chains in order): every signature up to one of the roots, validity of each certificate at `now`,
+ * CA flags, key usage and path length, the leaf's purpose, no unknown critical extension. Keys are weighed before they verify anything:
+ * P-256 or P-384, or RSA of 2,048 to 4,096 bits. Nothing that a certificate points to is fetched; revocation is by short life.
+ * @returns the leaf
+ * @throws CertificateError
+ */
+export function verifyChain(demands: ChainDemands): ParsedCertificate {
+  if (demands.certificates.length === 0 || demands.certificates.length > CHAIN_MAX) {
+    throw new CertificateError('certificate.malformed', `expected 1 to ${CHAIN_MAX} certificates, got ${demands.certificates.length}`);
+  }
+  const chain = demands.certificates.map(parseCertificate);
+  const leaf = chain[0] as ParsedCertificate;
+  checkLeaf(leaf, demands.purpose);
+  chain.forEach((certificate, depth) => {
+    checkFields(certificate, demands.now);
+    const issuer = chain[depth + 1];
+    if (issuer === undefined) return;
+    checkAuthority(issuer, depth);
+    if (!isIssuedBy(certificate, issuer)) {
+      throw new CertificateError('certificate.untrusted', `expected ${nameOf(certificate)} to be signed by ${nameOf(issuer)}, got another signature`);
+    }
+  });
+  const last = chain[chain.length - 1] as ParsedCertificate;
+  const root = demands.roots.map(parseRoot).find((candidate) => isIssuedBy(last, candidate));
+  if (root === undefined) {
+    throw new CertificateError('certificate.untrusted', `expected ${nameOf(last)} to be signed by a trusted root, got none of ${demands.roots.length} that did`);
+  }
+  checkFields(root, demands.now);
+  checkAuthority(root, chain.length - 1);
+  return leaf;
+}
+
+/** @throws CertificateError unless the bytes are one certificate, all of them, with a key worth using. */
+export function parseCertificate(der: Uint8Array): ParsedCertificate {
+  if (der.length > CERTIFICATE_BYTES_MAX) {
+    throw new CertificateError('certificate.malformed', `expected a certificate of ${CERTIFICATE_BYTES_MAX} bytes at most, got ${der.length}`);
+  }
+  let parsed: ParsedCertificate;
+  try {
+    const node = new NodeCertificate(der);
+    // OpenSSL reads PEM here as well, and ignores what follows: the bytes must be the certificate and nothing else.
+    if (!node.raw.equals(der)) throw new Error('bytes beside the certificate');
+    parsed = { der: node.raw, node, fields: new X509Certificate(node.raw), publicKey: node.publicKey };
+    void parsed.fields.extensions.length;
+  } catch (error) {
+    throw new CertificateError('certificate.malformed', 'expected a certificate in DER, got something else', { cause: error });
+  }
+  checkKey(parsed.publicKey);
+  return parsed;
+}
+
+function parseRoot(pem: string): ParsedCertificate {
+  try {
+    return parseCertificate(new NodeCertificate(pem).raw);
+  } catch (error) {
+    if (error instanceof CertificateError) throw error;
+    throw new CertificateError('certificate.malformed', 'expected a root certificate in PEM, got something else', { cause: error });
+  }
+}
+
+function checkKey(key: KeyObject): void {
+  const details = key.asymmetricKeyDetails;
+  if (key.asymmetricKeyType === 'ec') {
+    if (details?.namedCurve === 'prime256v1' || details?.namedCurve === 'secp384r1') return;
+    throw new CertificateError('certificate.weak_key', `expected a key on P-256 or P-384, got ${details?.namedCurve ?? 'another curve'}`);
+  }
+  if (key.asymmetricKeyType !== 'rsa') {
+    throw new CertificateError('certificate.weak_key', `expected an EC or RSA key, got ${key.asymmetricKeyType}`);
+  }
+  const bits = details?.modulusLength ?? 0;
+  if (bits < 2048 || bits > 4096) throw new CertificateError('certificate.weak_key', `expected an RSA key of 2048 to 4096 bits, got ${bits}`);
+  if ((details?.publicExponent ?? 0n) < 65537n) {
+    throw new CertificateError('certificate.weak_key', `expected an RSA exponent of 65537 or more, got ${details?.publicExponent}`);
+  }
+  if (isRocaModulus(Buffer.from(key.export({ format: 'jwk' }).n ?? '', 'base64url'))) {
+    throw new CertificateError('certificate.weak_key', 'expected a sound RSA key, got one that ROCA (CVE-2017-15361) breaks');
+  }
+}
+
+function checkFields({ fields }: ParsedCertificate, now: Date): void {
+  const algorithm = fields.signatureAlgorithm as { hash?: { name?: string } };
+  if (!['SHA-256', 'SHA-384', 'SHA-512'].includes(algorithm.hash?.name ?? '')) {
+    throw new CertificateError('certificate.weak_signature', `expected a signature with SHA-256 or better, got ${algorithm.hash?.name ?? 'another'}`);
+  }
+  if (now < fields.notBefore) {
+    throw new CertificateError('certificate.not_yet_valid', `expected a certificate valid at ${now.toISOString()}, got one from ${fields.notBefore.toISOString()}`);
+  }
+  if (now > fields.notAfter) {
+    throw new CertificateError('certificate.expired', `expected a certificate valid at ${now.toISOString()}, got one until ${fields.notAfter.toISOString()}`);
+  }
+  const types = fields.extensions.map((extension) => extension.type);
+  const unknown = fields.extensions.find((extension) => extension.critical && !KNOWN_CRITICAL.has(extension.type));
+  if (unknown !== undefined) {
+    throw new CertificateError('certificate.critical_extension', `expected no unknown critical extension, got ${unknown.type}`);
+  }
+  if (new Set(types).size !== types.length) throw new CertificateError('certificate.malformed', 'expected each extension once, got one twice');
+}
+
+function checkLeaf({ fields }: ParsedCertificate, purpose: string | undefined): void {
+  if (fields.getExtension(BasicConstraintsExtension)?.ca === true) {
+    throw new CertificateError('certificate.is_a_ca', 'expected a certificate of a key, got one of an authority');
+  }
+  if (purpose === undefined) return;
+  const usages = fields.getExtension(ExtendedKeyUsageExtension)?.usages ?? [];
+  if (!usages.includes(purpose)) {
+    throw new CertificateError('certificate.usage', `expected extended key usage ${purpose}, got ${usages.join(', ') || 'none'}`);
+  }
+}
+
+/** @param below number of certificates between this authority and the leaf (RFC 5280, 4.2.1.9) */
+function checkAuthority(authority: ParsedCertificate, below: number): void {
+  const constraints = authority.fields.getExtension(BasicConstraintsExtension);
+  const usage = authority.fields.getExtension(KeyUsagesExtension);
+  if (constraints?.ca !== true || (usage !== null && (usage.usages & KeyUsageFlags.keyCertSign) === 0)) {
+    throw new CertificateError('certificate.not_a_ca', `expected ${nameOf(authority)} to be an authority, got a certificate that may not sign others`);
+  }
+  if (constraints.pathLength !== undefined && below > constraints.pathLength) {
+    throw new CertificateError('certificate.path_length', `expected ${constraints.pathLength} authorities at most below ${nameOf(authority)}, got ${below}`);
+  }
+}
+
+function isIssuedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): boolean {
+  return certificate.node.checkIssued(issuer.node) && certificate.node.verify(issuer.publicKey);
+}
+
+/** Subject on one line, for messages; it is the sender's text, so only what prints plainly is kept. */
+function nameOf({ node }: ParsedCertificate): string {
+  return `"${(node.subject ?? '').replace(/[^\x20-\x7e]+/g, ' ').slice(0, 80)}"`;
+}
