@@ -153,15 +153,18 @@ export async function startSwtpm(options: { stateFolder: string; socket: string 
   await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
   for (const path of [socket, socket + CONTROL_SUFFIX]) await rm(path, { force: true });
 
+  // setpriv replaces itself by swtpm, which then ends when this process does, even by SIGKILL.
   const child = spawn(
-    await program('swtpm'),
+    await program('setpriv'),
     [
+      ...['--pdeathsig', 'TERM', await program('swtpm')],
       ...['socket', '--tpm2', '--tpmstate', `dir=${stateFolder},mode=0600`],
       ...['--server', `type=unixio,path=${socket},mode=0600`],
       ...['--ctrl', `type=unixio,path=${socket}${CONTROL_SUFFIX},mode=0600`],
       ...['--flags', 'not-need-init,startup-clear'],
     ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
+    // A group of its own: Ctrl-C at the terminal must not end it before those who use it.
+    { stdio: ['ignore', 'ignore', 'pipe'], detached: true },
   );
   const started = watch(child);
   await started.ready(socket + CONTROL_SUFFIX);

@@ -1,9 +1,13 @@
 import { ConfigError } from '../config/environment';
 import { logger } from '../log/logger';
+import { watchParent } from './parent';
+
+/** How long a service may take to stop once whoever started it is gone. */
+const ORPHAN_GRACE_MS = 5_000;
 
 /**
- * Runs a service until SIGTERM or SIGINT, then stops it. Exit codes: 0 stopped, 1 failed, 2 settings are wrong.
- * `start` returns what stops the service.
+ * Runs a service until SIGTERM, SIGINT or the end of its parent (`watchParent`), then stops it.
+ * Exit codes: 0 stopped, 1 failed, 2 settings are wrong. `start` returns what stops the service.
  */
 export function runProgram(start: () => Promise<() => Promise<void>>): void {
   const fail = (error: unknown): never => {
@@ -11,6 +15,9 @@ export function runProgram(start: () => Promise<() => Promise<void>>): void {
     process.exit(error instanceof ConfigError ? 2 : 1);
   };
   process.on('unhandledRejection', fail);
+  // Until it serves, there is nothing to stop in order.
+  let orphaned = (): void => process.exit(1);
+  watchParent(() => orphaned());
   start().then((stop) => {
     let stopping = false;
     const end = (signal: string): void => {
@@ -21,5 +28,9 @@ export function runProgram(start: () => Promise<() => Promise<void>>): void {
     };
     process.on('SIGTERM', end);
     process.on('SIGINT', end);
+    orphaned = () => {
+      setTimeout(() => process.exit(1), ORPHAN_GRACE_MS).unref();
+      end('parent');
+    };
   }, fail);
 }
