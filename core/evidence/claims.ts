@@ -1,0 +1,78 @@
+import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { leafHash } from './merkle';
+import { EvidenceError } from './errors';
+
+/** Longest claims that are read, in bytes. */
+const CLAIMS_MAX = 4096;
+/** An opaque id: printable ASCII without blanks. */
+const ID = /^[\x21-\x7e]{1,128}$/;
+const IMAGE_DIGEST = /^sha256:[0-9a-f]{64}$/;
+/** RFC 1123 subdomain, as Kubernetes names nodes. */
+const NODE = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
+
+/**
+ * The one encoding of these claims: what is hashed into the tree and sent.
+ * @throws EvidenceError claims.invalid for claims that no verifier would take.
+ */
+export function encodeClaims(claims: Claims): Buffer {
+  checkClaims(claims);
+  return Buffer.from(Claims.encode(claims).finish());
+}
+
+/** The leaf of these claims' bytes, exactly as sent. */
+export function claimsLeaf(bytes: Uint8Array): Buffer {
+  return leafHash(bytes);
+}
+
+/**
+ * Parses claims. Bytes that aren't the canonical encoding of what they say are refused (unknown or repeated fields, another order):
+ * no other reader of the same bytes may see other claims.
+ * @throws EvidenceError of step claims
+ */
+export function parseClaims(bytes: Uint8Array): Claims {
+  if (bytes.length > CLAIMS_MAX) {
+    throw new EvidenceError('claims', 'claims.too_long', `expected claims of ${CLAIMS_MAX} bytes at most, got ${bytes.length}`);
+  }
+  let claims: Claims;
+  let again: Uint8Array;
+  try {
+    claims = Claims.decode(bytes);
+    again = Claims.encode(claims).finish();
+  } catch (error) {
+    throw new EvidenceError('claims', 'claims.not_canonical', 'expected the encoding of claims, got something else', { cause: error });
+  }
+  if (Buffer.compare(again, bytes) !== 0) {
+    throw new EvidenceError('claims', 'claims.not_canonical', 'expected the canonical encoding of the claims, got another one');
+  }
+  checkClaims(claims);
+  return claims;
+}
+
+/** Lengths and forms of every field, whatever their meaning. */
+function checkClaims(claims: Claims): void {
+  const session = claims.purpose === Purpose.PURPOSE_SESSION;
+  if (!session && claims.purpose !== Purpose.PURPOSE_CERTIFICATE) throw invalid('purpose', 'certificate or session', String(claims.purpose));
+  checkLength('nonce', claims.nonce, 32);
+  checkLength('certificate_sha256', claims.certificateSha256, 32);
+  checkLength('tls_exporter', claims.tlsExporter, session ? 32 : 0);
+  checkLength('client_key_sha256', claims.clientKeySha256, 32);
+  checkForm('user', claims.user, ID, 'printable text without blanks, 128 characters at most');
+  checkForm('workload_uid', claims.workloadUid, ID, 'printable text without blanks, 128 characters at most');
+  checkForm('image_digest', claims.imageDigest, IMAGE_DIGEST, 'sha256: and 64 hexadecimal digits');
+  checkForm('node', claims.node, NODE, 'a DNS name in lower case');
+  if (claims.issuedAt <= 0n || claims.expiresAt <= claims.issuedAt || claims.expiresAt >= 1n << 40n) {
+    throw invalid('expires_at', 'a time after issued_at', `${claims.issuedAt} to ${claims.expiresAt}`);
+  }
+}
+
+function checkLength(field: string, value: Uint8Array, length: number): void {
+  if (value.length !== length) throw invalid(field, `${length} bytes`, String(value.length));
+}
+
+function checkForm(field: string, value: string, form: RegExp, expected: string): void {
+  if (!form.test(value)) throw invalid(field, expected, JSON.stringify(value.slice(0, 80)));
+}
+
+function invalid(field: string, expected: string, got: string): EvidenceError {
+  return new EvidenceError('claims', 'claims.invalid', `${field}: expected ${expected}, got ${got}`);
+}

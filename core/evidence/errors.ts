@@ -1,0 +1,57 @@
+/** The steps of the verification, in the order of trust, with what each establishes. */
+export const STEPS = {
+  ak_certificate: 'the attestation key is certified by a trusted authority',
+  ak_attributes: 'the attestation key signs only what its TPM made',
+  signature: 'the quote is signed by the attestation key',
+  quote: 'the signed bytes are a quote of the expected PCRs',
+  pcr_digest: 'the PCR values are the quoted ones',
+  root: 'PCR 23 and the qualifying data hold the root over the claims',
+  claims: 'the claims are well-formed',
+  freshness: 'the claims are for this purpose, this nonce and now',
+  certificate_hash: "the claims name the enclave's certificate",
+  identity: 'the claims are for this client, user, workload and node',
+  policy: 'image, node and TPM are wanted',
+} as const;
+
+export type Step = keyof typeof STEPS;
+
+/**
+ * The evidence is bad: nobody should believe it. `code` is `STEP.REASON` and stable:
+ * - ak_certificate: malformed, untrusted, expired, not_yet_valid, not_a_ca, is_a_ca, path_length, usage, critical_extension, weak_key,
+ *   weak_signature, name, details, trust_domain, key_mismatch
+ * - ak_attributes: algorithm, attributes
+ * - signature: malformed, unsupported, mismatch
+ * - quote: malformed, magic, type, pcr_selection
+ * - pcr_digest: values, mismatch
+ * - root: path, pcr, qualifying_data
+ * - claims: too_long, not_canonical, invalid
+ * - freshness: purpose, nonce, expired, not_yet_valid, lifetime
+ * - certificate_hash: mismatch, unexpected
+ * - identity: client_key, tls_exporter, user, workload, node, ak_node
+ */
+export class EvidenceError extends Error {
+  override readonly name = 'EvidenceError';
+
+  constructor(
+    readonly step: Exclude<Step, 'policy'>,
+    readonly code: `${Exclude<Step, 'policy'>}.${string}`,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** The evidence is good, and not what this client wants. `code` is stable. */
+export class PolicyError extends Error {
+  override readonly name = 'PolicyError';
+  readonly step = 'policy';
+
+  constructor(
+    readonly code: 'policy.image_digest' | 'policy.node' | 'policy.software_tpm',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

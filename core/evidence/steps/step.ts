@@ -1,0 +1,45 @@
+import { CertificateError } from '../../certificates/chain';
+import { TpmError } from '../../tpm/errors';
+import { EvidenceError, STEPS } from '../errors';
+import type { Step } from '../errors';
+
+/** A step that held: what it established, and a line for people. */
+export interface PassedStep {
+  step: Step;
+  title: string;
+  detail: string;
+}
+
+/** What a check hands on, and what it saw. */
+export interface Passed<T> {
+  value: T;
+  detail: string;
+}
+
+/**
+ * Runs one step. Errors of the layers below become an EvidenceError of this step, with the reason kept:
+ * `certificate.expired` in step ak_certificate is `ak_certificate.expired`.
+ */
+export function stepRunner(onStep: ((step: PassedStep) => void) | undefined): <T>(step: Step, check: () => Passed<T>) => T {
+  return (step, check) => {
+    const { value, detail } = explainFailure(step, check);
+    onStep?.({ step, title: STEPS[step], detail });
+    return value;
+  };
+}
+
+function explainFailure<T>(step: Step, check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (step === 'policy' || !(error instanceof TpmError || error instanceof CertificateError)) throw error;
+    throw new EvidenceError(step, `${step}.${REASONS[error.code] ?? error.code.split('.')[1]}`, error.message, { cause: error });
+  }
+}
+
+const REASONS: Record<string, string> = {
+  'tpm.truncated': 'malformed',
+  'tpm.trailing': 'malformed',
+  'tpm.invalid': 'malformed',
+  'tpm.attest_type': 'type',
+};
