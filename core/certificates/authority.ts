@@ -1,0 +1,128 @@
+import 'reflect-metadata';
+import { randomBytes, webcrypto } from 'node:crypto';
+import * as x509 from '@peculiar/x509';
+
+x509.cryptoProvider.set(webcrypto);
+
+/** Both curve and hash of every certificate here: ECDSA P-256 with SHA-256. */
+export const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+
+/** Certificates begin this long before now: the clocks of two machines differ. */
+export const CLOCK_SKEW_SECONDS = 300;
+
+const DAY_SECONDS = 86_400;
+
+/** A certificate and the private key that belongs to it, both PEM (PKCS#8 for the key). The key is a secret. */
+export interface CertifiedKey {
+  certificate: string;
+  privateKey: string;
+}
+
+export interface AuthorityOptions {
+  commonName: string;
+  /** DNS-like name; stands in the subject's organization. */
+  trustDomain: string;
+  years: number;
+  now?: Date;
+}
+
+/** A positive serial number of 127 random bits (RFC 5280, 4.1.2.2), hex. */
+export function randomSerial(): string {
+  const serial = randomBytes(16);
+  serial[0] = (serial[0]! & 0x7f) | 0x40;
+  return serial.toString('hex');
+}
+
+/** When a certificate made now is good, from a little before now. */
+export function validity(now: Date, seconds: number): { notBefore: Date; notAfter: Date } {
+  return { notBefore: new Date(now.getTime() - CLOCK_SKEW_SECONDS * 1000), notAfter: new Date(now.getTime() + seconds * 1000) };
+}
+
+export async function exportPrivateKey(key: webcrypto.CryptoKey): Promise<string> {
+  return x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
+}
+
+export async function newKeyPair(): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
+}
+
+/** Makes a root CA that signs end-entity certificates directly (path length 0): P-256, its own key, self-signed. */
+export async function createAuthority({ commonName, trustDomain, years, now = new Date() }: AuthorityOptions): Promise<CertifiedKey> {
+  const keys = await newKeyPair();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: randomSerial(),
+    name: [{ O: [trustDomain] }, { CN: [commonName] }],
+    ...validity(now, years * 365 * DAY_SECONDS),
+    keys,
+    signingAlgorithm: P256,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return { certificate: certificate.toString('pem'), privateKey: await exportPrivateKey(keys.privateKey) };
+}
+
+/** An authority ready to sign: parsed once, used for many certificates. */
+export interface Signer {
+  certificate: x509.X509Certificate;
+  key: webcrypto.CryptoKey;
+}
+
+/**
+ * Reads an authority's PEM texts.
+ * @throws TypeError when they aren't a P-256 CA certificate and the private key that belongs to it
+ */
+export async function openAuthority({ certificate, privateKey }: CertifiedKey): Promise<Signer> {
+  let parsed: x509.X509Certificate;
+  let key: webcrypto.CryptoKey;
+  try {
+    parsed = new x509.X509Certificate(certificate);
+    const pkcs8 = x509.PemConverter.decodeFirst(privateKey);
+    key = await webcrypto.subtle.importKey('pkcs8', pkcs8, P256, false, ['sign']);
+  } catch (cause) {
+    throw new TypeError('expected a CA certificate and a P-256 private key, both PEM (PKCS#8 for the key)', { cause });
+  }
+  if (parsed.getExtension(x509.BasicConstraintsExtension)?.ca !== true) throw new TypeError('expected a CA certificate, got one that is not');
+  const probe = randomBytes(32);
+  const signature = await webcrypto.subtle.sign(P256, key, probe);
+  const publicKey = await parsed.publicKey.export(P256, ['verify']).catch(() => undefined);
+  if (!publicKey || !(await webcrypto.subtle.verify(P256, publicKey, signature, probe))) {
+    throw new TypeError('expected the private key of the CA certificate, got another one');
+  }
+  return { certificate: parsed, key };
+}
+
+export interface EndEntity {
+  publicKey: x509.PublicKeyType;
+  /** Name as RDNs; empty where the SAN says all (then the SAN is critical: RFC 5280, 4.2.1.6). */
+  name: x509.JsonName;
+  alternativeNames: x509.JsonGeneralNames;
+  extendedKeyUsage: string[];
+  seconds: number;
+  now: Date;
+}
+
+/** Signs an end-entity certificate: digitalSignature only, never a CA. */
+export async function signEndEntity(signer: Signer, subject: EndEntity): Promise<x509.X509Certificate> {
+  const span = validity(subject.now, subject.seconds);
+  if (span.notAfter > signer.certificate.notAfter) span.notAfter = signer.certificate.notAfter;
+  return x509.X509CertificateGenerator.create({
+    serialNumber: randomSerial(),
+    subject: subject.name,
+    issuer: signer.certificate.subjectName,
+    ...span,
+    publicKey: subject.publicKey,
+    signingKey: signer.key,
+    signingAlgorithm: P256,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension(subject.extendedKeyUsage),
+      new x509.SubjectAlternativeNameExtension(subject.alternativeNames, subject.name.length === 0),
+      await x509.SubjectKeyIdentifierExtension.create(subject.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(signer.certificate),
+    ],
+  });
+}
