@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { Evidence } from '../../proto/gen/licensing/v1/evidence';
+
+/** A file that holds no evidence. Whether evidence that was read is good is verifyEvidence's question. */
+export class EvidenceFileError extends Error {
+  override readonly name = 'EvidenceFileError';
+
+  constructor(
+    readonly code: 'evidence_file.too_large' | 'evidence_file.not_json' | 'evidence_file.malformed',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Longest file that is read, in characters: ten times what the largest tree makes. */
+const FILE_MAX = 256 * 1024;
+
+/** Base64 in its one padded form: protobuf's JSON readers would take others, and then two texts would be one value. */
+const bytes = z.string().refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'expected padded base64');
+const uint32 = z.int().min(0).max(0xffffffff);
+
+/** The protobuf JSON form of licensing.v1.Evidence; zero values may be left out, as protobuf does. */
+const evidenceSchema = z.strictObject({
+  attest: bytes,
+  signature: bytes,
+  akPublic: bytes,
+  akCertificates: z.array(bytes).max(16),
+  pcrs: z.array(z.strictObject({ index: uint32.default(0), sha256: bytes })).max(32),
+  claims: bytes,
+  leafIndex: uint32.default(0),
+  leafCount: uint32.default(0),
+  merklePath: z.array(bytes).max(32).default([]),
+  enclaveCertificate: bytes,
+});
+
+/** One evidence as a file: the protobuf's JSON form, two spaces, a newline at the end. */
+export function writeEvidenceJson(evidence: Evidence): string {
+  return `${JSON.stringify(Evidence.toJSON(evidence), null, 2)}\n`;
+}
+
+/**
+ * Reads what writeEvidenceJson wrote. Strict: an unknown field or another type is an error that names the field.
+ * @throws EvidenceFileError
+ */
+export function readEvidenceJson(text: string): Evidence {
+  if (text.length > FILE_MAX) throw new EvidenceFileError('evidence_file.too_large', `expected ${FILE_MAX} characters at most, got ${text.length}`);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new EvidenceFileError('evidence_file.not_json', 'expected JSON, got something else', { cause: error });
+  }
+  const result = evidenceSchema.safeParse(json);
+  if (!result.success) {
+    const lines = result.error.issues.slice(0, 3).map((issue) => `${issue.path.join('.') || 'evidence'}: ${issue.message}`);
+    throw new EvidenceFileError('evidence_file.malformed', `expected evidence, got a file with errors: ${lines.join('; ')}`);
+  }
+  return Evidence.fromJSON(result.data);
+}

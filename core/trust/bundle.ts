@@ -1,0 +1,76 @@
+import { X509Certificate } from 'node:crypto';
+import { z } from 'zod';
+import { parseAddress } from '../rpc/address';
+
+/** A trust bundle that can't be used. */
+export class TrustBundleError extends Error {
+  override readonly name = 'TrustBundleError';
+
+  constructor(
+    readonly code: 'trust_bundle.not_json' | 'trust_bundle.malformed',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Exactly one certificate: what stands behind it in the same text would be dropped in silence. */
+const certificate = z.string().refine((text) => {
+  try {
+    return (text.match(/-----BEGIN /g) ?? []).length === 1 && new X509Certificate(text).ca;
+  } catch {
+    return false;
+  }
+}, 'expected one CA certificate in PEM');
+
+/** Kept as text, in the form that core/rpc reads. */
+const address = z.string().refine((text) => {
+  try {
+    return parseAddress(text) !== undefined;
+  } catch {
+    return false;
+  }
+}, 'expected unix:/PATH, http://HOST:PORT or https://HOST:PORT');
+
+const bundleSchema = z.strictObject({
+  version: z.literal(1),
+  trustDomain: z.string().max(253).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
+  attestationRoots: z.array(certificate).min(1),
+  serverRoots: z.array(certificate),
+  services: z.strictObject({ signup: address, login: address }),
+  policy: z.strictObject({
+    softwareTpm: z.enum(['allow', 'refuse']),
+    imageDigests: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits')).optional(),
+  }),
+});
+
+/**
+ * All that a client believes in beforehand, as one JSON file that it gets from its operator: roots of attestation key certificates
+ * and of the services' TLS certificates (PEM; several at once while they are rotated), where the services are, and what is wanted of an enclave.
+ */
+export type TrustBundle = z.infer<typeof bundleSchema>;
+
+/**
+ * @param text JSON
+ * @throws TrustBundleError that names the fields which are wrong
+ */
+export function parseTrustBundle(text: string): TrustBundle {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new TrustBundleError('trust_bundle.not_json', 'expected a trust bundle in JSON, got something else', { cause: error });
+  }
+  const result = bundleSchema.safeParse(json);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `${issue.path.join('.') || 'bundle'}: ${issue.message}`);
+  throw new TrustBundleError('trust_bundle.malformed', `the trust bundle is wrong: ${lines.join('; ')}`);
+}
+
+/** JSON with two spaces and a newline at the end. @throws TrustBundleError: what can't be read is not written. */
+export function serializeTrustBundle(bundle: TrustBundle): string {
+  const text = `${JSON.stringify(bundle, null, 2)}\n`;
+  parseTrustBundle(text);
+  return text;
+}
