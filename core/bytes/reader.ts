@@ -3,7 +3,7 @@ export class BytesError extends Error {
   override readonly name = 'BytesError';
 
   constructor(
-    readonly code: 'bytes.truncated' | 'bytes.trailing',
+    readonly code: 'bytes.truncated' | 'bytes.trailing' | 'bytes.malformed',
     message: string,
   ) {
     super(message);
@@ -33,6 +33,11 @@ export class ByteReader {
     const slice = Buffer.from(this.bytes.buffer, this.bytes.byteOffset + this.position, length);
     this.position += length;
     return slice;
+  }
+
+  /** The next byte, which stays to be read; undefined at the end. */
+  peek(): number | undefined {
+    return this.bytes[this.position];
   }
 
   u8(): number {

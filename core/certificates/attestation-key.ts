@@ -14,8 +14,10 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import { z } from 'zod';
+import { DER, DerReader } from '../bytes/der';
 import { CertificateError, parseCertificate, verifyChain } from './chain';
 import type { ParsedCertificate } from './chain';
+import { KEY_USAGE } from './fields';
 
 /** tcg-kp-AIKCertificate: the purpose of attestation keys (TCG EK Credential Profile for TPM Family 2.0, "OIDs"). */
 export const ATTESTATION_KEY_PURPOSE = '2.23.133.8.3';
@@ -52,6 +54,8 @@ export interface AttestationKeyCertificate {
 const DNS_NAME = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*';
 const NODE_URI = new RegExp(`^spiffe://(${DNS_NAME})/node/(${DNS_NAME})$`);
 const NAME_MAX = 253;
+/** uniformResourceIdentifier among GeneralNames (RFC 5280, 4.2.1.6). */
+const URI_TAG = 6;
 /** Clocks of authority and verifier differ by this at most. */
 const BACKDATE_MS = 5 * 60_000;
 
@@ -122,21 +126,20 @@ export function verifyAttestationKeyChain(certificates: readonly Uint8Array[], r
 }
 
 function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCertificate {
-  const usage = fields.getExtension(KeyUsagesExtension);
-  if (usage === null || (usage.usages & KeyUsageFlags.digitalSignature) === 0) {
+  if (((fields.keyUsage ?? 0) & KEY_USAGE.digitalSignature) === 0) {
     throw new CertificateError('certificate.usage', 'expected key usage digitalSignature, got none');
   }
-  const names = fields.getExtension(SubjectAlternativeNameExtension)?.names.items ?? [];
+  const names = fields.subjectAlternativeNames;
   const only = names[0];
-  if (names.length !== 1 || only?.type !== 'url') {
+  if (names.length !== 1 || only?.tag !== URI_TAG) {
     throw new CertificateError('certificate.name', `expected one URI as subject alternative name, got ${names.length} names`);
   }
-  const extension = fields.getExtension(ATTESTATION_KEY_DETAILS);
-  if (extension === null) throw new CertificateError('certificate.details', 'expected the details of the TPM in the certificate, got none');
+  const extension = fields.extensions.get(ATTESTATION_KEY_DETAILS);
+  if (extension === undefined) throw new CertificateError('certificate.details', 'expected the details of the TPM in the certificate, got none');
   return {
-    ...parseNodeUri(only.value),
+    ...parseNodeUri(only.value.toString('latin1')),
     publicKey,
-    details: decodeDetails(Buffer.from(extension.value)),
+    details: decodeDetails(extension.value),
     notBefore: fields.notBefore,
     notAfter: fields.notAfter,
   };
@@ -160,7 +163,9 @@ function parseDetails(value: unknown): AttestationKeyDetails {
 function decodeDetails(value: Buffer): AttestationKeyDetails {
   let json: unknown;
   try {
-    json = JSON.parse(decodeUtf8String(value));
+    const reader = new DerReader(value, 'details');
+    json = JSON.parse(reader.expect(DER.UTF8_STRING).toString('utf8'));
+    reader.end();
   } catch (error) {
     throw new CertificateError('certificate.details', 'expected a UTF8String with JSON as details of the TPM, got something else', { cause: error });
   }
@@ -173,14 +178,6 @@ function encodeUtf8String(text: string): Buffer {
   const { length } = bytes;
   const head = length < 0x80 ? [0x0c, length] : length < 0x100 ? [0x0c, 0x81, length] : [0x0c, 0x82, length >> 8, length & 0xff];
   return Buffer.concat([Buffer.from(head), bytes]);
-}
-
-/** Takes what encodeUtf8String writes and no other form of the same text. */
-function decodeUtf8String(der: Buffer): string {
-  const head = (der[1] ?? 0) < 0x80 ? 2 : 2 + ((der[1] ?? 0) & 0x7f);
-  const text = der.toString('utf8', head);
-  if (!encodeUtf8String(text).equals(der)) throw new Error('no UTF8String');
-  return text;
 }
 
 function createPublicKeyBytes(spki: Uint8Array): ArrayBuffer {

@@ -1,8 +1,8 @@
-import 'reflect-metadata';
-import { X509Certificate as NodeCertificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { BasicConstraintsExtension, ExtendedKeyUsageExtension, KeyUsageFlags, KeyUsagesExtension, X509Certificate } from '@peculiar/x509';
 import { isRocaModulus } from '../tpm/roca';
+import { EXTENSION, KEY_USAGE, readCertificateFields } from './fields';
+import type { CertificateFields } from './fields';
 
 export type CertificateErrorCode =
   | 'certificate.malformed'
@@ -32,11 +32,11 @@ export class CertificateError extends Error {
   }
 }
 
-/** One certificate as two libraries read it: node:crypto for keys and signatures, @peculiar/x509 for dates and extensions. */
+/** One certificate: node:crypto for names, key and signature; its fields for the rest. */
 export interface ParsedCertificate {
   der: Buffer;
-  node: NodeCertificate;
-  fields: X509Certificate;
+  node: X509Certificate;
+  fields: CertificateFields;
   publicKey: KeyObject;
 }
 
@@ -54,12 +54,13 @@ export interface ChainDemands {
 const CHAIN_MAX = 4;
 const CERTIFICATE_BYTES_MAX = 16 * 1024;
 
-const BASIC_CONSTRAINTS = '2.5.29.19';
-const KEY_USAGE = '2.5.29.15';
-const EXTENDED_KEY_USAGE = '2.5.29.37';
-const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17';
+/** ECDSA (RFC 5758, 3.2) and RSASSA-PKCS1-v1_5 (RFC 8017, A.2.4) with SHA-256, SHA-384 and SHA-512. */
+const SIGNATURES = new Set([
+  ...['2', '3', '4'].map((hash) => `1.2.840.10045.4.3.${hash}`),
+  ...['11', '12', '13'].map((hash) => `1.2.840.113549.1.1.${hash}`),
+]);
 /** What is understood here or by the reader of the leaf. Name constraints are not, so a CA that needs them is refused when they are critical. */
-const KNOWN_CRITICAL = new Set([BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, SUBJECT_ALTERNATIVE_NAME]);
+const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
 
 /**
  * Verifies a chain (RFC 5280, 6.1, for chains in order): every signature up to one of the roots, validity of each certificate at `now`,
@@ -101,11 +102,10 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
   }
   let parsed: ParsedCertificate;
   try {
-    const node = new NodeCertificate(der);
+    const node = new X509Certificate(der);
     // OpenSSL reads PEM here as well, and ignores what follows: the bytes must be the certificate and nothing else.
     if (!node.raw.equals(der)) throw new Error('bytes beside the certificate');
-    parsed = { der: node.raw, node, fields: new X509Certificate(node.raw), publicKey: node.publicKey };
-    void parsed.fields.extensions.length;
+    parsed = { der: node.raw, node, fields: readCertificateFields(node.raw), publicKey: node.publicKey };
   } catch (error) {
     throw new CertificateError('certificate.malformed', 'expected a certificate in DER, got something else', { cause: error });
   }
@@ -115,7 +115,7 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
 
 function parseRoot(pem: string): ParsedCertificate {
   try {
-    return parseCertificate(new NodeCertificate(pem).raw);
+    return parseCertificate(new X509Certificate(pem).raw);
   } catch (error) {
     if (error instanceof CertificateError) throw error;
     throw new CertificateError('certificate.malformed', 'expected a root certificate in PEM, got something else', { cause: error });
@@ -142,9 +142,8 @@ function checkKey(key: KeyObject): void {
 }
 
 function checkFields({ fields }: ParsedCertificate, now: Date): void {
-  const algorithm = fields.signatureAlgorithm as { hash?: { name?: string } };
-  if (!['SHA-256', 'SHA-384', 'SHA-512'].includes(algorithm.hash?.name ?? '')) {
-    throw new CertificateError('certificate.weak_signature', `expected a signature with SHA-256 or better, got ${algorithm.hash?.name ?? 'another'}`);
+  if (!SIGNATURES.has(fields.signatureAlgorithm)) {
+    throw new CertificateError('certificate.weak_signature', `expected ECDSA or RSA with SHA-256 or better, got algorithm ${fields.signatureAlgorithm}`);
   }
   if (now < fields.notBefore) {
     throw new CertificateError('certificate.not_yet_valid', `expected a certificate valid at ${now.toISOString()}, got one from ${fields.notBefore.toISOString()}`);
@@ -152,30 +151,27 @@ function checkFields({ fields }: ParsedCertificate, now: Date): void {
   if (now > fields.notAfter) {
     throw new CertificateError('certificate.expired', `expected a certificate valid at ${now.toISOString()}, got one until ${fields.notAfter.toISOString()}`);
   }
-  const types = fields.extensions.map((extension) => extension.type);
-  const unknown = fields.extensions.find((extension) => extension.critical && !KNOWN_CRITICAL.has(extension.type));
-  if (unknown !== undefined) {
-    throw new CertificateError('certificate.critical_extension', `expected no unknown critical extension, got ${unknown.type}`);
+  for (const [oid, { critical }] of fields.extensions) {
+    if (critical && !KNOWN_CRITICAL.has(oid)) {
+      throw new CertificateError('certificate.critical_extension', `expected no unknown critical extension, got ${oid}`);
+    }
   }
-  if (new Set(types).size !== types.length) throw new CertificateError('certificate.malformed', 'expected each extension once, got one twice');
 }
 
 function checkLeaf({ fields }: ParsedCertificate, purpose: string | undefined): void {
-  if (fields.getExtension(BasicConstraintsExtension)?.ca === true) {
+  if (fields.basicConstraints?.ca === true) {
     throw new CertificateError('certificate.is_a_ca', 'expected a certificate of a key, got one of an authority');
   }
   if (purpose === undefined) return;
-  const usages = fields.getExtension(ExtendedKeyUsageExtension)?.usages ?? [];
-  if (!usages.includes(purpose)) {
-    throw new CertificateError('certificate.usage', `expected extended key usage ${purpose}, got ${usages.join(', ') || 'none'}`);
+  if (!fields.extendedKeyUsage.includes(purpose)) {
+    throw new CertificateError('certificate.usage', `expected extended key usage ${purpose}, got ${fields.extendedKeyUsage.join(', ') || 'none'}`);
   }
 }
 
 /** @param below number of certificates between this authority and the leaf (RFC 5280, 4.2.1.9) */
 function checkAuthority(authority: ParsedCertificate, below: number): void {
-  const constraints = authority.fields.getExtension(BasicConstraintsExtension);
-  const usage = authority.fields.getExtension(KeyUsagesExtension);
-  if (constraints?.ca !== true || (usage !== null && (usage.usages & KeyUsageFlags.keyCertSign) === 0)) {
+  const { basicConstraints: constraints, keyUsage } = authority.fields;
+  if (constraints?.ca !== true || (keyUsage !== undefined && (keyUsage & KEY_USAGE.keyCertSign) === 0)) {
     throw new CertificateError('certificate.not_a_ca', `expected ${nameOf(authority)} to be an authority, got a certificate that may not sign others`);
   }
   if (constraints.pathLength !== undefined && below > constraints.pathLength) {
