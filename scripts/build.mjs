@@ -1,5 +1,5 @@
 // Bundles every program into one file each: what starts from zero must load fast.
-import { existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
 
 import { build } from 'esbuild';
 
@@ -29,3 +29,4 @@ await build({
   // These load files of their own at run time: a native module and WebAssembly.
   external: ['@lydell/node-pty', '@electric-sql/pglite', '@electric-sql/pglite-socket', 'pg-native'],
 });
+if (existsSync('dist/sls.cjs')) chmodSync('dist/sls.cjs', 0o755);

@@ -1,0 +1,66 @@
+import type { Command } from 'commander';
+import { basename } from 'node:path';
+import { connectSaved } from '../connection';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions, addVerboseOption } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { counting, localTarget, openSource } from '../transfer';
+
+interface Options extends OutputOptions {
+  verbose?: boolean;
+}
+
+const REMOTE = 'enclave:';
+
+/** `sls cp`: one file into the enclave or out of it, with its mode. A failure leaves no half file at either end. */
+export function addCp(program: Command): void {
+  const command = program
+    .command('cp')
+    .description('copy a file into your enclave or out of it')
+    .argument('<from>', 'PATH, enclave:PATH, or - for standard input')
+    .argument('<to>', 'PATH, enclave:PATH, or - for standard output');
+  addVerboseOption(addOutputOptions(command)).action(run);
+  addExample(command, 'sls cp model.bin enclave:model.bin', 'sls cp enclave:result.csv - | head');
+}
+
+async function run(from: string, to: string, options: Options): Promise<void> {
+  const out = new Output(options);
+  if (from.startsWith(REMOTE) === to.startsWith(REMOTE)) {
+    throw new CliError(EXIT.usage, 'expected one side to be enclave:PATH and the other one to be a local path', { hint: 'sls cp model.bin enclave:model.bin' });
+  }
+  await (from.startsWith(REMOTE) ? download(from.slice(REMOTE.length), to, out, options) : upload(from, to.slice(REMOTE.length), out, options));
+}
+
+async function upload(from: string, path: string, out: Output, options: Options): Promise<void> {
+  const target = path === '' || path.endsWith('/') ? `${path}${from === '-' ? '' : basename(from)}` : path;
+  if (target === '' || target.endsWith('/')) throw new CliError(EXIT.usage, 'expected a name for the file: enclave:NAME');
+  // Before the connection: what can't be read is told at once.
+  const source = await openSource(from);
+  try {
+    const connection = await connectSaved(out, { verbose: options.verbose });
+    try {
+      const { stream, count } = counting(source.stream, source.size, out);
+      await connection.putFile(Object.assign(stream, { mode: source.mode, size: source.size }), target);
+      out.finish();
+      out.result({ path: target, size: count() }, []);
+    } finally {
+      connection.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function download(path: string, to: string, out: Output, options: Options): Promise<void> {
+  if (path === '' || path.endsWith('/')) throw new CliError(EXIT.usage, 'expected the name of a file: enclave:NAME');
+  const target = to === '-' ? '-' : await localTarget(to, basename(path));
+  const connection = await connectSaved(out, { verbose: options.verbose });
+  try {
+    await connection.getFile(path, target === '-' ? process.stdout : target);
+    out.finish();
+    if (target !== '-') out.result({ path: target }, []);
+  } finally {
+    connection.close();
+  }
+}

@@ -1,0 +1,73 @@
+import type { Command } from 'commander';
+import { connectSaved } from '../connection';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions, addVerboseOption } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { forwardSignals, LocalTerminal } from '../terminal';
+
+interface Options extends OutputOptions {
+  tty?: boolean;
+  env?: string[];
+  directory?: string;
+  verbose?: boolean;
+}
+
+/** `sls exec`: runs a command in the enclave, with the terminal's or the pipe's streams, and ends with its exit status. */
+export function addExec(program: Command): void {
+  const command = program
+    .command('exec')
+    .description('run a command in your enclave; ends with its exit status')
+    .argument('<command>', 'program; no shell is put between')
+    .argument('[arguments...]')
+    .passThroughOptions()
+    .option('-t, --tty', 'give the command a terminal (default: when standard input and output are terminals)')
+    .option('-T, --no-tty', 'give it none')
+    .option('-e, --env <name=value...>', 'set an environment variable; repeatable', collect)
+    .option('-C, --directory <path>', 'working directory, relative to the workspace');
+  addVerboseOption(addOutputOptions(command, { json: false })).action(run);
+  addExample(command, 'sls exec -- sha256sum - < thesis.pdf', 'sls exec sh');
+}
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+async function run(program: string, rest: string[], options: Options): Promise<void> {
+  const out = new Output(options);
+  const env = Object.fromEntries((options.env ?? []).map(parseVariable));
+  const terminal = new LocalTerminal(options.tty);
+  const aborting = new AbortController();
+  const signals = forwardSignals((code) => {
+    aborting.abort();
+    terminal.restore();
+    process.exit(code);
+  });
+  const connection = await connectSaved(out, { verbose: options.verbose, signal: aborting.signal });
+  try {
+    const { code } = await connection.exec([program, ...rest], {
+      stdin: process.stdin,
+      stdout: process.stdout,
+      stderr: process.stderr,
+      env: terminal.wanted && process.env['TERM'] ? { TERM: process.env['TERM'], ...env } : env,
+      directory: options.directory,
+      terminal: terminal.size(),
+      onStarted: (control) => {
+        terminal.attach(control.resize);
+        signals.deliverTo(control.signal);
+      },
+    });
+    process.exitCode = code;
+  } finally {
+    terminal.restore();
+    signals.stop();
+    connection.close();
+    process.stdin.destroy();
+  }
+}
+
+function parseVariable(text: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new CliError(EXIT.usage, `expected --env NAME=VALUE, got ${JSON.stringify(text)}`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}

@@ -1,0 +1,36 @@
+import type { Command } from 'commander';
+import { signUp } from '../../index';
+import { addExample, addOutputOptions, addTrustOptions } from '../options';
+import type { CommonOptions } from '../options';
+import { Output } from '../output';
+import { askPassword, askUsername } from '../prompt';
+import { saveToken } from '../token-file';
+import { loadTrust } from '../trust';
+
+interface Options extends CommonOptions {
+  username?: string;
+  passwordStdin?: boolean;
+}
+
+/** `sls signup`: makes an account; the token that comes back is kept for the first login. */
+export function addSignup(program: Command): void {
+  const command = program
+    .command('signup')
+    .description('create an account')
+    .option('-u, --username <name>', 'asked for when left out')
+    .option('--password-stdin', 'read the password from standard input instead of the terminal');
+  addTrustOptions(addOutputOptions(command)).action(run);
+  addExample(command, 'sls signup --username ada', 'sls signup --username ada --password-stdin < password.txt');
+}
+
+async function run(options: Options): Promise<void> {
+  const out = new Output(options);
+  const trust = await loadTrust(options);
+  const username = await askUsername(options.username);
+  const password = await askPassword({ fromStdin: options.passwordStdin === true, twice: true });
+  out.progress('signing up');
+  const { accessToken, expiresAt } = await signUp(trust, { username, password });
+  await saveToken(trust, { username, accessToken, expiresAt });
+  out.done(`signed up as ${username}`);
+  out.result({ username, expiresAt: new Date(expiresAt * 1000).toISOString() }, []);
+}

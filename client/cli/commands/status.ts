@@ -1,0 +1,40 @@
+import type { Command } from 'commander';
+import { connectSaved } from '../connection';
+import { addExample, addOutputOptions, addVerboseOption } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { describeSession } from '../report';
+import { loadSession } from '../session-file';
+
+interface Options extends OutputOptions {
+  connect?: boolean;
+  verbose?: boolean;
+}
+
+/** `sls status`: who is logged in, where, until when, and what the enclave's evidence says. */
+export function addStatus(program: Command): void {
+  const command = program
+    .command('status')
+    .description('show who is logged in, where, until when, and what the evidence says')
+    .option('--connect', 'verify the enclave anew, connect, and ask it how it is');
+  addVerboseOption(addOutputOptions(command)).action(run);
+  addExample(command, 'sls status --json');
+}
+
+async function run(options: Options): Promise<void> {
+  const out = new Output(options);
+  if (!options.connect) {
+    const { json, lines } = describeSession(await loadSession());
+    out.result(json, lines);
+    return;
+  }
+  const connection = await connectSaved(out, { verbose: options.verbose });
+  try {
+    const { startedAt, sessions, commands } = await connection.status();
+    const live = { startedAt: new Date(Number(startedAt) * 1000).toISOString(), sessions, commands };
+    const { json, lines } = describeSession(await loadSession());
+    out.result({ ...(json as object), live }, [...lines, ...Object.entries(live).map(([name, value]) => `${name.padEnd(12)} ${value}`)]);
+  } finally {
+    connection.close();
+  }
+}

@@ -1,0 +1,93 @@
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { EvidenceError, PolicyError } from '../../../core/evidence/errors';
+import { EvidenceFileError, readEvidenceJson } from '../../../core/evidence/json';
+import { verifyEvidence } from '../../../core/evidence/verify';
+import type { PassedStep } from '../../../core/evidence/verify';
+import { Claims } from '../../../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { describeClaims } from '../report';
+import { loadTrust } from '../trust';
+
+interface Options extends OutputOptions {
+  trust?: string;
+  at?: string;
+  softwareTpm?: 'allow' | 'refuse';
+}
+
+/** `sls verify FILE`: the whole verification of an evidence file, offline, each step with what it showed. */
+export function addVerify(program: Command): void {
+  const command = program
+    .command('verify')
+    .description('verify an evidence file offline, step by step')
+    .argument('<file>', 'made by sls login --evidence; - for standard input')
+    .option('--trust <file>', 'trust bundle (default: as in sls login)')
+    .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)')
+    .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
+  addOutputOptions(command).action(run);
+  addExample(command, 'sls verify proof.json --trust trust-bundle.json');
+}
+
+async function run(file: string, options: Options): Promise<void> {
+  const out = new Output(options);
+  const now = options.at === undefined ? new Date() : new Date(options.at);
+  if (Number.isNaN(now.getTime())) throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
+  const trust = await loadTrust(options);
+  const evidence = parse(await read(file));
+  const steps: PassedStep[] = [];
+  try {
+    const verified = verifyEvidence(evidence, {
+      trust,
+      expected: {},
+      policy: { ...trust.policy, ...(options.softwareTpm && { softwareTpm: options.softwareTpm }) },
+      now,
+      onStep: (step) => {
+        steps.push(step);
+        if (!options.json) out.result(undefined, [`ok  ${step.step}: ${step.title}`, `    ${step.detail}`]);
+      },
+    });
+    const claims = describeClaims(verified.claims);
+    const warnings = verified.warnings.map(({ message }) => `warning: ${message}`);
+    const facts = Object.entries(claims).map(([name, value]) => `    ${name.padEnd(12)} ${value}`);
+    out.result({ verdict: 'good', at: now.toISOString(), steps, claims, warnings: verified.warnings }, [...warnings, 'good: the evidence says', ...facts]);
+  } catch (error) {
+    if (!(error instanceof EvidenceError || error instanceof PolicyError)) throw error;
+    if (!options.json) out.result(undefined, [`NO  ${error.step}: ${error.message}`]);
+    throw new CliError(
+      EXIT.attestation,
+      `evidence refused at step ${error.step} (${error.code}): ${error.message}`,
+      { code: error.code, step: error.step, ...hintFor(error.code, evidence) },
+      { cause: error },
+    );
+  }
+}
+
+/** Evidence lives for minutes; what it proved at that time stays provable. */
+function hintFor(code: string, evidence: Evidence): { hint?: string } {
+  if (code !== 'freshness.expired') return {};
+  const issued = new Date(Number(Claims.decode(evidence.claims).issuedAt) * 1000).toISOString();
+  return { hint: `it was issued at ${issued}; to verify as of then: --at ${issued}` };
+}
+
+function parse(content: string): Evidence {
+  try {
+    return readEvidenceJson(content);
+  } catch (error) {
+    if (!(error instanceof EvidenceFileError)) throw error;
+    throw new CliError(EXIT.attestation, `evidence refused at step file (${error.code}): ${error.message}`, { code: error.code, step: 'file' }, { cause: error });
+  }
+}
+
+async function read(file: string): Promise<string> {
+  try {
+    return file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
+  } catch (error) {
+    throw new CliError(EXIT.failure, `can't read ${file}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`);
+  }
+}

@@ -1,0 +1,60 @@
+import { status } from '@grpc/grpc-js';
+import { CommanderError } from 'commander';
+import { EvidenceError, PolicyError } from '../../core/evidence/errors';
+import { RpcError } from '../../core/rpc/errors';
+import { AttestationRefused } from '../index';
+import { CliError, EXIT } from './exit';
+
+/** What to do about a refusal of the policy. */
+const POLICY_HINTS: Record<string, string> = {
+  'policy.software_tpm': 'the trust bundle wants a hardware TPM; to take a software one all the same: sls login --software-tpm allow',
+  'policy.image_digest': 'the enclave runs another image than the one asked for; ask your operator which one is current',
+};
+
+/** Turns whatever a command threw into a message, a hint and an exit code. */
+export function toCliError(error: unknown): CliError {
+  if (error instanceof CliError) return error;
+  if (error instanceof AttestationRefused || error instanceof EvidenceError || error instanceof PolicyError) {
+    return new CliError(
+      EXIT.attestation,
+      `attestation refused at step ${error.step} (${error.code}): ${error.message}`,
+      {
+        code: error.code,
+        step: error.step,
+        hint: POLICY_HINTS[error.code] ?? 'nothing of yours was sent; someone may stand between you and the enclave: try again from another network, or ask your operator',
+      },
+      { cause: error },
+    );
+  }
+  if (error instanceof RpcError) return fromRpc(error);
+  if (error instanceof CommanderError) {
+    return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });
+  }
+  if (error instanceof Error) {
+    const { code, hint } = error as Error & { code?: unknown; hint?: unknown };
+    return new CliError(
+      EXIT.failure,
+      error.message,
+      { ...(typeof code === 'string' && { code }), ...(typeof hint === 'string' && { hint }) },
+      { cause: error },
+    );
+  }
+  return new CliError(EXIT.failure, String(error));
+}
+
+function fromRpc(error: RpcError): CliError {
+  const { code } = error;
+  const options = { cause: error };
+  switch (error.grpcStatus) {
+    case status.UNAUTHENTICATED:
+    case status.PERMISSION_DENIED:
+      return new CliError(EXIT.authentication, error.message, { code, hint: 'log in again: sls login' }, options);
+    case status.RESOURCE_EXHAUSTED:
+      return new CliError(EXIT.unavailable, error.message, { code, hint: 'the service is busy: try again in a moment' }, options);
+    case status.UNAVAILABLE:
+    case status.DEADLINE_EXCEEDED:
+      return new CliError(EXIT.unavailable, error.message, { code, hint: 'is the service up (sls up), and is it the one of your trust bundle?' }, options);
+    default:
+      return new CliError(EXIT.failure, error.message, { code }, options);
+  }
+}

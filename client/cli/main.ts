@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+import './log-level';
+import { Command, CommanderError } from 'commander';
+import { addCp } from './commands/cp';
+import { addExec } from './commands/exec';
+import { addLogin } from './commands/login';
+import { addLogout } from './commands/logout';
+import { addSignup } from './commands/signup';
+import { addStatus } from './commands/status';
+import { addUp } from './commands/up';
+import { addVerify } from './commands/verify';
+import { EXIT } from './exit';
+import { toCliError } from './failure';
+import { Output } from './output';
+
+function buildProgram(): Command {
+  const program = new Command('sls')
+    .description('Work in an enclave that has proved itself before a byte of yours is sent.')
+    .version('0.1.0')
+    .enablePositionalOptions()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
+    .showHelpAfterError('hint: sls --help, sls COMMAND --help')
+    .exitOverride();
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addVerify, addUp]) add(program);
+  return program.addHelpText(
+    'after',
+    `
+Exit codes: 0 ok, 1 failure, 2 usage, 4 authentication, 5 attestation refused, 6 unavailable;
+sls exec ends with the command's own status.
+
+Example:
+  sls up &                                  the service, on this machine
+  sls signup --username ada
+  sls login
+  sls exec -- sha256sum - < thesis.pdf`,
+  );
+}
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  try {
+    await buildProgram().parseAsync(args, { from: 'user' });
+    return Number(process.exitCode ?? EXIT.ok);
+  } catch (error) {
+    // Commander has said it already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const failure = toCliError(error);
+    new Output({ json: args.includes('--json') }).failure(failure.message, failure.details, failure.exitCode);
+    return failure.exitCode;
+  }
+}
+
+for (const stream of [process.stdout, process.stderr]) {
+  // Whoever read this has ended, as head(1) does.
+  stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 141 : EXIT.failure));
+}
+void main().then((code) => process.exit(code));

@@ -1,0 +1,86 @@
+/** How a command talks: `--json`, `--quiet`, NO_COLOR (no-color.org), and whether a person watches. */
+export interface OutputOptions {
+  json?: boolean;
+  quiet?: boolean;
+}
+
+const COLORS = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33' } as const;
+
+function colored(color: keyof typeof COLORS, text: string): string {
+  const wanted = process.stderr.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
+  return wanted ? `\u001b[${COLORS[color]}m${text}\u001b[0m` : text;
+}
+
+/** Strips what could steer the terminal from texts that came over the network. */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '?');
+}
+
+/** Results go to standard output; all talk goes to standard error, so that a pipe carries results alone. */
+export class Output {
+  private waiting = false;
+
+  constructor(private readonly options: OutputOptions = {}) {}
+
+  get quiet(): boolean {
+    return this.options.quiet === true;
+  }
+
+  /** The command's result: a JSON document with --json, lines otherwise. */
+  result(json: unknown, lines: string[]): void {
+    if (this.options.json) process.stdout.write(`${JSON.stringify(json, null, 2)}\n`);
+    else for (const line of lines) process.stdout.write(`${printable(line)}\n`);
+  }
+
+  /** What is going on now. On a terminal the line stays open until it is known how it ended. */
+  progress(text: string): void {
+    if (this.quiet) return;
+    this.finish();
+    process.stderr.write(`sls: ${printable(text)}`);
+    if (process.stderr.isTTY) {
+      process.stderr.write(colored('dim', ' ...'));
+      this.waiting = true;
+    } else process.stderr.write('\n');
+  }
+
+  /** Something that was proved or done. */
+  done(text: string): void {
+    if (this.quiet) return;
+    this.finish();
+    process.stderr.write(`sls: ${colored('green', 'ok')} ${printable(text)}\n`);
+  }
+
+  /** A line that counts over itself, for transfers. Terminals only. */
+  counter(text: string): void {
+    if (this.quiet || !process.stderr.isTTY) return;
+    process.stderr.write(`\r\u001b[Ksls: ${printable(text)}`);
+    this.waiting = true;
+  }
+
+  note(text: string): void {
+    if (this.quiet) return;
+    this.finish();
+    process.stderr.write(`sls: ${printable(text)}\n`);
+  }
+
+  /** Said even with --quiet: the person must know. */
+  warning(text: string): void {
+    this.finish();
+    process.stderr.write(`sls: ${colored('yellow', 'warning')}: ${printable(text)}\n`);
+  }
+
+  failure(message: string, details: { hint?: string; code?: string; step?: string }, exitCode: number): void {
+    this.finish();
+    if (this.options.json) process.stdout.write(`${JSON.stringify({ error: { message, ...details, exitCode } }, null, 2)}\n`);
+    process.stderr.write(`${colored('red', 'sls')}: ${printable(message)}\n`);
+    if (details.hint !== undefined) process.stderr.write(`${colored('bold', 'hint')}: ${printable(details.hint)}\n`);
+  }
+
+  /** Ends an open progress line, before anything else writes to the terminal. */
+  finish(): void {
+    if (!this.waiting) return;
+    this.waiting = false;
+    process.stderr.write('\n');
+  }
+}

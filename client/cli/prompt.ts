@@ -1,0 +1,64 @@
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
+import { CliError, EXIT } from './exit';
+
+/** More than any password that is accepted. */
+const LONGEST_PASSWORD = 4096;
+
+/** Asks on the terminal for what is no secret. */
+export async function askUsername(given: string | undefined): Promise<string> {
+  if (given !== undefined) return given;
+  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no username', { hint: 'name it with --username NAME' });
+  const username = (await ask('Username: ', process.stderr)).trim();
+  if (username === '') throw new CliError(EXIT.usage, 'no username');
+  return username;
+}
+
+/** Reads a password from standard input (its first line) or from the terminal without echo. Never from argv or the environment. */
+export async function askPassword(options: { fromStdin: boolean; twice?: boolean }): Promise<string> {
+  if (options.fromStdin) return firstLine();
+  if (!process.stdin.isTTY) {
+    throw new CliError(EXIT.usage, 'no terminal to ask for the password', { hint: 'pass it on standard input with --password-stdin' });
+  }
+  const password = await askSilently('Password: ');
+  if (options.twice && (await askSilently('Again: ')) !== password) throw new CliError(EXIT.usage, 'the passwords differ');
+  if (password === '') throw new CliError(EXIT.usage, 'no password');
+  return password;
+}
+
+async function ask(question: string, output: NodeJS.WritableStream): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output, terminal: true });
+  const interrupted = new AbortController();
+  lines.on('SIGINT', () => interrupted.abort());
+  lines.on('close', () => interrupted.abort());
+  try {
+    return await lines.question(question, { signal: interrupted.signal });
+  } catch {
+    process.stderr.write('\n');
+    process.exit(130);
+  } finally {
+    lines.removeAllListeners('close');
+    lines.close();
+  }
+}
+
+async function askSilently(question: string): Promise<string> {
+  process.stderr.write(question);
+  // readline edits the line and echoes it here.
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const answer = await ask('', nowhere);
+  process.stderr.write('\n');
+  return answer;
+}
+
+async function firstLine(): Promise<string> {
+  let text = Buffer.alloc(0);
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    text = Buffer.concat([text, chunk]);
+    if (text.includes(0x0a) || text.length > LONGEST_PASSWORD) break;
+  }
+  const password = text.toString('utf8').split('\n')[0]?.replace(/\r$/, '') ?? '';
+  if (password === '') throw new CliError(EXIT.usage, 'expected the password on standard input, got nothing');
+  if (password.length > LONGEST_PASSWORD) throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
+  return password;
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto';
+import { Claims } from '../../proto/gen/licensing/v1/evidence';
+import type { SavedSession } from './session-file';
+
+const time = (seconds: number | bigint): string => new Date(Number(seconds) * 1000).toISOString();
+
+/** What claims say, for people and programs. */
+export function describeClaims(claims: Claims): Record<string, string> {
+  return {
+    user: claims.user,
+    workload: claims.workloadUid,
+    node: claims.node,
+    image: claims.imageDigest,
+    certificate: claims.certificateSha256.toString('hex'),
+    clientKey: claims.clientKeySha256.toString('hex'),
+    issued: time(claims.issuedAt),
+    expires: time(claims.expiresAt),
+  };
+}
+
+/** Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it. */
+export function describeSession({ username, session, trust }: SavedSession): { json: unknown; lines: string[] } {
+  const claims = describeClaims(Claims.decode(session.evidence.claims));
+  const { enclave } = session;
+  const json = {
+    username,
+    user: enclave.user,
+    services: trust.services,
+    enclave: { workload: enclave.workloadUid, node: enclave.node, endpoint: enclave.endpoint, tlsAddress: enclave.tlsAddress },
+    accessTokenExpires: time(session.accessTokenExpiresAt),
+    clientCertificateSha256: createHash('sha256').update(session.clientCertificates[0] ?? '').digest('hex'),
+    claims,
+  };
+  const rows: Array<[string, string]> = [
+    ['username', username],
+    ['service', trust.services.login],
+    ['enclave', enclave.tlsAddress || enclave.endpoint],
+    ['token until', json.accessTokenExpires],
+    ...Object.entries(claims),
+  ];
+  return { json, lines: rows.map(([name, value]) => `${name.padEnd(12)} ${value}`) };
+}

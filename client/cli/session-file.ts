@@ -1,0 +1,53 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseTrustBundle } from '../../core/trust/bundle';
+import type { TrustBundle } from '../../core/trust/bundle';
+import { parseSession, serializeSession } from '../index';
+import type { Session } from '../index';
+import { CliError, EXIT } from './exit';
+import { stateFolder } from './folders';
+import { removeIfThere, writePrivate } from './private-file';
+
+/** What is kept between commands: the session's keys and tokens, and what it was verified against. */
+export interface SavedSession {
+  username: string;
+  /** As it was at login, with that login's policy: later commands demand the same. */
+  trust: TrustBundle;
+  session: Session;
+}
+
+export function sessionFile(): string {
+  return join(stateFolder(), 'session.json');
+}
+
+/** Replaces the saved session. */
+export async function saveSession({ username, trust, session }: SavedSession): Promise<void> {
+  await writePrivate(sessionFile(), JSON.stringify({ version: 1, username, trust, session: JSON.parse(serializeSession(session)) as unknown }));
+}
+
+/** @throws CliError 4 when nobody is logged in */
+export async function loadSession(): Promise<SavedSession> {
+  const saved = await loadSessionIfThere();
+  if (!saved) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
+  return saved;
+}
+
+export async function loadSessionIfThere(): Promise<SavedSession | undefined> {
+  const text = await readFile(sessionFile(), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (text === undefined) return undefined;
+  try {
+    const { version, username, trust, session } = JSON.parse(text) as Record<string, unknown>;
+    if (version !== 1 || typeof username !== 'string') throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
+    return { username, trust: parseTrustBundle(JSON.stringify(trust)), session: parseSession(JSON.stringify(session)) };
+  } catch (cause) {
+    throw new CliError(EXIT.authentication, `the saved session ${sessionFile()} can't be read`, { hint: 'run: sls login' }, { cause });
+  }
+}
+
+/** @returns false when there was none */
+export async function removeSession(): Promise<boolean> {
+  return removeIfThere(sessionFile());
+}

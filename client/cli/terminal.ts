@@ -1,0 +1,64 @@
+/** Passed on to the command. SIGINT comes as a byte where the terminal is in raw mode. */
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+
+/** Whoever presses Ctrl-C this often wants out, whatever the command makes of it. */
+const IMPATIENT = 3;
+
+const NUMBERS: Record<(typeof FORWARDED)[number], number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGTERM: 15 };
+
+export interface SignalForwarding {
+  /** From now on signals go to the command; before, they end this program. */
+  deliverTo(deliver: (signal: string) => void): void;
+  stop(): void;
+}
+
+/** Takes the signals that a person or a program sends to `sls exec`. @param abort ends this program with an exit code */
+export function forwardSignals(abort: (exitCode: number) => void): SignalForwarding {
+  let deliver: ((signal: string) => void) | undefined;
+  let interrupts = 0;
+  const listener = (signal: NodeJS.Signals): void => {
+    const exitCode = 128 + NUMBERS[signal as (typeof FORWARDED)[number]];
+    if (signal === 'SIGINT' && ++interrupts >= IMPATIENT) abort(exitCode);
+    else if (deliver) deliver(signal);
+    else abort(exitCode);
+  };
+  for (const signal of FORWARDED) process.on(signal, listener);
+  return {
+    deliverTo: (to) => (deliver = to),
+    stop: () => {
+      for (const signal of FORWARDED) process.off(signal, listener);
+    },
+  };
+}
+
+/** This side's terminal: raw while the command runs, its size passed on. */
+export class LocalTerminal {
+  readonly wanted: boolean;
+  private resized: (() => void) | undefined;
+
+  /** @param choice true and false as told; undefined: when standard input and output are terminals */
+  constructor(choice: boolean | undefined) {
+    this.wanted = choice ?? (process.stdin.isTTY === true && process.stdout.isTTY === true);
+  }
+
+  /** The size to begin with; undefined when the command gets no terminal. */
+  size(): { columns: number; rows: number } | undefined {
+    return this.wanted ? { columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 } : undefined;
+  }
+
+  attach(resize: (size: { columns: number; rows: number }) => void): void {
+    if (!this.wanted) return;
+    if (process.stdin.isTTY) process.stdin.setRawMode(true);
+    this.resized = () => {
+      const size = this.size();
+      if (size) resize(size);
+    };
+    process.stdout.on('resize', this.resized);
+  }
+
+  restore(): void {
+    if (this.resized) process.stdout.off('resize', this.resized);
+    this.resized = undefined;
+    if (process.stdin.isTTY && process.stdin.isRaw) process.stdin.setRawMode(false);
+  }
+}

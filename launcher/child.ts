@@ -1,0 +1,127 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { distFolder } from '../core/config/dist';
+import { LauncherError } from './errors';
+
+/** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
+const READY_TIMEOUT_MS = 90_000;
+/** How long a program may take to stop after SIGTERM. */
+const STOP_TIMEOUT_MS = 8_000;
+
+export interface ChildOptions {
+  /** Name of the program: dist/NAME.cjs. */
+  program: string;
+  /** Its settings. Nothing of this process's environment goes with them but PATH, TMPDIR and the locale. */
+  settings: Record<string, string>;
+  /** Where READY_FILE is made. */
+  readyFile: string;
+  logFile: string;
+  signal?: AbortSignal;
+}
+
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+export interface Child {
+  pid: number;
+  /** As in its ready file. */
+  ports: Record<string, number>;
+  exited: Promise<Exit>;
+  /** SIGTERM, then SIGKILL. */
+  stop(): Promise<void>;
+}
+
+const PASSED_ON = ['PATH', 'TMPDIR', 'LANG', 'LC_ALL', 'TZ', 'LOG_LEVEL'];
+
+/**
+ * Starts one of our programs and waits until it serves. It ends with this process, even when this one is killed: see core/rpc/parent.ts.
+ * @throws LauncherError launcher.start_failed with the program's own last words; whatever `signal` was aborted with
+ */
+export async function startChild(options: ChildOptions): Promise<Child> {
+  const file = join(distFolder(), `${options.program}.cjs`);
+  if (!existsSync(file)) throw new LauncherError('launcher.not_built', `expected ${file} to be there`, 'run: npm run build');
+  options.signal?.throwIfAborted();
+  await rm(options.readyFile, { force: true });
+  const log = await open(options.logFile, 'a', 0o600);
+  const logStart = (await log.stat()).size;
+  let child: ChildProcess;
+  try {
+    child = spawn(process.execPath, ['--enable-source-maps', file], {
+      // A group of its own: Ctrl-C at the terminal reaches the launcher alone, which ends everything in order.
+      detached: true,
+      cwd: '/',
+      stdio: ['pipe', log.fd, log.fd],
+      env: {
+        ...Object.fromEntries(PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
+        ...options.settings,
+        SLS_PROGRAM: options.program,
+        READY_FILE: options.readyFile,
+        PARENT_PIPE: '0',
+      },
+    });
+  } finally {
+    await log.close();
+  }
+  child.stdin?.on('error', () => undefined);
+  const exited = new Promise<Exit>((done) => {
+    child.once('error', () => done({ code: 1, signal: null }));
+    child.once('exit', (code, signal) => done({ code, signal }));
+  });
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    await exited;
+    clearTimeout(force);
+  };
+  try {
+    const ports = await ready(options, child.pid, exited);
+    return { pid: child.pid ?? 0, ports, exited, stop };
+  } catch (error) {
+    await stop();
+    if (!(error instanceof NotReady)) throw error;
+    const words = await lastWords(options.logFile, logStart);
+    throw new LauncherError('launcher.start_failed', `${options.program} ${error.message}${words && `: ${words}`}`, `see ${options.logFile}`);
+  }
+}
+
+class NotReady extends Error {}
+
+async function ready(options: ChildOptions, pid: number | undefined, exited: Promise<Exit>): Promise<Record<string, number>> {
+  let exit: Exit | undefined;
+  void exited.then((value) => (exit = value));
+  const deadline = Date.now() + READY_TIMEOUT_MS;
+  for (;;) {
+    const text = await readFile(options.readyFile, 'utf8').catch(() => undefined);
+    const report = text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
+    if (report?.pid === pid && report !== undefined) return report.ports;
+    if (exit) throw new NotReady(`ended at its start (${describeExit(exit)})`);
+    if (Date.now() > deadline) throw new NotReady(`did not start within ${READY_TIMEOUT_MS / 1000} s`);
+    await sleep(15);
+    options.signal?.throwIfAborted();
+  }
+}
+
+/** "exit code 1" or "SIGKILL". */
+export function describeExit({ code, signal }: Exit): string {
+  return signal ?? `exit code ${code ?? 'unknown'}`;
+}
+
+/** The reason in the last error of a log of JSON lines. */
+async function lastWords(logFile: string, from: number): Promise<string> {
+  const text = (await readFile(logFile, 'utf8').catch(() => '')).slice(from);
+  for (const line of text.trim().split('\n').reverse()) {
+    try {
+      const entry = JSON.parse(line) as { level: number; reason?: string; err?: { message?: string }; msg?: string };
+      if (entry.level >= 50) return entry.reason ?? entry.err?.message ?? entry.msg ?? '';
+    } catch {
+      if (/^\w*Error: /.test(line)) return line;
+    }
+  }
+  return '';
+}

@@ -1,0 +1,24 @@
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
+
+/** Below the range that Linux hands out to outgoing connections, so that a port kept for the next run is likely free then. */
+const FIRST = 20_000;
+const END = 32_000;
+
+/** True when the port can be listened on. */
+function isFree(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ host, port }, () => server.close(() => resolve(true)));
+  });
+}
+
+/** @returns `wanted` when it is free, another free port otherwise */
+export async function choosePort(host: string, wanted?: number): Promise<number> {
+  if (wanted !== undefined && (await isFree(host, wanted))) return wanted;
+  for (;;) {
+    const port = randomInt(FIRST, END);
+    if (await isFree(host, port)) return port;
+  }
+}

@@ -1,0 +1,37 @@
+import { status } from '@grpc/grpc-js';
+import { logger } from '../core/log/logger';
+import { RpcError } from '../core/rpc/errors';
+import { unary } from '../core/rpc/handlers';
+import { LauncherServiceService } from '../proto/gen/licensing/v1/launcher';
+import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
+import type { Enclaves } from './enclaves';
+
+/** User ids become names of folders: the form in which accounts have them, and nothing else. */
+const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** LauncherService over the installation's enclaves. */
+export function launcherService(enclaves: Enclaves, node: string): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
+  const implementation: LauncherServiceServer = {
+    ensureEnclave: unary(async ({ user }) => {
+      requireUserId(user);
+      try {
+        const { workloadUid, endpoint, tlsAddress, started } = await enclaves.ensure(user);
+        return { workloadUid, node, endpoint, tlsAddress, started };
+      } catch (cause) {
+        logger.error({ err: cause }, 'an enclave did not start');
+        throw new RpcError('launcher.enclave_failed', status.UNAVAILABLE, 'the enclave did not start', { cause });
+      }
+    }),
+    stopEnclave: unary(async ({ user, workloadUid }) => {
+      requireUserId(user);
+      await enclaves.stop(user, workloadUid);
+      return {};
+    }),
+  };
+  return { definition: LauncherServiceService, implementation };
+}
+
+function requireUserId(user: string): void {
+  if (USER_ID.test(user)) return;
+  throw new RpcError('launcher.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
+}

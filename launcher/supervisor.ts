@@ -1,0 +1,68 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { logger } from '../core/log/logger';
+
+const FIRST_DELAY_MS = 200;
+const LONGEST_DELAY_MS = 30_000;
+/** Whoever lived this long starts anew with the first delay. */
+const HEALTHY_MS = 60_000;
+
+/** Something that runs and can end by itself: one of our programs, a software TPM. */
+export interface Running {
+  pid: number;
+  exited: Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+export interface Supervised<T extends Running> {
+  /** What runs now; undefined between a death and the next start. */
+  current(): T | undefined;
+  /** Ends it for good. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts something and starts it again whenever it ends, after a growing delay. The first start's failure is the caller's;
+ * later ones are reported and tried again.
+ * @param report one line for the person at the terminal
+ */
+export async function supervise<T extends Running>(name: string, start: () => Promise<T>, report: (line: string) => void): Promise<Supervised<T>> {
+  const stopping = new AbortController();
+  let running: T | undefined = await start();
+  let startedAt = Date.now();
+  let delay = FIRST_DELAY_MS;
+
+  const keepAlive = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      if (running) {
+        await running.exited;
+        running = undefined;
+        if (stopping.signal.aborted) return;
+        if (Date.now() - startedAt > HEALTHY_MS) delay = FIRST_DELAY_MS;
+        report(`${name} ended unexpectedly, starting it again`);
+      }
+      await sleep(delay, undefined, { signal: stopping.signal }).catch(() => undefined);
+      if (stopping.signal.aborted) return;
+      delay = Math.min(delay * 2, LONGEST_DELAY_MS);
+      try {
+        startedAt = Date.now();
+        running = await start();
+        report(`${name} runs again`);
+      } catch (error) {
+        logger.error({ err: error }, 'restart failed');
+        report(`${name} did not start again: ${(error as Error).message}`);
+      }
+    }
+  };
+  const loop = keepAlive();
+
+  return {
+    current: () => running,
+    async stop() {
+      stopping.abort();
+      await running?.stop();
+      await loop;
+      // A start that was under way when stop was called.
+      await running?.stop();
+    },
+  };
+}

@@ -1,0 +1,34 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Installation } from './installation';
+import { supervise } from './supervisor';
+import { createSwtpmState, startSwtpm } from './swtpm';
+
+export type TpmChoice =
+  | { kind: 'software' }
+  /** A TPM of the machine's, such as /dev/tpmrm0, and the folder with its makers' CA certificates (PEM). */
+  | { kind: 'device'; device: string; ekRootsFolder: string };
+
+export interface PreparedTpm {
+  /** What the attestor's TPM setting takes. */
+  tcti: string;
+  /** CA certificates, PEM, that endorsement keys may be certified by. */
+  ekRootsFolder: string;
+  stop(): Promise<void>;
+}
+
+/** Starts the software TPM, or names the machine's. @throws SwtpmError */
+export async function prepareTpm({ path }: Installation, choice: TpmChoice, report: (line: string) => void): Promise<PreparedTpm> {
+  if (choice.kind === 'device') {
+    return { tcti: `device:${choice.device}`, ekRootsFolder: choice.ekRootsFolder, stop: () => Promise.resolve() };
+  }
+  const stateFolder = path('tpm');
+  const certificates = await createSwtpmState(stateFolder, { caFolder: path('tpm-ca') });
+  const ekRootsFolder = path('ek-roots');
+  await rm(ekRootsFolder, { recursive: true, force: true });
+  await mkdir(ekRootsFolder, { mode: 0o700 });
+  for (const [index, pem] of certificates.entries()) await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
+  const socket = path('run', 'tpm.sock');
+  const swtpm = await supervise('the software TPM', () => startSwtpm({ stateFolder, socket }), report);
+  return { tcti: `swtpm:path=${socket}`, ekRootsFolder, stop: () => swtpm.stop() };
+}
