@@ -13,7 +13,6 @@ function colored(color: keyof typeof COLORS, text: string): string {
 
 /** Strips what could steer the terminal from texts that came over the network. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '?');
 }
 

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { defaultInstallationFolder } from '../../../launcher/folder';
+import type { TpmChoice } from '../../../launcher/tpm';
 import { CliError, EXIT } from '../exit';
 import { requestedLogLevel } from '../log-level';
 import { addExample, addOutputOptions } from '../options';
@@ -72,7 +73,7 @@ async function run(options: Options): Promise<void> {
   out.done('stopped');
 }
 
-function chooseTpm({ tpm, ekRoots }: Options): Parameters<typeof import('../../../launcher/up').startInstallation>[0]['tpm'] {
+function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {
   if (tpm === undefined) return { kind: 'software' };
   const device = TPM_DEVICE.exec(tpm)?.[1];
   if (device === undefined) throw new CliError(EXIT.usage, `expected --tpm device:/PATH, got ${JSON.stringify(tpm)}`);

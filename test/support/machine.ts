@@ -1,0 +1,145 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const SLS = resolve(__dirname, '../../dist/sls.cjs');
+
+export interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  stdin?: string | Buffer;
+  env?: Record<string, string>;
+  /** Told once the process runs. */
+  onStart?: (child: ChildProcess) => void;
+  /** Told at each piece of output. */
+  onOutput?: (child: ChildProcess, stdout: string) => void;
+}
+
+/** A person's machine: folders of its own, the built `sls`, and what was started there. */
+export class Machine {
+  readonly folder = mkdtempSync(join(tmpdir(), 'sls-test-'));
+  readonly env: Record<string, string> = {
+    PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+    HOME: this.folder,
+    XDG_STATE_HOME: join(this.folder, 'state'),
+    XDG_CONFIG_HOME: join(this.folder, 'config'),
+  };
+  private up: ChildProcess | undefined;
+
+  path(...names: string[]): string {
+    return join(this.folder, ...names);
+  }
+
+  /** A path inside the installation of `sls up`. */
+  server(...names: string[]): string {
+    return this.path('state', 'sls', 'server', ...names);
+  }
+
+  /** Runs sls to its end. */
+  async sls(args: string[], { stdin = '', env = {}, onStart, onOutput }: RunOptions = {}): Promise<Ended> {
+    const child = spawn(process.execPath, [SLS, ...args], { cwd: this.folder, env: { ...this.env, ...env } });
+    onStart?.(child);
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(stdin);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+      onOutput?.(child, stdout);
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((done) => child.on('close', (c, s) => done([c, s])));
+    return { code, signal, stdout, stderr };
+  }
+
+  /** Starts `sls up` and waits until it is ready. @returns its process */
+  async startService(args: string[] = [], env: Record<string, string> = {}): Promise<ChildProcess> {
+    const child = spawn(process.execPath, [SLS, 'up', '--json', ...args], { cwd: this.folder, env: { ...this.env, ...env } });
+    this.up = child;
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+    await new Promise<void>((ready, failed) => {
+      let stdout = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        stdout += text;
+        if (stdout.includes('"ready": true')) ready();
+      });
+      child.once('exit', (code, signal) => failed(new Error(`sls up ended (${code ?? signal}): ${said}`)));
+    });
+    return child;
+  }
+
+  /** Ends `sls up` as Ctrl-C would. @returns its exit code and what it said at the end */
+  async stopService(signal: NodeJS.Signals = 'SIGINT'): Promise<{ code: number | null; stderr: string }> {
+    const child = this.up;
+    this.up = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return { code: null, stderr: '' };
+    let stderr = '';
+    child.stderr?.on('data', (text: string) => (stderr += text));
+    const ended = new Promise<number | null>((done) => child.once('close', (code) => done(code)));
+    child.kill(signal);
+    return { code: await ended, stderr };
+  }
+
+  /** Every process that this machine's folder is an argument or a setting of: its programs, its TPM, its commands. */
+  processes(): Array<{ pid: number; command: string }> {
+    const found: Array<{ pid: number; command: string }> = [];
+    for (const name of readdirSync('/proc')) {
+      if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+      try {
+        const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+        const environment = readFileSync(`/proc/${name}/environ`, 'utf8');
+        if (command !== '' && (command.includes(this.folder) || environment.includes(this.folder))) found.push({ pid: Number(name), command });
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+    return found;
+  }
+
+  /** The process of one of the programs, such as 'attestor-daemon.cjs' or 'swtpm socket'. */
+  pidOf(text: string): number {
+    const found = this.processes().filter(({ command }) => command.includes(text));
+    if (found.length !== 1 || !found[0]) throw new Error(`expected one process ${text}, got ${JSON.stringify(found)}`);
+    return found[0].pid;
+  }
+
+  /** Waits until no process of this machine's is left. @returns those which still are after `ms` */
+  async leftOver(ms = 8_000): Promise<Array<{ pid: number; command: string }>> {
+    const deadline = Date.now() + ms;
+    while (this.processes().length > 0 && Date.now() < deadline) await sleep(50);
+    return this.processes();
+  }
+
+  async signUpAndLogin(username = 'ada', loginArgs: string[] = []): Promise<void> {
+    for (const args of [
+      ['signup', '--username', username, '--password-stdin'],
+      ['login', ...loginArgs],
+    ]) {
+      const ended = await this.sls(args, { stdin: `${PASSWORD}\n` });
+      if (ended.code !== 0) throw new Error(`sls ${args[0]} ended with ${ended.code}: ${ended.stderr}`);
+    }
+  }
+
+  async remove(): Promise<void> {
+    await this.stopService();
+    for (const { pid } of await this.leftOver(3_000)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export const PASSWORD = 'correct horse battery staple';
