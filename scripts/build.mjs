@@ -7,9 +7,11 @@ const programs = {
   signup: 'functions/signup/main.ts',
   login: 'functions/login/main.ts',
   enrol: 'functions/enrol/main.ts',
+  reaper: 'functions/login/reaper/main.ts',
   'attestor-daemon': 'attestor-daemon/main.ts',
   enclave: 'enclave/main.ts',
   'password-worker': 'core/passwords/worker.ts',
+  'cluster-install': 'knative/installer/main.ts',
   sls: 'client/cli/main.ts',
   client: 'client/index.ts',
 };

@@ -6,7 +6,7 @@ const root = resolve(__dirname, '../..');
 /** Lower layers first. A file may import its own folder and what stands below it. */
 const CORE_LAYERS = [
   ['core/bytes', 'core/log'],
-  ['core/rpc', 'core/config', 'core/tpm'],
+  ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
   ['core/certificates', 'core/store'],
   ['core/evidence', 'core/tokens', 'core/passwords'],
   ['core/trust', 'core/accounts'],

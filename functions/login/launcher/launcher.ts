@@ -8,6 +8,8 @@ export interface Enclave {
   node: string;
   /** Address of EnclaveService: http://HOST:PORT. */
   endpoint: string;
+  /** The same where the login service itself reaches it, if that is another address. */
+  innerEndpoint?: string;
   /** HOST:PORT of the enclave's own TLS; empty where TLS runs inside EnclaveService.Tunnel. */
   tlsAddress: string;
   /** False: it was running already. */

@@ -1,0 +1,129 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import { decodeJwt } from 'jose';
+import { readEnvironment } from '../../core/config/environment';
+import { KubernetesApi } from '../../core/kubernetes/api';
+import type { Pod, TokenReview } from '../../core/kubernetes/objects';
+import { logger } from '../../core/log/logger';
+import { RpcError } from '../../core/rpc/errors';
+import type { Workload, WorkloadIdentifier } from './identity';
+import { kubernetesIdentitySettings } from './kubernetes-settings';
+
+/** Audience of the tokens that enclaves mount for the attestor. */
+export const TOKEN_AUDIENCE = 'attestor';
+/** Annotation that login puts on an enclave's pods. */
+const USER_ANNOTATION = 'licensing/user';
+/** Container names in a Knative pod: the enclave's own, and Knative's proxy. */
+const ENCLAVE_CONTAINER = 'user-container';
+const EXPECTED_CONTAINERS = [ENCLAVE_CONTAINER, 'queue-proxy'];
+/** The kubelet reports a container's start up to a second after it; a busy API server adds to that. */
+const START_PATIENCE_MS = 15_000;
+const RETRY_MS = 100;
+const MAX_TOKEN_LENGTH = 8 * 1024;
+
+export interface KubernetesIdentityOptions {
+  api: KubernetesApi;
+  node: string;
+  namespace: string;
+  serviceAccount: string;
+  imageDigests: string[];
+  patienceMs?: number;
+}
+
+/** Reads `kubernetesIdentitySettings` and the credentials of the pod. */
+export async function kubernetesIdentity(env: NodeJS.ProcessEnv = process.env): Promise<WorkloadIdentifier> {
+  const settings = readEnvironment(kubernetesIdentitySettings, env);
+  return new KubernetesIdentity({
+    api: await KubernetesApi.inCluster(env),
+    node: settings.NODE_NAME,
+    namespace: settings.ENCLAVE_NAMESPACE,
+    serviceAccount: settings.ENCLAVE_SERVICE_ACCOUNT,
+    imageDigests: settings.ENCLAVE_IMAGES,
+  });
+}
+
+interface Caller {
+  pod: string;
+  uid: string;
+  expiresAt?: number;
+}
+
+/**
+ * A pod by its projected service account token. Who it is comes from the API server in three steps:
+ * 1. TokenReview: a live token, made for the attestor, of the enclaves' service account, bound to a pod on this node.
+ * 2. The pod: the same UID, on this node, not ending, running nothing but the enclave and Knative's proxy.
+ * 3. Its user (annotation) and its image (what the container runtime says that it runs), which must be an allowed one.
+ */
+export class KubernetesIdentity implements WorkloadIdentifier {
+  constructor(private readonly options: KubernetesIdentityOptions) {}
+
+  async identify(credential: string): Promise<Workload> {
+    const caller = await this.review(credential);
+    const { pod, imageDigest } = await this.running(caller);
+    const user = pod.metadata.annotations?.[USER_ANNOTATION];
+    if (!user) throw denied('attestor.no_user', 'the pod is nobody\'s enclave');
+    if (!this.options.imageDigests.includes(imageDigest)) throw denied('attestor.wrong_image', 'the pod runs another image than the enclave\'s');
+    return { user, workloadUid: caller.uid, imageDigest, node: this.options.node, expiresAt: caller.expiresAt };
+  }
+
+  private async review(token: string): Promise<Caller> {
+    const refused = (why: string): RpcError =>
+      new RpcError('attestor.token_refused', status.UNAUTHENTICATED, 'the token is not one for the attestor, or no longer good', { cause: why });
+    if (token === '' || token.length > MAX_TOKEN_LENGTH) throw refused('length');
+    const review = await this.ask(() =>
+      this.options.api.review<TokenReview>('/apis/authentication.k8s.io/v1/tokenreviews', {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenReview',
+        spec: { token, audiences: [TOKEN_AUDIENCE] },
+      }),
+    );
+    const { authenticated, audiences, user, error } = review.status ?? {};
+    if (authenticated !== true || !audiences?.includes(TOKEN_AUDIENCE)) throw refused(error ?? 'audience');
+
+    const { namespace, serviceAccount, node } = this.options;
+    if (user?.username !== `system:serviceaccount:${namespace}:${serviceAccount}`) {
+      throw denied('attestor.wrong_account', 'the token is of another service account than the enclaves\'');
+    }
+    const extra = (name: string): string | undefined => user.extra?.[`authentication.kubernetes.io/${name}`]?.[0];
+    const pod = extra('pod-name');
+    const uid = extra('pod-uid');
+    if (!pod || !uid) throw denied('attestor.no_pod', 'the token is not bound to a pod');
+    if (extra('node-name') !== node) throw denied('attestor.other_node', 'the pod is on another node');
+    return { pod, uid, expiresAt: decodeJwt(token).exp };
+  }
+
+  private async running(caller: Caller): Promise<{ pod: Pod; imageDigest: string }> {
+    const { api, namespace, node, patienceMs = START_PATIENCE_MS } = this.options;
+    const deadline = Date.now() + patienceMs;
+    for (;;) {
+      const pod = await this.ask(() => api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(caller.pod)}`));
+      if (pod === undefined || pod.metadata.uid !== caller.uid) throw denied('attestor.pod_gone', 'there is no such pod any more');
+      if (pod.metadata.deletionTimestamp !== undefined) throw denied('attestor.pod_ending', 'the pod is being deleted');
+      if (pod.spec?.nodeName !== node) throw denied('attestor.other_node', 'the pod is on another node');
+      if (pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded') throw denied('attestor.pod_ended', 'the pod has ended');
+      const names = (pod.spec.containers ?? []).map(({ name }) => name);
+      const guests = [...(pod.spec.initContainers ?? []), ...(pod.spec.ephemeralContainers ?? [])];
+      if (guests.length > 0 || names.some((name) => !EXPECTED_CONTAINERS.includes(name))) {
+        throw denied('attestor.foreign_container', 'the pod holds other containers than an enclave\'s');
+      }
+      const container = pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
+      const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(container?.imageID ?? '')?.[1];
+      if (container?.state?.running && imageDigest) return { pod, imageDigest };
+      if (Date.now() > deadline) throw new RpcError('attestor.pod_starting', status.UNAVAILABLE, 'the pod does not run yet');
+      await sleep(RETRY_MS);
+    }
+  }
+
+  private async ask<T>(question: () => Promise<T>): Promise<T> {
+    try {
+      return await question();
+    } catch (cause) {
+      logger.error({ err: cause }, 'the API server does not answer');
+      throw new RpcError('attestor.cluster_unavailable', status.UNAVAILABLE, 'the API server does not answer', { cause });
+    }
+  }
+}
+
+function denied(code: string, message: string): RpcError {
+  return new RpcError(code, status.PERMISSION_DENIED, message);
+}

@@ -1,0 +1,188 @@
+import { readFile } from 'node:fs/promises';
+import { Agent as HttpAgent, request as httpRequest } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { Agent, request } from 'node:https';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KubernetesError } from './errors';
+
+/** Where a pod finds its own credentials (Kubernetes documentation, "Accessing the API from within a pod"). */
+const ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
+const TOKEN_AGE_MS = 60_000;
+/** One call, answer included; a watch has no such limit. */
+const CALL_TIMEOUT_MS = 15_000;
+
+export interface Connection {
+  server: URL;
+  /** PEM of the API server's CA. */
+  ca?: Buffer;
+  /** Asked again as tokens rotate. */
+  token(): Promise<string>;
+}
+
+export interface CallOptions {
+  signal?: AbortSignal;
+  query?: Record<string, string>;
+}
+
+export interface WatchEvent<T> {
+  type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  object: T;
+}
+
+/**
+ * The five verbs of the Kubernetes API that are needed here, over connections that stay open. The full client library takes
+ * 300 ms to load and a TLS handshake for each call, which a function that starts from zero would hand on to its users.
+ *
+ * Throttling (429), unavailability (5xx, lost connections) and conflicts of writes (409) are retried with exponential back-off
+ * and jitter until the caller's signal aborts or `attempts` are used up.
+ */
+export class KubernetesApi {
+  private readonly agent: Agent | HttpAgent;
+  private cached?: { token: string; until: number };
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly attempts = 8,
+  ) {
+    const options = { keepAlive: true, maxSockets: 64, timeout: 60_000 };
+    this.agent = connection.server.protocol === 'https:' ? new Agent({ ...options, ca: connection.ca }) : new HttpAgent(options);
+  }
+
+  /** With the service account of the pod that this runs in. @throws Error outside of a pod. */
+  static async inCluster(env: NodeJS.ProcessEnv = process.env, folder = ACCOUNT_FOLDER): Promise<KubernetesApi> {
+    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env;
+    if (!host || !port) throw new Error('expected KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as in every pod');
+    return new KubernetesApi({
+      server: new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`),
+      ca: await readFile(`${folder}/ca.crt`),
+      token: async () => (await readFile(`${folder}/token`, 'utf8')).trim(),
+    });
+  }
+
+  /** @throws KubernetesError */
+  get<T>(path: string, options?: CallOptions): Promise<T> {
+    return this.call<T>('GET', path, options);
+  }
+
+  /** Undefined where there is no such object. @throws KubernetesError */
+  async find<T>(path: string, options?: CallOptions): Promise<T | undefined> {
+    try {
+      return await this.call<T>('GET', path, options);
+    } catch (error) {
+      if (error instanceof KubernetesError && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** POST, for what is answered and not stored, such as a TokenReview: it may be repeated. @throws KubernetesError */
+  review<T>(path: string, body: object, options?: CallOptions): Promise<T> {
+    return this.call<T>('POST', path, options, { type: 'application/json', body });
+  }
+
+  /** Server-side apply: creates the object or brings it to this state. Safe to repeat. @throws KubernetesError */
+  apply<T>(path: string, body: object, fieldManager: string, options: CallOptions = {}): Promise<T> {
+    const query = { ...options.query, fieldManager, force: 'true' };
+    return this.call<T>('PATCH', path, { ...options, query }, { type: 'application/apply-patch+yaml', body });
+  }
+
+  /** Deletes the object if it is still the one of the preconditions; that it is gone already is no error. @throws KubernetesError */
+  async delete(path: string, preconditions: { uid?: string; resourceVersion?: string }, options?: CallOptions): Promise<void> {
+    const body = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: 'Background', preconditions };
+    try {
+      await this.call('DELETE', path, options, { type: 'application/json', body });
+    } catch (error) {
+      if (!(error instanceof KubernetesError) || error.status !== 404) throw error;
+    }
+  }
+
+  /** Changes from `resourceVersion` on, until the server or the signal ends them. @throws KubernetesError */
+  async *watch<T>(path: string, query: Record<string, string>, signal: AbortSignal): AsyncGenerator<WatchEvent<T>> {
+    const response = await this.send('GET', path, { query: { ...query, watch: 'true', allowWatchBookmarks: 'true' }, signal }, undefined, false);
+    if (response.statusCode !== 200) throw await failure(response);
+    const lines = createInterface({ input: response, crlfDelay: Infinity });
+    try {
+      for await (const line of lines) {
+        if (line === '') continue;
+        const event = JSON.parse(line) as WatchEvent<T>;
+        if (event.type === 'ERROR') return;
+        yield event;
+      }
+    } finally {
+      response.destroy();
+    }
+  }
+
+  private async call<T>(method: string, path: string, options: CallOptions = {}, content?: { type: string; body: object }): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      let error: unknown;
+      let wait = 0;
+      try {
+        const response = await this.send(method, path, options, content, true);
+        if ((response.statusCode ?? 0) < 300) return JSON.parse(await textOf(response)) as T;
+        wait = Number(response.headers['retry-after'] ?? 0) * 1000;
+        error = await failure(response);
+      } catch (cause) {
+        error = cause;
+      }
+      options.signal?.throwIfAborted();
+      if (attempt >= this.attempts || !worthAnotherTry(error, method)) throw error;
+      await sleep(Math.max(wait, Math.random() * Math.min(2_000, 25 * 2 ** attempt)), undefined, { signal: options.signal });
+    }
+  }
+
+  private async send(
+    method: string,
+    path: string,
+    { signal, query = {} }: CallOptions,
+    content: { type: string; body: object } | undefined,
+    limited: boolean,
+  ): Promise<IncomingMessage> {
+    const url = new URL(path, this.connection.server);
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+    const headers: Record<string, string> = { accept: 'application/json', authorization: `Bearer ${await this.token()}` };
+    const body = content && JSON.stringify(content.body);
+    if (content && body !== undefined) {
+      headers['content-type'] = content.type;
+      headers['content-length'] = String(Buffer.byteLength(body));
+    }
+    const start = url.protocol === 'https:' ? request : httpRequest;
+    const timeout = limited ? AbortSignal.timeout(CALL_TIMEOUT_MS) : undefined;
+    const signals = [signal, timeout].filter((each) => each !== undefined);
+    return new Promise((resolve, reject) => {
+      const call = start(url, { method, headers, agent: this.agent, signal: AbortSignal.any(signals) }, resolve);
+      call.on('error', reject);
+      call.end(body);
+    });
+  }
+
+  private async token(): Promise<string> {
+    if (this.cached === undefined || this.cached.until < Date.now()) {
+      this.cached = { token: await this.connection.token(), until: Date.now() + TOKEN_AGE_MS };
+    }
+    return this.cached.token;
+  }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  for await (const part of response) parts.push(part as Buffer);
+  return Buffer.concat(parts).toString('utf8');
+}
+
+/** Kubernetes answers errors with a Status object (meta/v1). */
+async function failure(response: IncomingMessage): Promise<KubernetesError> {
+  const text = await textOf(response);
+  let status: { reason?: string; message?: string } = {};
+  try {
+    status = JSON.parse(text) as typeof status;
+  } catch {
+    status = { message: text.slice(0, 200) };
+  }
+  return new KubernetesError(response.statusCode ?? 0, status.reason ?? 'Unknown', status.message ?? 'no message');
+}
+
+function worthAnotherTry(error: unknown, method: string): boolean {
+  if (!(error instanceof KubernetesError)) return true;
+  return error.status === 429 || error.status >= 500 || (error.status === 409 && method === 'PATCH');
+}

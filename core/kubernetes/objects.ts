@@ -1,0 +1,87 @@
+/** The parts of Kubernetes and Knative objects that are read here. Everything that the API server may leave out is optional. */
+export interface ObjectMeta {
+  name: string;
+  namespace?: string;
+  uid?: string;
+  generation?: number;
+  resourceVersion?: string;
+  creationTimestamp?: string;
+  deletionTimestamp?: string;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+}
+
+export interface Condition {
+  type: string;
+  /** "True", "False" or "Unknown". */
+  status: string;
+  reason?: string;
+  message?: string;
+}
+
+export interface ContainerStatus {
+  name: string;
+  ready?: boolean;
+  restartCount?: number;
+  /** REPOSITORY@sha256:HEX of what runs; empty until it does. */
+  imageID?: string;
+  state?: {
+    waiting?: { reason?: string; message?: string };
+    running?: { startedAt?: string };
+    terminated?: { reason?: string; exitCode?: number };
+  };
+  lastState?: { terminated?: { reason?: string; exitCode?: number } };
+}
+
+export interface Pod {
+  metadata: ObjectMeta;
+  spec?: {
+    nodeName?: string;
+    serviceAccountName?: string;
+    containers?: Array<{ name: string }>;
+    initContainers?: Array<{ name: string }>;
+    ephemeralContainers?: Array<{ name: string }>;
+  };
+  status?: { phase?: string; conditions?: Condition[]; containerStatuses?: ContainerStatus[] };
+}
+
+/** serving.knative.dev/v1 Service. */
+export interface KnativeService {
+  apiVersion: string;
+  kind: string;
+  metadata: ObjectMeta;
+  spec: { template: { metadata?: Partial<ObjectMeta>; spec: PodTemplate } };
+  status?: {
+    observedGeneration?: number;
+    url?: string;
+    address?: { url?: string };
+    latestReadyRevisionName?: string;
+    latestCreatedRevisionName?: string;
+    conditions?: Condition[];
+  };
+}
+
+export interface PodTemplate {
+  containers: Array<{ name?: string; image?: string; env?: Array<{ name: string; value?: string }>; [field: string]: unknown }>;
+  [field: string]: unknown;
+}
+
+export interface List<T> {
+  metadata: { resourceVersion?: string; continue?: string };
+  items: T[];
+}
+
+/** authentication.k8s.io/v1. */
+export interface TokenReview {
+  spec: { token: string; audiences: string[] };
+  status?: {
+    authenticated?: boolean;
+    audiences?: string[];
+    error?: string;
+    user?: { username?: string; extra?: Record<string, string[]> };
+  };
+}
+
+export function conditionOf(conditions: Condition[] | undefined, type: string): Condition | undefined {
+  return conditions?.find((condition) => condition.type === type);
+}

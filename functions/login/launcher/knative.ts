@@ -1,0 +1,248 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import { load } from 'js-yaml';
+import { readEnvironment } from '../../../core/config/environment';
+import { KubernetesApi } from '../../../core/kubernetes/api';
+import { KubernetesError } from '../../../core/kubernetes/errors';
+import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
+import { observe } from '../../../core/kubernetes/observe';
+import { logger } from '../../../core/log/logger';
+import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
+import { callUnary } from '../../../core/rpc/client';
+import { RpcError } from '../../../core/rpc/errors';
+import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
+import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
+import { failureOf, isReady, stageOf } from './knative-progress';
+import type { StartFailure } from './knative-progress';
+import { enclaveName, enclaveService, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
+import type { EnclaveKind } from './knative-service';
+import { knativeSettings } from './knative-settings';
+import type { Enclave, Launcher, LaunchOptions } from './launcher';
+
+export interface KnativeLauncherOptions {
+  api: KubernetesApi;
+  kind: EnclaveKind;
+  nameKey: Buffer;
+  startMs: number;
+  scheduleMs: number;
+  now?: () => Date;
+}
+
+interface Seen {
+  service?: KnativeService;
+  pods: Pod[];
+}
+
+/** Reads the settings of `knativeSettings` and the credentials of the pod. @throws ConfigError, or Error when a file is unfit. */
+export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Promise<Launcher> {
+  const settings = readEnvironment(knativeSettings, env);
+  const nameKey = await readFile(settings.NAME_KEY_FILE);
+  if (nameKey.length < 32) throw new Error(`expected 32 bytes or more in NAME_KEY_FILE, got ${nameKey.length}`);
+  return new KnativeLauncher({
+    api: await KubernetesApi.inCluster(env),
+    kind: {
+      namespace: settings.ENCLAVE_NAMESPACE,
+      template: load(await readFile(settings.ENCLAVE_TEMPLATE_FILE, 'utf8')) as KnativeService,
+      image: settings.ENCLAVE_IMAGE,
+      trustDomain: settings.TRUST_DOMAIN,
+      nodeSelector: settings.ENCLAVE_NODE_SELECTOR,
+      runtimeClass: settings.ENCLAVE_RUNTIME_CLASS,
+    },
+    nameKey,
+    startMs: settings.ENCLAVE_START_SECONDS * 1000,
+    scheduleMs: settings.ENCLAVE_SCHEDULE_SECONDS * 1000,
+  });
+}
+
+/** Enclaves as Knative Services: one for each user, applied server-side, at zero pods when nobody uses it. */
+export class KnativeLauncher implements Launcher {
+  private readonly now: () => Date;
+
+  constructor(private readonly options: KnativeLauncherOptions) {
+    this.now = options.now ?? (() => new Date());
+  }
+
+  async ensure(user: string, { onStage, signal }: LaunchOptions): Promise<Enclave> {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(this.options.startMs)]);
+    const name = enclaveName(this.options.nameKey, user);
+    let created: KnativeService | undefined;
+    try {
+      const [found, pods] = await Promise.all([
+        this.options.api.find<KnativeService>(this.path(name), { signal: limit }),
+        this.pods(name, limit),
+      ]);
+      const service = await this.bring(name, user, found, limit);
+      if (found?.metadata.uid !== service.metadata.uid) created = service;
+      const warm = isReady(service) ? servingPod(service, pods) : undefined;
+      if (warm) return this.enclave(service, warm, false);
+      return await this.start(name, limit, onStage);
+    } catch (error) {
+      if (created && !signal.aborted) await this.remove(created);
+      throw this.refusal(error, signal, limit);
+    }
+  }
+
+  async discard(user: string, enclave: Enclave): Promise<void> {
+    const { api, nameKey } = this.options;
+    const name = enclaveName(nameKey, user);
+    const service = await api.find<KnativeService>(this.path(name));
+    if (service === undefined) return;
+    const pods = await this.pods(name);
+    const pod = servingPod(service, pods);
+    if (pod === undefined || pod.metadata.uid === enclave.workloadUid) await this.remove(service);
+  }
+
+  /** The Service as it should be; applied only when it isn't. */
+  private async bring(name: string, user: string, found: KnativeService | undefined, signal: AbortSignal): Promise<KnativeService> {
+    const { api, kind } = this.options;
+    const wanted = enclaveService(kind, { name, user, now: this.now() });
+    if (found && isCurrent(found, wanted, this.now())) return found;
+    // What is being deleted can't be brought back: wait for its end, then apply.
+    let leaving = found;
+    while (leaving?.metadata.deletionTimestamp !== undefined) {
+      await sleep(200, undefined, { signal });
+      leaving = await api.find<KnativeService>(this.path(name), { signal });
+    }
+    return api.apply<KnativeService>(this.path(name), wanted, FIELD_MANAGER, { signal });
+  }
+
+  /** Wakes the enclave and waits for a pod that serves, telling what is being waited for. */
+  private async start(name: string, signal: AbortSignal, onStage: (stage: LoginStage) => void): Promise<Enclave> {
+    const { api, scheduleMs } = this.options;
+    const stop = new AbortController();
+    const both = AbortSignal.any([signal, stop.signal]);
+    const seen: Seen = { pods: [] };
+    let stage = 0;
+    let waking = false;
+    let waitingSince: number | undefined;
+
+    return new Promise<Enclave>((resolve, reject) => {
+      const look = (): void => {
+        for (const pod of seen.pods) {
+          const now = pod.metadata.deletionTimestamp === undefined ? (stageOf(pod, this.now()) ?? 0) : 0;
+          if (now > stage) onStage((stage = now));
+        }
+        const { service } = seen;
+        if (service && isReady(service)) {
+          const pod = servingPod(service, seen.pods);
+          if (pod) return resolve(this.enclave(service, pod, true));
+          if (!waking) {
+            waking = true;
+            void wake(this.innerEndpoint(service), both);
+          }
+        }
+        const failure = failureOf(service, seen.pods);
+        waitingSince = failure ? (waitingSince ?? Date.now()) : undefined;
+        if (failure && (!failure.waits || Date.now() - (waitingSince ?? 0) > scheduleMs)) reject(new StartError(failure));
+      };
+      const follow = async (): Promise<void> => {
+        for await (const [service] of observe<KnativeService>(api, this.collection(), { fieldSelector: `metadata.name=${name}` }, both)) {
+          seen.service = service;
+          look();
+        }
+      };
+      const followPods = async (): Promise<void> => {
+        for await (const pods of observe<Pod>(api, this.podCollection(), { labelSelector: `serving.knative.dev/service=${name}` }, both)) {
+          seen.pods = pods;
+          look();
+        }
+      };
+      const ticks = setInterval(look, 250);
+      both.addEventListener('abort', () => clearInterval(ticks), { once: true });
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      follow().catch(reject);
+      followPods().catch(reject);
+    }).finally(() => stop.abort());
+  }
+
+  private enclave(service: KnativeService, pod: Pod, started: boolean): Enclave {
+    return {
+      workloadUid: pod.metadata.uid ?? '',
+      node: pod.spec?.nodeName ?? '',
+      endpoint: endpointOf(service.status?.url),
+      innerEndpoint: this.innerEndpoint(service),
+      tlsAddress: '',
+      started,
+    };
+  }
+
+  /** The route inside the cluster: its public name need not resolve there. */
+  private innerEndpoint(service: KnativeService): string {
+    return endpointOf(service.status?.address?.url ?? service.status?.url);
+  }
+
+  private async remove(service: KnativeService): Promise<void> {
+    const { uid } = service.metadata;
+    await this.options.api.delete(this.path(service.metadata.name), { uid }).catch((error: unknown) => {
+      logger.warn({ err: error }, 'an enclave that failed could not be removed');
+    });
+  }
+
+  private async pods(name: string, signal?: AbortSignal): Promise<Pod[]> {
+    const query = { labelSelector: `serving.knative.dev/service=${name}` };
+    return (await this.options.api.get<List<Pod>>(this.podCollection(), { query, signal })).items;
+  }
+
+  private collection(): string {
+    return `/apis/serving.knative.dev/v1/namespaces/${this.options.kind.namespace}/services`;
+  }
+
+  private podCollection(): string {
+    return `/api/v1/namespaces/${this.options.kind.namespace}/pods`;
+  }
+
+  private path(name: string): string {
+    return `${this.collection()}/${name}`;
+  }
+
+  private refusal(error: unknown, signal: AbortSignal, limit: AbortSignal): Error {
+    if (error instanceof RpcError) return error;
+    if (error instanceof StartError) {
+      const { code, message } = error.failure;
+      return new RpcError(`login.${code}`, code === 'quota' ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE, message, { cause: error });
+    }
+    if (signal.aborted) return new RpcError('login.enclave_unavailable', status.CANCELLED, 'the login was given up', { cause: error });
+    if (limit.aborted) {
+      return new RpcError('login.enclave_timeout', status.UNAVAILABLE, 'the enclave did not start in time; try again', { cause: error });
+    }
+    if (error instanceof KubernetesError && error.status === 403 && /quota/i.test(error.message)) {
+      return new RpcError('login.quota', status.RESOURCE_EXHAUSTED, 'the cluster has no room for another enclave', { cause: error });
+    }
+    logger.error({ err: error }, 'the cluster does not answer');
+    return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, 'the cluster does not answer; try again', { cause: error });
+  }
+}
+
+class StartError extends Error {
+  override readonly name = 'StartError';
+
+  constructor(readonly failure: StartFailure) {
+    super(failure.message);
+  }
+}
+
+/** http://HOST:PORT from a route's URL. */
+function endpointOf(text: string | undefined): string {
+  if (text === undefined) throw new Error('expected a ready Service with a URL, got none');
+  const url = new URL(text);
+  return `${url.protocol}//${url.hostname}:${url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port}`;
+}
+
+/** One request through the route: the activator holds it until a pod serves. */
+async function wake(endpoint: string, signal: AbortSignal): Promise<void> {
+  const address = parseAddress(endpoint);
+  const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address));
+  try {
+    while (!signal.aborted) {
+      try {
+        await callUnary(client, client.getCertificate, {}, { timeout: 60_000, signal });
+        return;
+      } catch {
+        await sleep(300, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,37 @@
+import { spawn } from 'node:child_process';
+
+/** kubectl said no. Its own words are the message. */
+export class KubectlError extends Error {
+  override readonly name = 'KubectlError';
+  readonly code = 'install.kubectl';
+}
+
+/** Runs kubectl with the caller's KUBECONFIG; it knows every way to log in to a cluster. @throws KubectlError */
+export function kubectl(args: string[], input?: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('kubectl', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    child.stdout.on('data', (part: Buffer) => out.push(part));
+    child.stderr.on('data', (part: Buffer) => err.push(part));
+    child.on('error', (cause) => reject(new KubectlError(`kubectl does not start: ${cause.message}`, { cause })));
+    child.on('close', (code) => {
+      if (code === 0) resolve(Buffer.concat(out).toString('utf8'));
+      else reject(new KubectlError(Buffer.concat(err).toString('utf8').trim() || `kubectl ended with status ${code}`));
+    });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+/** The object as kubectl gives it; undefined where there is none. */
+export async function find<T>(kind: string, namespace: string, name: string): Promise<T | undefined> {
+  const text = await kubectl(['get', kind, name, '-n', namespace, '-o', 'json', '--ignore-not-found']);
+  return text.trim() === '' ? undefined : (JSON.parse(text) as T);
+}
+
+/** Server-side apply of objects that hold no secret of an earlier run. */
+export async function apply(objects: object[]): Promise<void> {
+  const list = { apiVersion: 'v1', kind: 'List', items: objects };
+  await kubectl(['apply', '--server-side', '--force-conflicts', '--field-manager', 'licensing-install', '-f', '-'], JSON.stringify(list));
+}

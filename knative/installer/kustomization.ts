@@ -1,0 +1,54 @@
+/** What an installation decides. Everything else is in the overlay. */
+export interface Choices {
+  /** Relative path from the kustomization to the overlay. */
+  overlay: string;
+  /** REPOSITORY@sha256:HEX of each program. */
+  images: Record<Program, string>;
+  /** KEY=VALUE label of the nodes with a TPM. */
+  nodeSelector?: string;
+  /** Folder of swtpm's sockets on the nodes (overlay software-tpm). */
+  tpmFolder?: string;
+}
+
+export const PROGRAMS = ['signup', 'login', 'enrol', 'attestor-daemon', 'enclave'] as const;
+export type Program = (typeof PROGRAMS)[number];
+
+type Operation = { op: 'test' | 'replace' | 'add'; path: string; value: unknown };
+const CONTAINER = '/spec/template/spec/containers/0';
+/** Place of swtpm's folder among the attestor's volumes in components/software-tpm. */
+const TPM_VOLUME = 3;
+
+/** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
+export function kustomization({ overlay, images, nodeSelector, tpmFolder }: Choices): object {
+  const [label, value] = nodeSelector?.split('=', 2) ?? [];
+  const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
+  const attestor = [...environment(0, 'ENCLAVE_IMAGES', images.enclave)];
+  if (nodeSelector !== undefined && label && value !== undefined) {
+    login.push(...environment(1, 'ENCLAVE_NODE_SELECTOR', nodeSelector));
+    attestor.push({ op: 'replace', path: '/spec/template/spec/nodeSelector', value: { [label]: value } });
+  }
+  if (tpmFolder !== undefined) {
+    attestor.push({ op: 'test', path: `/spec/template/spec/volumes/${TPM_VOLUME}/name`, value: 'tpm' });
+    attestor.push({ op: 'replace', path: `/spec/template/spec/volumes/${TPM_VOLUME}/hostPath/path`, value: tpmFolder });
+  }
+  return {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: [overlay],
+    images: PROGRAMS.filter((name) => name !== 'enclave').map((name) => {
+      const [newName, digest] = images[name].split('@', 2);
+      return { name: `licensing/${name}`, newName, digest };
+    }),
+    patches: [
+      { target: { group: 'serving.knative.dev', kind: 'Service', name: 'login' }, patch: JSON.stringify(login) },
+      { target: { kind: 'DaemonSet', name: 'attestor' }, patch: JSON.stringify(attestor) },
+    ],
+  };
+}
+
+function environment(index: number, name: string, value: string): Operation[] {
+  return [
+    { op: 'test', path: `${CONTAINER}/env/${index}/name`, value: name },
+    { op: 'replace', path: `${CONTAINER}/env/${index}/value`, value },
+  ];
+}

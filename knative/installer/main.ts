@@ -1,0 +1,108 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import { Command, Option } from 'commander';
+import { distFolder } from '../../core/config/dist';
+import { serializeTrustBundle } from '../../core/trust/bundle';
+import { createKeys, SERVICES } from './keys';
+import { find, kubectl, KubectlError } from './kubectl';
+import { kustomization, PROGRAMS } from './kustomization';
+import type { Program } from './kustomization';
+
+interface Flags {
+  overlay: string;
+  image: Record<string, string>;
+  trustDomain: string;
+  ekRoot: Record<string, string>;
+  databaseUrlFile?: string;
+  nodeSelector?: string;
+  tpmFolder?: string;
+  softwareTpm: 'allow' | 'refuse';
+  trustBundle: string;
+  timeout: string;
+}
+
+const pairs = (text: string, all: Record<string, string> = {}): Record<string, string> => {
+  const [key, value] = text.split(/=(.*)/s, 2);
+  if (!key || !value) throw new TypeError(`expected NAME=VALUE, got ${JSON.stringify(text)}`);
+  return { ...all, [key]: value };
+};
+const say = (text: string): void => void process.stderr.write(`install: ${text}\n`);
+
+const program = new Command('install')
+  .description('Installs the services in the cluster of KUBECONFIG, or brings them up to date. Keys that are there stay.')
+  .addOption(new Option('--overlay <name>', 'folder of knative/overlays').makeOptionMandatory())
+  .addOption(new Option('--image <program=reference>', `by digest, for each of ${PROGRAMS.join(', ')}`).argParser(pairs).makeOptionMandatory())
+  .addOption(new Option('--ek-root <file>', "CA certificates of TPM makers, PEM; again for more").argParser((file: string, all: Record<string, string> = {}) => ({ ...all, [basename(file)]: file })).default({}, 'none'))
+  .option('--trust-domain <name>', 'DNS-like name of this installation', 'sls.local')
+  .option('--database-url-file <file>', 'URL of a PostgreSQL outside of the cluster')
+  .option('--node-selector <key=value>', 'label of the nodes with a TPM (licensing/tpm=2.0)')
+  .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
+  .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
+  .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
+  .option('--timeout <duration>', 'for each part to come up', '180s');
+
+async function install(flags: Flags): Promise<void> {
+  const images = Object.fromEntries(PROGRAMS.map((name) => [name, reference(name, flags.image[name])])) as Record<Program, string>;
+  const manifests = join(distFolder(), '..', 'knative');
+
+  say('namespaces and keys');
+  await kubectl(['apply', '--server-side', '--force-conflicts', '-f', join(manifests, 'base', 'namespaces.yaml')]);
+  const ekRoots: Record<string, string> = {};
+  for (const [name, file] of Object.entries(flags.ekRoot)) ekRoots[name] = await readFile(file, 'utf8');
+  const databaseUrl = flags.databaseUrlFile && (await readFile(flags.databaseUrlFile, 'utf8')).trim();
+  const { attestationRoot } = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
+
+  say(`manifests of ${flags.overlay}`);
+  // Beside the overlays, because kustomize takes relative paths only.
+  const folder = await mkdtemp(join(manifests, '.install-'));
+  try {
+    const overlay = relative(folder, join(manifests, 'overlays', flags.overlay));
+    const choices = { overlay, images, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder };
+    await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization(choices), null, 2));
+    await kubectl(['apply', '--server-side', '--force-conflicts', '-k', folder]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+
+  say('waiting for the services');
+  const timeout = `--timeout=${flags.timeout}`;
+  if (await find('statefulset', SERVICES, 'postgres')) await kubectl(['rollout', 'status', 'statefulset/postgres', '-n', SERVICES, timeout]);
+  await kubectl(['wait', '--for=condition=Ready', timeout, '-n', SERVICES, ...['signup', 'login', 'enrol'].map((name) => `ksvc/${name}`)]);
+  say('waiting for the attestors');
+  await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
+
+  const bundle = serializeTrustBundle({
+    version: 1,
+    trustDomain: flags.trustDomain,
+    attestationRoots: [attestationRoot],
+    serverRoots: [],
+    services: { signup: await addressOf('signup'), login: await addressOf('login') },
+    policy: { softwareTpm: flags.softwareTpm, imageDigests: [images.enclave.replace(/^.*@/, '')] },
+  });
+  await writeFile(flags.trustBundle, bundle);
+  say(`trust bundle for clients: ${flags.trustBundle}`);
+}
+
+function reference(name: string, text: string | undefined): string {
+  if (text !== undefined && /^[^@]+@sha256:[0-9a-f]{64}$/.test(text)) return text;
+  throw new TypeError(`expected --image ${name}=REPOSITORY@sha256:HEX, got ${text ?? 'none'}`);
+}
+
+async function addressOf(name: string): Promise<string> {
+  const service = await find<{ status?: { url?: string } }>('ksvc', SERVICES, name);
+  const url = new URL(service?.status?.url ?? '');
+  return `${url.protocol}//${url.host}${url.port === '' ? (url.protocol === 'https:' ? ':443' : ':80') : ''}`;
+}
+
+async function main(): Promise<void> {
+  program.parse();
+  try {
+    await install(program.opts<Flags>());
+  } catch (error) {
+    if (!(error instanceof KubectlError || error instanceof TypeError)) throw error;
+    say(error.message);
+    process.exitCode = error instanceof TypeError ? 2 : 1;
+  }
+}
+
+void main();
