@@ -118,7 +118,11 @@ export interface LoginResult {
     | EnclaveLocation
     | undefined;
   /** Purpose CERTIFICATE, for the request's nonce. */
-  evidence: Evidence | undefined;
+  evidence:
+    | Evidence
+    | undefined;
+  /** As TrustService.GetRevocations, made after the evidence. */
+  revocations: string;
 }
 
 /** Where the user's enclave is, by the word of the login service. The client demands that the evidence agrees. */
@@ -545,7 +549,14 @@ export const LoginProgress: MessageFns<LoginProgress> = {
 };
 
 function createBaseLoginResult(): LoginResult {
-  return { accessToken: "", accessTokenExpiresAt: 0n, clientCertificates: [], enclave: undefined, evidence: undefined };
+  return {
+    accessToken: "",
+    accessTokenExpiresAt: 0n,
+    clientCertificates: [],
+    enclave: undefined,
+    evidence: undefined,
+    revocations: "",
+  };
 }
 
 export const LoginResult: MessageFns<LoginResult> = {
@@ -567,6 +578,9 @@ export const LoginResult: MessageFns<LoginResult> = {
     }
     if (message.evidence !== undefined) {
       Evidence.encode(message.evidence, writer.uint32(42).fork()).join();
+    }
+    if (message.revocations !== "") {
+      writer.uint32(50).string(message.revocations);
     }
     return writer;
   },
@@ -624,6 +638,14 @@ export const LoginResult: MessageFns<LoginResult> = {
             message.evidence = Evidence.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.revocations = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -655,6 +677,7 @@ export const LoginResult: MessageFns<LoginResult> = {
         : [],
       enclave: isSet(object.enclave) ? EnclaveLocation.fromJSON(object.enclave) : undefined,
       evidence: isSet(object.evidence) ? Evidence.fromJSON(object.evidence) : undefined,
+      revocations: isSet(object.revocations) ? globalThis.String(object.revocations) : "",
     };
   },
 
@@ -675,6 +698,9 @@ export const LoginResult: MessageFns<LoginResult> = {
     if (message.evidence !== undefined) {
       obj.evidence = Evidence.toJSON(message.evidence);
     }
+    if (message.revocations !== "") {
+      obj.revocations = message.revocations;
+    }
     return obj;
   },
 
@@ -694,6 +720,7 @@ export const LoginResult: MessageFns<LoginResult> = {
     message.evidence = (object.evidence !== undefined && object.evidence !== null)
       ? Evidence.fromPartial(object.evidence)
       : undefined;
+    message.revocations = object.revocations ?? "";
     return message;
   },
 };
