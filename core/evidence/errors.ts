@@ -18,7 +18,7 @@ export type Step = keyof typeof STEPS;
 /**
  * The evidence is bad: nobody should believe it. `code` is `STEP.REASON` and stable:
  * - ak_certificate: malformed, untrusted, expired, not_yet_valid, not_a_ca, is_a_ca, path_length, usage, critical_extension, weak_key,
- *   weak_signature, name, details, trust_domain, key_mismatch
+ *   weak_signature, unsupported, name, details, trust_domain, key_mismatch
  * - ak_attributes: algorithm, attributes
  * - signature: malformed, unsupported, mismatch
  * - quote: malformed, magic, type, pcr_selection
