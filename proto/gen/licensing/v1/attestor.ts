@@ -34,6 +34,8 @@ export interface AttestRequest {
   /** The enclave's TLS certificate, DER. The first of a stream stands: another one in the same stream is refused. */
   certificate: Buffer;
   tlsExporter: Buffer;
+  /** Wants the node's firmware event log with the evidence. */
+  includeEventLog: boolean;
 }
 
 export interface AttestResponse {
@@ -57,6 +59,7 @@ function createBaseAttestRequest(): AttestRequest {
     clientKeySha256: Buffer.alloc(0),
     certificate: Buffer.alloc(0),
     tlsExporter: Buffer.alloc(0),
+    includeEventLog: false,
   };
 }
 
@@ -82,6 +85,9 @@ export const AttestRequest: MessageFns<AttestRequest> = {
     }
     if (message.tlsExporter.length !== 0) {
       writer.uint32(50).bytes(message.tlsExporter);
+    }
+    if (message.includeEventLog !== false) {
+      writer.uint32(56).bool(message.includeEventLog);
     }
     return writer;
   },
@@ -147,6 +153,14 @@ export const AttestRequest: MessageFns<AttestRequest> = {
             message.tlsExporter = Buffer.from(reader.bytes());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.includeEventLog = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -175,6 +189,11 @@ export const AttestRequest: MessageFns<AttestRequest> = {
         : isSet(object.tls_exporter)
         ? Buffer.from(bytesFromBase64(object.tls_exporter))
         : Buffer.alloc(0),
+      includeEventLog: isSet(object.includeEventLog)
+        ? globalThis.Boolean(object.includeEventLog)
+        : isSet(object.include_event_log)
+        ? globalThis.Boolean(object.include_event_log)
+        : false,
     };
   },
 
@@ -198,6 +217,9 @@ export const AttestRequest: MessageFns<AttestRequest> = {
     if (message.tlsExporter.length !== 0) {
       obj.tlsExporter = base64FromBytes(message.tlsExporter);
     }
+    if (message.includeEventLog !== false) {
+      obj.includeEventLog = message.includeEventLog;
+    }
     return obj;
   },
 
@@ -212,6 +234,7 @@ export const AttestRequest: MessageFns<AttestRequest> = {
     message.clientKeySha256 = object.clientKeySha256 ?? Buffer.alloc(0);
     message.certificate = object.certificate ?? Buffer.alloc(0);
     message.tlsExporter = object.tlsExporter ?? Buffer.alloc(0);
+    message.includeEventLog = object.includeEventLog ?? false;
     return message;
   },
 };

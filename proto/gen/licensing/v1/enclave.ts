@@ -37,6 +37,8 @@ export interface EnclaveServiceAttestRequest {
   clientCertificates: Buffer[];
   /** As in LoginRequest. */
   proof: Buffer;
+  /** Wants the node's firmware event log with the evidence. */
+  includeEventLog: boolean;
 }
 
 export interface EnclaveServiceAttestResponse {
@@ -59,7 +61,7 @@ export interface TunnelResponse {
 }
 
 function createBaseEnclaveServiceAttestRequest(): EnclaveServiceAttestRequest {
-  return { nonce: Buffer.alloc(0), clientCertificates: [], proof: Buffer.alloc(0) };
+  return { nonce: Buffer.alloc(0), clientCertificates: [], proof: Buffer.alloc(0), includeEventLog: false };
 }
 
 export const EnclaveServiceAttestRequest: MessageFns<EnclaveServiceAttestRequest> = {
@@ -72,6 +74,9 @@ export const EnclaveServiceAttestRequest: MessageFns<EnclaveServiceAttestRequest
     }
     if (message.proof.length !== 0) {
       writer.uint32(26).bytes(message.proof);
+    }
+    if (message.includeEventLog !== false) {
+      writer.uint32(32).bool(message.includeEventLog);
     }
     return writer;
   },
@@ -113,6 +118,14 @@ export const EnclaveServiceAttestRequest: MessageFns<EnclaveServiceAttestRequest
             message.proof = Buffer.from(reader.bytes());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.includeEventLog = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -134,6 +147,11 @@ export const EnclaveServiceAttestRequest: MessageFns<EnclaveServiceAttestRequest
         ? object.client_certificates.map((e: any) => Buffer.from(bytesFromBase64(e)))
         : [],
       proof: isSet(object.proof) ? Buffer.from(bytesFromBase64(object.proof)) : Buffer.alloc(0),
+      includeEventLog: isSet(object.includeEventLog)
+        ? globalThis.Boolean(object.includeEventLog)
+        : isSet(object.include_event_log)
+        ? globalThis.Boolean(object.include_event_log)
+        : false,
     };
   },
 
@@ -148,6 +166,9 @@ export const EnclaveServiceAttestRequest: MessageFns<EnclaveServiceAttestRequest
     if (message.proof.length !== 0) {
       obj.proof = base64FromBytes(message.proof);
     }
+    if (message.includeEventLog !== false) {
+      obj.includeEventLog = message.includeEventLog;
+    }
     return obj;
   },
 
@@ -159,6 +180,7 @@ export const EnclaveServiceAttestRequest: MessageFns<EnclaveServiceAttestRequest
     message.nonce = object.nonce ?? Buffer.alloc(0);
     message.clientCertificates = object.clientCertificates?.map((e) => e) || [];
     message.proof = object.proof ?? Buffer.alloc(0);
+    message.includeEventLog = object.includeEventLog ?? false;
     return message;
   },
 };

@@ -107,6 +107,11 @@ export interface Evidence {
   merklePath: Buffer[];
   /** The enclave's TLS certificate, DER. */
   enclaveCertificate: Buffer;
+  /**
+   * The node's firmware event log (TCG PC Client Platform Firmware Profile, crypto-agile), when it was asked for and the node has one.
+   * Not signed: it is believed of a PCR only where its replay gives the quoted value.
+   */
+  eventLog?: Buffer | undefined;
 }
 
 function createBaseClaims(): Claims {
@@ -481,6 +486,7 @@ function createBaseEvidence(): Evidence {
     leafCount: 0,
     merklePath: [],
     enclaveCertificate: Buffer.alloc(0),
+    eventLog: undefined,
   };
 }
 
@@ -515,6 +521,9 @@ export const Evidence: MessageFns<Evidence> = {
     }
     if (message.enclaveCertificate.length !== 0) {
       writer.uint32(82).bytes(message.enclaveCertificate);
+    }
+    if (message.eventLog !== undefined) {
+      writer.uint32(90).bytes(message.eventLog);
     }
     return writer;
   },
@@ -612,6 +621,14 @@ export const Evidence: MessageFns<Evidence> = {
             message.enclaveCertificate = Buffer.from(reader.bytes());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.eventLog = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -660,6 +677,11 @@ export const Evidence: MessageFns<Evidence> = {
         : isSet(object.enclave_certificate)
         ? Buffer.from(bytesFromBase64(object.enclave_certificate))
         : Buffer.alloc(0),
+      eventLog: isSet(object.eventLog)
+        ? Buffer.from(bytesFromBase64(object.eventLog))
+        : isSet(object.event_log)
+        ? Buffer.from(bytesFromBase64(object.event_log))
+        : undefined,
     };
   },
 
@@ -695,6 +717,9 @@ export const Evidence: MessageFns<Evidence> = {
     if (message.enclaveCertificate.length !== 0) {
       obj.enclaveCertificate = base64FromBytes(message.enclaveCertificate);
     }
+    if (message.eventLog !== undefined) {
+      obj.eventLog = base64FromBytes(message.eventLog);
+    }
     return obj;
   },
 
@@ -713,6 +738,7 @@ export const Evidence: MessageFns<Evidence> = {
     message.leafCount = object.leafCount ?? 0;
     message.merklePath = object.merklePath?.map((e) => e) || [];
     message.enclaveCertificate = object.enclaveCertificate ?? Buffer.alloc(0);
+    message.eventLog = object.eventLog ?? undefined;
     return message;
   },
 };

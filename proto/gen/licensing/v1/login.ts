@@ -99,6 +99,8 @@ export interface LoginRequest {
    * the enclave asks for it, so only the key's holder can make the TPM sign.
    */
   proof: Buffer;
+  /** Wants the node's firmware event log with the evidence. */
+  includeEventLog: boolean;
 }
 
 export interface LoginResponse {
@@ -230,7 +232,13 @@ export const PasswordCredential: MessageFns<PasswordCredential> = {
 };
 
 function createBaseLoginRequest(): LoginRequest {
-  return { credential: undefined, nonce: Buffer.alloc(0), csr: Buffer.alloc(0), proof: Buffer.alloc(0) };
+  return {
+    credential: undefined,
+    nonce: Buffer.alloc(0),
+    csr: Buffer.alloc(0),
+    proof: Buffer.alloc(0),
+    includeEventLog: false,
+  };
 }
 
 export const LoginRequest: MessageFns<LoginRequest> = {
@@ -251,6 +259,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.proof.length !== 0) {
       writer.uint32(42).bytes(message.proof);
+    }
+    if (message.includeEventLog !== false) {
+      writer.uint32(48).bool(message.includeEventLog);
     }
     return writer;
   },
@@ -308,6 +319,14 @@ export const LoginRequest: MessageFns<LoginRequest> = {
             message.proof = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.includeEventLog = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -332,6 +351,11 @@ export const LoginRequest: MessageFns<LoginRequest> = {
       nonce: isSet(object.nonce) ? Buffer.from(bytesFromBase64(object.nonce)) : Buffer.alloc(0),
       csr: isSet(object.csr) ? Buffer.from(bytesFromBase64(object.csr)) : Buffer.alloc(0),
       proof: isSet(object.proof) ? Buffer.from(bytesFromBase64(object.proof)) : Buffer.alloc(0),
+      includeEventLog: isSet(object.includeEventLog)
+        ? globalThis.Boolean(object.includeEventLog)
+        : isSet(object.include_event_log)
+        ? globalThis.Boolean(object.include_event_log)
+        : false,
     };
   },
 
@@ -350,6 +374,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.proof.length !== 0) {
       obj.proof = base64FromBytes(message.proof);
+    }
+    if (message.includeEventLog !== false) {
+      obj.includeEventLog = message.includeEventLog;
     }
     return obj;
   },
@@ -376,6 +403,7 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     message.nonce = object.nonce ?? Buffer.alloc(0);
     message.csr = object.csr ?? Buffer.alloc(0);
     message.proof = object.proof ?? Buffer.alloc(0);
+    message.includeEventLog = object.includeEventLog ?? false;
     return message;
   },
 };
