@@ -1,0 +1,131 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { load } from 'js-yaml';
+import type { KnativeService, Pod } from '../../core/kubernetes/objects';
+import { failureOf, stageOf } from '../../functions/login/launcher/knative-progress';
+import { enclaveName, enclaveService, isCurrent, servingPod } from '../../functions/login/launcher/knative-service';
+import { knativeSettings } from '../../functions/login/launcher/knative-settings';
+import { LoginStage } from '../../proto/gen/licensing/v1/login';
+
+const template = load(readFileSync(join(__dirname, '../../knative/base/enclave.yaml'), 'utf8')) as KnativeService;
+const IMAGE = `registry/enclave@sha256:${'a'.repeat(64)}`;
+const kind = { namespace: 'enclaves', template, image: IMAGE, trustDomain: 'sls.local', nodeSelector: { 'licensing/tpm': '2.0' } };
+const key = Buffer.alloc(32, 7);
+const NOW = new Date('2026-01-01T00:00:00Z');
+const make = (user = 'user-1', now = NOW): KnativeService => enclaveService(kind, { name: enclaveName(key, user), user, now });
+
+describe('names of enclaves', () => {
+  test('are DNS labels for any user id, and two ids never meet: ../, a/b, NUL, newline, A_b against a-b', () => {
+    const names = new Set<string>();
+    const users = ['../', 'a/b', 'a\0b', 'a\nb', 'A_b', 'a-b', 'a_b', ''];
+    for (const user of users) names.add(enclaveName(key, user));
+    expect(names.size).toBe(users.length);
+    fc.assert(fc.property(fc.string({ unit: 'binary' }), (user) => /^enclave-[a-z2-7]{20}$/.test(enclaveName(key, user))));
+  });
+
+  test('depend on the key, so that nobody else can tell one', () => {
+    expect(enclaveName(Buffer.alloc(32, 8), 'user-1')).not.toBe(enclaveName(key, 'user-1'));
+  });
+});
+
+describe('the Service of an enclave', () => {
+  const pod = make().spec.template.spec;
+  const container = pod.containers[0]!;
+
+  test('is at zero when unused and one pod at most', () => {
+    expect(make().spec.template.metadata?.annotations).toMatchObject({
+      'autoscaling.knative.dev/min-scale': '0',
+      'autoscaling.knative.dev/max-scale': '1',
+      'licensing/user': 'user-1',
+    });
+  });
+
+  test('mounts no token but the one for the attestor', () => {
+    expect(pod.automountServiceAccountToken).toBe(false);
+    const tokens = JSON.stringify(pod.volumes).match(/serviceAccountToken/g);
+    expect(tokens).toHaveLength(1);
+    expect(JSON.stringify(pod.volumes)).toContain('"audience":"attestor"');
+  });
+
+  test('meets the restricted Pod Security Standard, has limits and no service links', () => {
+    expect(container.securityContext).toEqual({
+      runAsNonRoot: true,
+      readOnlyRootFilesystem: true,
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    });
+    expect(pod.enableServiceLinks).toBe(false);
+    expect(container.resources).toHaveProperty('limits.memory');
+  });
+
+  test('takes user, image, trust domain and node selector from login, whatever the template says', () => {
+    const hostile = structuredClone(template);
+    hostile.spec.template.metadata = { annotations: { 'licensing/user': 'victim', 'autoscaling.knative.dev/min-scale': '5' } };
+    hostile.spec.template.spec.containers[0]!.env!.push({ name: 'ENCLAVE_USER', value: 'victim' });
+    const service = enclaveService({ ...kind, template: hostile, runtimeClass: 'gvisor' }, { name: 'n', user: 'user-1', now: NOW });
+    expect(JSON.stringify(service)).not.toContain('victim');
+    expect(service.spec.template.metadata?.annotations?.['autoscaling.knative.dev/min-scale']).toBe('0');
+    const { containers, nodeSelector, runtimeClassName } = service.spec.template.spec;
+    expect(containers[0]).toMatchObject({ image: IMAGE });
+    expect(containers[0]?.env).toContainEqual({ name: 'TRUST_DOMAIN', value: 'sls.local' });
+    expect({ nodeSelector, runtimeClassName }).toEqual({ nodeSelector: { 'licensing/tpm': '2.0' }, runtimeClassName: 'gvisor' });
+  });
+
+  test('is applied again when the image or the template changes, or its last use was written down long ago', () => {
+    const found = make();
+    expect(isCurrent(found, make('user-1', new Date('2026-01-01T00:30:00Z')), new Date('2026-01-01T00:30:00Z'))).toBe(true);
+    expect(isCurrent(found, make(), new Date('2026-01-01T02:00:00Z'))).toBe(false);
+    expect(isCurrent(undefined, make(), NOW)).toBe(false);
+    const other = enclaveService({ ...kind, image: IMAGE.replace('a', 'b') }, { name: found.metadata.name, user: 'user-1', now: NOW });
+    expect(isCurrent(found, other, NOW)).toBe(false);
+    found.metadata.deletionTimestamp = '2026-01-01T00:00:00Z';
+    expect(isCurrent(found, make(), NOW)).toBe(false);
+  });
+
+  test('an image by tag is no setting: a tag can be moved to another image', () => {
+    const base = { ENCLAVE_TEMPLATE_FILE: 't', NAME_KEY_FILE: 'k', TRUST_DOMAIN: 'sls.local' };
+    expect(knativeSettings.safeParse({ ...base, ENCLAVE_IMAGE: 'registry/enclave:latest' }).success).toBe(false);
+    expect(knativeSettings.safeParse({ ...base, ENCLAVE_IMAGE: IMAGE, ENCLAVE_NODE_SELECTOR: 'a=b,c=' }).data?.ENCLAVE_NODE_SELECTOR).toEqual({ a: 'b', c: '' });
+  });
+});
+
+describe('what a starting enclave waits for', () => {
+  const pod = (change: Partial<NonNullable<Pod['status']>>, metadata = {}): Pod => ({
+    metadata: { name: 'p', creationTimestamp: NOW.toISOString(), labels: { 'serving.knative.dev/revision': 'r1' }, ...metadata },
+    status: { conditions: [{ type: 'PodScheduled', status: 'True' }], ...change },
+  });
+  const waiting = (reason: string): Pod => pod({ containerStatuses: [{ name: 'user-container', state: { waiting: { reason } } }] });
+  const later = new Date(NOW.getTime() + 5_000);
+
+  test('is told from its pod', () => {
+    expect(stageOf(pod({ conditions: [] }), NOW)).toBeUndefined();
+    expect(stageOf(waiting('ContainerCreating'), NOW)).toBe(LoginStage.LOGIN_STAGE_SCHEDULED);
+    expect(stageOf(waiting('ContainerCreating'), later)).toBe(LoginStage.LOGIN_STAGE_PULLING);
+    expect(stageOf(pod({ containerStatuses: [{ name: 'user-container', state: { running: {} } }] }), later)).toBe(LoginStage.LOGIN_STAGE_STARTING);
+  });
+
+  test('is a failure when it is an image, a node, a quota or a crash', () => {
+    expect(failureOf(undefined, [waiting('ImagePullBackOff')])).toMatchObject({ code: 'enclave_image', waits: false });
+    expect(failureOf(undefined, [waiting('CrashLoopBackOff')])).toMatchObject({ code: 'enclave_crashes', waits: false });
+    expect(failureOf(undefined, [pod({ conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable' }] })])).toMatchObject({ code: 'no_node', waits: true });
+    expect(failureOf(undefined, [waiting('ContainerCreating')])).toBeUndefined();
+    const service = make();
+    service.metadata.generation = 1;
+    service.status = { observedGeneration: 1, conditions: [{ type: 'ConfigurationsReady', status: 'False', message: 'pods "x" is forbidden: exceeded quota: q' }] };
+    const failure = failureOf(service, []);
+    expect(failure).toMatchObject({ code: 'quota', waits: false });
+    expect(failure?.message).not.toContain('q,');
+  });
+
+  test('ends with a ready pod of the revision that serves, not with one that is ending', () => {
+    const service = make();
+    service.status = { latestReadyRevisionName: 'r1' };
+    const ready = { conditions: [{ type: 'Ready', status: 'True' }] };
+    expect(servingPod(service, [pod(ready)])).toBeDefined();
+    expect(servingPod(service, [pod(ready, { deletionTimestamp: 'now' })])).toBeUndefined();
+    expect(servingPod(service, [pod(ready, { labels: { 'serving.knative.dev/revision': 'r0' } })])).toBeUndefined();
+    expect(servingPod(service, [pod({})])).toBeUndefined();
+  });
+});
