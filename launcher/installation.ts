@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { createAuthority } from '../core/certificates/authority';
 import { issueServerCertificate } from '../core/certificates/server';
+import { generateTokenKeys } from '../core/tokens/keys';
 import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from './files';
 
@@ -73,8 +74,8 @@ export async function createKeys(installation: Installation): Promise<void> {
     await writeWhole(path('keys', `${name}.key`), authority.privateKey);
     await writeWhole(path('keys', `${name}.crt`), authority.certificate);
   }
-  await writeOnce(path('keys', 'token-keys.json'), () => JSON.stringify({ keys: [signingKey().privateKey] }));
-  await writeOnce(path('keys', 'seal.key'), () => randomBytes(32));
+  await writeOnce(path('keys', 'token-keys.json'), generateTokenKeys);
+  await writeOnce(path('keys', 'seal.key'), () => Promise.resolve(randomBytes(32)));
   if ((await readIfThere(path('keys', 'launcher.pub.json'))) === undefined) {
     const { privateKey, publicKey } = signingKey();
     await writeWhole(path('keys', 'launcher.json'), JSON.stringify(privateKey));
@@ -105,6 +106,6 @@ function signingKey(): { privateKey: Record<string, unknown>; publicKey: Record<
   return { privateKey: { ...privateKey.export({ format: 'jwk' }), ...names }, publicKey: { ...publicKey.export({ format: 'jwk' }), ...names } };
 }
 
-async function writeOnce(path: string, make: () => string | Buffer): Promise<void> {
-  if ((await readIfThere(path)) === undefined) await writeWhole(path, make());
+async function writeOnce(path: string, make: () => Promise<string | Buffer>): Promise<void> {
+  if ((await readIfThere(path)) === undefined) await writeWhole(path, await make());
 }

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { importJWK } from 'jose';
-import type { JWK } from 'jose';
+import type { CryptoKey, JWK } from 'jose';
 import { issueWorkloadCredential } from '../core/tokens/workload';
 import { parseAddress } from '../core/rpc/address';
 import { startServer } from '../core/rpc/server';
@@ -122,7 +122,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   });
 
   const attestorAddress = `unix:${path('run', 'attestor.sock')}`;
-  const launcherKey = await importJWK(JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK, 'ES256');
+  const launcherKey = (await importJWK(JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK, 'ES256')) as CryptoKey;
   await rotateLog(path('log', 'enclave.log'));
   const enclaves = new Enclaves({
     runFolder: path('run', 'enclaves'),
