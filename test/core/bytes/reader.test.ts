@@ -1,3 +1,4 @@
+import { LittleEndianReader } from '../../../core/bytes/little-endian';
 import { ByteReader, BytesError } from '../../../core/bytes/reader';
 
 const reader = (hex: string): ByteReader => new ByteReader(Buffer.from(hex, 'hex'), 'sample');
@@ -28,4 +29,10 @@ test('a view into a larger buffer reads its own part only', () => {
   const part = new ByteReader(whole.subarray(1, 3), 'part');
   expect(part.u16()).toBe(0x1122);
   expect(() => part.u8()).toThrow(expect.objectContaining({ code: 'bytes.truncated' }));
+});
+
+test('the little-endian reader differs in the order of bytes alone', () => {
+  const bytes = new LittleEndianReader(Buffer.from('01' + '0302' + '07060504' + '0f0e0d0c0b0a0908' + 'ff', 'hex'), 'sample');
+  expect([bytes.u8(), bytes.u16(), bytes.u32(), bytes.u64()]).toEqual([1, 0x0203, 0x04050607, 0x08090a0b0c0d0e0fn]);
+  expect(() => bytes.u16()).toThrow(expect.objectContaining({ code: 'bytes.truncated' }));
 });

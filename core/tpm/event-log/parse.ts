@@ -1,0 +1,116 @@
+import { BytesError } from '../../bytes/reader';
+import { LittleEndianReader } from '../../bytes/little-endian';
+import { hex16, TPM_ALG } from '../constants';
+import { DIGEST_SIZES, EVENT_LOG_MAX, EVENT_TYPE, SPEC_ID_SIGNATURE } from './constants';
+import { EventLogError } from './errors';
+
+/** TCG_PCR_EVENT2 (PFP 10.2.2), of whose digests only the SHA-256 one is kept. */
+export interface BootEvent {
+  /** Position in the log; the Spec ID event is 0. */
+  index: number;
+  /** 0 to 23; any number for EV_NO_ACTION, which extends nothing. */
+  pcr: number;
+  /** TCG_EVENTTYPE. Not measured: whoever wrote the log chose it. */
+  type: number;
+  /** What the PCR was extended by. */
+  sha256: Buffer;
+  /** What the log says about the event. Not measured, unless its hash is `sha256`. */
+  data: Buffer;
+}
+
+export interface EventLog {
+  /** TPM_ALG_IDs whose digests are in the log, as its first event lists them. */
+  algorithms: number[];
+  /** Those after the Spec ID event. */
+  events: BootEvent[];
+}
+
+const PCRS = 24;
+const ALGORITHMS_MAX = 16;
+/** Far over any hash: an algorithm that is unknown here is skipped by the size that the log gives. */
+const DIGEST_MAX = 128;
+const SHA256_BYTES = 32;
+
+/**
+ * Parses a crypto-agile event log, as Linux has it in /sys/kernel/security/tpm0/binary_bios_measurements: a TCG_PCClientPCREvent with the
+ * Spec ID (PFP 10.2.1, 10.4.5), then TCG_PCR_EVENT2s to the end of the bytes. Nothing in it is signed: see replayEventLog.
+ * @throws EventLogError and nothing else
+ */
+export function parseEventLog(bytes: Uint8Array): EventLog {
+  if (bytes.length > EVENT_LOG_MAX) throw new EventLogError('event_log.too_large', `expected an event log of ${EVENT_LOG_MAX} bytes at most, got ${bytes.length}`);
+  try {
+    const reader = new LittleEndianReader(bytes, 'event log');
+    const sizes = readSpecId(reader);
+    const events: BootEvent[] = [];
+    while (reader.remaining > 0) events.push(readEvent(reader, sizes, events.length + 1));
+    return { algorithms: [...sizes.keys()], events };
+  } catch (error) {
+    if (error instanceof BytesError) throw new EventLogError('event_log.truncated', error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** Digest sizes by algorithm, from TCG_EfiSpecIDEvent (PFP 10.4.5.1). */
+function readSpecId(reader: LittleEndianReader): Map<number, number> {
+  const pcr = reader.u32();
+  const type = reader.u32();
+  reader.take(20);
+  const data = reader.take(reader.u32());
+  if (type !== EVENT_TYPE.EV_NO_ACTION || !data.subarray(0, SPEC_ID_SIGNATURE.length).equals(SPEC_ID_SIGNATURE)) {
+    if (pcr >= PCRS) throw malformed('a firmware event log', 'something else');
+    throw new EventLogError('event_log.sha1_only', 'expected a crypto-agile event log, got one in the old form with SHA-1 digests only');
+  }
+  const spec = new LittleEndianReader(data.subarray(SPEC_ID_SIGNATURE.length), 'Spec ID event');
+  // platformClass, version minor, major, errata and uintnSize change nothing in how the rest is read.
+  spec.take(8);
+  const sizes = readAlgorithms(spec);
+  spec.take(spec.u8());
+  if (spec.remaining > 0) throw malformed('the end of the Spec ID event', `${spec.remaining} more bytes`);
+  if (!sizes.has(TPM_ALG.SHA256)) {
+    throw new EventLogError('event_log.no_sha256', `expected SHA-256 digests, got algorithms ${[...sizes.keys()].map(hex16).join(', ')}`);
+  }
+  return sizes;
+}
+
+function readAlgorithms(spec: LittleEndianReader): Map<number, number> {
+  const count = spec.u32();
+  if (count < 1 || count > ALGORITHMS_MAX) throw malformed(`1 to ${ALGORITHMS_MAX} digest algorithms`, String(count));
+  const sizes = new Map<number, number>();
+  for (let at = 0; at < count; at++) {
+    const algorithm = spec.u16();
+    const size = spec.u16();
+    const known = DIGEST_SIZES.get(algorithm);
+    if (sizes.has(algorithm)) throw malformed('each digest algorithm once', `${hex16(algorithm)} again`);
+    if (size < 1 || size > DIGEST_MAX || (known !== undefined && size !== known)) {
+      throw malformed(`digests of ${known ?? `1 to ${DIGEST_MAX}`} bytes for algorithm ${hex16(algorithm)}`, String(size));
+    }
+    sizes.set(algorithm, size);
+  }
+  return sizes;
+}
+
+function readEvent(reader: LittleEndianReader, sizes: ReadonlyMap<number, number>, index: number): BootEvent {
+  const pcr = reader.u32();
+  const type = reader.u32();
+  if (pcr >= PCRS && type !== EVENT_TYPE.EV_NO_ACTION) throw malformed(`a PCR under ${PCRS} in event ${index}`, String(pcr));
+  const sha256 = readDigests(reader, sizes, index);
+  return { index, pcr, type, sha256, data: reader.take(reader.u32()) };
+}
+
+/** TPML_DIGEST_VALUES, each algorithm of the Spec ID event once: a log with two answers for one bank has none. */
+function readDigests(reader: LittleEndianReader, sizes: ReadonlyMap<number, number>, index: number): Buffer {
+  const count = reader.u32();
+  if (count !== sizes.size) throw malformed(`${sizes.size} digests in event ${index}`, String(count));
+  const digests = new Map<number, Buffer>();
+  for (let at = 0; at < count; at++) {
+    const algorithm = reader.u16();
+    const size = sizes.get(algorithm);
+    if (size === undefined || digests.has(algorithm)) throw malformed(`each announced digest once in event ${index}`, `algorithm ${hex16(algorithm)}`);
+    digests.set(algorithm, reader.take(size));
+  }
+  return digests.get(TPM_ALG.SHA256) ?? Buffer.alloc(SHA256_BYTES);
+}
+
+function malformed(expected: string, got: string): EventLogError {
+  return new EventLogError('event_log.malformed', `event log: expected ${expected}, got ${got}`);
+}
