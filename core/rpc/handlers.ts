@@ -1,10 +1,12 @@
 import { status } from '@grpc/grpc-js';
 import type {
   handleBidiStreamingCall,
+  handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
   Metadata,
   ServerDuplexStream,
+  ServerReadableStream,
   ServerWritableStream,
 } from '@grpc/grpc-js';
 import { logger } from '../log/logger';
@@ -56,6 +58,18 @@ export function serverStream<Request, Response>(
     handle(call, contextOf(call)).then(
       () => call.end(),
       (error: unknown) => call.emit('error', report(call.getPath(), error)),
+    );
+  };
+}
+
+/** A client-streaming method from an async function that reads the call and returns the answer. */
+export function clientStream<Request, Response>(
+  handle: (call: ServerReadableStream<Request, Response>, context: CallContext) => Promise<Response>,
+): handleClientStreamingCall<Request, Response> {
+  return (call, callback) => {
+    handle(call, contextOf(call)).then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(report(call.getPath(), error)),
     );
   };
 }

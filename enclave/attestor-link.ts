@@ -1,0 +1,208 @@
+import { readFile } from 'node:fs/promises';
+import { Metadata, status } from '@grpc/grpc-js';
+import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
+import { channelCredentials, grpcTarget } from '../core/rpc/address';
+import type { Address } from '../core/rpc/address';
+import { RpcError } from '../core/rpc/errors';
+import { logger } from '../core/log/logger';
+import { AttestorServiceClient } from '../proto/gen/licensing/v1/attestor';
+import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
+import { Claims } from '../proto/gen/licensing/v1/evidence';
+import type { Evidence, Purpose } from '../proto/gen/licensing/v1/evidence';
+
+export interface AttestorLinkOptions {
+  address: Address;
+  /** Holds the workload's credential; read again at every connection. */
+  credentialFile: string;
+  /** The enclave's TLS certificate, DER: what every evidence is about. */
+  certificate: Buffer;
+  /** How long a request waits for the link and its answer. */
+  timeoutMs?: number;
+  firstDelayMs?: number;
+  maxDelayMs?: number;
+}
+
+export interface Attestation {
+  purpose: Purpose;
+  /** 32 bytes. */
+  nonce: Buffer;
+  clientKeySha256: Buffer;
+  /** Empty unless the purpose is the session. */
+  tlsExporter: Buffer;
+}
+
+interface Pending {
+  settle(result: Evidence | RpcError): void;
+}
+
+interface Stream {
+  call: ClientDuplexStream<AttestRequest, AttestResponse>;
+  pending: Map<bigint, Pending>;
+  /** True once the attestor has answered: it knows this workload. */
+  proven: boolean;
+}
+
+const TIMEOUT_MS = 60_000;
+const FIRST_DELAY_MS = 100;
+const MAX_DELAY_MS = 3_000;
+/** How long the socket may take to be there. */
+const CONNECT_TIMEOUT_MS = 5_000;
+/** How long a request waits for a link that is down before it fails. */
+const LINK_PATIENCE_MS = 5_000;
+
+/**
+ * The one stream from this enclave to its node's attestor. It is opened again, with the credential read anew, whenever it ends. Requests in
+ * flight then fail with a status that is worth another try: whether the attestor had answered can't be known.
+ */
+export class AttestorLink {
+  private stream: Stream | undefined;
+  private uid = '';
+  private lastId = 0n;
+  private stopped = false;
+  private failure: RpcError = unavailable();
+  private readonly waiting = new Set<(stream: Stream | RpcError) => void>();
+  private wake: () => void = () => undefined;
+
+  constructor(private readonly options: AttestorLinkOptions) {}
+
+  /** The workload that the attestor takes this enclave for; empty before the first evidence. */
+  get workloadUid(): string {
+    return this.uid;
+  }
+
+  start(): void {
+    void this.keepOpen();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.stream?.call.cancel();
+    this.wake();
+    for (const settle of this.waiting) settle(unavailable());
+  }
+
+  /**
+   * Asks for evidence about this enclave.
+   * @throws RpcError `enclave.attestor_unavailable` (UNAVAILABLE: try again), `enclave.identity_refused` (FAILED_PRECONDITION: the attestor
+   *   does not take this enclave for anyone's), or what the attestor says
+   */
+  async attest(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
+    const stream = this.stream ?? (await this.untilOpen(signal));
+    return new Promise((resolve, reject) => {
+      const id = ++this.lastId;
+      const end = (): void => {
+        stream.pending.delete(id);
+        clearTimeout(timer);
+        signal.removeEventListener('abort', cancelled);
+      };
+      const settle = (result: Evidence | RpcError): void => {
+        end();
+        if (result instanceof RpcError) reject(result);
+        else resolve(result);
+      };
+      const cancelled = (): void => settle(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone'));
+      const timer = setTimeout(() => settle(unavailable('the attestor gave no answer in time')), this.options.timeoutMs ?? TIMEOUT_MS);
+      signal.addEventListener('abort', cancelled, { once: true });
+      stream.pending.set(id, { settle });
+      stream.call.write({ id, certificate: this.options.certificate, ...attestation });
+    });
+  }
+
+  private untilOpen(signal: AbortSignal): Promise<Stream> {
+    this.wake();
+    return new Promise((resolve, reject) => {
+      const settle = (result: Stream | RpcError): void => {
+        this.waiting.delete(settle);
+        clearTimeout(timer);
+        signal.removeEventListener('abort', give);
+        if (result instanceof RpcError) reject(result);
+        else resolve(result);
+      };
+      const give = (): void => settle(this.failure);
+      const timer = setTimeout(give, Math.min(LINK_PATIENCE_MS, this.options.timeoutMs ?? TIMEOUT_MS));
+      signal.addEventListener('abort', give, { once: true });
+      this.waiting.add(settle);
+    });
+  }
+
+  private async keepOpen(): Promise<void> {
+    const { firstDelayMs = FIRST_DELAY_MS, maxDelayMs = MAX_DELAY_MS } = this.options;
+    let delay = firstDelayMs;
+    while (!this.stopped) {
+      const proven = await this.hold();
+      if (this.stopped) return;
+      delay = proven ? firstDelayMs : Math.min(delay * 2, maxDelayMs);
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+        setTimeout(resolve, delay).unref();
+      });
+      this.wake = () => undefined;
+    }
+  }
+
+  /** Opens the stream and keeps it until it ends. True when the attestor had answered on it. */
+  private async hold(): Promise<boolean> {
+    const { address, credentialFile } = this.options;
+    const client = new AttestorServiceClient(grpcTarget(address), channelCredentials(address), {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': 20_000,
+      'grpc.keepalive_timeout_ms': 10_000,
+    });
+    try {
+      const credential = (await readFile(credentialFile, 'utf8')).trim();
+      const metadata = new Metadata();
+      metadata.set('authorization', `Bearer ${credential}`);
+      await new Promise<void>((resolve, reject) => {
+        client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => (error ? reject(error) : resolve()));
+      });
+      if (this.stopped) return false;
+      return await this.run(client.attest(metadata));
+    } catch (error) {
+      logger.warn({ code: 'enclave.attestor_unavailable', reason: (error as Error).message }, 'no link to the attestor');
+      this.failure = unavailable();
+      return false;
+    } finally {
+      client.close();
+    }
+  }
+
+  private run(call: Stream['call']): Promise<boolean> {
+    const stream: Stream = { call, pending: new Map(), proven: false };
+    call.on('data', ({ id, result }: AttestResponse) => {
+      stream.proven = true;
+      const pending = stream.pending.get(id);
+      if (result?.$case === 'evidence') {
+        this.uid = Claims.decode(result.value.claims).workloadUid;
+        pending?.settle(result.value);
+      }
+      if (result?.$case === 'failure') pending?.settle(fromFailure(result.value));
+    });
+    this.stream = stream;
+    for (const settle of this.waiting) settle(stream);
+    return new Promise((resolve) => {
+      const ended = (error?: ServiceError): void => {
+        if (this.stream === stream) this.stream = undefined;
+        this.failure = refused(error) ?? unavailable();
+        if (!this.stopped) logger.warn({ code: this.failure.code, reason: error?.details }, 'the link to the attestor ended');
+        for (const { settle } of [...stream.pending.values()]) settle(this.failure);
+        resolve(stream.proven);
+      };
+      call.once('error', ended);
+      call.once('end', () => ended());
+    });
+  }
+}
+
+function unavailable(message = 'the attestor of this node is not there'): RpcError {
+  return new RpcError('enclave.attestor_unavailable', status.UNAVAILABLE, message);
+}
+
+/** The attestor took the credential for nobody's, or for a workload that gets nothing. */
+function refused(error: ServiceError | undefined): RpcError | undefined {
+  if (error?.code !== status.UNAUTHENTICATED && error?.code !== status.PERMISSION_DENIED) return undefined;
+  return new RpcError('enclave.identity_refused', status.FAILED_PRECONDITION, "the attestor refused this enclave's identity");
+}
+
+function fromFailure({ code, message, retryable }: { code: string; message: string; retryable: boolean }): RpcError {
+  return new RpcError(code, retryable ? status.UNAVAILABLE : status.FAILED_PRECONDITION, message);
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import { ClientCertificateError, verifyClientCertificate } from '../core/certificates/client';
+import type { ClientCertificate } from '../core/certificates/client';
+import { RpcError } from '../core/rpc/errors';
+
+/** Whom the enclave lets in. */
+export interface ClientPolicy {
+  /** PEM roots of client certificates. */
+  clientRoots: string;
+  trustDomain: string;
+  /** The only user. */
+  user: string;
+}
+
+export interface Client extends ClientCertificate {
+  /** SHA-256 of the key's SubjectPublicKeyInfo. */
+  keySha256: Buffer;
+}
+
+/**
+ * Checks a client certificate's chain and that it is of this enclave's user.
+ * @param chain DER, leaf first
+ * @throws RpcError UNAUTHENTICATED with the certificate's own code, PERMISSION_DENIED `enclave.other_user`
+ */
+export function admitClient(chain: readonly Uint8Array[], policy: ClientPolicy): Client {
+  const certificate = verify(chain, policy);
+  if (certificate.user !== policy.user) {
+    throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'the client certificate is of another user than the one whom this enclave serves');
+  }
+  const spki = certificate.publicKey.export({ type: 'spki', format: 'der' });
+  return { ...certificate, keySha256: createHash('sha256').update(spki).digest() };
+}
+
+function verify(chain: readonly Uint8Array[], { clientRoots, trustDomain }: ClientPolicy): ClientCertificate {
+  try {
+    return verifyClientCertificate(chain, clientRoots, { trustDomain });
+  } catch (error) {
+    if (error instanceof ClientCertificateError) throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });
+    throw error;
+  }
+}

@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
+import { logger } from '../core/log/logger';
+import { startServer } from '../core/rpc/server';
+import { EnclaveServiceService } from '../proto/gen/licensing/v1/enclave';
+import { AttestorLink } from './attestor-link';
+import { serveConnection } from './connection';
+import { makeIdentity } from './identity';
+import { IdleTimer } from './idle';
+import { enclaveService } from './service';
+import { Commands } from './session/commands';
+import { TlsEndpoint } from './tls';
+import type { EnclaveSettings } from './settings';
+
+export interface RunningEnclave {
+  /** Ports that were bound: EnclaveService, and the enclave's own TLS where it has one. */
+  ports: { listen: number; tls?: number };
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts an enclave: makes its identity, joins its attestor, serves. `onIdle` is called when it has had no connection for IDLE_SECONDS.
+ * The caller stops it.
+ */
+export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>, onIdle: () => void = () => undefined): Promise<RunningEnclave> {
+  await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
+  const identity = await makeIdentity(settings.TRUST_DOMAIN);
+  const clients = {
+    clientRoots: await readFile(settings.CLIENT_CA_FILE, 'utf8'),
+    trustDomain: settings.TRUST_DOMAIN,
+    user: settings.ENCLAVE_USER,
+  };
+  const link = new AttestorLink({
+    address: settings.ATTESTOR_ADDRESS,
+    credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
+    certificate: identity.certificate,
+  });
+  const commands = new Commands();
+  const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle);
+  const startedAt = BigInt(Math.floor(Date.now() / 1000));
+  const endpoint: TlsEndpoint = new TlsEndpoint({
+    identity,
+    clients,
+    onConnection: (connection) => {
+      idle.enter();
+      connection.socket.once('close', () => idle.leave());
+      serveConnection(connection, {
+        link,
+        commands,
+        workspace: settings.WORKSPACE_DIR,
+        status: () =>
+          Promise.resolve({
+            user: settings.ENCLAVE_USER,
+            workloadUid: link.workloadUid,
+            startedAt,
+            sessions: endpoint.connectionCount,
+            commands: commands.count,
+          }),
+      });
+    },
+  });
+  link.start();
+  const service = enclaveService({ link, endpoint, clients, certificate: identity.certificate, onActivity: () => idle.touch() });
+  const server = await startServer({
+    address: settings.LISTEN,
+    services: [{ definition: EnclaveServiceService, implementation: service }],
+  });
+  const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
+  logger.info({ certificateSha256: createHash('sha256').update(identity.certificate).digest('hex') }, 'serving');
+
+  return {
+    ports: { listen: server.port, ...(tcp && { tls: (tcp.address() as AddressInfo).port }) },
+    async stop() {
+      idle.stop();
+      tcp?.close();
+      await commands.stop();
+      endpoint.close();
+      link.stop();
+      await server.stop(500);
+    },
+  };
+}
+
+async function listenTls(endpoint: TlsEndpoint, { host, port }: { host: string; port: number }): Promise<Server> {
+  const server = createServer((socket) => endpoint.accept(socket));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  server.on('error', (err) => logger.error({ err }, 'TLS listener failed'));
+  return server;
+}

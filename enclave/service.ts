@@ -1,0 +1,53 @@
+import { Metadata, status } from '@grpc/grpc-js';
+import { NONCE_BYTES, verifyProof } from '../core/certificates/proof';
+import { CallDuplex } from '../core/rpc/duplex';
+import { RpcError } from '../core/rpc/errors';
+import { bidiStream, unary } from '../core/rpc/handlers';
+import { Purpose } from '../proto/gen/licensing/v1/evidence';
+import type { EnclaveServiceServer } from '../proto/gen/licensing/v1/enclave';
+import type { AttestorLink } from './attestor-link';
+import { admitClient } from './clients';
+import type { ClientPolicy } from './clients';
+import type { TlsEndpoint } from './tls';
+
+export interface EnclaveServiceOptions {
+  link: AttestorLink;
+  endpoint: TlsEndpoint;
+  clients: ClientPolicy;
+  /** DER. */
+  certificate: Buffer;
+  /** Told at every call that shows a client's interest. */
+  onActivity(): void;
+}
+
+/** What anyone who reaches the enclave may call, before any TLS: nothing here is secret. */
+export function enclaveService({ link, endpoint, clients, certificate, onActivity }: EnclaveServiceOptions): EnclaveServiceServer {
+  return {
+    attest: unary(async ({ nonce, clientCertificates, proof }, { signal }) => {
+      if (nonce.length !== NONCE_BYTES) {
+        throw new RpcError('enclave.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
+      }
+      const client = admitClient(clientCertificates, clients);
+      if (!verifyProof(client.publicKey, nonce, proof)) {
+        throw new RpcError('enclave.proof', status.UNAUTHENTICATED, "expected the client key's signature over the nonce, got another one");
+      }
+      onActivity();
+      const evidence = await link.attest(
+        { purpose: Purpose.PURPOSE_CERTIFICATE, nonce, clientKeySha256: client.keySha256, tlsExporter: Buffer.alloc(0) },
+        signal,
+      );
+      return { evidence };
+    }),
+    getCertificate: unary(() => Promise.resolve({ certificate })),
+    tunnel: bidiStream(async (call) => {
+      // The route between holds a response back until it has headers.
+      call.sendMetadata(new Metadata());
+      const duplex = new CallDuplex(call, () => undefined);
+      // The TLS above reports what went wrong; here it is only over.
+      duplex.on('error', () => undefined);
+      const closed = new Promise<void>((resolve) => duplex.once('close', resolve));
+      endpoint.accept(duplex);
+      await closed;
+    }),
+  };
+}

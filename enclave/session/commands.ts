@@ -1,0 +1,98 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** From SIGTERM to SIGKILL. */
+const GRACE_MS = 2_000;
+const POLL_MS = 50;
+/** How often the groups of commands that have ended are looked at for what they left in the background. */
+const SWEEP_MS = 5_000;
+
+/**
+ * Keeps the groups on its standard input, `+ ID` and `- ID` a line, and kills what is left of them when that ends: however this process ends,
+ * nothing that it started stays behind.
+ */
+const REAPER = `
+groups=' '
+while read -r change id; do
+  case $change in
+    +) groups="$groups$id " ;;
+    -) case $groups in *" $id "*) groups="\${groups%% $id *} \${groups#* $id }" ;; esac ;;
+  esac
+done
+for id in $groups; do kill -KILL -- "-$id" 2>/dev/null; done`;
+
+/** Every command that runs here, by its process group, and its end. */
+export class Commands {
+  private readonly groups = new Set<number>();
+  private readonly running = new Set<number>();
+  private readonly reaper: ChildProcess;
+  private readonly sweep: NodeJS.Timeout;
+
+  constructor() {
+    this.reaper = spawn('/bin/sh', ['-c', REAPER], { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/', env: {} });
+    this.reaper.on('error', () => undefined);
+    this.reaper.stdin?.on('error', () => undefined);
+    this.reaper.unref();
+    this.sweep = setInterval(() => this.forgetEmpty(), SWEEP_MS);
+    this.sweep.unref();
+  }
+
+  get count(): number {
+    return this.running.size;
+  }
+
+  /** @param group id of the process group that the command leads */
+  started(group: number): void {
+    this.running.add(group);
+    this.groups.add(group);
+    this.reaper.stdin?.write(`+ ${group}\n`);
+  }
+
+  /** The command itself has ended. What it left in the background may live until this program ends, as after `nohup`. */
+  ended(group: number): void {
+    this.running.delete(group);
+    this.forgetEmpty();
+  }
+
+  /** Sends a signal to the command and everything in its group. */
+  signal(group: number, name: NodeJS.Signals): void {
+    if (this.groups.has(group)) send(group, name);
+  }
+
+  /** SIGTERM, then SIGKILL for what does not take it. */
+  async kill(group: number): Promise<void> {
+    send(group, 'SIGTERM');
+    const deadline = Date.now() + GRACE_MS;
+    while (isAlive(group) && Date.now() < deadline) await sleep(POLL_MS);
+    send(group, 'SIGKILL');
+  }
+
+  /** Ends everything. */
+  async stop(): Promise<void> {
+    clearInterval(this.sweep);
+    await Promise.all([...this.groups].map((group) => this.kill(group)));
+    this.reaper.stdin?.end();
+  }
+
+  /** A group's number may become somebody else's once it is empty. */
+  private forgetEmpty(): void {
+    for (const group of this.groups) {
+      if (this.running.has(group) || isAlive(group)) continue;
+      this.groups.delete(group);
+      this.reaper.stdin?.write(`- ${group}\n`);
+    }
+  }
+}
+
+function send(group: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(-group, signal);
+  } catch {
+    return false;
+  }
+}
+
+function isAlive(group: number): boolean {
+  return send(group, 0);
+}

@@ -1,0 +1,137 @@
+import { stat } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { RpcError } from '../../core/rpc/errors';
+import { writeMessage } from '../../core/rpc/handlers';
+import type { ExecRequest, ExecResponse, ExecStart } from '../../proto/gen/licensing/v1/session';
+import type { Command } from './command';
+import type { Commands } from './commands';
+import { fileError, resolvePath } from './paths';
+import { startProcess } from './process';
+import { commandEnvironment, findProgram } from './program';
+import { CallReader } from './read-call';
+import { startTerminal } from './terminal';
+
+type ExecCall = ServerDuplexStream<ExecRequest, ExecResponse>;
+
+export interface ExecOptions {
+  workspace: string;
+  commands: Commands;
+  /** Aborts when the call or its connection is gone: the command is killed. */
+  signal: AbortSignal;
+}
+
+/** Once a command has ended, its output counts as ended after so long without a byte: something in the background may keep it open. */
+const QUIET_MS = 250;
+
+/**
+ * Runs one command for one call and passes its input, output, signals and terminal size on. Both directions have backpressure: a command that
+ * reads or writes slowly slows the other side, and memory stays flat.
+ * @throws RpcError `exec.…`, `file.…`
+ */
+export async function exec(call: ExecCall, { workspace, commands, signal }: ExecOptions): Promise<void> {
+  const requests = new CallReader(call, signal);
+  const first = await requests.next();
+  if (first?.input?.$case !== 'start') throw invalid('exec.stream', 'expected the start first');
+  const command = await start(first.input.value, workspace);
+  commands.started(command.group);
+  const kill = (): void => {
+    void commands.kill(command.group);
+    // Nobody reads what is still written.
+    for (const { stream } of command.outputs) stream.destroy();
+  };
+  if (signal.aborted) kill();
+  else signal.addEventListener('abort', kill, { once: true });
+
+  let failure: unknown;
+  const input = feed(requests, command, commands).catch((error: unknown) => {
+    if (signal.aborted) return;
+    failure = error;
+    kill();
+  });
+  try {
+    const activity = { last: Date.now() };
+    const pumps = Promise.all(command.outputs.map((output) => pump(output, call, activity)));
+    const exit = await command.exited;
+    await untilQuiet(pumps, activity);
+    for (const { stream } of command.outputs) stream.destroy();
+    await pumps;
+    if (failure !== undefined) throw failure;
+    await writeMessage(call, { output: { $case: 'exit', value: exit } });
+  } finally {
+    signal.removeEventListener('abort', kill);
+    commands.ended(command.group);
+    void input;
+  }
+}
+
+async function start({ argv, env, directory, terminal }: ExecStart, workspace: string): Promise<Command> {
+  const [name] = argv;
+  if (!name) throw invalid('exec.argv', 'expected a program to run, got none');
+  const texts = [...argv, ...Object.entries(env).flat()];
+  if (texts.some((text) => text.includes('\0'))) throw invalid('exec.argv', 'expected arguments and variables without NUL');
+  if (Object.keys(env).some((key) => key === '' || key.includes('='))) throw invalid('exec.env', "expected names of variables without '='");
+  const folder = directory === '' ? workspace : resolvePath(workspace, directory);
+  const info = await stat(folder).catch((error: unknown) => {
+    throw fileError(error, directory);
+  });
+  if (!info.isDirectory()) throw fileError({ code: 'ENOTDIR' }, directory);
+  const environment = commandEnvironment(env, workspace);
+  const file = await findProgram(name, folder, environment['PATH'] ?? '');
+  const options = { file, argv, directory: folder, env: environment };
+  return terminal ? startTerminal(options, terminal) : startProcess(options);
+}
+
+/** Hands the client's messages to the command, until the client has no more. */
+async function feed(requests: CallReader<ExecRequest>, command: Command, commands: Commands): Promise<void> {
+  for (;;) {
+    const request = await requests.next();
+    const input = request?.input;
+    switch (input?.$case) {
+      case undefined:
+        if (request === undefined) return command.endInput();
+        throw invalid('exec.stream', 'expected an input, got an empty message');
+      case 'stdin':
+        await command.write(input.value);
+        break;
+      case 'stdinEnd':
+        command.endInput();
+        break;
+      case 'signal':
+        if (!(input.value in constants.signals)) throw invalid('exec.signal', `expected the name of a signal, got ${JSON.stringify(input.value)}`);
+        commands.signal(command.group, input.value as NodeJS.Signals);
+        break;
+      case 'resize':
+        command.resize(input.value.columns, input.value.rows);
+        break;
+      case 'start':
+        throw invalid('exec.stream', 'expected one start, got another');
+    }
+  }
+}
+
+async function pump({ name, stream }: Command['outputs'][number], call: ExecCall, activity: { last: number }): Promise<void> {
+  try {
+    for await (const chunk of stream) {
+      // Later than any clock while the client has not taken it.
+      activity.last = Infinity;
+      await writeMessage(call, { output: { $case: name, value: chunk as Buffer } });
+      activity.last = Date.now();
+    }
+  } catch {
+    // Destroyed: by the end of the call, or because it stayed quiet.
+  }
+}
+
+async function untilQuiet(pumps: Promise<unknown>, activity: { last: number }): Promise<void> {
+  let ended = false;
+  void pumps.then(() => (ended = true));
+  const exitedAt = Date.now();
+  while (!ended && Date.now() - Math.max(activity.last, exitedAt) < QUIET_MS) await Promise.race([pumps, sleep(QUIET_MS / 5)]);
+}
+
+function invalid(code: string, message: string): RpcError {
+  return new RpcError(code, status.INVALID_ARGUMENT, message);
+}

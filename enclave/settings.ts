@@ -1,0 +1,31 @@
+import { z } from 'zod';
+import { addressSetting } from '../core/config/environment';
+
+/** HOST:PORT; an IPv6 host in brackets. */
+const hostPort = z.string().transform((text, context) => {
+  const [, host, port] = /^(\[[0-9a-fA-F:]+\]|[^:[\]]+):(\d{1,5})$/.exec(text) ?? [];
+  if (host !== undefined && Number(port) <= 65535) return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) };
+  context.addIssue({ code: 'custom', message: `expected HOST:PORT, got ${JSON.stringify(text)}` });
+  return z.NEVER;
+});
+
+export const enclaveSettings = z.object({
+  /** EnclaveService, without TLS of its own: nothing there is secret. */
+  LISTEN: addressSetting,
+  /** The enclave's own TLS, where it has an address of its own. */
+  TLS_LISTEN: hostPort.optional(),
+  ATTESTOR_ADDRESS: addressSetting,
+  /** Read again at every connection to the attestor: credentials are short-lived. */
+  ATTESTOR_CREDENTIAL_FILE: z.string().min(1),
+  /** PEM, one or more roots of client certificates. */
+  CLIENT_CA_FILE: z.string().min(1),
+  /** The only user that is let in. */
+  ENCLAVE_USER: z.string().min(1),
+  TRUST_DOMAIN: z.string().min(1).default('sls.local'),
+  WORKSPACE_DIR: z.string().startsWith('/'),
+  /** Ends after so many seconds without a connection; 0: never, which is a cluster's own business. */
+  IDLE_SECONDS: z.coerce.number().int().min(0).default(0),
+  READY_FILE: z.string().optional(),
+});
+
+export type EnclaveSettings = z.infer<typeof enclaveSettings>;

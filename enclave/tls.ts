@@ -1,0 +1,136 @@
+import { constants } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { createServer } from 'node:tls';
+import type { TlsOptions, TLSSocket } from 'node:tls';
+import { logger } from '../core/log/logger';
+import { channelBinding } from '../core/rpc/channel-binding';
+import { RpcError } from '../core/rpc/errors';
+import { admitClient } from './clients';
+import type { Client, ClientPolicy } from './clients';
+import type { Identity } from './identity';
+
+/** One TLS connection, authenticated from both sides. */
+export interface SecureConnection {
+  socket: TLSSocket;
+  client: Client;
+  /** RFC 9266, 32 bytes. */
+  tlsExporter: Buffer;
+}
+
+export interface TlsEndpointOptions {
+  identity: Identity;
+  clients: ClientPolicy;
+  onConnection(connection: SecureConnection): void;
+  /** From the transport's start to the end of the handshake, however busy it keeps. */
+  handshakeTimeoutMs?: number;
+  /** Transports that have not finished their handshake. One more, and the oldest is closed: an honest handshake is never long the oldest. */
+  maxHandshakes?: number;
+  /** Connections past their handshake. One more is refused. */
+  maxConnections?: number;
+}
+
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const MAX_HANDSHAKES = 256;
+const MAX_CONNECTIONS = 256;
+const MAX_CHAIN = 4;
+
+/**
+ * The enclave's end of TLS: 1.3 only, client certificate demanded and checked, every session a full handshake. Takes any transport: a TCP
+ * socket or the bytes of a gRPC stream. The end of a client certificate does not end a connection that it opened; it opens no other one.
+ */
+export class TlsEndpoint {
+  private readonly tls: TlsOptions;
+  private readonly handshakes = new Set<Duplex>();
+  private readonly connections = new Set<TLSSocket>();
+
+  constructor(private readonly options: TlsEndpointOptions) {
+    const { identity, clients } = options;
+    this.tls = {
+      key: identity.privateKey,
+      cert: identity.certificatePem,
+      ca: clients.clientRoots,
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.3',
+      maxVersion: 'TLSv1.3',
+      ecdhCurve: 'X25519:prime256v1',
+      ALPNProtocols: ['h2'],
+      // No stateless tickets; and no session is ever stored, so a stateful one finds nothing. What is resumed all the same is closed below.
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      sessionTimeout: 1,
+    };
+  }
+
+  /** Connections past their handshake. */
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  /** Starts a handshake on the transport. */
+  accept(transport: Duplex): void {
+    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, maxHandshakes = MAX_HANDSHAKES } = this.options;
+    const [oldest] = this.handshakes;
+    if (oldest && this.handshakes.size >= maxHandshakes) oldest.destroy();
+    if (transport instanceof Socket) transport.setNoDelay(true);
+
+    const drop = (): void => void transport.destroy();
+    const timer = setTimeout(drop, handshakeTimeoutMs);
+    const finished = (): void => {
+      clearTimeout(timer);
+      this.handshakes.delete(transport);
+    };
+    this.handshakes.add(transport);
+    transport.once('close', finished);
+    transport.on('error', drop);
+
+    // A server of its own for each transport: which one a handshake belongs to is plain.
+    const server = createServer(this.tls);
+    server.once('secureConnection', (socket) => {
+      finished();
+      this.admit(socket);
+    });
+    server.on('tlsClientError', (error) => {
+      logger.info({ code: 'enclave.no_handshake', reason: error.message }, 'refused');
+      drop();
+    });
+    server.emit('connection', transport);
+  }
+
+  /** Cuts every connection and every handshake. */
+  close(): void {
+    for (const transport of this.handshakes) transport.destroy();
+    for (const socket of this.connections) socket.destroy();
+  }
+
+  private admit(socket: TLSSocket): void {
+    const { clients, onConnection, maxConnections = MAX_CONNECTIONS } = this.options;
+    socket.on('error', (error) => logger.debug({ reason: error.message }, 'connection failed'));
+    try {
+      if (socket.isSessionReused()) throw new Error('the session was resumed');
+      if (socket.alpnProtocol !== 'h2') throw new Error('expected the protocol h2');
+      if (this.connections.size >= maxConnections) throw new Error(`expected ${maxConnections} connections at most`);
+      const client = admitClient(peerChain(socket), clients);
+      const tlsExporter = channelBinding(socket);
+      this.connections.add(socket);
+      socket.once('close', () => this.connections.delete(socket));
+      onConnection({ socket, client, tlsExporter });
+    } catch (error) {
+      const { message } = error as Error;
+      logger.info({ code: error instanceof RpcError ? error.code : 'enclave.connection_refused', reason: message }, 'refused');
+      socket.destroy();
+    }
+  }
+}
+
+/** The client's certificates as it sent them, DER, leaf first. */
+function peerChain(socket: TLSSocket): Buffer[] {
+  const chain: Buffer[] = [];
+  let certificate: X509Certificate | undefined = socket.getPeerX509Certificate();
+  while (certificate && chain.length < MAX_CHAIN) {
+    chain.push(certificate.raw);
+    certificate = certificate.issuerCertificate;
+  }
+  return chain;
+}
