@@ -40,6 +40,8 @@ export interface DatabaseOptions {
 const CONNECT_MS = 5_000;
 const STATEMENT_MS = 5_000;
 const RETRY_DELAYS_MS = [100, 300, 900];
+/** No new try after this: the caller waits, and so do those behind it. */
+const RETRY_MS = 3_000;
 
 /**
  * SQLSTATE classes (PostgreSQL documentation, appendix A) of a server that is not there for now: connection exceptions,
@@ -85,11 +87,12 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
 
   /** A connection that answers; tried again while the database comes back, as after a restart. Nothing was sent before. */
   const connect = async (): Promise<pg.PoolClient> => {
+    const end = Date.now() + RETRY_MS;
     for (const delay of [...RETRY_DELAYS_MS, undefined]) {
       try {
         return await pool.connect();
       } catch (error) {
-        if (delay === undefined || pool.ending || !isAway(error)) {
+        if (delay === undefined || Date.now() + delay > end || pool.ending || !isAway(error)) {
           logger.error({ reason: (error as Error).message, code: (error as { code?: string }).code }, 'database not reached');
           throw unavailable(error);
         }

@@ -1,0 +1,40 @@
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../store/database';
+
+export interface Account {
+  /** Opaque: it says nothing about the user, and stands in certificates and evidence. */
+  id: string;
+  passwordHash: string;
+}
+
+/** The accounts table. Usernames are normalized ones: see username.ts. Refusals of the database: see Database. */
+export class Accounts {
+  constructor(private readonly database: Database) {}
+
+  /** @returns the new account's id; undefined when the username is taken */
+  async create(username: string, passwordHash: string): Promise<string | undefined> {
+    const id = randomUUID();
+    // The id is new, so the row tells whether a first try whose answer was lost took effect: then this is ours, not taken.
+    const rows = await this.database.queryTwice<{ id: string }>(
+      `WITH created AS (
+         INSERT INTO accounts (id, username, password_hash) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING RETURNING id
+       )
+       SELECT id FROM created UNION ALL SELECT id FROM accounts WHERE id = $1`,
+      [id, username, passwordHash],
+    );
+    return rows.length > 0 ? id : undefined;
+  }
+
+  async find(username: string): Promise<Account | undefined> {
+    const rows = await this.database.queryTwice<{ id: string; password_hash: string }>(
+      'SELECT id, password_hash FROM accounts WHERE username = $1',
+      [username],
+    );
+    return rows[0] && { id: rows[0].id, passwordHash: rows[0].password_hash };
+  }
+
+  async exists(id: string): Promise<boolean> {
+    return (await this.database.queryTwice('SELECT 1 AS there FROM accounts WHERE id = $1', [id])).length > 0;
+  }
+}

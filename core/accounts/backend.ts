@@ -1,0 +1,69 @@
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { ConfigError } from '../config/environment';
+import { readSettingFile } from '../config/listen';
+import { logger } from '../log/logger';
+import { PasswordHasher } from '../passwords/hasher';
+import { RpcError } from '../rpc/errors';
+import { openDatabase } from '../store/database';
+import type { Database } from '../store/database';
+import { readTokenKeys } from '../tokens/keys';
+import type { TokenKeys } from '../tokens/keys';
+import { Accounts } from './accounts';
+
+const count = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+
+/** Settings of the programs that know accounts, signup and login: spread into their schemas. */
+export const accountSettings = {
+  /** A file with one line: postgres://… */
+  DATABASE_URL_FILE: z.string(),
+  /** Connections at most, for each replica. */
+  DATABASE_POOL: count(1, 100).default(4),
+  /** A private JWK Set: see readTokenKeys. */
+  TOKEN_KEYS_FILE: z.string(),
+  TRUST_DOMAIN: z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?$/, 'expected a DNS-like name'),
+  BCRYPT_COST: count(4, 16).default(12),
+  HASH_WORKERS: count(1, 256).default(availableParallelism()),
+  HASH_QUEUE: count(0, 10_000).default(32),
+};
+
+type AccountSettings = z.infer<z.ZodObject<typeof accountSettings>>;
+
+/** What signup and login share: accounts, passwords, tokens. */
+export interface AccountBackend {
+  database: Database;
+  accounts: Accounts;
+  hasher: PasswordHasher;
+  tokenKeys: TokenKeys;
+  trustDomain: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens it by the settings. A database that is away doesn't keep a function from serving: its calls are answered
+ * UNAVAILABLE until the database is back, which restarting every replica would not bring about.
+ * @throws ConfigError for unfit files; MigrationError or pg's error when the database refuses the schema
+ */
+export async function openAccountBackend(settings: AccountSettings, program: string): Promise<AccountBackend> {
+  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
+  const keys = (await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE)).toString('utf8');
+  const tokenKeys = await readTokenKeys(keys).catch((cause: Error) => {
+    throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
+  });
+  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: `sls-${program}` });
+  await database.prepare().catch((error: unknown) => {
+    if (!(error instanceof RpcError)) throw error;
+    logger.warn({ code: error.code }, 'the database is away: serving without it until it is back');
+  });
+  const hasher = new PasswordHasher({ cost: settings.BCRYPT_COST, threads: settings.HASH_WORKERS, queue: settings.HASH_QUEUE });
+  return {
+    database,
+    accounts: new Accounts(database),
+    hasher,
+    tokenKeys,
+    trustDomain: settings.TRUST_DOMAIN,
+    async close() {
+      await Promise.all([hasher.close(), database.close()]);
+    },
+  };
+}

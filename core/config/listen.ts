@@ -1,0 +1,36 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { addressSetting, ConfigError } from './environment';
+
+/** Settings of every program that serves gRPC: spread into its schema. */
+export const listenSettings = {
+  LISTEN: addressSetting,
+  /** PEM files, for https and only then. */
+  TLS_KEY_FILE: z.string().optional(),
+  TLS_CERTIFICATE_FILE: z.string().optional(),
+  /** Written when the program serves: see writeReadyFile. */
+  READY_FILE: z.string().optional(),
+};
+
+/** Reads a file that a setting names. @throws ConfigError that names the setting, never the content */
+export async function readSettingFile(name: string, path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new ConfigError(`${name}: the file can't be read: ${(cause as NodeJS.ErrnoException).code ?? 'unknown reason'}`, { cause });
+  }
+}
+
+/** The key and certificate for an https address; undefined for another one. @throws ConfigError */
+export async function readTls(settings: {
+  LISTEN: { scheme: string };
+  TLS_KEY_FILE?: string;
+  TLS_CERTIFICATE_FILE?: string;
+}): Promise<{ key: Buffer; certificate: Buffer } | undefined> {
+  const { TLS_KEY_FILE: key, TLS_CERTIFICATE_FILE: certificate } = settings;
+  if (settings.LISTEN.scheme !== 'https') return undefined;
+  if (key === undefined || certificate === undefined) {
+    throw new ConfigError('LISTEN: an https address needs TLS_KEY_FILE and TLS_CERTIFICATE_FILE');
+  }
+  return { key: await readSettingFile('TLS_KEY_FILE', key), certificate: await readSettingFile('TLS_CERTIFICATE_FILE', certificate) };
+}

@@ -1,0 +1,7 @@
+/** What a hashing thread is asked. The password itself never gets there: see prehash.ts. */
+export type Work = { kind: 'hash'; prehash: string; cost: number } | { kind: 'compare'; prehash: string; hash: string };
+
+/** A hash for `hash`, a verdict for `compare`. */
+export interface Answer {
+  value: string | boolean;
+}

@@ -1,0 +1,55 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import { channelCredentials, grpcTarget, parseAddress } from '../../core/rpc/address';
+import { callUnary } from '../../core/rpc/client';
+import { RpcError } from '../../core/rpc/errors';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
+
+const FIRST_DELAY_MS = 50;
+const MAX_DELAY_MS = 1_000;
+/** One try: a quote takes up to a second on a slow TPM, and requests may wait for the quote before. */
+const ATTEMPT_MS = 20_000;
+const CHANNEL_OPTIONS = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 };
+
+export interface AttestRequest {
+  nonce: Buffer;
+  clientCertificates: Buffer[];
+  proof: Buffer;
+  includeEventLog: boolean;
+}
+
+/** What the enclave says when nothing is wrong with it that time would not mend. */
+function isPassing(error: RpcError): boolean {
+  return error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.RESOURCE_EXHAUSTED;
+}
+
+/**
+ * Asks an enclave for evidence, again and again while it comes up, until `patienceMs` is over.
+ * @throws RpcError: the enclave's refusal, or the last failure to reach it (`rpc.unavailable`); the signal's reason when that aborts
+ */
+export async function attestEnclave(
+  endpoint: string,
+  request: AttestRequest,
+  { signal, patienceMs }: { signal: AbortSignal; patienceMs: number },
+): Promise<Evidence> {
+  const address = parseAddress(endpoint);
+  const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address), CHANNEL_OPTIONS);
+  const end = Date.now() + patienceMs;
+  try {
+    for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
+      try {
+        const { evidence } = await callUnary(client, client.attest, request, { timeout: ATTEMPT_MS, signal });
+        if (!evidence) throw new RpcError('login.evidence_missing', status.FAILED_PRECONDITION, 'the enclave answered without evidence');
+        return evidence;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof RpcError) || !isPassing(error) || Date.now() + delay > end) throw error;
+      }
+      // Logins that wait for the same node don't come back in step.
+      await sleep(delay * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,76 @@
+import { status } from '@grpc/grpc-js';
+import { logger } from '../../core/log/logger';
+import { RpcError } from '../../core/rpc/errors';
+import { Claims } from '../../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { LoginStage } from '../../proto/gen/licensing/v1/login';
+import { attestEnclave } from './attest';
+import type { AttestRequest } from './attest';
+import type { Enclave, LaunchOptions, Launcher } from './launcher/launcher';
+
+/** How long an enclave may take to answer: one that has just been started, and one that was said to run. */
+export interface Patience {
+  startedMs: number;
+  runningMs: number;
+}
+
+export const PATIENCE: Patience = { startedMs: 30_000, runningMs: 5_000 };
+
+function unavailable(reason: string, cause: unknown): RpcError {
+  return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, `your enclave is not available: ${reason}`, { cause });
+}
+
+/** The refusal that the user gets for what went wrong with the enclave: a reason that names no part of the inside. */
+function refusal(error: unknown): unknown {
+  if (!(error instanceof RpcError) || error.code === 'rpc.cancelled') return error;
+  if (error.code === 'login.enclave_unavailable') return error;
+  // A code of grpc-js's own: nobody answered. Any other one is a sentence that the enclave meant for its caller.
+  return unavailable(error.code.startsWith('rpc.') ? "it doesn't answer" : error.message, error);
+}
+
+/** True when another try needs another enclave: this one lost its identity, serves someone else now, or isn't there. */
+function isLost(error: unknown, enclave: Enclave): boolean {
+  if (!(error instanceof RpcError)) return false;
+  if (error.grpcStatus === status.FAILED_PRECONDITION || error.grpcStatus === status.PERMISSION_DENIED) return true;
+  return !enclave.started && (error.code === 'rpc.unavailable' || error.code === 'rpc.deadline_exceeded');
+}
+
+/** Where the enclave is by its own evidence: undefined when that contradicts the launcher. The client checks it all again. */
+function locate(enclave: Enclave, evidence: Evidence): Enclave | undefined {
+  const { workloadUid, node } = Claims.decode(evidence.claims);
+  if (enclave.workloadUid !== '' && enclave.workloadUid !== workloadUid) return undefined;
+  if (enclave.node !== '' && enclave.node !== node) return undefined;
+  return { ...enclave, workloadUid, node };
+}
+
+/**
+ * Brings the user's enclave up and has it attested for the client. An enclave that turns out to be lost is discarded and
+ * started once more.
+ * @throws RpcError UNAVAILABLE `login.enclave_unavailable`; the signal's reason when that aborts
+ */
+export async function attestedEnclave(
+  launcher: Launcher,
+  user: string,
+  request: AttestRequest,
+  { onStage, signal, patience = PATIENCE }: LaunchOptions & { patience?: Patience },
+): Promise<{ enclave: Enclave; evidence: Evidence }> {
+  for (const last of [false, true]) {
+    let enclave: Enclave | undefined;
+    try {
+      enclave = await launcher.ensure(user, { onStage, signal });
+      signal.throwIfAborted();
+      onStage(LoginStage.LOGIN_STAGE_QUOTING);
+      const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;
+      const evidence = await attestEnclave(enclave.endpoint, request, { signal, patienceMs });
+      const located = locate(enclave, evidence);
+      if (located) return { enclave: located, evidence };
+      if (last) throw unavailable('it was replaced while you logged in', undefined);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
+      logger.warn({ workloadUid: enclave.workloadUid, code: (error as RpcError).code }, 'enclave lost: starting another one');
+      await launcher.discard(user, enclave);
+    }
+  }
+  throw unavailable('it was replaced while you logged in', undefined);
+}

@@ -1,0 +1,44 @@
+import { channelCredentials, grpcTarget } from '../../../core/rpc/address';
+import type { Address } from '../../../core/rpc/address';
+import { callUnary } from '../../../core/rpc/client';
+import { RpcError } from '../../../core/rpc/errors';
+import { status } from '@grpc/grpc-js';
+import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
+import { LoginStage } from '../../../proto/gen/licensing/v1/login';
+import type { Enclave, LaunchOptions, Launcher } from './launcher';
+
+const ENSURE_MS = 60_000;
+const STOP_MS = 10_000;
+/** An answer that comes sooner needed no wait worth telling. */
+const WAIT_MS = 100;
+
+/** Enclaves as processes of one machine, by LauncherService. */
+export class ProcessLauncher implements Launcher {
+  private readonly client: LauncherServiceClient;
+
+  constructor(address: Address) {
+    const backOff = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 };
+    this.client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), backOff);
+  }
+
+  async ensure(user: string, { onStage, signal }: LaunchOptions): Promise<Enclave> {
+    const waiting = setTimeout(() => onStage(LoginStage.LOGIN_STAGE_STARTING), WAIT_MS);
+    try {
+      return await callUnary(this.client, this.client.ensureEnclave, { user }, { timeout: ENSURE_MS, signal });
+    } catch (cause) {
+      signal.throwIfAborted();
+      const reason = cause instanceof RpcError && !cause.code.startsWith('rpc.') ? cause.message : "the launcher doesn't answer";
+      throw new RpcError('login.enclave_unavailable', status.UNAVAILABLE, `your enclave could not be started: ${reason}`, { cause });
+    } finally {
+      clearTimeout(waiting);
+    }
+  }
+
+  async discard(user: string, { workloadUid }: Enclave): Promise<void> {
+    await callUnary(this.client, this.client.stopEnclave, { user, workloadUid }, { timeout: STOP_MS });
+  }
+
+  close(): void {
+    this.client.close();
+  }
+}

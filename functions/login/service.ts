@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../core/accounts/backend';
+import type { Signer } from '../../core/certificates/authority';
+import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS, readRequestKey } from '../../core/certificates/client';
+import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
+import { RpcError } from '../../core/rpc/errors';
+import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
+import { issueAccessToken } from '../../core/tokens/access-token';
+import type { LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
+import { authenticate } from './authenticate';
+import { attestedEnclave } from './enclave';
+import type { Patience } from './enclave';
+import type { Launcher } from './launcher/launcher';
+
+export interface LoginOptions {
+  backend: AccountBackend;
+  /** The client CA. */
+  authority: Signer;
+  launcher: Launcher;
+  patience?: Patience;
+}
+
+/** Refuses what could not lead to evidence, before it costs a password hash. @throws RpcError INVALID_ARGUMENT */
+async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<void> {
+  if (nonce.length !== NONCE_BYTES) {
+    throw new RpcError('login.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
+  }
+  const { publicKey } = await readRequestKey(csr).catch((error: unknown) => {
+    if (error instanceof ClientCertificateError) throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
+    throw error;
+  });
+  if (!verifyProof(publicKey, nonce, proof)) {
+    throw new RpcError('login.proof', status.INVALID_ARGUMENT, "expected a signature over the nonce by the request's key, got another one");
+  }
+}
+
+/** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
+export function loginService({ backend, authority, launcher, patience }: LoginOptions): LoginServiceServer {
+  const { tokenKeys, trustDomain } = backend;
+  return {
+    login: serverStream(async (call, { signal }) => {
+      const { request } = call;
+      await checkRequest(request);
+      const { user, authenticatedAt } = await authenticate(backend, request.credential, signal);
+      const session = randomUUID();
+      const clientCertificates = await issueClientCertificate(authority, request.csr, {
+        user,
+        session,
+        trustDomain,
+        seconds: MAX_CLIENT_CERTIFICATE_SECONDS,
+      });
+      let told = 0;
+      const { enclave, evidence } = await attestedEnclave(
+        launcher,
+        user,
+        { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
+        {
+          signal,
+          patience,
+          onStage(stage) {
+            // Each stage once, in its order; a second start after a lost enclave is told by the wait.
+            if (stage <= told || signal.aborted) return;
+            told = stage;
+            call.write({ event: { $case: 'progress', value: { stage } } });
+          },
+        },
+      );
+      const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+      await writeMessage(call, {
+        event: {
+          $case: 'result',
+          value: {
+            accessToken: token,
+            accessTokenExpiresAt: BigInt(expiresAt),
+            clientCertificates,
+            enclave: {
+              user,
+              workloadUid: enclave.workloadUid,
+              node: enclave.node,
+              endpoint: enclave.endpoint,
+              tlsAddress: enclave.tlsAddress,
+            },
+            evidence,
+            revocations: '',
+          },
+        },
+      });
+    }),
+    getTokenKeys: unary(() => Promise.resolve({ jwks: tokenKeys.jwks })),
+  };
+}

@@ -1,0 +1,17 @@
+import { z } from 'zod';
+import { accountSettings } from '../../core/accounts/backend';
+import { addressSetting } from '../../core/config/environment';
+import { listenSettings } from '../../core/config/listen';
+
+export const loginSettings = z
+  .object({
+    ...listenSettings,
+    ...accountSettings,
+    /** The authority that certifies clients' TLS keys, PEM. */
+    CLIENT_CA_KEY_FILE: z.string(),
+    CLIENT_CA_CERTIFICATE_FILE: z.string(),
+    /** What starts enclaves. `knative` has settings of its own: launcher/knative-settings.ts. */
+    LAUNCHER: z.enum(['process', 'knative']),
+    /** LauncherService, for `process`. */
+    LAUNCHER_ADDRESS: addressSetting.optional(),
+  });

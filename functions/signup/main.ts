@@ -1,0 +1,25 @@
+import { openAccountBackend } from '../../core/accounts/backend';
+import { readEnvironment } from '../../core/config/environment';
+import { readTls } from '../../core/config/listen';
+import { writeReadyFile } from '../../core/config/ready-file';
+import { runProgram } from '../../core/rpc/program';
+import { startServer } from '../../core/rpc/server';
+import { AccountServiceService } from '../../proto/gen/licensing/v1/account';
+import { accountService } from './service';
+import { signupSettings } from './settings';
+
+runProgram(async () => {
+  const settings = readEnvironment(signupSettings);
+  const tls = await readTls(settings);
+  const backend = await openAccountBackend(settings, 'signup');
+  const server = await startServer({
+    address: settings.LISTEN,
+    tls,
+    services: [{ definition: AccountServiceService, implementation: accountService(backend) }],
+  });
+  await writeReadyFile(settings.READY_FILE, { listen: server.port });
+  return async () => {
+    await server.stop();
+    await backend.close();
+  };
+});
