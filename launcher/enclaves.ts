@@ -6,7 +6,6 @@ import { logger } from '../core/log/logger';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
 import { writeWhole } from './files';
-import { endLeftovers, WORKLOAD_VARIABLE } from './leftovers';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 30_000;
@@ -18,8 +17,6 @@ export interface RunningEnclave {
 }
 
 export interface EnclavesOptions {
-  /** Marks the processes of this installation. */
-  mark: string;
   /** Holds a folder for each enclave while it runs. */
   runFolder: string;
   /** Holds a folder for each user, which stays. */
@@ -113,7 +110,6 @@ export class Enclaves {
         TRUST_DOMAIN: options.trustDomain,
         WORKSPACE_DIR: workspace,
         IDLE_SECONDS: String(options.idleSeconds),
-        [WORKLOAD_VARIABLE]: `${options.mark}/${workloadUid}`,
         HOME: workspace,
       },
     }).catch(async (error: unknown) => {
@@ -126,7 +122,6 @@ export class Enclaves {
     void child.exited.then(async (exit) => {
       const expected = this.live.get(user) !== entry || exit.code === 0;
       if (this.live.get(user) === entry) this.live.delete(user);
-      await endLeftovers(`${options.mark}/${workloadUid}`);
       if (!expected) options.report(`the enclave of user ${user} ended unexpectedly (${describeExit(exit)})`);
       await rm(folder, { recursive: true, force: true });
     });
