@@ -29,6 +29,8 @@ export interface Attestation {
   clientKeySha256: Buffer;
   /** Empty unless the purpose is the session. */
   tlsExporter: Buffer;
+  /** Wants the node's firmware event log with the evidence. */
+  includeEventLog: boolean;
 }
 
 interface Pending {

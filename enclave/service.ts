@@ -23,7 +23,7 @@ export interface EnclaveServiceOptions {
 /** What anyone who reaches the enclave may call, before any TLS: nothing here is secret. */
 export function enclaveService({ link, endpoint, clients, certificate, onActivity }: EnclaveServiceOptions): EnclaveServiceServer {
   return {
-    attest: unary(async ({ nonce, clientCertificates, proof }, { signal }) => {
+    attest: unary(async ({ nonce, clientCertificates, proof, includeEventLog }, { signal }) => {
       if (nonce.length !== NONCE_BYTES) {
         throw new RpcError('enclave.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
       }
@@ -33,7 +33,7 @@ export function enclaveService({ link, endpoint, clients, certificate, onActivit
       }
       onActivity();
       const evidence = await link.attest(
-        { purpose: Purpose.PURPOSE_CERTIFICATE, nonce, clientKeySha256: client.keySha256, tlsExporter: Buffer.alloc(0) },
+        { purpose: Purpose.PURPOSE_CERTIFICATE, nonce, clientKeySha256: client.keySha256, tlsExporter: Buffer.alloc(0), includeEventLog },
         signal,
       );
       return { evidence };

@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** From SIGTERM to SIGKILL. */
@@ -9,31 +7,15 @@ const POLL_MS = 50;
 const SWEEP_MS = 5_000;
 
 /**
- * Keeps the groups on its standard input, `+ ID` and `- ID` a line, and kills what is left of them when that ends: however this process ends,
- * nothing that it started stays behind.
+ * Every command that runs here, by its process group, and its end. Where this program is killed, the container takes the commands along, or
+ * whoever started it does: see MARK in program.ts.
  */
-const REAPER = `
-groups=' '
-while read -r change id; do
-  case $change in
-    +) groups="$groups$id " ;;
-    -) case $groups in *" $id "*) groups="\${groups%% $id *} \${groups#* $id }" ;; esac ;;
-  esac
-done
-for id in $groups; do kill -KILL -- "-$id" 2>/dev/null; done`;
-
-/** Every command that runs here, by its process group, and its end. */
 export class Commands {
   private readonly groups = new Set<number>();
   private readonly running = new Set<number>();
-  private readonly reaper: ChildProcess;
   private readonly sweep: NodeJS.Timeout;
 
   constructor() {
-    this.reaper = spawn('/bin/sh', ['-c', REAPER], { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/', env: {} });
-    this.reaper.on('error', () => undefined);
-    this.reaper.stdin?.on('error', () => undefined);
-    this.reaper.unref();
     this.sweep = setInterval(() => this.forgetEmpty(), SWEEP_MS);
     this.sweep.unref();
   }
@@ -46,7 +28,6 @@ export class Commands {
   started(group: number): void {
     this.running.add(group);
     this.groups.add(group);
-    this.reaper.stdin?.write(`+ ${group}\n`);
   }
 
   /** The command itself has ended. What it left in the background may live until this program ends, as after `nohup`. */
@@ -72,7 +53,6 @@ export class Commands {
   async stop(): Promise<void> {
     clearInterval(this.sweep);
     await Promise.all([...this.groups].map((group) => this.kill(group)));
-    this.reaper.stdin?.end();
   }
 
   /** A group's number may become somebody else's once it is empty. */
@@ -80,7 +60,6 @@ export class Commands {
     for (const group of this.groups) {
       if (this.running.has(group) || isAlive(group)) continue;
       this.groups.delete(group);
-      this.reaper.stdin?.write(`- ${group}\n`);
     }
   }
 }

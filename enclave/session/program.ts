@@ -8,6 +8,9 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /** What a command gets of the enclave's own environment. Its settings are no business of the command's. */
 const PASSED_ON = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'USER', 'LOGNAME', 'SHELL'];
 
+/** Set by who starts enclaves as processes; it finds by it what a killed enclave left. */
+const MARK = 'SLS_WORKLOAD';
+
 /** The environment of a command: a little of ours, and what the client wants. */
 export function commandEnvironment(wanted: Record<string, string>, workspace: string): Record<string, string> {
   const env: Record<string, string> = { PATH: DEFAULT_PATH, HOME: workspace };
@@ -15,7 +18,8 @@ export function commandEnvironment(wanted: Record<string, string>, workspace: st
     const value = process.env[name];
     if (value !== undefined) env[name] = value;
   }
-  return { ...env, ...wanted };
+  const mark = process.env[MARK];
+  return { ...env, ...wanted, ...(mark !== undefined && { [MARK]: mark }) };
 }
 
 /**

@@ -42,7 +42,10 @@ export class Session {
           throw new RpcError('session.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
         }
         const { client, tlsExporter } = this.connection;
-        const evidence = await link.attest({ purpose: Purpose.PURPOSE_SESSION, nonce, clientKeySha256: client.keySha256, tlsExporter }, signal);
+        const evidence = await link.attest(
+          { purpose: Purpose.PURPOSE_SESSION, nonce, clientKeySha256: client.keySha256, tlsExporter, includeEventLog: false },
+          signal,
+        );
         this.attested = true;
         return { evidence };
       }),
