@@ -63,7 +63,8 @@ export async function openInstallation(folder: string): Promise<Installation> {
   return installation;
 }
 
-/** Makes the keys that aren't there: authorities, token key, sealing key, launcher key. Each file is 0600 in a 0700 folder. */
+/** Makes the keys that aren't there: authorities, the keys that sign tokens, trust bundles,
+ * revocation lists and workload credentials, the sealing key. Each file is 0600 in a 0700 folder. */
 export async function createKeys(installation: Installation): Promise<void> {
   const { path } = installation;
   await mkdir(path('keys'), { recursive: true, mode: 0o700 });
@@ -75,6 +76,7 @@ export async function createKeys(installation: Installation): Promise<void> {
     await writeWhole(path('keys', `${name}.crt`), authority.certificate);
   }
   await writeOnce(path('keys', 'token-keys.json'), generateTokenKeys);
+  for (const name of ['trust-key', 'revocation-key']) await writeOnce(path('keys', `${name}.json`), async () => JSON.stringify(signingKey().privateKey));
   await writeOnce(path('keys', 'seal.key'), () => Promise.resolve(randomBytes(32)));
   if ((await readIfThere(path('keys', 'launcher.pub.json'))) === undefined) {
     const { privateKey, publicKey } = signingKey();

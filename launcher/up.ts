@@ -5,7 +5,6 @@ import { issueWorkloadCredential } from '../core/tokens/workload';
 import { parseAddress } from '../core/rpc/address';
 import { startServer } from '../core/rpc/server';
 import { startEmbeddedPostgres } from '../core/store/embedded';
-import { serializeTrustBundle } from '../core/trust/bundle';
 import { startChild } from './child';
 import type { Child } from './child';
 import { Enclaves } from './enclaves';
@@ -18,6 +17,7 @@ import { launcherService } from './service';
 import { supervise } from './supervisor';
 import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
+import { writeTrustBundle } from './trust';
 
 const HOST = '127.0.0.1';
 
@@ -172,6 +172,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     services[name] = `https://${HOST}:${port}`;
   }
   await installation.saveRecord();
+  await writeTrustBundle(installation, services);
   await run('signup', { ...accounts, LISTEN: services.signup });
   await run('login', {
     ...accounts,
@@ -182,9 +183,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     LAUNCHER_ADDRESS: launcherAddress,
   });
 
-  const trustBundleFile = path('trust-bundle.json');
-  await writeWhole(trustBundleFile, await trustBundle(installation, services), 0o644);
-  return { folder: installation.folder, trustBundleFile, services, stop: () => teardown.run() };
+  return { folder: installation.folder, trustBundleFile: path('trust-bundle.json'), services, stop: () => teardown.run() };
 }
 
 async function embeddedDatabase({ path }: Installation, teardown: Teardown): Promise<string> {
@@ -192,18 +191,6 @@ async function embeddedDatabase({ path }: Installation, teardown: Teardown): Pro
   teardown.add(() => database.stop());
   await writeWhole(path('run', 'database-url'), database.url);
   return path('run', 'database-url');
-}
-
-/** What clients pin. No secret is in it. */
-async function trustBundle({ record, path }: Installation, services: { signup: string; login: string }): Promise<string> {
-  return serializeTrustBundle({
-    version: 1,
-    trustDomain: record.trustDomain,
-    attestationRoots: [await readFile(path('keys', 'attestation-ca.crt'), 'utf8')],
-    serverRoots: [await readFile(path('keys', 'server-ca.crt'), 'utf8')],
-    services,
-    policy: { softwareTpm: 'allow' },
-  });
 }
 
 /** Keeps the log of the run before this one beside the new one. */
