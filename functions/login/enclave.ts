@@ -23,7 +23,7 @@ function unavailable(reason: string, cause: unknown): RpcError {
 /** The refusal that the user gets for what went wrong with the enclave: a reason that names no part of the inside. */
 function refusal(error: unknown): unknown {
   if (!(error instanceof RpcError) || error.code === 'rpc.cancelled') return error;
-  if (error.code === 'login.enclave_unavailable') return error;
+  if (error.code.startsWith('login.')) return error;
   // A code of grpc-js's own: nobody answered. Any other one is a sentence that the enclave meant for its caller.
   return unavailable(error.code.startsWith('rpc.') ? "it doesn't answer" : error.message, error);
 }
@@ -61,7 +61,7 @@ export async function attestedEnclave(
       signal.throwIfAborted();
       onStage(LoginStage.LOGIN_STAGE_QUOTING);
       const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;
-      const evidence = await attestEnclave(enclave.endpoint, request, { signal, patienceMs });
+      const evidence = await attestEnclave(enclave.innerEndpoint ?? enclave.endpoint, request, { signal, patienceMs });
       const located = locate(enclave, evidence);
       if (located) return { enclave: located, evidence };
       if (last) throw unavailable('it was replaced while you logged in', undefined);
