@@ -1,7 +1,8 @@
 import 'reflect-metadata';
-import { randomBytes, webcrypto } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
 import {
   BasicConstraintsExtension,
+  ExtendedKeyUsageExtension,
   KeyUsageFlags,
   KeyUsagesExtension,
   X509CertificateGenerator,
@@ -52,7 +53,44 @@ export async function makeAuthority(name: string, options: AuthorityOptions = {}
   return { name, certificate: certificate.toString('pem'), privateKey: pem('PRIVATE KEY', pkcs8) };
 }
 
-export async function importKey(privateKey: string): Promise<webcrypto.CryptoKey> {
+export interface LeafOptions {
+  publicKey?: Buffer;
+  ca?: boolean;
+  /** Extended key usages. */
+  usages?: string[];
+  keyUsages?: number;
+  extensions?: Extension[];
+  notBefore?: Date;
+  notAfter?: Date;
+  hash?: string;
+}
+
+/** Makes a certificate, DER: by default one that an attestation key's verifier takes, but for its names. */
+export async function makeLeaf(issuer: TestAuthority & { name: string }, options: LeafOptions = {}): Promise<Buffer> {
+  const publicKey = options.publicKey ?? generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' });
+  const certificate = await X509CertificateGenerator.create(
+    {
+      serialNumber: `40${randomBytes(15).toString('hex')}`,
+      subject: 'CN=leaf',
+      issuer: `CN=${issuer.name}`,
+      notBefore: options.notBefore ?? new Date(Date.now() - 86_400_000),
+      notAfter: options.notAfter ?? new Date(Date.now() + 86_400_000),
+      publicKey: new Uint8Array(publicKey),
+      signingKey: await importKey(issuer.privateKey),
+      signingAlgorithm: { name: 'ECDSA', hash: options.hash ?? 'SHA-256' },
+      extensions: [
+        new BasicConstraintsExtension(options.ca ?? false, undefined, true),
+        new KeyUsagesExtension(options.keyUsages ?? KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension(options.usages ?? ['2.23.133.8.3']),
+        ...(options.extensions ?? []),
+      ],
+    },
+    webcrypto,
+  );
+  return Buffer.from(certificate.rawData);
+}
+
+async function importKey(privateKey: string): Promise<webcrypto.CryptoKey> {
   const der = Buffer.from(privateKey.replace(/-----[A-Z ]+-----|\s/g, ''), 'base64');
   return await webcrypto.subtle.importKey('pkcs8', der, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']);
 }
