@@ -1,4 +1,5 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
+import type { JWK } from 'jose';
 import { createAuthority } from '../../core/certificates/authority';
 import { apply, find, kubectl } from './kubectl';
 
@@ -19,16 +20,17 @@ type Parts = Record<string, string | Buffer>;
 /**
  * Makes the Secrets and ConfigMaps that aren't there. A Secret that is there stays as it is: enclaves, tokens and evidence
  * depend on it. Each program gets its own, so that none reads another's key.
- * @returns the attestation CA's certificate, PEM
+ * @returns the attestation CA's certificate, PEM, and the private key that signs revocation lists
  */
-export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptions): Promise<{ attestationRoot: string }> {
+export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptions): Promise<{ attestationRoot: string; revocationKey: JWK }> {
   const authority = (commonName: string) => async (): Promise<Parts> => {
     const { certificate, privateKey } = await createAuthority({ commonName, trustDomain, years: AUTHORITY_YEARS });
     return { 'certificate.pem': certificate, 'key.pem': privateKey };
   };
   const attestation = await secret('attestation-ca', authority('Attestation CA'));
   const clients = await secret('client-ca', authority('Client CA'));
-  await secret('token-keys', () => ({ 'keys.json': JSON.stringify({ keys: [tokenKey()] }) }));
+  await secret('token-keys', () => ({ 'keys.json': JSON.stringify({ keys: [newSigningKey()] }) }));
+  const revocation = await secret('revocation-key', () => ({ 'key.json': JSON.stringify(newSigningKey()) }));
   await secret('enrol-seal', () => ({ key: randomBytes(32) }));
   await secret('enclave-names', () => ({ key: randomBytes(32) }));
   await secret('database', () => databaseParts(databaseUrl));
@@ -37,7 +39,7 @@ export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptio
     configMap(SERVICES, 'ek-roots', ekRoots),
     configMap(ENCLAVES, 'client-ca', { 'certificate.pem': text(clients, 'certificate.pem') }),
   ]);
-  return { attestationRoot: text(attestation, 'certificate.pem') };
+  return { attestationRoot: text(attestation, 'certificate.pem'), revocationKey: JSON.parse(text(revocation, 'key.json')) as JWK };
 }
 
 async function secret(name: string, make: () => Parts | Promise<Parts>): Promise<Record<string, string>> {
@@ -64,7 +66,8 @@ function databaseParts(url: string | undefined): Parts {
   return { url: `postgres://licensing:${password}@postgres.${SERVICES}.svc.cluster.local:5432/licensing`, password };
 }
 
-function tokenKey(): object {
+/** A new P-256 signing key, private JWK. */
+export function newSigningKey(): JWK {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), alg: 'ES256', use: 'sig' };
+  return { ...(privateKey.export({ format: 'jwk' }) as JWK), kid: randomUUID(), alg: 'ES256', use: 'sig' };
 }

@@ -2,11 +2,11 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { distFolder } from '../../core/config/dist';
-import { serializeTrustBundle } from '../../core/trust/bundle';
 import { createKeys, SERVICES } from './keys';
 import { find, kubectl, KubectlError } from './kubectl';
 import { kustomization, PROGRAMS } from './kustomization';
 import type { Program } from './kustomization';
+import { writeTrustBundle } from './trust';
 
 interface Flags {
   overlay: string;
@@ -18,6 +18,7 @@ interface Flags {
   tpmFolder?: string;
   softwareTpm: 'allow' | 'refuse';
   trustBundle: string;
+  trustKey: string;
   timeout: string;
 }
 
@@ -39,6 +40,7 @@ const program = new Command('install')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
   .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
+  .option('--trust-key <file>', "private key that signs trust bundles: made where it isn't, kept outside of the cluster", 'trust-key.json')
   .option('--timeout <duration>', 'for each part to come up', '180s');
 
 async function install(flags: Flags): Promise<void> {
@@ -50,7 +52,7 @@ async function install(flags: Flags): Promise<void> {
   const ekRoots: Record<string, string> = {};
   for (const [name, file] of Object.entries(flags.ekRoot)) ekRoots[name] = await readFile(file, 'utf8');
   const databaseUrl = flags.databaseUrlFile && (await readFile(flags.databaseUrlFile, 'utf8')).trim();
-  const { attestationRoot } = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
+  const { attestationRoot, revocationKey } = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
 
   say(`manifests of ${flags.overlay}`);
   // Beside the overlays, because kustomize takes relative paths only.
@@ -71,15 +73,14 @@ async function install(flags: Flags): Promise<void> {
   say('waiting for the attestors');
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
 
-  const bundle = serializeTrustBundle({
-    version: 1,
+  await writeTrustBundle(flags.trustBundle, flags.trustKey, {
     trustDomain: flags.trustDomain,
-    attestationRoots: [attestationRoot],
-    serverRoots: [],
+    attestationRoot,
+    revocationKey,
     services: { signup: await addressOf('signup'), login: await addressOf('login') },
-    policy: { softwareTpm: flags.softwareTpm, imageDigests: [images.enclave.replace(/^.*@/, '')] },
+    softwareTpm: flags.softwareTpm,
+    imageDigest: images.enclave.replace(/^.*@/, ''),
   });
-  await writeFile(flags.trustBundle, bundle);
   say(`trust bundle for clients: ${flags.trustBundle}`);
 }
 

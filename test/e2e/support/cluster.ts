@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KubernetesApi } from '../../../core/kubernetes/api';
+import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
+import { kubectl } from '../../../knative/installer/kubectl';
+
+export { kubectl };
+export const SERVICES = 'licensing';
+export const ENCLAVES = 'licensing-enclaves';
+export const ATTESTOR = 'licensing-attestor';
+
+/** Asks until the answer is there. @throws Error that says what was waited for */
+export async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
+  const deadline = Date.now() + seconds * 1000;
+  let last: unknown;
+  while (Date.now() < deadline) {
+    try {
+      const answer = await ask();
+      if (answer !== undefined && answer !== false) return answer;
+    } catch (error) {
+      last = error;
+    }
+    await sleep(250);
+  }
+  throw new Error(`${what}: not within ${seconds} s`, { cause: last });
+}
+
+export async function list<T>(kind: string, namespace: string, ...selector: string[]): Promise<T[]> {
+  return (JSON.parse(await kubectl(['get', kind, '-n', namespace, '-o', 'json', ...selector])) as List<T>).items;
+}
+
+/** Enclaves and their pods, of one user or of all. */
+export const enclaves = async (user?: string): Promise<KnativeService[]> =>
+  (await list<KnativeService>('ksvc', ENCLAVES)).filter(({ metadata }) => user === undefined || metadata.annotations?.['licensing/user'] === user);
+export const enclavePods = async (user?: string): Promise<Pod[]> =>
+  (await list<Pod>('pods', ENCLAVES)).filter(({ metadata }) => user === undefined || metadata.annotations?.['licensing/user'] === user);
+
+/** A service account's token, as its pods get it. */
+export async function tokenOf(namespace: string, account: string, ...options: string[]): Promise<string> {
+  return (await kubectl(['create', 'token', account, '-n', namespace, ...options])).trim();
+}
+
+/** The Kubernetes API with the rights of a service account. */
+export async function apiOf(namespace: string, account: string): Promise<KubernetesApi> {
+  const config = JSON.parse(await kubectl(['config', 'view', '--raw', '--minify', '--flatten', '-o', 'json'])) as {
+    clusters: Array<{ cluster: { server: string; 'certificate-authority-data'?: string } }>;
+  };
+  const cluster = config.clusters[0]?.cluster;
+  if (cluster === undefined) throw new Error('expected a cluster in KUBECONFIG, got none');
+  const token = await tokenOf(namespace, account);
+  const ca = cluster['certificate-authority-data'];
+  return new KubernetesApi({ server: new URL(cluster.server), ca: ca === undefined ? undefined : Buffer.from(ca, 'base64'), token: () => Promise.resolve(token) });
+}

@@ -1,0 +1,62 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { apply, kubectl } from '../../../knative/installer/kubectl';
+import { imageOf, setting } from './settings';
+
+const INSTALLER = resolve(__dirname, '../../../dist/cluster-install.cjs');
+
+/** Before all tests: installs what they test, by the command that an operator uses, and leaves the trust bundle's path in SLS_TRUST. */
+export default async function install(): Promise<void> {
+  const storage = await kubectl(['get', 'storageclass', '-o', 'name']);
+  if (storage.trim() === '') await provideStorage();
+  const folder = mkdtempSync(join(tmpdir(), 'sls-e2e-'));
+  const trust = join(folder, 'trust.json');
+  const args = ['--overlay', 'software-tpm', '--software-tpm', 'allow', '--trust-bundle', trust, '--trust-key', join(folder, 'trust-key.json')];
+  for (const pair of setting('SLS_IMAGES').split(' ')) args.push('--image', pair);
+  for (const file of setting('SLS_EK_ROOTS').split(':')) args.push('--ek-root', file);
+  args.push('--tpm-folder', setting('SLS_TPM_FOLDER'), '--node-selector', setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0'));
+  const installed = spawnSync(process.execPath, [INSTALLER, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
+  if (installed.status !== 0) throw new Error(`the installation failed with status ${installed.status}`);
+  process.env['SLS_TRUST'] = trust;
+}
+
+/** A volume for PostgreSQL where the cluster makes none by itself: a folder of the node that PostgreSQL's user may write to. */
+async function provideStorage(): Promise<void> {
+  const path = '/var/lib/licensing/e2e-postgres';
+  const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
+  const nodeSelector = { [label ?? '']: value ?? '' };
+  const mount = { name: 'data', mountPath: '/data' };
+  await apply([
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'licensing-e2e', labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } } },
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: 'licensing-e2e-postgres' },
+      spec: {
+        capacity: { storage: '2Gi' },
+        accessModes: ['ReadWriteOnce'],
+        persistentVolumeReclaimPolicy: 'Retain',
+        claimRef: { namespace: 'licensing', name: 'data-postgres-0' },
+        hostPath: { path },
+      },
+    },
+  ]);
+  await apply([
+    {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'storage', namespace: 'licensing-e2e' },
+      spec: {
+        restartPolicy: 'Never',
+        nodeSelector,
+        containers: [
+          { name: 'chown', image: imageOf('attestor-daemon'), command: ['chown', '999:999', '/data'], securityContext: { runAsUser: 0 }, volumeMounts: [mount] },
+        ],
+        volumes: [{ name: 'data', hostPath: { path, type: 'DirectoryOrCreate' } }],
+      },
+    },
+  ]);
+  await kubectl(['wait', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s', '-n', 'licensing-e2e', 'pod/storage']);
+}

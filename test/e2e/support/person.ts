@@ -1,0 +1,49 @@
+import { randomBytes } from 'node:crypto';
+import { Machine, PASSWORD } from '../../support/machine';
+import type { Ended, RunOptions } from '../../support/machine';
+import { setting } from './settings';
+
+/** What `sls status --json` says. */
+export interface Status {
+  user: string;
+  enclave: { workload: string; node: string; endpoint: string };
+  claims: { user: string; workload: string; node: string; image: string; certificate: string };
+}
+
+/** Somebody with a machine of their own and `sls`, somewhere outside of the cluster. */
+export class Person {
+  readonly machine = new Machine();
+  readonly username = `e2e-${randomBytes(5).toString('hex')}`;
+
+  constructor() {
+    this.machine.env['SLS_TRUST'] = setting('SLS_TRUST');
+  }
+
+  sls(args: string[], options?: RunOptions): Promise<Ended> {
+    return this.machine.sls(args, options);
+  }
+
+  /** @throws Error with what sls said, unless it ended well */
+  async do(args: string[], options?: RunOptions): Promise<Ended> {
+    const ended = await this.sls(args, options);
+    if (ended.code !== 0) throw new Error(`sls ${args.join(' ')} ended with ${ended.code}: ${ended.stderr}`);
+    return ended;
+  }
+
+  signup(): Promise<Ended> {
+    return this.do(['signup', '--username', this.username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+  }
+
+  login(...args: string[]): Promise<Ended> {
+    return this.do(['login', '--username', this.username, '--password-stdin', ...args], { stdin: `${PASSWORD}\n` });
+  }
+
+  /** What the saved session's evidence says. */
+  async status(): Promise<Status> {
+    return JSON.parse((await this.do(['status', '--json'])).stdout) as Status;
+  }
+
+  leave(): Promise<void> {
+    return this.machine.remove();
+  }
+}
