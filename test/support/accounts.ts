@@ -1,0 +1,31 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openAccountBackend } from '../../core/accounts/backend';
+import type { AccountBackend } from '../../core/accounts/backend';
+import { generateTokenKeys } from '../../core/tokens/keys';
+
+export const TRUST_DOMAIN = 'sls.test';
+
+/** Files and settings that signup and login take, for a database of the test's. */
+export interface AccountFiles {
+  folder: string;
+  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; TRUST_DOMAIN: string };
+  remove(): Promise<void>;
+}
+
+export async function writeAccountFiles(url: string): Promise<AccountFiles> {
+  const folder = await mkdtemp(join(tmpdir(), 'sls-accounts-'));
+  await writeFile(join(folder, 'url'), `${url}\n`, { mode: 0o600 });
+  await writeFile(join(folder, 'keys.json'), await generateTokenKeys(), { mode: 0o600 });
+  return {
+    folder,
+    settings: { DATABASE_URL_FILE: join(folder, 'url'), TOKEN_KEYS_FILE: join(folder, 'keys.json'), TRUST_DOMAIN },
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+/** The backend of a replica, as its main.ts opens it. Passwords are cheap unless the test is about their cost. */
+export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2, queue = 200 } = {}): Promise<AccountBackend> {
+  return openAccountBackend({ ...settings, DATABASE_POOL: 4, BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue }, 'test');
+}
