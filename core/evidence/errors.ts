@@ -10,7 +10,7 @@ export const STEPS = {
   freshness: 'the claims are for this purpose, this nonce and now',
   certificate_hash: "the claims name the enclave's certificate",
   identity: 'the claims are for this client, user, workload and node',
-  policy: 'image, node and TPM are wanted',
+  policy: 'image, node, TPM and boot are wanted',
 } as const;
 
 export type Step = keyof typeof STEPS;
@@ -48,7 +48,7 @@ export class PolicyError extends Error {
   readonly step = 'policy';
 
   constructor(
-    readonly code: 'policy.image_digest' | 'policy.node' | 'policy.software_tpm',
+    readonly code: 'policy.image_digest' | 'policy.node' | 'policy.software_tpm' | 'policy.boot_state',
     message: string,
     options?: ErrorOptions,
   ) {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { EVENT_LOG_MAX } from '../tpm/event-log/constants';
 
 /** A file that holds no evidence. Whether evidence that was read is good is verifyEvidence's question. */
 export class EvidenceFileError extends Error {
@@ -14,8 +15,8 @@ export class EvidenceFileError extends Error {
   }
 }
 
-/** Longest file that is read, in characters: ten times what the largest tree makes. */
-const FILE_MAX = 256 * 1024;
+/** Longest file that is read, in characters: the largest event log in base64, and ten times what the largest tree makes. */
+const FILE_MAX = Math.ceil(EVENT_LOG_MAX / 3) * 4 + 256 * 1024;
 
 /** Base64 in its one padded form: protobuf's JSON readers would take others, and then two texts would be one value. */
 const bytes = z.string().refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'expected padded base64');
@@ -33,6 +34,7 @@ const evidenceSchema = z.strictObject({
   leafCount: uint32.default(0),
   merklePath: z.array(bytes).max(32).default([]),
   enclaveCertificate: bytes,
+  eventLog: bytes.optional(),
 });
 
 /** One evidence as a file: the protobuf's JSON form, two spaces, a newline at the end. */

@@ -1,4 +1,6 @@
 import type { Claims, Evidence, PcrValue } from '../../proto/gen/licensing/v1/evidence';
+import { readMeasuredBoot } from '../boot/measured';
+import type { MeasuredBoot } from '../boot/measured';
 import type { ClockInfo, Quote } from '../tpm/quote';
 import { checkPolicy } from './policy';
 import type { Policy } from './policy';
@@ -6,6 +8,7 @@ import { checkAkAttributes, checkAkCertificate, checkSignature } from './steps/a
 import type { AttestationKey } from './steps/attestation-key';
 import { checkCertificateHash, checkClaimsForm, checkFreshness, checkIdentity } from './steps/claims';
 import type { Expected } from './steps/claims';
+import { bootWarnings } from './steps/boot';
 import { clockWarnings } from './steps/clock';
 import type { Warning } from './steps/clock';
 import { checkPcrDigest, checkQuote, checkRoot } from './steps/quote';
@@ -29,6 +32,8 @@ export interface VerifiedEvidence {
   attestationKey: AttestationKey;
   quote: Quote;
   pcrs: PcrValue[];
+  /** The quoted boot, and the events of it which the evidence's log tells in truth. */
+  boot: MeasuredBoot;
   warnings: Warning[];
 }
 
@@ -53,9 +58,11 @@ export function verifyEvidence(evidence: Evidence, { trust, expected, policy, no
   step('identity', () => checkIdentity(claims, attestationKey.certificate.node, expected));
 
   const { software } = attestationKey.certificate.details;
-  step('policy', () => checkPolicy({ softwareTpm: software, imageDigest: claims.imageDigest, node: claims.node }, policy));
+  const boot = readMeasuredBoot(evidence.pcrs, evidence.eventLog);
+  step('policy', () => checkPolicy({ softwareTpm: software, imageDigest: claims.imageDigest, node: claims.node, boot }, policy));
 
   const warnings = clockWarnings(quote.clockInfo, expected.previousClock);
   if (software) warnings.push({ code: 'policy.software_tpm', message: 'the TPM is a program: whoever runs the machine can forge what it signs' });
-  return { claims, attestationKey, quote, pcrs: evidence.pcrs, warnings };
+  warnings.push(...bootWarnings(boot));
+  return { claims, attestationKey, quote, pcrs: evidence.pcrs, boot, warnings };
 }

@@ -7,9 +7,10 @@ const root = resolve(__dirname, '../..');
 const CORE_LAYERS = [
   ['core/bytes', 'core/log'],
   ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
-  ['core/certificates', 'core/store'],
+  ['core/certificates', 'core/store', 'core/boot'],
   ['core/evidence', 'core/tokens', 'core/passwords'],
-  ['core/trust', 'core/accounts'],
+  ['core/trust', 'core/accounts', 'core/revocation'],
+  ['core/keystore'],
 ];
 const SERVICES = ['functions/signup', 'functions/login', 'functions/enrol', 'attestor-daemon', 'enclave', 'client', 'launcher'];
 

@@ -2,7 +2,7 @@ import type { ClockInfo } from '../../tpm/quote';
 
 /** Something to tell the user that is no reason to refuse. `code` is stable. */
 export interface Warning {
-  code: 'quote.clock_unsafe' | 'quote.clock_backwards' | 'policy.software_tpm';
+  code: 'quote.clock_unsafe' | 'quote.clock_backwards' | 'policy.software_tpm' | 'event_log.unreadable' | 'event_log.contradicted';
   message: string;
 }
 

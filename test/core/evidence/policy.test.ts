@@ -1,6 +1,7 @@
+import { readMeasuredBoot } from '../../../core/boot/measured';
 import { checkPolicy } from '../../../core/evidence/policy';
 
-const facts = { softwareTpm: false, imageDigest: `sha256:${'11'.repeat(32)}`, node: 'node-a' };
+const facts = { softwareTpm: false, imageDigest: `sha256:${'11'.repeat(32)}`, node: 'node-a', boot: readMeasuredBoot([], undefined) };
 const code = (value: string, message: string): Error => expect.objectContaining({ name: 'PolicyError', step: 'policy', code: value, message });
 
 test('what is wanted passes', () => {

@@ -1,0 +1,18 @@
+import { readMeasuredBoot } from '../../core/boot/measured';
+import type { MeasuredBoot } from '../../core/boot/measured';
+import { parseEventLog } from '../../core/tpm/event-log/parse';
+import { replayEventLog } from '../../core/tpm/event-log/replay';
+import type { PcrValue } from '../../proto/gen/licensing/v1/evidence';
+import { encodeEventLog } from './event-log';
+import type { EventInput } from './event-log';
+
+/** PCRs 0 to 7 of a machine that measured these events. */
+export function pcrsOf(events: readonly EventInput[]): PcrValue[] {
+  const values = replayEventLog(parseEventLog(encodeEventLog(events)));
+  return values.slice(0, 8).map((sha256, index) => ({ index, sha256 }));
+}
+
+/** The boot of a machine that measured `events` and has a log of `told`. */
+export function bootOf(events: readonly EventInput[], told: readonly EventInput[] = events): MeasuredBoot {
+  return readMeasuredBoot(pcrsOf(events), encodeEventLog(told));
+}
