@@ -1,9 +1,12 @@
-import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 import { chmod, mkdir, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { createAuthority } from '../core/certificates/authority';
+import { issueAdminCertificate } from '../core/certificates/admin';
 import { issueServerCertificate } from '../core/certificates/server';
+import { FolderKeyStore } from '../core/keystore/folder';
+import { createTrustKeys } from '../core/keystore/trust';
 import { generateTokenKeys } from '../core/tokens/keys';
 import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from './files';
@@ -13,6 +16,10 @@ const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;
 const AUTHORITY_YEARS = 10;
 const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client CA', 'server-ca': 'Server CA' };
 const SERVER_DAYS = 90;
+/** The first administrator of one machine's installation is who runs it. */
+const ADMIN_NAME = 'local';
+const ADMIN_DAYS = 90;
+const ADMIN_RENEW_MS = 30 * 86_400_000;
 
 const recordSchema = z.object({
   /** Names the lock. */
@@ -63,8 +70,7 @@ export async function openInstallation(folder: string): Promise<Installation> {
   return installation;
 }
 
-/** Makes the keys that aren't there: authorities, the keys that sign tokens, trust bundles,
- * revocation lists and workload credentials, the sealing key. Each file is 0600 in a 0700 folder. */
+/** Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the sealing key. Each file is 0600 in a 0700 folder. */
 export async function createKeys(installation: Installation): Promise<void> {
   const { path } = installation;
   await mkdir(path('keys'), { recursive: true, mode: 0o700 });
@@ -76,13 +82,27 @@ export async function createKeys(installation: Installation): Promise<void> {
     await writeWhole(path('keys', `${name}.crt`), authority.certificate);
   }
   await writeOnce(path('keys', 'token-keys.json'), generateTokenKeys);
-  for (const name of ['trust-key', 'revocation-key']) await writeOnce(path('keys', `${name}.json`), async () => JSON.stringify(signingKey().privateKey));
   await writeOnce(path('keys', 'seal.key'), () => Promise.resolve(randomBytes(32)));
   if ((await readIfThere(path('keys', 'launcher.pub.json'))) === undefined) {
     const { privateKey, publicKey } = signingKey();
     await writeWhole(path('keys', 'launcher.json'), JSON.stringify(privateKey));
     await writeWhole(path('keys', 'launcher.pub.json'), JSON.stringify(publicKey));
   }
+}
+
+/** Makes the keys behind the trust bundle, the admin CA, and the certificate of the first administrator, or renews it before its end. */
+export async function createAdministration(installation: Installation): Promise<void> {
+  const { path, folder, record } = installation;
+  await createTrustKeys(new FolderKeyStore(folder), { trustDomain: record.trustDomain });
+  const current = await readIfThere(path('admin', 'certificate.pem'));
+  if (current !== undefined && Date.parse(new X509Certificate(current).validTo) > Date.now() + ADMIN_RENEW_MS) return;
+  const authority = {
+    certificate: await readFile(path('keys', 'admin-ca.crt'), 'utf8'),
+    privateKey: await readFile(path('keys', 'admin-ca.key'), 'utf8'),
+  };
+  const administrator = await issueAdminCertificate(authority, { name: ADMIN_NAME, trustDomain: record.trustDomain, days: ADMIN_DAYS });
+  await writeWhole(path('admin', 'key.pem'), administrator.privateKey);
+  await writeWhole(path('admin', 'certificate.pem'), administrator.certificate);
 }
 
 /** A new certificate for the services' TLS at every start: nothing pins it but its authority. */

@@ -9,7 +9,7 @@ import { startChild } from './child';
 import type { Child } from './child';
 import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
-import { createKeys, createServerCertificate, openInstallation, resetRunFolder } from './installation';
+import { createAdministration, createKeys, createServerCertificate, openInstallation, resetRunFolder } from './installation';
 import type { Installation } from './installation';
 import { lockInstallation } from './lock';
 import { choosePort } from './ports';
@@ -80,6 +80,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   report('making keys and certificates where they are missing');
   await createKeys(installation);
   await createServerCertificate(installation);
+  await createAdministration(installation);
   signal.throwIfAborted();
 
   report(options.tpm.kind === 'software' ? 'starting the software TPM' : `using the TPM at ${options.tpm.device}`);

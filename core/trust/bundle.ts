@@ -1,6 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
+import { bootStateSchema } from '../boot/state';
 import { parseAddress } from '../rpc/address';
+import { publicKeySchema } from './public-key';
 
 /** A trust bundle that can't be used. */
 export class TrustBundleError extends Error {
@@ -35,6 +37,17 @@ const address = z.string().refine((text) => {
 
 const bundleSchema = z.strictObject({
   version: z.literal(1),
+  /** Grows with every change: of two bundles signed by one trust key, the higher one is newer. */
+  sequence: z.number().int().min(0),
+  /** Signs this bundle and those after it. A client that has it takes no other. */
+  trustKey: publicKeySchema,
+  /** Sign revocation lists: a JWK Set (RFC 7517, 5). */
+  revocationKeys: z.strictObject({
+    keys: z
+      .array(publicKeySchema)
+      .min(1)
+      .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'expected every kid once'),
+  }),
   trustDomain: z.string().max(253).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
   attestationRoots: z.array(certificate).min(1),
   serverRoots: z.array(certificate),
@@ -42,12 +55,14 @@ const bundleSchema = z.strictObject({
   policy: z.strictObject({
     softwareTpm: z.enum(['allow', 'refuse']),
     imageDigests: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits')).optional(),
+    bootStates: z.array(bootStateSchema).min(1).max(64).optional(),
   }),
 });
 
 /**
  * All that a client believes in beforehand, as one JSON file that it gets from its operator: roots of attestation key certificates
- * and of the services' TLS certificates (PEM; several at once while they are rotated), where the services are, and what is wanted of an enclave.
+ * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles and revocation lists, where the
+ * services are, and what is wanted of an enclave.
  */
 export type TrustBundle = z.infer<typeof bundleSchema>;
 

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createAuthority } from '../../core/certificates/authority';
 import { serializeTrustBundle } from '../../core/trust/bundle';
 import { Machine } from '../support/machine';
+import { trustBundleKeys } from '../support/trust';
 
 const VERBS = ['signup', 'login', 'exec', 'cp', 'status', 'logout', 'verify', 'up'];
 
@@ -13,6 +14,7 @@ beforeAll(async () => {
   // Nobody listens on port 1.
   bundle = serializeTrustBundle({
     version: 1,
+    ...trustBundleKeys(),
     trustDomain: 'sls.local',
     attestationRoots: [certificate],
     serverRoots: [certificate],

@@ -1,12 +1,14 @@
 import { parseTrustBundle, serializeTrustBundle } from '../../../core/trust/bundle';
 import type { TrustBundle } from '../../../core/trust/bundle';
 import { makeAuthority } from '../../support/authority';
+import { makeSigningKey, trustBundleKeys } from '../../support/trust';
 
 let bundle: TrustBundle;
 beforeAll(async () => {
   const [attestation, server] = [await makeAuthority('attestation'), await makeAuthority('server')];
   bundle = {
     version: 1,
+    ...trustBundleKeys(),
     trustDomain: 'sls.local',
     attestationRoots: [attestation.certificate],
     serverRoots: [server.certificate],
@@ -27,6 +29,12 @@ test('text that is no JSON is an error', () => {
 
 test.each<[string, (bundle: TrustBundle) => unknown, string]>([
   ['another version', (good) => ({ ...good, version: 2 }), 'version'],
+  ['no sequence', ({ sequence: _, ...good }) => good, 'sequence'],
+  ['no trust key', ({ trustKey: _, ...good }) => good, 'trustKey'],
+  ['a private key as trust key', (good) => ({ ...good, trustKey: makeSigningKey().privateKey }), 'trustKey'],
+  ['a trust key that is no point', (good) => ({ ...good, trustKey: { ...good.trustKey, y: good.trustKey.x } }), 'trustKey'],
+  ['no revocation key', (good) => ({ ...good, revocationKeys: { keys: [] } }), 'revocationKeys.keys'],
+  ['two revocation keys of one name', (good) => ({ ...good, revocationKeys: { keys: [good.trustKey, good.trustKey] } }), 'revocationKeys.keys'],
   ['no attestation root', (good) => ({ ...good, attestationRoots: [] }), 'attestationRoots'],
   ['a root that is no certificate', (good) => ({ ...good, attestationRoots: ['-----BEGIN CERTIFICATE-----'] }), 'attestationRoots.0'],
   ['two roots in one text', (good) => ({ ...good, attestationRoots: [`${good.attestationRoots[0]}${good.serverRoots[0]}`] }), 'attestationRoots.0'],

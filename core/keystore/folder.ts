@@ -1,0 +1,41 @@
+import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { KeyName, KeyStore } from './store';
+
+/** Programs look at their files about every second. */
+const SETTLE_SECONDS = 5;
+
+/** No secret is in these: they lie in the folder itself, for everyone. */
+const PUBLIC: readonly KeyName[] = ['trust-bundle.json', 'trust-bundle.jws'];
+
+/** The key store of one machine's installation: FOLDER/keys, files 0600. */
+export class FolderKeyStore implements KeyStore {
+  readonly settleSeconds = SETTLE_SECONDS;
+
+  constructor(private readonly folder: string) {}
+
+  private path(name: KeyName): string {
+    return PUBLIC.includes(name) ? join(this.folder, name) : join(this.folder, 'keys', name);
+  }
+
+  async read(name: KeyName): Promise<string | undefined> {
+    try {
+      return await readFile(this.path(name), 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  async write(files: ReadonlyArray<readonly [KeyName, string]>): Promise<void> {
+    for (const [name, content] of files) {
+      const path = this.path(name);
+      const mode = PUBLIC.includes(name) ? 0o644 : 0o600;
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await writeFile(`${path}.new`, content, { mode });
+      // A file left by an interrupted write keeps its mode.
+      await chmod(`${path}.new`, mode);
+      await rename(`${path}.new`, path);
+    }
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * The keys of an installation that an operator makes and replaces, by name. `.key` and `.json` hold secrets (but `trust-bundle.json`):
+ * - token-keys.json, revocation-keys.json: private JWK Sets, the new key first
+ * - trust-key.json: private JWK
+ * - *-ca.key, *-ca.crt: PEM; several while an authority is rotated
+ * - trust-bundle.jws, trust-bundle.json: what clients pin, signed and plain
+ */
+export const KEY_NAMES = [
+  'token-keys.json',
+  'revocation-keys.json',
+  'trust-key.json',
+  'client-ca.key',
+  'client-ca.crt',
+  'attestation-ca.key',
+  'attestation-ca.crt',
+  'server-ca.crt',
+  'admin-ca.key',
+  'admin-ca.crt',
+  'trust-bundle.jws',
+  'trust-bundle.json',
+] as const;
+
+export type KeyName = (typeof KEY_NAMES)[number];
+
+/** Where an installation keeps them: a folder on one machine, Secrets and ConfigMaps in a cluster. */
+export interface KeyStore {
+  /** Undefined where there is none. */
+  read(name: KeyName): Promise<string | undefined>;
+  /** Each file whole or not at all, in the order given. */
+  write(files: ReadonlyArray<readonly [KeyName, string]>): Promise<void>;
+  /** Seconds until every program has read a change: what is new signs only after that. */
+  readonly settleSeconds: number;
+}
+
+/** The key store can't be used as asked. `code` is stable; messages hold no key. */
+export class KeyStoreError extends Error {
+  override readonly name = 'KeyStoreError';
+
+  constructor(
+    readonly code: 'keystore.missing' | 'keystore.malformed' | 'keystore.unsettled' | 'keystore.unreachable',
+    message: string,
+    readonly hint?: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** @throws KeyStoreError keystore.missing */
+export async function need(store: KeyStore, name: KeyName): Promise<string> {
+  const text = await store.read(name);
+  if (text === undefined) throw new KeyStoreError('keystore.missing', `expected ${name} in the key store, got none`);
+  return text;
+}

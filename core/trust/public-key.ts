@@ -1,0 +1,43 @@
+import { createPublicKey } from 'node:crypto';
+import { calculateJwkThumbprint } from 'jose';
+import { z } from 'zod';
+
+const COORDINATE = /^[A-Za-z0-9_-]{43}$/;
+
+/** A public P-256 key as JWK (RFC 7518, 6.2.1). Strict: a private key in its place is refused, not published. */
+export const publicKeySchema = z
+  .strictObject({
+    kty: z.literal('EC'),
+    crv: z.literal('P-256'),
+    x: z.string().regex(COORDINATE),
+    y: z.string().regex(COORDINATE),
+    kid: z.string().min(1).max(128),
+    alg: z.literal('ES256'),
+    use: z.literal('sig'),
+  })
+  .refine((jwk) => {
+    try {
+      return createPublicKey({ key: jwk, format: 'jwk' }).asymmetricKeyType === 'ec';
+    } catch {
+      return false;
+    }
+  }, 'expected a point on P-256');
+
+export type PublicKey = z.infer<typeof publicKeySchema>;
+
+/** True when both are one key, whatever they are called. */
+export function isSameKey(a: PublicKey, b: PublicKey): boolean {
+  return a.x === b.x && a.y === b.y;
+}
+
+/** What a person compares before they trust a key: SHA256: and its thumbprint (RFC 7638), base64url. */
+export async function fingerprint({ kty, crv, x, y }: PublicKey): Promise<string> {
+  return `SHA256:${await calculateJwkThumbprint({ kty, crv, x, y }, 'sha256')}`;
+}
+
+/** The public half of a private JWK, in the form that a bundle takes. @throws z.ZodError, TypeError */
+export async function publicHalf(jwk: { kty?: string; crv?: string; x?: string; y?: string; kid?: string }): Promise<PublicKey> {
+  const { kty, crv, x, y } = jwk;
+  const half = { kty: kty ?? '', crv: crv ?? '', x: x ?? '', y: y ?? '' };
+  return publicKeySchema.parse({ ...half, kid: jwk.kid ?? (await calculateJwkThumbprint(half)), alg: 'ES256', use: 'sig' });
+}

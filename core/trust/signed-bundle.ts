@@ -1,0 +1,78 @@
+import { compactVerify, CompactSign, decodeJwt, decodeProtectedHeader, importJWK } from 'jose';
+import type { JWK } from 'jose';
+import { parseTrustBundle, serializeTrustBundle, TrustBundleError } from './bundle';
+import type { TrustBundle } from './bundle';
+import { fingerprint, isSameKey, publicHalf } from './public-key';
+
+export const TRUST_BUNDLE_TYPE = 'sls-trust-bundle+jwt';
+/** A bundle with a dozen roots and golden boot states takes a tenth of this. */
+const MAX_LENGTH = 512 * 1024;
+
+/** A signed trust bundle that is not taken. `code` is stable. */
+export class TrustError extends Error {
+  override readonly name = 'TrustError';
+
+  constructor(
+    readonly code: 'trust.malformed' | 'trust.type' | 'trust.signature' | 'trust.key_changed' | 'trust.domain_changed' | 'trust.key_missing',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/**
+ * Signs a bundle with its own trust key (RFC 7515, compact).
+ * @param privateKey the private JWK of `bundle.trustKey`
+ * @throws TypeError when it is another one
+ */
+export async function signTrustBundle(bundle: TrustBundle, privateKey: JWK): Promise<string> {
+  const signer = await publicHalf(privateKey);
+  if (!isSameKey(signer, bundle.trustKey)) throw new TypeError("expected the private key of the bundle's trust key, got another one");
+  const payload = Buffer.from(serializeTrustBundle(bundle), 'utf8');
+  return new CompactSign(payload)
+    .setProtectedHeader({ alg: 'ES256', typ: TRUST_BUNDLE_TYPE, kid: bundle.trustKey.kid })
+    .sign(await importJWK(privateKey, 'ES256'));
+}
+
+/**
+ * Reads a signed bundle and checks that the trust key in it signed it. That says nothing yet about whose key that is: a person has to
+ * compare its fingerprint the first time, and `acceptNewer` holds on to it afterwards.
+ * @throws TrustError trust.malformed, trust.type, trust.signature
+ */
+export async function readSignedBundle(jws: string): Promise<TrustBundle> {
+  if (jws.length > MAX_LENGTH) throw new TrustError('trust.malformed', `expected a signed trust bundle of ${MAX_LENGTH} characters at most`);
+  let bundle: TrustBundle;
+  try {
+    if (decodeProtectedHeader(jws).typ !== TRUST_BUNDLE_TYPE) throw new TrustError('trust.type', `expected a signed trust bundle (typ ${TRUST_BUNDLE_TYPE})`);
+    bundle = parseTrustBundle(JSON.stringify(decodeJwt(jws)));
+  } catch (cause) {
+    if (cause instanceof TrustError) throw cause;
+    const reason = cause instanceof TrustBundleError ? `: ${cause.message}` : '';
+    throw new TrustError('trust.malformed', `expected a signed trust bundle${reason}`, { cause });
+  }
+  try {
+    await compactVerify(jws, await importJWK(bundle.trustKey, 'ES256'), { algorithms: ['ES256'] });
+  } catch (cause) {
+    throw new TrustError('trust.signature', 'the trust bundle is not signed by its trust key', { cause });
+  }
+  return bundle;
+}
+
+/**
+ * Takes a newer bundle in place of the pinned one.
+ * @returns the newer one; undefined when it isn't newer, as from a replica that has not seen the newest yet
+ * @throws TrustError trust.key_changed when another key signs than the pinned one: someone else may be answering. trust.domain_changed
+ *   for another installation; and those of `readSignedBundle`
+ */
+export async function acceptNewer(pinned: TrustBundle, jws: string): Promise<TrustBundle | undefined> {
+  const offered = await readSignedBundle(jws);
+  if (!isSameKey(offered.trustKey, pinned.trustKey)) {
+    const [expected, got] = await Promise.all([fingerprint(pinned.trustKey), fingerprint(offered.trustKey)]);
+    throw new TrustError('trust.key_changed', `the trust key has changed: expected ${expected}, got ${got}`);
+  }
+  if (offered.trustDomain !== pinned.trustDomain) {
+    throw new TrustError('trust.domain_changed', `expected the trust bundle of ${pinned.trustDomain}, got one of ${offered.trustDomain}`);
+  }
+  return offered.sequence > pinned.sequence ? offered : undefined;
+}
