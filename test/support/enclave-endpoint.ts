@@ -1,0 +1,73 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import { verifyClientCertificate } from '../../core/certificates/client';
+import { verifyProof } from '../../core/certificates/proof';
+import { RpcError } from '../../core/rpc/errors';
+import { unary } from '../../core/rpc/handlers';
+import { startServer } from '../../core/rpc/server';
+import type { RunningServer } from '../../core/rpc/server';
+import type { Enclave } from '../../functions/login/launcher/launcher';
+import { EnclaveServiceService } from '../../proto/gen/licensing/v1/enclave';
+import type { EnclaveServiceServer } from '../../proto/gen/licensing/v1/enclave';
+import { Claims, Evidence, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { TRUST_DOMAIN } from './accounts';
+
+export interface EnclaveEndpointOptions {
+  user: string;
+  clientCa: string;
+  node?: string;
+  /** Instead of 0, any free port. */
+  port?: number;
+  /** Called before each answer; what it throws is the answer. */
+  before?(): Promise<void> | void;
+  /** What the evidence says instead of the endpoint's own. */
+  claims?: Partial<Claims>;
+}
+
+export interface EnclaveEndpoint {
+  location: Enclave;
+  /** Calls of Attest so far. */
+  calls(): number;
+  stop(): Promise<void>;
+}
+
+/**
+ * The gRPC side of an enclave for tests of login: a real server that checks certificate and proof as an enclave does.
+ * Its evidence has claims and no quote: login hands evidence on and verifies none.
+ */
+export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Promise<EnclaveEndpoint> {
+  const { user, clientCa, node = 'node-a' } = options;
+  const workloadUid = randomUUID();
+  let calls = 0;
+  const implementation: EnclaveServiceServer = {
+    attest: unary(async ({ nonce, clientCertificates, proof }) => {
+      calls += 1;
+      await options.before?.();
+      const client = verifyClientCertificate(clientCertificates, clientCa, { trustDomain: TRUST_DOMAIN });
+      if (client.user !== user) throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'not the user of this enclave');
+      if (!verifyProof(client.publicKey, nonce, proof)) throw new RpcError('enclave.proof', status.UNAUTHENTICATED, 'wrong proof');
+      const spki = client.publicKey.export({ format: 'der', type: 'spki' });
+      const claims = Claims.fromPartial({
+        purpose: Purpose.PURPOSE_CERTIFICATE,
+        nonce,
+        user,
+        workloadUid,
+        node,
+        clientKeySha256: createHash('sha256').update(spki).digest(),
+        ...options.claims,
+      });
+      return { evidence: Evidence.fromPartial({ claims: Buffer.from(Claims.encode(claims).finish()) }) };
+    }),
+    getCertificate: unary(() => Promise.resolve({ certificate: Buffer.alloc(0) })),
+    tunnel: (call) => call.end(),
+  };
+  const server: RunningServer = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: options.port ?? 0 },
+    services: [{ definition: EnclaveServiceService, implementation }],
+  });
+  return {
+    location: { workloadUid, node, endpoint: `http://127.0.0.1:${server.port}`, tlsAddress: '127.0.0.1:1', started: false },
+    calls: () => calls,
+    stop: () => server.stop(0),
+  };
+}
