@@ -1,0 +1,47 @@
+import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
+import { channelCredentials, grpcTarget, parseAddress } from '../core/rpc/address';
+import type { TrustBundle } from '../core/trust/bundle';
+
+/** A password or a token would be sent to a host of the network without TLS. */
+export class PlaintextRefused extends Error {
+  override readonly name = 'PlaintextRefused';
+  readonly code = 'client.plaintext_refused';
+  readonly hint = 'use an https:// address of the service';
+}
+
+/** Dead peers are noticed within half a minute, and nothing is kept between two channels. */
+export const CLIENT_OPTIONS: ClientOptions = {
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.enable_channelz': 0,
+  'grpc.enable_retries': 0,
+};
+
+interface ClientClass<T> {
+  new (address: string, credentials: ChannelCredentials, options?: ClientOptions): T;
+}
+
+/**
+ * Opens a channel to one of the installation's services: https with the trust bundle's roots, h2c where it stays on this machine.
+ * @throws PlaintextRefused
+ */
+export function openService<T>(Client: ClientClass<T>, text: string, trust: TrustBundle, allowPlaintext = false): T {
+  const address = parseAddress(text);
+  if (address.scheme === 'http' && !allowPlaintext && !isLoopback(address.host)) {
+    throw new PlaintextRefused(`expected an https address for ${address.host}: passwords and tokens are not sent in plain text`);
+  }
+  const roots = trust.serverRoots.length === 0 ? undefined : Buffer.from(trust.serverRoots.join('\n'));
+  return new Client(grpcTarget(address), channelCredentials(address, roots), CLIENT_OPTIONS);
+}
+
+/** Opens a channel to EnclaveService. No secret ever goes there, so it needs no TLS of its own. */
+export function openEnclave<T>(Client: ClientClass<T>, endpoint: string, trust: TrustBundle): T {
+  return openService(Client, endpoint, trust, true);
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+

@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { newNonce } from '../../core/certificates/proof';
+import type { VerifiedEvidence } from '../../core/evidence/verify';
+import { channelBinding } from '../../core/rpc/channel-binding';
+import { callUnary } from '../../core/rpc/client';
+import type { TrustBundle } from '../../core/trust/bundle';
+import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
+import { SessionServiceClient } from '../../proto/gen/licensing/v1/session';
+import { CLIENT_OPTIONS, openEnclave } from '../channel';
+import { EnclaveConnection } from '../connection';
+import { AttestationRefused, callError } from '../errors';
+import { verifyLogin, verifySession } from '../evidence';
+import type { VerifyingOptions } from '../evidence';
+import type { Session } from '../session';
+import { OneConnection } from './credentials';
+import { secure } from './tls';
+import { routeTo } from './transport';
+
+export interface ConnectOptions extends VerifyingOptions {
+  signal?: AbortSignal;
+}
+
+const CERTIFICATE_TIMEOUT_MS = 30_000;
+const ATTEST_TIMEOUT_MS = 60_000;
+/** HTTP/2 windows of the connection: what may be under way before the reader has taken it. */
+const WINDOW_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Connects to the enclave of a session. In this order, and nothing of the user's is sent before the last:
+ * 1. the login's evidence is verified (again);
+ * 2. the enclave's certificate is asked for and compared with the attested one;
+ * 3. TLS 1.3 with the client's certificate; what is presented is compared once more;
+ * 4. a second quote is asked for inside, and verified over this TLS session's exporter, about the same enclave.
+ * @throws AttestationRefused with the connection closed, RpcError where the enclave can't be reached
+ */
+export async function connect(trust: TrustBundle, session: Session, options: ConnectOptions = {}): Promise<EnclaveConnection> {
+  const { signal } = options;
+  const first = verifyLogin(trust, session, options);
+  const certificate = session.evidence.enclaveCertificate;
+  await compareCertificate(trust, session, certificate, options);
+
+  const { target, transport } = routeTo(session.enclave, trust);
+  let socket: TLSSocket | undefined;
+  const credentials = new OneConnection(async (dialled) => {
+    const { clientKey, clientCertificates } = session;
+    socket = await secure(transport(dialled), { certificate, clientKey, clientCertificates, trustDomain: trust.trustDomain, signal });
+    options.onStep?.({ phase: 'connection', step: 'connection', title: 'TLS 1.3 presents the attested certificate', detail: `${socket.getCipher().standardName}, no resumption` });
+    return socket;
+  });
+  const client = new SessionServiceClient(target, credentials, {
+    ...CLIENT_OPTIONS,
+    'grpc.enable_http_proxy': 0,
+    'grpc-node.flow_control_window': WINDOW_BYTES,
+  });
+  try {
+    const second = await attestSession(client, trust, session, first, () => socket, options);
+    return new EnclaveConnection(client, socket as TLSSocket, { certificate: first, session: second });
+  } catch (error) {
+    client.close();
+    socket?.destroy();
+    throw credentials.failure ?? callError(error, socket?.destroyed ?? false);
+  }
+}
+
+/** Not needed for the proof: TLS compares again. It refuses a wrong endpoint before the client's certificate is shown to it. */
+async function compareCertificate(trust: TrustBundle, { enclave }: Session, attested: Buffer, { onStep, signal }: ConnectOptions): Promise<void> {
+  const client = openEnclave(EnclaveServiceClient, enclave.endpoint, trust);
+  try {
+    const { certificate } = await callUnary(client, client.getCertificate, {}, { timeout: CERTIFICATE_TIMEOUT_MS, signal });
+    const hash = (der: Buffer): string => createHash('sha256').update(der).digest('hex');
+    if (!certificate.equals(attested)) {
+      throw new AttestationRefused('connection', 'certificate', 'certificate.mismatch', `expected the enclave to have the certificate with SHA-256 ${hash(attested)}, got ${hash(certificate)}`);
+    }
+    onStep?.({ phase: 'connection', step: 'certificate', title: 'the enclave has the attested certificate', detail: `SHA-256 ${hash(certificate)}` });
+  } finally {
+    client.close();
+  }
+}
+
+async function attestSession(
+  client: SessionServiceClient,
+  trust: TrustBundle,
+  { clientKey }: Session,
+  first: VerifiedEvidence,
+  socket: () => TLSSocket | undefined,
+  options: ConnectOptions,
+): Promise<VerifiedEvidence> {
+  const nonce = newNonce();
+  const { evidence } = await callUnary(client, client.attest, { nonce }, { timeout: ATTEST_TIMEOUT_MS, signal: options.signal });
+  // An answer came, so there is a connection. Its exporter is computed at this end and never taken from the other one.
+  const tlsExporter = channelBinding(socket() as TLSSocket);
+  return verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
+}

@@ -1,0 +1,82 @@
+import type { Readable, Writable } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { VerifiedEvidence } from '../core/evidence/verify';
+import { callUnary } from '../core/rpc/client';
+import type { GetStatusResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
+import { callError, unavailable } from './errors';
+import { runCommand } from './exec';
+import type { CommandExit, ExecOptions } from './exec';
+import { getFile } from './get-file';
+import { putFile } from './put-file';
+
+const STATUS_TIMEOUT_MS = 15_000;
+
+/** A readable stream with the mode (permission bits) and size (bytes) of the file that it is. */
+export type FileSource = Readable & { mode: number; size: number };
+
+/** A verified connection to the enclave. It never reconnects by itself: what was verified was this connection. */
+export class EnclaveConnection {
+  /** Resolves once the connection is over: with nothing after `close`, with the reason otherwise. */
+  readonly closed: Promise<Error | undefined>;
+  private closing = false;
+
+  constructor(
+    private readonly client: SessionServiceClient,
+    private readonly socket: TLSSocket,
+    /** What was proved: before the connection, and inside it. */
+    readonly evidence: { certificate: VerifiedEvidence; session: VerifiedEvidence },
+  ) {
+    this.closed = new Promise((resolve) => {
+      const ended = (): void => resolve(this.closing ? undefined : unavailable('connection.closed', 'the connection to the enclave ended'));
+      if (socket.destroyed) ended();
+      else socket.once('close', ended);
+    });
+  }
+
+  /**
+   * Runs a command in the enclave; no shell is put between. Resolves at its end.
+   * @param argv program and arguments
+   * @throws RpcError `exec.…`, `connection.closed`
+   */
+  exec(argv: readonly string[], options: ExecOptions): Promise<CommandExit> {
+    return this.explained(runCommand(this.client, argv, options));
+  }
+
+  /**
+   * Writes a file in the enclave: all of it, with its mode, or nothing.
+   * @param source local path, or a stream that knows its size
+   * @param path in the enclave; relative to the workspace, or absolute
+   * @throws RpcError `file.…`, `connection.closed`
+   */
+  putFile(source: string | FileSource, path: string): Promise<void> {
+    return this.explained(putFile(this.client, source, path));
+  }
+
+  /**
+   * Reads a file of the enclave's.
+   * @param target local path (all of the file with its mode, or nothing), or a stream, which stays open
+   * @throws RpcError `file.…`, `connection.closed`
+   */
+  getFile(path: string, target: string | Writable): Promise<void> {
+    return this.explained(getFile(this.client, path, target));
+  }
+
+  status(): Promise<GetStatusResponse> {
+    return this.explained(callUnary(this.client, this.client.getStatus, {}, { timeout: STATUS_TIMEOUT_MS }));
+  }
+
+  /** Ends the connection and whatever runs on it. */
+  close(): void {
+    this.closing = true;
+    this.client.close();
+    this.socket.destroy();
+  }
+
+  private async explained<T>(result: Promise<T>): Promise<T> {
+    try {
+      return await result;
+    } catch (error) {
+      throw callError(error, this.socket.destroyed);
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import { status } from '@grpc/grpc-js';
+import { EvidenceError, PolicyError } from '../core/evidence/errors';
+import { fromServiceError, isServiceError, RpcError } from '../core/rpc/errors';
+
+/** What was being verified: the evidence of the login, the connection, or the connection's own evidence. */
+export type Phase = 'login' | 'connection' | 'session';
+
+/**
+ * Something about the enclave could not be proved. Nothing of the user's was sent, and the connection is closed. `step` is the step that refused:
+ * one of core/evidence, or `evidence`, `certificate`, `connection`, `session`. `code` is `STEP.REASON` and stable; beside those of EvidenceError
+ * and PolicyError:
+ * - evidence.missing: an answer without evidence
+ * - certificate.mismatch: the enclave hands out another certificate than the one that was attested
+ * - connection.certificate_mismatch, connection.protocol, connection.resumed: what TLS presents is not what was verified
+ * - session.exporter: the evidence is about another TLS session: somebody stands between
+ * - session.identity: the two pieces of evidence are not about one and the same enclave
+ */
+export class AttestationRefused extends Error {
+  override readonly name = 'AttestationRefused';
+
+  constructor(
+    readonly phase: Phase,
+    readonly step: string,
+    readonly code: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Codes that say more about a connection than the evidence's own. */
+const SESSION_CODES: Record<string, { step: string; code: string }> = {
+  'identity.tls_exporter': { step: 'session', code: 'session.exporter' },
+};
+
+/** Runs a verification; what it finds wrong becomes an AttestationRefused. */
+export function refusing<T>(phase: Phase, verify: () => T): T {
+  try {
+    return verify();
+  } catch (error) {
+    if (!(error instanceof EvidenceError || error instanceof PolicyError)) throw error;
+    const { step, code } = (phase === 'session' && SESSION_CODES[error.code]) || error;
+    throw new AttestationRefused(phase, step, code, error.message, { cause: error });
+  }
+}
+
+/** The enclave can't be reached, or not any more: worth another try. */
+export function unavailable(code: 'connection.failed' | 'connection.closed' | 'connection.timeout', message: string, cause?: unknown): RpcError {
+  return new RpcError(code, status.UNAVAILABLE, message, { cause });
+}
+
+/** Turns what grpc-js reports into an RpcError. A call that its connection took along says so. */
+export function callError(error: unknown, connectionEnded: boolean): Error {
+  if (error instanceof RpcError) return error;
+  if (!isServiceError(error)) return error instanceof Error ? error : new Error(String(error));
+  const known = fromServiceError(error);
+  // A code of the enclave's own is an answer, whatever happened to the connection after it.
+  if (!known.code.startsWith('rpc.') || (!connectionEnded && known.grpcStatus !== status.UNAVAILABLE)) return known;
+  return unavailable('connection.closed', 'the connection to the enclave ended', error);
+}

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import type { Policy } from '../core/evidence/policy';
+import { verifyEvidence } from '../core/evidence/verify';
+import type { Expected, PassedStep, VerifiedEvidence } from '../core/evidence/verify';
+import type { TrustBundle } from '../core/trust/bundle';
+import { Purpose } from '../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../proto/gen/licensing/v1/evidence';
+import { AttestationRefused, refusing } from './errors';
+import type { Phase } from './errors';
+import { clientKeySha256 } from './key';
+import type { Session } from './session';
+
+/** A step that held, with the phase it belongs to. */
+export interface VerifiedStep extends Omit<PassedStep, 'step'> {
+  phase: Phase;
+  step: string;
+}
+
+export interface VerifyingOptions {
+  /** Overrides the trust bundle's policy, field by field. */
+  policy?: Partial<Policy>;
+  /** Called after each step that held. */
+  onStep?: (step: VerifiedStep) => void;
+}
+
+/**
+ * Verifies evidence against everything that the client knows by itself.
+ * @throws AttestationRefused
+ */
+export function verifyFor(
+  phase: Phase,
+  evidence: Evidence | undefined,
+  trust: TrustBundle,
+  expected: Expected,
+  { policy, onStep }: VerifyingOptions,
+): VerifiedEvidence {
+  if (!evidence) throw new AttestationRefused(phase, 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
+  return refusing(phase, () =>
+    verifyEvidence(evidence, {
+      trust,
+      expected,
+      policy: { ...trust.policy, ...policy },
+      now: new Date(),
+      onStep: (step) => onStep?.({ phase, ...step }),
+    }),
+  );
+}
+
+/** The evidence of a login: for this client's nonce and key, about this user's enclave, where the login service says it is. */
+export function verifyLogin(
+  trust: TrustBundle,
+  session: Pick<Session, 'evidence' | 'nonce' | 'clientKey' | 'enclave'>,
+  options: VerifyingOptions,
+): VerifiedEvidence {
+  const { user, workloadUid, node } = session.enclave;
+  return verifyFor(
+    'login',
+    session.evidence,
+    trust,
+    {
+      purpose: Purpose.PURPOSE_CERTIFICATE,
+      nonce: session.nonce,
+      clientKeySha256: clientKeySha256(session.clientKey),
+      user,
+      // In a cluster the login service may leave these to the evidence.
+      workloadUid: workloadUid || undefined,
+      node: node || undefined,
+    },
+    options,
+  );
+}
+
+/** The evidence of a connection: about this TLS session, and about the very enclave of the first evidence. */
+export function verifySession(
+  trust: TrustBundle,
+  first: VerifiedEvidence,
+  { evidence, nonce, tlsExporter, clientKey }: { evidence: Evidence | undefined; nonce: Buffer; tlsExporter: Buffer; clientKey: string },
+  options: VerifyingOptions,
+): VerifiedEvidence {
+  const { user, workloadUid, node, certificateSha256, imageDigest } = first.claims;
+  const second = verifyFor(
+    'session',
+    evidence,
+    trust,
+    {
+      purpose: Purpose.PURPOSE_SESSION,
+      nonce,
+      clientKeySha256: clientKeySha256(clientKey),
+      tlsExporter,
+      certificateSha256,
+      user,
+      workloadUid,
+      node,
+      previousClock: first.quote.clockInfo,
+    } as Expected,
+    options,
+  );
+  if (second.claims.imageDigest !== imageDigest) {
+    throw new AttestationRefused('session', 'session', 'session.identity', `expected image ${imageDigest} as before, got ${second.claims.imageDigest}`);
+  }
+  options.onStep?.({
+    phase: 'session',
+    step: 'session',
+    title: 'the enclave itself is the other end of this connection',
+    detail: `exporter ${createHash('sha256').update(tlsExporter).digest('hex').slice(0, 16)}…, the same enclave as at login`,
+  });
+  return second;
+}

@@ -1,0 +1,131 @@
+import { constants } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import { Metadata, status } from '@grpc/grpc-js';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { RpcError } from '../core/rpc/errors';
+import type { ExecRequest, ExecResponse, SessionServiceClient, TerminalSize } from '../proto/gen/licensing/v1/session';
+
+export interface CommandExit {
+  /** Exit status, or 128 and the signal's number. */
+  code: number;
+  /** POSIX name of the signal that ended the command; empty when none did. */
+  signal: string;
+}
+
+/** While the command runs. */
+export interface CommandControl {
+  resize(size: TerminalSize): void;
+  /** POSIX name, such as SIGINT. Reaches the command and what it started. */
+  signal(name: string): void;
+}
+
+export interface ExecOptions {
+  /** Read until its end or the command's; left open. */
+  stdin: Readable;
+  /** Left open. */
+  stdout: Writable;
+  stderr: Writable;
+  env?: Record<string, string>;
+  /** Relative to the workspace. */
+  directory?: string;
+  /** Gives the command a terminal of this size; everything that it writes is standard output then. */
+  terminal?: TerminalSize;
+  onStarted?: (control: CommandControl) => void;
+  /** Kills the command. */
+  signal?: AbortSignal;
+}
+
+/** Bytes of one message, well below the enclave's limit. */
+const PIECE_BYTES = 256 * 1024;
+/** Input that the command does not read holds a signal up that was sent after it; then the call is cut, which ends the command as well. */
+const SIGNAL_PATIENCE_MS = 2_000;
+const ENDING_SIGNALS = new Set(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGKILL']);
+
+type ExecCall = ClientDuplexStream<ExecRequest, ExecResponse>;
+
+/** @throws RpcError or ServiceError */
+export async function runCommand(client: SessionServiceClient, argv: readonly string[], options: ExecOptions): Promise<CommandExit> {
+  const { stdin, stdout, stderr, terminal, signal } = options;
+  const call = client.exec(new Metadata());
+  call.write({ input: { $case: 'start', value: { argv: [...argv], env: options.env ?? {}, directory: options.directory ?? '', terminal } } });
+  const stopInput = sendInput(stdin, call);
+  const cancel = (): void => call.cancel();
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<CommandExit>((resolve, reject) => {
+      let exit: CommandExit | undefined;
+      receiveOutput(call, { stdout, stderr }, reject, (value) => (exit = value));
+      call.on('error', reject);
+      call.on('end', () => {
+        // Where the call failed, its error follows.
+        setImmediate(() => (exit ? resolve(exit) : reject(new RpcError('exec.no_exit', status.UNAVAILABLE, 'the call ended without an exit status'))));
+      });
+      stdin.on('error', reject);
+      if (signal?.aborted) cancel();
+      else signal?.addEventListener('abort', cancel, { once: true });
+      options.onStarted?.({
+        resize: (size) => void call.write({ input: { $case: 'resize', value: size } }),
+        signal: (name) => {
+          clearTimeout(timer);
+          if (ENDING_SIGNALS.has(name)) timer = setTimeout(() => resolve(endedBy(name)), SIGNAL_PATIENCE_MS);
+          call.write({ input: { $case: 'signal', value: name } }, () => clearTimeout(timer));
+        },
+      });
+    });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', cancel);
+    stopInput();
+    // Nothing to do once it has ended by itself; otherwise this is what ends the command.
+    call.on('error', () => undefined);
+    call.cancel();
+  }
+}
+
+function endedBy(name: string): CommandExit {
+  return { code: 128 + constants.signals[name as NodeJS.Signals], signal: name };
+}
+
+/** Sends standard input as it comes, no faster than the command reads. Returns what stops it. */
+function sendInput(stdin: Readable, call: ExecCall): () => void {
+  const data = (chunk: Buffer | string): void => {
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    let room = true;
+    for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
+      room = call.write({ input: { $case: 'stdin', value: bytes.subarray(start, start + PIECE_BYTES) } });
+    }
+    if (room) return;
+    stdin.pause();
+    call.once('drain', () => stdin.resume());
+  };
+  const end = (): void => void call.write({ input: { $case: 'stdinEnd', value: {} } });
+  let stopped = false;
+  const stop = (): void => {
+    if (stopped) return;
+    stopped = true;
+    stdin.off('data', data);
+    stdin.off('end', end);
+    stdin.pause();
+  };
+  if (stdin.readableEnded) end();
+  stdin.on('data', data);
+  stdin.on('end', end);
+  return stop;
+}
+
+function receiveOutput(
+  call: ExecCall,
+  outputs: { stdout: Writable; stderr: Writable },
+  failed: (error: Error) => void,
+  exited: (exit: CommandExit) => void,
+): void {
+  for (const output of Object.values(outputs)) output.on('error', failed);
+  call.on('data', ({ output }: ExecResponse) => {
+    if (output?.$case === 'exit') return exited(output.value);
+    if (output === undefined) return;
+    const target = outputs[output.$case];
+    if (target.write(output.value)) return;
+    call.pause();
+    target.once('drain', () => call.resume());
+  });
+}

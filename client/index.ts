@@ -1,0 +1,31 @@
+/**
+ * The client's side as a library: sign up, log in, verify, connect, work.
+ *
+ * @example
+ * const trust = parseTrustBundle(await readFile('trust.json', 'utf8'));
+ * const session = await login(trust, { credential: { username, password } });
+ * const enclave = await connect(trust, session);
+ * await enclave.exec(['sha256sum', '-'], { stdin: createReadStream('thesis.pdf'), stdout: process.stdout, stderr: process.stderr });
+ * enclave.close();
+ */
+export { parseTrustBundle, serializeTrustBundle } from '../core/trust/bundle';
+export type { TrustBundle } from '../core/trust/bundle';
+export { EvidenceError, PolicyError } from '../core/evidence/errors';
+export { readEvidenceJson, writeEvidenceJson } from '../core/evidence/json';
+export type { Policy } from '../core/evidence/policy';
+export { verifyEvidence } from '../core/evidence/verify';
+export type { VerifiedEvidence } from '../core/evidence/verify';
+export { RpcError } from '../core/rpc/errors';
+export { LoginStage } from '../proto/gen/licensing/v1/login';
+export { PlaintextRefused } from './channel';
+export { connect } from './connect/connect';
+export type { ConnectOptions } from './connect/connect';
+export type { EnclaveConnection, FileSource } from './connection';
+export { AttestationRefused } from './errors';
+export type { Phase } from './errors';
+export type { VerifiedStep, VerifyingOptions } from './evidence';
+export type { CommandControl, CommandExit, ExecOptions } from './exec';
+export { attest, login, LoginError, signUp } from './service';
+export type { AttestOptions, CallOptions, LoginOptions } from './service';
+export { parseSession, serializeSession } from './session';
+export type { Session } from './session';

@@ -1,0 +1,171 @@
+import { Metadata } from '@grpc/grpc-js';
+import { decodeJwt } from 'jose';
+import { X509Certificate } from 'node:crypto';
+import { newNonce, signProof } from '../core/certificates/proof';
+import { callUnary } from '../core/rpc/client';
+import { fromServiceError, isServiceError } from '../core/rpc/errors';
+import type { TrustBundle } from '../core/trust/bundle';
+import { AccountServiceClient } from '../proto/gen/licensing/v1/account';
+import { EnclaveServiceClient } from '../proto/gen/licensing/v1/enclave';
+import { LoginServiceClient } from '../proto/gen/licensing/v1/login';
+import type { LoginRequest, LoginResponse, LoginResult, LoginStage } from '../proto/gen/licensing/v1/login';
+import { openEnclave, openService } from './channel';
+import { AttestationRefused } from './errors';
+import { verifyLogin } from './evidence';
+import type { VerifyingOptions } from './evidence';
+import { makeClientKey, privateKey, publicKeyDer } from './key';
+import type { Session } from './session';
+
+const SIGN_UP_TIMEOUT_MS = 30_000;
+/** An enclave may have to be scheduled and its image pulled. */
+const LOGIN_TIMEOUT_MS = 240_000;
+const ATTEST_TIMEOUT_MS = 60_000;
+
+export interface CallOptions {
+  signal?: AbortSignal;
+  /** Sends passwords and tokens to http:// services that are not on this machine. */
+  allowPlaintext?: boolean;
+}
+
+/** A login as the service answered it is not one: a bug or a lie. `code` is stable. */
+export class LoginError extends Error {
+  override readonly name = 'LoginError';
+
+  constructor(
+    readonly code: 'login.no_result' | 'login.wrong_certificate',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Creates an account. @throws RpcError with the service's code, PlaintextRefused */
+export async function signUp(
+  trust: TrustBundle,
+  { username, password }: { username: string; password: string },
+  { signal, allowPlaintext }: CallOptions = {},
+): Promise<{ accessToken: string; expiresAt: number }> {
+  const client = openService(AccountServiceClient, trust.services.signup, trust, allowPlaintext);
+  try {
+    const answer = await callUnary(client, client.signUp, { username, password }, { timeout: SIGN_UP_TIMEOUT_MS, signal });
+    return { accessToken: answer.accessToken, expiresAt: Number(answer.expiresAt) };
+  } finally {
+    client.close();
+  }
+}
+
+export interface LoginOptions extends CallOptions, VerifyingOptions {
+  credential: { accessToken: string } | { username: string; password: string };
+  /** The user's id, where it is known from before; an access token brings it along. */
+  user?: string;
+  /** Wants the node's firmware event log with the evidence. */
+  includeEventLog?: boolean;
+  /** Told what is being waited for. */
+  onStage?: (stage: LoginStage) => void;
+}
+
+/**
+ * Logs in, has the user's enclave started where it does not run, and verifies its evidence before anything else of the answer is believed.
+ * @throws AttestationRefused, RpcError, LoginError, PlaintextRefused
+ */
+export async function login(trust: TrustBundle, options: LoginOptions): Promise<Session> {
+  const { credential, includeEventLog = false } = options;
+  const key = await makeClientKey();
+  const nonce = newNonce();
+  const result = await callLogin(
+    trust,
+    {
+      credential:
+        'accessToken' in credential
+          ? { $case: 'accessToken', value: credential.accessToken }
+          : { $case: 'password', value: { username: credential.username, password: credential.password } },
+      nonce,
+      csr: key.csr,
+      proof: signProof(privateKey(key.pem), nonce),
+      includeEventLog,
+    },
+    options,
+  );
+  const { enclave, evidence } = result;
+  if (!enclave) throw new LoginError('login.no_result', 'expected to be told where the enclave is');
+  if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
+  const user = options.user ?? ('accessToken' in credential ? decodeJwt(credential.accessToken).sub : undefined);
+  const session: Session = {
+    accessToken: result.accessToken,
+    accessTokenExpiresAt: Number(result.accessTokenExpiresAt),
+    clientKey: key.pem,
+    clientCertificates: result.clientCertificates,
+    enclave: { ...enclave, user: user ?? enclave.user },
+    evidence,
+    nonce,
+  };
+  const { claims } = verifyLogin(trust, session, options);
+  checkOwnCertificate(session);
+  // What the login service left to the evidence is known now, and stays so for the session.
+  return { ...session, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
+}
+
+function callLogin(trust: TrustBundle, request: LoginRequest, { onStage, signal, allowPlaintext }: LoginOptions): Promise<LoginResult> {
+  const client = openService(LoginServiceClient, trust.services.login, trust, allowPlaintext);
+  return new Promise<LoginResult>((resolve, reject) => {
+    const call = client.login(request, new Metadata(), { deadline: Date.now() + LOGIN_TIMEOUT_MS });
+    const cancel = (): void => call.cancel();
+    let result: LoginResult | undefined;
+    call.on('data', ({ event }: LoginResponse) => {
+      if (event?.$case === 'progress') onStage?.(event.value.stage);
+      else if (event?.$case === 'result') result = event.value;
+    });
+    call.on('error', (error) => {
+      signal?.removeEventListener('abort', cancel);
+      reject(isServiceError(error) ? fromServiceError(error) : error);
+    });
+    call.on('end', () => {
+      signal?.removeEventListener('abort', cancel);
+      if (result) resolve(result);
+      else reject(new LoginError('login.no_result', 'expected a result at the end of the login, got none'));
+    });
+    if (signal?.aborted) cancel();
+    else signal?.addEventListener('abort', cancel, { once: true });
+  }).finally(() => client.close());
+}
+
+/** Another key's certificate would fail at the enclave, with a message that explains nothing. */
+function checkOwnCertificate({ clientKey, clientCertificates }: Session): void {
+  const [leaf] = clientCertificates;
+  const certified = leaf && new X509Certificate(leaf).publicKey.export({ type: 'spki', format: 'der' });
+  if (!certified?.equals(publicKeyDer(clientKey))) throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
+}
+
+export interface AttestOptions extends VerifyingOptions {
+  includeEventLog?: boolean;
+  signal?: AbortSignal;
+}
+
+/**
+ * Asks the enclave itself for fresh evidence, for a session that is still good. It has to be the same enclave: where it was replaced, that is
+ * `identity.workload`, and a login says which one is right.
+ * @throws AttestationRefused, RpcError
+ */
+export async function attest(trust: TrustBundle, session: Session, { includeEventLog = false, signal, ...options }: AttestOptions = {}): Promise<Session> {
+  const nonce = newNonce();
+  const client = openEnclave(EnclaveServiceClient, session.enclave.endpoint, trust);
+  try {
+    const { evidence } = await callUnary(
+      client,
+      client.attest,
+      {
+        nonce,
+        clientCertificates: session.clientCertificates,
+        proof: signProof(privateKey(session.clientKey), nonce),
+        includeEventLog,
+      },
+      { timeout: ATTEST_TIMEOUT_MS, signal },
+    );
+    if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
+    const renewed = { ...session, evidence, nonce };
+    verifyLogin(trust, renewed, options);
+    return renewed;
+  } finally {
+    client.close();
+  }
+}
