@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import type { JWK } from 'jose';
 import { createAuthority } from '../../core/certificates/authority';
-import { apply, find, kubectl } from './kubectl';
+import { apply, find, kubectl } from '../../core/kubernetes/kubectl';
 
 export const SERVICES = 'licensing';
 export const ENCLAVES = 'licensing-enclaves';

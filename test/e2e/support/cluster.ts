@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KubernetesApi } from '../../../core/kubernetes/api';
 import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
-import { kubectl } from '../../../knative/installer/kubectl';
+import { kubectl } from '../../../core/kubernetes/kubectl';
 
 export { kubectl };
 export const SERVICES = 'licensing';

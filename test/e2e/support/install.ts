@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { apply, kubectl } from '../../../knative/installer/kubectl';
+import { apply, kubectl } from '../../../core/kubernetes/kubectl';
 import { imageOf, setting } from './settings';
 
 const INSTALLER = resolve(__dirname, '../../../dist/cluster-install.cjs');

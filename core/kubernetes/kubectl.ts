@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 /** kubectl said no. Its own words are the message. */
 export class KubectlError extends Error {
   override readonly name = 'KubectlError';
-  readonly code = 'install.kubectl';
+  readonly code = 'kubernetes.kubectl';
 }
 
 /** Runs kubectl with the caller's KUBECONFIG; it knows every way to log in to a cluster. @throws KubectlError */
