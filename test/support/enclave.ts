@@ -1,0 +1,226 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createAuthority } from '../../core/certificates/authority';
+import type { CertifiedKey } from '../../core/certificates/authority';
+import { issueClientCertificate } from '../../core/certificates/client';
+import { newNonce, signProof } from '../../core/certificates/proof';
+import { parseAddress } from '../../core/rpc/address';
+import { RpcError } from '../../core/rpc/errors';
+import { bidiStream, writeMessage } from '../../core/rpc/handlers';
+import { startServer } from '../../core/rpc/server';
+import type { RunningServer } from '../../core/rpc/server';
+import type { TrustBundle } from '../../core/trust/bundle';
+import type { Session } from '../../client/session';
+import { makeClientKey, privateKey } from '../../client/key';
+import { callUnary } from '../../core/rpc/client';
+import { openEnclave } from '../../client/channel';
+import { startEnclave } from '../../enclave/enclave';
+import type { RunningEnclave } from '../../enclave/enclave';
+import type { EnclaveSettings } from '../../enclave/settings';
+import { AttestorServiceService } from '../../proto/gen/licensing/v1/attestor';
+import type { AttestRequest } from '../../proto/gen/licensing/v1/attestor';
+import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
+import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { IMAGE_DIGEST, makeEvidence, makeFakeTpm, TRUST_DOMAIN } from './evidence';
+import type { FakeTpm } from './evidence';
+import { trustBundleKeys } from './trust';
+
+/** How a fake attestor answers; throws RpcError to end the stream. */
+export type FakeAnswer = (request: AttestRequest, claims: Partial<Claims>) => Evidence | 'silence';
+
+/** An attestor over the real contract, on a real unix socket, with a fake TPM behind it. */
+export interface FakeAttestor {
+  address: string;
+  tpm: FakeTpm;
+  /** Every credential that opened a stream, in order. */
+  credentials: string[];
+  requests: AttestRequest[];
+  /** Decides about the credential of a stream. */
+  identify: (credential: string) => void;
+  answer: FakeAnswer;
+  stop(): Promise<void>;
+}
+
+export interface FakeAttestorOptions {
+  socket: string;
+  tpm: FakeTpm;
+  user: string;
+  workloadUid: string;
+}
+
+export async function startFakeAttestor({ socket, tpm, user, workloadUid }: FakeAttestorOptions): Promise<FakeAttestor> {
+  const attestor: FakeAttestor = {
+    address: `unix:${socket}`,
+    tpm,
+    credentials: [],
+    requests: [],
+    identify: () => undefined,
+    answer: (request, claims) => makeEvidence(tpm, { claims, enclaveCertificate: request.certificate }),
+    stop: () => server.stop(0),
+  };
+  const server: RunningServer = await startServer({
+    address: parseAddress(attestor.address),
+    services: [
+      {
+        definition: AttestorServiceService,
+        implementation: {
+          attest: bidiStream(async (call) => {
+            const credential = String(call.metadata.get('authorization')[0]).replace('Bearer ', '');
+            attestor.credentials.push(credential);
+            attestor.identify(credential);
+            for await (const request of call as AsyncIterable<AttestRequest>) {
+              attestor.requests.push(request);
+              const { purpose, nonce, clientKeySha256, tlsExporter, certificate, id } = request;
+              const certificateSha256 = createHash('sha256').update(certificate).digest();
+              const claims = { purpose, nonce, clientKeySha256, tlsExporter, certificateSha256, user, workloadUid, imageDigest: IMAGE_DIGEST };
+              try {
+                const evidence = attestor.answer(request, claims);
+                if (evidence !== 'silence') await writeMessage(call, { id, result: { $case: 'evidence', value: evidence } });
+              } catch (error) {
+                if (!(error instanceof RpcError)) throw error;
+                await writeMessage(call, { id, result: { $case: 'failure', value: { code: error.code, message: error.message, retryable: false } } });
+              }
+            }
+          }),
+        },
+      },
+    ],
+  });
+  return attestor;
+}
+
+/** An enclave in this process, with a fake attestor and a client authority: all that a client of the library needs. */
+export interface EnclaveFixture {
+  folder: string;
+  workspace: string;
+  user: string;
+  workloadUid: string;
+  trust: TrustBundle;
+  clientAuthority: CertifiedKey;
+  attestor: FakeAttestor;
+  enclave: RunningEnclave;
+  credentialFile: string;
+  /** A login without the login service: certificate for `user`, evidence by the enclave itself. */
+  session(options?: SessionOptions): Promise<Session>;
+  stop(): Promise<void>;
+}
+
+export interface SessionOptions {
+  user?: string;
+  authority?: CertifiedKey;
+  /** Issues the certificate as of then. */
+  now?: Date;
+  seconds?: number;
+  /** TLS inside EnclaveService.Tunnel. */
+  tunnel?: boolean;
+}
+
+export interface FixtureOptions {
+  settings?: Partial<EnclaveSettings>;
+}
+
+export async function startEnclaveFixture({ settings = {} }: FixtureOptions = {}): Promise<EnclaveFixture> {
+  const folder = await mkdtemp(join(tmpdir(), 'sls-enclave-'));
+  const workspace = join(folder, 'workspace');
+  const credentialFile = join(folder, 'credential');
+  const clientCaFile = join(folder, 'client-ca.pem');
+  const user = randomUUID();
+  const workloadUid = randomUUID();
+  const clientAuthority = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
+  await writeFile(clientCaFile, clientAuthority.certificate);
+  await writeFile(credentialFile, 'first credential\n');
+  const tpm = await makeFakeTpm();
+  const attestor = await startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, user, workloadUid });
+  const enclave = await startEnclave({
+    LISTEN: parseAddress('http://127.0.0.1:0'),
+    TLS_LISTEN: { host: '127.0.0.1', port: 0 },
+    ATTESTOR_ADDRESS: parseAddress(attestor.address),
+    ATTESTOR_CREDENTIAL_FILE: credentialFile,
+    CLIENT_CA_FILE: clientCaFile,
+    ENCLAVE_USER: user,
+    TRUST_DOMAIN,
+    WORKSPACE_DIR: workspace,
+    IDLE_SECONDS: 0,
+    ...settings,
+  });
+  const trust: TrustBundle = {
+    version: 1,
+    ...trustBundleKeys(),
+    trustDomain: TRUST_DOMAIN,
+    attestationRoots: [tpm.authority.certificate],
+    serverRoots: [],
+    services: { signup: 'http://127.0.0.1:1', login: 'http://127.0.0.1:1' },
+    policy: { softwareTpm: 'refuse' },
+  };
+  const fixture: EnclaveFixture = {
+    folder,
+    workspace,
+    user,
+    workloadUid,
+    trust,
+    clientAuthority,
+    attestor,
+    enclave,
+    credentialFile,
+    session: (options) => makeSession(fixture, options),
+    async stop() {
+      await enclave.stop();
+      await attestor.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+  return fixture;
+}
+
+/** A client's key and certificate, as the login service makes them. */
+export async function makeClient(fixture: EnclaveFixture, options: SessionOptions = {}): Promise<Pick<Session, 'clientKey' | 'clientCertificates'>> {
+  const { pem, csr } = await makeClientKey();
+  const clientCertificates = await issueClientCertificate(options.authority ?? fixture.clientAuthority, csr, {
+    user: options.user ?? fixture.user,
+    session: randomUUID(),
+    trustDomain: TRUST_DOMAIN,
+    seconds: options.seconds ?? 3600,
+    now: options.now,
+  });
+  return { clientKey: pem, clientCertificates };
+}
+
+async function makeSession(fixture: EnclaveFixture, options: SessionOptions = {}): Promise<Session> {
+  const client = await makeClient(fixture, options);
+  const endpoint = `http://127.0.0.1:${fixture.enclave.ports.listen}`;
+  const nonce = newNonce();
+  return {
+    accessToken: 'access token',
+    accessTokenExpiresAt: Math.floor(Date.now() / 1000) + 900,
+    ...client,
+    enclave: {
+      user: fixture.user,
+      workloadUid: fixture.workloadUid,
+      node: fixture.attestor.tpm.node,
+      endpoint,
+      tlsAddress: options.tunnel ? '' : `127.0.0.1:${fixture.enclave.ports.tls}`,
+    },
+    evidence: await askForEvidence(endpoint, fixture.trust, client, nonce),
+    nonce,
+  };
+}
+
+/** EnclaveService.Attest, as the login service calls it. */
+export async function askForEvidence(
+  endpoint: string,
+  trust: TrustBundle,
+  { clientKey, clientCertificates }: Pick<Session, 'clientKey' | 'clientCertificates'>,
+  nonce: Buffer,
+): Promise<Evidence> {
+  const service = openEnclave(EnclaveServiceClient, endpoint, trust);
+  try {
+    const proof = signProof(privateKey(clientKey), nonce);
+    const { evidence } = await callUnary(service, service.attest, { nonce, clientCertificates, proof, includeEventLog: false }, { timeout: 10_000 });
+    if (!evidence) throw new Error('no evidence');
+    return evidence;
+  } finally {
+    service.close();
+  }
+}
