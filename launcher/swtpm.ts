@@ -124,13 +124,31 @@ async function readCaCertificates(folder: string): Promise<string[]> {
 }
 
 /** True when something accepts connections on the unix socket. */
-function answers(path: string): Promise<boolean> {
+function accepts(path: string): Promise<boolean> {
   return new Promise((done) => {
     const socket = connect(path, () => {
       socket.destroy();
       done(true);
     });
     socket.on('error', () => done(false));
+  });
+}
+
+/** CMD_GET_CAPABILITY of swtpm's control channel (swtpm_ioctls(3)): any TPM answers it. */
+const GET_CAPABILITY = Buffer.from([0, 0, 0, 1]);
+
+/** True when the TPM answers on its control socket: it listens there before it has its state, and may still fail. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(path, () => socket.write(GET_CAPABILITY));
+    const end = (answered: boolean): void => {
+      socket.destroy();
+      done(answered);
+    };
+    socket.setTimeout(1_000, () => end(false));
+    socket.on('data', () => end(true));
+    socket.on('error', () => end(false));
+    socket.on('close', () => done(false));
   });
 }
 
@@ -149,7 +167,7 @@ export async function startSwtpm(options: { stateFolder: string; socket: string 
     );
   }
   // Only the control socket can be asked: a TPM serves one connection on the other at a time.
-  if (await answers(socket + CONTROL_SUFFIX)) throw new SwtpmError('swtpm.in_use', `another TPM serves ${socket}`);
+  if (await accepts(socket + CONTROL_SUFFIX)) throw new SwtpmError('swtpm.in_use', `another TPM serves ${socket}`);
   await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
   for (const path of [socket, socket + CONTROL_SUFFIX]) await rm(path, { force: true });
 
@@ -162,9 +180,11 @@ export async function startSwtpm(options: { stateFolder: string; socket: string 
       ...['--server', `type=unixio,path=${socket},mode=0600`],
       ...['--ctrl', `type=unixio,path=${socket}${CONTROL_SUFFIX},mode=0600`],
       ...['--flags', 'not-need-init,startup-clear'],
+      // It logs every connection that ends, for ever; into a pipe, it would stop whenever the reader is busy.
+      ...['--log', 'file=-'],
     ],
     // A group of its own: Ctrl-C at the terminal must not end it before those who use it.
-    { stdio: ['ignore', 'ignore', 'pipe'], detached: true },
+    { stdio: 'ignore', detached: true },
   );
   const started = watch(child);
   await started.ready(socket + CONTROL_SUFFIX);
@@ -184,9 +204,7 @@ export async function startSwtpm(options: { stateFolder: string; socket: string 
 }
 
 function watch(child: ChildProcess): { exited: Promise<void>; ready(control: string): Promise<void> } {
-  let said = '';
   let ended = false;
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-500)));
   const exited = new Promise<void>((done) => {
     const end = (): void => {
       ended = true;
@@ -202,7 +220,8 @@ function watch(child: ChildProcess): { exited: Promise<void>; ready(control: str
       while (!(await answers(control))) {
         if (ended || Date.now() > deadline) {
           child.kill('SIGKILL');
-          throw new SwtpmError('swtpm.start_failed', `swtpm did not start: ${said.trim().split('\n').slice(-3).join('; ') || 'it said nothing'}`);
+          const reason = ended ? `it ended with ${child.exitCode ?? child.signalCode}` : 'it does not answer';
+          throw new SwtpmError('swtpm.start_failed', `swtpm did not start: ${reason}; another TPM may have its state folder open`);
         }
         await sleep(20);
       }

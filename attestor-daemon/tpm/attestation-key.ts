@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { logger } from '../../core/log/logger';
+import { hasAttribute, parsePublic, publicKeyObject } from '../../core/tpm/public';
+import type { TpmPublic } from '../../core/tpm/public';
+import { TpmCommandError } from './errors';
+import { KEY_CREATION_MS } from './tools';
+import type { TpmTools } from './tools';
+
+/**
+ * A restricted signing key never signs a TPMS_ATTEST that the TPM didn't make. noDA: wrong authorizations, which anybody with access to the TPM can
+ * send, must not lock it; 256 random bits need no such protection.
+ */
+const ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign|noda';
+/** TPM_RC_HANDLE for the first handle: nothing is there (Part 2, 6.6.3). */
+const NO_SUCH_HANDLE = 0x18b;
+
+/** The attestation key in the TPM and how it is used: by its persistent handle, with the authorization value in a file. */
+export interface AttestationKey {
+  handle: string;
+  /** TPMT_PUBLIC. */
+  public: TpmPublic;
+  /** What -p takes: the value itself is never an argument, because arguments of a process are visible to others. */
+  auth: string;
+}
+
+export interface AttestationKeyOptions {
+  /** Persistent handle, such as 0x81010010. */
+  handle: string;
+  /** Holds `ak-auth` (0600) and `ak-public`. */
+  stateDir: string;
+}
+
+/**
+ * The node's attestation key: the one of an earlier start when the TPM still has it, else a new one. It is an ordinary child of the owner's storage
+ * key, whose private part comes from the TPM's random numbers: a primary key could be made again from its template by anyone who reaches the TPM,
+ * with an authorization of their own.
+ * @throws TpmCommandError
+ */
+export function ensureAttestationKey(tools: TpmTools, options: AttestationKeyOptions): Promise<AttestationKey> {
+  return tools.exclusive(async () => {
+    const { handle, stateDir } = options;
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    const there = await readPersistent(tools, handle);
+    const known = await readFile(join(stateDir, 'ak-public')).catch(() => undefined);
+    const auth = await readFile(join(stateDir, 'ak-auth')).catch(() => undefined);
+    if (there !== undefined && known !== undefined && auth !== undefined && there.bytes.equals(known)) {
+      return { handle, public: there, auth: `file:${join(stateDir, 'ak-auth')}` };
+    }
+    if (there !== undefined) await evict(tools, handle, there);
+    return create(tools, options);
+  });
+}
+
+async function readPersistent(tools: TpmTools, handle: string): Promise<TpmPublic | undefined> {
+  try {
+    await tools.run('tpm2_readpublic', ['-Q', '-c', handle, '-f', 'tpmt', '-o', 'persistent.public']);
+  } catch (error) {
+    if (error instanceof TpmCommandError && error.responseCode === NO_SUCH_HANDLE) return undefined;
+    throw error;
+  }
+  return parsePublic(await tools.read('persistent.public'));
+}
+
+/** Makes room where an attestation key stands whose authorization is lost. Anything else was put there by somebody for a purpose. */
+async function evict(tools: TpmTools, handle: string, key: TpmPublic): Promise<void> {
+  if (!hasAttribute(key, 'restricted') || !hasAttribute(key, 'sign') || hasAttribute(key, 'decrypt')) {
+    throw new TpmCommandError('tpm.handle_in_use', `expected an attestation key or nothing at ${handle}, got another kind of key: choose another AK_HANDLE`);
+  }
+  logger.warn({ handle }, 'replacing an attestation key whose authorization is not known here');
+  await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', handle]);
+}
+
+async function create(tools: TpmTools, { handle, stateDir }: AttestationKeyOptions): Promise<AttestationKey> {
+  const auth = join(stateDir, 'ak-auth');
+  await writeWhole(auth, `hex:${randomBytes(32).toString('hex')}`);
+  await tools.flush();
+  await tools.run('tpm2_createprimary', ['-Q', '-C', 'o', '-g', 'sha256', '-G', 'ecc', '-c', 'storage.ctx'], KEY_CREATION_MS);
+  await tools.flush();
+  const files = ['-u', 'ak.public', '-r', 'ak.private'];
+  const kind = ['-G', 'ecc256:ecdsa-sha256:null', '-g', 'sha256', '-a', ATTRIBUTES];
+  await tools.run('tpm2_create', ['-Q', '-C', 'storage.ctx', ...kind, '-p', `file:${auth}`, ...files], KEY_CREATION_MS);
+  await tools.flush();
+  await tools.run('tpm2_load', ['-Q', '-C', 'storage.ctx', ...files, '-c', 'ak.ctx']);
+  await tools.flush();
+  // ak.public is a TPM2B: its size, then the TPMT_PUBLIC.
+  const area = parsePublic((await tools.read('ak.public')).subarray(2));
+  publicKeyObject(area);
+  // Before the key becomes persistent: a crash between leaves no key that isn't known here.
+  await writeWhole(join(stateDir, 'ak-public'), area.bytes);
+  await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', 'ak.ctx', handle]);
+  await tools.flush();
+  logger.info({ handle }, 'made an attestation key');
+  return { handle, public: area, auth: `file:${auth}` };
+}
+
+async function writeWhole(path: string, content: string | Buffer): Promise<void> {
+  await writeFile(`${path}.new`, content, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}

@@ -1,0 +1,93 @@
+import { execFile } from 'node:child_process';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TpmCommandError } from './errors';
+
+/** Signing takes under a second on the slowest TPMs; RSA keys take up to a minute. */
+export const COMMAND_MS = 10_000;
+export const KEY_CREATION_MS = 120_000;
+
+/** TPM_RC_OBJECT_MEMORY, TPM_RC_SESSION_MEMORY, TPM_RC_OBJECT_HANDLES, TPM_RC_SESSION_HANDLES (Part 2, 6.6.3). */
+const OUT_OF_SLOTS = [0x902, 0x903, 0x905, 0x906];
+/** Response codes of the TPM itself have no layer in their upper half (TSS 2.0 Overview, "Response code layers"). */
+const LAYER = 0xffff0000;
+
+/** Runs tpm2-tools against one TPM, one command at a time. Files of a command live in `folder`, which only this user can enter. */
+export class TpmTools {
+  private last: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    readonly folder: string,
+    private readonly tcti: string,
+  ) {}
+
+  /** @param tcti device:/dev/tpmrm0, swtpm:path=/SOCKET: what tpm2-tools take as --tcti */
+  static async open(tcti: string): Promise<TpmTools> {
+    const folder = await mkdtemp(join(tmpdir(), 'sls-attestor-'));
+    await chmod(folder, 0o700);
+    return new TpmTools(folder, tcti);
+  }
+
+  async close(): Promise<void> {
+    await this.last.catch(() => undefined);
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** Gives `work` the TPM to itself, as far as this process goes: commands that belong together aren't interleaved. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.last.then(work, work);
+    this.last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /**
+   * Runs one tool, inside `exclusive`. When the TPM has no room for another object or session, because whoever used it before left some,
+   * what is loaded is flushed and the tool runs once more: without a resource manager a TPM may have three slots only.
+   * @throws TpmCommandError
+   */
+  async run(tool: string, args: readonly string[], timeoutMs = COMMAND_MS): Promise<void> {
+    try {
+      await this.spawn(tool, args, timeoutMs);
+    } catch (error) {
+      if (!(error instanceof TpmCommandError) || !OUT_OF_SLOTS.includes(error.responseCode ?? 0)) throw error;
+      await this.flush();
+      await this.spawn(tool, args, timeoutMs);
+    }
+  }
+
+  /** Removes every transient object, and every session, loaded or saved. */
+  async flush(): Promise<void> {
+    for (const kind of ['--transient-object', '--loaded-session', '--saved-session']) await this.spawn('tpm2_flushcontext', [kind], COMMAND_MS);
+  }
+
+  file(name: string): string {
+    return join(this.folder, name);
+  }
+
+  read(name: string): Promise<Buffer> {
+    return readFile(this.file(name));
+  }
+
+  private spawn(tool: string, args: readonly string[], timeoutMs: number): Promise<void> {
+    const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TPM2TOOLS_TCTI: this.tcti, TSS2_LOG: 'all+error' };
+    return new Promise((resolve, reject) => {
+      execFile(tool, [...args], { env, cwd: this.folder, timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 256 * 1024 }, (error, _output, errors) => {
+        if (error === null) resolve();
+        else reject(describe(tool, error, errors, timeoutMs));
+      });
+    });
+  }
+}
+
+function describe(tool: string, error: Error & { code?: unknown; killed?: boolean }, errors: string, timeoutMs: number): TpmCommandError {
+  if (error.code === 'ENOENT') return new TpmCommandError('tpm.tools_missing', `expected ${tool} (Debian package tpm2-tools), got nothing of that name`);
+  if (error.killed === true) return new TpmCommandError('tpm.timeout', `expected ${tool} to end in ${timeoutMs} ms`);
+  const codes = [...errors.matchAll(/\(0x([0-9a-f]{1,8})\)/gi)].map((match) => parseInt(match[1] ?? '', 16));
+  const fromTpm = codes.find((code) => code !== 0 && (code & LAYER) === 0);
+  // Last line first: the others are what led to it.
+  const lines = errors.split('\n').filter((line) => line.startsWith('ERROR: ') && !line.includes('Unable to run'));
+  const text = (lines.at(-1) ?? 'ERROR: it gave no reason').slice('ERROR: '.length, 300);
+  const code = fromTpm !== undefined || !/tcti/i.test(errors) ? 'tpm.failed' : 'tpm.unavailable';
+  return new TpmCommandError(code, `${tool}: ${text}`, fromTpm);
+}
