@@ -50,8 +50,8 @@ export interface ChainDemands {
   purpose?: string;
 }
 
-/** Longest chain below a root, and largest certificate: an attacker chooses both. */
-const CHAIN_MAX = 4;
+/** Longest chain below a root, and largest certificate: an attacker chooses both. Some TPM makers have four authorities between root and key. */
+const CHAIN_MAX = 6;
 const CERTIFICATE_BYTES_MAX = 16 * 1024;
 
 /** ECDSA (RFC 5758, 3.2) and RSASSA-PKCS1-v1_5 (RFC 8017, A.2.4) with SHA-256, SHA-384 and SHA-512. */
@@ -59,13 +59,14 @@ const SIGNATURES = new Set([
   ...['2', '3', '4'].map((hash) => `1.2.840.10045.4.3.${hash}`),
   ...['11', '12', '13'].map((hash) => `1.2.840.113549.1.1.${hash}`),
 ]);
+const CURVES = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
 /** What is understood here or by the reader of the leaf. Name constraints are not, so a CA that needs them is refused when they are critical. */
 const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
 
 /**
  * Verifies a chain (RFC 5280, 6.1, for chains in order): every signature up to one of the roots, validity of each certificate at `now`,
  * CA flags, key usage and path length, the leaf's purpose, no unknown critical extension. Keys are weighed before they verify anything:
- * P-256 or P-384, or RSA of 2,048 to 4,096 bits. Nothing that a certificate points to is fetched; revocation is by short life.
+ * P-256, P-384 or P-521, or RSA of 2,048 to 4,096 bits. Nothing that a certificate points to is fetched; revocation is by short life.
  * @returns the leaf
  * @throws CertificateError
  */
@@ -76,8 +77,18 @@ export function verifyChain(demands: ChainDemands): ParsedCertificate {
   const chain = demands.certificates.map(parseCertificate);
   const leaf = chain[0] as ParsedCertificate;
   checkLeaf(leaf, demands.purpose);
+  verifyPath(chain, demands.roots, demands.now);
+  return leaf;
+}
+
+/**
+ * The part of verifyChain that is the same whatever the first certificate is.
+ * @param roots PEM, one certificate each
+ * @throws CertificateError
+ */
+export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly string[], now: Date): void {
   chain.forEach((certificate, depth) => {
-    checkFields(certificate, demands.now);
+    checkFields(certificate, now);
     const issuer = chain[depth + 1];
     if (issuer === undefined) return;
     checkAuthority(issuer, depth);
@@ -86,13 +97,12 @@ export function verifyChain(demands: ChainDemands): ParsedCertificate {
     }
   });
   const last = chain[chain.length - 1] as ParsedCertificate;
-  const root = demands.roots.map(parseRoot).find((candidate) => isIssuedBy(last, candidate));
+  const root = roots.map(parseRoot).find((candidate) => isIssuedBy(last, candidate));
   if (root === undefined) {
-    throw new CertificateError('certificate.untrusted', `expected ${nameOf(last)} to be signed by a trusted root, got none of ${demands.roots.length} that did`);
+    throw new CertificateError('certificate.untrusted', `expected ${nameOf(last)} to be signed by a trusted root, got none of ${roots.length} that did`);
   }
-  checkFields(root, demands.now);
+  checkFields(root, now);
   checkAuthority(root, chain.length - 1);
-  return leaf;
 }
 
 /** @throws CertificateError unless the bytes are one certificate, all of them, with a key worth using. */
@@ -125,8 +135,8 @@ function parseRoot(pem: string): ParsedCertificate {
 function checkKey(key: KeyObject): void {
   const details = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'ec') {
-    if (details?.namedCurve === 'prime256v1' || details?.namedCurve === 'secp384r1') return;
-    throw new CertificateError('certificate.weak_key', `expected a key on P-256 or P-384, got ${details?.namedCurve ?? 'another curve'}`);
+    if (CURVES.has(details?.namedCurve ?? '')) return;
+    throw new CertificateError('certificate.weak_key', `expected a key on P-256, P-384 or P-521, got ${details?.namedCurve ?? 'another curve'}`);
   }
   if (key.asymmetricKeyType !== 'rsa') {
     throw new CertificateError('certificate.weak_key', `expected an EC or RSA key, got ${key.asymmetricKeyType}`);

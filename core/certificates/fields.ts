@@ -22,6 +22,8 @@ export const EXTENSION = {
   keyUsage: '2.5.29.15',
   subjectAlternativeName: '2.5.29.17',
   basicConstraints: '2.5.29.19',
+  /** Nobody here asks for a policy, so every one will do (RFC 5280, 6.1.1: any-policy, not explicit). Some makers mark it critical. */
+  certificatePolicies: '2.5.29.32',
   extendedKeyUsage: '2.5.29.37',
 } as const;
 

@@ -1,7 +1,7 @@
-import { basename, dirname, join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 
-/** The folder of the bundled programs, whether this code runs from a bundle or from its source. */
+/** The folder of the bundled programs, whether this code runs from a bundle (wherever that was copied to) or from its source. */
 export function distFolder(): string {
-  if (basename(__dirname) === 'dist') return __dirname;
+  if (extname(__filename) === '.cjs') return __dirname;
   return join(dirname(dirname(__dirname)), 'dist');
 }

@@ -1,0 +1,22 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { distFolder } from '../../core/config/dist';
+
+/** PEM, one certificate each. */
+export interface MakerCertificates {
+  roots: string[];
+  /** Believed only where they lead to a root. */
+  intermediates: string[];
+}
+
+/** What ships with the project: the folder trust/ beside dist/ (see its README files for makers and sources). */
+export function shippedMakerCertificates(): MakerCertificates {
+  const folder = join(distFolder(), '..', 'trust');
+  return { roots: readPemFolder(join(folder, 'ek-roots')), intermediates: readPemFolder(join(folder, 'ek-intermediates')) };
+}
+
+/** Every certificate of every .pem and .crt file in a folder, which has to be there. */
+export function readPemFolder(folder: string): string[] {
+  const files = readdirSync(folder).filter((name) => /\.(pem|crt)$/.test(name)).sort();
+  return files.flatMap((name) => readFileSync(join(folder, name), 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? []);
+}
