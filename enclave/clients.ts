@@ -6,8 +6,8 @@ import { RpcError } from '../core/rpc/errors';
 
 /** Whom the enclave lets in. */
 export interface ClientPolicy {
-  /** PEM roots of client certificates. */
-  clientRoots: string;
+  /** PEM roots of client certificates, as they are now: they are rotated while enclaves run. */
+  readonly clientRoots: string;
   trustDomain: string;
   /** The only user. */
   user: string;

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
+import { splitCertificates } from '../core/certificates/pem';
+import { currentFiles } from '../core/config/reloading-file';
 import { logger } from '../core/log/logger';
 import { startServer } from '../core/rpc/server';
 import { EnclaveServiceService } from '../proto/gen/licensing/v1/enclave';
@@ -27,8 +29,11 @@ export interface RunningEnclave {
 export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>, onIdle: () => void = () => undefined): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
   const identity = await makeIdentity(settings.TRUST_DOMAIN);
+  const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => demandCertificates(String(pem)));
   const clients = {
-    clientRoots: await readFile(settings.CLIENT_CA_FILE, 'utf8'),
+    get clientRoots() {
+      return roots.current;
+    },
     trustDomain: settings.TRUST_DOMAIN,
     user: settings.ENCLAVE_USER,
   };
@@ -66,6 +71,8 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
   const server = await startServer({
     address: settings.LISTEN,
     services: [{ definition: EnclaveServiceService, implementation: service }],
+    // The tunnel's.
+    wideWindows: true,
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
   logger.info({ certificateSha256: createHash('sha256').update(identity.certificate).digest('hex') }, 'serving');
@@ -74,6 +81,7 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
     ports: { listen: server.port, ...(tcp && { tls: (tcp.address() as AddressInfo).port }) },
     async stop() {
       idle.stop();
+      roots.close();
       tcp?.close();
       await commands.stop();
       endpoint.close();
@@ -81,6 +89,12 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
       await server.stop(500);
     },
   };
+}
+
+/** Without a root of ours, TLS would take the public ones. @throws TypeError */
+function demandCertificates(pem: string): string {
+  if (splitCertificates(pem).length === 0) throw new TypeError('expected roots of client certificates in PEM, got none');
+  return pem;
 }
 
 async function listenTls(endpoint: TlsEndpoint, { host, port }: { host: string; port: number }): Promise<Server> {

@@ -46,11 +46,10 @@ export class TlsEndpoint {
   private readonly connections = new Set<TLSSocket>();
 
   constructor(private readonly options: TlsEndpointOptions) {
-    const { identity, clients } = options;
+    const { identity } = options;
     this.tls = {
       key: identity.privateKey,
       cert: identity.certificatePem,
-      ca: clients.clientRoots,
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
@@ -86,7 +85,7 @@ export class TlsEndpoint {
     transport.on('error', drop);
 
     // A server of its own for each transport: which one a handshake belongs to is plain.
-    const server = createServer(this.tls);
+    const server = createServer({ ...this.tls, ca: this.options.clients.clientRoots });
     server.once('secureConnection', (socket) => {
       finished();
       this.admit(socket);

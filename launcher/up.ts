@@ -180,6 +180,8 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     LISTEN: services.login,
     CLIENT_CA_KEY_FILE: path('keys', 'client-ca.key'),
     CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
+    TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
+    REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
     LAUNCHER: 'process',
     LAUNCHER_ADDRESS: launcherAddress,
   });

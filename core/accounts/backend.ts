@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { ConfigError } from '../config/environment';
 import { readSettingFile } from '../config/listen';
+import { currentFiles } from '../config/reloading-file';
 import { logger } from '../log/logger';
 import { PasswordHasher } from '../passwords/hasher';
 import { RpcError } from '../rpc/errors';
@@ -34,7 +35,8 @@ export interface AccountBackend {
   database: Database;
   accounts: Accounts;
   hasher: PasswordHasher;
-  tokenKeys: TokenKeys;
+  /** Of the file as it is now: it may be replaced while the program runs. */
+  readonly tokenKeys: TokenKeys;
   trustDomain: string;
   close(): Promise<void>;
 }
@@ -46,8 +48,8 @@ export interface AccountBackend {
  */
 export async function openAccountBackend(settings: AccountSettings, program: string): Promise<AccountBackend> {
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
-  const keys = (await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE)).toString('utf8');
-  const tokenKeys = await readTokenKeys(keys).catch((cause: Error) => {
+  await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
+  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
     throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
   });
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: `sls-${program}` });
@@ -60,9 +62,12 @@ export async function openAccountBackend(settings: AccountSettings, program: str
     database,
     accounts: new Accounts(database),
     hasher,
-    tokenKeys,
+    get tokenKeys() {
+      return keys.current;
+    },
     trustDomain: settings.TRUST_DOMAIN,
     async close() {
+      keys.close();
       await Promise.all([hasher.close(), database.close()]);
     },
   };

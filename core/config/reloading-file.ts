@@ -55,6 +55,26 @@ export async function reloadingFiles<T>(
   };
 }
 
+/** As `reloadingFiles`, for code that can't wait: `current` is what the files held about a second ago. */
+export interface CurrentFiles<T> {
+  readonly current: T;
+  close(): void;
+}
+
+/** Looks at the files every second until it is closed; doesn't keep the process alive. @throws as `reloadingFiles` */
+export async function currentFiles<T>(paths: readonly string[], parse: (contents: Buffer[]) => T | Promise<T>, { lookMs = LOOK_MS }: ReloadingOptions = {}): Promise<CurrentFiles<T>> {
+  const get = await reloadingFiles(paths, parse, { lookMs: 0 });
+  let current: T = await get();
+  const timer = setInterval(() => void get().then((value) => (current = value)), lookMs);
+  timer.unref();
+  return {
+    get current() {
+      return current;
+    },
+    close: () => clearInterval(timer),
+  };
+}
+
 /** Parsers of keys quote what they parse in some errors: only name and code are kept. */
 function describe(error: unknown): { name: string; code?: unknown } {
   const { name, code } = error as Error & { code?: unknown };

@@ -44,16 +44,18 @@ function locate(enclave: Enclave, evidence: Evidence): Enclave | undefined {
 }
 
 /**
- * Brings the user's enclave up and has it attested for the client. An enclave that turns out to be lost is discarded and
- * started once more.
+ * Brings the user's enclave up and has it attested for the client. An enclave that turns out to be lost, or whose evidence is refused, is
+ * discarded and started once more.
+ * @param options.judge looks at the evidence before it counts
+ * @returns with what `judge` gave
  * @throws RpcError UNAVAILABLE `login.enclave_unavailable`; the signal's reason when that aborts
  */
-export async function attestedEnclave(
+export async function attestedEnclave<Verdict>(
   launcher: Launcher,
   user: string,
   request: AttestRequest,
-  { onStage, signal, patience = PATIENCE }: LaunchOptions & { patience?: Patience },
-): Promise<{ enclave: Enclave; evidence: Evidence }> {
+  { onStage, signal, judge, patience = PATIENCE }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; patience?: Patience },
+): Promise<{ enclave: Enclave; evidence: Evidence; verdict: Verdict }> {
   for (const last of [false, true]) {
     let enclave: Enclave | undefined;
     try {
@@ -63,10 +65,12 @@ export async function attestedEnclave(
       const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;
       const evidence = await attestEnclave(enclave.innerEndpoint ?? enclave.endpoint, request, { signal, patienceMs });
       const located = locate(enclave, evidence);
-      if (located) return { enclave: located, evidence };
+      if (located) return { enclave: located, evidence, verdict: await judge(evidence) };
       if (last) throw unavailable('it was replaced while you logged in', undefined);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
+      // It started while its user was revoked: whoever ended the user's enclaves may have come too early for it.
+      if (enclave && error instanceof RpcError && error.code === 'login.revoked') await launcher.discard(user, enclave);
       if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
       logger.warn({ workloadUid: enclave.workloadUid, code: (error as RpcError).code }, 'enclave lost: starting another one');
       await launcher.discard(user, enclave);

@@ -1,15 +1,21 @@
 import { openAccountBackend } from '../../core/accounts/backend';
 import { openAuthority } from '../../core/certificates/authority';
+import type { Signer } from '../../core/certificates/authority';
+import { readAuthorities, signingAuthority } from '../../core/certificates/pem';
 import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
+import { reloadingFiles } from '../../core/config/reloading-file';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
+import type { Database } from '../../core/store/database';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
+import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import type { Launcher } from './launcher/launcher';
 import { ProcessLauncher } from './launcher/process';
 import { loginService } from './service';
 import { loginSettings } from './settings';
+import { LoginTrust, trustService } from './trust';
 
 async function openLauncher({ LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress }): Promise<Launcher> {
   // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.
@@ -18,24 +24,50 @@ async function openLauncher({ LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; 
   return new ProcessLauncher(LAUNCHER_ADDRESS);
 }
 
+/** The client CA that signs now. @throws ConfigError */
+async function openClientAuthority(settings: { CLIENT_CA_CERTIFICATE_FILE: string; CLIENT_CA_KEY_FILE: string }): Promise<() => Promise<Signer>> {
+  const files = [settings.CLIENT_CA_CERTIFICATE_FILE, settings.CLIENT_CA_KEY_FILE];
+  for (const name of ['CLIENT_CA_CERTIFICATE_FILE', 'CLIENT_CA_KEY_FILE'] as const) await readSettingFile(name, settings[name]);
+  const opened = new Map<string, Promise<Signer>>();
+  const read = await reloadingFiles(files, ([certificates, keys]) => readAuthorities(String(certificates), String(keys)));
+  const current = async (): Promise<Signer> => {
+    const authority = signingAuthority(await read());
+    let signer = opened.get(authority.certificate);
+    if (!signer) opened.set(authority.certificate, (signer = openAuthority(authority)));
+    return signer;
+  };
+  await current();
+  return current;
+}
+
+/** @throws ConfigError */
+async function openTrust(settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string }, database: Database): Promise<LoginTrust> {
+  for (const name of ['TRUST_BUNDLE_FILE', 'REVOCATION_KEYS_FILE'] as const) await readSettingFile(name, settings[name]);
+  const files = { trustBundle: settings.TRUST_BUNDLE_FILE, revocationKeys: settings.REVOCATION_KEYS_FILE };
+  return LoginTrust.open(files, database).catch((cause: Error) => {
+    throw new ConfigError(`TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE: ${cause.message}`, { cause });
+  });
+}
+
 type ProcessAddress = ConstructorParameters<typeof ProcessLauncher>[0];
 
 runProgram(async () => {
   const settings = readEnvironment(loginSettings);
   const tls = await readTls(settings);
-  const authority = await openAuthority({
-    certificate: (await readSettingFile('CLIENT_CA_CERTIFICATE_FILE', settings.CLIENT_CA_CERTIFICATE_FILE)).toString('utf8'),
-    privateKey: (await readSettingFile('CLIENT_CA_KEY_FILE', settings.CLIENT_CA_KEY_FILE)).toString('utf8'),
-  }).catch((error: unknown) => {
+  const authority = await openClientAuthority(settings).catch((error: unknown) => {
     if (error instanceof TypeError) throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
     throw error;
   });
   const launcher = await openLauncher(settings);
   const backend = await openAccountBackend(settings, 'login');
+  const trust = await openTrust(settings, backend.database);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
-    services: [{ definition: LoginServiceService, implementation: loginService({ backend, authority, launcher }) }],
+    services: [
+      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust }) },
+      { definition: TrustServiceService, implementation: trustService(trust) },
+    ],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

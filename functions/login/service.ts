@@ -1,63 +1,75 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import type { Signer } from '../../core/certificates/authority';
 import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS, readRequestKey } from '../../core/certificates/client';
 import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
+import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
 import { issueAccessToken } from '../../core/tokens/access-token';
+import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
 import { attestedEnclave } from './enclave';
 import type { Patience } from './enclave';
 import type { Launcher } from './launcher/launcher';
+import type { LoginTrust } from './trust';
 
 export interface LoginOptions {
   backend: AccountBackend;
-  /** The client CA. */
-  authority: Signer;
+  /** The client CA as it is now: it may be replaced while the program runs. */
+  authority(): Promise<Signer>;
   launcher: Launcher;
+  trust: LoginTrust;
   patience?: Patience;
 }
 
-/** Refuses what could not lead to evidence, before it costs a password hash. @throws RpcError INVALID_ARGUMENT */
-async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<void> {
+/**
+ * Refuses what could not lead to evidence, before it costs a password hash.
+ * @returns SHA-256 of the client's key, as claims have it
+ * @throws RpcError INVALID_ARGUMENT
+ */
+async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer> {
   if (nonce.length !== NONCE_BYTES) {
     throw new RpcError('login.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
   }
-  const { publicKey } = await readRequestKey(csr).catch((error: unknown) => {
+  const { publicKey, spki } = await readRequestKey(csr).catch((error: unknown) => {
     if (error instanceof ClientCertificateError) throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
     throw error;
   });
   if (!verifyProof(publicKey, nonce, proof)) {
     throw new RpcError('login.proof', status.INVALID_ARGUMENT, "expected a signature over the nonce by the request's key, got another one");
   }
+  return createHash('sha256').update(spki).digest();
 }
 
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({ backend, authority, launcher, patience }: LoginOptions): LoginServiceServer {
-  const { tokenKeys, trustDomain } = backend;
+export function loginService({ backend, authority, launcher, trust, patience }: LoginOptions): LoginServiceServer {
+  const { trustDomain } = backend;
   return {
     login: serverStream(async (call, { signal }) => {
       const { request } = call;
-      await checkRequest(request);
+      const clientKeySha256 = await checkRequest(request);
       const { user, authenticatedAt } = await authenticate(backend, request.credential, signal);
+      await trust.admit(user);
       const session = randomUUID();
-      const clientCertificates = await issueClientCertificate(authority, request.csr, {
+      const clientCertificates = await issueClientCertificate(await authority(), request.csr, {
         user,
         session,
         trustDomain,
         seconds: MAX_CLIENT_CERTIFICATE_SECONDS,
       });
       let told = 0;
-      const { enclave, evidence } = await attestedEnclave(
+      const { enclave, evidence, verdict: revocations } = await attestedEnclave(
         launcher,
         user,
         { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
         {
           signal,
           patience,
+          // Looks at the user again: who was revoked while the enclave started gets nothing from it.
+          judge: (evidence) => trust.judge(evidence, { purpose: Purpose.PURPOSE_CERTIFICATE, nonce: request.nonce, clientKeySha256, user }),
           onStage(stage) {
             // Each stage once, in its order; a second start after a lost enclave is told by the wait.
             if (stage <= told || signal.aborted) return;
@@ -66,7 +78,8 @@ export function loginService({ backend, authority, launcher, patience }: LoginOp
           },
         },
       );
-      const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+      logger.info({ user, session, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
+      const { token, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain });
       await writeMessage(call, {
         event: {
           $case: 'result',
@@ -82,11 +95,11 @@ export function loginService({ backend, authority, launcher, patience }: LoginOp
               tlsAddress: enclave.tlsAddress,
             },
             evidence,
-            revocations: '',
+            revocations,
           },
         },
       });
     }),
-    getTokenKeys: unary(() => Promise.resolve({ jwks: tokenKeys.jwks })),
+    getTokenKeys: unary(() => Promise.resolve({ jwks: backend.tokenKeys.jwks })),
   };
 }

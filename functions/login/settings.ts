@@ -10,6 +10,10 @@ export const loginSettings = z
     /** The authority that certifies clients' TLS keys, PEM. */
     CLIENT_CA_KEY_FILE: z.string(),
     CLIENT_CA_CERTIFICATE_FILE: z.string(),
+    /** The signed trust bundle that clients get. */
+    TRUST_BUNDLE_FILE: z.string(),
+    /** A private JWK Set: see readTokenKeys. Signs revocation lists. */
+    REVOCATION_KEYS_FILE: z.string(),
     /** What starts enclaves. `knative` has settings of its own: launcher/knative-settings.ts. */
     LAUNCHER: z.enum(['process', 'knative']),
     /** LauncherService, for `process`. */

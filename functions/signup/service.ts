@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { checkNewUsername } from '../../core/accounts/username';
+import { logger } from '../../core/log/logger';
 import { checkNewPassword } from '../../core/passwords/rules';
 import { RpcError } from '../../core/rpc/errors';
 import { unary } from '../../core/rpc/handlers';
@@ -14,7 +15,7 @@ function taken(): RpcError {
 
 /** AccountService: creates accounts. Of two sign-ups for one username at once, on whichever replicas, the database lets one in. */
 export function accountService(backend: AccountBackend): AccountServiceServer {
-  const { accounts, hasher, tokenKeys, trustDomain } = backend;
+  const { accounts, hasher, trustDomain } = backend;
   return {
     signUp: unary(async (request, { signal }) => {
       const username = checkNewUsername(request.username);
@@ -23,8 +24,9 @@ export function accountService(backend: AccountBackend): AccountServiceServer {
       if (await accounts.find(username)) throw taken();
       const user = await accounts.create(username, await hasher.hash(request.password, signal));
       if (user === undefined) throw taken();
+      logger.info({ user }, 'signed up');
       const authenticatedAt = Math.floor(Date.now() / 1000);
-      const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session: randomUUID(), authenticatedAt }, { trustDomain });
+      const { token, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session: randomUUID(), authenticatedAt }, { trustDomain });
       return { accessToken: token, expiresAt: BigInt(expiresAt) };
     }),
   };

@@ -13,6 +13,7 @@ import type { RunningServer } from '../../core/rpc/server';
 import { issueAccessToken, verifyAccessToken } from '../../core/tokens/access-token';
 import type { Enclave, Launcher, LaunchOptions } from '../../functions/login/launcher/launcher';
 import { loginService } from '../../functions/login/service';
+import { LoginTrust } from '../../functions/login/trust';
 import { LoginServiceClient, LoginServiceService, LoginStage } from '../../proto/gen/licensing/v1/login';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
 import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
@@ -64,9 +65,12 @@ beforeAll(async () => {
   key = await newClientKey();
   user = (await backend.accounts.create('alice', await backend.hasher.hash(password)))!;
   launcher = new FakeLauncher();
+  const authority = await openAuthority(clientCa);
+  const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
   const implementation = loginService({
     backend,
-    authority: await openAuthority(clientCa),
+    authority: () => Promise.resolve(authority),
+    trust: await LoginTrust.open({ trustBundle, revocationKeys }, backend.database),
     launcher: { ensure: (...args) => launcher.ensure(...args), discard: (...args) => launcher.discard(...args) },
     patience: { startedMs: 3_000, runningMs: 400 },
   });

@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { openAccountBackend } from '../../core/accounts/backend';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { generateTokenKeys } from '../../core/tokens/keys';
+import { writeTrustFiles } from './login-trust';
 
 export const TRUST_DOMAIN = 'sls.test';
 
 /** Files and settings that signup and login take, for a database of the test's. */
 export interface AccountFiles {
   folder: string;
-  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; TRUST_DOMAIN: string };
+  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; TRUST_DOMAIN: string; TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string };
   remove(): Promise<void>;
 }
 
@@ -20,7 +21,12 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
   await writeFile(join(folder, 'keys.json'), await generateTokenKeys(), { mode: 0o600 });
   return {
     folder,
-    settings: { DATABASE_URL_FILE: join(folder, 'url'), TOKEN_KEYS_FILE: join(folder, 'keys.json'), TRUST_DOMAIN },
+    settings: {
+      DATABASE_URL_FILE: join(folder, 'url'),
+      TOKEN_KEYS_FILE: join(folder, 'keys.json'),
+      TRUST_DOMAIN,
+      ...(await writeTrustFiles(folder)),
+    },
     remove: () => rm(folder, { recursive: true, force: true }),
   };
 }

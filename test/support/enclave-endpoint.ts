@@ -9,8 +9,11 @@ import type { RunningServer } from '../../core/rpc/server';
 import type { Enclave } from '../../functions/login/launcher/launcher';
 import { EnclaveServiceService } from '../../proto/gen/licensing/v1/enclave';
 import type { EnclaveServiceServer } from '../../proto/gen/licensing/v1/enclave';
-import { Claims, Evidence, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import type { Claims } from '../../proto/gen/licensing/v1/evidence';
 import { TRUST_DOMAIN } from './accounts';
+import { makeEvidence } from './evidence';
+import type { FakeTpm } from './evidence';
+import { loginTpm } from './login-trust';
 
 export interface EnclaveEndpointOptions {
   user: string;
@@ -20,6 +23,8 @@ export interface EnclaveEndpointOptions {
   port?: number;
   /** Called before each answer; what it throws is the answer. */
   before?(): Promise<void> | void;
+  /** Instead of `loginTpm`. */
+  tpm?: FakeTpm;
   /** What the evidence says instead of the endpoint's own. */
   claims?: Partial<Claims>;
 }
@@ -33,7 +38,7 @@ export interface EnclaveEndpoint {
 
 /**
  * The gRPC side of an enclave for tests of login: a real server that checks certificate and proof as an enclave does.
- * Its evidence has claims and no quote: login hands evidence on and verifies none.
+ * Its evidence is by a fake TPM that login's trust bundle believes (`loginTpm`), or by another one.
  */
 export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Promise<EnclaveEndpoint> {
   const { user, clientCa, node = 'node-a' } = options;
@@ -47,16 +52,15 @@ export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Pro
       if (client.user !== user) throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'not the user of this enclave');
       if (!verifyProof(client.publicKey, nonce, proof)) throw new RpcError('enclave.proof', status.UNAUTHENTICATED, 'wrong proof');
       const spki = client.publicKey.export({ format: 'der', type: 'spki' });
-      const claims = Claims.fromPartial({
-        purpose: Purpose.PURPOSE_CERTIFICATE,
+      const claims: Partial<Claims> = {
         nonce,
         user,
         workloadUid,
         node,
         clientKeySha256: createHash('sha256').update(spki).digest(),
         ...options.claims,
-      });
-      return { evidence: Evidence.fromPartial({ claims: Buffer.from(Claims.encode(claims).finish()) }) };
+      };
+      return { evidence: makeEvidence(options.tpm ?? (await loginTpm()), { claims }) };
     }),
     getCertificate: unary(() => Promise.resolve({ certificate: Buffer.alloc(0) })),
     tunnel: (call) => call.end(),

@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import { reloadingFiles } from '../../core/config/reloading-file';
+import type { Reloading } from '../../core/config/reloading-file';
+import { EvidenceError, PolicyError } from '../../core/evidence/errors';
+import { verifyEvidence } from '../../core/evidence/verify';
+import type { Expected } from '../../core/evidence/verify';
+import { logger } from '../../core/log/logger';
+import { currentlyRevoked, isAnyRevoked } from '../../core/revocation/store';
+import { unary } from '../../core/rpc/handlers';
+import { RpcError } from '../../core/rpc/errors';
+import type { Database } from '../../core/store/database';
+import { readTokenKeys } from '../../core/tokens/keys';
+import type { TokenKeys } from '../../core/tokens/keys';
+import type { TrustBundle } from '../../core/trust/bundle';
+import { checkRevocations, RevocationError, signRevocations } from '../../core/trust/revocations';
+import { readSignedBundle } from '../../core/trust/signed-bundle';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
+
+/** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
+const LIST_AGE_MS = 5_000;
+
+export interface LoginTrustOptions {
+  /** The signed bundle and what it says. */
+  bundle: Reloading<{ signed: string; bundle: TrustBundle }>;
+  revocationKeys: Reloading<TokenKeys>;
+  database: Database;
+}
+
+/** What login itself refuses, and what it hands to clients so that they can refuse it as well. */
+export class LoginTrust {
+  private list: { signed: Promise<string>; madeAt: number } | undefined;
+
+  constructor(private readonly options: LoginTrustOptions) {}
+
+  /** By the files of the settings, which may be replaced while the program runs. @throws what reading them throws */
+  static async open(files: { trustBundle: string; revocationKeys: string }, database: Database): Promise<LoginTrust> {
+    return new LoginTrust({
+      bundle: await reloadingFiles([files.trustBundle], async ([jws]) => {
+        const signed = String(jws).trim();
+        return { signed, bundle: await readSignedBundle(signed) };
+      }),
+      revocationKeys: await reloadingFiles([files.revocationKeys], ([json]) => readTokenKeys(String(json))),
+      database,
+    });
+  }
+
+  /** @throws RpcError UNAUTHENTICATED `login.revoked` */
+  async admit(user: string): Promise<void> {
+    if (await isAnyRevoked(this.options.database, [['user', user]])) throw revokedUser();
+  }
+
+  /**
+   * Verifies an enclave's evidence by the operator's own trust bundle, policy included, and that nothing in it is revoked.
+   * @returns a revocation list made just now, for the client
+   * @throws RpcError FAILED_PRECONDITION `login.evidence_refused`: another enclave may do better. UNAUTHENTICATED `login.revoked`
+   */
+  async judge(evidence: Evidence, expected: Expected & { user: string }): Promise<string> {
+    const { bundle } = await this.options.bundle();
+    const revoked = await currentlyRevoked(this.options.database, expected.user);
+    try {
+      const { attestationKey, claims } = verifyEvidence(evidence, { trust: bundle, expected, policy: bundle.policy, now: new Date() });
+      checkRevocations(revoked, {
+        node: attestationKey.certificate.node,
+        akSha256: createHash('sha256').update(evidence.akPublic).digest('hex'),
+        ekSha256: attestationKey.certificate.details.ekSha256,
+        user: claims.user,
+      });
+    } catch (cause) {
+      if (cause instanceof RevocationError && cause.code === 'revocation.user') throw revokedUser();
+      if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError)) throw cause;
+      logger.warn({ code: cause.code, reason: cause.message }, 'evidence refused');
+      throw new RpcError('login.evidence_refused', status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, { cause });
+    }
+    return this.sign(revoked, bundle);
+  }
+
+  /** A revocation list of the last seconds. */
+  revocations(): Promise<string> {
+    if (this.list === undefined || Date.now() - this.list.madeAt > LIST_AGE_MS) {
+      const made = { signed: this.makeList(), madeAt: Date.now() };
+      this.list = made;
+      // A list that could not be made is asked for again by the next one.
+      made.signed.catch(() => (this.list = this.list === made ? undefined : this.list));
+    }
+    return this.list.signed;
+  }
+
+  async signedBundle(): Promise<string> {
+    return (await this.options.bundle()).signed;
+  }
+
+  private async makeList(): Promise<string> {
+    const [{ bundle }, revoked] = await Promise.all([this.options.bundle(), currentlyRevoked(this.options.database)]);
+    return this.sign(revoked, bundle);
+  }
+
+  private async sign(revoked: Awaited<ReturnType<typeof currentlyRevoked>>, { sequence }: TrustBundle): Promise<string> {
+    const { signing } = await this.options.revocationKeys();
+    return signRevocations({ ...revoked, trustSequence: sequence }, signing);
+  }
+}
+
+function revokedUser(): RpcError {
+  return new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
+}
+
+/** TrustService: anyone may ask. */
+export function trustService(trust: LoginTrust): TrustServiceServer {
+  return {
+    getTrustBundle: unary(async () => ({ bundle: await trust.signedBundle() })),
+    getRevocations: unary(async () => ({ revocations: await trust.revocations() })),
+  };
+}
