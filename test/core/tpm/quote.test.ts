@@ -45,6 +45,9 @@ test('only PCRs 0 to 7 and 23 of the SHA-256 bank are the quoted selection', () 
   expect(selection({ hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS })).toBe(false);
   expect(selection({ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.slice(1) })).toBe(false);
   expect(selection({ hash: TPM_ALG.SHA256, pcrs: [...QUOTED_PCRS, 16] })).toBe(false);
+  // A fourth octet with PCR 24, after all that are wanted.
+  expect(isQuotedSelection(parsePcrSelections(Buffer.from('00000001000b04ff008001', 'hex')))).toBe(false);
+  expect(isQuotedSelection(parsePcrSelections(Buffer.from('00000001000b04ff008000', 'hex')))).toBe(true);
   expect(selection(sha256, sha256)).toBe(false);
   expect(selection(sha256, { hash: TPM_ALG.SHA1, pcrs: [] })).toBe(false);
 });

@@ -40,6 +40,11 @@ test('an EC signature with an RSA key is an error, not a crash', () => {
   expect(() => verifyEcdsaP256(rsa, parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1))), Buffer.from('x'))).toThrow(code('tpm.unsupported'));
 });
 
+test('a good signature that names another hash is an error: the hash is not the sender\'s to choose', () => {
+  const { data, r, s } = shortSignature();
+  expect(() => verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(r, s, TPM_ALG.SHA384)), data)).toThrow(code('tpm.unsupported'));
+});
+
 test('a key on another curve is an error', () => {
   const other = generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey;
   expect(() => verifyEcdsaP256(other, parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1))), Buffer.from('x'))).toThrow(code('tpm.unsupported'));
