@@ -8,7 +8,7 @@ import type { Child } from './child';
 import { writeWhole } from './files';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
-const CREDENTIAL_INTERVAL_MS = 30_000;
+const CREDENTIAL_INTERVAL_MS = 10_000;
 
 export interface RunningEnclave {
   workloadUid: string;

@@ -8,13 +8,13 @@ import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
 import { loadSession, saveSession } from './session-file';
 import type { SavedSession } from './session-file';
-import { isFresh, subjectOf } from './token-file';
+import { isFresh } from './token-file';
 
 /** Evidence that ends sooner is asked for anew before it is used. */
 const EVIDENCE_MARGIN_SECONDS = 30;
 
 /** The evidence is about another workload, or the endpoint hands out another certificate: the enclave was replaced since login. */
-const REPLACED = new Set(['identity.workload', 'certificate.mismatch']);
+const REPLACED = new Set(['identity.workload', 'identity.node', 'certificate.mismatch']);
 
 export interface ConnectOptions {
   verbose?: boolean;
@@ -39,9 +39,8 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
     out.progress('the enclave is gone: logging in again');
     const session = await login(saved.trust, {
       credential: { accessToken },
-      user: subjectOf(accessToken),
       onStage: tellStage(out),
-      onStep: options.verbose ? tellStep(out, true) : undefined,
+      onStep: options.verbose ? tellStep(out, { details: true }) : undefined,
       signal: options.signal,
     });
     const renewed = { ...saved, session };
@@ -51,7 +50,7 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
 }
 
 async function open(saved: SavedSession, out: Output, { verbose, signal }: ConnectOptions): Promise<EnclaveConnection> {
-  const onStep = verbose ? tellStep(out, true) : undefined;
+  const onStep = verbose ? tellStep(out, { details: true }) : undefined;
   let { session } = saved;
   const { expiresAt } = Claims.decode(session.evidence.claims);
   if (Number(expiresAt) - EVIDENCE_MARGIN_SECONDS < Date.now() / 1000) {
@@ -61,11 +60,11 @@ async function open(saved: SavedSession, out: Output, { verbose, signal }: Conne
   }
   out.progress('verifying and connecting');
   const connection = await connect(saved.trust, session, { onStep, signal });
-  out.finish();
+  out.erase();
   return connection;
 }
 
 function isGone(error: unknown): boolean {
   if (error instanceof RpcError) return error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.DEADLINE_EXCEEDED;
-  return error instanceof AttestationRefused && REPLACED.has(error.code);
+  return error instanceof AttestationRefused && error.phase !== 'session' && REPLACED.has(error.code);
 }

@@ -1,4 +1,4 @@
-/** Exit codes of sls. `sls exec` ends with the command's own status where there is one. */
+/** Exit codes of sls. `sls exec` ends with the command's own status; 127: there is no such command, 126: it can't be run. */
 export const EXIT = {
   ok: 0,
   failure: 1,
@@ -15,7 +15,7 @@ export class CliError extends Error {
   constructor(
     readonly exitCode: number,
     message: string,
-    readonly details: { hint?: string; code?: string; step?: string } = {},
+    readonly details: { hint?: string; code?: string; step?: string; boot?: unknown } = {},
     options?: ErrorOptions,
   ) {
     super(message, options);

@@ -45,6 +45,8 @@ export function toCliError(error: unknown): CliError {
 function fromRpc(error: RpcError): CliError {
   const { code } = error;
   const options = { cause: error };
+  // What a file or a program in the enclave permits has nothing to do with who is logged in.
+  if (/^(exec|file)\./.test(code) && error.grpcStatus !== status.UNAVAILABLE) return new CliError(EXIT.failure, error.message, { code }, options);
   switch (error.grpcStatus) {
     case status.UNAUTHENTICATED:
     case status.PERMISSION_DENIED:
@@ -53,8 +55,14 @@ function fromRpc(error: RpcError): CliError {
       return new CliError(EXIT.unavailable, error.message, { code, hint: 'the service is busy: try again in a moment' }, options);
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
-      return new CliError(EXIT.unavailable, error.message, { code, hint: 'is the service up (sls up), and is it the one of your trust bundle?' }, options);
+      return new CliError(EXIT.unavailable, error.message, { code, hint: hintForUnavailable(code) }, options);
     default:
       return new CliError(EXIT.failure, error.message, { code }, options);
   }
+}
+
+function hintForUnavailable(code: string): string {
+  if (code === 'connection.closed') return 'what ran there has ended with it; the next command connects anew';
+  if (code.startsWith('rpc.')) return 'is the service up (sls up), and is it the one of your trust bundle?';
+  return 'try again in a moment';
 }

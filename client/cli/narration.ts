@@ -1,5 +1,5 @@
-import type { PassedStep } from '../../core/evidence/verify';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';
+import type { VerifiedStep } from '../index';
 import type { Output } from './output';
 
 const STAGES: Partial<Record<LoginStage, string>> = {
@@ -17,7 +17,15 @@ export function tellStage(out: Output): (stage: LoginStage) => void {
   };
 }
 
-/** Tells each step that held: its title always, what was seen only when asked for. */
-export function tellStep(out: Output, details: boolean): (step: Pick<PassedStep, 'title'> & { step: string; detail?: string }) => void {
-  return ({ step, title, detail }) => out.done(`${step}: ${title}${details && detail ? ` [${detail}]` : ''}`);
+/**
+ * Tells each step that held: its title always, what was seen only with `details`. The steps of the connection's own evidence are those of
+ * the login's once more, so without `details` its last one speaks for all of them.
+ */
+export function tellStep(out: Output, { details, skip }: { details: boolean; skip?: VerifiedStep['phase'] }): (step: VerifiedStep) => void {
+  return ({ phase, step, title, detail }) => {
+    if (phase === skip) return;
+    const last = phase !== 'session' || step === 'session';
+    if (!details && !last) return;
+    out.done(`${last ? '' : 'again, '}${step}: ${title}${details && detail ? ` [${detail}]` : ''}`);
+  };
 }

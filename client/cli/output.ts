@@ -76,6 +76,12 @@ export class Output {
     if (details.hint !== undefined) process.stderr.write(`${colored('bold', 'hint')}: ${printable(details.hint)}\n`);
   }
 
+  /** Takes an open progress line back: what comes next is what was asked for. */
+  erase(): void {
+    if (this.waiting) process.stderr.write('\r\u001b[K');
+    this.waiting = false;
+  }
+
   /** Ends an open progress line, before anything else writes to the terminal. */
   finish(): void {
     if (!this.waiting) return;

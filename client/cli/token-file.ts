@@ -52,13 +52,3 @@ export async function findToken(trust: TrustBundle, username: string | undefined
     (token) => isFresh(token.expiresAt) && token.audience === audience(trust) && (username === undefined || token.username === username),
   );
 }
-
-/** The user id that a token is for. Not verified: the service that the token came from was. */
-export function subjectOf(accessToken: string): string | undefined {
-  try {
-    const { sub } = JSON.parse(Buffer.from(accessToken.split('.')[1] ?? '', 'base64url').toString('utf8')) as { sub?: unknown };
-    return typeof sub === 'string' ? sub : undefined;
-  } catch {
-    return undefined;
-  }
-}

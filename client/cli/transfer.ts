@@ -21,8 +21,8 @@ export interface Source {
 }
 
 /** Opens a local file, or standard input for `-`. */
-export async function openSource(path: string): Promise<Source> {
-  return path === '-' ? openStandardInput() : openFile(path, () => Promise.resolve());
+export async function openSource(path: string, signal: AbortSignal): Promise<Source> {
+  return path === '-' ? openStandardInput(signal) : openFile(path, () => Promise.resolve());
 }
 
 async function openFile(path: string, afterwards: () => Promise<void>): Promise<Source> {
@@ -48,7 +48,7 @@ async function openFile(path: string, afterwards: () => Promise<void>): Promise<
 }
 
 /** The enclave wants to know the size first. A pipe's is known at its end only: it goes through a private temporary file. */
-async function openStandardInput(): Promise<Source> {
+async function openStandardInput(signal: AbortSignal): Promise<Source> {
   const info = fstatSync(0);
   if (info.isFile()) {
     const stream = createReadStream('', { fd: 0, autoClose: false });
@@ -58,7 +58,7 @@ async function openStandardInput(): Promise<Source> {
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     const file = join(folder, 'stdin');
-    await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }));
+    await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }), { signal });
     const source = await openFile(file, remove);
     return { ...source, mode: MODE_OF_STDIN };
   } catch (error) {

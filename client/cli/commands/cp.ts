@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { basename } from 'node:path';
 import { connectSaved } from '../connection';
 import { CliError, EXIT } from '../exit';
+import { interruptible } from '../interrupt';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
@@ -10,6 +11,8 @@ import { counting, localTarget, openSource } from '../transfer';
 interface Options extends OutputOptions {
   verbose?: boolean;
 }
+
+type Transfer = Options & { signal: AbortSignal };
 
 const REMOTE = 'enclave:';
 
@@ -29,16 +32,22 @@ async function run(from: string, to: string, options: Options): Promise<void> {
   if (from.startsWith(REMOTE) === to.startsWith(REMOTE)) {
     throw new CliError(EXIT.usage, 'expected one side to be enclave:PATH and the other one to be a local path', { hint: 'sls cp model.bin enclave:model.bin' });
   }
-  await (from.startsWith(REMOTE) ? download(from.slice(REMOTE.length), to, out, options) : upload(from, to.slice(REMOTE.length), out, options));
+  await interruptible((signal) =>
+    from.startsWith(REMOTE)
+      ? download(from.slice(REMOTE.length), to, out, { ...options, signal })
+      : upload(from, to.slice(REMOTE.length), out, { ...options, signal }),
+  );
 }
 
-async function upload(from: string, path: string, out: Output, options: Options): Promise<void> {
+async function upload(from: string, path: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
   const target = path === '' || path.endsWith('/') ? `${path}${from === '-' ? '' : basename(from)}` : path;
   if (target === '' || target.endsWith('/')) throw new CliError(EXIT.usage, 'expected a name for the file: enclave:NAME');
   // Before the connection: what can't be read is told at once.
-  const source = await openSource(from);
+  const source = await openSource(from, signal);
   try {
-    const connection = await connectSaved(out, { verbose: options.verbose });
+    const connection = await connectSaved(out, { verbose, signal });
+    const cut = (): void => connection.close();
+    signal.addEventListener('abort', cut);
     try {
       const { stream, count } = counting(source.stream, source.size, out);
       await connection.putFile(Object.assign(stream, { mode: source.mode, size: source.size }), target);
@@ -52,10 +61,12 @@ async function upload(from: string, path: string, out: Output, options: Options)
   }
 }
 
-async function download(path: string, to: string, out: Output, options: Options): Promise<void> {
+async function download(path: string, to: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
   if (path === '' || path.endsWith('/')) throw new CliError(EXIT.usage, 'expected the name of a file: enclave:NAME');
   const target = to === '-' ? '-' : await localTarget(to, basename(path));
-  const connection = await connectSaved(out, { verbose: options.verbose });
+  const connection = await connectSaved(out, { verbose, signal });
+  const cut = (): void => connection.close();
+  signal.addEventListener('abort', cut);
   try {
     await connection.getFile(path, target === '-' ? process.stdout : target);
     out.finish();

@@ -1,10 +1,14 @@
 import type { Command } from 'commander';
+import { RpcError } from '../../index';
 import { connectSaved } from '../connection';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { forwardSignals, LocalTerminal } from '../terminal';
+
+/** As shells have it: no such command, and one that can't be run. */
+const SHELL_CODES: Record<string, number> = { 'exec.not_found': 127, 'exec.not_executable': 126 };
 
 interface Options extends OutputOptions {
   tty?: boolean;
@@ -58,6 +62,9 @@ async function run(program: string, rest: string[], options: Options): Promise<v
       },
     });
     process.exitCode = code;
+  } catch (error) {
+    const exitCode = error instanceof RpcError ? SHELL_CODES[error.code] : undefined;
+    throw exitCode === undefined ? error : new CliError(exitCode, (error as RpcError).message, { code: (error as RpcError).code }, { cause: error });
   } finally {
     terminal.restore();
     signals.stop();

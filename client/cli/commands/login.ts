@@ -5,6 +5,7 @@ import { writeEvidenceJson } from '../../../core/evidence/json';
 import type { TrustBundle } from '../../../core/trust/bundle';
 import { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import { connect, login } from '../../index';
+import type { LoginOptions } from '../../index';
 import { CliError, EXIT } from '../exit';
 import { tellStage, tellStep } from '../narration';
 import { addExample, addOutputOptions, addTrustOptions, addVerboseOption } from '../options';
@@ -13,13 +14,14 @@ import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
 import { describeSession } from '../report';
 import { saveSession } from '../session-file';
-import { findToken, removeToken, subjectOf } from '../token-file';
+import { findToken, removeToken } from '../token-file';
 import { loadTrust } from '../trust';
 
 interface Options extends CommonOptions {
   username?: string;
   passwordStdin?: boolean;
   evidence?: string;
+  eventLog?: boolean;
   imageDigest?: string[];
   softwareTpm?: 'allow' | 'refuse';
   verbose?: boolean;
@@ -35,6 +37,7 @@ export function addLogin(program: Command): void {
     .option('-u, --username <name>', 'asked for when left out')
     .option('--password-stdin', 'read the password from standard input instead of the terminal')
     .option('--evidence <file>', 'save the evidence, for sls verify')
+    .option('--event-log', "have the machine's firmware event log in the evidence, for sls verify --explain")
     .option('--image-digest <digest...>', 'accept these images only (sha256:HEX)')
     .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
   addVerboseOption(addTrustOptions(addOutputOptions(command))).action(run);
@@ -44,17 +47,18 @@ export function addLogin(program: Command): void {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = withPolicy(await loadTrust(options), options);
-  const { username, credential, user } = await chooseCredential(trust, options);
+  const { username, credential } = await chooseCredential(trust, options);
+  const details = options.verbose === true;
   out.progress('logging in');
   const session = await login(trust, {
     credential,
-    user,
+    includeEventLog: options.eventLog,
     onStage: tellStage(out),
-    onStep: tellStep(out, options.verbose === true),
+    onStep: tellStep(out, { details }),
   });
   out.progress('connecting');
   // The session counts only once the enclave has shown that it is the end of a connection.
-  const connection = await connect(trust, session, { onStep: tellStep(out, options.verbose === true) });
+  const connection = await connect(trust, session, { onStep: tellStep(out, { details, skip: 'login' }) });
   connection.close();
   await saveSession({ username, trust, session });
   await removeToken();
@@ -69,9 +73,9 @@ async function run(options: Options): Promise<void> {
 }
 
 /** A token that is still good spares the password; --password-stdin insists on the password. */
-async function chooseCredential(trust: TrustBundle, options: Options): Promise<{ username: string; user?: string; credential: Parameters<typeof login>[1]['credential'] }> {
+async function chooseCredential(trust: TrustBundle, options: Options): Promise<{ username: string; credential: LoginOptions['credential'] }> {
   const token = options.passwordStdin ? undefined : await findToken(trust, options.username);
-  if (token) return { username: token.username, user: subjectOf(token.accessToken), credential: { accessToken: token.accessToken } };
+  if (token) return { username: token.username, credential: { accessToken: token.accessToken } };
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
   return { username, credential: { username, password } };

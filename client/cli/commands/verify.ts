@@ -4,10 +4,13 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { EvidenceError, PolicyError } from '../../../core/evidence/errors';
 import { EvidenceFileError, readEvidenceJson } from '../../../core/evidence/json';
+import type { Policy } from '../../../core/evidence/policy';
 import { verifyEvidence } from '../../../core/evidence/verify';
 import type { PassedStep } from '../../../core/evidence/verify';
 import { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
+import type { TrustBundle } from '../../../core/trust/bundle';
+import { explainBoot } from '../boot-report';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
@@ -19,6 +22,7 @@ interface Options extends OutputOptions {
   trust?: string;
   at?: string;
   softwareTpm?: 'allow' | 'refuse';
+  explain?: boolean;
 }
 
 /** `sls verify FILE`: the whole verification of an evidence file, offline, each step with what it showed. */
@@ -29,9 +33,10 @@ export function addVerify(program: Command): void {
     .argument('<file>', 'made by sls login --evidence; - for standard input')
     .option('--trust <file>', 'trust bundle (default: as in sls login)')
     .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)')
+    .option('--explain', 'show how the machine booted: which PCR differs from the golden state, and which event did it')
     .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
   addOutputOptions(command).action(run);
-  addExample(command, 'sls verify proof.json --trust trust-bundle.json');
+  addExample(command, 'sls verify proof.json --trust trust-bundle.json', 'sls verify proof.json --explain');
 }
 
 async function run(file: string, options: Options): Promise<void> {
@@ -41,11 +46,12 @@ async function run(file: string, options: Options): Promise<void> {
   const trust = await loadTrust(options);
   const evidence = parse(await read(file));
   const steps: PassedStep[] = [];
+  const policy: Policy = { ...trust.policy, ...(options.softwareTpm && { softwareTpm: options.softwareTpm }) };
   try {
     const verified = verifyEvidence(evidence, {
       trust,
       expected: {},
-      policy: { ...trust.policy, ...(options.softwareTpm && { softwareTpm: options.softwareTpm }) },
+      policy,
       now,
       onStep: (step) => {
         steps.push(step);
@@ -55,21 +61,35 @@ async function run(file: string, options: Options): Promise<void> {
     const claims = describeClaims(verified.claims);
     const warnings = verified.warnings.map(({ message }) => `warning: ${message}`);
     const facts = Object.entries(claims).map(([name, value]) => `    ${name.padEnd(12)} ${value}`);
-    out.result({ verdict: 'good', at: now.toISOString(), steps, claims, warnings: verified.warnings }, [...warnings, 'good: the evidence says', ...facts]);
+    const boot = options.explain ? explainBoot(policy.bootStates, verified.boot) : undefined;
+    out.result({ verdict: 'good', at: now.toISOString(), steps, claims, warnings: verified.warnings, boot: boot?.json }, [
+      ...warnings,
+      'good: the evidence says',
+      ...facts,
+      ...(boot?.lines ?? []),
+    ]);
   } catch (error) {
     if (!(error instanceof EvidenceError || error instanceof PolicyError)) throw error;
-    if (!options.json) out.result(undefined, [`NO  ${error.step}: ${error.message}`]);
+    const boot = options.explain && error.code === 'policy.boot_state' ? explainRefused(evidence, trust, policy, now) : undefined;
+    if (!options.json) out.result(undefined, [`NO  ${error.step}: ${error.message}`, ...(boot?.lines ?? [])]);
     throw new CliError(
       EXIT.attestation,
       `evidence refused at step ${error.step} (${error.code}): ${error.message}`,
-      { code: error.code, step: error.step, ...hintFor(error.code, evidence) },
+      { code: error.code, step: error.step, ...hintFor(error.code, evidence, options), ...(boot && { boot: boot.json }) },
       { cause: error },
     );
   }
 }
 
+/** All but the boot was good: the policy looks at it last. */
+function explainRefused(evidence: Evidence, trust: TrustBundle, policy: Policy, now: Date): ReturnType<typeof explainBoot> {
+  const { boot } = verifyEvidence(evidence, { trust, expected: {}, policy: { ...policy, bootStates: undefined }, now });
+  return explainBoot(policy.bootStates, boot);
+}
+
 /** Evidence lives for minutes; what it proved at that time stays provable. */
-function hintFor(code: string, evidence: Evidence): { hint?: string } {
+function hintFor(code: string, evidence: Evidence, { explain }: Options): { hint?: string } {
+  if (code === 'policy.boot_state' && !explain) return { hint: 'sls verify --explain shows the boot, PCR by PCR' };
   if (code !== 'freshness.expired') return {};
   const issued = new Date(Number(Claims.decode(evidence.claims).issuedAt) * 1000).toISOString();
   return { hint: `it was issued at ${issued}; to verify as of then: --at ${issued}` };
