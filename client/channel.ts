@@ -1,5 +1,6 @@
 import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
 import { channelCredentials, grpcTarget, parseAddress } from '../core/rpc/address';
+import { WIDE_WINDOW_BYTES } from '../core/rpc/windows';
 import type { TrustBundle } from '../core/trust/bundle';
 
 /** A password or a token would be sent to a host of the network without TLS. */
@@ -17,6 +18,7 @@ export const CLIENT_OPTIONS: ClientOptions = {
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_channelz': 0,
   'grpc.enable_retries': 0,
+  'grpc-node.flow_control_window': WIDE_WINDOW_BYTES,
 };
 
 interface ClientClass<T> {

@@ -23,8 +23,6 @@ export interface ConnectOptions extends VerifyingOptions {
 
 const CERTIFICATE_TIMEOUT_MS = 30_000;
 const ATTEST_TIMEOUT_MS = 60_000;
-/** HTTP/2 windows of the connection: what may be under way before the reader has taken it. */
-const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /**
  * Connects to the enclave of a session. In this order, and nothing of the user's is sent before the last:
@@ -51,7 +49,6 @@ export async function connect(trust: TrustBundle, session: Session, options: Con
   const client = new SessionServiceClient(target, credentials, {
     ...CLIENT_OPTIONS,
     'grpc.enable_http_proxy': 0,
-    'grpc-node.flow_control_window': WINDOW_BYTES,
   });
   try {
     const second = await attestSession(client, trust, session, first, () => socket, options);
