@@ -3,16 +3,16 @@ import { status } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { readEnvironment } from '../../core/config/environment';
 import { KubernetesApi } from '../../core/kubernetes/api';
+import { USER_ANNOTATION } from '../../core/kubernetes/objects';
 import type { Pod, TokenReview } from '../../core/kubernetes/objects';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import type { Workload, WorkloadIdentifier } from './identity';
+import { runsForeignCode } from './foreign-code';
 import { kubernetesIdentitySettings } from './kubernetes-settings';
 
 /** Audience of the tokens that enclaves mount for the attestor. */
 export const TOKEN_AUDIENCE = 'attestor';
-/** Annotation that login puts on an enclave's pods. */
-const USER_ANNOTATION = 'licensing/user';
 /** Container names in a Knative pod: the enclave's own, and Knative's proxy. */
 const ENCLAVE_CONTAINER = 'user-container';
 const EXPECTED_CONTAINERS = [ENCLAVE_CONTAINER, 'queue-proxy'];
@@ -52,7 +52,7 @@ interface Caller {
  * A pod by its projected service account token. Who it is comes from the API server in three steps:
  * 1. TokenReview: a live token, made for the attestor, of the enclaves' service account, bound to a pod on this node.
  * 2. The pod: the same UID, on this node, not ending, running nothing but the enclave and Knative's proxy.
- * 3. Its user (annotation) and its image (what the container runtime says that it runs), which must be an allowed one.
+ * 3. Its user (annotation) and its image (what the container runtime says that it runs), which must be an allowed one, running as it is.
  */
 export class KubernetesIdentity implements WorkloadIdentifier {
   constructor(private readonly options: KubernetesIdentityOptions) {}
@@ -63,6 +63,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     const user = pod.metadata.annotations?.[USER_ANNOTATION];
     if (!user) throw denied('attestor.no_user', 'the pod is nobody\'s enclave');
     if (!this.options.imageDigests.includes(imageDigest)) throw denied('attestor.wrong_image', 'the pod runs another image than the enclave\'s');
+    if (runsForeignCode(pod, ENCLAVE_CONTAINER)) throw denied('attestor.foreign_code', 'the pod runs something else than the program of its image');
     return { user, workloadUid: caller.uid, imageDigest, node: this.options.node, expiresAt: caller.expiresAt };
   }
 

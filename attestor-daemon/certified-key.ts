@@ -1,0 +1,161 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { logger } from '../core/log/logger';
+import { RpcError } from '../core/rpc/errors';
+import { readOwnCertificate } from './enrolment';
+import type { AttestationKey } from './tpm/attestation-key';
+import { TpmCommandError } from './tpm/errors';
+
+/** The node's attestation key with its certificates (DER, leaf first). */
+export interface CertifiedKey {
+  key: AttestationKey;
+  certificates: Buffer[];
+}
+
+export interface CertifiedKeyOptions {
+  stateDir: string;
+  node: string;
+  /** The key that the TPM holds now: see ensureAttestationKey. */
+  ensureKey(): Promise<AttestationKey>;
+  /** Has it certified: see enrolAttestationKey. */
+  enrol(key: AttestationKey, signal: AbortSignal): Promise<Buffer[]>;
+  /** Told whenever evidence can be made, or can't any more. */
+  onReady(ready: boolean): void;
+  /** Milliseconds between attempts, doubled up to the most. */
+  retry?: { least: number; most: number };
+  now?: () => number;
+}
+
+/** A certificate is renewed when this part of its life is left. */
+const RENEWAL_PART = 1 / 3;
+const RENEWAL_CHECK_MS = 3_600_000;
+
+/**
+ * Keeps the attestation key certified, for as long as the daemon runs: makes or finds it, enrols it, renews its certificate, and starts over when the
+ * TPM went away or lost the key. Every failure is tried again; none ends the daemon.
+ */
+export class CertifiedKeyKeeper {
+  private held: CertifiedKey | undefined;
+  private ready = false;
+  private readonly stopping = new AbortController();
+  private wake: () => void = () => undefined;
+  private doubted = false;
+  private loop: Promise<void> | undefined;
+
+  constructor(private readonly options: CertifiedKeyOptions) {}
+
+  /** The key, when it is certified and the TPM was there when it was last asked. */
+  get current(): CertifiedKey | undefined {
+    return this.ready ? this.held : undefined;
+  }
+
+  /** The last key, even while the TPM is away: the next quote finds out whether it is back. */
+  get last(): CertifiedKey | undefined {
+    return this.held;
+  }
+
+  start(): void {
+    this.loop ??= this.run();
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    this.wake();
+    await this.loop;
+  }
+
+  /** The TPM failed, or signed with another key: look at it again. */
+  doubt(): void {
+    this.doubted = true;
+    this.tell(false);
+    this.wake();
+  }
+
+  private tell(ready: boolean): void {
+    if (this.ready === ready) return;
+    this.ready = ready;
+    this.options.onReady(ready);
+  }
+
+  private async run(): Promise<void> {
+    const { least = 500, most = 30_000 } = this.options.retry ?? {};
+    let delay = least;
+    while (!this.stopping.signal.aborted) {
+      this.doubted = false;
+      try {
+        await this.refresh();
+        delay = least;
+        if (!this.doubted) await this.pause(RENEWAL_CHECK_MS);
+      } catch (error) {
+        if (this.stopping.signal.aborted) return;
+        // A certificate that couldn't be renewed yet is good until its end; a TPM that is away is no use.
+        if (error instanceof TpmCommandError || this.remaining() <= 0) this.tell(false);
+        report(error, delay);
+        await this.pause(delay + Math.random() * delay * 0.2);
+        delay = Math.min(delay * 2, most);
+      }
+    }
+  }
+
+  private async refresh(): Promise<void> {
+    const key = await this.options.ensureKey();
+    if (this.held === undefined || !this.held.key.public.bytes.equals(key.public.bytes)) {
+      this.held = await this.load(key);
+    }
+    if (this.held !== undefined && this.remaining() > 0) this.tell(!this.doubted);
+    if (this.held !== undefined && this.remaining() > RENEWAL_PART) return;
+    const certificates = await this.options.enrol(key, this.stopping.signal);
+    await this.save(certificates);
+    this.held = { key, certificates };
+    logger.info({ node: this.options.node, until: new X509Certificate(certificates[0] as Buffer).validTo }, 'attestation key certified');
+    this.tell(!this.doubted);
+  }
+
+  /** Part of the certificate's life that is left, 1 to 0 and below. */
+  private remaining(): number {
+    const der = this.held?.certificates[0];
+    if (der === undefined || this.held === undefined) return 0;
+    const { notBefore, notAfter } = readOwnCertificate([der], this.held.key.public, this.options.node);
+    const now = (this.options.now ?? Date.now)();
+    return (notAfter.getTime() - now) / (notAfter.getTime() - notBefore.getTime());
+  }
+
+  private get file(): string {
+    return join(this.options.stateDir, 'ak-certificates.pem');
+  }
+
+  /** Certificates of an earlier start, when they are of this key and node. */
+  private async load(key: AttestationKey): Promise<CertifiedKey | undefined> {
+    try {
+      const text = await readFile(this.file, 'utf8');
+      const pems = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+      const certificates = pems.map((pem) => new X509Certificate(pem).raw);
+      readOwnCertificate(certificates, key.public, this.options.node);
+      return { key, certificates };
+    } catch {
+      return undefined;
+    }
+  }
+
+  private async save(certificates: readonly Buffer[]): Promise<void> {
+    await writeFile(`${this.file}.new`, certificates.map((der) => new X509Certificate(der).toString()).join(''), { mode: 0o600 });
+    await rename(`${this.file}.new`, this.file);
+  }
+
+  private async pause(ms: number): Promise<void> {
+    const woken = new Promise<void>((resolve) => (this.wake = resolve));
+    const timer = new AbortController();
+    await Promise.race([woken, sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)]);
+    timer.abort();
+  }
+}
+
+function report(error: unknown, retryInMs: number): void {
+  if (error instanceof TpmCommandError || error instanceof RpcError) {
+    logger.warn({ code: error.code, reason: error.message, retryInMs }, 'attestation key not certified');
+  } else {
+    logger.error({ err: error, retryInMs }, 'attestation key not certified');
+  }
+}

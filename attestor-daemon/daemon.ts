@@ -1,0 +1,127 @@
+import { readFile } from 'node:fs/promises';
+import { logger } from '../core/log/logger';
+import { channelCredentials, grpcTarget } from '../core/rpc/address';
+import type { Address } from '../core/rpc/address';
+import { startServer } from '../core/rpc/server';
+import type { RunningServer } from '../core/rpc/server';
+import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
+import { EnrolServiceClient } from '../proto/gen/licensing/v1/enrol';
+import { Attestor } from './attestor';
+import type { CertifiedQuote } from './attestor';
+import { CertifiedKeyKeeper } from './certified-key';
+import { enrolAttestationKey } from './enrolment';
+import type { WorkloadIdentifier } from './identity/identity';
+import { AttestRefusal } from './requests';
+import { attestorService } from './service';
+import { ensureAttestationKey } from './tpm/attestation-key';
+import { TpmCommandError } from './tpm/errors';
+import { quote } from './tpm/quote';
+import { TpmTools } from './tpm/tools';
+
+export interface DaemonOptions {
+  listen: Address;
+  /** Permission bits. */
+  socketMode?: number;
+  /** See TpmTools.open. */
+  tpm: string;
+  node: string;
+  stateDir: string;
+  enrol: { address: Address; /** PEM */ rootsFile?: string };
+  identifier: WorkloadIdentifier;
+  akHandle: string;
+  /** Firmware event log, where the node has one. */
+  eventLogFile?: string;
+  /** Benchmarks only. */
+  quoteDelayMs?: number;
+  /** Milliseconds between attempts to be certified. */
+  retry?: { least: number; most: number };
+}
+
+export interface RunningDaemon {
+  server: RunningServer;
+  /** Resolves when evidence can be made for the first time. */
+  ready: Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts the attestor. It listens at once and refuses streams until its key is certified: health says NOT_SERVING until then. */
+export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
+  const { address, rootsFile } = options.enrol;
+  const roots = rootsFile === undefined ? undefined : await readFile(rootsFile);
+  const tools = await TpmTools.open(options.tpm);
+  const client = new EnrolServiceClient(grpcTarget(address), channelCredentials(address, roots));
+
+  let server: RunningServer | undefined;
+  let markReady!: () => void;
+  const ready = new Promise<void>((resolve) => (markReady = resolve));
+  const keeper = new CertifiedKeyKeeper({
+    stateDir: options.stateDir,
+    node: options.node,
+    retry: options.retry,
+    ensureKey: () => ensureAttestationKey(tools, { handle: options.akHandle, stateDir: options.stateDir }),
+    enrol: (ak, signal) => enrolAttestationKey(tools, client, { ak, node: options.node, signal }),
+    onReady(isReady) {
+      server?.health.set(isReady);
+      if (isReady) markReady();
+    },
+  });
+  const attestor = new Attestor({
+    quoteRoot: (root) => quoteRoot(tools, keeper, root, options.quoteDelayMs),
+    eventLog: await readEventLog(options.eventLogFile),
+  });
+  const implementation = attestorService({ attestor, identifier: options.identifier, node: options.node, ready: () => keeper.last !== undefined });
+
+  try {
+    server = await startServer({
+      address: options.listen,
+      socketMode: options.socketMode,
+      services: [{ definition: AttestorServiceService, implementation }],
+    });
+  } catch (error) {
+    client.close();
+    await tools.close();
+    throw error;
+  }
+  server.health.set(false);
+  keeper.start();
+  return {
+    server,
+    ready,
+    async stop() {
+      await server?.stop(500);
+      await keeper.stop();
+      client.close();
+      await tools.close();
+    },
+  };
+}
+
+/** Evidence with it has to fit in a message; the logs of real machines have 20 to 200 kB. */
+const EVENT_LOG_MAX = 768 * 1024;
+
+/** It doesn't change while the node is up, so it is read once. */
+async function readEventLog(path: string | undefined): Promise<Buffer | undefined> {
+  if (path === undefined) return undefined;
+  const log = await readFile(path).catch(() => undefined);
+  if (log === undefined || log.length <= EVENT_LOG_MAX) return log;
+  logger.warn({ bytes: log.length, most: EVENT_LOG_MAX }, 'the firmware event log is too large to go with evidence');
+  return undefined;
+}
+
+/** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the keeper look at the key again. */
+async function quoteRoot(tools: TpmTools, keeper: CertifiedKeyKeeper, root: Buffer, delayMs?: number): Promise<CertifiedQuote> {
+  const certified = keeper.last;
+  if (certified === undefined) throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
+  try {
+    const made = await quote(tools, certified.key, root, delayMs);
+    return { ...made, akPublic: certified.key.public.bytes, akCertificates: certified.certificates };
+  } catch (error) {
+    if (!(error instanceof TpmCommandError)) throw error;
+    logger.warn({ code: error.code, reason: error.message }, 'the TPM made no quote');
+    if (error.code === 'tpm.pcr_disturbed') {
+      throw new AttestRefusal('attestor.pcr_disturbed', 'another process changed PCR 23 during every quote', true, { cause: error });
+    }
+    keeper.doubt();
+    throw new AttestRefusal('attestor.tpm_unavailable', 'the TPM made no quote: try again', true, { cause: error });
+  }
+}

@@ -1,0 +1,121 @@
+import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { status } from '@grpc/grpc-js';
+import { importJWK, jwtVerify } from 'jose';
+import type { CryptoKey, JWK, JWTPayload } from 'jose';
+import { z } from 'zod';
+import { logger } from '../../core/log/logger';
+import { RpcError } from '../../core/rpc/errors';
+import { WORKLOAD_TOKEN } from '../../core/tokens/workload';
+import type { Workload, WorkloadIdentifier } from './identity';
+
+/** A credential lives 5 minutes; one that claims more was not made by the launcher. */
+const LIFETIME_MAX_SECONDS = 300;
+const CLOCK_SKEW_SECONDS = 5;
+const CREDENTIAL_MAX = 4096;
+
+const claims = z.object({
+  sub: z.string().min(1).max(128),
+  user: z.string().min(1).max(128),
+  image_digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  jti: z.string().min(1).max(64),
+  iat: z.number().int(),
+  exp: z.number().int(),
+});
+
+/**
+ * A process of this machine by the credential that its launcher signed (JWT, ES256), used once. Which were used is kept in a file, so that a
+ * restarted attestor takes none again.
+ */
+export class ProcessIdentity implements WorkloadIdentifier {
+  private constructor(
+    private readonly key: CryptoKey,
+    private readonly node: string,
+    private readonly used: UsedCredentials,
+  ) {}
+
+  /**
+   * @param options.launcherKey public JWK of the launcher, JSON text
+   * @param options.usedFile where used credentials are noted
+   * @throws TypeError when the key is none
+   */
+  static async open(options: { launcherKey: string; node: string; usedFile: string }): Promise<ProcessIdentity> {
+    const jwk = JSON.parse(options.launcherKey) as JWK;
+    if (jwk.kty !== 'EC' || jwk.crv !== 'P-256') throw new TypeError('expected a P-256 public key as JWK');
+    const key = (await importJWK({ kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y }, 'ES256')) as CryptoKey;
+    return new ProcessIdentity(key, options.node, await UsedCredentials.open(options.usedFile));
+  }
+
+  async identify(credential: string): Promise<Workload> {
+    const { sub, user, image_digest, jti, exp } = await this.verify(credential);
+    if (!(await this.used.take(jti, exp + CLOCK_SKEW_SECONDS))) {
+      throw new RpcError('attestor.credential_used', status.UNAUTHENTICATED, 'the credential was used before: each opens one stream');
+    }
+    return { user, workloadUid: sub, imageDigest: image_digest, node: this.node };
+  }
+
+  close(): Promise<void> {
+    return this.used.close();
+  }
+
+  private async verify(credential: string): Promise<z.infer<typeof claims>> {
+    const refused = (cause: unknown): RpcError =>
+      new RpcError('attestor.credential_refused', status.UNAUTHENTICATED, 'the credential is not one of the launcher, or no longer good', { cause });
+    if (credential.length > CREDENTIAL_MAX) throw refused('length');
+    let payload: JWTPayload;
+    try {
+      ({ payload } = await jwtVerify(credential, this.key, {
+        algorithms: ['ES256'],
+        typ: WORKLOAD_TOKEN.typ,
+        issuer: WORKLOAD_TOKEN.issuer,
+        audience: WORKLOAD_TOKEN.audience,
+        maxTokenAge: LIFETIME_MAX_SECONDS,
+        clockTolerance: CLOCK_SKEW_SECONDS,
+        requiredClaims: ['exp', 'jti', 'sub'],
+      }));
+    } catch (error) {
+      throw refused(error);
+    }
+    const result = claims.safeParse(payload);
+    if (!result.success) throw refused(result.error);
+    if (result.data.exp - result.data.iat > LIFETIME_MAX_SECONDS) throw refused('lifetime');
+    return result.data;
+  }
+}
+
+/** Ids of used credentials until these end: lines of a time and an id, rewritten at the start without what has ended. */
+class UsedCredentials {
+  private constructor(
+    private readonly ends: Map<string, number>,
+    private readonly file: FileHandle,
+  ) {}
+
+  static async open(path: string): Promise<UsedCredentials> {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const ends = new Map<string, number>();
+    const text = await readFile(path, 'utf8').catch(() => '');
+    for (const line of text.split('\n')) {
+      const [end, id] = line.split(' ');
+      if (id !== undefined && Number(end) > Date.now() / 1000) ends.set(id, Number(end));
+    }
+    await writeFile(`${path}.new`, [...ends].map(([id, end]) => `${end} ${id}\n`).join(''), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+    return new UsedCredentials(ends, await open(path, 'a', 0o600));
+  }
+
+  /** @returns false when the id was taken before */
+  async take(id: string, end: number): Promise<boolean> {
+    const name = Buffer.from(id).toString('base64url');
+    if (this.ends.has(name)) return false;
+    // Known from here on, so that of two uses at once only one succeeds; written before the stream gets anything.
+    this.ends.set(name, end);
+    for (const [known, until] of this.ends) if (until <= Date.now() / 1000) this.ends.delete(known);
+    await this.file.appendFile(`${end} ${name}\n`);
+    return true;
+  }
+
+  async close(): Promise<void> {
+    await this.file.close().catch((err: unknown) => logger.debug({ err }, 'used credentials not closed'));
+  }
+}
