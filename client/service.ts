@@ -58,8 +58,8 @@ export interface LoginOptions extends CallOptions, VerifyingOptions {
   credential: { accessToken: string } | { username: string; password: string };
   /** The user's id, where it is known from before; an access token brings it along. */
   user?: string;
-  /** Wants the node's firmware event log with the evidence. */
-  includeEventLog?: boolean;
+  /** Wants the node's firmware event log with the evidence. Default: where boot states are demanded, so that a refusal can name the event. */
+  includeEventLog?: boolean | undefined;
   /** Told what is being waited for. */
   onStage?: (stage: LoginStage) => void;
 }
@@ -69,7 +69,8 @@ export interface LoginOptions extends CallOptions, VerifyingOptions {
  * @throws AttestationRefused, RpcError, LoginError, PlaintextRefused
  */
 export async function login(trust: TrustBundle, options: LoginOptions): Promise<Session> {
-  const { credential, includeEventLog = false } = options;
+  const { bootStates } = { ...trust.policy, ...options.policy };
+  const { credential, includeEventLog = bootStates !== undefined } = options;
   const key = await makeClientKey();
   const nonce = newNonce();
   const result = await callLogin(
