@@ -96,8 +96,8 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   };
 }
 
-/** Evidence with it has to fit in a message; the logs of real machines have 20 to 200 kB. */
-const EVENT_LOG_MAX = 768 * 1024;
+/** The verifier reads no more (core/tpm/event-log), and evidence has to fit in a message. Logs of real machines have 20 to 200 kB. */
+const EVENT_LOG_MAX = 512 * 1024;
 
 /** It doesn't change while the node is up, so it is read once. */
 async function readEventLog(path: string | undefined): Promise<Buffer | undefined> {
