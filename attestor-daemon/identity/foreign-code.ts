@@ -14,8 +14,9 @@ export function runsForeignCode(pod: Pod, containerName: string): boolean {
   const container = pod.spec?.containers?.find(({ name }) => name === containerName);
   if (container === undefined) return true;
   const { command, args, env = [], envFrom = [], volumeMounts = [], lifecycle, livenessProbe, readinessProbe, startupProbe } = container;
-  if (command !== undefined || args !== undefined || lifecycle !== undefined || envFrom.length > 0) return true;
-  if ([livenessProbe, readinessProbe, startupProbe].some((probe) => probe?.exec !== undefined)) return true;
+  if (command !== undefined || args !== undefined || envFrom.length > 0) return true;
+  const handlers = [lifecycle?.postStart, lifecycle?.preStop, livenessProbe, readinessProbe, startupProbe];
+  if (handlers.some((handler) => handler?.exec !== undefined)) return true;
   if (env.some(({ name }) => LOADING_VARIABLE.test(name))) return true;
   return volumeMounts.some(({ mountPath }) => coversCode(mountPath));
 }

@@ -1,3 +1,8 @@
+/** Annotation of an enclave's Service and of its pods: whose enclave it is. login writes it, the attestor believes it of the pod. */
+export const USER_ANNOTATION = 'licensing/user';
+/** Label of every enclave's Service. */
+export const ENCLAVE_LABEL = { 'app.kubernetes.io/component': 'enclave' };
+
 /** The parts of Kubernetes and Knative objects that are read here. Everything that the API server may leave out is optional. */
 export interface ObjectMeta {
   name: string;
@@ -33,12 +38,25 @@ export interface ContainerStatus {
   lastState?: { terminated?: { reason?: string; exitCode?: number } };
 }
 
+export interface Container {
+  name: string;
+  command?: string[];
+  args?: string[];
+  env?: Array<{ name: string }>;
+  envFrom?: object[];
+  volumeMounts?: Array<{ name: string; mountPath: string }>;
+  lifecycle?: { postStart?: { exec?: object }; preStop?: { exec?: object } };
+  livenessProbe?: { exec?: object };
+  readinessProbe?: { exec?: object };
+  startupProbe?: { exec?: object };
+}
+
 export interface Pod {
   metadata: ObjectMeta;
   spec?: {
     nodeName?: string;
     serviceAccountName?: string;
-    containers?: Array<{ name: string }>;
+    containers?: Container[];
     initContainers?: Array<{ name: string }>;
     ephemeralContainers?: Array<{ name: string }>;
   };

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
+import { load } from 'js-yaml';
 import { KubernetesIdentity } from '../../attestor-daemon/identity/kubernetes';
-import type { Pod, TokenReview } from '../../core/kubernetes/objects';
+import type { Container, KnativeService, Pod, TokenReview } from '../../core/kubernetes/objects';
 import { FakeApiServer } from '../support/fake-api-server';
 import type { FakeAnswer, FakeRequest } from '../support/fake-api-server';
 
@@ -79,12 +82,28 @@ const refusals: Array<[string, string, status, () => void]> = [
   ['another container in the pod', 'attestor.foreign_container', status.PERMISSION_DENIED, () => pod!.spec!.containers!.push({ name: 'guest' })],
   ['an ephemeral container in the pod', 'attestor.foreign_container', status.PERMISSION_DENIED, () => (pod!.spec!.ephemeralContainers = [{ name: 'debugger' }])],
   ['an init container in the pod', 'attestor.foreign_container', status.PERMISSION_DENIED, () => (pod!.spec!.initContainers = [{ name: 'first' }])],
+  ['a command of its own', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.command = ['sh'])],
+  ['arguments of its own', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.args = ['-e', '1'])],
+  ['a hook that runs a command', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.lifecycle = { postStart: { exec: {} } })],
+  ['a probe that runs a command', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.livenessProbe = { exec: {} })],
+  ['variables that load code', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.env = [{ name: 'NODE_OPTIONS' }])],
+  ['variables from elsewhere', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.envFrom = [{}])],
+  ['a volume over the program', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/app/' }])],
+  ['a volume under /usr', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/usr/local/bin' }])],
+  ['a volume over everything', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/' }])],
   ['an image that is known by tag only', 'attestor.pod_starting', status.UNAVAILABLE, () => (pod!.status!.containerStatuses![1]!.imageID = 'registry/enclave:latest')],
 ];
 
 test.each(refusals)('%s is refused', async (_title, code, grpcStatus, change) => {
   change();
   await expect(identity().identify(TOKEN)).rejects.toMatchObject({ name: 'RpcError', code, grpcStatus });
+});
+
+test('the volumes, variables and probes of the enclaves that login makes are not foreign', async () => {
+  const template = load(readFileSync(join(__dirname, '../../knative/base/enclave.yaml'), 'utf8')) as KnativeService;
+  pod!.spec!.containers![0] = template.spec.template.spec.containers[0] as Container;
+  pod!.spec!.containers![0].lifecycle = { preStop: {} }; // Knative's own: its proxy drains first
+  await expect(identity().identify(TOKEN)).resolves.toMatchObject({ user: 'user-1' });
 });
 
 test('a token of absurd length is refused before the API server is asked', async () => {

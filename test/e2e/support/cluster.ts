@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KubernetesApi } from '../../../core/kubernetes/api';
 import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
-import { kubectl } from '../../../core/kubernetes/kubectl';
+import { apply, kubectl } from '../../../core/kubernetes/kubectl';
 
-export { kubectl };
+export { apply, kubectl };
 export const SERVICES = 'licensing';
 export const ENCLAVES = 'licensing-enclaves';
 export const ATTESTOR = 'licensing-attestor';
