@@ -1,0 +1,74 @@
+import { DER, decodeOid, DerReader } from '../../core/bytes/der';
+import type { AttestationKeyDetails } from '../../core/certificates/attestation-key';
+import { CertificateError, verifyChain } from '../../core/certificates/chain';
+import type { ParsedCertificate } from '../../core/certificates/chain';
+import { completeChain } from '../../core/certificates/complete-chain';
+import type { IntermediatePool } from '../../core/certificates/complete-chain';
+import { publicKeyObject } from '../../core/tpm/public';
+import type { TpmPublic } from '../../core/tpm/public';
+
+/** Whose endorsement keys are taken. */
+export interface EndorsementTrust {
+  /** PEM, one certificate each. */
+  roots: readonly string[];
+  intermediates: IntermediatePool;
+  /** By SHA-256 of TPMT_PUBLIC in hex: TPMs without a certificate that the operator vouches for. */
+  hashes: ReadonlyMap<string, { software: boolean }>;
+}
+
+/** tcg-kp-EKCertificate (TCG EK Credential Profile, 3.2.16). Some makers leave the extension out. */
+const EK_PURPOSE = '2.23.133.8.1';
+/** tcg-at-tpmManufacturer, tcg-at-tpmModel, tcg-at-tpmVersion (TCG EK Credential Profile, 3.1.2), in a directoryName. */
+const ATTRIBUTES: Record<string, 'manufacturer' | 'model' | 'firmware'> = {
+  '2.23.133.2.1': 'manufacturer',
+  '2.23.133.2.2': 'model',
+  '2.23.133.2.3': 'firmware',
+};
+const DIRECTORY_NAME_TAG = 4;
+const SET = 0x31;
+const TEXT_MAX = 64;
+
+/** Vendor ids (TCG Vendor ID Registry) of those who only make programs: IBM's, swtpm writes it too, and Microsoft's reference code (XYZ, SW). */
+const SOFTWARE_VENDORS = new Set(['49424D00', '00001014', '58595A20', '53572020']);
+const SOFTWARE_MODEL = /swtpm|simulator|software tpm/i;
+
+export type TpmDetails = Omit<AttestationKeyDetails, 'ekSha256'>;
+
+/**
+ * Verifies that a trusted maker certified this endorsement key, and reads what it says about the TPM. Nothing that the certificate points to is fetched.
+ * @param certificates DER, leaf first
+ * @throws CertificateError
+ */
+export function verifyEndorsement(ek: TpmPublic, certificates: readonly Uint8Array[], trust: EndorsementTrust, now: Date): TpmDetails {
+  const chain = completeChain(certificates, trust.intermediates);
+  const leaf = verifyChain({ certificates: chain, roots: trust.roots, now });
+  if (leaf.fields.extendedKeyUsage.length > 0 && !leaf.fields.extendedKeyUsage.includes(EK_PURPOSE)) {
+    throw new CertificateError('certificate.usage', `expected the purpose of endorsement keys (${EK_PURPOSE}), got ${leaf.fields.extendedKeyUsage.join(', ')}`);
+  }
+  if (!leaf.publicKey.equals(publicKeyObject(ek))) {
+    throw new CertificateError('certificate.untrusted', 'expected the certificate of the given endorsement key, got one of another key');
+  }
+  return readDetails(leaf);
+}
+
+function readDetails(leaf: ParsedCertificate): TpmDetails {
+  const details: TpmDetails = { manufacturer: '', model: '', firmware: '', software: false };
+  for (const { tag, value } of leaf.fields.subjectAlternativeNames) {
+    if (tag !== DIRECTORY_NAME_TAG) continue;
+    // Makers put one attribute into each set, or all into one.
+    for (const set of new DerReader(value, 'EK certificate').inside(DER.SEQUENCE).all(SET)) {
+      for (const attribute of new DerReader(set, 'EK certificate').all(DER.SEQUENCE)) {
+        const reader = new DerReader(attribute, 'EK certificate');
+        const name = ATTRIBUTES[decodeOid(reader.expect(DER.OID))];
+        if (name !== undefined) details[name] = readText(reader.next().content);
+      }
+    }
+  }
+  const vendor = details.manufacturer.replace(/^id:/i, '').toUpperCase();
+  details.software = SOFTWARE_VENDORS.has(vendor) || SOFTWARE_MODEL.test(details.model);
+  return details;
+}
+
+function readText(bytes: Buffer): string {
+  return bytes.toString('latin1').replace(/[^\x20-\x7e]+/g, ' ').slice(0, TEXT_MAX);
+}

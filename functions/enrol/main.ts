@@ -1,0 +1,94 @@
+import { readAuthorities, signingAuthority } from '../../core/certificates/pem';
+import { makePool } from '../../core/certificates/complete-chain';
+import { ConfigError, readEnvironment } from '../../core/config/environment';
+import { readSettingFile, readTls } from '../../core/config/listen';
+import { writeReadyFile } from '../../core/config/ready-file';
+import { reloadingFiles } from '../../core/config/reloading-file';
+import { logger } from '../../core/log/logger';
+import { RpcError } from '../../core/rpc/errors';
+import { runProgram } from '../../core/rpc/program';
+import { startServer } from '../../core/rpc/server';
+import { openDatabase } from '../../core/store/database';
+import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
+import type { EndorsementTrust } from './endorsement-certificate';
+import { readPemFolder, shippedMakerCertificates } from './maker-certificates';
+import { enrolService } from './service';
+import { enrolSettings } from './settings';
+import type { EnrolSettings } from './settings';
+
+const SEAL_KEY_BYTES = 32;
+const LISTED_KEY = /^([0-9a-f]{64})( software)?$/;
+
+/** @throws ConfigError */
+async function readSealKey({ SEAL_KEY_FILE }: EnrolSettings): Promise<Buffer> {
+  const key = await readSettingFile('SEAL_KEY_FILE', SEAL_KEY_FILE);
+  if (key.length !== SEAL_KEY_BYTES) throw new ConfigError(`SEAL_KEY_FILE: expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
+  return key;
+}
+
+/** @throws ConfigError */
+async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
+  const shipped = settings.EK_ROOTS_SHIPPED === 'on' ? shippedMakerCertificates() : { roots: [], intermediates: [] };
+  let added: string[];
+  try {
+    added = settings.EK_ROOTS_DIR === undefined ? [] : readPemFolder(settings.EK_ROOTS_DIR);
+  } catch (cause) {
+    throw new ConfigError(`EK_ROOTS_DIR: expected a folder of certificates, got ${(cause as NodeJS.ErrnoException).code ?? 'something else'}`, { cause });
+  }
+  const hashes = new Map<string, { software: boolean }>();
+  const list = settings.EK_HASHES_FILE === undefined ? '' : (await readSettingFile('EK_HASHES_FILE', settings.EK_HASHES_FILE)).toString('utf8');
+  for (const line of list.split('\n').map((text) => text.replace(/#.*/, '').trim()).filter(Boolean)) {
+    const [, hash, software] = LISTED_KEY.exec(line) ?? [];
+    if (hash === undefined) throw new ConfigError(`EK_HASHES_FILE: expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
+    hashes.set(hash, { software: software !== undefined });
+  }
+  return { roots: [...shipped.roots, ...added], intermediates: makePool(shipped.intermediates), hashes };
+}
+
+/** The authority that signs now; the files are read again when they change. @throws ConfigError */
+async function openAuthority(settings: EnrolSettings): Promise<() => Promise<{ certificate: string; privateKey: string }>> {
+  for (const name of ['ATTESTATION_CA_CERTIFICATE_FILE', 'ATTESTATION_CA_KEY_FILE'] as const) await readSettingFile(name, settings[name]);
+  const files = [settings.ATTESTATION_CA_CERTIFICATE_FILE, settings.ATTESTATION_CA_KEY_FILE];
+  try {
+    const read = await reloadingFiles(files, ([certificates, keys]) => readAuthorities(String(certificates), String(keys)));
+    const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
+    await current();
+    return current;
+  } catch (cause) {
+    throw new ConfigError(`ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE: ${(cause as Error).message}`, { cause });
+  }
+}
+
+runProgram(async () => {
+  const settings = readEnvironment(enrolSettings);
+  const tls = await readTls(settings);
+  const [sealKey, trust, authority] = await Promise.all([readSealKey(settings), readTrust(settings), openAuthority(settings)]);
+  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
+  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-enrol' });
+  await database.prepare().catch((error: unknown) => {
+    if (!(error instanceof RpcError)) throw error;
+    logger.warn({ code: error.code }, 'the database is away: serving without it until it is back');
+  });
+  const server = await startServer({
+    address: settings.LISTEN,
+    tls,
+    services: [
+      {
+        definition: EnrolServiceService,
+        implementation: enrolService({
+          database,
+          authority,
+          trust,
+          sealKey,
+          trustDomain: settings.TRUST_DOMAIN,
+          certificateDays: settings.CERTIFICATE_DAYS,
+        }),
+      },
+    ],
+  });
+  await writeReadyFile(settings.READY_FILE, { listen: server.port });
+  return async () => {
+    await server.stop();
+    await database.close();
+  };
+});
