@@ -14,6 +14,8 @@ export interface PreparedTpm {
   tcti: string;
   /** CA certificates, PEM, that endorsement keys may be certified by. */
   ekRootsFolder: string;
+  /** Firmware event log that belongs to this TPM; left out: where the kernel has it. */
+  eventLogFile?: string;
   stop(): Promise<void>;
 }
 
@@ -30,5 +32,6 @@ export async function prepareTpm({ path }: Installation, choice: TpmChoice, repo
   for (const [index, pem] of certificates.entries()) await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
   const socket = path('run', 'tpm.sock');
   const swtpm = await supervise('the software TPM', () => startSwtpm({ stateFolder, socket }), report);
-  return { tcti: `swtpm:path=${socket}`, ekRootsFolder, stop: () => swtpm.stop() };
+  // The machine's own log tells of the machine's own TPM. Nothing boots with this one, so there is no log, unless a test puts one there.
+  return { tcti: `swtpm:path=${socket}`, ekRootsFolder, eventLogFile: path('event-log'), stop: () => swtpm.stop() };
 }

@@ -149,6 +149,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
       ENROL_ADDRESS: `unix:${path('run', 'enrol.sock')}`,
       IDENTITY: 'process',
       LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
+      ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
     },
     () => enclaves.refreshCredentials(),
   );
@@ -170,14 +171,14 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
       report(`port ${record.ports[name]} of ${name} is taken: it moves to ${port}, and copies of the trust bundle have to be made again`);
     }
     record.ports[name] = port;
-    services[name] = `https://${HOST}:${port}`;
+    services[name] = `https://localhost:${port}`;
   }
   await installation.saveRecord();
   await writeTrustBundle(installation, services);
-  await run('signup', { ...accounts, LISTEN: services.signup });
+  await run('signup', { ...accounts, LISTEN: `https://${HOST}:${record.ports.signup}` });
   await run('login', {
     ...accounts,
-    LISTEN: services.login,
+    LISTEN: `https://${HOST}:${record.ports.login}`,
     CLIENT_CA_KEY_FILE: path('keys', 'client-ca.key'),
     CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
     TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
