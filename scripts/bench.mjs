@@ -34,7 +34,7 @@ try {
       bundle: true,
       platform: 'node',
       target: 'node20',
-      external: ['@lydell/node-pty', '@electric-sql/pglite', '@electric-sql/pglite-socket', 'pg-native'],
+      external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
       logLevel: 'warning',
     });
     process.stderr.write(`bench: ${name}\n`);

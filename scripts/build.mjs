@@ -29,6 +29,6 @@ await build({
   minifySyntax: true,
   logLevel: 'warning',
   // These load files of their own at run time: a native module and WebAssembly.
-  external: ['@lydell/node-pty', '@electric-sql/pglite', '@electric-sql/pglite-socket', 'pg-native'],
+  external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
 });
 if (existsSync('dist/sls.cjs')) chmodSync('dist/sls.cjs', 0o755);
