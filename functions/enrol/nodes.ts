@@ -34,7 +34,7 @@ export async function recordEnrolment(database: Database, enrolment: Enrolment):
     await useChallenge(queries, enrolment);
     const decision = await decide(queries, enrolment);
     const { boundTo } = decision;
-    await recordAudit(queries, { actor: 'enrol', action: decision.action, subject: `node/${node}`, details: { ekSha256, akSha256, boundTo, ...tpm } });
+    await recordAudit(queries, { kind: decision.action, detail: { node, ekSha256, akSha256, boundTo, tpm } });
     return decision;
   });
   // Thrown after the transaction, so that the record of the refusal stays.
@@ -60,7 +60,7 @@ async function decide(queries: Queries, { node, ekSha256, akSha256, tpm }: Enrol
     ['ak', akSha256],
   ]);
   if (revoked) return { action: 'enrol.revoked', boundTo: '' };
-  await queries.query('INSERT INTO nodes (node, ek_sha256, ak_sha256, tpm) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING', [
+  await queries.query('INSERT INTO nodes (node, ek_sha256, ak_sha256, details) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING', [
     node,
     ekSha256,
     akSha256,
@@ -69,7 +69,7 @@ async function decide(queries: Queries, { node, ekSha256, akSha256, tpm }: Enrol
   const [row] = await queries.query<{ ek_sha256: string; ak_sha256: string }>('SELECT ek_sha256, ak_sha256 FROM nodes WHERE node = $1 FOR UPDATE', [node]);
   const boundTo = row?.ek_sha256 ?? '';
   if (boundTo !== ekSha256) return { action: 'enrol.node_bound', boundTo };
-  await queries.query('UPDATE nodes SET ak_sha256 = $2, tpm = $3, enrolled_at = now() WHERE node = $1', [node, akSha256, JSON.stringify(tpm)]);
+  await queries.query('UPDATE nodes SET ak_sha256 = $2, details = $3, enrolled_at = now() WHERE node = $1', [node, akSha256, JSON.stringify(tpm)]);
   // The same TPM with another key: it was cleared, or its attestor lost the key's authorization.
   return { action: row?.ak_sha256 === akSha256 ? 'enrol.key_enrolled' : 'enrol.key_replaced', boundTo };
 }
