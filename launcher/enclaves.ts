@@ -64,10 +64,11 @@ export class Enclaves {
     return { ...(await start), started: true };
   }
 
-  /** Ends the user's enclave when it is still the given one. */
+  /** Ends the user's enclave when it is still the given one; with no UID whichever it is, one that is starting included. */
   async stop(user: string, workloadUid: string): Promise<void> {
+    if (workloadUid === '') await this.starting.get(user)?.catch(() => undefined);
     const entry = this.live.get(user);
-    if (entry?.workloadUid !== workloadUid) return;
+    if (!entry || (workloadUid !== '' && entry.workloadUid !== workloadUid)) return;
     this.live.delete(user);
     await entry.child.stop();
   }

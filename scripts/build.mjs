@@ -7,6 +7,7 @@ const programs = {
   signup: 'functions/signup/main.ts',
   login: 'functions/login/main.ts',
   enrol: 'functions/enrol/main.ts',
+  admin: 'functions/admin/main.ts',
   reaper: 'functions/login/reaper/main.ts',
   'attestor-daemon': 'attestor-daemon/main.ts',
   enclave: 'enclave/main.ts',

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { distFolder } from '../../core/config/dist';
-import { createKeys, ENCLAVES, SERVICES } from './keys';
+import { createKeys, SERVICES } from './keys';
 import { find, kubectl, KubectlError } from '../../core/kubernetes/kubectl';
 import { kustomization, PROGRAMS } from './kustomization';
 import type { Program } from './kustomization';

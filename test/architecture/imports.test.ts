@@ -9,10 +9,10 @@ const CORE_LAYERS = [
   ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
   ['core/certificates', 'core/store', 'core/boot'],
   ['core/evidence', 'core/tokens', 'core/passwords'],
-  ['core/trust', 'core/accounts', 'core/revocation'],
+  ['core/trust', 'core/accounts', 'core/revocation', 'core/audit'],
   ['core/keystore'],
 ];
-const SERVICES = ['functions/signup', 'functions/login', 'functions/enrol', 'attestor-daemon', 'enclave', 'client', 'launcher'];
+const SERVICES = ['functions/signup', 'functions/login', 'functions/enrol', 'functions/admin', 'attestor-daemon', 'enclave', 'client', 'launcher'];
 
 /** The command line brings the one-machine installation with it: `sls up`. */
 const ALLOWED_ACROSS = [['client/cli', 'launcher']];

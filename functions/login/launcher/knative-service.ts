@@ -1,14 +1,11 @@
 import { createHash, createHmac } from 'node:crypto';
+import { ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
 import type { KnativeService, Pod } from '../../../core/kubernetes/objects';
 
-/** Annotation of the Service and of its pods: whose enclave it is. The attestor reads it from the pod. */
-export const USER_ANNOTATION = 'licensing/user';
 /** Annotation of the Service: hash of what it was made from. */
 export const TEMPLATE_ANNOTATION = 'licensing/template';
 /** Annotation of the Service: RFC 3339 time of a recent login. */
 export const LAST_USED_ANNOTATION = 'licensing/last-used';
-/** Label of every enclave's Service. */
-export const ENCLAVE_LABEL = { 'app.kubernetes.io/component': 'enclave' };
 /** Owner of the fields that login sets (server-side apply). */
 export const FIELD_MANAGER = 'licensing-login';
 /** Last use is written down again when it is older than this. */

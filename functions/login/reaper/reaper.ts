@@ -1,7 +1,8 @@
 import type { KubernetesApi } from '../../../core/kubernetes/api';
+import { USER_ANNOTATION } from '../../../core/kubernetes/objects';
 import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
 import { logger } from '../../../core/log/logger';
-import { LAST_USED_ANNOTATION, USER_ANNOTATION } from '../launcher/knative-service';
+import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
 
 export interface ReaperOptions {
   api: KubernetesApi;

@@ -44,9 +44,12 @@ export interface Node {
   ekSha256: string;
   /** SHA-256 of the newest attestation key's TPMT_PUBLIC, hex; empty before the first was certified. */
   akSha256: string;
-  /** Unix seconds. */
-  firstEnrolledAt: bigint;
-  lastEnrolledAt: bigint;
+  /** Unix seconds: when the name was bound to the endorsement key, and the last enrolment. */
+  boundAt: bigint;
+  enrolledAt: bigint;
+  /** JSON object: manufacturer, model, firmware, software. */
+  details: string;
+  /** The name, or one of the two keys. */
   revoked: boolean;
 }
 
@@ -134,7 +137,7 @@ export interface TailAuditResponse {
   at: bigint;
   /** Who decided: enrol, or admin/NAME. */
   actor: string;
-  /** What was done or refused, such as enrol.refused or admin.revoke. */
+  /** What was decided, such as enrol.node_bound or admin.revoke. */
   action: string;
   /** What it was about, such as node/NAME or user/ID. */
   subject: string;
@@ -262,7 +265,7 @@ export const ListNodesResponse: MessageFns<ListNodesResponse> = {
 };
 
 function createBaseNode(): Node {
-  return { name: "", ekSha256: "", akSha256: "", firstEnrolledAt: 0n, lastEnrolledAt: 0n, revoked: false };
+  return { name: "", ekSha256: "", akSha256: "", boundAt: 0n, enrolledAt: 0n, details: "", revoked: false };
 }
 
 export const Node: MessageFns<Node> = {
@@ -276,20 +279,23 @@ export const Node: MessageFns<Node> = {
     if (message.akSha256 !== "") {
       writer.uint32(26).string(message.akSha256);
     }
-    if (message.firstEnrolledAt !== 0n) {
-      if (BigInt.asIntN(64, message.firstEnrolledAt) !== message.firstEnrolledAt) {
-        throw new globalThis.Error("value provided for field message.firstEnrolledAt of type int64 too large");
+    if (message.boundAt !== 0n) {
+      if (BigInt.asIntN(64, message.boundAt) !== message.boundAt) {
+        throw new globalThis.Error("value provided for field message.boundAt of type int64 too large");
       }
-      writer.uint32(32).int64(message.firstEnrolledAt);
+      writer.uint32(32).int64(message.boundAt);
     }
-    if (message.lastEnrolledAt !== 0n) {
-      if (BigInt.asIntN(64, message.lastEnrolledAt) !== message.lastEnrolledAt) {
-        throw new globalThis.Error("value provided for field message.lastEnrolledAt of type int64 too large");
+    if (message.enrolledAt !== 0n) {
+      if (BigInt.asIntN(64, message.enrolledAt) !== message.enrolledAt) {
+        throw new globalThis.Error("value provided for field message.enrolledAt of type int64 too large");
       }
-      writer.uint32(40).int64(message.lastEnrolledAt);
+      writer.uint32(40).int64(message.enrolledAt);
+    }
+    if (message.details !== "") {
+      writer.uint32(50).string(message.details);
     }
     if (message.revoked !== false) {
-      writer.uint32(48).bool(message.revoked);
+      writer.uint32(56).bool(message.revoked);
     }
     return writer;
   },
@@ -336,7 +342,7 @@ export const Node: MessageFns<Node> = {
               break;
             }
 
-            message.firstEnrolledAt = reader.int64() as bigint;
+            message.boundAt = reader.int64() as bigint;
             continue;
           }
           case 5: {
@@ -344,11 +350,19 @@ export const Node: MessageFns<Node> = {
               break;
             }
 
-            message.lastEnrolledAt = reader.int64() as bigint;
+            message.enrolledAt = reader.int64() as bigint;
             continue;
           }
           case 6: {
-            if (tag !== 48) {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.details = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
               break;
             }
 
@@ -380,16 +394,13 @@ export const Node: MessageFns<Node> = {
         : isSet(object.ak_sha256)
         ? globalThis.String(object.ak_sha256)
         : "",
-      firstEnrolledAt: isSet(object.firstEnrolledAt)
-        ? BigInt(object.firstEnrolledAt)
-        : isSet(object.first_enrolled_at)
-        ? BigInt(object.first_enrolled_at)
+      boundAt: isSet(object.boundAt) ? BigInt(object.boundAt) : isSet(object.bound_at) ? BigInt(object.bound_at) : 0n,
+      enrolledAt: isSet(object.enrolledAt)
+        ? BigInt(object.enrolledAt)
+        : isSet(object.enrolled_at)
+        ? BigInt(object.enrolled_at)
         : 0n,
-      lastEnrolledAt: isSet(object.lastEnrolledAt)
-        ? BigInt(object.lastEnrolledAt)
-        : isSet(object.last_enrolled_at)
-        ? BigInt(object.last_enrolled_at)
-        : 0n,
+      details: isSet(object.details) ? globalThis.String(object.details) : "",
       revoked: isSet(object.revoked) ? globalThis.Boolean(object.revoked) : false,
     };
   },
@@ -405,11 +416,14 @@ export const Node: MessageFns<Node> = {
     if (message.akSha256 !== "") {
       obj.akSha256 = message.akSha256;
     }
-    if (message.firstEnrolledAt !== 0n) {
-      obj.firstEnrolledAt = message.firstEnrolledAt.toString();
+    if (message.boundAt !== 0n) {
+      obj.boundAt = message.boundAt.toString();
     }
-    if (message.lastEnrolledAt !== 0n) {
-      obj.lastEnrolledAt = message.lastEnrolledAt.toString();
+    if (message.enrolledAt !== 0n) {
+      obj.enrolledAt = message.enrolledAt.toString();
+    }
+    if (message.details !== "") {
+      obj.details = message.details;
     }
     if (message.revoked !== false) {
       obj.revoked = message.revoked;
@@ -425,12 +439,11 @@ export const Node: MessageFns<Node> = {
     message.name = object.name ?? "";
     message.ekSha256 = object.ekSha256 ?? "";
     message.akSha256 = object.akSha256 ?? "";
-    message.firstEnrolledAt = (object.firstEnrolledAt !== undefined && object.firstEnrolledAt !== null)
-      ? BigInt(object.firstEnrolledAt)
+    message.boundAt = (object.boundAt !== undefined && object.boundAt !== null) ? BigInt(object.boundAt) : 0n;
+    message.enrolledAt = (object.enrolledAt !== undefined && object.enrolledAt !== null)
+      ? BigInt(object.enrolledAt)
       : 0n;
-    message.lastEnrolledAt = (object.lastEnrolledAt !== undefined && object.lastEnrolledAt !== null)
-      ? BigInt(object.lastEnrolledAt)
-      : 0n;
+    message.details = object.details ?? "";
     message.revoked = object.revoked ?? false;
     return message;
   },
@@ -1639,7 +1652,7 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
 
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
-  /** Every node name that is bound to an endorsement key, and every one that asked to be bound to another. */
+  /** Every node name that is bound to an endorsement key. */
   listNodes: {
     path: "/licensing.v1.AdminService/ListNodes" as const,
     requestStream: false as const,
@@ -1703,7 +1716,7 @@ export const AdminServiceService = {
 } as const;
 
 export interface AdminServiceServer extends UntypedServiceImplementation {
-  /** Every node name that is bound to an endorsement key, and every one that asked to be bound to another. */
+  /** Every node name that is bound to an endorsement key. */
   listNodes: handleUnaryCall<ListNodesRequest, ListNodesResponse>;
   /** Binds a node's name to another endorsement key: its machine or its TPM was replaced. */
   approveNode: handleUnaryCall<ApproveNodeRequest, ApproveNodeResponse>;
@@ -1717,7 +1730,7 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
 }
 
 export interface AdminServiceClient extends Client {
-  /** Every node name that is bound to an endorsement key, and every one that asked to be bound to another. */
+  /** Every node name that is bound to an endorsement key. */
   listNodes(
     request: ListNodesRequest,
     callback: (error: ServiceError | null, response: ListNodesResponse) => void,

@@ -413,7 +413,7 @@ export const LauncherServiceService = {
       Buffer.from(EnsureEnclaveResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EnsureEnclaveResponse => EnsureEnclaveResponse.decode(value),
   },
-  /** Ends it, when it is still the given one. */
+  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. */
   stopEnclave: {
     path: "/licensing.v1.LauncherService/StopEnclave" as const,
     requestStream: false as const,
@@ -428,7 +428,7 @@ export const LauncherServiceService = {
 export interface LauncherServiceServer extends UntypedServiceImplementation {
   /** Starts the user's enclave unless it runs. Two calls for one user at once give one enclave. */
   ensureEnclave: handleUnaryCall<EnsureEnclaveRequest, EnsureEnclaveResponse>;
-  /** Ends it, when it is still the given one. */
+  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. */
   stopEnclave: handleUnaryCall<StopEnclaveRequest, StopEnclaveResponse>;
 }
 
@@ -449,7 +449,7 @@ export interface LauncherServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EnsureEnclaveResponse) => void,
   ): ClientUnaryCall;
-  /** Ends it, when it is still the given one. */
+  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. */
   stopEnclave(
     request: StopEnclaveRequest,
     callback: (error: ServiceError | null, response: StopEnclaveResponse) => void,

@@ -1,0 +1,45 @@
+import { status } from '@grpc/grpc-js';
+import type { Metadata } from '@grpc/grpc-js';
+import { RpcError } from '../../core/rpc/errors';
+import type { Database } from '../../core/store/database';
+import { ADMIN_PROOF_KEY, AdminProofError, verifyAdminProof } from '../../core/tokens/admin-proof';
+import type { AdminCall } from '../../core/tokens/admin-proof';
+
+/** Proofs are kept beyond their end by this, for clocks of function and database that differ. */
+const KEEP_SECONDS = 300;
+
+export interface AuthenticationOptions {
+  database: Database;
+  /** The admin CA's certificates, PEM, as they are now. */
+  rootsPem(): Promise<string>;
+  trustDomain: string;
+}
+
+export interface Administrator {
+  name: string;
+}
+
+/**
+ * Who makes this call: by a proof over the call itself, taken once, on whichever replica it is shown.
+ * @throws RpcError UNAUTHENTICATED with the code of AdminProofError, or `admin.proof_replayed`
+ */
+export async function authenticateAdministrator(metadata: Metadata, call: AdminCall, options: AuthenticationOptions): Promise<Administrator> {
+  const proofs = metadata.get(ADMIN_PROOF_KEY);
+  // Two proofs would be two readers' choice.
+  const proof = proofs.length === 1 ? String(proofs[0]) : undefined;
+  const { database, trustDomain } = options;
+  try {
+    const { name, jti, expiresAt } = await verifyAdminProof(proof, call, { rootsPem: await options.rootsPem(), trustDomain });
+    await useOnce(database, jti, expiresAt);
+    return { name };
+  } catch (error) {
+    if (!(error instanceof AdminProofError)) throw error;
+    throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });
+  }
+}
+
+async function useOnce(database: Database, jti: string, expiresAt: Date): Promise<void> {
+  const rows = await database.query('INSERT INTO admin_proofs (jti, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING jti', [jti, expiresAt]);
+  if (rows.length === 0) throw new RpcError('admin.proof_replayed', status.UNAUTHENTICATED, 'the proof was used before');
+  await database.query(`DELETE FROM admin_proofs WHERE expires_at < now() - make_interval(secs => $1)`, [KEEP_SECONDS]);
+}

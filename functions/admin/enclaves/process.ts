@@ -1,0 +1,16 @@
+import { channelCredentials, grpcTarget } from '../../../core/rpc/address';
+import type { Address } from '../../../core/rpc/address';
+import { callUnary } from '../../../core/rpc/client';
+import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
+import type { Enclaves } from './enclaves';
+
+/** One that is starting is waited for. */
+const STOP_MS = 90_000;
+
+/** Enclaves as processes of one machine, by LauncherService. */
+export function processEnclaves(address: Address): Enclaves {
+  const client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), { 'grpc.max_reconnect_backoff_ms': 1_000 });
+  return {
+    end: async (user) => void (await callUnary(client, client.stopEnclave, { user, workloadUid: '' }, { timeout: STOP_MS })),
+  };
+}

@@ -1,0 +1,46 @@
+import { splitCertificates } from '../../core/certificates/pem';
+import { ConfigError, readEnvironment } from '../../core/config/environment';
+import { readSettingFile, readTls } from '../../core/config/listen';
+import { writeReadyFile } from '../../core/config/ready-file';
+import { reloadingFiles } from '../../core/config/reloading-file';
+import { runProgram } from '../../core/rpc/program';
+import { startServer } from '../../core/rpc/server';
+import { openDatabase } from '../../core/store/database';
+import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
+import type { Enclaves } from './enclaves/enclaves';
+import { adminService } from './service';
+import { adminSettings } from './settings';
+
+type Settings = ReturnType<typeof readEnvironment<typeof adminSettings>>;
+
+async function openEnclaves({ LAUNCHER, LAUNCHER_ADDRESS, ENCLAVE_NAMESPACE }: Settings): Promise<Enclaves> {
+  if (LAUNCHER === 'knative') {
+    const [{ knativeEnclaves }, { KubernetesApi }] = await Promise.all([import('./enclaves/knative'), import('../../core/kubernetes/api')]);
+    return knativeEnclaves(await KubernetesApi.inCluster(), ENCLAVE_NAMESPACE);
+  }
+  if (LAUNCHER_ADDRESS === undefined) throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
+  return (await import('./enclaves/process')).processEnclaves(LAUNCHER_ADDRESS);
+}
+
+/** No root at all would refuse everyone, which looks like an attack; a file without one is a mistake. */
+function demandRoots(pem: string): string {
+  if (splitCertificates(pem).length > 0) return pem;
+  throw new ConfigError('ADMIN_CA_FILE: expected certificates in PEM, got none');
+}
+
+runProgram(async () => {
+  const settings = readEnvironment(adminSettings);
+  const tls = await readTls(settings);
+  await readSettingFile('ADMIN_CA_FILE', settings.ADMIN_CA_FILE);
+  const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => demandRoots(String(pem)));
+  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
+  const enclaves = await openEnclaves(settings);
+  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin' });
+  const implementation = adminService({ database, enclaves, rootsPem: () => rootsPem(), trustDomain: settings.TRUST_DOMAIN });
+  const server = await startServer({ address: settings.LISTEN, tls, services: [{ definition: AdminServiceService, implementation }] });
+  await writeReadyFile(settings.READY_FILE, { listen: server.port });
+  return async () => {
+    await server.stop();
+    await database.close();
+  };
+});

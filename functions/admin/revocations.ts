@@ -1,0 +1,103 @@
+import { status } from '@grpc/grpc-js';
+import { Accounts } from '../../core/accounts/accounts';
+import { normalizeUsername } from '../../core/accounts/username';
+import { recordAudit } from '../../core/audit/audit';
+import { logger } from '../../core/log/logger';
+import { listRevocations, restore, revoke } from '../../core/revocation/store';
+import type { RevocationKind } from '../../core/revocation/store';
+import { RpcError } from '../../core/rpc/errors';
+import type { Database } from '../../core/store/database';
+import type { Revocation, RevocationSubject, RevokeRequest } from '../../proto/gen/licensing/v1/admin';
+import type { Administrator } from './authentication';
+import type { Enclaves } from './enclaves/enclaves';
+import { requireNodeName } from './nodes';
+import { requireReason, requireSha256 } from './requests';
+
+const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const KINDS = { node: 'node', attestationKey: 'ak', endorsementKey: 'ek', user: 'user' } as const;
+const CASES = { node: 'node', ak: 'attestationKey', ek: 'endorsementKey', user: 'user' } as const;
+
+interface Subject {
+  kind: RevocationKind;
+  subject: string;
+}
+
+export interface Changed {
+  subject: RevocationSubject;
+  changed: boolean;
+}
+
+/**
+ * Revokes. A user's enclave is ended as well, also when the user was revoked before: what failed the first time is done by trying again.
+ * @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_user; UNAVAILABLE admin.enclave_not_ended: the revocation stands all the same
+ */
+export async function revokeSubject(database: Database, enclaves: Enclaves, { name }: Administrator, request: RevokeRequest): Promise<Changed> {
+  const subject = await readSubject(database, request);
+  const reason = requireReason(request.reason);
+  const changed = await database.transaction(async (queries) => {
+    const first = await revoke(queries, { ...subject, revokedBy: name, reason });
+    if (first) await recordAudit(queries, { actor: `admin/${name}`, action: 'admin.revoke', subject: `${subject.kind}/${subject.subject}`, details: { reason } });
+    return first;
+  });
+  if (subject.kind === 'user') await endEnclave(enclaves, subject.subject);
+  return { subject: toMessage(subject), changed };
+}
+
+/** Takes a revocation back. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_user */
+export async function restoreSubject(database: Database, { name }: Administrator, request: RevokeRequest): Promise<Changed> {
+  const subject = await readSubject(database, request);
+  const reason = requireReason(request.reason);
+  const changed = await database.transaction(async (queries) => {
+    const was = await restore(queries, subject.kind, subject.subject);
+    if (was) await recordAudit(queries, { actor: `admin/${name}`, action: 'admin.restore', subject: `${subject.kind}/${subject.subject}`, details: { reason } });
+    return was;
+  });
+  return { subject: toMessage(subject), changed };
+}
+
+export async function revocationsOf(database: Database): Promise<Revocation[]> {
+  return (await listRevocations(database)).map(({ revokedAt, revokedBy, reason, ...subject }) => ({
+    subject: toMessage(subject),
+    revokedAt: BigInt(Math.floor(revokedAt.getTime() / 1000)),
+    revokedBy,
+    reason,
+  }));
+}
+
+async function endEnclave(enclaves: Enclaves, user: string): Promise<void> {
+  try {
+    await enclaves.end(user);
+  } catch (cause) {
+    logger.error({ err: cause, user }, 'an enclave of a revoked user was not ended');
+    throw new RpcError('admin.enclave_not_ended', status.UNAVAILABLE, 'the user is revoked, but their enclave could not be ended: try again', { cause });
+  }
+}
+
+async function readSubject(database: Database, { subject: message, username }: Pick<RevokeRequest, 'subject' | 'username'>): Promise<Subject> {
+  const named = message?.subject;
+  if ((named === undefined) === (username === '')) {
+    throw new RpcError('admin.subject', status.INVALID_ARGUMENT, 'expected one subject: a node, a key or a user');
+  }
+  if (named === undefined) return { kind: 'user', subject: await userOf(database, username) };
+  const { $case, value } = named;
+  switch ($case) {
+    case 'node':
+      return { kind: 'node', subject: requireNodeName(value) };
+    case 'attestationKey':
+    case 'endorsementKey':
+      return { kind: KINDS[$case], subject: requireSha256(value) };
+    case 'user':
+      if (!USER_ID.test(value)) throw new RpcError('admin.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
+      return { kind: 'user', subject: value };
+  }
+}
+
+async function userOf(database: Database, username: string): Promise<string> {
+  const account = await new Accounts(database).find(normalizeUsername(username) ?? '');
+  if (!account) throw new RpcError('admin.no_such_user', status.NOT_FOUND, 'there is no such user');
+  return account.id;
+}
+
+function toMessage({ kind, subject }: Subject): RevocationSubject {
+  return { subject: { $case: CASES[kind], value: subject } };
+}
