@@ -13,6 +13,7 @@ import { readCertificateFields } from '../../../core/certificates/fields';
 import { BytesError } from '../../../core/bytes/reader';
 import { makeAuthority, makeLeaf } from '../../support/authority';
 import type { TestAuthority } from '../../support/authority';
+import { rocaModulus, rsaSpki } from '../../support/weak-keys';
 
 type Authority = TestAuthority & { name: string };
 
@@ -147,18 +148,22 @@ describe('weak keys', () => {
   });
 
   test('RSA-16384 certificate: refused before it is verified', async () => {
-    // No such key is made: a modulus of that size is put into the public key's DER.
-    const modulus = Buffer.concat([Buffer.from([0, 0x80]), randomBytes(2046), Buffer.from([1])]);
-    const integer = Buffer.concat([Buffer.from([0x02, 0x82, modulus.length >> 8, modulus.length & 0xff]), modulus, Buffer.from('0203010001', 'hex')]);
-    const key = Buffer.concat([Buffer.from([0x30, 0x82, integer.length >> 8, integer.length & 0xff]), integer]);
-    const bits = Buffer.concat([Buffer.from([0x03, 0x82, (key.length + 1) >> 8, (key.length + 1) & 0xff, 0]), key]);
-    const body = Buffer.concat([Buffer.from('300d06092a864886f70d0101010500', 'hex'), bits]);
-    const spki = Buffer.concat([Buffer.from([0x30, 0x82, body.length >> 8, body.length & 0xff]), body]);
-    const huge = await makeLeaf(root, { publicKey: spki });
+    const huge = await makeLeaf(root, { publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])) });
+    expect(new X509Certificate(huge).publicKey.algorithm).toMatchObject({ name: 'RSASSA-PKCS1-v1_5' });
     const start = process.hrtime.bigint();
     expect(() => verify([huge])).toThrow(code('certificate.weak_key'));
     expect(() => verify([leaf, huge])).toThrow(code('certificate.weak_key'));
     expect(Number(process.hrtime.bigint() - start) / 1e6).toBeLessThan(100);
+  });
+
+  test('ROCA', async () => {
+    const weak = await makeLeaf(root, { publicKey: rsaSpki(rocaModulus(4242)) });
+    expect(() => verify([weak])).toThrow(code('certificate.weak_key'));
+  });
+
+  test('RSA with exponent 3', async () => {
+    const weak = await makeLeaf(root, { publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(254), Buffer.from([1])]), 3) });
+    expect(() => verify([weak])).toThrow(code('certificate.weak_key'));
   });
 
   test.each(['secp224r1', 'secp256k1', 'brainpoolP256r1'])('curve %s', async (namedCurve) => {
