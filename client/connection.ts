@@ -39,7 +39,7 @@ export class EnclaveConnection {
    * @throws RpcError `exec.…`, `connection.closed`
    */
   exec(argv: readonly string[], options: ExecOptions): Promise<CommandExit> {
-    return this.explained(runCommand(this.client, argv, options));
+    return this.explained(() => runCommand(this.client, argv, options));
   }
 
   /**
@@ -49,7 +49,7 @@ export class EnclaveConnection {
    * @throws RpcError `file.…`, `connection.closed`
    */
   putFile(source: string | FileSource, path: string): Promise<void> {
-    return this.explained(putFile(this.client, source, path));
+    return this.explained(() => putFile(this.client, source, path));
   }
 
   /**
@@ -58,11 +58,11 @@ export class EnclaveConnection {
    * @throws RpcError `file.…`, `connection.closed`
    */
   getFile(path: string, target: string | Writable): Promise<void> {
-    return this.explained(getFile(this.client, path, target));
+    return this.explained(() => getFile(this.client, path, target));
   }
 
   status(): Promise<GetStatusResponse> {
-    return this.explained(callUnary(this.client, this.client.getStatus, {}, { timeout: STATUS_TIMEOUT_MS }));
+    return this.explained(() => callUnary(this.client, this.client.getStatus, {}, { timeout: STATUS_TIMEOUT_MS }));
   }
 
   /** Ends the connection and whatever runs on it. */
@@ -72,9 +72,10 @@ export class EnclaveConnection {
     this.socket.destroy();
   }
 
-  private async explained<T>(result: Promise<T>): Promise<T> {
+  private async explained<T>(work: () => Promise<T>): Promise<T> {
+    if (this.socket.destroyed) throw unavailable('connection.closed', 'the connection to the enclave has ended');
     try {
-      return await result;
+      return await work();
     } catch (error) {
       throw callError(error, this.socket.destroyed);
     }

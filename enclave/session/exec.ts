@@ -5,13 +5,13 @@ import { status } from '@grpc/grpc-js';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { RpcError } from '../../core/rpc/errors';
 import { writeMessage } from '../../core/rpc/handlers';
+import { CallReader } from '../../core/rpc/read-call';
 import type { ExecRequest, ExecResponse, ExecStart } from '../../proto/gen/licensing/v1/session';
 import type { Command } from './command';
 import type { Commands } from './commands';
 import { fileError, resolvePath } from './paths';
 import { startProcess } from './process';
 import { commandEnvironment, findProgram } from './program';
-import { CallReader } from './read-call';
 import { startTerminal } from './terminal';
 
 type ExecCall = ServerDuplexStream<ExecRequest, ExecResponse>;

@@ -5,9 +5,9 @@ import { basename, dirname, join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import type { ServerReadableStream } from '@grpc/grpc-js';
 import { RpcError } from '../../core/rpc/errors';
+import { CallReader } from '../../core/rpc/read-call';
 import type { FileHeader, PutFileRequest, PutFileResponse } from '../../proto/gen/licensing/v1/session';
 import { fileError, resolvePath } from './paths';
-import { CallReader } from './read-call';
 
 type Parts = CallReader<PutFileRequest>;
 

@@ -9,15 +9,34 @@ beforeAll(async () => {
 });
 afterAll(() => fixture.stop());
 
-test.each([false, true])('connects, verifies and runs a command (tunnel: %s)', async (tunnel) => {
+const EVIDENCE_STEPS = ['ak_certificate', 'ak_attributes', 'signature', 'quote', 'pcr_digest', 'root', 'claims', 'freshness', 'certificate_hash', 'identity', 'policy'];
+
+test.each([
+  ['TCP', false],
+  ["the enclave's tunnel", true],
+])('over %s: verified in the order of trust, then a command works', async (_name, tunnel) => {
   const steps: string[] = [];
   const session = await fixture.session({ tunnel });
   const connection = await connect(fixture.trust, session, { onStep: ({ phase, step }) => steps.push(`${phase} ${step}`) });
+  expect(steps).toEqual([
+    ...EVIDENCE_STEPS.map((step) => `login ${step}`),
+    'connection certificate',
+    'connection connection',
+    ...EVIDENCE_STEPS.map((step) => `session ${step}`),
+    'session session',
+  ]);
   const stdout = new PassThrough();
   const exit = await connection.exec(['sha256sum', '-'], { stdin: Readable.from([Buffer.from('hello')]), stdout, stderr: process.stderr });
   expect(exit).toEqual({ code: 0, signal: '' });
-  expect(String(stdout.read())).toMatch(/^2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 /);
-  console.log(steps.join('\n'), await connection.status());
+  expect(String(stdout.read())).toBe('2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824  -\n');
+  expect(await connection.status()).toMatchObject({ user: fixture.user, workloadUid: fixture.workloadUid, sessions: 1, commands: 0 });
   connection.close();
   expect(await connection.closed).toBeUndefined();
+});
+
+test('after close, nothing connects again by itself', async () => {
+  const connection = await connect(fixture.trust, await fixture.session());
+  connection.close();
+  await connection.closed;
+  await expect(connection.status()).rejects.toMatchObject({ code: 'connection.closed' });
 });

@@ -9,6 +9,7 @@ import { newNonce, signProof } from '../../core/certificates/proof';
 import { parseAddress } from '../../core/rpc/address';
 import { RpcError } from '../../core/rpc/errors';
 import { bidiStream, writeMessage } from '../../core/rpc/handlers';
+import { CallReader } from '../../core/rpc/read-call';
 import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import type { TrustBundle } from '../../core/trust/bundle';
@@ -66,11 +67,13 @@ export async function startFakeAttestor({ socket, tpm, user, workloadUid }: Fake
       {
         definition: AttestorServiceService,
         implementation: {
-          attest: bidiStream(async (call) => {
+          attest: bidiStream(async (call, { signal }) => {
             const credential = String(call.metadata.get('authorization')[0]).replace('Bearer ', '');
             attestor.credentials.push(credential);
             attestor.identify(credential);
-            for await (const request of call as AsyncIterable<AttestRequest>) {
+            for (const requests = new CallReader<AttestRequest>(call, signal); ; ) {
+              const request = await requests.next();
+              if (request === undefined) return;
               attestor.requests.push(request);
               const { purpose, nonce, clientKeySha256, tlsExporter, certificate, id } = request;
               const certificateSha256 = createHash('sha256').update(certificate).digest();
