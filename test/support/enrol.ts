@@ -1,0 +1,58 @@
+import { randomBytes } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import { issueAttestationKeyCertificate } from '../../core/certificates/attestation-key';
+import { createAuthority } from '../../core/certificates/authority';
+import type { CertifiedKey } from '../../core/certificates/authority';
+import { parseAddress } from '../../core/rpc/address';
+import { RpcError } from '../../core/rpc/errors';
+import { unary } from '../../core/rpc/handlers';
+import { startServer } from '../../core/rpc/server';
+import { makeCredential } from '../../core/tpm/credential';
+import { endorsementKeyHash, parseEndorsementKey } from '../../core/tpm/endorsement';
+import { parsePublic, publicKeyObject, publicName } from '../../core/tpm/public';
+import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
+import type { BeginEnrolmentRequest, EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
+
+export interface TrustingEnrol {
+  address: ReturnType<typeof parseAddress>;
+  ca: CertifiedKey;
+  /** Every request that began an enrolment. */
+  requests: BeginEnrolmentRequest[];
+  /** Enrolments that were completed. */
+  completed: number;
+  stop(): Promise<void>;
+}
+
+/** Certifies any key that its TPM proves to hold, whoever made the TPM: for tests of what comes after enrolment. */
+export async function startTrustingEnrol(socket: string, options: { ca?: CertifiedKey; days?: number; trustDomain?: string } = {}): Promise<TrustingEnrol> {
+  const { days = 7, trustDomain = 'test.local' } = options;
+  const ca = options.ca ?? (await createAuthority({ commonName: 'attestation', trustDomain, years: 1 }));
+  const address = parseAddress(`unix:${socket}`);
+  const secrets = new Map<string, { secret: Buffer; request: BeginEnrolmentRequest }>();
+  const state = { requests: [] as BeginEnrolmentRequest[], completed: 0 };
+  const implementation: EnrolServiceServer = {
+    beginEnrolment: unary(async (request) => {
+      state.requests.push(request);
+      const secret = randomBytes(32);
+      const challenge = randomBytes(16).toString('hex');
+      secrets.set(challenge, { secret, request });
+      return { ...makeCredential(parseEndorsementKey(request.ekPublic), publicName(parsePublic(request.akPublic)), secret), challenge };
+    }),
+    completeEnrolment: unary(async ({ challenge, secret }) => {
+      const begun = secrets.get(challenge);
+      if (begun === undefined || !begun.secret.equals(secret)) throw new RpcError('enrol.secret', status.UNAUTHENTICATED, 'another secret');
+      state.completed++;
+      const certificate = await issueAttestationKeyCertificate({
+        ca,
+        trustDomain,
+        node: begun.request.node,
+        akPublicKey: publicKeyObject(parsePublic(begun.request.akPublic)).export({ format: 'der', type: 'spki' }),
+        details: { ekSha256: endorsementKeyHash(parseEndorsementKey(begun.request.ekPublic)), manufacturer: 'id:00001014', model: 'swtpm', firmware: '1', software: true },
+        days,
+      });
+      return { akCertificates: [certificate] };
+    }),
+  };
+  const server = await startServer({ address, services: [{ definition: EnrolServiceService, implementation }] });
+  return Object.assign(state, { address, ca, stop: () => server.stop(0) });
+}
