@@ -27,7 +27,8 @@ let failed = false;
 
 /** Runs one sls command as a person would, shows it, and compares its exit code with what it should be. */
 async function run(args, { stdin = '', stdinName, expect = 0, show = args, environment = env } = {}) {
-  say(`\n${bold(`$ sls ${show.join(' ')}${stdinName ? ` < ${stdinName}` : ''}`)}`);
+  const line = show.map((word) => (/[ >|&]/.test(word) ? `'${word}'` : word)).join(' ');
+  say(`\n${bold(`$ sls ${line}${stdinName ? ` < ${stdinName}` : ''}`)}`);
   const child = spawn(process.execPath, [sls, ...args], { cwd: folder, env: environment, stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.on('error', () => undefined);
   child.stdin.end(stdin);
@@ -92,7 +93,7 @@ async function demo() {
   await run(['signup', '--username', 'ada', '--password-stdin'], { stdin: 'correct horse battery staple\n' });
 
   section('3. Log in: the enclave starts, its TPM quote is verified, then the connection itself');
-  await run(['login', '--verbose', '--evidence', 'proof.json']);
+  await run(['login', '--evidence', 'proof.json']);
 
   section('4. Work in it: a command on a file of yours, output streamed back; files both ways');
   const thesis = Array.from({ length: 20000 }, (_, line) => `${line + 1}. What was measured can be compared.\n`).join('');
@@ -121,8 +122,13 @@ async function demo() {
   writeFileSync(join(folder, 'forged.json'), JSON.stringify({ ...proof, signature: flip(proof.signature, -1) }));
   const forged = await run(['verify', 'forged.json', '--trust', trustBundle], { expect: 5, show: ['verify', 'forged.json'] });
   check(/^NO {2}signature:/m.test(forged), 'a refusal at the step signature');
-  say('\nA good signature, but claims of another certificate beside it:');
-  writeFileSync(join(folder, 'claims.json'), JSON.stringify({ ...proof, claims: flip(proof.claims, -1) }));
+  say("\nA good signature, but beside it another certificate and claims that say it is the enclave's:");
+  const claimed = Buffer.from(proof.claims, 'base64');
+  const certificateHash = createHash('sha256').update(Buffer.from(proof.enclaveCertificate, 'base64')).digest();
+  const another = Buffer.from('the certificate of someone else');
+  createHash('sha256').update(another).digest().copy(claimed, claimed.indexOf(certificateHash));
+  const forgery = { ...proof, claims: claimed.toString('base64'), enclaveCertificate: another.toString('base64') };
+  writeFileSync(join(folder, 'claims.json'), JSON.stringify(forgery));
   const claims = await run(['verify', 'claims.json', '--trust', trustBundle], { expect: 5, show: ['verify', 'claims.json'] });
   check(/^NO {2}root:/m.test(claims), 'a refusal at the step root');
 

@@ -9,6 +9,7 @@ import { CliError, EXIT } from './exit';
 const POLICY_HINTS: Record<string, string> = {
   'policy.software_tpm': 'the trust bundle wants a hardware TPM; to take a software one all the same: sls login --software-tpm allow',
   'policy.image_digest': 'the enclave runs another image than the one asked for; ask your operator which one is current',
+  'policy.boot_state': 'the machine booted otherwise than your operator approved; nothing of yours was sent: tell your operator which PCR and event it was',
 };
 
 /** Turns whatever a command threw into a message, a hint and an exit code. */
@@ -47,6 +48,12 @@ function fromRpc(error: RpcError): CliError {
   const options = { cause: error };
   // What a file or a program in the enclave permits has nothing to do with who is logged in.
   if (/^(exec|file)\./.test(code) && error.grpcStatus !== status.UNAVAILABLE) return new CliError(EXIT.failure, error.message, { code }, options);
+  // The login service looks at evidence before its clients do. Which step refused is in its message, the rest in its log.
+  if (code === 'login.evidence_refused') {
+    const [, refusal = code] = /\(([a-z_]+\.[a-z_]+)\)/.exec(error.message) ?? [];
+    const step = refusal.split('.')[0] ?? '';
+    return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] }, options);
+  }
   switch (error.grpcStatus) {
     case status.UNAUTHENTICATED:
     case status.PERMISSION_DENIED:

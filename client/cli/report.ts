@@ -18,6 +18,11 @@ export function describeClaims(claims: Claims): Record<string, string> {
   };
 }
 
+/** A line of a table; names as programs read them, `clientKey`, become words. */
+export function row([name, value]: [string, unknown]): string {
+  return `${name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).padEnd(12)} ${String(value)}`;
+}
+
 /** Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it. */
 export function describeSession({ username, session, trust }: SavedSession): { json: unknown; lines: string[] } {
   const claims = describeClaims(Claims.decode(session.evidence.claims));
@@ -38,5 +43,5 @@ export function describeSession({ username, session, trust }: SavedSession): { j
     ['token until', json.accessTokenExpires],
     ...Object.entries(claims),
   ];
-  return { json, lines: rows.map(([name, value]) => `${name.padEnd(12)} ${value}`) };
+  return { json, lines: rows.map(row) };
 }

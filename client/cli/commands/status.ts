@@ -3,7 +3,7 @@ import { connectSaved } from '../connection';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { describeSession } from '../report';
+import { describeSession, row } from '../report';
 import { loadSession } from '../session-file';
 
 interface Options extends OutputOptions {
@@ -33,7 +33,7 @@ async function run(options: Options): Promise<void> {
     const { startedAt, sessions, commands } = await connection.status();
     const live = { startedAt: new Date(Number(startedAt) * 1000).toISOString(), sessions, commands };
     const { json, lines } = describeSession(await loadSession());
-    out.result({ ...(json as object), live }, [...lines, ...Object.entries(live).map(([name, value]) => `${name.padEnd(12)} ${value}`)]);
+    out.result({ ...(json as object), live }, [...lines, ...Object.entries(live).map(row)]);
   } finally {
     connection.close();
   }

@@ -15,7 +15,7 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { describeClaims } from '../report';
+import { describeClaims, row } from '../report';
 import { loadTrust } from '../trust';
 
 interface Options extends OutputOptions {
@@ -60,7 +60,7 @@ async function run(file: string, options: Options): Promise<void> {
     });
     const claims = describeClaims(verified.claims);
     const warnings = verified.warnings.map(({ message }) => `warning: ${message}`);
-    const facts = Object.entries(claims).map(([name, value]) => `    ${name.padEnd(12)} ${value}`);
+    const facts = Object.entries(claims).map((claim) => `    ${row(claim)}`);
     const boot = options.explain ? explainBoot(policy.bootStates, verified.boot) : undefined;
     out.result({ verdict: 'good', at: now.toISOString(), steps, claims, warnings: verified.warnings, boot: boot?.json }, [
       ...warnings,
