@@ -1,12 +1,14 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { distFolder } from '../../core/config/dist';
-import { createKeys, SERVICES } from './keys';
+import { publishTrustBundle } from '../../core/keystore/trust';
 import { find, kubectl, KubectlError } from '../../core/kubernetes/kubectl';
+import { parseTrustBundle, serializeTrustBundle } from '../../core/trust/bundle';
+import { createKeys, SERVICES } from './keys';
 import { kustomization, PROGRAMS } from './kustomization';
 import type { Program } from './kustomization';
-import { writeTrustBundle } from './trust';
 
 interface Flags {
   overlay: string;
@@ -18,7 +20,6 @@ interface Flags {
   tpmFolder?: string;
   softwareTpm: 'allow' | 'refuse';
   trustBundle: string;
-  trustKey: string;
   timeout: string;
 }
 
@@ -40,7 +41,6 @@ const program = new Command('install')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
   .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
-  .option('--trust-key <file>', "private key that signs trust bundles: made where it isn't, kept outside of the cluster", 'trust-key.json')
   .option('--timeout <duration>', 'for each part to come up', '180s');
 
 async function install(flags: Flags): Promise<void> {
@@ -52,7 +52,7 @@ async function install(flags: Flags): Promise<void> {
   const ekRoots: Record<string, string> = {};
   for (const [name, file] of Object.entries(flags.ekRoot)) ekRoots[name] = await readFile(file, 'utf8');
   const databaseUrl = flags.databaseUrlFile && (await readFile(flags.databaseUrlFile, 'utf8')).trim();
-  const { attestationRoot, revocationKey } = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
+  const store = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
 
   say(`manifests of ${flags.overlay}`);
   // Beside the overlays, because kustomize takes relative paths only.
@@ -66,22 +66,23 @@ async function install(flags: Flags): Promise<void> {
     await rm(folder, { recursive: true });
   }
 
+  say('trust bundle');
+  const before = await store.read('trust-bundle.json');
+  const policy = before === undefined ? undefined : parseTrustBundle(before).policy;
+  const bundle = await publishTrustBundle(store, {
+    trustDomain: flags.trustDomain,
+    services: { signup: await addressOf('signup'), login: await addressOf('login') },
+    policy: { ...policy, softwareTpm: flags.softwareTpm, imageDigests: [images.enclave.replace(/^.*@/, '')] },
+  });
+  await writeFile(flags.trustBundle, serializeTrustBundle(bundle));
+
   say('waiting for the services');
   const timeout = `--timeout=${flags.timeout}`;
   if (await find('statefulset', SERVICES, 'postgres')) await kubectl(['rollout', 'status', 'statefulset/postgres', '-n', SERVICES, timeout]);
   await kubectl(['wait', '--for=condition=Ready', timeout, '-n', SERVICES, ...['signup', 'login', 'enrol'].map((name) => `ksvc/${name}`)]);
   say('waiting for the attestors');
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
-
-  await writeTrustBundle(flags.trustBundle, flags.trustKey, {
-    trustDomain: flags.trustDomain,
-    attestationRoot,
-    revocationKey,
-    services: { signup: await addressOf('signup'), login: await addressOf('login') },
-    softwareTpm: flags.softwareTpm,
-    imageDigest: images.enclave.replace(/^.*@/, ''),
-  });
-  say(`trust bundle for clients: ${flags.trustBundle}`);
+  say(`ready; trust bundle for clients: ${flags.trustBundle}`);
 }
 
 function reference(name: string, text: string | undefined): string {
@@ -89,10 +90,17 @@ function reference(name: string, text: string | undefined): string {
   throw new TypeError(`expected --image ${name}=REPOSITORY@sha256:HEX, got ${text ?? 'none'}`);
 }
 
+/** Knative gives a Service its address before anything runs. */
 async function addressOf(name: string): Promise<string> {
-  const service = await find<{ status?: { url?: string } }>('ksvc', SERVICES, name);
-  const url = new URL(service?.status?.url ?? '');
-  return `${url.protocol}//${url.host}${url.port === '' ? (url.protocol === 'https:' ? ':443' : ':80') : ''}`;
+  for (let attempt = 0; attempt < 120; attempt += 1) {
+    const service = await find<{ status?: { url?: string } }>('ksvc', SERVICES, name);
+    if (service?.status?.url !== undefined) {
+      const url = new URL(service.status.url);
+      return `${url.protocol}//${url.host}${url.port === '' ? (url.protocol === 'https:' ? ':443' : ':80') : ''}`;
+    }
+    await sleep(500);
+  }
+  throw new KubectlError(`Knative gave ${name} no address within a minute`);
 }
 
 async function main(): Promise<void> {

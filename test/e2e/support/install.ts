@@ -11,9 +11,8 @@ const INSTALLER = resolve(__dirname, '../../../dist/cluster-install.cjs');
 export default async function install(): Promise<void> {
   const storage = await kubectl(['get', 'storageclass', '-o', 'name']);
   if (storage.trim() === '') await provideStorage();
-  const folder = mkdtempSync(join(tmpdir(), 'sls-e2e-'));
-  const trust = join(folder, 'trust.json');
-  const args = ['--overlay', 'software-tpm', '--software-tpm', 'allow', '--trust-bundle', trust, '--trust-key', join(folder, 'trust-key.json')];
+  const trust = join(mkdtempSync(join(tmpdir(), 'sls-e2e-')), 'trust.json');
+  const args = ['--overlay', 'software-tpm', '--software-tpm', 'allow', '--trust-bundle', trust];
   for (const pair of setting('SLS_IMAGES').split(' ')) args.push('--image', pair);
   for (const file of setting('SLS_EK_ROOTS').split(':')) args.push('--ek-root', file);
   args.push('--tpm-folder', setting('SLS_TPM_FOLDER'), '--node-selector', setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0'));
