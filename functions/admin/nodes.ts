@@ -16,8 +16,8 @@ export function requireNodeName(node: string): string {
 }
 
 export async function listNodes(database: Database): Promise<Node[]> {
-  const rows = await database.query<{ node: string; ek_sha256: string; ak_sha256: string; tpm: object; bound_at: Date; enrolled_at: Date; revoked: boolean }>(
-    `SELECT node, ek_sha256, ak_sha256, tpm, bound_at, enrolled_at,
+  const rows = await database.query<{ node: string; ek_sha256: string; ak_sha256: string; details: object; bound_at: Date; enrolled_at: Date; revoked: boolean }>(
+    `SELECT node, ek_sha256, ak_sha256, details, bound_at, enrolled_at,
        EXISTS (SELECT 1 FROM revocations r WHERE (r.kind, r.subject) IN (('node', n.node), ('ek', n.ek_sha256), ('ak', n.ak_sha256))) AS revoked
      FROM nodes n ORDER BY node`,
   );
@@ -27,7 +27,7 @@ export async function listNodes(database: Database): Promise<Node[]> {
     akSha256: row.ak_sha256,
     boundAt: BigInt(Math.floor(row.bound_at.getTime() / 1000)),
     enrolledAt: BigInt(Math.floor(row.enrolled_at.getTime() / 1000)),
-    details: JSON.stringify(row.tpm),
+    details: JSON.stringify(row.details),
     revoked: row.revoked,
   }));
 }
@@ -44,12 +44,12 @@ export async function approveNode(database: Database, { name }: Administrator, r
     const [before] = await queries.query<{ ek_sha256: string }>('SELECT ek_sha256 FROM nodes WHERE node = $1 FOR UPDATE', [node]);
     // No attestation key yet: the next enrolment by this endorsement key brings it.
     await queries.query(
-      `INSERT INTO nodes (node, ek_sha256, ak_sha256, tpm) VALUES ($1, $2, '', '{}')
-       ON CONFLICT (node) DO UPDATE SET ek_sha256 = $2, ak_sha256 = '', tpm = '{}', bound_at = now() WHERE nodes.ek_sha256 <> $2`,
+      `INSERT INTO nodes (node, ek_sha256, ak_sha256, details) VALUES ($1, $2, '', '{}')
+       ON CONFLICT (node) DO UPDATE SET ek_sha256 = $2, ak_sha256 = '', details = '{}', bound_at = now() WHERE nodes.ek_sha256 <> $2`,
       [node, ekSha256],
     );
     const previous = before?.ek_sha256 ?? '';
-    await recordAudit(queries, { actor: `admin/${name}`, action: 'admin.approve_node', subject: `node/${node}`, details: { ekSha256, previousEkSha256: previous, reason } });
+    await recordAudit(queries, { kind: 'admin.approve_node', detail: { administrator: name, subject: `node/${node}`, ekSha256, previousEkSha256: previous, reason } });
     return previous;
   });
 }

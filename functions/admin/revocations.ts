@@ -36,7 +36,7 @@ export async function revokeSubject(database: Database, enclaves: Enclaves, { na
   const reason = requireReason(request.reason);
   const changed = await database.transaction(async (queries) => {
     const first = await revoke(queries, { ...subject, revokedBy: name, reason });
-    if (first) await recordAudit(queries, { actor: `admin/${name}`, action: 'admin.revoke', subject: `${subject.kind}/${subject.subject}`, details: { reason } });
+    if (first) await recordAudit(queries, { kind: 'admin.revoke', detail: { administrator: name, subject: `${subject.kind}/${subject.subject}`, reason } });
     return first;
   });
   if (subject.kind === 'user') await endEnclave(enclaves, subject.subject);
@@ -49,7 +49,7 @@ export async function restoreSubject(database: Database, { name }: Administrator
   const reason = requireReason(request.reason);
   const changed = await database.transaction(async (queries) => {
     const was = await restore(queries, subject.kind, subject.subject);
-    if (was) await recordAudit(queries, { actor: `admin/${name}`, action: 'admin.restore', subject: `${subject.kind}/${subject.subject}`, details: { reason } });
+    if (was) await recordAudit(queries, { kind: 'admin.restore', detail: { administrator: name, subject: `${subject.kind}/${subject.subject}`, reason } });
     return was;
   });
   return { subject: toMessage(subject), changed };

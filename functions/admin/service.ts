@@ -57,8 +57,8 @@ async function streamAudit(call: ServerWritableStream<TailAuditRequest, TailAudi
   let { after } = call.request;
   while (!signal.aborted) {
     const records = await readAudit(database, { after, limit: PAGE });
-    for (const { id, at, details, ...record } of records) {
-      await writeMessage(call, { ...record, id, at: BigInt(at.getTime()), details: JSON.stringify(details) });
+    for (const { id, at, kind, detail } of records) {
+      await writeMessage(call, { id, at: BigInt(at.getTime()), kind, detail: JSON.stringify(detail) });
       after = id;
     }
     if (records.length === PAGE) continue;

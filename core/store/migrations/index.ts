@@ -1,6 +1,6 @@
 import type { Migration } from '../migrate';
 import { accounts } from './0001-accounts';
-import { audit } from './0002-audit';
+import { enrolment } from './0002-enrolment';
 import { revocations } from './0003-revocations';
 
 /**

@@ -135,14 +135,10 @@ export interface TailAuditResponse {
   id: bigint;
   /** Unix milliseconds. */
   at: bigint;
-  /** Who decided: enrol, or admin/NAME. */
-  actor: string;
   /** What was decided, such as enrol.node_bound or admin.revoke. */
-  action: string;
-  /** What it was about, such as node/NAME or user/ID. */
-  subject: string;
-  /** JSON object. */
-  details: string;
+  kind: string;
+  /** JSON object; of an administrator's decision: administrator, subject, reason. */
+  detail: string;
 }
 
 function createBaseListNodesRequest(): ListNodesRequest {
@@ -1496,7 +1492,7 @@ export const TailAuditRequest: MessageFns<TailAuditRequest> = {
 };
 
 function createBaseTailAuditResponse(): TailAuditResponse {
-  return { id: 0n, at: 0n, actor: "", action: "", subject: "", details: "" };
+  return { id: 0n, at: 0n, kind: "", detail: "" };
 }
 
 export const TailAuditResponse: MessageFns<TailAuditResponse> = {
@@ -1513,17 +1509,11 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
       }
       writer.uint32(16).int64(message.at);
     }
-    if (message.actor !== "") {
-      writer.uint32(26).string(message.actor);
+    if (message.kind !== "") {
+      writer.uint32(26).string(message.kind);
     }
-    if (message.action !== "") {
-      writer.uint32(34).string(message.action);
-    }
-    if (message.subject !== "") {
-      writer.uint32(42).string(message.subject);
-    }
-    if (message.details !== "") {
-      writer.uint32(50).string(message.details);
+    if (message.detail !== "") {
+      writer.uint32(34).string(message.detail);
     }
     return writer;
   },
@@ -1562,7 +1552,7 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
               break;
             }
 
-            message.actor = reader.string();
+            message.kind = reader.string();
             continue;
           }
           case 4: {
@@ -1570,23 +1560,7 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
               break;
             }
 
-            message.action = reader.string();
-            continue;
-          }
-          case 5: {
-            if (tag !== 42) {
-              break;
-            }
-
-            message.subject = reader.string();
-            continue;
-          }
-          case 6: {
-            if (tag !== 50) {
-              break;
-            }
-
-            message.details = reader.string();
+            message.detail = reader.string();
             continue;
           }
         }
@@ -1605,10 +1579,8 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
     return {
       id: isSet(object.id) ? BigInt(object.id) : 0n,
       at: isSet(object.at) ? BigInt(object.at) : 0n,
-      actor: isSet(object.actor) ? globalThis.String(object.actor) : "",
-      action: isSet(object.action) ? globalThis.String(object.action) : "",
-      subject: isSet(object.subject) ? globalThis.String(object.subject) : "",
-      details: isSet(object.details) ? globalThis.String(object.details) : "",
+      kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
+      detail: isSet(object.detail) ? globalThis.String(object.detail) : "",
     };
   },
 
@@ -1620,17 +1592,11 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
     if (message.at !== 0n) {
       obj.at = message.at.toString();
     }
-    if (message.actor !== "") {
-      obj.actor = message.actor;
+    if (message.kind !== "") {
+      obj.kind = message.kind;
     }
-    if (message.action !== "") {
-      obj.action = message.action;
-    }
-    if (message.subject !== "") {
-      obj.subject = message.subject;
-    }
-    if (message.details !== "") {
-      obj.details = message.details;
+    if (message.detail !== "") {
+      obj.detail = message.detail;
     }
     return obj;
   },
@@ -1642,10 +1608,8 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
     const message = createBaseTailAuditResponse();
     message.id = (object.id !== undefined && object.id !== null) ? BigInt(object.id) : 0n;
     message.at = (object.at !== undefined && object.at !== null) ? BigInt(object.at) : 0n;
-    message.actor = object.actor ?? "";
-    message.action = object.action ?? "";
-    message.subject = object.subject ?? "";
-    message.details = object.details ?? "";
+    message.kind = object.kind ?? "";
+    message.detail = object.detail ?? "";
     return message;
   },
 };
