@@ -64,10 +64,11 @@ export class KubernetesKeyStore implements KeyStore {
         await apply([{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data: { ...there?.data, [key]: content } }]);
         return;
       }
-      // Through standard input, never as an argument; a patch leaves no copy of the secret in an annotation.
+      // Through standard input, never as an argument; replacing leaves no copy of the secret in an annotation, as applying would.
       const data = { [key]: Buffer.from(content).toString('base64') };
-      if (await find(kind, namespace, name)) {
-        await kubectl(['patch', 'secret', name, '-n', namespace, '--type', 'merge', '--patch-file', '/dev/stdin'], JSON.stringify({ data }));
+      const there = await find<{ data?: Record<string, string> }>(kind, namespace, name);
+      if (there) {
+        await kubectl(['replace', '-f', '-'], JSON.stringify({ ...there, data: { ...there.data, ...data } }));
         return;
       }
       await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace }, type: 'Opaque', data }));

@@ -3,6 +3,7 @@ import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { distFolder } from '../../core/config/dist';
+import { KeyStoreError } from '../../core/keystore/store';
 import { publishTrustBundle } from '../../core/keystore/trust';
 import { find, kubectl, KubectlError } from '../../core/kubernetes/kubectl';
 import { parseTrustBundle, serializeTrustBundle } from '../../core/trust/bundle';
@@ -108,7 +109,7 @@ async function main(): Promise<void> {
   try {
     await install(program.opts<Flags>());
   } catch (error) {
-    if (!(error instanceof KubectlError || error instanceof TypeError)) throw error;
+    if (!(error instanceof KubectlError || error instanceof KeyStoreError || error instanceof TypeError)) throw error;
     say(error.message);
     process.exitCode = error instanceof TypeError ? 2 : 1;
   }
