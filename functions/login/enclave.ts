@@ -73,7 +73,8 @@ export async function attestedEnclave<Verdict>(
       if (enclave && error instanceof RpcError && error.code === 'login.revoked') await launcher.discard(user, enclave);
       if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
       logger.warn({ workloadUid: enclave.workloadUid, code: (error as RpcError).code }, 'enclave lost: starting another one');
-      await launcher.discard(user, enclave);
+      // When it can't be discarded, asking for it again gives the reason in words for the user.
+      await launcher.discard(user, enclave).catch((err: unknown) => logger.warn({ err }, 'enclave not discarded'));
     }
   }
   throw unavailable('it was replaced while you logged in', undefined);

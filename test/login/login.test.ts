@@ -290,6 +290,15 @@ describe('an enclave', () => {
     expect(launcher.ensured).toBe(2);
   });
 
+  test('that cannot be discarded is asked for again all the same', async () => {
+    const good = await enclave();
+    const lost = await enclave({ before: identityLost });
+    launcher.next = () => Promise.resolve(launcher.ensured === 1 ? lost.location : { ...good.location, started: true });
+    launcher.discard = () => Promise.reject(new RpcError('rpc.unavailable', status.UNAVAILABLE, 'connect ENOENT unix:/inner/path'));
+    const { result } = await logIn(client, loginRequest(key, byToken(token)));
+    expect(result.enclave?.workloadUid).toBe(good.location.workloadUid);
+  });
+
   test('that was said to run and is not there is discarded and started once more', async () => {
     const gone = await enclave();
     await gone.stop();

@@ -1,3 +1,5 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import pg from 'pg';
 import { openDatabase } from '../../core/store/database';
 import type { Database } from '../../core/store/database';
@@ -146,6 +148,13 @@ describe('a database that is away', () => {
       await database.close();
     });
   });
+});
+
+test('migrations are numbered in the order of the list, one for each file', () => {
+  const names = migrations.map(({ name }) => name);
+  expect(names.map((name) => Number(/^(\d{4})-[a-z-]+$/.exec(name)?.[1]))).toEqual(names.map((_, i) => i + 1));
+  const files = readdirSync(join(__dirname, '../../core/store/migrations')).filter((file) => file !== 'index.ts');
+  expect(files.sort()).toEqual(names.map((name) => `${name}.ts`));
 });
 
 test('pg still reports a refused connection the way that isAway knows', async () => {
