@@ -93,10 +93,13 @@ async function serveStream(
   const answering = new Map<bigint, Promise<void>>();
   let expiry: NodeJS.Timeout | undefined;
   let closed = false;
+  let written = Promise.resolve();
 
   const answer = async (request: AttestRequest): Promise<void> => {
     const result = await resultOf(attestor, workload, checks, request, signal);
-    if (!signal.aborted && !closed) await writeMessage(call, { id: request.id, result });
+    // One after another: a batch answers a hundred requests of a stream at once, and only one of them can wait for room.
+    written = written.then(() => (signal.aborted || closed ? undefined : writeMessage(call, { id: request.id, result })));
+    await written;
   };
 
   try {
