@@ -1,6 +1,5 @@
 // Bundles every program into one file each: what starts from zero must load fast.
-import { chmodSync, existsSync, rmSync } from 'node:fs';
-
+import { chmodSync, readdirSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const programs = {
@@ -17,9 +16,8 @@ const programs = {
   client: 'client/index.ts',
 };
 
-rmSync('dist', { recursive: true, force: true });
-await build({
-  entryPoints: Object.fromEntries(Object.entries(programs).filter(([, file]) => existsSync(file))),
+const { metafile } = await build({
+  entryPoints: programs,
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
   bundle: true,
@@ -29,7 +27,12 @@ await build({
   sourcemap: 'linked',
   minifySyntax: true,
   logLevel: 'warning',
+  metafile: true,
   // These load files of their own at run time: a native module and WebAssembly.
   external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
 });
-if (existsSync('dist/sls.cjs')) chmodSync('dist/sls.cjs', 0o755);
+chmodSync('dist/sls.cjs', 0o755);
+// What an earlier build left. Not cleared before: a program that runs from here meanwhile would miss its files.
+for (const name of readdirSync('dist')) {
+  if (metafile.outputs[`dist/${name}`] === undefined) rmSync(`dist/${name}`, { recursive: true });
+}
