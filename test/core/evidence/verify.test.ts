@@ -333,13 +333,13 @@ test('a certified RSA attestation key: refused by its kind, not a crash', async 
   expectRefused('ak_attributes.algorithm', { signer: tpm.privateKey }, {}, by);
 });
 
-test('one evidence is verified in under 2 ms', () => {
+test('one evidence is verified in under 2 ms of processor time', () => {
   const evidence = makeEvidence(tpm, { leavesBefore: others, leavesAfter: others });
   const options = verifyOptions(tpm);
-  const times = Array.from({ length: 200 }, () => {
-    const start = process.hrtime.bigint();
-    verifyEvidence(evidence, options);
-    return Number(process.hrtime.bigint() - start) / 1e6;
-  }).sort((a, b) => a - b);
-  expect(times[100]).toBeLessThan(2);
+  const rounds = 300;
+  const start = process.cpuUsage();
+  for (let round = 0; round < rounds; round++) verifyEvidence(evidence, options);
+  // Not the clock's time: a busy machine is no slow verifier.
+  const { user, system } = process.cpuUsage(start);
+  expect((user + system) / 1000 / rounds).toBeLessThan(2);
 });
