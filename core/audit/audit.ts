@@ -20,7 +20,7 @@ export async function recordAudit(queries: Queries, { kind, detail }: AuditEntry
 /** Records after the given one, oldest first, `limit` at most. */
 export async function readAudit(queries: Queries, { after, limit }: { after: bigint; limit: number }): Promise<AuditRecord[]> {
   const rows = await queries.query<{ id: string; at: Date; kind: string; detail: AuditEntry['detail'] }>(
-    'SELECT id::text, at, kind, detail FROM audit WHERE id > $1 ORDER BY id LIMIT $2',
+    'SELECT id::text, at, kind, detail FROM audit WHERE id > $1 ORDER BY audit.id LIMIT $2',
     [after.toString(), limit],
   );
   return rows.map((row) => ({ ...row, id: BigInt(row.id) }));
