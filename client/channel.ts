@@ -1,6 +1,6 @@
 import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
 import { channelCredentials, grpcTarget, parseAddress } from '../core/rpc/address';
-import { WIDE_WINDOW_BYTES } from '../core/rpc/windows';
+import { WIDE_WINDOW_BYTES } from '../core/rpc/http2';
 import type { TrustBundle } from '../core/trust/bundle';
 
 /** A password or a token would be sent to a host of the network without TLS. */

@@ -37,7 +37,7 @@ export interface ExecOptions {
 
 /** Bytes of one message, well below the enclave's limit. */
 const PIECE_BYTES = 256 * 1024;
-/** Input that the command does not read holds a signal up that was sent after it; then the call is cut, which ends the command as well. */
+/** Input that the command does not read holds a signal up that was sent behind it; then the call is cut, which ends the command as well. */
 const SIGNAL_PATIENCE_MS = 2_000;
 const ENDING_SIGNALS = new Set(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGKILL']);
 
@@ -48,7 +48,7 @@ export async function runCommand(client: SessionServiceClient, argv: readonly st
   const { stdin, stdout, stderr, terminal, signal } = options;
   const call = client.exec(new Metadata());
   call.write({ input: { $case: 'start', value: { argv: [...argv], env: options.env ?? {}, directory: options.directory ?? '', terminal } } });
-  const stopInput = sendInput(stdin, call);
+  const input = sendInput(stdin, call);
   const cancel = (): void => call.cancel();
   let timer: NodeJS.Timeout | undefined;
   try {
@@ -66,16 +66,17 @@ export async function runCommand(client: SessionServiceClient, argv: readonly st
       options.onStarted?.({
         resize: (size) => void call.write({ input: { $case: 'resize', value: size } }),
         signal: (name) => {
+          call.write({ input: { $case: 'signal', value: name } });
+          if (!ENDING_SIGNALS.has(name)) return;
           clearTimeout(timer);
-          if (ENDING_SIGNALS.has(name)) timer = setTimeout(() => resolve(endedBy(name)), SIGNAL_PATIENCE_MS);
-          call.write({ input: { $case: 'signal', value: name } }, () => clearTimeout(timer));
+          timer = setTimeout(() => input.isStalled() && resolve(endedBy(name)), SIGNAL_PATIENCE_MS);
         },
       });
     });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', cancel);
-    stopInput();
+    input.stop();
     // Nothing to do once it has ended by itself; otherwise this is what ends the command.
     call.on('error', () => undefined);
     call.cancel();
@@ -86,20 +87,31 @@ function endedBy(name: string): CommandExit {
   return { code: 128 + constants.signals[name as NodeJS.Signals], signal: name };
 }
 
-/** Sends standard input as it comes, no faster than the command reads. Returns what stops it. */
-function sendInput(stdin: Readable, call: ExecCall): () => void {
+interface Input {
+  /** True while the command has not read what was sent before. */
+  isStalled(): boolean;
+  stop(): void;
+}
+
+/** Sends standard input as it comes, no faster than the command reads. */
+function sendInput(stdin: Readable, call: ExecCall): Input {
+  let stalled = false;
+  let stopped = false;
   const data = (chunk: Buffer | string): void => {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
     let room = true;
     for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
       room = call.write({ input: { $case: 'stdin', value: bytes.subarray(start, start + PIECE_BYTES) } });
     }
-    if (room) return;
+    if (room || stalled) return;
+    stalled = true;
     stdin.pause();
-    call.once('drain', () => stdin.resume());
+    call.once('drain', () => {
+      stalled = false;
+      if (!stopped) stdin.resume();
+    });
   };
   const end = (): void => void call.write({ input: { $case: 'stdinEnd', value: {} } });
-  let stopped = false;
   const stop = (): void => {
     if (stopped) return;
     stopped = true;
@@ -110,7 +122,7 @@ function sendInput(stdin: Readable, call: ExecCall): () => void {
   if (stdin.readableEnded) end();
   stdin.on('data', data);
   stdin.on('end', end);
-  return stop;
+  return { isStalled: () => stalled, stop };
 }
 
 function receiveOutput(

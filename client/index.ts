@@ -24,6 +24,7 @@ export type { EnclaveConnection, FileSource } from './connection';
 export { AttestationRefused } from './errors';
 export type { Phase } from './errors';
 export type { VerifiedStep, VerifyingOptions } from './evidence';
+export type { TrustOptions } from './fresh-trust';
 export type { CommandControl, CommandExit, ExecOptions } from './exec';
 export { attest, login, LoginError, signUp } from './service';
 export type { AttestOptions, CallOptions, LoginOptions } from './service';

@@ -13,6 +13,8 @@ import { openEnclave, openService } from './channel';
 import { AttestationRefused } from './errors';
 import { verifyLogin } from './evidence';
 import type { VerifyingOptions } from './evidence';
+import { freshTrust, refuseRevoked } from './fresh-trust';
+import type { TrustOptions } from './fresh-trust';
 import { makeClientKey, privateKey, publicKeyDer } from './key';
 import type { Session } from './session';
 
@@ -54,7 +56,7 @@ export async function signUp(
   }
 }
 
-export interface LoginOptions extends CallOptions, VerifyingOptions {
+export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOptions {
   credential: { accessToken: string } | { username: string; password: string };
   /** The user's id, where it is known from before; an access token brings it along. */
   user?: string;
@@ -100,8 +102,11 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
     evidence,
     nonce,
   };
-  const { claims } = verifyLogin(trust, session, options);
+  const fresh = await freshTrust('login', trust, result.revocations, options);
+  const verified = verifyLogin(fresh.trust, session, options);
+  refuseRevoked('login', fresh.list, evidence, verified, options.onStep);
   checkOwnCertificate(session);
+  const { claims } = verified;
   // What the login service left to the evidence is known now, and stays so for the session.
   return { ...session, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
 }
@@ -137,9 +142,8 @@ function checkOwnCertificate({ clientKey, clientCertificates }: Session): void {
   if (!certified?.equals(publicKeyDer(clientKey))) throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
 }
 
-export interface AttestOptions extends VerifyingOptions {
+export interface AttestOptions extends VerifyingOptions, TrustOptions {
   includeEventLog?: boolean;
-  signal?: AbortSignal;
 }
 
 /**
@@ -147,8 +151,11 @@ export interface AttestOptions extends VerifyingOptions {
  * `identity.workload`, and a login says which one is right.
  * @throws AttestationRefused, RpcError
  */
-export async function attest(trust: TrustBundle, session: Session, { includeEventLog = false, signal, ...options }: AttestOptions = {}): Promise<Session> {
+export async function attest(trust: TrustBundle, session: Session, { includeEventLog = false, ...options }: AttestOptions = {}): Promise<Session> {
   const nonce = newNonce();
+  const asked = freshTrust('login', trust, undefined, options);
+  // Awaited below; what fails before must not leave it without a listener.
+  asked.catch(() => undefined);
   const client = openEnclave(EnclaveServiceClient, session.enclave.endpoint, trust);
   try {
     const { evidence } = await callUnary(
@@ -160,11 +167,12 @@ export async function attest(trust: TrustBundle, session: Session, { includeEven
         proof: signProof(privateKey(session.clientKey), nonce),
         includeEventLog,
       },
-      { timeout: ATTEST_TIMEOUT_MS, signal },
+      { timeout: ATTEST_TIMEOUT_MS, signal: options.signal },
     );
     if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
     const renewed = { ...session, evidence, nonce };
-    verifyLogin(trust, renewed, options);
+    const fresh = await asked;
+    refuseRevoked('login', fresh.list, evidence, verifyLogin(fresh.trust, renewed, options), options.onStep);
     return renewed;
   } finally {
     client.close();

@@ -1,7 +1,7 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { ServerOptions } from '@grpc/grpc-js';
 import { SERVER_CHANNEL_OPTIONS } from '../core/rpc/server';
-import { widenWindows } from '../core/rpc/windows';
+import { noticeResets, widenWindows } from '../core/rpc/http2';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import { Session } from './session/session';
 import type { SessionOptions } from './session/session';
@@ -22,6 +22,7 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
   // The TLS is already there: what is injected are the bytes inside it.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenWindows(server);
+  noticeResets(server);
   socket.once('close', () => {
     session.close();
     server.forceShutdown();

@@ -6,37 +6,43 @@ import { channelBinding } from '../../core/rpc/channel-binding';
 import { callUnary } from '../../core/rpc/client';
 import type { TrustBundle } from '../../core/trust/bundle';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { SessionServiceClient } from '../../proto/gen/licensing/v1/session';
 import { CLIENT_OPTIONS, openEnclave } from '../channel';
 import { EnclaveConnection } from '../connection';
 import { AttestationRefused, callError } from '../errors';
 import { verifyLogin, verifySession } from '../evidence';
 import type { VerifyingOptions } from '../evidence';
+import { freshTrust, refuseRevoked } from '../fresh-trust';
+import type { FreshTrust, TrustOptions } from '../fresh-trust';
 import type { Session } from '../session';
 import { OneConnection } from './credentials';
 import { secure } from './tls';
 import { routeTo } from './transport';
 
-export interface ConnectOptions extends VerifyingOptions {
-  signal?: AbortSignal;
-}
+export type ConnectOptions = VerifyingOptions & TrustOptions;
 
 const CERTIFICATE_TIMEOUT_MS = 30_000;
 const ATTEST_TIMEOUT_MS = 60_000;
 
 /**
  * Connects to the enclave of a session. In this order, and nothing of the user's is sent before the last:
- * 1. the login's evidence is verified (again);
- * 2. the enclave's certificate is asked for and compared with the attested one;
+ * 1. the login's evidence is verified (again), and that nothing in it has been revoked since;
+ * 2. the enclave's certificate is asked for (while 1 waits for the revocation list) and compared with the attested one;
  * 3. TLS 1.3 with the client's certificate; what is presented is compared once more;
  * 4. a second quote is asked for inside, and verified over this TLS session's exporter, about the same enclave.
  * @throws AttestationRefused with the connection closed, RpcError where the enclave can't be reached
  */
-export async function connect(trust: TrustBundle, session: Session, options: ConnectOptions = {}): Promise<EnclaveConnection> {
+export async function connect(pinned: TrustBundle, session: Session, options: ConnectOptions = {}): Promise<EnclaveConnection> {
   const { signal } = options;
-  const first = verifyLogin(trust, session, options);
   const certificate = session.evidence.enclaveCertificate;
-  await compareCertificate(trust, session, certificate, options);
+  const handedOut = getCertificate(pinned, session, options);
+  // Awaited below; what fails before must not leave it without a listener.
+  handedOut.catch(() => undefined);
+  const { trust, list } = await freshTrust('login', pinned, undefined, options);
+  const first = verifyLogin(trust, session, options);
+  refuseRevoked('login', list, session.evidence, first, options.onStep);
+  compareCertificate(await handedOut, certificate, options);
 
   const { target, transport } = routeTo(session.enclave, trust);
   let socket: TLSSocket | undefined;
@@ -51,7 +57,7 @@ export async function connect(trust: TrustBundle, session: Session, options: Con
     'grpc.enable_http_proxy': 0,
   });
   try {
-    const second = await attestSession(client, trust, session, first, () => socket, options);
+    const second = await attestSession(client, { trust, list }, session, first, () => socket, options);
     return new EnclaveConnection(client, socket as TLSSocket, { certificate: first, session: second });
   } catch (error) {
     client.close();
@@ -60,24 +66,27 @@ export async function connect(trust: TrustBundle, session: Session, options: Con
   }
 }
 
-/** Not needed for the proof: TLS compares again. It refuses a wrong endpoint before the client's certificate is shown to it. */
-async function compareCertificate(trust: TrustBundle, { enclave }: Session, attested: Buffer, { onStep, signal }: ConnectOptions): Promise<void> {
+async function getCertificate(trust: TrustBundle, { enclave }: Session, { signal }: ConnectOptions): Promise<Buffer> {
   const client = openEnclave(EnclaveServiceClient, enclave.endpoint, trust);
   try {
-    const { certificate } = await callUnary(client, client.getCertificate, {}, { timeout: CERTIFICATE_TIMEOUT_MS, signal });
-    const hash = (der: Buffer): string => createHash('sha256').update(der).digest('hex');
-    if (!certificate.equals(attested)) {
-      throw new AttestationRefused('connection', 'certificate', 'certificate.mismatch', `expected the enclave to have the certificate with SHA-256 ${hash(attested)}, got ${hash(certificate)}`);
-    }
-    onStep?.({ phase: 'connection', step: 'certificate', title: 'the enclave has the attested certificate', detail: `SHA-256 ${hash(certificate)}` });
+    return (await callUnary(client, client.getCertificate, {}, { timeout: CERTIFICATE_TIMEOUT_MS, signal })).certificate;
   } finally {
     client.close();
   }
 }
 
+/** Not needed for the proof: TLS compares again. It refuses a wrong endpoint before the client's certificate is shown to it. */
+function compareCertificate(certificate: Buffer, attested: Buffer, { onStep }: ConnectOptions): void {
+  const hash = (der: Buffer): string => createHash('sha256').update(der).digest('hex');
+  if (!certificate.equals(attested)) {
+    throw new AttestationRefused('connection', 'certificate', 'certificate.mismatch', `expected the enclave to have the certificate with SHA-256 ${hash(attested)}, got ${hash(certificate)}`);
+  }
+  onStep?.({ phase: 'connection', step: 'certificate', title: 'the enclave has the attested certificate', detail: `SHA-256 ${hash(certificate)}` });
+}
+
 async function attestSession(
   client: SessionServiceClient,
-  trust: TrustBundle,
+  { trust, list }: FreshTrust,
   { clientKey }: Session,
   first: VerifiedEvidence,
   socket: () => TLSSocket | undefined,
@@ -87,5 +96,8 @@ async function attestSession(
   const { evidence } = await callUnary(client, client.attest, { nonce }, { timeout: ATTEST_TIMEOUT_MS, signal: options.signal });
   // An answer came, so there is a connection. Its exporter is computed at this end and never taken from the other one.
   const tlsExporter = channelBinding(socket() as TLSSocket);
-  return verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
+  const second = verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
+  // Another key of the node's may have signed this time.
+  refuseRevoked('session', list, evidence as Evidence, second, undefined);
+  return second;
 }

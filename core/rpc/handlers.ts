@@ -88,10 +88,11 @@ export function bidiStream<Request, Response>(
 
 /** Writes one message and waits until the other side has room, so that a slow reader costs no memory. */
 export async function writeMessage<T>(
-  stream: { write(message: T): boolean; once(event: string, f: () => void): unknown; off(event: string, f: () => void): unknown },
+  stream: { destroyed?: boolean; write(message: T): boolean; once(event: string, f: () => void): unknown; off(event: string, f: () => void): unknown },
   message: T,
 ): Promise<void> {
-  if (stream.write(message)) return;
+  // Where the other side is gone already, no event would end the wait.
+  if (stream.destroyed || stream.write(message) || stream.destroyed) return;
   await new Promise<void>((resolve) => {
     const events = ['drain', 'close', 'error', 'cancelled'];
     const done = (): void => {

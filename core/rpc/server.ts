@@ -6,7 +6,7 @@ import { logger } from '../log/logger';
 import { grpcTarget } from './address';
 import type { Address } from './address';
 import { Health } from './health';
-import { widenWindows } from './windows';
+import { noticeResets, widenWindows } from './http2';
 
 /** Requests and unary answers are small; what is large is streamed in pieces below this. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -18,7 +18,7 @@ export interface ServerOptions {
   tls?: { key: Buffer; certificate: Buffer };
   /** Permission bits of a unix socket; 0o600 unless told. */
   socketMode?: number;
-  /** Its streams carry files: see windows.ts. */
+  /** Its streams carry files: see http2.ts. */
   wideWindows?: boolean;
 }
 
@@ -70,6 +70,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
+  noticeResets(server);
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
   logger.debug({ address: grpcTarget(address), port, services: names }, 'listening');

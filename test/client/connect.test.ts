@@ -20,6 +20,7 @@ test.each([
   const connection = await connect(fixture.trust, session, { onStep: ({ phase, step }) => steps.push(`${phase} ${step}`) });
   expect(steps).toEqual([
     ...EVIDENCE_STEPS.map((step) => `login ${step}`),
+    'login revocation',
     'connection certificate',
     'connection connection',
     ...EVIDENCE_STEPS.map((step) => `session ${step}`),

@@ -26,7 +26,8 @@ import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { IMAGE_DIGEST, makeEvidence, makeFakeTpm, TRUST_DOMAIN } from './evidence';
 import type { FakeTpm } from './evidence';
-import { trustBundleKeys } from './trust';
+import { startTrustService } from './trust-service';
+import type { TestTrustService } from './trust-service';
 
 /** How a fake attestor answers; throws RpcError to end the stream. */
 export type FakeAnswer = (request: AttestRequest, claims: Partial<Claims>) => Evidence | 'silence';
@@ -101,6 +102,8 @@ export interface EnclaveFixture {
   user: string;
   workloadUid: string;
   trust: TrustBundle;
+  /** What the login service would say about trust. */
+  trustService: TestTrustService;
   clientAuthority: CertifiedKey;
   attestor: FakeAttestor;
   enclave: RunningEnclave;
@@ -148,13 +151,16 @@ export async function startEnclaveFixture({ settings = {} }: FixtureOptions = {}
     IDLE_SECONDS: 0,
     ...settings,
   });
+  const trustService = await startTrustService();
   const trust: TrustBundle = {
     version: 1,
-    ...trustBundleKeys(),
+    sequence: 1,
+    trustKey: trustService.trustKey.publicKey,
+    revocationKeys: { keys: [trustService.revocationKey.publicKey] },
     trustDomain: TRUST_DOMAIN,
     attestationRoots: [tpm.authority.certificate],
     serverRoots: [],
-    services: { signup: 'http://127.0.0.1:1', login: 'http://127.0.0.1:1' },
+    services: { signup: 'http://127.0.0.1:1', login: trustService.address },
     policy: { softwareTpm: 'refuse' },
   };
   const fixture: EnclaveFixture = {
@@ -163,6 +169,7 @@ export async function startEnclaveFixture({ settings = {} }: FixtureOptions = {}
     user,
     workloadUid,
     trust,
+    trustService,
     clientAuthority,
     attestor,
     enclave,
@@ -171,6 +178,7 @@ export async function startEnclaveFixture({ settings = {} }: FixtureOptions = {}
     async stop() {
       await enclave.stop();
       await attestor.stop();
+      await trustService.stop();
       await rm(folder, { recursive: true, force: true });
     },
   };

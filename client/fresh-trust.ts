@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import { callUnary } from '../core/rpc/client';
+import type { VerifiedEvidence } from '../core/evidence/verify';
+import type { TrustBundle } from '../core/trust/bundle';
+import { checkRevocations, readRevocations, RevocationError } from '../core/trust/revocations';
+import type { RevocationList } from '../core/trust/revocations';
+import { acceptNewer, TrustError } from '../core/trust/signed-bundle';
+import type { Evidence } from '../proto/gen/licensing/v1/evidence';
+import { TrustServiceClient } from '../proto/gen/licensing/v1/trust';
+import { openService } from './channel';
+import { AttestationRefused } from './errors';
+import type { Phase } from './errors';
+import type { VerifiedStep } from './evidence';
+
+const TIMEOUT_MS = 15_000;
+
+export interface TrustOptions {
+  /**
+   * Called with a newer trust bundle, signed by the trust key that the one at hand names. Keep it: it is what the next call should begin with.
+   * What it returns is used from here on, for who has preferences of their own to put over the operator's.
+   */
+  onTrust?: (newer: TrustBundle, signed: string) => TrustBundle | Promise<TrustBundle>;
+  /** Talks to http:// services that are not on this machine. */
+  allowPlaintext?: boolean;
+  signal?: AbortSignal;
+}
+
+/** Trust as it is now, and what is revoked now, or why that isn't known. */
+export interface FreshTrust {
+  trust: TrustBundle;
+  list: RevocationList | Error;
+}
+
+/**
+ * Reads the revocation list (asks the login service for one where none is given) and, where the list or its key is news, takes the newer trust
+ * bundle. A list that is missing or wrong is no error yet: evidence is judged first, and says more about who answers.
+ * @throws AttestationRefused trust.…: another key signs the trust bundle than the one that is pinned
+ */
+export async function freshTrust(phase: Phase, trust: TrustBundle, revocations: string | undefined, options: TrustOptions): Promise<FreshTrust> {
+  let jws: string;
+  try {
+    jws = revocations ?? (await fetchRevocations(trust, options));
+  } catch (error) {
+    return { trust, list: error as Error };
+  }
+  let list = await readRevocations(jws, trust.revocationKeys.keys).catch(asError);
+  const keyUnknown = list instanceof RevocationError && list.code === 'revocation.signature';
+  if (!keyUnknown && (list instanceof Error || list.trustSequence <= trust.sequence)) return { trust, list };
+  const newer = await fetchNewer(phase, trust, options);
+  if (newer === undefined) return { trust, list };
+  if (keyUnknown) list = await readRevocations(jws, newer.revocationKeys.keys).catch(asError);
+  return { trust: newer, list };
+}
+
+/**
+ * Refuses evidence, verified before, of what is revoked; and all evidence where that isn't known.
+ * @throws AttestationRefused revocation.…; RpcError where the service that has the list can't be reached
+ */
+export function refuseRevoked(
+  phase: Phase,
+  list: RevocationList | Error,
+  evidence: Pick<Evidence, 'akPublic'>,
+  { claims, attestationKey }: VerifiedEvidence,
+  onStep: ((step: VerifiedStep) => void) | undefined,
+): void {
+  try {
+    if (list instanceof Error) throw list;
+    checkRevocations(list, {
+      node: claims.node,
+      akSha256: createHash('sha256').update(evidence.akPublic).digest('hex'),
+      ekSha256: attestationKey.certificate.details.ekSha256,
+      user: claims.user,
+    });
+  } catch (error) {
+    if (!(error instanceof RevocationError)) throw error;
+    throw new AttestationRefused(phase, error.step, error.code, error.message, { cause: error });
+  }
+  onStep?.({
+    phase,
+    step: 'revocation',
+    title: 'neither the node, nor its keys, nor the user are revoked',
+    detail: `by the list of ${new Date(list.iat * 1000).toISOString()}`,
+  });
+}
+
+async function fetchRevocations(trust: TrustBundle, options: TrustOptions): Promise<string> {
+  return withService(trust, options, async (client) => {
+    const { revocations } = await callUnary(client, client.getRevocations, {}, { timeout: TIMEOUT_MS, signal: options.signal });
+    return revocations;
+  });
+}
+
+async function fetchNewer(phase: Phase, trust: TrustBundle, options: TrustOptions): Promise<TrustBundle | undefined> {
+  const signed = await withService(trust, options, async (client) => {
+    const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS, signal: options.signal });
+    return bundle;
+  });
+  try {
+    const newer = await acceptNewer(trust, signed);
+    return newer && ((await options.onTrust?.(newer, signed)) ?? newer);
+  } catch (error) {
+    if (!(error instanceof TrustError)) throw error;
+    throw new AttestationRefused(phase, 'trust', error.code, error.message, { cause: error });
+  }
+}
+
+async function withService<T>(trust: TrustBundle, { allowPlaintext }: TrustOptions, call: (client: TrustServiceClient) => Promise<T>): Promise<T> {
+  const client = openService(TrustServiceClient, trust.services.login, trust, allowPlaintext);
+  try {
+    return await call(client);
+  } finally {
+    client.close();
+  }
+}
+
+function asError(error: unknown): Error {
+  return error as Error;
+}
