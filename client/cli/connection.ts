@@ -4,6 +4,7 @@ import { RpcError } from '../../core/rpc/errors';
 import { AttestationRefused, attest, connect, login } from '../index';
 import type { EnclaveConnection } from '../index';
 import { CliError, EXIT } from './exit';
+import { allowPlaintext } from './plaintext';
 import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
 import { loadSession, saveSession } from './session-file';
@@ -39,6 +40,7 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
     out.progress('the enclave is gone: logging in again');
     const session = await login(saved.trust, {
       credential: { accessToken },
+      allowPlaintext: allowPlaintext(),
       onStage: tellStage(out),
       onStep: options.verbose ? tellStep(out, { details: true }) : undefined,
       signal: options.signal,
@@ -55,11 +57,11 @@ async function open(saved: SavedSession, out: Output, { verbose, signal }: Conne
   const { expiresAt } = Claims.decode(session.evidence.claims);
   if (Number(expiresAt) - EVIDENCE_MARGIN_SECONDS < Date.now() / 1000) {
     out.progress('quoting: the evidence has ended, asking for a new one');
-    session = await attest(saved.trust, session, { onStep, signal });
+    session = await attest(saved.trust, session, { allowPlaintext: allowPlaintext(), onStep, signal });
     await saveSession({ ...saved, session });
   }
   out.progress('verifying and connecting');
-  const connection = await connect(saved.trust, session, { onStep, signal });
+  const connection = await connect(saved.trust, session, { allowPlaintext: allowPlaintext(), onStep, signal });
   out.erase();
   return connection;
 }

@@ -8,6 +8,7 @@ import { connect, login } from '../../index';
 import type { LoginOptions } from '../../index';
 import { CliError, EXIT } from '../exit';
 import { tellStage, tellStep } from '../narration';
+import { allowPlaintext } from '../plaintext';
 import { addExample, addOutputOptions, addTrustOptions, addVerboseOption } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
@@ -52,13 +53,14 @@ async function run(options: Options): Promise<void> {
   out.progress('logging in');
   const session = await login(trust, {
     credential,
+    allowPlaintext: allowPlaintext(),
     includeEventLog: options.eventLog,
     onStage: tellStage(out),
     onStep: tellStep(out, { details }),
   });
   out.progress('connecting');
   // The session counts only once the enclave has shown that it is the end of a connection.
-  const connection = await connect(trust, session, { onStep: tellStep(out, { details, skip: 'login' }) });
+  const connection = await connect(trust, session, { allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
   connection.close();
   await saveSession({ username, trust, session });
   await removeToken();

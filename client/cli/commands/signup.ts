@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { signUp } from '../../index';
+import { allowPlaintext } from '../plaintext';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
@@ -29,7 +30,7 @@ async function run(options: Options): Promise<void> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true, twice: true });
   out.progress('signing up');
-  const { accessToken, expiresAt } = await signUp(trust, { username, password });
+  const { accessToken, expiresAt } = await signUp(trust, { username, password }, { allowPlaintext: allowPlaintext() });
   await saveToken(trust, { username, accessToken, expiresAt });
   out.done(`signed up as ${username}`);
   out.result({ username, expiresAt: new Date(expiresAt * 1000).toISOString() }, []);
