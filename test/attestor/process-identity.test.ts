@@ -71,6 +71,7 @@ test.each<[string, Changes]>([
   ['of another audience', { aud: 'sls' }],
   ['that has ended', { iat: now() - 400, exp: now() - 100 }],
   ['issued too long ago', { iat: now() - 400, exp: now() + 100 }],
+  ['issued in the future', { iat: now() + 1000, exp: now() + 1200 }],
   ['that claims a longer life', { exp: now() + 3600 }],
   ['without an id', { jti: undefined }],
   ['without a user', { claims: { image_digest: workload.imageDigest } }],
