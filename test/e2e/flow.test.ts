@@ -31,8 +31,8 @@ test('real work: a command on a file, its output and status; files both ways wit
 
   const file = ada.machine.path('there.bin');
   writeFileSync(file, content, { mode: 0o640 });
-  await ada.do(['cp', file, ':there.bin']);
-  await ada.do(['cp', ':there.bin', ada.machine.path('back.bin')]);
+  await ada.do(['cp', file, 'enclave:there.bin']);
+  await ada.do(['cp', 'enclave:there.bin', ada.machine.path('back.bin')]);
   expect(readFileSync(ada.machine.path('back.bin')).equals(content)).toBe(true);
   expect(statSync(ada.machine.path('back.bin')).mode & 0o777).toBe(0o640);
 });
