@@ -15,6 +15,7 @@ import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import { makeIdentity } from '../../enclave/identity';
 import type { Identity } from '../../enclave/identity';
+import type * as IdentityModuleNamespace from '../../enclave/identity';
 import { EnclaveServiceService } from '../../proto/gen/licensing/v1/enclave';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
@@ -26,10 +27,12 @@ import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { makeEvidence, makeFakeTpm, TRUST_DOMAIN } from '../support/evidence';
 
+type IdentityModule = typeof IdentityModuleNamespace;
+
 // The enclave's key never leaves it: for the attacker to have it, the test takes it as it is made.
 const made: Identity[] = [];
 jest.mock('../../enclave/identity', () => {
-  const actual = jest.requireActual<typeof import('../../enclave/identity')>('../../enclave/identity');
+  const actual = jest.requireActual<IdentityModule>('../../enclave/identity');
   return {
     ...actual,
     makeIdentity: async (trustDomain: string) => {

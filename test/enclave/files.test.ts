@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata } from '@grpc/grpc-js';
 import { connect } from '../../client/index';
 import type { EnclaveConnection, FileSource } from '../../client/index';
-import { PutFileRequest } from '../../proto/gen/licensing/v1/session';
+import type { PutFileRequest } from '../../proto/gen/licensing/v1/session';
 import type { SessionServiceClient } from '../../proto/gen/licensing/v1/session';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';

@@ -1,0 +1,135 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import { parseAddress } from '../../core/rpc/address';
+import { RpcError } from '../../core/rpc/errors';
+import { AttestorLink } from '../../enclave/attestor-link';
+import type { Attestation } from '../../enclave/attestor-link';
+import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { startFakeAttestor } from '../support/enclave';
+import type { FakeAttestor } from '../support/enclave';
+import { makeFakeTpm } from '../support/evidence';
+import type { FakeTpm } from '../support/evidence';
+
+let tpm: FakeTpm;
+let folder: string;
+let attestor: FakeAttestor;
+let link: AttestorLink;
+const never = new AbortController().signal;
+const options = { user: randomUUID(), workloadUid: randomUUID() };
+
+const start = (): Promise<FakeAttestor> => startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, ...options });
+const setCredential = (text: string): Promise<void> => writeFile(join(folder, 'credential'), text);
+
+function ask(signal: AbortSignal = never, change: Partial<Attestation> = {}): Promise<Evidence> {
+  const nonce = randomBytes(32);
+  return link.attest(
+    { purpose: Purpose.PURPOSE_CERTIFICATE, nonce, clientKeySha256: Buffer.alloc(32), tlsExporter: Buffer.alloc(0), includeEventLog: false, ...change },
+    signal,
+  );
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 10_000; !condition(); await sleep(10)) {
+    if (Date.now() > deadline) throw new Error('expected it to happen');
+  }
+}
+
+beforeAll(async () => {
+  tpm = await makeFakeTpm();
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sls-link-'));
+  await setCredential('one\n');
+  attestor = await start();
+  link = new AttestorLink({
+    address: parseAddress(`unix:${join(folder, 'attestor.sock')}`),
+    credentialFile: join(folder, 'credential'),
+    certificate: Buffer.from('certificate'),
+    firstDelayMs: 20,
+    maxDelayMs: 100,
+    timeoutMs: 2_000,
+  });
+});
+afterEach(async () => {
+  link.stop();
+  await attestor.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+test('requests in flight together get their own answers, in any order', async () => {
+  link.start();
+  const nonces = Array.from({ length: 50 }, () => randomBytes(32));
+  const answers = await Promise.all(nonces.map((nonce) => ask(never, { nonce })));
+  expect(answers.map(({ claims }) => Claims.decode(claims).nonce)).toEqual(nonces);
+  expect(attestor.credentials).toEqual(['one']);
+  expect(link.workloadUid).toBe(options.workloadUid);
+});
+
+test('a killed attestor: what is in flight fails at once and may be tried again; then the credential is read anew', async () => {
+  link.start();
+  await ask();
+  attestor.answer = () => 'silence';
+  const inFlight = ask();
+  await until(() => attestor.requests.length === 2);
+  await setCredential('two\n');
+  await attestor.stop();
+  await expect(inFlight).rejects.toMatchObject({ code: 'enclave.attestor_unavailable', grpcStatus: status.UNAVAILABLE });
+  attestor = await start();
+  await ask();
+  expect(attestor.credentials).toEqual(['two']);
+});
+
+test('no attestor: a request fails after its patience, with the same code', async () => {
+  await attestor.stop();
+  link.start();
+  await expect(ask()).rejects.toMatchObject({ code: 'enclave.attestor_unavailable', grpcStatus: status.UNAVAILABLE });
+});
+
+test('a request that comes while the attestor restarts waits for it', async () => {
+  await attestor.stop();
+  link.start();
+  await sleep(100);
+  const waiting = ask();
+  await sleep(100);
+  attestor = await start();
+  await waiting;
+});
+
+test('an attestor that refuses the identity: said so, and tried again with the next credential', async () => {
+  attestor.identify = (credential) => {
+    if (credential === 'one') throw new RpcError('attestor.no', status.UNAUTHENTICATED, 'no');
+  };
+  link.start();
+  await expect(ask()).rejects.toMatchObject({ code: 'enclave.identity_refused', grpcStatus: status.FAILED_PRECONDITION });
+  await setCredential('two');
+  await until(() => attestor.credentials.includes('two'));
+  await ask();
+});
+
+test('an answer that does not come: a time limit', async () => {
+  attestor.answer = () => 'silence';
+  link.start();
+  await expect(ask()).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
+});
+
+test('a caller that is gone does not wait', async () => {
+  attestor.answer = () => 'silence';
+  link.start();
+  const gone = new AbortController();
+  const asked = ask(gone.signal);
+  setTimeout(() => gone.abort(), 100);
+  await expect(asked).rejects.toMatchObject({ code: 'rpc.cancelled' });
+});
+
+test("the attestor's own reasons are passed on", async () => {
+  attestor.answer = () => {
+    throw new RpcError('attestor.tpm_unavailable', status.UNAVAILABLE, 'the TPM does not answer');
+  };
+  link.start();
+  await expect(ask()).rejects.toMatchObject({ code: 'attestor.tpm_unavailable', message: 'the TPM does not answer' });
+});
