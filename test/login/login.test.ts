@@ -249,17 +249,18 @@ describe('passwords', () => {
       await authenticate(slow, byPassword(username, 'wrong password'), new AbortController().signal).catch(() => undefined);
       return performance.now() - started;
     };
-    const known: number[] = [];
-    const unknown: number[] = [];
-    for (let i = 0; i < 25; i++) {
-      known.push(await time('timed'));
-      unknown.push(await time('nobody.here'));
+    // The fastest of each: what else the machine does only ever adds. More are taken while those of a busy machine differ.
+    let known = Infinity;
+    let unknown = Infinity;
+    const alike = (): boolean => unknown / known > 0.75 && unknown / known < 1.33;
+    for (let i = 0; i < 100 && (i < 15 || !alike()); i++) {
+      known = Math.min(known, await time('timed'));
+      unknown = Math.min(unknown, await time('nobody.here'));
     }
     await slow.close();
-    const typical = (times: number[]): number => times.sort((a, b) => a - b)[Math.floor(times.length / 4)]!;
-    expect(typical(known)).toBeGreaterThan(10);
-    expect(typical(unknown) / typical(known)).toBeGreaterThan(0.75);
-    expect(typical(unknown) / typical(known)).toBeLessThan(1.33);
+    expect(known).toBeGreaterThan(10);
+    expect(unknown / known).toBeGreaterThan(0.75);
+    expect(unknown / known).toBeLessThan(1.33);
   });
 
   test('that someone else guesses wrong never lock the victim out', async () => {
