@@ -54,7 +54,7 @@ class Teardown {
 }
 
 /**
- * Runs the whole service on this machine: TPM, PostgreSQL, the five programs and the users' enclaves. Everything that was started ends
+ * Runs the whole service on this machine: TPM, PostgreSQL, the six programs and the users' enclaves. Everything that was started ends
  * with `stop`, with a failed start, and with this process.
  * @throws LauncherError, SwtpmError
  */
@@ -183,6 +183,13 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
     TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
     REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
+    LAUNCHER: 'process',
+    LAUNCHER_ADDRESS: launcherAddress,
+  });
+  await run('admin', {
+    LISTEN: `unix:${path('run', 'admin.sock')}`,
+    DATABASE_URL_FILE: databaseUrlFile,
+    ADMIN_CA_FILE: path('keys', 'admin-ca.crt'),
     LAUNCHER: 'process',
     LAUNCHER_ADDRESS: launcherAddress,
   });

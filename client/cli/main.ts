@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import './log-level';
 import { Command, CommanderError } from 'commander';
-import { addBoot } from './admin-boot';
+import { addAdmin } from './admin/admin';
 import { addCp } from './commands/cp';
 import { addExec } from './commands/exec';
 import { addLogin } from './commands/login';
@@ -23,7 +23,7 @@ function buildProgram(): Command {
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
   for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addVerify, addUp]) add(program);
-  addBoot(program.command('admin').description('what operators do'));
+  addAdmin(program);
   return program.addHelpText(
     'after',
     `

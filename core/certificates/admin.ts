@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { exportPrivateKey, newKeyPair, openAuthority, signEndEntity } from './authority';
 import type { CertifiedKey } from './authority';
@@ -52,4 +53,11 @@ export function verifyAdminCertificate(
   const name = uri.startsWith(prefix) ? uri.slice(prefix.length) : '';
   if (!NAME.test(name)) throw new CertificateError('certificate.name', `expected one URI ${prefix}NAME as subject alternative name, got something else`);
   return { name, publicKey };
+}
+
+/** The trust domain that an administrator's own certificate (PEM) names; for its holder, who trusts it. @throws TypeError */
+export function certificateTrustDomain(pem: string): string {
+  const [, trustDomain] = /URI:spiffe:\/\/([^/]+)\/admin\//.exec(new X509Certificate(pem).subjectAltName ?? '') ?? [];
+  if (trustDomain === undefined) throw new TypeError("expected an administrator's certificate, got another one");
+  return trustDomain;
 }

@@ -1,0 +1,45 @@
+import type { Command } from 'commander';
+import { fromServiceError, isServiceError } from '../../../core/rpc/errors';
+import type { TailAuditResponse } from '../../../proto/gen/licensing/v1/admin';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { AdminCaller } from './call';
+import { addAdminOptions } from './options';
+import type { AdminOptions } from './options';
+
+type Options = AdminOptions & OutputOptions & { follow?: boolean; after: string };
+
+/** `sls admin audit tail`: decisions about who is trusted, one a line. */
+export function addAudit(admin: Command): void {
+  const command = admin
+    .command('audit')
+    .description('decisions about who is trusted')
+    .command('tail')
+    .description('print the record of decisions, oldest first')
+    .option('-f, --follow', 'go on with what is decided from now on')
+    .option('--after <id>', 'records after this one only', '0');
+  addAdminOptions(addOutputOptions(command)).action(run);
+  addExample(command, 'sls admin audit tail --follow');
+}
+
+async function run(options: Options): Promise<void> {
+  if (!/^\d{1,18}$/.test(options.after)) throw new CliError(EXIT.usage, `expected --after ID, a number, got ${JSON.stringify(options.after)}`);
+  // Not told of --json: its documents are whole results, these are lines.
+  const out = new Output({ quiet: options.quiet });
+  const caller = await AdminCaller.open(options);
+  try {
+    const call = await caller.tailAudit({ after: BigInt(options.after), follow: options.follow === true });
+    // One JSON document a line with --json: a stream has no end to wait for.
+    for await (const message of call) {
+      const { id, at, kind, detail } = message as TailAuditResponse;
+      const record = { id: Number(id), at: new Date(Number(at)).toISOString(), kind, detail: JSON.parse(detail) as unknown };
+      out.result(undefined, [options.json ? JSON.stringify(record) : `${record.at}  ${record.id}  ${kind}  ${detail}`]);
+    }
+  } catch (error) {
+    throw isServiceError(error) ? fromServiceError(error) : error;
+  } finally {
+    caller.close();
+  }
+}

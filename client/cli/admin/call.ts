@@ -1,0 +1,82 @@
+import { Metadata, status } from '@grpc/grpc-js';
+import type { ClientReadableStream, MethodDefinition } from '@grpc/grpc-js';
+import type { CertifiedKey } from '../../../core/certificates/authority';
+import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
+import { callUnary } from '../../../core/rpc/client';
+import { RpcError } from '../../../core/rpc/errors';
+import { ADMIN_PROOF_KEY, signAdminProof } from '../../../core/tokens/admin-proof';
+import { certificateTrustDomain } from '../../../core/certificates/admin';
+import { parseTrustBundle } from '../../../core/trust/bundle';
+import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/licensing/v1/admin';
+import type { TailAuditRequest, TailAuditResponse } from '../../../proto/gen/licensing/v1/admin';
+import { CliError, EXIT } from '../exit';
+import { adminFiles, readNamed } from './options';
+import type { AdminOptions } from './options';
+
+/** One that is starting is waited for before it is ended. */
+const TIMEOUT_MS = 100_000;
+
+type UnaryName = Exclude<keyof typeof AdminServiceService, 'tailAudit'>;
+type RequestOf<Name extends UnaryName> = Parameters<(typeof AdminServiceService)[Name]['requestSerialize']>[0];
+type ResponseOf<Name extends UnaryName> = ReturnType<(typeof AdminServiceService)[Name]['responseDeserialize']>;
+
+/** Calls AdminService as an administrator: every call carries a proof of its own. */
+export class AdminCaller {
+  private constructor(
+    private readonly client: AdminServiceClient,
+    private readonly administrator: CertifiedKey,
+  ) {}
+
+  /** @throws CliError */
+  static async open(options: AdminOptions): Promise<AdminCaller> {
+    const files = adminFiles(options);
+    const hint = 'name it with --admin-certificate and --admin-key; an operator makes one with sls admin certificate';
+    const administrator = {
+      certificate: await readNamed(files.certificate, "the administrator's certificate", hint),
+      privateKey: await readNamed(files.key, "the administrator's key", hint),
+    };
+    const address = parseAddress(files.address);
+    // Public roots serve where the installation has none of its own: its ingress may have a certificate of a public CA.
+    const roots = address.scheme === 'https' ? await installationRoots(files.trustBundle) : undefined;
+    return new AdminCaller(new AdminServiceClient(grpcTarget(address), channelCredentials(address, roots)), administrator);
+  }
+
+  /** @throws RpcError, CliError */
+  async call<Name extends UnaryName>(name: Name, request: RequestOf<Name>): Promise<ResponseOf<Name>> {
+    const metadata = await this.prove(name, request);
+    const method = this.client[name] as unknown as Parameters<typeof callUnary<RequestOf<Name>, ResponseOf<Name>>>[1];
+    return explained(callUnary(this.client, method, request, { timeout: TIMEOUT_MS, metadata }));
+  }
+
+  async tailAudit(request: TailAuditRequest): Promise<ClientReadableStream<TailAuditResponse>> {
+    return this.client.tailAudit(request, await this.prove('tailAudit', request));
+  }
+
+  close(): void {
+    this.client.close();
+  }
+
+  private async prove(name: keyof typeof AdminServiceService, request: unknown): Promise<Metadata> {
+    const { path, requestSerialize } = AdminServiceService[name] as MethodDefinition<unknown, unknown>;
+    const metadata = new Metadata();
+    const trustDomain = certificateTrustDomain(this.administrator.certificate);
+    metadata.set(ADMIN_PROOF_KEY, await signAdminProof(this.administrator, { method: path, request: requestSerialize(request) }, { trustDomain }));
+    return metadata;
+  }
+}
+
+async function installationRoots(file: string): Promise<Buffer | undefined> {
+  const { readFile } = await import('node:fs/promises');
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  const roots = text === undefined ? [] : parseTrustBundle(text).serverRoots;
+  return roots.length === 0 ? undefined : Buffer.from(roots.join('\n'));
+}
+
+async function explained<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof RpcError) || error.grpcStatus !== status.UNAUTHENTICATED) throw error;
+    throw new CliError(EXIT.authentication, error.message, { code: error.code, hint: "is the administrator's certificate of this installation's admin CA, and this machine's clock right?" }, { cause: error });
+  }
+}

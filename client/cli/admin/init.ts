@@ -1,0 +1,67 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { issueAdminCertificate } from '../../../core/certificates/admin';
+import { splitCertificates, splitPrivateKeys } from '../../../core/certificates/pem';
+import { createAllKeys } from '../../../core/keystore/create';
+import { need } from '../../../core/keystore/store';
+import type { KeyStore } from '../../../core/keystore/store';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { writePrivate } from '../private-file';
+import { addPlaceOptions, openKeyStore, trustDomainOf } from './options';
+import type { PlaceOptions } from './options';
+
+interface CertificateOptions {
+  name: string;
+  days: string;
+  out: string;
+}
+
+type Options = PlaceOptions & OutputOptions & CertificateOptions;
+
+function addCertificateOptions(command: Command): Command {
+  return command
+    .requiredOption('--out <folder>', 'where to put certificate.pem and key.pem of the administrator')
+    .option('--name <name>', 'of the administrator: it stands in the audit records', 'admin')
+    .option('--days <days>', "life of the administrator's certificate", '90');
+}
+
+/** `sls admin init`: every key of an installation, and the first administrator. `sls up` and the cluster's installer do it as well. */
+export function addInit(admin: Command): void {
+  const command = admin
+    .command('init')
+    .description('make all keys of an installation that are missing, and a certificate of an administrator')
+    .option('--trust-domain <name>', 'DNS-like name of the installation', 'sls.local');
+  addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(async (options: Options & { trustDomain: string }) => {
+    const store = await openKeyStore(options);
+    await createAllKeys(store, { trustDomain: options.trustDomain });
+    await writeAdministrator(store, options.trustDomain, options);
+  });
+  addExample(command, 'sls admin init --namespace licensing --name ada --out ~/.config/sls/admin');
+}
+
+/** `sls admin certificate`: one more administrator, or the next certificate of one. */
+export function addCertificate(admin: Command): void {
+  const command = admin.command('certificate').description("make an administrator's key and certificate, by the admin CA of the key store");
+  addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(async (options: Options) => {
+    const store = await openKeyStore(options);
+    await writeAdministrator(store, await trustDomainOf(store), options);
+  });
+  addExample(command, 'sls admin certificate --name grace --days 30 --out ./grace');
+}
+
+async function writeAdministrator(store: KeyStore, trustDomain: string, options: OutputOptions & CertificateOptions): Promise<void> {
+  if (!/^[1-9]\d{0,2}$/.test(options.days)) throw new CliError(EXIT.usage, `expected --days from 1 to 999, got ${JSON.stringify(options.days)}`);
+  const [certificate] = splitCertificates(await need(store, 'admin-ca.crt'));
+  const [privateKey] = splitPrivateKeys(await need(store, 'admin-ca.key'));
+  if (certificate === undefined || privateKey === undefined) throw new CliError(EXIT.failure, 'the admin CA in the key store can not be read');
+  const administrator = await issueAdminCertificate({ certificate, privateKey }, { name: options.name, trustDomain, days: Number(options.days) });
+  const files = { certificate: join(options.out, 'certificate.pem'), key: join(options.out, 'key.pem') };
+  await writePrivate(files.key, administrator.privateKey);
+  await writePrivate(files.certificate, administrator.certificate);
+  const out = new Output(options);
+  out.done(`administrator ${options.name}, for ${options.days} days: ${files.certificate}, ${files.key}`);
+  out.result({ name: options.name, trustDomain, ...files }, []);
+}

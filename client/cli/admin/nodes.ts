@@ -1,0 +1,63 @@
+import type { Command } from 'commander';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { AdminCaller } from './call';
+import { addAdminOptions } from './options';
+import type { AdminOptions } from './options';
+import { addRevocationCommands } from './revoke';
+
+type Options = AdminOptions & OutputOptions;
+
+const time = (seconds: bigint): string => new Date(Number(seconds) * 1000).toISOString();
+
+/** `sls admin nodes …`: which TPM each node's name belongs to, and whether it is trusted. */
+export function addNodes(admin: Command): void {
+  const nodes = admin.command('nodes').description('nodes and the TPMs that their names belong to');
+
+  const list = nodes.command('list').description('every node that enrolled');
+  addAdminOptions(addOutputOptions(list)).action(async (options: Options) => {
+    const caller = await AdminCaller.open(options);
+    try {
+      const { nodes: found } = await caller.call('listNodes', {});
+      const json = found.map(({ boundAt, enrolledAt, details, ...node }) => ({
+        ...node,
+        boundAt: time(boundAt),
+        enrolledAt: time(enrolledAt),
+        tpm: JSON.parse(details) as unknown,
+      }));
+      const lines = json.flatMap(({ name, ekSha256, akSha256, enrolledAt, revoked, tpm }) => [
+        `${name}${revoked ? '  REVOKED' : ''}`,
+        `    enrolled  ${enrolledAt}`,
+        `    EK        ${ekSha256}`,
+        `    AK        ${akSha256 || 'none yet'}`,
+        `    TPM       ${JSON.stringify(tpm)}`,
+      ]);
+      new Output(options).result(json, lines);
+    } finally {
+      caller.close();
+    }
+  });
+  addExample(list, 'sls admin nodes list');
+
+  const approve = nodes
+    .command('approve')
+    .description("bind a node's name to another TPM: its machine or its TPM was replaced")
+    .argument('<node>')
+    .requiredOption('--ek <sha256>', "SHA-256 of the TPM's endorsement key, from the audit record of its refused enrolment")
+    .requiredOption('--reason <text>', 'for the audit record');
+  addAdminOptions(addOutputOptions(approve)).action(async (node: string, options: Options & { ek: string; reason: string }) => {
+    const out = new Output(options);
+    const caller = await AdminCaller.open(options);
+    try {
+      const { previousEkSha256 } = await caller.call('approveNode', { node, ekSha256: options.ek, reason: options.reason });
+      out.done(`${node} belongs to the TPM with endorsement key ${options.ek}${previousEkSha256 === '' ? '' : `, no longer to ${previousEkSha256}`}`);
+      out.result({ node, ekSha256: options.ek, previousEkSha256 }, []);
+    } finally {
+      caller.close();
+    }
+  });
+  addExample(approve, 'sls admin nodes approve node-7 --ek 3f1c… --reason "new mainboard"');
+
+  addRevocationCommands(nodes, { argument: 'node', what: 'node', subject: (node) => ({ subject: { subject: { $case: 'node', value: node } }, username: '' }) });
+}

@@ -1,0 +1,75 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { FolderKeyStore } from '../../../core/keystore/folder';
+import type { KeyStore } from '../../../core/keystore/store';
+import { parseTrustBundle } from '../../../core/trust/bundle';
+import { defaultInstallationFolder } from '../../../launcher/folder';
+import { CliError, EXIT } from '../exit';
+
+/** Which installation is meant: a folder of this machine's, or a namespace of a cluster. */
+export interface PlaceOptions {
+  dir?: string;
+  namespace?: string;
+  enclaveNamespace?: string;
+}
+
+export function addPlaceOptions(command: Command): Command {
+  return command
+    .option('--dir <folder>', "the installation of sls up on this machine (default: ~/.local/state/sls/server)")
+    .option('--namespace <name>', 'the installation in this namespace of a cluster, by kubectl and its kubeconfig')
+    .option('--enclave-namespace <name>', 'where its enclaves are (default: NAMESPACE-enclaves)');
+}
+
+export async function openKeyStore({ dir, namespace, enclaveNamespace }: PlaceOptions): Promise<KeyStore> {
+  if (namespace === undefined) return new FolderKeyStore(installationFolder({ dir }));
+  if (dir !== undefined) throw new CliError(EXIT.usage, 'expected --dir or --namespace, got both');
+  const { KubernetesKeyStore } = await import('../../../core/keystore/kubernetes');
+  return new KubernetesKeyStore({ services: namespace, enclaves: enclaveNamespace ?? `${namespace}-enclaves` });
+}
+
+export function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
+  return dir ?? defaultInstallationFolder();
+}
+
+/** The trust domain that the installation has, by its own trust bundle. */
+export async function trustDomainOf(store: KeyStore): Promise<string> {
+  const text = await store.read('trust-bundle.json');
+  if (text === undefined) {
+    throw new CliError(EXIT.usage, 'no trust bundle in the key store: there is no installation yet', { hint: 'start one with sls up, or see sls admin init --help' });
+  }
+  return parseTrustBundle(text).trustDomain;
+}
+
+/** Where administration is served, and as whom. */
+export interface AdminOptions {
+  address?: string;
+  adminCertificate?: string;
+  adminKey?: string;
+  dir?: string;
+}
+
+export function addAdminOptions(command: Command): Command {
+  return command
+    .option('--address <address>', 'of functions/admin: https://HOST:PORT, http://HOST:PORT or unix:/PATH (default: the installation of sls up)')
+    .option('--admin-certificate <file>', "an administrator's certificate, PEM (default: the installation's own)")
+    .option('--admin-key <file>', 'its private key, PEM')
+    .option('--dir <folder>', 'the installation of sls up on this machine (default: ~/.local/state/sls/server)');
+}
+
+/** @throws CliError that names the file, never its content */
+export async function readNamed(path: string, what: string, hint?: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new CliError(EXIT.usage, `can't read ${what} ${path}: ${error.code ?? error.message}`, { hint });
+  });
+}
+
+export function adminFiles(options: AdminOptions): { address: string; certificate: string; key: string; trustBundle: string } {
+  const folder = installationFolder(options);
+  return {
+    address: options.address ?? `unix:${join(folder, 'run', 'admin.sock')}`,
+    certificate: options.adminCertificate ?? join(folder, 'admin', 'certificate.pem'),
+    key: options.adminKey ?? join(folder, 'admin', 'key.pem'),
+    trustBundle: join(folder, 'trust-bundle.json'),
+  };
+}

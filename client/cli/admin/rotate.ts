@@ -1,0 +1,31 @@
+import type { Command } from 'commander';
+import { Argument } from 'commander';
+import { rotate, ROTATIONS } from '../../../core/keystore/rotate';
+import type { Rotation } from '../../../core/keystore/rotate';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { addPlaceOptions, openKeyStore, trustDomainOf } from './options';
+import type { PlaceOptions } from './options';
+
+type Options = PlaceOptions & OutputOptions & { compromised?: boolean };
+
+/** `sls admin rotate WHAT`: replaces a key by overlap, with no service restarted and no login failed. */
+export function addRotate(admin: Command): void {
+  const command = admin
+    .command('rotate')
+    .description('replace a key; the old one is believed until what it signed has ended')
+    .addArgument(new Argument('<what>', 'which key').choices(Object.keys(ROTATIONS)))
+    .option('--compromised', 'the old key is known to others: drop it now. Whoever has something signed by it logs in (or enrols) again');
+  addPlaceOptions(addOutputOptions(command)).action(run);
+  addExample(command, 'sls admin rotate token-key', 'sls admin rotate client-ca --namespace licensing');
+}
+
+async function run(what: Rotation, options: Options): Promise<void> {
+  const out = new Output(options);
+  const store = await openKeyStore(options);
+  const { signsFrom, oldUntil, dropped } = await rotate(store, what, { trustDomain: await trustDomainOf(store), compromised: options.compromised });
+  const until = options.compromised ? 'the old one is worth nothing now' : `the old one is believed until ${oldUntil.toISOString()}`;
+  out.done(`${what}: the new one signs from ${signsFrom.toISOString()}, ${until}${dropped > 0 ? `; ${dropped} dropped` : ''}`);
+  out.result({ what, signsFrom: signsFrom.toISOString(), oldUntil: oldUntil.toISOString(), dropped }, []);
+}

@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { AdminCaller } from './call';
+import { addAdminOptions } from './options';
+import type { AdminOptions } from './options';
+import { addRevocationCommands, describeSubject } from './revoke';
+
+const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** `sls admin user …`: by username, or by the id that stands in certificates and evidence. */
+export function addUser(admin: Command): void {
+  addRevocationCommands(admin.command('user').description('users, by name or id'), {
+    argument: 'user',
+    what: 'user',
+    subject: (text) => (USER_ID.test(text) ? { subject: { subject: { $case: 'user', value: text } }, username: '' } : { subject: undefined, username: text }),
+  });
+}
+
+/** `sls admin ak …` and `sls admin ek …`: keys of TPMs, by the SHA-256 of their TPMT_PUBLIC. */
+export function addKeys(admin: Command): void {
+  addRevocationCommands(admin.command('ak').description("attestation keys, by SHA-256"), {
+    argument: 'sha256',
+    what: 'attestation key',
+    subject: (value) => ({ subject: { subject: { $case: 'attestationKey', value } }, username: '' }),
+  });
+  addRevocationCommands(admin.command('ek').description('endorsement keys, by SHA-256'), {
+    argument: 'sha256',
+    what: 'endorsement key',
+    subject: (value) => ({ subject: { subject: { $case: 'endorsementKey', value } }, username: '' }),
+  });
+}
+
+/** `sls admin revocations`: everything that is revoked, and why. */
+export function addRevocations(admin: Command): void {
+  const command = admin.command('revocations').description('everything that is revoked, with reasons');
+  addAdminOptions(addOutputOptions(command)).action(async (options: AdminOptions & OutputOptions) => {
+    const caller = await AdminCaller.open(options);
+    try {
+      const { revocations } = await caller.call('listRevocations', {});
+      const json = revocations.map(({ subject, revokedAt, revokedBy, reason }) => ({
+        ...describeSubject(subject),
+        revokedAt: new Date(Number(revokedAt) * 1000).toISOString(),
+        revokedBy,
+        reason,
+      }));
+      new Output(options).result(json, json.map((entry) => `${entry.revokedAt}  ${entry.kind} ${entry.subject}  by ${entry.revokedBy}: ${entry.reason}`));
+    } finally {
+      caller.close();
+    }
+  });
+  addExample(command, 'sls admin revocations');
+}
