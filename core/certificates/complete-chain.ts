@@ -1,11 +1,12 @@
 import { X509Certificate } from 'node:crypto';
 
-/** Longest way up from a leaf that is looked for. */
+/** Longest way up from a leaf that is looked for, and most certificates that are looked at beside the pool. */
 const DEPTH_MAX = 6;
+const GIVEN_MAX = 16;
 
 /** Authorities that may stand between a leaf and a root. None of them is trusted: the chain still has to be verified. */
 export interface IntermediatePool {
-  /** DER by issuer's subject, as node:crypto writes it. */
+  /** By subject, as node:crypto writes it. */
   readonly bySubject: ReadonlyMap<string, readonly X509Certificate[]>;
 }
 
@@ -22,32 +23,38 @@ export function makePool(pems: readonly string[]): IntermediatePool {
 }
 
 /**
- * Adds authorities of the pool to a chain that ends below its root, so that nothing has to be fetched. What can't be completed, or read,
- * is handed back as it came: verifyChain says what is wrong with it.
- * @param certificates DER, leaf first
+ * Puts a chain in order, below its root, with authorities of the pool where some are missing: makers store chains in any order or not at all, and
+ * nothing is fetched. Certificates that can't be read are handed back as they came: verifyChain says what is wrong with them.
+ * @param certificates DER; the leaf first, the others in any order
  * @returns DER, leaf first
  */
 export function completeChain(certificates: readonly Uint8Array[], pool: IntermediatePool): Uint8Array[] {
-  const chain = [...certificates];
-  let last = read(chain.at(-1));
-  while (last !== undefined && chain.length < DEPTH_MAX) {
-    const child = last;
-    const issuer = pool.bySubject.get(child.issuer)?.find((candidate) => isIssuer(candidate, child));
-    if (issuer === undefined || issuer.raw.equals(child.raw)) break;
-    chain.push(issuer.raw);
+  const given = certificates.length > GIVEN_MAX ? undefined : readAll(certificates);
+  let last = given?.[0];
+  if (given === undefined || last === undefined) return [...certificates];
+  const chain = [last];
+  while (chain.length < DEPTH_MAX) {
+    const child: X509Certificate = last;
+    const candidates = [...given, ...(pool.bySubject.get(child.issuer) ?? [])];
+    // By name and key identifier. Signatures are left to verifyChain, which weighs keys first.
+    const issuer = candidates.find((candidate) => child.checkIssued(candidate) && !chain.includes(candidate));
+    if (issuer === undefined || isRoot(issuer)) break;
+    chain.push(issuer);
     last = issuer;
   }
-  return chain;
+  return chain.map(({ raw }) => raw);
 }
 
-/** By name and key identifier; several authorities of a maker share a name. Signatures are left to verifyChain, which weighs keys first. */
-function isIssuer(candidate: X509Certificate, child: X509Certificate): boolean {
-  return child.checkIssued(candidate);
+/** Roots come from the verifier's own list alone. */
+function isRoot(certificate: X509Certificate): boolean {
+  return certificate.checkIssued(certificate);
 }
 
-function read(der: Uint8Array | undefined): X509Certificate | undefined {
+function readAll(certificates: readonly Uint8Array[]): X509Certificate[] | undefined {
   try {
-    return der === undefined ? undefined : new X509Certificate(der);
+    const read = certificates.map((der) => new X509Certificate(der));
+    // OpenSSL takes PEM here too, and ignores what follows.
+    return read.every(({ raw }, at) => raw.equals(certificates[at] as Uint8Array)) ? read : undefined;
   } catch {
     return undefined;
   }

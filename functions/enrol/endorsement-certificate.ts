@@ -42,15 +42,19 @@ export type TpmDetails = Omit<AttestationKeyDetails, 'ekSha256'>;
 export function verifyEndorsement(ek: TpmPublic, certificates: readonly Uint8Array[], trust: EndorsementTrust, now: Date): TpmDetails {
   const chain = completeChain(certificates, trust.intermediates);
   const leaf = verifyChain({ certificates: chain, roots: trust.roots, now });
-  if (leaf.fields.extendedKeyUsage.length > 0 && !leaf.fields.extendedKeyUsage.includes(EK_PURPOSE)) {
-    throw new CertificateError('certificate.usage', `expected the purpose of endorsement keys (${EK_PURPOSE}), got ${leaf.fields.extendedKeyUsage.join(', ')}`);
+  const details = readDetails(leaf);
+  const { extendedKeyUsage: purposes } = leaf.fields;
+  // Makers' roots certify more than TPMs: a certificate without a purpose has to say otherwise that its key is in one.
+  if (!purposes.includes(EK_PURPOSE) && (purposes.length > 0 || details.manufacturer === '')) {
+    throw new CertificateError('certificate.usage', `expected the purpose of endorsement keys (${EK_PURPOSE}), got ${purposes.join(', ') || 'none'}`);
   }
   if (!leaf.publicKey.equals(publicKeyObject(ek))) {
     throw new CertificateError('certificate.untrusted', 'expected the certificate of the given endorsement key, got one of another key');
   }
-  return readDetails(leaf);
+  return details;
 }
 
+/** Attributes of the TPM in the subject's alternative name (TCG EK Credential Profile, 3.2.9). @throws BytesError */
 function readDetails(leaf: ParsedCertificate): TpmDetails {
   const details: TpmDetails = { manufacturer: '', model: '', firmware: '', software: false };
   for (const { tag, value } of leaf.fields.subjectAlternativeNames) {

@@ -65,6 +65,9 @@ describe('completing a chain', () => {
     const chain = completeChain([der(leaf)], pool);
     expect(chain).toEqual([leaf, lower, middle].map(der));
     expect(completeChain([der(leaf), der(lower)], pool)).toEqual(chain);
+    expect(completeChain([leaf, middle, root, lower].map(der), makePool([]))).toEqual(chain);
+    expect(completeChain([der(leaf), Buffer.from('junk')], pool)).toEqual([der(leaf), Buffer.from('junk')]);
+    expect(completeChain(Array(17).fill(der(leaf)), pool)).toHaveLength(17);
     expect(completeChain([], pool)).toEqual([]);
     expect(completeChain([Buffer.from('junk')], pool)).toEqual([Buffer.from('junk')]);
     expect(() => verifyChain({ certificates: chain, roots: [root.certificate], now: new Date() })).not.toThrow();

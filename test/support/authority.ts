@@ -81,7 +81,7 @@ export async function makeLeaf(issuer: TestAuthority & { name: string }, options
       extensions: [
         new BasicConstraintsExtension(options.ca ?? false, undefined, true),
         new KeyUsagesExtension(options.keyUsages ?? KeyUsageFlags.digitalSignature, true),
-        new ExtendedKeyUsageExtension(options.usages ?? ['2.23.133.8.3']),
+        ...(options.usages?.length === 0 ? [] : [new ExtendedKeyUsageExtension(options.usages ?? ['2.23.133.8.3'])]),
         ...(options.extensions ?? []),
       ],
     },
