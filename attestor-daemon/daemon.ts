@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { logger } from '../core/log/logger';
 import { channelCredentials, grpcTarget } from '../core/rpc/address';
 import type { Address } from '../core/rpc/address';
@@ -48,10 +49,10 @@ export interface RunningDaemon {
 export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
   const { address, rootsFile } = options.enrol;
   const roots = rootsFile === undefined ? undefined : await readFile(rootsFile);
-  const tools = await TpmTools.open(options.tpm);
   const client = new EnrolServiceClient(grpcTarget(address), channelCredentials(address, roots));
 
   let server: RunningServer | undefined;
+  let tools!: TpmTools;
   let markReady!: () => void;
   const ready = new Promise<void>((resolve) => (markReady = resolve));
   const keeper = new CertifiedKeyKeeper({
@@ -72,17 +73,19 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   const implementation = attestorService({ attestor, identifier: options.identifier, node: options.node, ready: () => keeper.last !== undefined });
 
   try {
+    // The socket first: an attestor that runs already keeps it, and its files beside it.
     server = await startServer({
       address: options.listen,
       socketMode: options.socketMode,
       services: [{ definition: AttestorServiceService, implementation }],
     });
+    server.health.set(false);
+    tools = await TpmTools.open(options.tpm, join(options.stateDir, 'tpm'));
   } catch (error) {
     client.close();
-    await tools.close();
+    await server?.stop(0);
     throw error;
   }
-  server.health.set(false);
   keeper.start();
   return {
     server,

@@ -12,7 +12,7 @@ export const attestorSettings = z.object({
   /** device:/dev/tpmrm0, or swtpm:path=/SOCKET. */
   TPM: z.string().regex(/^(device:\/|swtpm:path=\/)/, 'expected device:/PATH or swtpm:path=/PATH'),
   NODE_NAME: z.string().regex(NODE_NAME, 'expected a DNS name in lower case'),
-  /** Authorization of the attestation key and its certificate: survives restarts, on this node only. */
+  /** Authorization of the attestation key, its certificate, used credentials: survives restarts, on this node and for one attestor only. */
   STATE_DIR: z.string().min(1),
   ENROL_ADDRESS: addressSetting,
   /** PEM, instead of the system's authorities, when ENROL_ADDRESS is https. */

@@ -63,6 +63,7 @@ export function activateCredential(
       await tools.run('tpm2_activatecredential', ['-Q', ...use, '-i', 'credential', '-o', 'secret']);
       return await tools.read('secret');
     } finally {
+      await tools.remove('secret');
       await tools.flush();
     }
   });

@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TpmCommandError } from './errors';
 
@@ -22,10 +21,13 @@ export class TpmTools {
     private readonly tcti: string,
   ) {}
 
-  /** @param tcti device:/dev/tpmrm0, swtpm:path=/SOCKET: what tpm2-tools take as --tcti */
-  static async open(tcti: string): Promise<TpmTools> {
-    const folder = await mkdtemp(join(tmpdir(), 'sls-attestor-'));
-    await chmod(folder, 0o700);
+  /**
+   * @param tcti device:/dev/tpmrm0, swtpm:path=/SOCKET: what tpm2-tools take as --tcti
+   * @param folder for files between commands, of this process alone: what an earlier one left there is removed
+   */
+  static async open(tcti: string, folder: string): Promise<TpmTools> {
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true, mode: 0o700 });
     return new TpmTools(folder, tcti);
   }
 
@@ -67,6 +69,10 @@ export class TpmTools {
 
   read(name: string): Promise<Buffer> {
     return readFile(this.file(name));
+  }
+
+  remove(name: string): Promise<void> {
+    return rm(this.file(name), { force: true });
   }
 
   private spawn(tool: string, args: readonly string[], timeoutMs: number): Promise<void> {

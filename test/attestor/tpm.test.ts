@@ -21,7 +21,7 @@ let tools: TpmTools;
 let stateDir: string;
 beforeAll(async () => {
   tpm = await startNodeTpm();
-  tools = await TpmTools.open(tpm.tcti);
+  tools = await TpmTools.open(tpm.tcti, join(tpm.folder, 'tools'));
   stateDir = join(tpm.folder, 'attestor');
 });
 afterAll(async () => {

@@ -50,7 +50,7 @@ let clock: Date | undefined;
 
 async function startNode(caFolder: string): Promise<Node> {
   const tpm = await startNodeTpm({ caFolder });
-  const tools = await TpmTools.open(tpm.tcti);
+  const tools = await TpmTools.open(tpm.tcti, join(tpm.folder, 'tools'));
   const ak = await ensureAttestationKey(tools, { handle: '0x81010010', stateDir: join(tpm.folder, 'attestor') });
   return { tpm, tools, ak, ek: await readEndorsementKey(tools) };
 }
