@@ -31,7 +31,10 @@ export async function startProgram(name: string, settings: Record<string, string
   const log = (): string => Buffer.concat(chunks).toString('utf8');
   const exited = once(child, 'exit') as Promise<[number | null]>;
   while (!existsSync(ready)) {
-    if (child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}: ${log()}`);
+    if (child.exitCode !== null) {
+      await rm(folder, { recursive: true, force: true });
+      throw new Error(`${name} ended with ${child.exitCode}: ${log()}`);
+    }
     await sleep(20);
   }
   const { pid, ports } = JSON.parse(await readFile(ready, 'utf8')) as { pid: number; ports: { listen: number } };
