@@ -1,9 +1,12 @@
 import type { Pod } from '../../core/kubernetes/objects';
 
-/** Variables by which the loader, Node or the shell run other code than the image's. */
-const LOADING_VARIABLE = /^(LD_|NODE_|PATH$|BASH_ENV$|ENV$)/;
-/** Folders with the image's code. A volume over one of them, inside it or above it replaces code. */
-const CODE_FOLDERS = ['/app', '/bin', '/lib', '/lib64', '/sbin', '/usr'];
+/** Variables by which the loader, Node, OpenSSL (a configuration names modules to load) or the shell run other code than the image's. */
+const LOADING_VARIABLE = /^(LD_|NODE_|OPENSSL_|GCONV_PATH$|PATH$|BASH_ENV$|ENV$)/;
+/**
+ * Where the enclave and the cluster mount volumes; nothing in the image is run from there. A volume anywhere else may replace code, or name
+ * code to load, as a file at /etc/ld.so.preload does.
+ */
+const DATA_FOLDERS = ['/etc/licensing', '/run', '/tmp', '/var/log', '/var/run', '/workspace'];
 
 /**
  * True when the container need not run the program that its image starts. The image's digest says what could run; this says that
@@ -18,11 +21,10 @@ export function runsForeignCode(pod: Pod, containerName: string): boolean {
   const handlers = [lifecycle?.postStart, lifecycle?.preStop, livenessProbe, readinessProbe, startupProbe];
   if (handlers.some((handler) => handler?.exec !== undefined)) return true;
   if (env.some(({ name }) => LOADING_VARIABLE.test(name))) return true;
-  return volumeMounts.some(({ mountPath }) => coversCode(mountPath));
+  return volumeMounts.some(({ mountPath }) => !holdsData(mountPath));
 }
 
-function coversCode(mountPath: string): boolean {
+function holdsData(mountPath: string): boolean {
   const path = `/${mountPath.split('/').filter((part) => part !== '' && part !== '.').join('/')}`;
-  if (path.includes('/..')) return true;
-  return path === '/' || path === '/etc' || CODE_FOLDERS.some((folder) => path === folder || path.startsWith(`${folder}/`));
+  return !path.includes('/..') && DATA_FOLDERS.some((folder) => path === folder || path.startsWith(`${folder}/`));
 }

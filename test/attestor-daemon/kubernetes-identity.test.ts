@@ -91,6 +91,10 @@ const refusals: Array<[string, string, status, () => void]> = [
   ['a volume over the program', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/app/' }])],
   ['a volume under /usr', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/usr/local/bin' }])],
   ['a volume over everything', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/' }])],
+  ['a variable by which OpenSSL loads modules', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.env = [{ name: 'OPENSSL_CONF' }])],
+  ['a file that the loader loads libraries by', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/etc/ld.so.preload' }])],
+  ['a volume over the configuration of OpenSSL', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/etc/ssl' }])],
+  ['a volume out of a data folder', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/run/../usr' }])],
   ['an image that is known by tag only', 'attestor.pod_starting', status.UNAVAILABLE, () => (pod!.status!.containerStatuses![1]!.imageID = 'registry/enclave:latest')],
 ];
 
