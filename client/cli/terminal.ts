@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+
 /** Passed on to the command. SIGINT comes as a byte where the terminal is in raw mode. */
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
 
@@ -48,7 +50,12 @@ export class LocalTerminal {
 
   attach(resize: (size: { columns: number; rows: number }) => void): void {
     if (!this.wanted) return;
-    if (process.stdin.isTTY) process.stdin.setRawMode(true);
+    if (process.stdin.isTTY) {
+      process.stdin.setRawMode(true);
+      // Node's raw mode still makes CR LF of every LF (libuv, uv_tty_set_mode). The far terminal has done that already, or was told not to
+      // by a full-screen program, which would be garbled. setRawMode(false) restores this too.
+      spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
+    }
     this.resized = () => {
       const size = this.size();
       if (size) resize(size);
