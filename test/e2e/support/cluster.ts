@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { KubeConfig } from '@kubernetes/client-node';
 import { KubernetesApi } from '../../../core/kubernetes/api';
 import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
 import { apply, kubectl } from '../../../core/kubernetes/kubectl';
@@ -41,12 +42,10 @@ export async function tokenOf(namespace: string, account: string, ...options: st
 
 /** The Kubernetes API with the rights of a service account. */
 export async function apiOf(namespace: string, account: string): Promise<KubernetesApi> {
-  const config = JSON.parse(await kubectl(['config', 'view', '--raw', '--minify', '--flatten', '-o', 'json'])) as {
-    clusters: Array<{ cluster: { server: string; 'certificate-authority-data'?: string } }>;
-  };
-  const cluster = config.clusters[0]?.cluster;
-  if (cluster === undefined) throw new Error('expected a cluster in KUBECONFIG, got none');
-  const token = await tokenOf(namespace, account);
-  const ca = cluster['certificate-authority-data'];
-  return new KubernetesApi({ server: new URL(cluster.server), ca: ca === undefined ? undefined : Buffer.from(ca, 'base64'), token: () => Promise.resolve(token) });
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) throw new Error('expected a cluster in KUBECONFIG, got none');
+  config.loadFromClusterAndUser(cluster, { name: account, token: await tokenOf(namespace, account) });
+  return new KubernetesApi(config);
 }

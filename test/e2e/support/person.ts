@@ -13,9 +13,9 @@ export interface Status {
 /** Somebody with a machine of their own and `sls`, somewhere outside of the cluster. */
 export class Person {
   readonly machine = new Machine();
-  readonly username = `e2e-${randomBytes(5).toString('hex')}`;
 
-  constructor() {
+  /** @param username of an account that is there already, on another machine */
+  constructor(readonly username = `e2e-${randomBytes(5).toString('hex')}`) {
     this.machine.env['SLS_TRUST'] = setting('SLS_TRUST');
     // Test clusters have no TLS at their ingress; where one has, nothing is sent in plain text anyway.
     this.machine.env['SLS_ALLOW_PLAINTEXT'] = '1';

@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { Person } from './support/person';
+import { RecordingProxy } from './support/recording-proxy';
+
+const ENCLAVE = /^enclave-/;
+const secret = `secret-${randomBytes(16).toString('hex')}`;
+const whit = new Person();
+let proxy: RecordingProxy;
+
+beforeAll(async () => {
+  proxy = await RecordingProxy.start();
+  // The variable that gRPC takes a proxy from.
+  whit.machine.env['grpc_proxy'] = proxy.url;
+  await whit.signup();
+  await whit.login();
+});
+afterAll(async () => {
+  await whit.leave();
+  await proxy.stop();
+});
+
+test('ingress, activator and queue-proxy see ciphertext only: no command, no output, no file of the session', async () => {
+  const file = whit.machine.path(`${secret}.txt`);
+  writeFileSync(file, `${secret}\n`.repeat(2_000));
+  await whit.do(['cp', file, `enclave:${secret}.txt`]);
+  const { stdout } = await whit.do(['exec', '--', 'head', '-n', '1', `${secret}.txt`]);
+  expect(stdout).toBe(`${secret}\n`);
+  await whit.do(['cp', `enclave:${secret}.txt`, whit.machine.path('back.txt')]);
+
+  const seen = proxy.bytes(ENCLAVE);
+  expect(seen.length).toBeGreaterThan(150_000);
+  expect(seen.includes(secret)).toBe(false);
+  for (const word of ['head', 'SessionService', 'PutFile', 'workspace']) expect(seen.includes(word)).toBe(false);
+  // What goes through is TLS 1.3: a ClientHello record, then application data records (RFC 8446, 5.1).
+  expect(seen.includes(Buffer.from([0x16, 0x03, 0x01]))).toBe(true);
+  expect(seen.includes(Buffer.from([0x17, 0x03, 0x03]))).toBe(true);
+});
+
+test('the recorder does record: what is not encrypted end to end is there', () => {
+  const seen = proxy.bytes(ENCLAVE);
+  expect(seen.includes('licensing.v1.EnclaveService/Tunnel')).toBe(true);
+  const login = proxy.bytes(/^(login|signup)\./);
+  // Only where the ingress has no TLS, as in test clusters, is this readable.
+  expect(login.length).toBeGreaterThan(0);
+});

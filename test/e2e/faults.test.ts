@@ -1,0 +1,73 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ATTESTOR, enclavePods, eventually, kubectl, list, SERVICES } from './support/cluster';
+import type { Pod } from '../../core/kubernetes/objects';
+import { Person } from './support/person';
+
+const linus = new Person();
+beforeAll(async () => {
+  await linus.signup();
+  await linus.login();
+});
+afterAll(() => linus.leave());
+
+const podsOf = (namespace: string, selector: string): Promise<Pod[]> => list<Pod>('pods', namespace, '-l', selector);
+const deletePods = (namespace: string, selector: string): Promise<string> =>
+  kubectl(['delete', 'pod', '-n', namespace, '-l', selector, '--grace-period=0', '--force', '--wait=false']);
+
+/** "a retry or a clear error": what a person may do about it is to say the command again. */
+async function again<T>(attempt: () => Promise<T>, seconds = 90): Promise<T> {
+  return eventually('works again', attempt, seconds);
+}
+
+test('an attestor that is restarted during a login: the login waits for it, or says clearly that it is away', async () => {
+  await deletePods(ATTESTOR, 'app.kubernetes.io/component=attestor');
+  const ended = await linus.login().catch((error: Error) => error);
+  if (ended instanceof Error) expect(ended.message).toMatch(/ended with 6: .*(try again|not available|hint)/s);
+  await again(() => linus.login());
+  expect((await linus.do(['exec', '--', 'echo', 'ok'])).stdout).toBe('ok\n');
+});
+
+test('a restarted attestor keeps its key: the node is not enrolled again under another one', async () => {
+  const pods = await podsOf(ATTESTOR, 'app.kubernetes.io/component=attestor');
+  const logs = await kubectl(['logs', '-n', ATTESTOR, pods[0]?.metadata.name ?? '', '-c', 'attestor']);
+  expect(logs).not.toContain('made an attestation key');
+});
+
+test("login's pod is killed in the middle of logins: each user sees a success or a clear error, and the next try works", async () => {
+  const logins = [linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: 'correct horse battery staple\n' })];
+  await sleep(300);
+  await deletePods(SERVICES, 'serving.knative.dev/service=login');
+  for (const ended of await Promise.all(logins)) {
+    if (ended.code !== 0) expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining('hint') as string });
+  }
+  await again(() => linus.login());
+});
+
+test('PostgreSQL is restarted: no account is lost, and logins go on', async () => {
+  await deletePods(SERVICES, 'app.kubernetes.io/component=postgres');
+  const ended = await linus.login().catch((error: Error) => error);
+  if (ended instanceof Error) expect(ended.message).toMatch(/ended with 6: /);
+  await again(() => linus.login());
+  const wrong = await linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: 'wrong password\n' });
+  expect(wrong.code).toBe(4);
+});
+
+test('a killed enclave: exec says that its process was lost, and the next command has a new enclave, verified anew', async () => {
+  const { user, claims } = await linus.status();
+  const running = linus.sls(['exec', '--', 'sh', '-c', 'echo begun; sleep 300'], {
+    onOutput: (_child, stdout) => {
+      if (stdout.includes('begun')) void kubectl(['delete', 'pod', '-n', 'licensing-enclaves', '-l', 'app.kubernetes.io/component=enclave', '--field-selector', `metadata.name=${pod}`, '--grace-period=0', '--force', '--wait=false']);
+    },
+  });
+  const pod = (await enclavePods(user)).find(({ metadata }) => metadata.uid === claims.workload)?.metadata.name ?? '';
+  const lost = await running;
+  expect(lost.code).toBe(6);
+  expect(lost.stderr).toMatch(/lost|closed|ended|gone/);
+  await again(() => linus.do(['exec', '--', 'true']));
+  expect((await linus.status()).claims.workload).not.toBe(claims.workload);
+});
+
+test('an ingress or activator that is restarted ends a session at most: the next command verifies afresh and goes on', async () => {
+  await kubectl(['delete', 'pod', '-n', 'knative-serving', '-l', 'app=activator', '--wait=false']);
+  await again(() => linus.do(['exec', '--', 'true']));
+});

@@ -1,0 +1,99 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { loadAllYaml } from '@kubernetes/client-node';
+import { kustomization, PROGRAMS } from '../../knative/installer/kustomization';
+import type { Program } from '../../knative/installer/kustomization';
+
+const root = join(__dirname, '../..');
+const base = join(root, 'knative/base');
+const OVERLAYS = readdirSync(join(root, 'knative/overlays'));
+const digest = `sha256:${'a'.repeat(64)}`;
+const images = Object.fromEntries(PROGRAMS.map((name) => [name, `registry.example/${name}@${digest}`])) as Record<Program, string>;
+
+interface Container {
+  name?: string;
+  image: string;
+  env?: Array<{ name: string; value?: string }>;
+  securityContext?: Record<string, unknown>;
+}
+interface Manifest {
+  kind: string;
+  apiVersion: string;
+  metadata: { name: string; namespace?: string; labels?: Record<string, string> };
+  spec?: { template?: { spec: { containers: Container[]; initContainers?: Container[]; nodeSelector?: object; automountServiceAccountToken?: boolean; serviceAccountName?: string; volumes?: Array<{ name: string; hostPath?: { path: string } }> } } };
+}
+
+const read = (file: string): Manifest[] => loadAllYaml(readFileSync(join(base, file), 'utf8')) as Manifest[];
+const hasKubectl = spawnSync('kubectl', ['version', '--client'], { stdio: 'ignore' }).status === 0;
+
+/** What `kubectl apply -k` would apply. */
+function render(folder: string): Manifest[] {
+  return loadAllYaml(execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8', maxBuffer: 1e8 })) as Manifest[];
+}
+
+test.each(['signup.yaml', 'login.yaml', 'enrol.yaml', 'enclave.yaml'])('%s is one Knative Service, for kn service apply -f', (file) => {
+  const documents = read(file);
+  expect(documents).toHaveLength(1);
+  expect(documents[0]).toMatchObject({ apiVersion: 'serving.knative.dev/v1', kind: 'Service' });
+});
+
+test('every function meets the restricted Pod Security Standard, and only login has a service account token', () => {
+  for (const file of ['signup.yaml', 'login.yaml', 'enrol.yaml']) {
+    const spec = read(file)[0]?.spec?.template?.spec;
+    expect(spec?.containers[0]?.securityContext).toEqual({
+      runAsNonRoot: true,
+      readOnlyRootFilesystem: true,
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    });
+    expect({ file, automount: spec?.automountServiceAccountToken }).toEqual({ file, automount: file === 'login.yaml' ? undefined : false });
+  }
+});
+
+test('enrol is inside the cluster only', () => {
+  expect(read('enrol.yaml')[0]?.metadata.labels).toEqual({ 'networking.knative.dev/visibility': 'cluster-local' });
+});
+
+test('no Secret stands in the repository, and secrets come as files', () => {
+  const text = readdirSync(base).map((file) => readFileSync(join(base, file), 'utf8')).join('\n');
+  expect(text).not.toMatch(/^kind: Secret$/m);
+  expect(text).not.toContain('secretKeyRef');
+});
+
+(hasKubectl ? describe : describe.skip)('overlays', () => {
+  test.each(OVERLAYS)('%s renders, with a TPM for the attestor and no privilege but it', (overlay) => {
+    const objects = render(join(root, 'knative/overlays', overlay));
+    const attestor = objects.find(({ kind }) => kind === 'DaemonSet')?.spec?.template?.spec;
+    const tpm = attestor?.containers[0]?.env?.find(({ name }) => name === 'TPM')?.value;
+    expect(tpm).toBe(overlay.startsWith('software') ? 'swtpm:path=/tpm/tpm.sock' : 'device:/dev/tpmrm0');
+    for (const container of [...(attestor?.containers ?? []), ...(attestor?.initContainers ?? [])]) {
+      expect(container.securityContext).toMatchObject({ readOnlyRootFilesystem: true, allowPrivilegeEscalation: false });
+      expect(container.securityContext).not.toHaveProperty('privileged');
+      expect(container.securityContext?.capabilities).toHaveProperty('drop', ['ALL']);
+    }
+    expect(objects.some(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === 'postgres')).toBe(overlay !== 'external-postgres');
+  });
+
+  test('what the installer puts over an overlay sets every image, the node selector and the folder of the TPM', () => {
+    const folder = mkdtempSync(join(root, 'knative/.test-'));
+    try {
+      const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
+      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, nodeSelector: 'x/tpm=yes', tpmFolder: '/var/tpm' })));
+      const objects = render(folder);
+      const pods = objects.flatMap(({ spec }) => (spec?.template ? [spec.template.spec] : []));
+      const used = pods.flatMap(({ containers, initContainers = [] }) => [...containers, ...initContainers].map(({ image }) => image));
+      expect(used.filter((image) => image.startsWith('licensing/'))).toEqual([]);
+      const login = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'login')?.spec?.template?.spec.containers[0];
+      expect(login?.env).toContainEqual({ name: 'ENCLAVE_IMAGE', value: images.enclave });
+      expect(login?.env).toContainEqual({ name: 'ENCLAVE_NODE_SELECTOR', value: 'x/tpm=yes' });
+      const attestor = objects.find(({ kind }) => kind === 'DaemonSet')?.spec?.template?.spec;
+      expect(attestor?.containers[0]?.env).toContainEqual({ name: 'ENCLAVE_IMAGES', value: images.enclave });
+      expect(attestor?.nodeSelector).toEqual({ 'x/tpm': 'yes' });
+      expect(attestor?.volumes).toContainEqual({ name: 'tpm', hostPath: { path: '/var/tpm', type: 'Directory' } });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
