@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import { Metadata } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
 import type { PutFileRequest, SessionServiceClient } from '../proto/gen/licensing/v1/session';
@@ -20,13 +21,15 @@ export async function putFile(client: SessionServiceClient, source: string | Fil
   }
 }
 
-async function send(client: SessionServiceClient, source: AsyncIterable<unknown>, header: { path: string; mode: number; size: number }): Promise<void> {
-  let failure: ServiceError | undefined;
+async function send(client: SessionServiceClient, source: Readable, header: { path: string; mode: number; size: number }): Promise<void> {
   let settled = false;
+  // Ends whatever is being waited for: the source may stall for ever while the enclave is gone. Not by Promise.race with the answer, which would hold on to
+  // every chunk until there is one.
   let wake = (): void => undefined;
+  let failure: ServiceError | null = null;
   const call = client.putFile(new Metadata(), (error) => {
-    failure = error ?? undefined;
     settled = true;
+    failure = error;
     wake();
   });
   // The callback has it too.
@@ -34,22 +37,27 @@ async function send(client: SessionServiceClient, source: AsyncIterable<unknown>
   call.on('drain', () => wake());
   const woken = (): Promise<void> => new Promise((resolve) => (wake = resolve));
   const write = async (message: PutFileRequest): Promise<void> => {
-    if (!settled && !call.write(message) && !settled) await woken();
+    if (!settled && !call.write(message)) await woken();
   };
+  const chunks = source[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const nextChunk = (): Promise<Buffer | undefined> =>
+    new Promise((resolve, reject) => {
+      wake = () => settled && resolve(undefined);
+      chunks.next().then(({ value, done }) => resolve(done ? undefined : (value as Buffer)), reject);
+    });
   try {
     await write({ part: { $case: 'header', value: { ...header, size: BigInt(header.size) } } });
-    for await (const chunk of source) {
-      const bytes = chunk as Buffer;
-      for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
-        await write({ part: { $case: 'data', value: bytes.subarray(start, start + PIECE_BYTES) } });
+    for (let chunk = await nextChunk(); chunk && !settled; chunk = await nextChunk()) {
+      for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
+        await write({ part: { $case: 'data', value: chunk.subarray(start, start + PIECE_BYTES) } });
       }
-      if (settled) break;
     }
     call.end();
     while (!settled) await woken();
+    if (failure) throw failure as ServiceError;
   } catch (error) {
+    source.destroy();
     call.cancel();
     throw error;
   }
-  if (failure) throw failure;
 }

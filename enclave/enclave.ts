@@ -73,6 +73,7 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
     services: [{ definition: EnclaveServiceService, implementation: service }],
     // The tunnel's.
     wideWindows: true,
+    maxRequestBytes: 512 * 1024,
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
   logger.info({ certificateSha256: createHash('sha256').update(identity.certificate).digest('hex') }, 'serving');

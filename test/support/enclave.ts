@@ -101,6 +101,7 @@ export interface EnclaveFixture {
   workspace: string;
   user: string;
   workloadUid: string;
+  node: string;
   trust: TrustBundle;
   /** What the login service would say about trust. */
   trustService: TestTrustService;
@@ -123,26 +124,38 @@ export interface SessionOptions {
   tunnel?: boolean;
 }
 
-export interface FixtureOptions {
-  settings?: Partial<EnclaveSettings>;
+/** An attestor that the fixture did not start. */
+export interface ForeignAttestor {
+  address: string;
+  node: string;
+  /** PEM. */
+  attestationRoot: string;
+  user: string;
+  workloadUid: string;
 }
 
-export async function startEnclaveFixture({ settings = {} }: FixtureOptions = {}): Promise<EnclaveFixture> {
+export interface FixtureOptions {
+  settings?: Partial<EnclaveSettings>;
+  /** Instead of the fake one, which is started all the same and not asked. */
+  foreign?: ForeignAttestor;
+}
+
+export async function startEnclaveFixture({ settings = {}, foreign }: FixtureOptions = {}): Promise<EnclaveFixture> {
   const folder = await mkdtemp(join(tmpdir(), 'sls-enclave-'));
   const workspace = join(folder, 'workspace');
   const credentialFile = join(folder, 'credential');
   const clientCaFile = join(folder, 'client-ca.pem');
-  const user = randomUUID();
-  const workloadUid = randomUUID();
+  const user = foreign?.user ?? randomUUID();
+  const workloadUid = foreign?.workloadUid ?? randomUUID();
   const clientAuthority = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
   await writeFile(clientCaFile, clientAuthority.certificate);
-  await writeFile(credentialFile, 'first credential\n');
+  await writeFile(credentialFile, 'first-credential\n');
   const tpm = await makeFakeTpm();
   const attestor = await startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, user, workloadUid });
   const enclave = await startEnclave({
     LISTEN: parseAddress('http://127.0.0.1:0'),
     TLS_LISTEN: { host: '127.0.0.1', port: 0 },
-    ATTESTOR_ADDRESS: parseAddress(attestor.address),
+    ATTESTOR_ADDRESS: parseAddress(foreign?.address ?? attestor.address),
     ATTESTOR_CREDENTIAL_FILE: credentialFile,
     CLIENT_CA_FILE: clientCaFile,
     ENCLAVE_USER: user,
@@ -158,16 +171,17 @@ export async function startEnclaveFixture({ settings = {} }: FixtureOptions = {}
     trustKey: trustService.trustKey.publicKey,
     revocationKeys: { keys: [trustService.revocationKey.publicKey] },
     trustDomain: TRUST_DOMAIN,
-    attestationRoots: [tpm.authority.certificate],
+    attestationRoots: [foreign?.attestationRoot ?? tpm.authority.certificate],
     serverRoots: [],
     services: { signup: 'http://127.0.0.1:1', login: trustService.address },
-    policy: { softwareTpm: 'refuse' },
+    policy: { softwareTpm: foreign ? 'allow' : 'refuse' },
   };
   const fixture: EnclaveFixture = {
     folder,
     workspace,
     user,
     workloadUid,
+    node: foreign?.node ?? tpm.node,
     trust,
     trustService,
     clientAuthority,
@@ -209,7 +223,7 @@ async function makeSession(fixture: EnclaveFixture, options: SessionOptions = {}
     enclave: {
       user: fixture.user,
       workloadUid: fixture.workloadUid,
-      node: fixture.attestor.tpm.node,
+      node: fixture.node,
       endpoint,
       tlsAddress: options.tunnel ? '' : `127.0.0.1:${fixture.enclave.ports.tls}`,
     },
