@@ -10,6 +10,7 @@ import type { Output } from './output';
 import { loadSession, saveSession } from './session-file';
 import type { SavedSession } from './session-file';
 import { isFresh } from './token-file';
+import { TrustKeeper } from './trust-keeper';
 
 /** Evidence that ends sooner is asked for anew before it is used. */
 const EVIDENCE_MARGIN_SECONDS = 30;
@@ -38,14 +39,16 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
       throw new CliError(EXIT.authentication, 'the enclave of the saved session is gone, and the session has ended', { hint: 'run: sls login' }, { cause: error });
     }
     out.progress('the enclave is gone: logging in again');
-    const session = await login(saved.trust, {
+    const keeper = new TrustKeeper(saved.trust, saved.preferences ?? {}, out);
+    const session = await login(keeper.trust, {
+      onTrust: keeper.onTrust,
       credential: { accessToken },
       allowPlaintext: allowPlaintext(),
       onStage: tellStage(out),
       onStep: options.verbose ? tellStep(out, { details: true }) : undefined,
       signal: options.signal,
     });
-    const renewed = { ...saved, session };
+    const renewed = { ...saved, trust: keeper.trust, session };
     await saveSession(renewed);
     return open(renewed, out, options);
   }
@@ -53,15 +56,17 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
 
 async function open(saved: SavedSession, out: Output, { verbose, signal }: ConnectOptions): Promise<EnclaveConnection> {
   const onStep = verbose ? tellStep(out, { details: true }) : undefined;
+  const keeper = new TrustKeeper(saved.trust, saved.preferences ?? {}, out);
   let { session } = saved;
   const { expiresAt } = Claims.decode(session.evidence.claims);
   if (Number(expiresAt) - EVIDENCE_MARGIN_SECONDS < Date.now() / 1000) {
     out.progress('quoting: the evidence has ended, asking for a new one');
-    session = await attest(saved.trust, session, { allowPlaintext: allowPlaintext(), onStep, signal });
-    await saveSession({ ...saved, session });
+    session = await attest(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep, signal });
+    await saveSession({ ...saved, trust: keeper.trust, session });
   }
   out.progress('verifying and connecting');
-  const connection = await connect(saved.trust, session, { allowPlaintext: allowPlaintext(), onStep, signal });
+  const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep, signal });
+  if (keeper.renewed) await saveSession({ ...saved, trust: keeper.trust, session });
   out.erase();
   return connection;
 }

@@ -12,6 +12,16 @@ const POLICY_HINTS: Record<string, string> = {
   'policy.boot_state': 'the machine booted otherwise than your operator approved; nothing of yours was sent: tell your operator which PCR and event it was',
 };
 
+/** And of what is trusted no longer. */
+const TRUST_HINTS: Record<string, string> = {
+  'revocation.node': 'your operator revoked the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
+  'revocation.ak': "your operator revoked the node's attestation key; nothing of yours was sent. Log in again: sls login; if it stays, ask them",
+  'revocation.ek': 'your operator revoked the TPM of the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
+  'revocation.user': 'your operator revoked your account: ask them',
+  'revocation.stale': "nothing was sent; is this machine's clock right?",
+  'trust.key_changed': 'someone may be passing as your operator; nothing was sent. Only if they told you of a new key by another way: sls trust remove, then sls trust add',
+};
+
 /** Turns whatever a command threw into a message, a hint and an exit code. */
 export function toCliError(error: unknown): CliError {
   if (error instanceof CliError) return error;
@@ -22,7 +32,7 @@ export function toCliError(error: unknown): CliError {
       {
         code: error.code,
         step: error.step,
-        hint: POLICY_HINTS[error.code] ?? 'nothing of yours was sent; someone may stand between you and the enclave: try again from another network, or ask your operator',
+        hint: POLICY_HINTS[error.code] ?? TRUST_HINTS[error.code] ?? 'nothing of yours was sent; someone may stand between you and the enclave: try again from another network, or ask your operator',
       },
       { cause: error },
     );
@@ -52,8 +62,9 @@ function fromRpc(error: RpcError): CliError {
   if (code === 'login.evidence_refused') {
     const [, refusal = code] = /\(([a-z_]+\.[a-z_]+)\)/.exec(error.message) ?? [];
     const step = refusal.split('.')[0] ?? '';
-    return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] }, options);
+    return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] }, options);
   }
+  if (code === 'login.revoked') return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);
   switch (error.grpcStatus) {
     case status.UNAUTHENTICATED:
     case status.PERMISSION_DENIED:

@@ -8,6 +8,7 @@ import { addLogin } from './commands/login';
 import { addLogout } from './commands/logout';
 import { addSignup } from './commands/signup';
 import { addStatus } from './commands/status';
+import { addTrust } from './commands/trust';
 import { addUp } from './commands/up';
 import { addVerify } from './commands/verify';
 import { EXIT } from './exit';
@@ -22,7 +23,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addVerify, addUp]) add(program);
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addVerify, addTrust, addUp]) add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

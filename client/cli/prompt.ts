@@ -26,6 +26,12 @@ export async function askPassword(options: { fromStdin: boolean; twice?: boolean
   return password;
 }
 
+/** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
+export async function confirm(question: string): Promise<boolean> {
+  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', { hint: 'name it with --fingerprint FINGERPRINT' });
+  return (await ask(question, process.stderr)).trim().toLowerCase() === 'yes';
+}
+
 async function ask(question: string, output: NodeJS.WritableStream): Promise<string> {
   const lines = createInterface({ input: process.stdin, output, terminal: true });
   const interrupted = new AbortController();

@@ -7,12 +7,15 @@ import type { Session } from '../index';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';
+import type { TrustPreferences } from './trust';
 
 /** What is kept between commands: the session's keys and tokens, and what it was verified against. */
 export interface SavedSession {
   username: string;
   /** As it was at login, with that login's policy: later commands demand the same. */
   trust: TrustBundle;
+  /** What that login wanted otherwise than the operator's bundle says: put over newer bundles as well. */
+  preferences?: TrustPreferences;
   session: Session;
 }
 
@@ -21,8 +24,8 @@ export function sessionFile(): string {
 }
 
 /** Replaces the saved session. */
-export async function saveSession({ username, trust, session }: SavedSession): Promise<void> {
-  await writePrivate(sessionFile(), JSON.stringify({ version: 1, username, trust, session: JSON.parse(serializeSession(session)) as unknown }));
+export async function saveSession({ username, trust, preferences = {}, session }: SavedSession): Promise<void> {
+  await writePrivate(sessionFile(), JSON.stringify({ version: 1, username, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
 }
 
 /** @throws CliError 4 when nobody is logged in */
@@ -39,9 +42,9 @@ export async function loadSessionIfThere(): Promise<SavedSession | undefined> {
   });
   if (text === undefined) return undefined;
   try {
-    const { version, username, trust, session } = JSON.parse(text) as Record<string, unknown>;
+    const { version, username, trust, preferences, session } = JSON.parse(text) as Record<string, unknown>;
     if (version !== 1 || typeof username !== 'string') throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
-    return { username, trust: parseTrustBundle(JSON.stringify(trust)), session: parseSession(JSON.stringify(session)) };
+    return { username, trust: parseTrustBundle(JSON.stringify(trust)), preferences: preferences as TrustPreferences | undefined, session: parseSession(JSON.stringify(session)) };
   } catch (cause) {
     throw new CliError(EXIT.authentication, `the saved session ${sessionFile()} can't be read`, { hint: 'run: sls login' }, { cause });
   }

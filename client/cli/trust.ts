@@ -1,10 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseTrustBundle } from '../../core/trust/bundle';
+import { isSameKey } from '../../core/trust/public-key';
+import { parseTrustBundle, serializeTrustBundle } from '../../core/trust/bundle';
 import type { TrustBundle } from '../../core/trust/bundle';
+import { readSignedBundle } from '../../core/trust/signed-bundle';
 import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
 import { configFolder } from './folders';
+import { writePrivate } from './private-file';
 
 export interface TrustOptions {
   /** --trust FILE */
@@ -13,30 +16,66 @@ export interface TrustOptions {
   server?: string;
 }
 
+/** What a person wants otherwise than the operator's bundle says. Put over every bundle that comes. */
+export interface TrustPreferences {
+  policy?: Partial<TrustBundle['policy']>;
+  services?: TrustBundle['services'];
+}
+
+export function applyPreferences(bundle: TrustBundle, { policy, services }: TrustPreferences): TrustBundle {
+  return { ...bundle, policy: { ...bundle.policy, ...policy }, services: services ?? bundle.services };
+}
+
+/** Where `sls trust add` keeps the bundle. */
+export function trustFile(): string {
+  return join(configFolder(), 'trust-bundle.json');
+}
+
+/** The bundle that `sls trust add` kept. @throws CliError when it can't be read */
+export async function pinnedTrust(): Promise<TrustBundle | undefined> {
+  return readBundleFile(trustFile(), false);
+}
+
+export async function pinTrust(bundle: TrustBundle): Promise<void> {
+  await writePrivate(trustFile(), serializeTrustBundle(bundle));
+}
+
+/**
+ * Keeps a newer bundle in the place of the one that `sls trust add` kept, if that is of the same trust key. A file that was named by --trust is
+ * its owner's to replace.
+ * @returns false when nothing was kept
+ */
+export async function keepNewerTrust(newer: TrustBundle): Promise<boolean> {
+  const pinned = await pinnedTrust();
+  if (!pinned || !isSameKey(pinned.trustKey, newer.trustKey) || newer.sequence <= pinned.sequence) return false;
+  await pinTrust(newer);
+  return true;
+}
+
 /** Reads the trust bundle: --trust, SLS_TRUST, $XDG_CONFIG_HOME/sls/trust-bundle.json, the installation of `sls up` on this machine. */
 export async function loadTrust(options: TrustOptions): Promise<TrustBundle> {
   const named = options.trust ?? process.env['SLS_TRUST'];
-  const places =
-    named !== undefined && named !== ''
-      ? [named]
-      : [join(configFolder(), 'trust-bundle.json'), join(defaultInstallationFolder(), 'trust-bundle.json')];
+  const places = named !== undefined && named !== '' ? [named] : [trustFile(), join(defaultInstallationFolder(), 'trust-bundle.json')];
   for (const place of places) {
-    const text = await readFile(place, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' && place !== named) return undefined;
-      throw new CliError(EXIT.usage, `can't read the trust bundle ${place}: ${error.code ?? error.message}`);
-    });
-    if (text === undefined) continue;
-    let bundle: TrustBundle;
-    try {
-      bundle = parseTrustBundle(text);
-    } catch (error) {
-      throw new CliError(EXIT.usage, `${place} is not a trust bundle: ${(error as Error).message}`);
-    }
-    return options.server === undefined ? bundle : { ...bundle, services: servicesOf(options.server) };
+    const bundle = await readBundleFile(place, place === named);
+    if (bundle !== undefined) return options.server === undefined ? bundle : { ...bundle, services: servicesOf(options.server) };
   }
   throw new CliError(EXIT.usage, 'no trust bundle: without one nothing can be verified', {
-    hint: `get it from your operator and put it at ${places[0]}, name it with --trust FILE, or start a service on this machine: sls up`,
+    hint: 'get it from your operator: sls trust add FILE, or sls trust add https://LOGIN.SERVICE; or start a service on this machine: sls up',
   });
+}
+
+async function readBundleFile(place: string, required: boolean): Promise<TrustBundle | undefined> {
+  const text = await readFile(place, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' && !required) return undefined;
+    throw new CliError(EXIT.usage, `can't read the trust bundle ${place}: ${error.code ?? error.message}`);
+  });
+  if (text === undefined) return undefined;
+  try {
+    return text.startsWith('{') ? parseTrustBundle(text) : await readSignedBundle(text.trim());
+  } catch (error) {
+    throw new CliError(EXIT.usage, `${place} is not a trust bundle: ${(error as Error).message}`);
+  }
 }
 
 /** sls.example.com → https://signup.sls.example.com, https://login.sls.example.com; a scheme and a port are kept. */

@@ -96,8 +96,13 @@ async function rotateAuthority(store: KeyStore, what: 'client-ca' | 'attestation
   const certificates = [fresh.certificate, ...kept.map(({ certificate }) => certificate)];
   // Keys first: a certificate whose key is not there yet would be an authority that can't sign.
   await store.write([
-    [`${file}.key`, keys.join('')],
-    [`${file}.crt`, certificates.join('')],
+    [`${file}.key`, keys.map(wholeLines).join('')],
+    [`${file}.crt`, certificates.map(wholeLines).join('')],
   ]);
   return old.length - kept.length;
+}
+
+/** OpenSSL reads one PEM block after another only where each begins a line. */
+function wholeLines(pem: string): string {
+  return `${pem.trimEnd()}\n`;
 }

@@ -19,7 +19,7 @@ import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
 
 /** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
-const LIST_AGE_MS = 5_000;
+const LIST_AGE_MS = 1_000;
 
 export interface LoginTrustOptions {
   /** The signed bundle and what it says. */

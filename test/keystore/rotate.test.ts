@@ -76,6 +76,14 @@ describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
     expect(splitCertificates(await need(store, `${what}.crt`))).toEqual([fresh.certificate, old.certificate]);
   });
 
+  test('is written so that OpenSSL reads both', async () => {
+    await rotate(store, what, { trustDomain, now: T0 });
+    for (const name of [`${what}.crt`, `${what}.key`] as const) {
+      const text = await need(store, name);
+      expect(text.split('\n').filter((line) => /^-----BEGIN [A-Z ]+-----$/.test(line))).toHaveLength(2);
+    }
+  });
+
   test('again after a life drops the one before the last only', async () => {
     await rotate(store, what, { trustDomain, now: T0 });
     const second = signingAuthority(await authorities(), at(store.settleSeconds));

@@ -16,7 +16,9 @@ import { askPassword, askUsername } from '../prompt';
 import { describeSession } from '../report';
 import { saveSession } from '../session-file';
 import { findToken, removeToken } from '../token-file';
-import { loadTrust } from '../trust';
+import { loadTrust, servicesOf } from '../trust';
+import type { TrustPreferences } from '../trust';
+import { TrustKeeper } from '../trust-keeper';
 
 interface Options extends CommonOptions {
   username?: string;
@@ -47,11 +49,12 @@ export function addLogin(program: Command): void {
 
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
-  const trust = withPolicy(await loadTrust(options), options);
-  const { username, credential } = await chooseCredential(trust, options);
+  const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
+  const { username, credential } = await chooseCredential(keeper.trust, options);
   const details = options.verbose === true;
   out.progress('logging in');
-  const session = await login(trust, {
+  const session = await login(keeper.trust, {
+    onTrust: keeper.onTrust,
     credential,
     allowPlaintext: allowPlaintext(),
     includeEventLog: options.eventLog,
@@ -60,9 +63,10 @@ async function run(options: Options): Promise<void> {
   });
   out.progress('connecting');
   // The session counts only once the enclave has shown that it is the end of a connection.
-  const connection = await connect(trust, session, { allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
+  const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
   connection.close();
-  await saveSession({ username, trust, session });
+  const { trust, preferences } = keeper;
+  await saveSession({ username, trust, preferences, session });
   await removeToken();
   if (options.evidence !== undefined) {
     await writeFile(options.evidence, writeEvidenceJson(session.evidence));
@@ -83,12 +87,12 @@ async function chooseCredential(trust: TrustBundle, options: Options): Promise<{
   return { username, credential: { username, password } };
 }
 
-function withPolicy(trust: TrustBundle, { imageDigest, softwareTpm }: Options): TrustBundle {
+function preferencesOf({ imageDigest, softwareTpm, server }: Options): TrustPreferences {
   for (const digest of imageDigest ?? []) {
     if (!DIGEST.test(digest)) throw new CliError(EXIT.usage, `expected --image-digest sha256: and 64 hexadecimal digits, got ${JSON.stringify(digest)}`);
   }
-  const policy = { ...trust.policy };
-  if (imageDigest) policy.imageDigests = imageDigest;
-  if (softwareTpm) policy.softwareTpm = softwareTpm;
-  return { ...trust, policy };
+  return {
+    policy: { ...(imageDigest && { imageDigests: imageDigest }), ...(softwareTpm && { softwareTpm }) },
+    ...(server !== undefined && { services: servicesOf(server) }),
+  };
 }

@@ -1,0 +1,28 @@
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { grpcTarget, parseAddress } from '../../core/rpc/address';
+import { callUnary } from '../../core/rpc/client';
+import type { TrustBundle } from '../../core/trust/bundle';
+import { readSignedBundle, TrustError } from '../../core/trust/signed-bundle';
+import { TrustServiceClient } from '../../proto/gen/licensing/v1/trust';
+import { CliError, EXIT } from './exit';
+
+const TIMEOUT_MS = 15_000;
+
+/**
+ * Asks a service for its trust bundle, for a first use. Who answers is not known yet, so its TLS certificate proves nothing and is not looked at:
+ * the fingerprint that a person compares does the work. Nothing is sent.
+ */
+export async function fetchTrustBundle(address: string): Promise<TrustBundle> {
+  const parsed = parseAddress(address);
+  const credentials = parsed.scheme === 'https' ? ChannelCredentials.createSsl(null, null, null, { rejectUnauthorized: false }) : ChannelCredentials.createInsecure();
+  const client = new TrustServiceClient(grpcTarget(parsed), credentials);
+  try {
+    const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS });
+    return await readSignedBundle(bundle);
+  } catch (error) {
+    if (error instanceof TrustError) throw new CliError(EXIT.attestation, `${address}: ${error.message}`, { code: error.code }, { cause: error });
+    throw error;
+  } finally {
+    client.close();
+  }
+}
