@@ -1,24 +1,14 @@
-import { readFile } from 'node:fs/promises';
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { Agent, request } from 'node:https';
+import type { RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { KubernetesError } from './errors';
 
-/** Where a pod finds its own credentials (Kubernetes documentation, "Accessing the API from within a pod"). */
-const ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
-const TOKEN_AGE_MS = 60_000;
 /** One call, answer included; a watch has no such limit. */
 const CALL_TIMEOUT_MS = 15_000;
-
-export interface Connection {
-  server: URL;
-  /** PEM of the API server's CA. */
-  ca?: Buffer;
-  /** Asked again as tokens rotate. */
-  token(): Promise<string>;
-}
 
 export interface CallOptions {
   signal?: AbortSignal;
@@ -31,33 +21,33 @@ export interface WatchEvent<T> {
 }
 
 /**
- * The five verbs of the Kubernetes API that are needed here, over connections that stay open. The full client library takes
- * 300 ms to load and a TLS handshake for each call, which a function that starts from zero would hand on to its users.
+ * The five verbs of the Kubernetes API that are needed here, generic over the objects. Server, CA and credentials are the client library's (KubeConfig,
+ * which also reads tokens again as they rotate); the connections are kept open between calls, where its own calls take a TLS handshake each.
  *
  * Throttling (429), unavailability (5xx, lost connections) and conflicts of writes (409) are retried with exponential back-off
  * and jitter until the caller's signal aborts or `attempts` are used up.
  */
 export class KubernetesApi {
-  private readonly agent: Agent | HttpAgent;
-  private cached?: { token: string; until: number };
+  private agent: Agent | HttpAgent | undefined;
+  private readonly server: URL;
 
   constructor(
-    private readonly connection: Connection,
+    private readonly config: KubeConfig,
     private readonly attempts = 8,
   ) {
-    const options = { keepAlive: true, maxSockets: 64, timeout: 60_000 };
-    this.agent = connection.server.protocol === 'https:' ? new Agent({ ...options, ca: connection.ca }) : new HttpAgent(options);
+    this.server = new URL(config.getCurrentCluster()?.server ?? '');
   }
 
   /** With the service account of the pod that this runs in. @throws Error outside of a pod. */
-  static async inCluster(env: NodeJS.ProcessEnv = process.env, folder = ACCOUNT_FOLDER): Promise<KubernetesApi> {
-    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env;
-    if (!host || !port) throw new Error('expected KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as in every pod');
-    return new KubernetesApi({
-      server: new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`),
-      ca: await readFile(`${folder}/ca.crt`),
-      token: async () => (await readFile(`${folder}/token`, 'utf8')).trim(),
-    });
+  static async inCluster(env: NodeJS.ProcessEnv = process.env): Promise<KubernetesApi> {
+    if (!env['KUBERNETES_SERVICE_HOST'] || !env['KUBERNETES_SERVICE_PORT']) {
+      throw new Error('expected KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as in every pod');
+    }
+    // Loaded when it is wanted: it takes a third of a second, which a function that starts from zero would hand on to its users.
+    const { KubeConfig } = await import('@kubernetes/client-node');
+    const config = new KubeConfig();
+    config.loadFromCluster();
+    return new KubernetesApi(config);
   }
 
   /** @throws KubernetesError */
@@ -138,9 +128,11 @@ export class KubernetesApi {
     content: { type: string; body: object } | undefined,
     limited: boolean,
   ): Promise<IncomingMessage> {
-    const url = new URL(path, this.connection.server);
+    const url = new URL(path, this.server);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-    const headers: Record<string, string> = { accept: 'application/json', authorization: `Bearer ${await this.token()}` };
+    const authenticated: RequestOptions = { headers: {} };
+    await this.config.applyToHTTPSOptions(authenticated);
+    const headers: OutgoingHttpHeaders = { ...(authenticated.headers as OutgoingHttpHeaders), accept: 'application/json' };
     const body = content && JSON.stringify(content.body);
     if (content && body !== undefined) {
       headers['content-type'] = content.type;
@@ -150,17 +142,15 @@ export class KubernetesApi {
     const timeout = limited ? AbortSignal.timeout(CALL_TIMEOUT_MS) : undefined;
     const signals = [signal, timeout].filter((each) => each !== undefined);
     return new Promise((resolve, reject) => {
-      const call = start(url, { method, headers, agent: this.agent, signal: AbortSignal.any(signals) }, resolve);
+      const call = start(url, { method, headers, agent: this.keptOpen(authenticated), signal: AbortSignal.any(signals) }, resolve);
       call.on('error', reject);
       call.end(body);
     });
   }
 
-  private async token(): Promise<string> {
-    if (this.cached === undefined || this.cached.until < Date.now()) {
-      this.cached = { token: await this.connection.token(), until: Date.now() + TOKEN_AGE_MS };
-    }
-    return this.cached.token;
+  private keptOpen({ ca, cert, key, rejectUnauthorized }: RequestOptions): Agent | HttpAgent {
+    const options = { keepAlive: true, maxSockets: 64, timeout: 60_000 };
+    return (this.agent ??= this.server.protocol === 'https:' ? new Agent({ ...options, ca, cert, key, rejectUnauthorized }) : new HttpAgent(options));
   }
 }
 

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { KubeConfig } from '@kubernetes/client-node';
 import { KubernetesApi } from '../../core/kubernetes/api';
 
 export interface FakeRequest {
@@ -37,7 +38,9 @@ export class FakeApiServer {
   }
 
   api(attempts?: number): KubernetesApi {
-    return new KubernetesApi({ server: new URL(`http://127.0.0.1:${this.port}`), token: () => Promise.resolve('api-token') }, attempts);
+    const config = new KubeConfig();
+    config.loadFromClusterAndUser({ name: 'fake', server: `http://127.0.0.1:${this.port}`, skipTLSVerify: true }, { name: 'test', token: 'api-token' });
+    return new KubernetesApi(config, attempts);
   }
 
   async stop(): Promise<void> {
