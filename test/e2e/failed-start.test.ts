@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
-import { loadYaml } from '@kubernetes/client-node';
+import { load } from 'js-yaml';
 import type { KubernetesApi } from '../../core/kubernetes/api';
 import type { KnativeService } from '../../core/kubernetes/objects';
 import { KnativeLauncher } from '../../functions/login/launcher/knative';
@@ -19,7 +19,7 @@ function launcher(kind: Partial<KnativeLauncherOptions['kind']>, times: Partial<
     api,
     kind: {
       namespace: ENCLAVES,
-      template: loadYaml(readFileSync(join(__dirname, '../../knative/base/enclave.yaml'), 'utf8')) as KnativeService,
+      template: load(readFileSync(join(__dirname, '../../knative/base/enclave.yaml'), 'utf8')) as KnativeService,
       image: imageOf('enclave'),
       trustDomain: 'sls.local',
       nodeSelector: { [label ?? '']: value ?? '' },

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { loadAllYaml } from '@kubernetes/client-node';
+import { loadAll } from 'js-yaml';
 import { kustomization, PROGRAMS } from '../../knative/installer/kustomization';
 import type { Program } from '../../knative/installer/kustomization';
 
@@ -24,12 +24,12 @@ interface Manifest {
   spec?: { template?: { spec: { containers: Container[]; initContainers?: Container[]; nodeSelector?: object; automountServiceAccountToken?: boolean; serviceAccountName?: string; volumes?: Array<{ name: string; hostPath?: { path: string } }> } } };
 }
 
-const read = (file: string): Manifest[] => loadAllYaml(readFileSync(join(base, file), 'utf8')) as Manifest[];
+const read = (file: string): Manifest[] => loadAll(readFileSync(join(base, file), 'utf8')) as Manifest[];
 const hasKubectl = spawnSync('kubectl', ['version', '--client'], { stdio: 'ignore' }).status === 0;
 
 /** What `kubectl apply -k` would apply. */
 function render(folder: string): Manifest[] {
-  return loadAllYaml(execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8', maxBuffer: 1e8 })) as Manifest[];
+  return loadAll(execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8', maxBuffer: 1e8 })) as Manifest[];
 }
 
 test.each(['signup.yaml', 'login.yaml', 'enrol.yaml', 'enclave.yaml'])('%s is one Knative Service, for kn service apply -f', (file) => {
