@@ -5,7 +5,8 @@ import { distFolder } from '../core/config/dist';
 import { logger } from '../core/log/logger';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
-import { writeWhole } from './files';
+import { replaceFile } from './files';
+import { endLeftovers, WORKLOAD_VARIABLE } from './leftovers';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 10_000;
@@ -17,6 +18,8 @@ export interface RunningEnclave {
 }
 
 export interface EnclavesOptions {
+  /** Marks the processes of this installation. */
+  mark: string;
   /** Holds a folder for each enclave while it runs. */
   runFolder: string;
   /** Holds a folder for each user, which stays. */
@@ -85,6 +88,7 @@ export class Enclaves {
     this.ending.abort(new Error('the installation is stopping'));
     await Promise.allSettled(this.starting.values());
     await Promise.all([...this.live].map(([user, { workloadUid }]) => this.stop(user, workloadUid)));
+    await endLeftovers(`${this.options.mark}/`);
   }
 
   private async start(user: string): Promise<Entry> {
@@ -111,6 +115,7 @@ export class Enclaves {
         TRUST_DOMAIN: options.trustDomain,
         WORKSPACE_DIR: workspace,
         IDLE_SECONDS: String(options.idleSeconds),
+        [WORKLOAD_VARIABLE]: `${options.mark}/${workloadUid}`,
         HOME: workspace,
       },
     }).catch(async (error: unknown) => {
@@ -123,6 +128,7 @@ export class Enclaves {
     void child.exited.then(async (exit) => {
       const expected = this.live.get(user) !== entry || exit.code === 0;
       if (this.live.get(user) === entry) this.live.delete(user);
+      await endLeftovers(`${options.mark}/${workloadUid}`);
       if (!expected) options.report(`the enclave of user ${user} ended unexpectedly (${describeExit(exit)})`);
       await rm(folder, { recursive: true, force: true });
     });
@@ -131,7 +137,7 @@ export class Enclaves {
 
   private async writeCredential(entry: { user: string; workloadUid: string; imageDigest: string; folder: string }): Promise<void> {
     const { user, workloadUid, imageDigest } = entry;
-    await writeWhole(credentialFile(entry.folder), await this.options.issueCredential({ user, workloadUid, imageDigest }));
+    await replaceFile(credentialFile(entry.folder), await this.options.issueCredential({ user, workloadUid, imageDigest }));
   }
 }
 

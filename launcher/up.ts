@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
@@ -11,6 +12,7 @@ import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
 import { createAdministration, createKeys, createServerCertificate, openInstallation, resetRunFolder } from './installation';
 import type { Installation } from './installation';
+import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
 import { choosePort } from './ports';
 import { launcherService } from './service';
@@ -74,6 +76,9 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const { record, path } = installation;
   const lock = await lockInstallation(record.id, path('up.pid'));
   teardown.add(() => lock.release());
+  // Of a run that was killed. None of them is anyone else's: the lock is ours.
+  const mark = createHash('sha256').update(record.id).digest('hex').slice(0, 16);
+  await endLeftovers(`${mark}/`);
   await resetRunFolder(installation);
   teardown.add(() => rm(path('run'), { recursive: true, force: true }));
   await mkdir(path('log'), { recursive: true, mode: 0o700 });
@@ -126,6 +131,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const launcherKey = (await importJWK(JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK, 'ES256')) as CryptoKey;
   await rotateLog(path('log', 'enclave.log'));
   const enclaves = new Enclaves({
+    mark,
     runFolder: path('run', 'enclaves'),
     workspaceFolder: path('workspaces'),
     logFile: path('log', 'enclave.log'),

@@ -134,9 +134,9 @@ test('enclaves that nobody uses end by themselves; their files stay', async () =
   await machine.stopService();
   service = await machine.startService(['--idle', '2']);
   expect((await machine.sls(['exec', '-q', '--', 'sh', '-c', 'echo kept > note; sleep 4; echo busy'])).stdout).toBe('busy\n');
-  for (let i = 0; machine.processes().some(({ command }) => command.includes('enclave.cjs')) && i < 200; i++) await sleep(50);
-  expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
+  for (let i = 0; readdirSync(machine.server('run', 'enclaves')).length > 0 && i < 200; i++) await sleep(50);
   expect(readdirSync(machine.server('run', 'enclaves'))).toEqual([]);
+  expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
   expect((await machine.sls(['exec', '-q', 'cat', 'note'])).stdout).toBe('kept\n');
 });
 

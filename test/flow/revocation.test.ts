@@ -1,0 +1,104 @@
+import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { issueAdminCertificate } from '../../core/certificates/admin';
+import { createAuthority } from '../../core/certificates/authority';
+import { Machine, PASSWORD } from '../support/machine';
+import type { Ended } from '../support/machine';
+
+jest.setTimeout(180_000);
+
+let machine: Machine;
+beforeAll(async () => {
+  machine = new Machine();
+  await machine.startService();
+  await machine.signUpAndLogin();
+});
+afterAll(() => machine.remove());
+
+const REASON = ['--reason', 'for a test'];
+const admin = async (...args: string[]): Promise<Ended> => {
+  const ended = await machine.sls(['admin', ...args]);
+  expect({ args, code: ended.code, stderr: ended.code === 0 ? '' : ended.stderr }).toEqual({ args, code: 0, stderr: '' });
+  return ended;
+};
+const logIn = (): Promise<Ended> => machine.sls(['login', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` });
+const exec = (): Promise<Ended> => machine.sls(['exec', '-q', '--', 'echo', 'hello']);
+
+/** Tries until it is refused. @returns how it was refused */
+async function untilRefused(attempt: () => Promise<Ended>, seconds = 60): Promise<Ended> {
+  for (const end = Date.now() + seconds * 1000; ; await sleep(500)) {
+    const ended = await attempt();
+    if (ended.code !== 0) return ended;
+    if (Date.now() > end) throw new Error(`not refused within ${seconds} s`);
+  }
+}
+
+async function auditKinds(): Promise<string[]> {
+  const { stdout } = await admin('audit', 'tail', '--json');
+  return stdout.trim().split('\n').map((line) => (JSON.parse(line) as { kind: string }).kind);
+}
+
+test('a revoked user: sessions end at once, no login, no access; and back', async () => {
+  let started = (): void => undefined;
+  const running = new Promise<void>((resolve) => (started = resolve));
+  const open = machine.sls(['exec', '--', 'sh', '-c', 'echo started; sleep 600'], { onOutput: () => started() });
+  await running;
+  const revokedAt = Date.now();
+  const { stdout } = await admin('user', 'revoke', 'ada', ...REASON, '--json');
+  expect(JSON.parse(stdout)).toMatchObject({ kind: 'user', changed: true });
+  const ended = await open;
+  expect(ended.code).not.toBe(0);
+  expect(Date.now() - revokedAt).toBeLessThan(30_000);
+
+  expect(await logIn()).toMatchObject({ code: 4, stderr: expect.stringContaining('your account is revoked') as string });
+  // By the token of the session as well, which is still good for a quarter of an hour.
+  expect(await exec()).toMatchObject({ code: 4, stdout: '' });
+  expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
+
+  await admin('user', 'restore', 'ada', ...REASON);
+  expect((await logIn()).code).toBe(0);
+  expect(await exec()).toMatchObject({ code: 0, stdout: 'hello\n' });
+});
+
+describe.each(['node', 'attestation key', 'endorsement key'])('a revoked %s', (what) => {
+  test('is refused by login and by clients within a minute; and back', async () => {
+    expect((await exec()).code).toBe(0);
+    const [node] = JSON.parse((await admin('nodes', 'list', '--json')).stdout) as Array<{ name: string; ekSha256: string; akSha256: string }>;
+    const [group, subject, code] = what === 'node' ? ['nodes', node!.name, 'node'] : what === 'attestation key' ? ['ak', node!.akSha256, 'ak'] : ['ek', node!.ekSha256, 'ek'];
+    await admin(group!, 'revoke', subject!, ...REASON);
+
+    // A session from before is refused by the client itself, for the reason.
+    const refused = await untilRefused(exec);
+    expect(refused).toMatchObject({ code: 5, stdout: '' });
+    expect(refused.stderr).toContain(`revocation.${code}`);
+    const login = await logIn();
+    expect(login.code).toBe(5);
+    expect(login.stderr).toContain(`revocation.${code}`);
+    expect(JSON.parse((await admin('nodes', 'list', '--json')).stdout)).toMatchObject([{ revoked: true }]);
+
+    await admin(group!, 'restore', subject!, ...REASON);
+    expect((await logIn()).code).toBe(0);
+    expect((await exec()).stdout).toBe('hello\n');
+  });
+});
+
+test('every decision is on record', async () => {
+  const kinds = await auditKinds();
+  expect(kinds[0]).toBe('enrol.key_enrolled');
+  expect(kinds.filter((kind) => kind === 'admin.revoke')).toHaveLength(4);
+  expect(kinds.filter((kind) => kind === 'admin.restore')).toHaveLength(4);
+});
+
+test('who has no certificate of the admin CA gets nothing, whatever they call themselves', async () => {
+  const { certificate, privateKey } = await issueAdminCertificate(await createAuthority({ commonName: 'Administration CA', trustDomain: 'sls.local', years: 1 }), {
+    name: 'local',
+    trustDomain: 'sls.local',
+  });
+  writeFileSync(machine.path('mallory.pem'), certificate);
+  writeFileSync(machine.path('mallory.key'), privateKey);
+  const forged = ['--admin-certificate', 'mallory.pem', '--admin-key', 'mallory.key'];
+  for (const args of [['nodes', 'list'], ['user', 'revoke', 'ada', ...REASON], ['revocations'], ['nodes', 'approve', 'localhost', '--ek', 'ab'.repeat(32), ...REASON]]) {
+    expect(await machine.sls(['admin', ...args, ...forged])).toMatchObject({ code: 4, stdout: '' });
+  }
+  expect((await logIn()).code).toBe(0);
+});
