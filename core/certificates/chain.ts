@@ -123,7 +123,20 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
   return parsed;
 }
 
+/** Roots are the verifier's own and come again each time; parsing and weighing those of all TPM makers takes longer than the rest of a verification. */
+const parsedRoots = new Map<string, ParsedCertificate>();
+const PARSED_ROOTS_MAX = 256;
+
 function parseRoot(pem: string): ParsedCertificate {
+  const known = parsedRoots.get(pem);
+  if (known !== undefined) return known;
+  const root = parseNewRoot(pem);
+  if (parsedRoots.size >= PARSED_ROOTS_MAX) parsedRoots.clear();
+  parsedRoots.set(pem, root);
+  return root;
+}
+
+function parseNewRoot(pem: string): ParsedCertificate {
   try {
     return parseCertificate(new X509Certificate(pem).raw);
   } catch (error) {
