@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { VerifiedEvidence } from '../core/evidence/verify';
 import { callUnary } from '../core/rpc/client';
@@ -77,6 +78,8 @@ export class EnclaveConnection {
     try {
       return await work();
     } catch (error) {
+      // A connection that is lost fails its calls a moment before it is said to be closed.
+      await setImmediate();
       throw callError(error, this.socket.destroyed);
     }
   }
