@@ -66,24 +66,22 @@ async function rotate(what: string, ...flags: string[]): Promise<{ signsFrom: st
   return JSON.parse(stdout) as { signsFrom: string };
 }
 
-test('every key is rotated under load, twice, and no login fails', async () => {
+test('every key is rotated under load, and no login fails', async () => {
   const people = ['ada', 'grace', 'linus'].map((username) => new Person(username));
   for (const person of people) person.start();
   const before = bundle();
-  for (const round of [1, 2]) {
-    for (const what of ['token-key', 'client-ca', 'revocation-key', 'attestation-ca']) {
-      const { signsFrom } = await rotate(what);
-      // Through the moment at which the new key begins to sign, and some logins after it.
-      await sleep(Math.max(0, Date.parse(signsFrom) - Date.now()) + 1_500);
-    }
-    expect({ round, failures: people.flatMap(({ failures }) => failures) }).toEqual({ round, failures: [] });
+  for (const what of ['token-key', 'client-ca', 'revocation-key', 'attestation-ca']) {
+    const { signsFrom } = await rotate(what);
+    // Through the moment at which the new key begins to sign, and some logins after it.
+    await sleep(Math.max(0, Date.parse(signsFrom) - Date.now()) + 1_500);
+    expect({ what, failures: people.flatMap(({ failures }) => failures) }).toEqual({ what, failures: [] });
   }
   await Promise.all(people.map((person) => person.stop()));
   expect(people.flatMap(({ failures }) => failures)).toEqual([]);
   for (const { logins } of people) expect(logins).toBeGreaterThan(5);
 
   // The load was on the new keys in the end, and clients took the new bundle by themselves.
-  expect(bundle().sequence).toBe(before.sequence + 4);
+  expect(bundle().sequence).toBe(before.sequence + 2);
   for (const { trust } of people) expect(trust.sequence).toBe(bundle().sequence);
   const keys = JSON.parse(readFileSync(machine.server('keys', 'token-keys.json'), 'utf8')) as { keys: Array<{ kid: string }> };
   const header = JSON.parse(Buffer.from(people[0]!.last!.accessToken.split('.')[0]!, 'base64url').toString()) as { kid: string };

@@ -112,6 +112,12 @@ export class Machine {
     return found[0].pid;
   }
 
+  /** Makes the attestor enrol again, as before its certificate's end: the old one is gone, and it is started anew. */
+  renewAttestationKey(): void {
+    rmSync(this.server('attestor', 'ak-certificates.pem'));
+    process.kill(this.pidOf('attestor-daemon.cjs'), 'SIGTERM');
+  }
+
   /** Waits until no process of this machine's is left. @returns those which still are after `ms` */
   async leftOver(ms = 8_000): Promise<Array<{ pid: number; command: string }>> {
     const deadline = Date.now() + ms;
