@@ -23,6 +23,11 @@ test('a bundle is read as it was written', () => {
   expect(parseTrustBundle(serializeTrustBundle(bundle))).toEqual(bundle);
 });
 
+test('boot states are kept', () => {
+  const bootStates = [{ name: 'golden', pcrs: { 7: 'ab'.repeat(32) }, events: [{ pcr: 7, type: 'EV_SEPARATOR', sha256: 'cd'.repeat(32), description: '' }] }];
+  expect(parseTrustBundle(serializeTrustBundle({ ...bundle, policy: { ...bundle.policy, bootStates } })).policy.bootStates).toEqual(bootStates);
+});
+
 test('text that is no JSON is an error', () => {
   expect(() => parseTrustBundle('version: 1')).toThrow(code('trust_bundle.not_json'));
 });
@@ -41,6 +46,8 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
   ['an address that is none', (good) => ({ ...good, services: { ...good.services, login: 'ftp://x' } }), 'services.login'],
   ['no word on software TPMs', (good) => ({ ...good, policy: {} }), 'policy.softwareTpm'],
   ['an image by tag', (good) => ({ ...good, policy: { softwareTpm: 'allow', imageDigests: ['enclave:latest'] } }), 'policy.imageDigests.0'],
+  ['no boot state among those demanded', (good) => ({ ...good, policy: { ...good.policy, bootStates: [] } }), 'policy.bootStates'],
+  ['a boot state of no PCR', (good) => ({ ...good, policy: { ...good.policy, bootStates: [{ name: 'a', pcrs: {} }] } }), 'policy.bootStates.0'],
   ['a misspelled rule', (good) => ({ ...good, policy: { ...good.policy, imageDigest: [] } }), 'imageDigest'],
   ['a trust domain with a slash', (good) => ({ ...good, trustDomain: 'a/b' }), 'trustDomain'],
 ])('%s is an error that names the field', (_, edit, field) => {
