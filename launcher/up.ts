@@ -1,27 +1,25 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
-import { issueWorkloadCredential } from '../core/tokens/workload';
 import { parseAddress } from '../core/rpc/address';
 import { startServer } from '../core/rpc/server';
 import { startEmbeddedPostgres } from '../core/store/embedded';
-import { startChild } from './child';
-import type { Child } from './child';
+import { issueWorkloadCredential } from '../core/tokens/workload';
 import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
 import { createAdministration, createKeys, createServerCertificate, openInstallation, resetRunFolder } from './installation';
 import type { Installation } from './installation';
 import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
-import { choosePort } from './ports';
+import { Programs, rotateLog } from './programs';
 import { launcherService } from './service';
-import { supervise } from './supervisor';
+import { chooseServices } from './services';
+import { programSettings } from './settings';
+import { Teardown } from './teardown';
 import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
 import { writeTrustBundle } from './trust';
-
-const HOST = '127.0.0.1';
 
 export interface UpOptions {
   folder: string;
@@ -42,17 +40,6 @@ export interface RunningInstallation {
   trustBundleFile: string;
   services: { signup: string; login: string };
   stop(): Promise<void>;
-}
-
-/** Things to undo, last first. */
-class Teardown {
-  private readonly steps: Array<() => Promise<void>> = [];
-  add(step: () => Promise<void>): void {
-    this.steps.unshift(step);
-  }
-  async run(): Promise<void> {
-    for (const step of this.steps.splice(0)) await step().catch(() => undefined);
-  }
 }
 
 /**
@@ -97,108 +84,33 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const databaseUrlFile = options.databaseUrlFile ?? (await embeddedDatabase(installation, teardown));
   signal.throwIfAborted();
 
-  const run = async (program: string, settings: Record<string, string>, before?: () => Promise<void>): Promise<Child> => {
-    report(`starting ${program}`);
-    await rotateLog(path('log', `${program}.log`));
-    const child = await supervise(
-      program,
-      async () => {
-        await before?.();
-        return startChild({
-          program,
-          settings: { LOG_LEVEL: logLevel, TRUST_DOMAIN: record.trustDomain, ...settings },
-          readyFile: path('run', `${program}.ready`),
-          logFile: path('log', `${program}.log`),
-          signal,
-        });
-      },
-      report,
-    );
-    teardown.add(() => child.stop());
-    return child.current() as Child;
+  // Ended after what uses them and before what they use.
+  const programs = new Programs(installation, { report, signal, logLevel });
+  teardown.add(() => programs.stop());
+  const services = await chooseServices(installation, report);
+  await writeTrustBundle(installation, services);
+  const addresses = {
+    enrol: `unix:${path('run', 'enrol.sock')}`,
+    attestor: `unix:${path('run', 'attestor.sock')}`,
+    launcher: `unix:${path('run', 'launcher.sock')}`,
+    admin: `unix:${path('run', 'admin.sock')}`,
   };
-
-  await run('enrol', {
-    LISTEN: `unix:${path('run', 'enrol.sock')}`,
-    DATABASE_URL_FILE: databaseUrlFile,
-    ATTESTATION_CA_KEY_FILE: path('keys', 'attestation-ca.key'),
-    ATTESTATION_CA_CERTIFICATE_FILE: path('keys', 'attestation-ca.crt'),
-    EK_ROOTS_DIR: tpm.ekRootsFolder,
-    SEAL_KEY_FILE: path('keys', 'seal.key'),
-  });
-
-  const attestorAddress = `unix:${path('run', 'attestor.sock')}`;
-  const launcherKey = (await importJWK(JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK, 'ES256')) as CryptoKey;
-  await rotateLog(path('log', 'enclave.log'));
-  const enclaves = new Enclaves({
-    mark,
-    runFolder: path('run', 'enclaves'),
-    workspaceFolder: path('workspaces'),
-    logFile: path('log', 'enclave.log'),
-    attestorAddress,
-    clientCaFile: path('keys', 'client-ca.crt'),
-    trustDomain: record.trustDomain,
-    logLevel,
-    idleSeconds: options.idleSeconds,
-    issueCredential: (workload) => issueWorkloadCredential(launcherKey, workload),
-    report,
-  });
-  // The credentials that were used up belong to the attestor that ended.
-  await run(
-    'attestor-daemon',
-    {
-      LISTEN: attestorAddress,
-      SOCKET_MODE: '0600',
-      TPM: tpm.tcti,
-      NODE_NAME: record.node,
-      STATE_DIR: path('attestor'),
-      ENROL_ADDRESS: `unix:${path('run', 'enrol.sock')}`,
-      IDENTITY: 'process',
-      LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
-      ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
-    },
-    () => enclaves.refreshCredentials(),
-  );
+  const enclaves = await openEnclaves(installation, mark, addresses.attestor, options);
   teardown.add(() => enclaves.stopAll());
-  const launcherAddress = `unix:${path('run', 'launcher.sock')}`;
-  const launcher = await startServer({ address: parseAddress(launcherAddress), services: [launcherService(enclaves, record.node)] });
+  const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)] });
   teardown.add(() => launcher.stop(0));
 
-  const services = { signup: '', login: '' };
-  const accounts = {
-    DATABASE_URL_FILE: databaseUrlFile,
-    TOKEN_KEYS_FILE: path('keys', 'token-keys.json'),
-    TLS_KEY_FILE: path('keys', 'server.key'),
-    TLS_CERTIFICATE_FILE: path('keys', 'server.crt'),
-  };
-  for (const name of ['signup', 'login'] as const) {
-    const port = await choosePort(HOST, record.ports[name]);
-    if (record.ports[name] !== undefined && record.ports[name] !== port) {
-      report(`port ${record.ports[name]} of ${name} is taken: it moves to ${port}, and copies of the trust bundle have to be made again`);
-    }
-    record.ports[name] = port;
-    services[name] = `https://localhost:${port}`;
-  }
-  await installation.saveRecord();
-  await writeTrustBundle(installation, services);
-  await run('signup', { ...accounts, LISTEN: `https://${HOST}:${record.ports.signup}` });
-  await run('login', {
-    ...accounts,
-    LISTEN: `https://${HOST}:${record.ports.login}`,
-    CLIENT_CA_KEY_FILE: path('keys', 'client-ca.key'),
-    CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
-    TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
-    REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
-    LAUNCHER: 'process',
-    LAUNCHER_ADDRESS: launcherAddress,
-  });
-  await run('admin', {
-    LISTEN: `unix:${path('run', 'admin.sock')}`,
-    DATABASE_URL_FILE: databaseUrlFile,
-    ADMIN_CA_FILE: path('keys', 'admin-ca.crt'),
-    LAUNCHER: 'process',
-    LAUNCHER_ADDRESS: launcherAddress,
-  });
+  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile });
+  await programs.together([
+    async () => {
+      await programs.start('enrol', settings.enrol);
+      // The credentials that were used up belong to the attestor that ended.
+      await programs.start('attestor-daemon', settings.attestor, () => enclaves.refreshCredentials());
+    },
+    () => programs.start('signup', settings.signup),
+    () => programs.start('login', settings.login),
+    () => programs.start('admin', settings.admin),
+  ]);
 
   return { folder: installation.folder, trustBundleFile: path('trust-bundle.json'), services, stop: () => teardown.run() };
 }
@@ -210,7 +122,20 @@ async function embeddedDatabase({ path }: Installation, teardown: Teardown): Pro
   return path('run', 'database-url');
 }
 
-/** Keeps the log of the run before this one beside the new one. */
-async function rotateLog(file: string): Promise<void> {
-  await rename(file, `${file}.1`).catch(() => undefined);
+async function openEnclaves({ record, path }: Installation, mark: string, attestorAddress: string, options: UpOptions): Promise<Enclaves> {
+  const launcherKey = (await importJWK(JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK, 'ES256')) as CryptoKey;
+  await rotateLog(path('log', 'enclave.log'));
+  return new Enclaves({
+    mark,
+    runFolder: path('run', 'enclaves'),
+    workspaceFolder: path('workspaces'),
+    logFile: path('log', 'enclave.log'),
+    attestorAddress,
+    clientCaFile: path('keys', 'client-ca.crt'),
+    trustDomain: record.trustDomain,
+    logLevel: options.logLevel,
+    idleSeconds: options.idleSeconds,
+    issueCredential: (workload) => issueWorkloadCredential(launcherKey, workload),
+    report: options.report,
+  });
 }

@@ -1,0 +1,63 @@
+import type { Installation } from './installation';
+import { HOST } from './services';
+import type { PreparedTpm } from './tpm';
+
+export interface Surroundings {
+  /** unix:/PATH of what only this machine's programs call. */
+  addresses: { enrol: string; attestor: string; launcher: string; admin: string };
+  tpm: PreparedTpm;
+  databaseUrlFile: string;
+}
+
+type Settings = Record<string, string>;
+
+/** The settings of each program, as its own settings.ts reads them. */
+export function programSettings(
+  { record, path }: Installation,
+  { addresses, tpm, databaseUrlFile }: Surroundings,
+): Record<'enrol' | 'attestor' | 'signup' | 'login' | 'admin', Settings> {
+  const accounts = {
+    DATABASE_URL_FILE: databaseUrlFile,
+    TOKEN_KEYS_FILE: path('keys', 'token-keys.json'),
+    TLS_KEY_FILE: path('keys', 'server.key'),
+    TLS_CERTIFICATE_FILE: path('keys', 'server.crt'),
+  };
+  const launcher = { LAUNCHER: 'process', LAUNCHER_ADDRESS: addresses.launcher };
+  return {
+    enrol: {
+      LISTEN: addresses.enrol,
+      DATABASE_URL_FILE: databaseUrlFile,
+      ATTESTATION_CA_KEY_FILE: path('keys', 'attestation-ca.key'),
+      ATTESTATION_CA_CERTIFICATE_FILE: path('keys', 'attestation-ca.crt'),
+      EK_ROOTS_DIR: tpm.ekRootsFolder,
+      SEAL_KEY_FILE: path('keys', 'seal.key'),
+    },
+    attestor: {
+      LISTEN: addresses.attestor,
+      SOCKET_MODE: '0600',
+      TPM: tpm.tcti,
+      NODE_NAME: record.node,
+      STATE_DIR: path('attestor'),
+      ENROL_ADDRESS: addresses.enrol,
+      IDENTITY: 'process',
+      LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
+      ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
+    },
+    signup: { ...accounts, LISTEN: `https://${HOST}:${record.ports.signup}` },
+    login: {
+      ...accounts,
+      ...launcher,
+      LISTEN: `https://${HOST}:${record.ports.login}`,
+      CLIENT_CA_KEY_FILE: path('keys', 'client-ca.key'),
+      CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
+      TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
+      REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
+    },
+    admin: {
+      ...launcher,
+      LISTEN: addresses.admin,
+      DATABASE_URL_FILE: databaseUrlFile,
+      ADMIN_CA_FILE: path('keys', 'admin-ca.crt'),
+    },
+  };
+}
