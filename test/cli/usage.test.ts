@@ -5,6 +5,11 @@ import { Machine } from '../support/machine';
 import { trustBundleKeys } from '../support/trust';
 
 const VERBS = ['signup', 'login', 'exec', 'cp', 'status', 'logout', 'verify', 'up'];
+/** Groups of commands, and what is in them. */
+const GROUPS: Record<string, string[]> = {
+  trust: ['add', 'show', 'remove'],
+  admin: ['init', 'certificate', 'nodes list', 'nodes approve', 'nodes revoke', 'user revoke', 'ak revoke', 'ek restore', 'revocations', 'rotate', 'trust-bundle export', 'audit tail'],
+};
 
 let machine: Machine;
 let bundle: string;
@@ -25,7 +30,8 @@ beforeAll(async () => {
 afterAll(() => machine.remove());
 
 test('every help text ends in an example to copy, and goes to standard output', async () => {
-  for (const args of [['--help'], ...VERBS.map((verb) => [verb, '--help'])]) {
+  const grouped = Object.entries(GROUPS).flatMap(([group, names]) => names.map((name) => [group, ...name.split(' '), '--help']));
+  for (const args of [['--help'], ...VERBS.map((verb) => [verb, '--help']), ...grouped]) {
     const { code, stdout, stderr } = await machine.sls(args);
     expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: '' });
     expect(stdout).toMatch(/\nExample:\n( {2}sls .+\n)+$/);
