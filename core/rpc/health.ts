@@ -3,10 +3,14 @@ import { HealthCheckResponse_ServingStatus as Serving, HealthService } from '../
 import type { HealthCheckResponse, HealthServer } from '../../proto/gen/grpc/health/v1/health';
 import { RpcError, toStatus } from './errors';
 
+/** Callers that watch at a time: each is a call without an end, and anybody may begin one. */
+const WATCHERS_MAX = 64;
+
 /** grpc.health.v1 for a whole server: one answer for "" and for each of its services. */
 export class Health {
   private serving = true;
   private readonly watchers = new Set<(answer: HealthCheckResponse) => void>();
+  private watching = 0;
 
   constructor(private readonly services: readonly string[]) {}
 
@@ -31,6 +35,12 @@ export class Health {
       else callback(toStatus(new RpcError('health.unknown_service', status.NOT_FOUND, 'unknown service')));
     },
     watch: (call) => {
+      if (this.watching >= WATCHERS_MAX) {
+        call.emit('error', toStatus(new RpcError('health.busy', status.RESOURCE_EXHAUSTED, `expected ${WATCHERS_MAX} watchers at most`)));
+        return;
+      }
+      this.watching++;
+      call.on('cancelled', () => this.watching--);
       if (!this.knows(call.request.service)) {
         call.write({ status: Serving.SERVICE_UNKNOWN });
         return;

@@ -1,23 +1,18 @@
+import type { Http2SecureServer, Http2Server, ServerHttp2Session } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
 /** HTTP/2 windows of connections that carry files: what may be under way before the reader has taken it. HTTP/2's own 64 KiB starve a fast link. */
 export const WIDE_WINDOW_BYTES = 4 * 1024 * 1024;
 
-interface Http2Stream {
-  once(event: 'aborted', listener: () => void): void;
-  destroy(): void;
+/** The HTTP/2 servers inside, one for each port. grpc-js has no way to them; where a later version keeps them elsewhere, there are none. */
+export function http2ServersOf(server: Server): Array<Http2Server | Http2SecureServer> {
+  const { http2Servers } = server as unknown as { http2Servers?: Map<Http2Server | Http2SecureServer, unknown> };
+  return [...(http2Servers?.keys() ?? [])];
 }
 
-interface Http2Session {
-  settings(settings: object): void;
-  setLocalWindowSize(bytes: number): void;
-  on(event: 'stream', listener: (stream: Http2Stream) => void): void;
-}
-
-/** Calls back with every session to come. grpc-js has no way to its HTTP/2 servers; where a later version keeps them elsewhere, nothing is called. */
-function onSession(server: Server, listener: (session: Http2Session) => void): void {
-  const { http2Servers } = server as unknown as { http2Servers?: Map<{ on(event: 'session', f: typeof listener): void }, unknown> };
-  for (const http2 of http2Servers?.keys() ?? []) http2.on('session', listener);
+/** Calls back with every session to come. */
+export function onSession(server: Server, listener: (session: ServerHttp2Session) => void): void {
+  for (const http2 of http2ServersOf(server)) http2.on('session', listener);
 }
 
 /**

@@ -7,9 +7,15 @@ import { grpcTarget } from './address';
 import type { Address } from './address';
 import { Health } from './health';
 import { noticeResets, widenWindows } from './http2';
+import { limitPeers } from './limits';
+import type { PeerLimits } from './limits';
 
-/** Requests and unary answers are small; what is large is streamed in pieces below this. */
+/** Answers are small; what is large is streamed in pieces below this. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** Requests are smaller still: anybody may send them. */
+const MAX_REQUEST_BYTES = 32 * 1024;
+/** Of requests that aren't there as a whole, from all callers together. */
+const UNFINISHED_BYTES = 64 * 1024 * 1024;
 
 export interface ServerOptions {
   address: Address;
@@ -20,6 +26,9 @@ export interface ServerOptions {
   socketMode?: number;
   /** Its streams carry files: see http2.ts. */
   wideWindows?: boolean;
+  /** Largest request, or message of a stream; 32 KiB unless told. */
+  maxRequestBytes?: number;
+  limits?: PeerLimits;
 }
 
 export interface RunningServer {
@@ -53,8 +62,8 @@ export const SERVER_CHANNEL_OPTIONS = {
 
 /** Starts a gRPC server with health checks. The caller stops it. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { address } = options;
-  const server = new Server(SERVER_CHANNEL_OPTIONS);
+  const { address, maxRequestBytes = MAX_REQUEST_BYTES } = options;
+  const server = new Server({ ...SERVER_CHANNEL_OPTIONS, 'grpc.max_receive_message_length': maxRequestBytes });
   const names = options.services.map(({ definition }) => Object.values(definition)[0]?.path.split('/')[1] ?? '');
   const health = new Health(names);
   server.addService(health.definition, health.implementation);
@@ -71,6 +80,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
   noticeResets(server);
+  const services = [health.definition, ...options.services.map(({ definition }) => definition)];
+  limitPeers(server, services, { requests: UNFINISHED_BYTES / maxRequestBytes, ...options.limits });
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
   logger.debug({ address: grpcTarget(address), port, services: names }, 'listening');
