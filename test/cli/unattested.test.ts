@@ -96,7 +96,7 @@ test.each(ENCLAVE_VERBS)('%s: a TLS server with another certificate gets a hands
   const address = await listen(server);
   const { code, stdout, stderr } = await withSession((session) => void (session.enclave.tlsAddress = address), args);
   expect({ code, stdout }).toEqual({ code: 5, stdout: '' });
-  expect(stderr).toMatch(/sls: attestation refused at step certificate/);
+  expect(stderr).toMatch(/sls: attestation refused at step connection \(connection.certificate_mismatch\)/);
   expect(stderr).toMatch(/hint: nothing of yours was sent/);
   expect(connections()).toBeGreaterThan(0);
   expect(Buffer.concat(seen)).toHaveLength(0);
