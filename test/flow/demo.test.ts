@@ -13,7 +13,7 @@ const VARIABLE: Array<[RegExp, string]> = [
   [/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'UUID'],
   [/\b[0-9a-f]{32,}\b/g, 'HEX'],
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, 'TIME'],
-  [/127\.0\.0\.1:\d+/g, 'ADDRESS'],
+  [/(127\.0\.0\.1|localhost):\d+/g, 'ADDRESS'],
   [/\b\d+(\.\d+)? (ms|s|seconds|minutes)\b/g, 'DURATION'],
   [/"pid": \d+/g, '"pid": PID'],
 ];
