@@ -151,9 +151,7 @@ export class AttestorLink {
       'grpc.keepalive_timeout_ms': 10_000,
     });
     try {
-      const credential = (await readFile(credentialFile, 'utf8')).trim();
-      const metadata = new Metadata();
-      metadata.set('authorization', `Bearer ${credential}`);
+      const metadata = bearer((await readFile(credentialFile, 'utf8')).trim());
       await new Promise<void>((resolve, reject) => {
         client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => (error ? reject(error) : resolve()));
       });
@@ -193,6 +191,14 @@ export class AttestorLink {
       call.once('end', () => ended());
     });
   }
+}
+
+/** grpc-js would put what it can't send into the text of its error, and so into the log. */
+function bearer(credential: string): Metadata {
+  if (!/^[\x21-\x7e]+$/.test(credential)) throw new Error('expected a credential of printable characters in its file, got something else');
+  const metadata = new Metadata();
+  metadata.set('authorization', `Bearer ${credential}`);
+  return metadata;
 }
 
 function unavailable(message = 'the attestor of this node is not there'): RpcError {

@@ -1,8 +1,8 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { ServerOptions } from '@grpc/grpc-js';
+import { BulkSessionService } from '../core/rpc/bulk';
 import { SERVER_CHANNEL_OPTIONS } from '../core/rpc/server';
-import { noticeResets, widenWindows } from '../core/rpc/http2';
-import { SessionServiceService } from '../proto/gen/licensing/v1/session';
+import { widenWindows } from '../core/rpc/http2';
 import { Session } from './session/session';
 import type { SessionOptions } from './session/session';
 import type { SecureConnection } from './tls';
@@ -18,11 +18,10 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
   const { socket } = connection;
   const server = new Server({ ...SERVER_CHANNEL_OPTIONS, 'grpc.max_concurrent_streams': MAX_CALLS, 'grpc.enable_channelz': 0 } as ServerOptions);
   const session = new Session(connection, options);
-  server.addService(SessionServiceService, session.service);
+  server.addService(BulkSessionService, session.service);
   // The TLS is already there: what is injected are the bytes inside it.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenWindows(server);
-  noticeResets(server);
   socket.once('close', () => {
     session.close();
     server.forceShutdown();

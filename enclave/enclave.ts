@@ -5,8 +5,8 @@ import type { AddressInfo, Server } from 'node:net';
 import { splitCertificates } from '../core/certificates/pem';
 import { currentFiles } from '../core/config/reloading-file';
 import { logger } from '../core/log/logger';
+import { BulkEnclaveService } from '../core/rpc/bulk';
 import { startServer } from '../core/rpc/server';
-import { EnclaveServiceService } from '../proto/gen/licensing/v1/enclave';
 import { AttestorLink } from './attestor-link';
 import { serveConnection } from './connection';
 import { makeIdentity } from './identity';
@@ -70,13 +70,14 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
   const service = enclaveService({ link, endpoint, clients, certificate: identity.certificate, onActivity: () => idle.touch() });
   const server = await startServer({
     address: settings.LISTEN,
-    services: [{ definition: EnclaveServiceService, implementation: service }],
+    services: [{ definition: BulkEnclaveService, implementation: service }],
     // The tunnel's.
     wideWindows: true,
     maxRequestBytes: 512 * 1024,
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
-  logger.info({ certificateSha256: createHash('sha256').update(identity.certificate).digest('hex') }, 'serving');
+  const sinceStartMs = Math.round(process.uptime() * 1000);
+  logger.info({ certificateSha256: createHash('sha256').update(identity.certificate).digest('hex'), sinceStartMs }, 'serving');
 
   return {
     ports: { listen: server.port, ...(tcp && { tls: (tcp.address() as AddressInfo).port }) },

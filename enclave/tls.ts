@@ -84,17 +84,20 @@ export class TlsEndpoint {
     transport.once('close', finished);
     transport.on('error', drop);
 
-    // A server of its own for each transport: which one a handshake belongs to is plain.
-    const server = createServer({ ...this.tls, ca: this.options.clients.clientRoots });
-    server.once('secureConnection', (socket) => {
-      finished();
-      this.admit(socket);
+    // Nothing is spent on a transport that says nothing.
+    transport.once('readable', () => {
+      // A server of its own for each: which transport a handshake belongs to is plain, and client roots are those of now.
+      const server = createServer({ ...this.tls, ca: this.options.clients.clientRoots });
+      server.once('secureConnection', (socket) => {
+        finished();
+        this.admit(socket);
+      });
+      server.on('tlsClientError', (error) => {
+        logger.info({ code: 'enclave.no_handshake', reason: error.message }, 'refused');
+        drop();
+      });
+      server.emit('connection', transport);
     });
-    server.on('tlsClientError', (error) => {
-      logger.info({ code: 'enclave.no_handshake', reason: error.message }, 'refused');
-      drop();
-    });
-    server.emit('connection', transport);
   }
 
   /** Cuts every connection and every handshake. */

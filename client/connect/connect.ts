@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { newNonce } from '../../core/certificates/proof';
 import type { VerifiedEvidence } from '../../core/evidence/verify';
+import { BulkSessionServiceClient } from '../../core/rpc/bulk';
 import { channelBinding } from '../../core/rpc/channel-binding';
 import { callUnary } from '../../core/rpc/client';
 import type { TrustBundle } from '../../core/trust/bundle';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
-import { SessionServiceClient } from '../../proto/gen/licensing/v1/session';
 import { CLIENT_OPTIONS, openEnclave } from '../channel';
 import { EnclaveConnection } from '../connection';
 import { AttestationRefused, callError } from '../errors';
@@ -15,6 +15,7 @@ import { verifyLogin, verifySession } from '../evidence';
 import type { VerifyingOptions } from '../evidence';
 import { freshTrust, refuseRevoked } from '../fresh-trust';
 import type { FreshTrust, TrustOptions } from '../fresh-trust';
+import { sessionId } from '../session';
 import type { Session } from '../session';
 import { OneConnection } from './credentials';
 import { secure } from './tls';
@@ -41,7 +42,7 @@ export async function connect(pinned: TrustBundle, session: Session, options: Co
   handedOut.catch(() => undefined);
   const { trust, list } = await freshTrust('login', pinned, undefined, options);
   const first = verifyLogin(trust, session, options);
-  refuseRevoked('login', list, session.evidence, first, options.onStep);
+  refuseRevoked('login', list, session.evidence, first, options.onStep, sessionId(session));
   compareCertificate(await handedOut, certificate, options);
 
   const { target, transport } = routeTo(session.enclave, trust);
@@ -52,7 +53,7 @@ export async function connect(pinned: TrustBundle, session: Session, options: Co
     options.onStep?.({ phase: 'connection', step: 'connection', title: 'TLS 1.3 presents the attested certificate', detail: `${socket.getCipher().standardName}, no resumption` });
     return socket;
   });
-  const client = new SessionServiceClient(target, credentials, {
+  const client = new BulkSessionServiceClient(target, credentials, {
     ...CLIENT_OPTIONS,
     'grpc.enable_http_proxy': 0,
   });
@@ -85,7 +86,7 @@ function compareCertificate(certificate: Buffer, attested: Buffer, { onStep }: C
 }
 
 async function attestSession(
-  client: SessionServiceClient,
+  client: BulkSessionServiceClient,
   { trust, list }: FreshTrust,
   { clientKey }: Session,
   first: VerifiedEvidence,

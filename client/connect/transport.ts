@@ -1,8 +1,8 @@
 import { Metadata } from '@grpc/grpc-js';
+import { BulkEnclaveServiceClient } from '../../core/rpc/bulk';
 import { CallDuplex } from '../../core/rpc/duplex';
 import { grpcTarget, parseAddress } from '../../core/rpc/address';
 import type { TrustBundle } from '../../core/trust/bundle';
-import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import type { EnclaveLocation } from '../../proto/gen/licensing/v1/login';
 import { openEnclave } from '../channel';
 import type { Transport } from './credentials';
@@ -28,7 +28,7 @@ export function routeTo(enclave: EnclaveLocation, trust: TrustBundle): Route {
 }
 
 function openTunnel(endpoint: string, trust: TrustBundle): CallDuplex {
-  const client = openEnclave(EnclaveServiceClient, endpoint, trust);
+  const client = openEnclave(BulkEnclaveServiceClient, endpoint, trust);
   const call = client.tunnel(new Metadata());
   const duplex = new CallDuplex(call, () => call.cancel());
   duplex.once('close', () => client.close());

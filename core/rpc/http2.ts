@@ -25,12 +25,3 @@ export function widenWindows(server: Server): void {
     session.setLocalWindowSize(WIDE_WINDOW_BYTES);
   });
 }
-
-/**
- * Lets a handler that has stopped reading notice that its caller is gone. Otherwise Node.js tells of a reset stream only once what came before the reset was
- * read, and a command that does not read its input would outlive its call.
- * @param server with its port bound or its injector made
- */
-export function noticeResets(server: Server): void {
-  onSession(server, (session) => session.on('stream', (stream) => stream.once('aborted', () => stream.destroy())));
-}

@@ -6,7 +6,7 @@ import { logger } from '../log/logger';
 import { grpcTarget } from './address';
 import type { Address } from './address';
 import { Health } from './health';
-import { noticeResets, widenWindows } from './http2';
+import { widenWindows } from './http2';
 import { limitPeers } from './limits';
 import type { PeerLimits } from './limits';
 
@@ -79,7 +79,6 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
-  noticeResets(server);
   const services = [health.definition, ...options.services.map(({ definition }) => definition)];
   limitPeers(server, services, { requests: UNFINISHED_BYTES / maxRequestBytes, ...options.limits });
   if (options.wideWindows) widenWindows(server);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
+import { logger } from '../../core/log/logger';
 import { parseAddress } from '../../core/rpc/address';
 import { RpcError } from '../../core/rpc/errors';
 import { AttestorLink } from '../../enclave/attestor-link';
@@ -52,7 +53,7 @@ beforeEach(async () => {
     certificate: Buffer.from('certificate'),
     firstDelayMs: 20,
     maxDelayMs: 100,
-    timeoutMs: 2_000,
+    timeoutMs: 4_000,
   });
 });
 afterEach(async () => {
@@ -77,8 +78,10 @@ test('a killed attestor: what is in flight fails at once and may be tried again;
   const inFlight = ask();
   await until(() => attestor.requests.length === 2);
   await setCredential('two\n');
+  const stoppedAt = Date.now();
   await attestor.stop();
   await expect(inFlight).rejects.toMatchObject({ code: 'enclave.attestor_unavailable', grpcStatus: status.UNAVAILABLE });
+  expect(Date.now() - stoppedAt).toBeLessThan(3_000);
   attestor = await start();
   await ask();
   expect(attestor.credentials).toEqual(['two']);
@@ -108,6 +111,18 @@ test('an attestor that refuses the identity: said so, and tried again with the n
   await expect(ask()).rejects.toMatchObject({ code: 'enclave.identity_refused', grpcStatus: status.FAILED_PRECONDITION });
   await setCredential('two');
   await until(() => attestor.credentials.includes('two'));
+  await ask();
+});
+
+test('a credential that can not be sent is not logged, and the next one is taken', async () => {
+  const warn = jest.spyOn(logger, 'warn');
+  await setCredential('half a secret\nand the other half');
+  link.start();
+  await expect(ask()).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
+  expect(warn).toHaveBeenCalled();
+  expect(JSON.stringify(warn.mock.calls)).not.toContain('half');
+  warn.mockRestore();
+  await setCredential('two');
   await ask();
 });
 

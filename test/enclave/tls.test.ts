@@ -120,7 +120,7 @@ test('1,000 half-open TLS handshakes: service unaffected', async () => {
   await Promise.all(idle.map((socket) => (socket.connecting ? once(socket, 'connect').catch(() => undefined) : undefined)));
   const start = Date.now();
   const connection = await connect(fixture.trust, await fixture.session());
-  expect(Date.now() - start).toBeLessThan(5_000);
+  expect(Date.now() - start).toBeLessThan(10_000);
   connection.close();
   for (const socket of idle) socket.destroy();
 });
