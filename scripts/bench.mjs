@@ -1,5 +1,5 @@
 // Runs the benchmarks in bench/, each in a process of its own, and prints what they measured.
-//   npm run bench [-- NAME...] [-- --json]
+//   npm run bench [-- NAME...] [-- --json]      with --cluster: those of bench/cluster
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
@@ -9,7 +9,8 @@ import { build } from 'esbuild';
 const args = process.argv.slice(2);
 const json = args.includes('--json');
 const wanted = args.filter((arg) => !arg.startsWith('-'));
-const known = readdirSync('bench').filter((file) => file.endsWith('.ts') && file !== 'bench.ts').map((file) => basename(file, '.ts'));
+const home = args.includes('--cluster') ? 'bench/cluster' : 'bench';
+const known = readdirSync(home).filter((file) => file.endsWith('.ts') && !['bench.ts', 'hello.ts', 'services.ts'].includes(file)).map((file) => basename(file, '.ts'));
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   process.stderr.write(`bench: no benchmark ${unknown.join(', ')}\nhint: there are ${known.join(', ')}\n`);
@@ -25,7 +26,7 @@ try {
     const file = join(folder, `${name}.cjs`);
     await build({
       stdin: {
-        contents: `import { run } from './bench/${name}.ts';
+        contents: `import { run } from './${home}/${name}.ts';
           run().then((rows) => process.stdout.write(JSON.stringify(rows), () => process.exit(0)), (error) => { console.error(error); process.exit(1); });`,
         resolveDir: process.cwd(),
         loader: 'ts',

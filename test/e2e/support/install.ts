@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { apply, kubectl } from '../../../core/kubernetes/kubectl';
 import { imageOf, setting } from './settings';
 
-const INSTALLER = resolve(__dirname, '../../../dist/cluster-install.cjs');
+const INSTALLER = join(process.env['SLS_DIST'] ?? resolve(__dirname, '../../../dist'), 'cluster-install.cjs');
 
 /** Before all tests: installs what they test, by the command that an operator uses, and leaves the trust bundle's path in SLS_TRUST. */
 export default async function install(): Promise<void> {

@@ -1,0 +1,132 @@
+import { join, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { build } from 'esbuild';
+import { callUnary } from '../../core/rpc/client';
+import { channelCredentials, grpcTarget, parseAddress } from '../../core/rpc/address';
+import { apply, kubectl } from '../../core/kubernetes/kubectl';
+import type { List, Pod } from '../../core/kubernetes/objects';
+import { HealthClient } from '../../proto/gen/grpc/health/v1/health';
+import { parseTrustBundle, signUp } from '../../client/index';
+import type { TrustBundle } from '../../client/index';
+import install from '../../test/e2e/support/install';
+import { imageOf, setting } from '../../test/e2e/support/settings';
+
+const HELLO = 'licensing-bench';
+export const ENCLAVES = 'licensing-enclaves';
+export const PLAINTEXT = { allowPlaintext: true };
+export const PASSWORD = 'correct horse battery staple';
+
+/** Installs what is measured, as the tests do. @returns what clients pin */
+export async function installed(): Promise<TrustBundle> {
+  await install();
+  return parseTrustBundle(readFileSync(setting('SLS_TRUST'), 'utf8'));
+}
+
+/** A user whose first access token is at hand. */
+export interface User {
+  username: string;
+  accessToken: string;
+}
+
+export async function newUser(trust: TrustBundle): Promise<User> {
+  const username = `bench-${Math.random().toString(36).slice(2, 12)}`;
+  const { accessToken } = await signUp(trust, { username, password: PASSWORD }, PLAINTEXT);
+  return { username, accessToken };
+}
+
+/** The plain service's program, for all its copies. */
+export async function prepareHello(): Promise<void> {
+  const { outputFiles } = await build({
+    entryPoints: [join(resolve('.'), 'bench/cluster/hello.ts')],
+    bundle: true,
+    minify: true,
+    write: false,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    logLevel: 'silent',
+  });
+  await apply([
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: HELLO } },
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'hello', namespace: HELLO }, data: { 'hello.cjs': outputFiles[0]?.text ?? '' } },
+  ]);
+}
+
+/** `kubectl apply` of a plain Knative Service until it is Ready. @returns its address */
+export async function startHello(name: string): Promise<string> {
+  const service = {
+    apiVersion: 'serving.knative.dev/v1',
+    kind: 'Service',
+    metadata: { name, namespace: HELLO },
+    spec: {
+      template: {
+        metadata: { annotations: { 'autoscaling.knative.dev/max-scale': '1', 'autoscaling.knative.dev/window': '60s' } },
+        spec: {
+          enableServiceLinks: false,
+          containers: [
+            {
+              image: imageOf('signup'),
+              command: ['node', '/hello/hello.cjs'],
+              ports: [{ name: 'h2c', containerPort: 8080 }],
+              readinessProbe: { grpc: { port: 8080 } },
+              resources: { requests: { cpu: '25m', memory: '96Mi' }, limits: { cpu: '1', memory: '512Mi' } },
+              volumeMounts: [{ name: 'hello', mountPath: '/hello' }],
+            },
+          ],
+          volumes: [{ name: 'hello', configMap: { name: 'hello' } }],
+        },
+      },
+    },
+  };
+  await kubectl(['apply', '-f', '-'], JSON.stringify(service));
+  await kubectl(['wait', '--for=condition=Ready', '--timeout=180s', '-n', HELLO, `ksvc/${name}`]);
+  return (await kubectl(['get', 'ksvc', name, '-n', HELLO, '-o', 'jsonpath={.status.url}'])).trim();
+}
+
+/** One request, whatever has to start for it. */
+export async function callHello(url: string): Promise<void> {
+  const address = parseAddress(url);
+  const client = new HealthClient(grpcTarget(address), channelCredentials(address));
+  try {
+    await callUnary(client, client.check, { service: '' }, { timeout: 120_000 });
+  } finally {
+    client.close();
+  }
+}
+
+export const removeHello = (): Promise<string> => kubectl(['delete', 'namespace', HELLO, '--ignore-not-found', '--wait=false']);
+
+async function podsOf(namespace: string): Promise<Pod[]> {
+  return (JSON.parse(await kubectl(['get', 'pods', '-n', namespace, '-o', 'json'])) as List<Pod>).items;
+}
+
+/** Waits until no pod is left in the namespaces of enclaves and plain services. @returns milliseconds that it took */
+export async function allAtZero(seconds: number): Promise<number> {
+  const begin = Date.now();
+  while (Date.now() - begin < seconds * 1000) {
+    const left = (await Promise.all([podsOf(ENCLAVES), podsOf(HELLO)])).flat();
+    if (left.length === 0) return Date.now() - begin;
+    await new Promise((done) => setTimeout(done, 1_000));
+  }
+  throw new Error(`pods are left after ${seconds} s`);
+}
+
+/** Removes every enclave of the cluster: benchmarks begin and end without any. */
+export const removeEnclaves = (): Promise<string> => kubectl(['delete', 'ksvc', '--all', '-n', ENCLAVES]);
+
+interface Summary {
+  pods: Array<{ podRef: { namespace: string; name: string }; containers?: Array<{ name: string; memory?: { workingSetBytes?: number } }> }>;
+}
+
+/** Working set of each container on the nodes, MiB, as the kubelets see it. */
+export async function memory(): Promise<Array<{ namespace: string; pod: string; container: string; mib: number }>> {
+  const nodes = (await kubectl(['get', 'nodes', '-o', 'name'])).trim().split('\n');
+  const summaries = await Promise.all(
+    nodes.map(async (node) => JSON.parse(await kubectl(['get', '--raw', `/api/v1/nodes/${node.replace('node/', '')}/proxy/stats/summary`])) as Summary),
+  );
+  return summaries.flatMap(({ pods }) =>
+    pods.flatMap(({ podRef, containers = [] }) =>
+      containers.map(({ name, memory: used }) => ({ namespace: podRef.namespace, pod: podRef.name, container: name, mib: (used?.workingSetBytes ?? 0) / 2 ** 20 })),
+    ),
+  );
+}
