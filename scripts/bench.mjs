@@ -35,7 +35,7 @@ try {
       bundle: true,
       platform: 'node',
       target: 'node20',
-      external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
+      external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native', 'esbuild'],
       logLevel: 'warning',
     });
     process.stderr.write(`bench: ${name}\n`);
