@@ -17,7 +17,7 @@ export interface VerifiedStep extends Omit<PassedStep, 'step'> {
 }
 
 export interface VerifyingOptions {
-  /** Overrides the trust bundle's policy, field by field. */
+  /** Overrides the trust bundle's policy, field by field. A field that is undefined overrides nothing: a limit is not lifted by an option that nobody gave. */
   policy?: Partial<Policy>;
   /** Called after each step that held. */
   onStep?: (step: VerifiedStep) => void;
@@ -39,11 +39,15 @@ export function verifyFor(
     verifyEvidence(evidence, {
       trust,
       expected,
-      policy: { ...trust.policy, ...policy },
+      policy: overridden(trust.policy, policy),
       now: new Date(),
       onStep: (step) => onStep?.({ phase, ...step }),
     }),
   );
+}
+
+function overridden(base: Policy, changes: Partial<Policy> = {}): Policy {
+  return { ...base, ...Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined)) };
 }
 
 /** The evidence of a login: for this client's nonce and key, about this user's enclave, where the login service says it is. */

@@ -2,6 +2,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { connect } from '../../client/index';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
+import { IMAGE_DIGEST } from '../support/evidence';
 
 let fixture: EnclaveFixture;
 beforeAll(async () => {
@@ -40,4 +41,12 @@ test('after close, nothing connects again by itself', async () => {
   connection.close();
   await connection.closed;
   await expect(connection.status()).rejects.toMatchObject({ code: 'connection.closed' });
+});
+
+test('a field of the policy that is undefined lifts no limit of the trust bundle', async () => {
+  const strict = { ...fixture.trust, policy: { ...fixture.trust.policy, imageDigests: [`sha256:${'1'.repeat(64)}`] } };
+  const session = await fixture.session();
+  await expect(connect(strict, session, { policy: { imageDigests: undefined } })).rejects.toMatchObject({ code: 'policy.image_digest' });
+  const connection = await connect(strict, session, { policy: { imageDigests: [IMAGE_DIGEST] } });
+  connection.close();
 });
