@@ -88,8 +88,14 @@ export class DerReader {
   }
 }
 
-/** An OBJECT IDENTIFIER's content as dotted text (X.690, 8.19). */
+/** Longer than any in use. The work of decoding grows with the square of the length, which a certificate's sender chooses. */
+const OID_MAX = 64;
+
+/** An OBJECT IDENTIFIER's content as dotted text (X.690, 8.19). @throws BytesError */
 export function decodeOid(content: Uint8Array): string {
+  if (content.length === 0 || content.length > OID_MAX) {
+    throw new BytesError('bytes.malformed', `object identifier: expected 1 to ${OID_MAX} bytes, got ${content.length}`);
+  }
   const parts: bigint[] = [];
   let part = 0n;
   for (const byte of content) {

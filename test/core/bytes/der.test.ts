@@ -45,6 +45,11 @@ test.each([
   expect(decodeOid(Buffer.from(hex, 'hex'))).toBe(oid);
 });
 
+test('an object identifier of no bytes, or longer than any in use, is refused before it is decoded', () => {
+  expect(() => decodeOid(Buffer.alloc(0))).toThrow(malformed);
+  expect(() => decodeOid(Buffer.alloc(65, 0x81))).toThrow(malformed);
+});
+
 test('arbitrary bytes give elements or a BytesError', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
