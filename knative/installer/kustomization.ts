@@ -10,7 +10,7 @@ export interface Choices {
   tpmFolder?: string;
 }
 
-export const PROGRAMS = ['signup', 'login', 'enrol', 'attestor-daemon', 'enclave'] as const;
+export const PROGRAMS = ['signup', 'login', 'enrol', 'admin', 'attestor-daemon', 'enclave'] as const;
 export type Program = (typeof PROGRAMS)[number];
 
 type Operation = { op: 'test' | 'replace' | 'add'; path: string; value: unknown };

@@ -80,7 +80,7 @@ async function install(flags: Flags): Promise<void> {
   say('waiting for the services');
   const timeout = `--timeout=${flags.timeout}`;
   if (await find('statefulset', SERVICES, 'postgres')) await kubectl(['rollout', 'status', 'statefulset/postgres', '-n', SERVICES, timeout]);
-  await kubectl(['wait', '--for=condition=Ready', timeout, '-n', SERVICES, ...['signup', 'login', 'enrol'].map((name) => `ksvc/${name}`)]);
+  await kubectl(['wait', '--for=condition=Ready', timeout, '-n', SERVICES, ...['signup', 'login', 'enrol', 'admin'].map((name) => `ksvc/${name}`)]);
   say('waiting for the attestors');
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
   say(`ready; trust bundle for clients: ${flags.trustBundle}`);

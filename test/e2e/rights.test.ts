@@ -44,6 +44,7 @@ const everything: Record<string, (api: KubernetesApi) => Promise<unknown>> = {
 const accounts: Array<[string, string, string[]]> = [
   [SERVICES, 'signup', []],
   [SERVICES, 'enrol', []],
+  [SERVICES, 'admin', ['read Knative Services of the enclaves']],
   [ENCLAVES, 'enclave', []],
   [SERVICES, 'login', ['read pods of the enclaves', 'read Knative Services of the enclaves', 'make a Knative Service among the enclaves']],
   [SERVICES, 'reaper', ['read pods of the enclaves', 'read Knative Services of the enclaves']],
