@@ -114,19 +114,12 @@ export async function allAtZero(seconds: number): Promise<number> {
 /** Removes every enclave of the cluster: benchmarks begin and end without any. */
 export const removeEnclaves = (): Promise<string> => kubectl(['delete', 'ksvc', '--all', '-n', ENCLAVES]);
 
-interface Summary {
-  pods: Array<{ podRef: { namespace: string; name: string }; containers?: Array<{ name: string; memory?: { workingSetBytes?: number } }> }>;
-}
-
-/** Working set of each container on the nodes, MiB, as the kubelets see it. */
+/** Working set of each container on the nodes, MiB, as the kubelets' resource metrics have it. */
 export async function memory(): Promise<Array<{ namespace: string; pod: string; container: string; mib: number }>> {
   const nodes = (await kubectl(['get', 'nodes', '-o', 'name'])).trim().split('\n');
-  const summaries = await Promise.all(
-    nodes.map(async (node) => JSON.parse(await kubectl(['get', '--raw', `/api/v1/nodes/${node.replace('node/', '')}/proxy/stats/summary`])) as Summary),
-  );
-  return summaries.flatMap(({ pods }) =>
-    pods.flatMap(({ podRef, containers = [] }) =>
-      containers.map(({ name, memory: used }) => ({ namespace: podRef.namespace, pod: podRef.name, container: name, mib: (used?.workingSetBytes ?? 0) / 2 ** 20 })),
-    ),
+  const texts = await Promise.all(nodes.map((node) => kubectl(['get', '--raw', `/api/v1/nodes/${node.replace('node/', '')}/proxy/metrics/resource`])));
+  const line = /^container_memory_working_set_bytes\{container="([^"]*)",namespace="([^"]*)",pod="([^"]*)"\} (\S+)/gm;
+  return texts.flatMap((text) =>
+    [...text.matchAll(line)].map(([, container = '', namespace = '', pod = '', bytes]) => ({ namespace, pod, container, mib: Number(bytes) / 2 ** 20 })),
   );
 }
