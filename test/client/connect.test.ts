@@ -1,5 +1,12 @@
 import { PassThrough, Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
+import { OneConnection } from '../../client/connect/credentials';
+import { secure } from '../../client/connect/tls';
 import { connect } from '../../client/index';
+import { newNonce } from '../../core/certificates/proof';
+import { BulkSessionServiceClient } from '../../core/rpc/bulk';
+import { callUnary } from '../../core/rpc/client';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { IMAGE_DIGEST } from '../support/evidence';
@@ -49,4 +56,23 @@ test('a field of the policy that is undefined lifts no limit of the trust bundle
   await expect(connect(strict, session, { policy: { imageDigests: undefined } })).rejects.toMatchObject({ code: 'policy.image_digest' });
   const connection = await connect(strict, session, { policy: { imageDigests: [IMAGE_DIGEST] } });
   connection.close();
+});
+
+test('a connection that was cut is not replaced by another one, however often it is asked', async () => {
+  const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
+  const sockets: TLSSocket[] = [];
+  const credentials = new OneConnection(async (dialled) => {
+    const options = { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: fixture.trust.trustDomain };
+    sockets.push(await secure(dialled, options));
+    return sockets[0]!;
+  });
+  const client = new BulkSessionServiceClient(enclave.tlsAddress, credentials);
+  await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 10_000 });
+  sockets[0]!.destroy();
+  for (let i = 0; i < 3; i++) {
+    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).rejects.toMatchObject({ code: 'rpc.unavailable' });
+    await sleep(300);
+  }
+  expect(sockets).toHaveLength(1);
+  client.close();
 });
