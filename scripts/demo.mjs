@@ -53,7 +53,8 @@ function check(holds, expectation) {
 
 async function startService() {
   say(`\n${bold('$ sls up')}`);
-  service = spawn(process.execPath, [sls, 'up', '--json'], { cwd: folder, env, stdio: ['ignore', 'pipe', 'inherit'] });
+  // It ends with this script, whatever ends that.
+  service = spawn(process.execPath, [sls, 'up', '--json'], { cwd: folder, env: { ...env, PARENT_PIPE: '0' }, stdio: ['pipe', 'pipe', 'inherit'] });
   let text = '';
   for await (const line of createInterface({ input: service.stdout })) {
     text += line;

@@ -36,7 +36,8 @@ test('no password, token, private key or data of the user in any log at any leve
   const seen: string[] = [];
   const watch = setInterval(() => seen.push(...commandLines(machine)), 20);
   for (const [args, stdin] of commands) {
-    const { stdout, stderr } = await machine.sls(args, { stdin, env: trace });
+    const { code, stdout, stderr } = await machine.sls(args, { stdin, env: trace });
+    expect({ args, code, stderr }).toEqual({ args, code: stdin.startsWith('wrong') ? 4 : 0, stderr });
     talk.push(stdout, stderr);
     for (const name of ['token.json', 'session.json']) tokens.push(...secretsOf(machine.path('state', 'sls', name)));
   }

@@ -28,6 +28,7 @@ interface SavedFile {
 let machine: Machine;
 let saved: SavedFile;
 let mallory: { key: string; cert: string };
+let malloryRoot: string;
 const servers: Server[] = [];
 
 beforeAll(async () => {
@@ -35,7 +36,9 @@ beforeAll(async () => {
   await machine.startService();
   await machine.signUpAndLogin();
   saved = JSON.parse(readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8')) as SavedFile;
-  const { privateKey, certificate } = await issueServerCertificate(await createAuthority({ commonName: 'M', trustDomain: 'sls.local', years: 1 }), { hosts: ['127.0.0.1'] });
+  const authority = await createAuthority({ commonName: 'M', trustDomain: 'sls.local', years: 1 });
+  malloryRoot = authority.certificate;
+  const { privateKey, certificate } = await issueServerCertificate(authority, { hosts: ['127.0.0.1'] });
   mallory = { key: privateKey, cert: certificate };
 });
 afterAll(async () => {
@@ -137,9 +140,9 @@ test("a token of one service is never offered to another one, even when its user
   const { server, seen } = tlsRecorder();
   const address = `https://${await listen(server)}`;
   const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as SavedFile['trust'];
-  writeFileSync(machine.path('other.json'), JSON.stringify({ ...bundle, serverRoots: [mallory.cert], services: { signup: address, login: address } }));
+  writeFileSync(machine.path('other.json'), JSON.stringify({ ...bundle, serverRoots: [malloryRoot], services: { signup: address, login: address } }));
   // No password is asked for where a token is used: this one has to be.
   const { code, stderr } = await machine.sls(['login', '--username', 'ada', '--trust', 'other.json']);
-  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/password|trust bundle/) });
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('no terminal to ask for the password') });
   expect(Buffer.concat(seen)).toHaveLength(0);
 });

@@ -60,9 +60,9 @@ export class Machine {
     return { code, signal, stdout, stderr };
   }
 
-  /** Starts `sls up` and waits until it is ready. @returns its process */
+  /** Starts `sls up`, which ends with this process, and waits until it is ready. @returns its process */
   async startService(args: string[] = [], env: Record<string, string> = {}): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [SLS, 'up', '--json', ...args], { cwd: this.folder, env: { ...this.env, ...env } });
+    const child = spawn(process.execPath, [SLS, 'up', '--json', ...args], { cwd: this.folder, env: { ...this.env, PARENT_PIPE: '0', ...env } });
     this.up = child;
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));

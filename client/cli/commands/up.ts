@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { watchParent } from '../../../core/rpc/parent';
 import { defaultInstallationFolder } from '../../../launcher/folder';
 import type { TpmChoice } from '../../../launcher/tpm';
 import { CliError, EXIT } from '../exit';
@@ -42,6 +43,7 @@ async function run(options: Options): Promise<void> {
       resolve(signal);
     };
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
+    watchParent(() => end('SIGHUP'));
   });
   // Loaded here: no other command needs the launcher and what it brings.
   const { startInstallation } = await import('../../../launcher/up');
