@@ -64,6 +64,7 @@ test('user, UID, image and node of a pod come from the API server', async () => 
 
 const refusals: Array<[string, string, status, () => void]> = [
   ['a token that is not live', 'attestor.token_refused', status.UNAUTHENTICATED, () => (review = { authenticated: false, error: 'expired' })],
+  ['a token that is not live, whatever else the answer says', 'attestor.token_refused', status.UNAUTHENTICATED, () => (review.authenticated = false)],
   ['a token of another audience', 'attestor.token_refused', status.UNAUTHENTICATED, () => (review.audiences = ['https://kubernetes.default.svc'])],
   ['a token without audience', 'attestor.token_refused', status.UNAUTHENTICATED, () => delete review.audiences],
   ['another namespace', 'attestor.wrong_account', status.PERMISSION_DENIED, () => (review.user!.username = 'system:serviceaccount:other:enclave')],
