@@ -54,6 +54,7 @@ export async function freshTrust(phase: Phase, trust: TrustBundle, revocations: 
 
 /**
  * Refuses evidence, verified before, of what is revoked; and all evidence where that isn't known.
+ * @param session the client's own
  * @throws AttestationRefused revocation.…; RpcError where the service that has the list can't be reached
  */
 export function refuseRevoked(
@@ -62,6 +63,7 @@ export function refuseRevoked(
   evidence: Pick<Evidence, 'akPublic'>,
   { claims, attestationKey }: VerifiedEvidence,
   onStep: ((step: VerifiedStep) => void) | undefined,
+  session?: string,
 ): void {
   try {
     if (list instanceof Error) throw list;
@@ -70,6 +72,7 @@ export function refuseRevoked(
       akSha256: createHash('sha256').update(evidence.akPublic).digest('hex'),
       ekSha256: attestationKey.certificate.details.ekSha256,
       user: claims.user,
+      session,
     });
   } catch (error) {
     if (!(error instanceof RevocationError)) throw error;
@@ -78,7 +81,7 @@ export function refuseRevoked(
   onStep?.({
     phase,
     step: 'revocation',
-    title: 'neither the node, nor its keys, nor the user are revoked',
+    title: 'neither the node, nor its keys, nor the user and this session are revoked',
     detail: `by the list of ${new Date(list.iat * 1000).toISOString()}`,
   });
 }

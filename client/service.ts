@@ -5,10 +5,10 @@ import { newNonce, signProof } from '../core/certificates/proof';
 import { callUnary } from '../core/rpc/client';
 import { fromServiceError, isServiceError } from '../core/rpc/errors';
 import type { TrustBundle } from '../core/trust/bundle';
-import { AccountServiceClient } from '../proto/gen/licensing/v1/account';
 import { EnclaveServiceClient } from '../proto/gen/licensing/v1/enclave';
 import { LoginServiceClient } from '../proto/gen/licensing/v1/login';
 import type { LoginRequest, LoginResponse, LoginResult, LoginStage } from '../proto/gen/licensing/v1/login';
+import type { CallOptions, SessionTokens } from './account';
 import { openEnclave, openService } from './channel';
 import { AttestationRefused } from './errors';
 import { verifyLogin } from './evidence';
@@ -16,52 +16,37 @@ import type { VerifyingOptions } from './evidence';
 import { freshTrust, refuseRevoked } from './fresh-trust';
 import type { TrustOptions } from './fresh-trust';
 import { makeClientKey, privateKey, publicKeyDer } from './key';
+import { sessionId } from './session';
 import type { Session } from './session';
 
-const SIGN_UP_TIMEOUT_MS = 30_000;
 /** An enclave may have to be scheduled and its image pulled. */
 const LOGIN_TIMEOUT_MS = 240_000;
 const ATTEST_TIMEOUT_MS = 60_000;
 
-export interface CallOptions {
-  signal?: AbortSignal;
-  /** Sends passwords and tokens to http:// services that are not on this machine. */
-  allowPlaintext?: boolean;
-}
-
-/** A login as the service answered it is not one: a bug or a lie. `code` is stable. */
+/** A login as the service answered it is not one, which is a bug or a lie; or nothing is left to log in again with. `code` is stable. */
 export class LoginError extends Error {
   override readonly name = 'LoginError';
 
   constructor(
-    readonly code: 'login.no_result' | 'login.wrong_certificate',
+    readonly code: 'login.no_result' | 'login.wrong_certificate' | 'login.session_over',
     message: string,
   ) {
     super(message);
   }
 }
 
-/** Creates an account. @throws RpcError with the service's code, PlaintextRefused */
-export async function signUp(
-  trust: TrustBundle,
-  { username, password }: { username: string; password: string },
-  { signal, allowPlaintext }: CallOptions = {},
-): Promise<{ accessToken: string; expiresAt: number }> {
-  const client = openService(AccountServiceClient, trust.services.signup, trust, allowPlaintext);
-  try {
-    const answer = await callUnary(client, client.signUp, { username, password }, { timeout: SIGN_UP_TIMEOUT_MS, signal });
-    return { accessToken: answer.accessToken, expiresAt: Number(answer.expiresAt) };
-  } finally {
-    client.close();
-  }
-}
-
 export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOptions {
-  credential: { accessToken: string } | { username: string; password: string };
+  /**
+   * A refresh token is used up by a login that succeeds. `knownSession`: the refresh token of a session of this user's that is at hand; it stays
+   * good, and keeps the attempts of others at this address from standing in this client's way.
+   */
+  credential: { accessToken: string } | { refreshToken: string } | { username: string; password: string; knownSession?: string | undefined };
   /** The user's id, where it is known from before; an access token brings it along. */
   user?: string;
   /** Wants the node's firmware event log with the evidence. Default: where boot states are demanded, so that a refusal can name the event. */
   includeEventLog?: boolean | undefined;
+  /** Told the new tokens, before anything of the answer is verified: they are all that there is of the session, whatever the evidence says. */
+  onTokens?: (tokens: SessionTokens) => void | Promise<void>;
   /** Told what is being waited for. */
   onStage?: (stage: LoginStage) => void;
 }
@@ -78,24 +63,27 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   const result = await callLogin(
     trust,
     {
-      credential:
-        'accessToken' in credential
-          ? { $case: 'accessToken', value: credential.accessToken }
-          : { $case: 'password', value: { username: credential.username, password: credential.password } },
+      credential: credentialMessage(credential),
       nonce,
       csr: key.csr,
       proof: signProof(privateKey(key.pem), nonce),
       includeEventLog,
+      clientName: options.clientName ?? '',
     },
     options,
   );
+  const tokens: SessionTokens = {
+    accessToken: result.accessToken,
+    accessTokenExpiresAt: Number(result.accessTokenExpiresAt),
+    ...(result.refreshToken !== '' && { refreshToken: result.refreshToken, refreshTokenExpiresAt: Number(result.refreshTokenExpiresAt) }),
+  };
+  await options.onTokens?.(tokens);
   const { enclave, evidence } = result;
   if (!enclave) throw new LoginError('login.no_result', 'expected to be told where the enclave is');
   if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
   const user = options.user ?? ('accessToken' in credential ? decodeJwt(credential.accessToken).sub : undefined);
   const session: Session = {
-    accessToken: result.accessToken,
-    accessTokenExpiresAt: Number(result.accessTokenExpiresAt),
+    ...tokens,
     clientKey: key.pem,
     clientCertificates: result.clientCertificates,
     enclave: { ...enclave, user: user ?? enclave.user },
@@ -104,11 +92,18 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   };
   const fresh = await freshTrust('login', trust, result.revocations, options);
   const verified = verifyLogin(fresh.trust, session, options);
-  refuseRevoked('login', fresh.list, evidence, verified, options.onStep);
+  refuseRevoked('login', fresh.list, evidence, verified, options.onStep, sessionId(session));
   checkOwnCertificate(session);
   const { claims } = verified;
   // What the login service left to the evidence is known now, and stays so for the session.
   return { ...session, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
+}
+
+function credentialMessage(credential: LoginOptions['credential']): LoginRequest['credential'] {
+  if ('accessToken' in credential) return { $case: 'accessToken', value: credential.accessToken };
+  if ('refreshToken' in credential) return { $case: 'refreshToken', value: credential.refreshToken };
+  const { username, password, knownSession = '' } = credential;
+  return { $case: 'password', value: { username, password, knownSession } };
 }
 
 function callLogin(trust: TrustBundle, request: LoginRequest, { onStage, signal, allowPlaintext }: LoginOptions): Promise<LoginResult> {
@@ -172,7 +167,7 @@ export async function attest(trust: TrustBundle, session: Session, { includeEven
     if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
     const renewed = { ...session, evidence, nonce };
     const fresh = await asked;
-    refuseRevoked('login', fresh.list, evidence, verifyLogin(fresh.trust, renewed, options), options.onStep);
+    refuseRevoked('login', fresh.list, evidence, verifyLogin(fresh.trust, renewed, options), options.onStep, sessionId(session));
     return renewed;
   } finally {
     client.close();

@@ -1,13 +1,13 @@
+import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
+import { certificateIdentity, parseClientIdentity } from '../core/certificates/client-identity';
 import { readEvidenceJson, writeEvidenceJson } from '../core/evidence/json';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { EnclaveLocation } from '../proto/gen/licensing/v1/login';
+import type { SessionTokens } from './account';
 
-/** A login: what is needed to connect to the enclave, and the evidence that it was believed for. Holds secrets: the client's key and a token. */
-export interface Session {
-  accessToken: string;
-  /** Unix seconds. */
-  accessTokenExpiresAt: number;
+/** A login: what is needed to connect to the enclave, and the evidence that it was believed for. Holds secrets: the client's key and tokens. */
+export interface Session extends SessionTokens {
   /** PEM (PKCS#8), P-256. */
   clientKey: string;
   /** DER, leaf first. */
@@ -25,6 +25,8 @@ const sessionSchema = z.strictObject({
   version: z.literal(1),
   accessToken: z.string(),
   accessTokenExpiresAt: z.number(),
+  refreshToken: z.string().optional(),
+  refreshTokenExpiresAt: z.number().optional(),
   clientKey: z.string(),
   clientCertificates: z.array(base64).min(1),
   enclave: z.strictObject({
@@ -64,14 +66,18 @@ export function parseSession(text: string): Session {
   if (!result.success) {
     throw new TypeError(`expected a session, got: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
   }
-  const { accessToken, accessTokenExpiresAt, clientKey, clientCertificates, enclave, evidence, nonce } = result.data;
-  return {
-    accessToken,
-    accessTokenExpiresAt,
-    clientKey,
-    clientCertificates,
-    enclave,
-    evidence: readEvidenceJson(JSON.stringify(evidence)),
-    nonce,
-  };
+  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt, clientKey, clientCertificates, enclave, evidence, nonce } = result.data;
+  const tokens: SessionTokens = { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt };
+  return { ...tokens, clientKey, clientCertificates, enclave, evidence: readEvidenceJson(JSON.stringify(evidence)), nonce };
+}
+
+/** The session's id, as its client certificate names it. */
+export function sessionId({ clientCertificates: [leaf] }: Pick<Session, 'clientCertificates'>): string | undefined {
+  const uri = leaf && certificateIdentity(leaf);
+  return uri === undefined ? undefined : parseClientIdentity(uri)?.session;
+}
+
+/** When the client certificate ends, in Unix seconds: no connection is made with it after that. */
+export function certificateExpiresAt({ clientCertificates: [leaf] }: Pick<Session, 'clientCertificates'>): number {
+  return leaf ? Date.parse(new X509Certificate(leaf).validTo) / 1000 : 0;
 }

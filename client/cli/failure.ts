@@ -18,6 +18,7 @@ const TRUST_HINTS: Record<string, string> = {
   'revocation.ak': "your operator revoked the node's attestation key; nothing of yours was sent. Log in again: sls login; if it stays, ask them",
   'revocation.ek': 'your operator revoked the TPM of the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
   'revocation.user': 'your operator revoked your account: ask them',
+  'revocation.session': 'the session was ended, here or from another machine; nothing of yours was sent. Log in again: sls login',
   'revocation.stale': "nothing was sent; is this machine's clock right?",
   'trust.key_changed': 'someone may be passing as your operator; nothing was sent. Only if they told you of a new key by another way: sls trust remove, then sls trust add',
 };
@@ -71,6 +72,8 @@ function fromRpc(error: RpcError): CliError {
       return new CliError(EXIT.authentication, error.message, { code, hint: 'log in again: sls login' }, options);
     case status.RESOURCE_EXHAUSTED:
       return new CliError(EXIT.unavailable, error.message, { code, hint: 'the service is busy: try again in a moment' }, options);
+    case status.ABORTED:
+      return new CliError(EXIT.unavailable, error.message, { code, hint: 'try again' }, options);
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
       return new CliError(EXIT.unavailable, error.message, { code, hint: hintForUnavailable(code) }, options);

@@ -16,7 +16,7 @@ export async function askUsername(given: string | undefined): Promise<string> {
 
 /** Reads a password from standard input (its first line) or from the terminal without echo. Never from argv or the environment. */
 export async function askPassword(options: { fromStdin: boolean; twice?: boolean }): Promise<string> {
-  if (options.fromStdin) return firstLine();
+  if (options.fromStdin) return (await lines(1))[0] as string;
   if (!process.stdin.isTTY) {
     throw new CliError(EXIT.usage, 'no terminal to ask for the password', { hint: 'pass it on standard input with --password-stdin' });
   }
@@ -24,6 +24,22 @@ export async function askPassword(options: { fromStdin: boolean; twice?: boolean
   if (options.twice && (await askSilently('Again: ')) !== password) throw new CliError(EXIT.usage, 'the passwords differ');
   if (password === '') throw new CliError(EXIT.usage, 'no password');
   return password;
+}
+
+/** As `askPassword`, for a change: the old one, and the new one twice. */
+export async function askPasswordChange(options: { fromStdin: boolean }): Promise<{ oldPassword: string; newPassword: string }> {
+  if (options.fromStdin) {
+    const [oldPassword = '', newPassword = ''] = await lines(2);
+    return { oldPassword, newPassword };
+  }
+  if (!process.stdin.isTTY) {
+    throw new CliError(EXIT.usage, 'no terminal to ask for the passwords', { hint: 'pass both on standard input, a line each, with --password-stdin' });
+  }
+  const oldPassword = await askSilently('Old password: ');
+  const newPassword = await askSilently('New password: ');
+  if ((await askSilently('Again: ')) !== newPassword) throw new CliError(EXIT.usage, 'the passwords differ');
+  if (newPassword === '') throw new CliError(EXIT.usage, 'no password');
+  return { oldPassword, newPassword };
 }
 
 /** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
@@ -57,14 +73,17 @@ async function askSilently(question: string): Promise<string> {
   return answer;
 }
 
-async function firstLine(): Promise<string> {
+/** The first lines of standard input; none of them empty. */
+async function lines(count: number): Promise<string[]> {
   let text = Buffer.alloc(0);
   for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
     text = Buffer.concat([text, chunk]);
-    if (text.includes(0x0a) || text.length > LONGEST_PASSWORD) break;
+    if (text.toString('latin1').split('\n').length > count || text.length > LONGEST_PASSWORD * count) break;
   }
-  const password = text.toString('utf8').split('\n')[0]?.replace(/\r$/, '') ?? '';
-  if (password === '') throw new CliError(EXIT.usage, 'expected the password on standard input, got nothing');
-  if (password.length > LONGEST_PASSWORD) throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
-  return password;
+  const found = text.toString('utf8').split('\n').slice(0, count).map((line) => line.replace(/\r$/, ''));
+  if (found.length < count || found.includes('')) {
+    throw new CliError(EXIT.usage, `expected ${count === 1 ? 'the password' : `${count} passwords, a line each,`} on standard input, got ${found[0] === '' ? 'nothing' : 'fewer'}`);
+  }
+  if (found.some((line) => line.length > LONGEST_PASSWORD)) throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
+  return found;
 }

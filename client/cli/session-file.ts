@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseTrustBundle } from '../../core/trust/bundle';
 import type { TrustBundle } from '../../core/trust/bundle';
 import { parseSession, serializeSession } from '../index';
-import type { Session } from '../index';
+import type { Session, SessionTokens } from '../index';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';
@@ -28,6 +28,13 @@ export async function saveSession({ username, trust, preferences = {}, session }
   await writePrivate(sessionFile(), JSON.stringify({ version: 1, username, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
 }
 
+/** Replaces the tokens of the saved session: the refresh token that was used for them is worth nothing any more. */
+export async function saveTokens(saved: SavedSession, tokens: SessionTokens): Promise<SavedSession> {
+  const renewed = { ...saved, session: { ...saved.session, ...tokens } };
+  await saveSession(renewed);
+  return renewed;
+}
+
 /** @throws CliError 4 when nobody is logged in */
 export async function loadSession(): Promise<SavedSession> {
   const saved = await loadSessionIfThere();
@@ -48,6 +55,15 @@ export async function loadSessionIfThere(): Promise<SavedSession | undefined> {
   } catch (cause) {
     throw new CliError(EXIT.authentication, `the saved session ${sessionFile()} can't be read`, { hint: 'run: sls login' }, { cause });
   }
+}
+
+/**
+ * The trust of whoever is logged in; another one where the command line names it or nobody is.
+ * @param load reads what the command line names, or the usual places
+ */
+export async function currentTrust(load: () => Promise<TrustBundle>, { trust, server }: { trust?: string; server?: string }): Promise<TrustBundle> {
+  const saved = trust === undefined && server === undefined ? await loadSessionIfThere() : undefined;
+  return saved?.trust ?? load();
 }
 
 /** @returns false when there was none */

@@ -1,36 +1,42 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TrustBundle } from '../../core/trust/bundle';
+import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';
-import { loadSessionIfThere } from './session-file';
+import { loadSessionIfThere, saveTokens } from './session-file';
+import type { SavedSession } from './session-file';
 
 /** Longer than a login takes to reach the service. */
 const MARGIN_SECONDS = 10;
 
-/** An access token and whose it is. */
-export interface SavedToken {
+/** Tokens and whose they are. */
+export interface SavedTokens extends SessionTokens {
   username: string;
-  accessToken: string;
-  /** Unix seconds. */
-  expiresAt: number;
 }
 
-/** The token that sign-up gave: the first login needs no password. */
+/** Where saved tokens came from, and go back to when they are renewed. */
+export interface FoundTokens {
+  username: string;
+  tokens: SessionTokens;
+  keep(renewed: SessionTokens): Promise<void>;
+}
+
+/** The tokens that sign-up gave: the first login needs no password. */
 function tokenFile(): string {
   return join(stateFolder(), 'token.json');
 }
 
-/** Who may see the token: the services that gave it, as the client names and authenticates them. */
+/** Who may see the tokens: the services that gave them, as the client names and authenticates them. */
 function audience({ trustDomain, serverRoots, services }: TrustBundle): string {
   return JSON.stringify({ trustDomain, serverRoots, services });
 }
 
-export async function saveToken(trust: TrustBundle, token: SavedToken): Promise<void> {
-  await writePrivate(tokenFile(), JSON.stringify({ ...token, audience: audience(trust) }));
+export async function saveTokenFile(trust: TrustBundle, tokens: SavedTokens): Promise<void> {
+  await writePrivate(tokenFile(), JSON.stringify({ ...tokens, audience: audience(trust) }));
 }
 
-export async function removeToken(): Promise<boolean> {
+export async function removeTokenFile(): Promise<boolean> {
   return removeIfThere(tokenFile());
 }
 
@@ -38,17 +44,30 @@ export function isFresh(expiresAt: number): boolean {
   return expiresAt - MARGIN_SECONDS > Date.now() / 1000;
 }
 
-/** A token that is still good, of these services and of this user (of anyone, when no username is given). */
-export async function findToken(trust: TrustBundle, username: string | undefined): Promise<SavedToken | undefined> {
-  const candidates: Array<SavedToken & { audience: string }> = [];
+/** The tokens that sign-up gave, where they are of these services. */
+export async function readTokenFile(trust: TrustBundle): Promise<SavedTokens | undefined> {
   const text = await readFile(tokenFile(), 'utf8').catch(() => undefined);
-  if (text !== undefined) candidates.push(JSON.parse(text) as SavedToken & { audience: string });
+  if (text === undefined) return undefined;
+  const { audience: of, ...tokens } = JSON.parse(text) as SavedTokens & { audience: string };
+  return of === audience(trust) ? tokens : undefined;
+}
+
+/** The saved session, where it is of these services. */
+export async function sessionOf(trust: TrustBundle): Promise<SavedSession | undefined> {
   const saved = await loadSessionIfThere().catch(() => undefined);
-  if (saved) {
-    const { accessToken, accessTokenExpiresAt } = saved.session;
-    candidates.push({ username: saved.username, accessToken, expiresAt: accessTokenExpiresAt, audience: audience(saved.trust) });
-  }
-  return candidates.find(
-    (token) => isFresh(token.expiresAt) && token.audience === audience(trust) && (username === undefined || token.username === username),
-  );
+  return saved && audience(saved.trust) === audience(trust) ? saved : undefined;
+}
+
+/** Tokens that are still good, of these services and of this user (of anyone, when no username is given). */
+export async function findTokens(trust: TrustBundle, username: string | undefined): Promise<FoundTokens | undefined> {
+  const candidates: FoundTokens[] = [];
+  const first = await readTokenFile(trust);
+  if (first) candidates.push({ username: first.username, tokens: first, keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }) });
+  const saved = await sessionOf(trust);
+  if (saved) candidates.push({ username: saved.username, tokens: saved.session, keep: async (renewed) => void (await saveTokens(saved, renewed)) });
+  return candidates.find(({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens));
+}
+
+function isGood({ accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt = 0 }: SessionTokens): boolean {
+  return refreshToken === undefined ? isFresh(accessTokenExpiresAt) : isFresh(refreshTokenExpiresAt);
 }

@@ -34,7 +34,8 @@ export class Accounts {
     return rows[0] && { id: rows[0].id, passwordHash: rows[0].password_hash };
   }
 
-  async exists(id: string): Promise<boolean> {
-    return (await this.database.queryTwice('SELECT 1 AS there FROM accounts WHERE id = $1', [id])).length > 0;
+  async findById(id: string): Promise<Account | undefined> {
+    const rows = await this.database.queryTwice<{ id: string; password_hash: string }>('SELECT id, password_hash FROM accounts WHERE id = $1', [id]);
+    return rows[0] && { id: rows[0].id, passwordHash: rows[0].password_hash };
   }
 }

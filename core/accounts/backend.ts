@@ -6,6 +6,10 @@ import { currentFiles } from '../config/reloading-file';
 import { logger } from '../log/logger';
 import { PasswordHasher } from '../passwords/hasher';
 import { RpcError } from '../rpc/errors';
+import type { CallContext } from '../rpc/handlers';
+import { callerAddress, TrustedProxies } from '../rpc/peer';
+import { clientNameOf, Sessions } from '../sessions/sessions';
+import type { ClientDetails } from '../sessions/sessions';
 import { openDatabase } from '../store/database';
 import type { Database } from '../store/database';
 import { readTokenKeys } from '../tokens/keys';
@@ -26,18 +30,33 @@ export const accountSettings = {
   BCRYPT_COST: count(4, 16).default(12),
   HASH_WORKERS: count(1, 256).default(availableParallelism()),
   HASH_QUEUE: count(0, 10_000).default(32),
+  /** Addresses and networks (CIDR) of the proxies before this program; nobody else's X-Forwarded-For is believed. */
+  TRUSTED_PROXIES: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      try {
+        return new TrustedProxies(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    }),
 };
 
 type AccountSettings = z.infer<z.ZodObject<typeof accountSettings>>;
 
-/** What signup and login share: accounts, passwords, tokens. */
+/** What signup and login share: accounts, sessions, passwords, tokens. */
 export interface AccountBackend {
   database: Database;
   accounts: Accounts;
+  sessions: Sessions;
   hasher: PasswordHasher;
   /** Of the file as it is now: it may be replaced while the program runs. */
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
+  /** Who calls, as far as it can be seen. @param name the client's own word */
+  clientOf(context: CallContext, name: string): ClientDetails;
   close(): Promise<void>;
 }
 
@@ -61,11 +80,13 @@ export async function openAccountBackend(settings: AccountSettings, program: str
   return {
     database,
     accounts: new Accounts(database),
+    sessions: new Sessions(database),
     hasher,
     get tokenKeys() {
       return keys.current;
     },
     trustDomain: settings.TRUST_DOMAIN,
+    clientOf: (context, name) => ({ name: clientNameOf(name), address: callerAddress(context, settings.TRUSTED_PROXIES) }),
     async close() {
       keys.close();
       await Promise.all([hasher.close(), database.close()]);

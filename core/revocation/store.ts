@@ -1,3 +1,4 @@
+import { recentlyRevokedSessions } from '../sessions/sessions';
 import type { Queries } from '../store/database';
 import type { Revoked } from '../trust/revocations';
 
@@ -55,5 +56,5 @@ export async function currentlyRevoked(queries: Queries, user = ''): Promise<Rev
     [user],
   );
   const of = (wanted: RevocationKind): string[] => rows.filter(({ kind }) => kind === wanted).map(({ subject }) => subject);
-  return { nodes: of('node'), aks: of('ak'), eks: of('ek'), users: of('user') };
+  return { nodes: of('node'), aks: of('ak'), eks: of('ek'), users: of('user'), sessions: await recentlyRevokedSessions(queries) };
 }

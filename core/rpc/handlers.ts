@@ -16,11 +16,14 @@ import { RpcError, toStatus } from './errors';
 export interface CallContext {
   method: string;
   metadata: Metadata;
+  /** The other end of the connection: ADDRESS:PORT, or a word where there is none, as on a unix socket. */
+  peer: string;
   signal: AbortSignal;
 }
 
 interface AnyCall {
   getPath(): string;
+  getPeer(): string;
   metadata: Metadata;
   on(event: 'cancelled', listener: () => void): unknown;
 }
@@ -28,7 +31,7 @@ interface AnyCall {
 function contextOf(call: AnyCall): CallContext {
   const controller = new AbortController();
   call.on('cancelled', () => controller.abort(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone')));
-  return { method: call.getPath(), metadata: call.metadata, signal: controller.signal };
+  return { method: call.getPath(), metadata: call.metadata, peer: call.getPeer(), signal: controller.signal };
 }
 
 function report(method: string, error: unknown): ReturnType<typeof toStatus> {

@@ -5,10 +5,8 @@ import { z } from 'zod';
 import { TOKEN_ALGORITHM } from './keys';
 import type { TokenKeys } from './keys';
 
-/** Life of an access token. Long enough to log in with after signing up, short enough to make revocation a matter of waiting. */
+/** Life of an access token. Short enough to make revocation a matter of waiting; a refresh token gives the next one. */
 export const ACCESS_TOKEN_SECONDS = 900;
-/** A token can be exchanged for a new one at login for this long after a password was given; then a password is asked for again. */
-export const MAX_AUTHENTICATION_AGE_SECONDS = 12 * 3600;
 /** RFC 9068, 2.1: what keeps other JWTs of the same key from being taken for access tokens. */
 export const ACCESS_TOKEN_TYPE = 'at+jwt';
 const AUDIENCE = 'sls';
@@ -32,9 +30,7 @@ export type TokenErrorCode =
   /** Issued in the future, or valid later. */
   | 'token.not_yet_valid'
   /** A claim is missing or malformed. */
-  | 'token.claims'
-  /** The password was given too long ago. */
-  | 'token.authentication_too_old';
+  | 'token.claims';
 
 /** A token that isn't taken. `code` is stable; neither it nor the message holds anything of the token. */
 export class TokenError extends Error {
@@ -55,6 +51,8 @@ export interface AccessToken {
   session: string;
   /** Unix seconds when the user last gave a password: `auth_time` (OpenID Connect Core, 2). */
   authenticatedAt: number;
+  /** Unix seconds. */
+  expiresAt: number;
 }
 
 export interface TokenContext {
@@ -68,7 +66,7 @@ const unixSeconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 /** Signs an access token (RFC 9068). @returns the JWT and its end in Unix seconds */
 export async function issueAccessToken(
   keys: TokenKeys,
-  { user, session, authenticatedAt }: AccessToken,
+  { user, session, authenticatedAt }: Omit<AccessToken, 'expiresAt'>,
   { trustDomain, now = new Date() }: TokenContext,
 ): Promise<{ token: string; expiresAt: number }> {
   const issuedAt = unixSeconds(now);
@@ -152,11 +150,8 @@ export async function verifyAccessToken(
     );
     const claims = claimsSchema.safeParse(payload);
     if (!claims.success) throw new TokenError('token.claims', 'a claim of the access token is missing or malformed');
-    const { sub, session, auth_time: authenticatedAt } = claims.data;
-    if (authenticatedAt + MAX_AUTHENTICATION_AGE_SECONDS < unixSeconds(now)) {
-      throw new TokenError('token.authentication_too_old', 'the password was given too long ago: log in with it again');
-    }
-    return { user: sub, session, authenticatedAt };
+    const { sub, session, auth_time: authenticatedAt, exp: expiresAt } = claims.data;
+    return { user: sub, session, authenticatedAt, expiresAt };
   } catch (error) {
     throw asTokenError(error);
   }

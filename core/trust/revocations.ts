@@ -21,6 +21,7 @@ export class RevocationError extends Error {
       | 'revocation.ak'
       | 'revocation.ek'
       | 'revocation.user'
+      | 'revocation.session'
       | 'revocation.missing'
       | 'revocation.malformed'
       | 'revocation.signature'
@@ -44,13 +45,15 @@ const listSchema = z.strictObject({
   eks: z.array(sha256),
   /** Opaque ids. */
   users: z.array(z.string()),
+  /** Sessions that were ended while a certificate of theirs is still good. */
+  sessions: z.array(z.string()).default([]),
   /** Of the newest trust bundle: a client that has an older one asks for it. */
   trustSequence: z.number().int().min(0),
 });
 
 /** What is revoked now. */
 export type RevocationList = z.infer<typeof listSchema>;
-export type Revoked = Pick<RevocationList, 'nodes' | 'aks' | 'eks' | 'users'>;
+export type Revoked = Pick<RevocationList, 'nodes' | 'aks' | 'eks' | 'users'> & { sessions?: string[] };
 
 /** Signs what is revoked now, for a minute (RFC 7515, compact). */
 export async function signRevocations(
@@ -59,8 +62,8 @@ export async function signRevocations(
   now = new Date(),
 ): Promise<string> {
   const iat = Math.floor(now.getTime() / 1000);
-  const { nodes, aks, eks, users, trustSequence } = revoked;
-  const list: RevocationList = { iat, exp: iat + REVOCATIONS_SECONDS, nodes, aks, eks, users, trustSequence };
+  const { nodes, aks, eks, users, sessions = [], trustSequence } = revoked;
+  const list: RevocationList = { iat, exp: iat + REVOCATIONS_SECONDS, nodes, aks, eks, users, sessions, trustSequence };
   return new CompactSign(Buffer.from(JSON.stringify(list), 'utf8')).setProtectedHeader({ alg: 'ES256', typ: REVOCATIONS_TYPE, kid }).sign(key);
 }
 
@@ -112,12 +115,15 @@ export interface RevocationSubject {
   akSha256: string;
   ekSha256: string;
   user: string;
+  /** The client's own session, where it has one. */
+  session?: string | undefined;
 }
 
-/** @throws RevocationError revocation.node, .ak, .ek, .user */
-export function checkRevocations(list: Revoked, { node, akSha256, ekSha256, user }: RevocationSubject): void {
+/** @throws RevocationError revocation.node, .ak, .ek, .user, .session */
+export function checkRevocations(list: Revoked, { node, akSha256, ekSha256, user, session }: RevocationSubject): void {
   if (list.nodes.includes(node)) throw new RevocationError('revocation.node', `node ${node} is revoked`);
   if (list.aks.includes(akSha256)) throw new RevocationError('revocation.ak', `attestation key ${akSha256} of node ${node} is revoked`);
   if (list.eks.includes(ekSha256)) throw new RevocationError('revocation.ek', `endorsement key ${ekSha256} of node ${node} is revoked`);
   if (list.users.includes(user)) throw new RevocationError('revocation.user', `user ${user} is revoked`);
+  if (session !== undefined && list.sessions?.includes(session)) throw new RevocationError('revocation.session', `session ${session} was ended`);
 }

@@ -1,15 +1,31 @@
+import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { normalizeUsername } from '../../core/accounts/username';
 import { RpcError } from '../../core/rpc/errors';
-import { TokenError, verifyAccessToken } from '../../core/tokens/access-token';
+import { authenticateToken } from '../../core/sessions/bearer';
+import type { ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
+import { issueAccessToken } from '../../core/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
+
+/** What a login gives, besides the certificate and the enclave. */
+export interface Tokens extends Partial<RefreshGrant> {
+  accessToken: string;
+  /** Unix seconds. */
+  accessTokenExpiresAt: number;
+}
 
 export interface Authenticated {
   /** Opaque id of the account. */
   user: string;
-  /** Unix seconds when a password was given. */
-  authenticatedAt: number;
+  /** The one that goes on, or that begins by `grant`. */
+  session: string;
+  /**
+   * Gives the tokens, once, at the end of the login: a refresh token is used up by a login that succeeds, not by one that failed.
+   * @param certifiedSeconds life of the certificate that was made for the session
+   * @throws RpcError UNAUTHENTICATED `login.session_ended`, where the session was ended or the password changed meanwhile; ABORTED `login.refresh_raced`
+   */
+  grant(certifiedSeconds: number): Promise<Tokens>;
 }
 
 /** One answer for an unknown user, a wrong password and a username that can't be: nobody learns who has an account. */
@@ -17,40 +33,76 @@ function wrongCredentials(): RpcError {
   return new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, 'the username or the password is wrong');
 }
 
-function tokenInvalid(reason: string, cause?: unknown): RpcError {
-  return new RpcError('login.token_invalid', status.UNAUTHENTICATED, reason, { cause });
+async function accessToken({ tokenKeys, trustDomain }: AccountBackend, user: string, session: string, authenticatedAt: number): Promise<Tokens> {
+  const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+  return { accessToken: token, accessTokenExpiresAt: expiresAt };
 }
 
-async function byPassword({ accounts, hasher }: AccountBackend, credential: PasswordCredential, signal: AbortSignal): Promise<Authenticated> {
+async function byPassword(backend: AccountBackend, credential: PasswordCredential, client: ClientDetails, signal: AbortSignal): Promise<Authenticated> {
+  const { accounts, hasher, sessions } = backend;
   const username = normalizeUsername(credential.username);
   // A text that can be no username takes the same way as one that nobody has.
   const account = await accounts.find(username ?? '');
   const matches = await hasher.verify(credential.password, account?.passwordHash, signal);
   if (!matches || !account) throw wrongCredentials();
-  return { user: account.id, authenticatedAt: Math.floor(Date.now() / 1000) };
+  const { id: user, passwordHash } = account;
+  const session = randomUUID();
+  const authenticatedAt = Math.floor(Date.now() / 1000);
+  return {
+    user,
+    session,
+    grant: async (certifiedSeconds) => ({
+      ...(await sessions.begin({ user, session, authenticatedAt, passwordHash }, client, certifiedSeconds)),
+      ...(await accessToken(backend, user, session, authenticatedAt)),
+    }),
+  };
 }
 
-async function byToken({ accounts, tokenKeys, trustDomain }: AccountBackend, token: string): Promise<Authenticated> {
-  const { user, authenticatedAt } = await verifyAccessToken(tokenKeys, token, { trustDomain }).catch((error: unknown) => {
-    if (error instanceof TokenError) throw tokenInvalid(error.message, error);
-    throw error;
-  });
-  if (!(await accounts.exists(user))) throw tokenInvalid('the account of the access token is gone');
-  return { user, authenticatedAt };
+async function byAccessToken(backend: AccountBackend, token: string): Promise<Authenticated> {
+  const { user, session, expiresAt } = await authenticateToken(backend, token);
+  return {
+    user,
+    session,
+    // The same token: who found one has no more than its minutes.
+    async grant(certifiedSeconds) {
+      await backend.sessions.certify({ user, session }, certifiedSeconds);
+      return { accessToken: token, accessTokenExpiresAt: expiresAt };
+    },
+  };
+}
+
+async function byRefreshToken(backend: AccountBackend, token: string, client: ClientDetails): Promise<Authenticated> {
+  const { user, session, authenticatedAt } = await backend.sessions.check(token);
+  return {
+    user,
+    session,
+    grant: async (certifiedSeconds) => ({
+      ...(await backend.sessions.rotate(token, client, certifiedSeconds)),
+      ...(await accessToken(backend, user, session, authenticatedAt)),
+    }),
+  };
 }
 
 /**
- * Who logs in, by an access token or by username and password.
- * @throws RpcError UNAUTHENTICATED `login.wrong_credentials`, `login.token_invalid`; INVALID_ARGUMENT
- * `login.credential_missing`; RESOURCE_EXHAUSTED `login.busy`; UNAVAILABLE `store.unavailable`
+ * Who logs in, by an access token, a refresh token, or username and password.
+ * @throws RpcError UNAUTHENTICATED `login.wrong_credentials`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
+ * `login.session_ended`; ABORTED `login.refresh_raced`; INVALID_ARGUMENT `login.credential_missing`; RESOURCE_EXHAUSTED `login.busy`;
+ * UNAVAILABLE `store.unavailable`
  */
-export function authenticate(backend: AccountBackend, credential: LoginRequest['credential'], signal: AbortSignal): Promise<Authenticated> {
+export function authenticate(
+  backend: AccountBackend,
+  credential: LoginRequest['credential'],
+  client: ClientDetails,
+  signal: AbortSignal,
+): Promise<Authenticated> {
   switch (credential?.$case) {
     case 'accessToken':
-      return byToken(backend, credential.value);
+      return byAccessToken(backend, credential.value);
+    case 'refreshToken':
+      return byRefreshToken(backend, credential.value, client);
     case 'password':
-      return byPassword(backend, credential.value, signal);
+      return byPassword(backend, credential.value, client, signal);
     case undefined:
-      throw new RpcError('login.credential_missing', status.INVALID_ARGUMENT, 'expected an access token, or a username and a password');
+      throw new RpcError('login.credential_missing', status.INVALID_ARGUMENT, 'expected an access token, a refresh token, or a username and a password');
   }
 }

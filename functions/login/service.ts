@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import type { Signer } from '../../core/certificates/authority';
@@ -7,7 +7,6 @@ import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
-import { issueAccessToken } from '../../core/tokens/access-token';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
@@ -48,12 +47,12 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
 export function loginService({ backend, authority, launcher, trust, patience }: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
-    login: serverStream(async (call, { signal }) => {
+    login: serverStream(async (call, context) => {
       const { request } = call;
+      const { signal } = context;
       const clientKeySha256 = await checkRequest(request);
-      const { user, authenticatedAt } = await authenticate(backend, request.credential, signal);
+      const { user, session, grant } = await authenticate(backend, request.credential, backend.clientOf(context, request.clientName), signal);
       await trust.admit(user);
-      const session = randomUUID();
       const clientCertificates = await issueClientCertificate(await authority(), request.csr, {
         user,
         session,
@@ -78,14 +77,16 @@ export function loginService({ backend, authority, launcher, trust, patience }: 
           },
         },
       );
+      const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS);
       logger.info({ user, session, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
-      const { token, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain });
       await writeMessage(call, {
         event: {
           $case: 'result',
           value: {
-            accessToken: token,
-            accessTokenExpiresAt: BigInt(expiresAt),
+            accessToken: tokens.accessToken,
+            accessTokenExpiresAt: BigInt(tokens.accessTokenExpiresAt),
+            refreshToken: tokens.refreshToken ?? '',
+            refreshTokenExpiresAt: BigInt(tokens.refreshTokenExpiresAt ?? 0),
             clientCertificates,
             enclave: {
               user,

@@ -8,26 +8,37 @@ import { RpcError } from '../../core/rpc/errors';
 import { unary } from '../../core/rpc/handlers';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { AccountServiceServer } from '../../proto/gen/licensing/v1/account';
+import { changePassword } from './password';
+import { listSessions, logOut, refresh, revokeSession } from './sessions';
 
 function taken(): RpcError {
   return new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
 }
 
-/** AccountService: creates accounts. Of two sign-ups for one username at once, on whichever replicas, the database lets one in. */
+/** AccountService: accounts and their sessions. Of two sign-ups for one username at once, on whichever replicas, the database lets one in. */
 export function accountService(backend: AccountBackend): AccountServiceServer {
-  const { accounts, hasher, trustDomain } = backend;
+  const { accounts, hasher, sessions, trustDomain } = backend;
   return {
-    signUp: unary(async (request, { signal }) => {
+    signUp: unary(async (request, context) => {
+      const client = backend.clientOf(context, request.clientName);
       const username = checkNewUsername(request.username);
       checkNewPassword(request.password);
       // Spares the hashing; that a username is taken is what signing up tells everyone anyway.
       if (await accounts.find(username)) throw taken();
-      const user = await accounts.create(username, await hasher.hash(request.password, signal));
+      const passwordHash = await hasher.hash(request.password, context.signal);
+      const user = await accounts.create(username, passwordHash);
       if (user === undefined) throw taken();
-      logger.info({ user }, 'signed up');
+      const session = randomUUID();
       const authenticatedAt = Math.floor(Date.now() / 1000);
-      const { token, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session: randomUUID(), authenticatedAt }, { trustDomain });
-      return { accessToken: token, expiresAt: BigInt(expiresAt) };
+      const { refreshToken, refreshTokenExpiresAt } = await sessions.begin({ user, session, authenticatedAt, passwordHash }, client);
+      logger.info({ user, session }, 'signed up');
+      const { token, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+      return { accessToken: token, expiresAt: BigInt(expiresAt), refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };
     }),
+    refresh: unary((request, context) => refresh(backend, request, context)),
+    logOut: unary((request) => logOut(backend, request)),
+    listSessions: unary((_request, context) => listSessions(backend, context)),
+    revokeSession: unary((request, context) => revokeSession(backend, request, context)),
+    changePassword: unary((request, context) => changePassword(backend, request, context)),
   };
 }

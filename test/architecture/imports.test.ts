@@ -8,8 +8,9 @@ const CORE_LAYERS = [
   ['core/bytes', 'core/log'],
   ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
   ['core/certificates', 'core/store', 'core/boot'],
-  ['core/evidence', 'core/tokens', 'core/passwords'],
-  ['core/trust', 'core/accounts', 'core/revocation', 'core/audit'],
+  ['core/evidence', 'core/tokens', 'core/passwords', 'core/audit'],
+  ['core/trust', 'core/sessions'],
+  ['core/accounts', 'core/revocation'],
   ['core/keystore'],
 ];
 const SERVICES = ['functions/signup', 'functions/login', 'functions/enrol', 'functions/admin', 'attestor-daemon', 'enclave', 'client', 'launcher'];

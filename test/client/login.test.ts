@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
-import { attest, login, LoginStage, parseSession, PlaintextRefused, serializeSession, signUp } from '../../client/index';
-import type { TrustBundle } from '../../client/index';
+import { attest, AttestationRefused, login, LoginStage, parseSession, PlaintextRefused, renew, serializeSession, signUp } from '../../client/index';
+import type { SessionTokens, TrustBundle } from '../../client/index';
 import { issueClientCertificate } from '../../core/certificates/client';
 import { parseAddress } from '../../core/rpc/address';
 import { serverStream, unary } from '../../core/rpc/handlers';
 import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import { openEnclave } from '../../client/channel';
+import { makeClientKey } from '../../client/key';
 import { callUnary } from '../../core/rpc/client';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import { Evidence } from '../../proto/gen/licensing/v1/evidence';
@@ -58,8 +59,8 @@ afterAll(async () => {
   await fixture.stop();
 });
 
-async function certify(csr: Buffer): Promise<Buffer[]> {
-  return issueClientCertificate(fixture.clientAuthority, csr, { user: fixture.user, session: randomUUID(), trustDomain: TRUST_DOMAIN, seconds: 3600 });
+async function certify(csr: Buffer, seconds = 3600): Promise<Buffer[]> {
+  return issueClientCertificate(fixture.clientAuthority, csr, { user: fixture.user, session: randomUUID(), trustDomain: TRUST_DOMAIN, seconds });
 }
 
 async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest): Promise<LoginResult> {
@@ -81,6 +82,8 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     },
     evidence,
     revocations: await fixture.trustService.list(),
+    refreshToken: 'next refresh token',
+    refreshTokenExpiresAt: 1_900_000_001n,
   };
 }
 
@@ -189,4 +192,48 @@ test('passwords and tokens are not sent in plain text to another host', async ()
 test('a service that is not there is unavailable', async () => {
   const gone = { ...trust, services: { signup: 'http://127.0.0.1:1', login: 'http://127.0.0.1:1' } };
   await expect(login(gone, { credential })).rejects.toMatchObject({ code: 'rpc.unavailable' });
+});
+
+describe('a session is renewed by itself', () => {
+  const future = 1_900_000_000;
+  const past = 1_000_000_000;
+
+  test('not at all while all of it is good', async () => {
+    const session = await login(trust, { credential });
+    expect(await renew(trust, session)).toBe(session);
+    expect(requests).toHaveLength(1);
+  });
+
+  test('beyond the hour of its client certificate: by a login with the refresh token, a new key and a fresh verification', async () => {
+    const session = await login(trust, { credential });
+    const old = { ...session, clientCertificates: await certify((await makeClientKey()).csr, 20), accessTokenExpiresAt: past };
+    const steps: string[] = [];
+    const given: SessionTokens[] = [];
+    const renewed = await renew(trust, old, { onStep: ({ step }) => steps.push(step), onTokens: (tokens) => void given.push(tokens) });
+    expect(requests[1]!.credential).toEqual({ $case: 'refreshToken', value: 'next refresh token' });
+    expect(renewed.clientKey).not.toBe(session.clientKey);
+    expect(steps.slice(-2)).toEqual(['policy', 'revocation']);
+    expect(given).toMatchObject([{ accessToken: 'next token', refreshToken: 'next refresh token' }]);
+  });
+
+  test('by the access token while that is good, and the refresh token stays', async () => {
+    const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: future, refreshToken: 'mine', refreshTokenExpiresAt: future };
+    lie = () => ({ refreshToken: '', refreshTokenExpiresAt: 0n });
+    const renewed = await renew(trust, session, { enclave: true });
+    expect(requests[1]!.credential).toMatchObject({ $case: 'accessToken' });
+    expect(renewed).toMatchObject({ refreshToken: 'mine', refreshTokenExpiresAt: future });
+  });
+
+  test('and its new tokens are told even when the evidence that came with them is refused', async () => {
+    const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: past };
+    lie = () => ({ evidence: session.evidence });
+    const given: SessionTokens[] = [];
+    await expect(renew(trust, session, { enclave: true, onTokens: (tokens) => void given.push(tokens) })).rejects.toBeInstanceOf(AttestationRefused);
+    expect(given).toHaveLength(1);
+  });
+
+  test('or has ended', async () => {
+    const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: past, refreshToken: undefined };
+    await expect(renew(trust, session, { enclave: true })).rejects.toMatchObject({ code: 'login.session_over' });
+  });
 });

@@ -16,12 +16,12 @@ import { loginService } from '../../functions/login/service';
 import { LoginTrust } from '../../functions/login/trust';
 import { LoginServiceClient, LoginServiceService, LoginStage } from '../../proto/gen/licensing/v1/login';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
-import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
+import { beginSession, openReplica, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../support/enclave-endpoint';
 import type { EnclaveEndpoint, EnclaveEndpointOptions } from '../support/enclave-endpoint';
-import { byPassword, byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
+import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
 import type { ClientKey } from '../support/login-client';
 
 const password = 'correct horse battery';
@@ -54,6 +54,7 @@ let client: LoginServiceClient;
 let key: ClientKey;
 let user: string;
 let token: string;
+let refreshToken: string;
 let launcher: FakeLauncher;
 let endpoints: EnclaveEndpoint[] = [];
 
@@ -91,7 +92,7 @@ afterAll(async () => {
 
 beforeEach(async () => {
   launcher = new FakeLauncher();
-  token = (await issueAccessToken(backend.tokenKeys, { user, session: randomUUID(), authenticatedAt: unixNow() }, trust)).token;
+  ({ accessToken: token, refreshToken } = await beginSession(backend, user));
 });
 
 afterEach(async () => {
@@ -121,9 +122,9 @@ async function refusal(request: LoginRequest): Promise<string> {
 }
 
 describe('a login', () => {
-  test.each(['password', 'token'] as const)('by %s gives a token, a client certificate, the place of the enclave and its evidence', async (kind) => {
+  test.each(['password', 'refresh token'] as const)('by %s gives tokens, a client certificate, the place of the enclave and its evidence', async (kind) => {
     const { location } = await enclave();
-    const request = loginRequest(key, kind === 'token' ? byToken(token) : byPassword('Alice', password));
+    const request = loginRequest(key, kind === 'refresh token' ? byRefreshToken(refreshToken) : byPassword('Alice', password));
     const { result, stages } = await logIn(client, request);
     expect(stages).toEqual([LoginStage.LOGIN_STAGE_QUOTING]);
     const certificate = verifyClientCertificate(result.clientCertificates, clientCa.certificate, trust);
@@ -133,19 +134,20 @@ describe('a login', () => {
     expect(Number(result.accessTokenExpiresAt)).toBeGreaterThan(unixNow() + 890);
     expect(result.enclave).toEqual({ user, workloadUid: location.workloadUid, node: 'node-a', endpoint: location.endpoint, tlsAddress: location.tlsAddress });
     expect(result.evidence?.claims.length).toBeGreaterThan(0);
-    const again = await logIn(client, loginRequest(key, byToken(result.accessToken)));
-    expect(verifyClientCertificate(again.result.clientCertificates, clientCa.certificate, trust).session).not.toBe(certificate.session);
+    expect(result.refreshToken).toMatch(/^slsr_[\w-]{43}$/);
+    expect(Number(result.refreshTokenExpiresAt) - unixNow()).toBeGreaterThan(30 * 86_400 - 60);
+    const again = await logIn(client, loginRequest(key, byRefreshToken(result.refreshToken)));
+    expect(verifyClientCertificate(again.result.clientCertificates, clientCa.certificate, trust).session).toBe(certificate.session);
+    expect(again.result.refreshToken).not.toBe(result.refreshToken);
   });
 
-  test('by token never outlives what the password was good for', async () => {
+  test('by access token gives a certificate of its session, and no token that lives longer', async () => {
     await enclave();
-    const authenticatedAt = unixNow() - 3600;
-    const { token: older } = await issueAccessToken(backend.tokenKeys, { user, session: randomUUID(), authenticatedAt }, trust);
-    const { result } = await logIn(client, loginRequest(key, byToken(older)));
-    expect((await verifyAccessToken(backend.tokenKeys, result.accessToken, trust)).authenticatedAt).toBe(authenticatedAt);
-    const stale = { user, session: randomUUID(), authenticatedAt: unixNow() - 13 * 3600 };
-    const { token: tooOld } = await issueAccessToken(backend.tokenKeys, stale, trust);
-    expect(await refusal(loginRequest(key, byToken(tooOld)))).toBe('login.token_invalid UNAUTHENTICATED');
+    const { result } = await logIn(client, loginRequest(key, byToken(token)));
+    expect(result).toMatchObject({ accessToken: token, refreshToken: '' });
+    const { session, expiresAt } = await verifyAccessToken(backend.tokenKeys, token, trust);
+    expect(Number(result.accessTokenExpiresAt)).toBe(expiresAt);
+    expect(verifyClientCertificate(result.clientCertificates, clientCa.certificate, trust).session).toBe(session);
   });
 
   test('tells the stages of the start in their order, each once', async () => {
@@ -209,9 +211,10 @@ describe('a request is refused', () => {
       .setIssuedAt()
       .setExpirationTime('5m')
       .sign(backend.tokenKeys.signing.key);
-    for (const bad of ['', 'x', expired.token, gone.token, elsewhere.token, refresh, `${token}x`]) {
+    for (const bad of ['', 'x', expired.token, elsewhere.token, refresh, refreshToken, `${token}x`]) {
       expect(await refusal(loginRequest(key, byToken(bad)))).toBe('login.token_invalid UNAUTHENTICATED');
     }
+    expect(await refusal(loginRequest(key, byToken(gone.token)))).toBe('login.session_ended UNAUTHENTICATED');
     expect(launcher.ensured).toBe(0);
   });
 });
@@ -246,7 +249,7 @@ describe('passwords', () => {
     const { authenticate } = await import('../../functions/login/authenticate');
     const time = async (username: string): Promise<number> => {
       const started = performance.now();
-      await authenticate(slow, byPassword(username, 'wrong password'), new AbortController().signal).catch(() => undefined);
+      await authenticate(slow, byPassword(username, 'wrong password'), { name: '', address: 'local' }, new AbortController().signal).catch(() => undefined);
       return performance.now() - started;
     };
     // The fastest of each: what else the machine does only ever adds. More are taken while those of a busy machine differ.

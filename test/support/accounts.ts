@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openAccountBackend } from '../../core/accounts/backend';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { TrustedProxies } from '../../core/rpc/peer';
+import { issueAccessToken } from '../../core/tokens/access-token';
 import { generateTokenKeys } from '../../core/tokens/keys';
 import { writeTrustFiles } from './login-trust';
 
@@ -32,6 +35,17 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
 }
 
 /** The backend of a replica, as its main.ts opens it. Passwords are cheap unless the test is about their cost. */
-export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2, queue = 200 } = {}): Promise<AccountBackend> {
-  return openAccountBackend({ ...settings, DATABASE_POOL: 4, BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue }, 'test');
+export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2, queue = 200, proxies = '' } = {}): Promise<AccountBackend> {
+  const hashing = { BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue };
+  return openAccountBackend({ ...settings, ...hashing, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) }, 'test');
+}
+
+/** Begins a session of a user who is there. @returns its tokens */
+export async function beginSession(backend: AccountBackend, user: string): Promise<{ session: string; accessToken: string; refreshToken: string }> {
+  const { passwordHash } = (await backend.accounts.findById(user))!;
+  const session = randomUUID();
+  const authenticatedAt = Math.floor(Date.now() / 1000);
+  const { refreshToken } = await backend.sessions.begin({ user, session, authenticatedAt, passwordHash }, { name: 'test', address: '192.0.2.1' });
+  const { token } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain: TRUST_DOMAIN });
+  return { session, accessToken: token, refreshToken };
 }

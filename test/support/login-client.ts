@@ -24,11 +24,15 @@ export async function newClientKey(): Promise<ClientKey> {
 /** A request as a good client makes it, with a fresh nonce. */
 export function loginRequest(key: ClientKey, credential: LoginRequest['credential']): LoginRequest {
   const nonce = newNonce();
-  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false };
+  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false, clientName: 'test' };
 }
 
-export function byPassword(username: string, password: string): LoginRequest['credential'] {
-  return { $case: 'password', value: { username, password } };
+export function byPassword(username: string, password: string, knownSession = ''): LoginRequest['credential'] {
+  return { $case: 'password', value: { username, password, knownSession } };
+}
+
+export function byRefreshToken(token: string): LoginRequest['credential'] {
+  return { $case: 'refreshToken', value: token };
 }
 
 export function byToken(token: string): LoginRequest['credential'] {

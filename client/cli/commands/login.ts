@@ -4,8 +4,9 @@ import { Option } from 'commander';
 import { writeEvidenceJson } from '../../../core/evidence/json';
 import type { TrustBundle } from '../../../core/trust/bundle';
 import { Claims } from '../../../proto/gen/licensing/v1/evidence';
-import { connect, login } from '../../index';
-import type { LoginOptions } from '../../index';
+import { connect, logOut, login, RpcError } from '../../index';
+import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
+import { callOptions } from '../call-options';
 import { CliError, EXIT } from '../exit';
 import { tellStage, tellStep } from '../narration';
 import { allowPlaintext } from '../plaintext';
@@ -15,7 +16,7 @@ import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
 import { describeSession } from '../report';
 import { saveSession } from '../session-file';
-import { findToken, removeToken } from '../token-file';
+import { findTokens, removeTokenFile, sessionOf } from '../token-file';
 import { loadTrust, servicesOf } from '../trust';
 import type { TrustPreferences } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
@@ -47,44 +48,96 @@ export function addLogin(program: Command): void {
   addExample(command, 'sls login --username ada --evidence proof.json');
 }
 
+/** The saved session is over: a password begins another one. */
+const OVER = new Set(['login.session_ended', 'login.refresh_reused', 'login.refresh_invalid', 'login.token_invalid']);
+
+interface Chosen {
+  username: string;
+  credential: LoginOptions['credential'];
+  /** Keeps tokens that came before the login was verified. */
+  keep(tokens: SessionTokens): Promise<void>;
+  /** The login failed after these tokens came. */
+  abandon(tokens: SessionTokens): Promise<void>;
+}
+
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
-  const { username, credential } = await chooseCredential(keeper.trust, options);
+  const chosen = (!options.passwordStdin && (await savedCredential(keeper.trust, options.username))) || (await passwordCredential(keeper.trust, options));
+  try {
+    await logIn(chosen, keeper, options, out);
+  } catch (error) {
+    if ('password' in chosen.credential || !(error instanceof RpcError && OVER.has(error.code))) throw error;
+    out.note(`${error.message}: log in with your password`);
+    await logIn(await passwordCredential(keeper.trust, { ...options, username: chosen.username }), keeper, options, out);
+  }
+}
+
+async function logIn({ username, credential, keep, abandon }: Chosen, keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
   const details = options.verbose === true;
+  // Of another session, when a password begins a new one.
+  const before = 'password' in credential ? await sessionOf(keeper.trust) : undefined;
+  let tokens: SessionTokens | undefined;
   out.progress('logging in');
-  const session = await login(keeper.trust, {
-    onTrust: keeper.onTrust,
-    credential,
-    allowPlaintext: allowPlaintext(),
-    includeEventLog: options.eventLog,
-    onStage: tellStage(out),
-    onStep: tellStep(out, { details }),
+  const { session, warnings } = await verifiedLogin().catch(async (error: unknown) => {
+    if (tokens) await abandon(tokens).catch(() => undefined);
+    throw error;
   });
-  out.progress('connecting');
-  // The session counts only once the enclave has shown that it is the end of a connection.
-  const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
-  connection.close();
   const { trust, preferences } = keeper;
   await saveSession({ username, trust, preferences, session });
-  await removeToken();
+  await removeTokenFile();
   if (options.evidence !== undefined) {
     await writeFile(options.evidence, writeEvidenceJson(session.evidence));
     out.note(`evidence saved: ${options.evidence}`);
   }
-  for (const { message } of connection.evidence.session.warnings) out.warning(message);
+  for (const { message } of warnings) out.warning(message);
+  const old = before?.session.refreshToken;
+  if (old !== undefined) await logOut(keeper.trust, old, callOptions()).catch(() => undefined);
   const report = describeSession({ username, trust, session });
   out.done(`logged in as ${username}, enclave ${Claims.decode(session.evidence.claims).workloadUid} verified`);
   out.result(report.json, []);
+
+  async function verifiedLogin(): Promise<{ session: Session; warnings: VerifiedEvidence['warnings'] }> {
+    const session = await login(keeper.trust, {
+      ...callOptions(),
+      onTrust: keeper.onTrust,
+      credential,
+      includeEventLog: options.eventLog,
+      onTokens: (given) => keep((tokens = given)),
+      onStage: tellStage(out),
+      onStep: tellStep(out, { details }),
+    });
+    out.progress('connecting');
+    // The session counts only once the enclave has shown that it is the end of a connection.
+    const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
+    connection.close();
+    return { session, warnings: connection.evidence.session.warnings };
+  }
 }
 
-/** A token that is still good spares the password; --password-stdin insists on the password. */
-async function chooseCredential(trust: TrustBundle, options: Options): Promise<{ username: string; credential: LoginOptions['credential'] }> {
-  const token = options.passwordStdin ? undefined : await findToken(trust, options.username);
-  if (token) return { username: token.username, credential: { accessToken: token.accessToken } };
+/** A session that is still good spares the password; --password-stdin insists on it. */
+async function savedCredential(trust: TrustBundle, username: string | undefined): Promise<Chosen | undefined> {
+  const found = await findTokens(trust, username);
+  if (!found) return undefined;
+  const { accessToken, refreshToken } = found.tokens;
+  const credential = refreshToken === undefined ? { accessToken } : { refreshToken };
+  // The session was there before this login, and stays.
+  return { username: found.username, credential, keep: found.keep, abandon: () => Promise.resolve() };
+}
+
+async function passwordCredential(trust: TrustBundle, options: Options): Promise<Chosen> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
-  return { username, credential: { username, password } };
+  const known = await findTokens(trust, username);
+  return {
+    username,
+    credential: { username, password, knownSession: known?.tokens.refreshToken },
+    keep: () => Promise.resolve(),
+    // Nobody has the session that began by it.
+    async abandon({ refreshToken }) {
+      if (refreshToken !== undefined) await logOut(trust, refreshToken, callOptions());
+    },
+  };
 }
 
 function preferencesOf({ imageDigest, softwareTpm, server }: Options): TrustPreferences {

@@ -1,21 +1,57 @@
 import type { Command } from 'commander';
+import type { TrustBundle } from '../../../core/trust/bundle';
+import { logOut } from '../../index';
+import { callOptions } from '../call-options';
+import { toCliError } from '../failure';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { removeSession } from '../session-file';
-import { removeToken } from '../token-file';
+import { loadSessionIfThere, removeSession } from '../session-file';
+import { readTokenFile, removeTokenFile } from '../token-file';
+import { loadTrust } from '../trust';
 
-/** `sls logout`: removes keys and tokens from this machine. The enclave ends by itself when nobody uses it. */
-export function addLogout(program: Command): void {
-  const command = program.command('logout').description('remove the keys and tokens of the session from this machine');
-  addOutputOptions(command).action(run);
-  addExample(command, 'sls logout');
+interface Options extends OutputOptions {
+  all?: boolean;
 }
 
-async function run(options: OutputOptions): Promise<void> {
+/** `sls logout`: ends the session on the service and removes its keys and tokens from this machine. The enclave ends by itself when nobody uses it. */
+export function addLogout(program: Command): void {
+  const command = program
+    .command('logout')
+    .description('end the session and remove its keys and tokens from this machine')
+    .option('--all', 'end all your sessions, on every machine');
+  addOutputOptions(command).action(run);
+  addExample(command, 'sls logout', 'sls logout --all');
+}
+
+async function run(options: Options): Promise<void> {
   const out = new Output(options);
-  const session = await removeSession();
-  const token = await removeToken();
-  out.done(session || token ? 'logged out' : 'nobody was logged in');
-  out.result({ loggedOut: session || token }, []);
+  const sessions = await ownSessions();
+  // First: whatever the service says, nothing stays here.
+  const removed = [await removeSession(), await removeTokenFile()].includes(true);
+  let ended = 0;
+  for (const { trust, refreshToken } of sessions) {
+    try {
+      ended += await logOut(trust, refreshToken, { ...callOptions(), all: options.all === true });
+    } catch (error) {
+      const failure = toCliError(error);
+      // It was over already.
+      if (/^login\.(session_ended|refresh_)/.test(failure.details.code ?? '')) continue;
+      if (options.all) throw error;
+      out.warning(`the session is removed here, but the service could not end it (${failure.message}); it ends there when it stays unused for 30 days`);
+    }
+  }
+  out.done(removed ? `logged out${options.all ? `: ${ended} ${ended === 1 ? 'session' : 'sessions'} ended` : ''}` : 'nobody was logged in');
+  out.result({ loggedOut: removed, sessionsEnded: ended }, []);
+}
+
+/** The session of a login, and that of a sign-up that no login has followed yet. */
+async function ownSessions(): Promise<Array<{ trust: TrustBundle; refreshToken: string }>> {
+  const sessions: Array<{ trust: TrustBundle; refreshToken: string }> = [];
+  const saved = await loadSessionIfThere().catch(() => undefined);
+  if (saved?.session.refreshToken !== undefined) sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
+  const trust = await loadTrust({}).catch(() => undefined);
+  const first = trust && (await readTokenFile(trust));
+  if (trust && first?.refreshToken !== undefined) sessions.push({ trust, refreshToken: first.refreshToken });
+  return sessions;
 }

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { signUp } from '../../index';
-import { allowPlaintext } from '../plaintext';
+import { callOptions } from '../call-options';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
-import { saveToken } from '../token-file';
+import { saveTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 
 interface Options extends CommonOptions {
@@ -30,8 +30,8 @@ async function run(options: Options): Promise<void> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true, twice: true });
   out.progress('signing up');
-  const { accessToken, expiresAt } = await signUp(trust, { username, password }, { allowPlaintext: allowPlaintext() });
-  await saveToken(trust, { username, accessToken, expiresAt });
+  const tokens = await signUp(trust, { username, password }, callOptions());
+  await saveTokenFile(trust, { username, ...tokens });
   out.done(`signed up as ${username}`);
-  out.result({ username, expiresAt: new Date(expiresAt * 1000).toISOString() }, []);
+  out.result({ username, expiresAt: new Date(tokens.accessTokenExpiresAt * 1000).toISOString() }, []);
 }

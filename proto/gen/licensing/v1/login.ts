@@ -83,12 +83,20 @@ export function loginStageToJSON(object: LoginStage): string {
 export interface PasswordCredential {
   username: string;
   password: string;
+  /**
+   * Of a session of this user's that the client still has, or empty. It is not used up. Whatever others try, this client's attempts are
+   * counted by themselves.
+   */
+  knownSession: string;
 }
 
 export interface LoginRequest {
   credential:
     | { $case: "accessToken"; value: string }
     | { $case: "password"; value: PasswordCredential }
+    | //
+    /** Used up once the login succeeds; the result has the next one. Of two calls with one token one gets ABORTED login.refresh_raced. */
+    { $case: "refreshToken"; value: string }
     | undefined;
   /** 32 random bytes, fresh for each attempt. */
   nonce: Buffer;
@@ -101,6 +109,8 @@ export interface LoginRequest {
   proof: Buffer;
   /** Wants the node's firmware event log with the evidence. */
   includeEventLog: boolean;
+  /** What the client's machine is called, for the list of sessions. */
+  clientName: string;
 }
 
 export interface LoginResponse {
@@ -112,6 +122,7 @@ export interface LoginProgress {
 }
 
 export interface LoginResult {
+  /** The one of the request, where it has one: an access token is never exchanged for one that lives longer. */
   accessToken: string;
   accessTokenExpiresAt: bigint;
   /** The client's TLS certificate and its intermediates, DER, leaf first. An hour at most. */
@@ -125,6 +136,9 @@ export interface LoginResult {
     | undefined;
   /** As TrustService.GetRevocations, made after the evidence. */
   revocations: string;
+  /** As in SignUpResponse. Empty where the request has an access token. */
+  refreshToken: string;
+  refreshTokenExpiresAt: bigint;
 }
 
 /** Where the user's enclave is, by the word of the login service. The client demands that the evidence agrees. */
@@ -147,7 +161,7 @@ export interface GetTokenKeysResponse {
 }
 
 function createBasePasswordCredential(): PasswordCredential {
-  return { username: "", password: "" };
+  return { username: "", password: "", knownSession: "" };
 }
 
 export const PasswordCredential: MessageFns<PasswordCredential> = {
@@ -157,6 +171,9 @@ export const PasswordCredential: MessageFns<PasswordCredential> = {
     }
     if (message.password !== "") {
       writer.uint32(18).string(message.password);
+    }
+    if (message.knownSession !== "") {
+      writer.uint32(26).string(message.knownSession);
     }
     return writer;
   },
@@ -190,6 +207,14 @@ export const PasswordCredential: MessageFns<PasswordCredential> = {
             message.password = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.knownSession = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -206,6 +231,11 @@ export const PasswordCredential: MessageFns<PasswordCredential> = {
     return {
       username: isSet(object.username) ? globalThis.String(object.username) : "",
       password: isSet(object.password) ? globalThis.String(object.password) : "",
+      knownSession: isSet(object.knownSession)
+        ? globalThis.String(object.knownSession)
+        : isSet(object.known_session)
+        ? globalThis.String(object.known_session)
+        : "",
     };
   },
 
@@ -217,6 +247,9 @@ export const PasswordCredential: MessageFns<PasswordCredential> = {
     if (message.password !== "") {
       obj.password = message.password;
     }
+    if (message.knownSession !== "") {
+      obj.knownSession = message.knownSession;
+    }
     return obj;
   },
 
@@ -227,6 +260,7 @@ export const PasswordCredential: MessageFns<PasswordCredential> = {
     const message = createBasePasswordCredential();
     message.username = object.username ?? "";
     message.password = object.password ?? "";
+    message.knownSession = object.knownSession ?? "";
     return message;
   },
 };
@@ -238,6 +272,7 @@ function createBaseLoginRequest(): LoginRequest {
     csr: Buffer.alloc(0),
     proof: Buffer.alloc(0),
     includeEventLog: false,
+    clientName: "",
   };
 }
 
@@ -249,6 +284,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
         break;
       case "password":
         PasswordCredential.encode(message.credential.value, writer.uint32(18).fork()).join();
+        break;
+      case "refreshToken":
+        writer.uint32(58).string(message.credential.value);
         break;
     }
     if (message.nonce.length !== 0) {
@@ -262,6 +300,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.includeEventLog !== false) {
       writer.uint32(48).bool(message.includeEventLog);
+    }
+    if (message.clientName !== "") {
+      writer.uint32(66).string(message.clientName);
     }
     return writer;
   },
@@ -293,6 +334,14 @@ export const LoginRequest: MessageFns<LoginRequest> = {
             }
 
             message.credential = { $case: "password", value: PasswordCredential.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.credential = { $case: "refreshToken", value: reader.string() };
             continue;
           }
           case 3: {
@@ -327,6 +376,14 @@ export const LoginRequest: MessageFns<LoginRequest> = {
             message.includeEventLog = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.clientName = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -347,6 +404,10 @@ export const LoginRequest: MessageFns<LoginRequest> = {
         ? { $case: "accessToken", value: globalThis.String(object.access_token) }
         : isSet(object.password)
         ? { $case: "password", value: PasswordCredential.fromJSON(object.password) }
+        : isSet(object.refreshToken)
+        ? { $case: "refreshToken", value: globalThis.String(object.refreshToken) }
+        : isSet(object.refresh_token)
+        ? { $case: "refreshToken", value: globalThis.String(object.refresh_token) }
         : undefined,
       nonce: isSet(object.nonce) ? Buffer.from(bytesFromBase64(object.nonce)) : Buffer.alloc(0),
       csr: isSet(object.csr) ? Buffer.from(bytesFromBase64(object.csr)) : Buffer.alloc(0),
@@ -356,6 +417,11 @@ export const LoginRequest: MessageFns<LoginRequest> = {
         : isSet(object.include_event_log)
         ? globalThis.Boolean(object.include_event_log)
         : false,
+      clientName: isSet(object.clientName)
+        ? globalThis.String(object.clientName)
+        : isSet(object.client_name)
+        ? globalThis.String(object.client_name)
+        : "",
     };
   },
 
@@ -365,6 +431,8 @@ export const LoginRequest: MessageFns<LoginRequest> = {
       obj.accessToken = message.credential.value;
     } else if (message.credential?.$case === "password") {
       obj.password = PasswordCredential.toJSON(message.credential.value);
+    } else if (message.credential?.$case === "refreshToken") {
+      obj.refreshToken = message.credential.value;
     }
     if (message.nonce.length !== 0) {
       obj.nonce = base64FromBytes(message.nonce);
@@ -377,6 +445,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.includeEventLog !== false) {
       obj.includeEventLog = message.includeEventLog;
+    }
+    if (message.clientName !== "") {
+      obj.clientName = message.clientName;
     }
     return obj;
   },
@@ -399,11 +470,18 @@ export const LoginRequest: MessageFns<LoginRequest> = {
         }
         break;
       }
+      case "refreshToken": {
+        if (object.credential?.value !== undefined && object.credential?.value !== null) {
+          message.credential = { $case: "refreshToken", value: object.credential.value };
+        }
+        break;
+      }
     }
     message.nonce = object.nonce ?? Buffer.alloc(0);
     message.csr = object.csr ?? Buffer.alloc(0);
     message.proof = object.proof ?? Buffer.alloc(0);
     message.includeEventLog = object.includeEventLog ?? false;
+    message.clientName = object.clientName ?? "";
     return message;
   },
 };
@@ -584,6 +662,8 @@ function createBaseLoginResult(): LoginResult {
     enclave: undefined,
     evidence: undefined,
     revocations: "",
+    refreshToken: "",
+    refreshTokenExpiresAt: 0n,
   };
 }
 
@@ -609,6 +689,15 @@ export const LoginResult: MessageFns<LoginResult> = {
     }
     if (message.revocations !== "") {
       writer.uint32(50).string(message.revocations);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(58).string(message.refreshToken);
+    }
+    if (message.refreshTokenExpiresAt !== 0n) {
+      if (BigInt.asIntN(64, message.refreshTokenExpiresAt) !== message.refreshTokenExpiresAt) {
+        throw new globalThis.Error("value provided for field message.refreshTokenExpiresAt of type int64 too large");
+      }
+      writer.uint32(64).int64(message.refreshTokenExpiresAt);
     }
     return writer;
   },
@@ -674,6 +763,22 @@ export const LoginResult: MessageFns<LoginResult> = {
             message.revocations = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.refreshTokenExpiresAt = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -706,6 +811,16 @@ export const LoginResult: MessageFns<LoginResult> = {
       enclave: isSet(object.enclave) ? EnclaveLocation.fromJSON(object.enclave) : undefined,
       evidence: isSet(object.evidence) ? Evidence.fromJSON(object.evidence) : undefined,
       revocations: isSet(object.revocations) ? globalThis.String(object.revocations) : "",
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
+      refreshTokenExpiresAt: isSet(object.refreshTokenExpiresAt)
+        ? BigInt(object.refreshTokenExpiresAt)
+        : isSet(object.refresh_token_expires_at)
+        ? BigInt(object.refresh_token_expires_at)
+        : 0n,
     };
   },
 
@@ -729,6 +844,12 @@ export const LoginResult: MessageFns<LoginResult> = {
     if (message.revocations !== "") {
       obj.revocations = message.revocations;
     }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
+    }
+    if (message.refreshTokenExpiresAt !== 0n) {
+      obj.refreshTokenExpiresAt = message.refreshTokenExpiresAt.toString();
+    }
     return obj;
   },
 
@@ -749,6 +870,11 @@ export const LoginResult: MessageFns<LoginResult> = {
       ? Evidence.fromPartial(object.evidence)
       : undefined;
     message.revocations = object.revocations ?? "";
+    message.refreshToken = object.refreshToken ?? "";
+    message.refreshTokenExpiresAt =
+      (object.refreshTokenExpiresAt !== undefined && object.refreshTokenExpiresAt !== null)
+        ? BigInt(object.refreshTokenExpiresAt)
+        : 0n;
     return message;
   },
 };

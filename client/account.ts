@@ -1,0 +1,130 @@
+import { Metadata } from '@grpc/grpc-js';
+import { callUnary } from '../core/rpc/client';
+import type { TrustBundle } from '../core/trust/bundle';
+import { AccountServiceClient } from '../proto/gen/licensing/v1/account';
+import { openService } from './channel';
+
+const TIMEOUT_MS = 15_000;
+/** A password is hashed, and others may be waiting for that. */
+const PASSWORD_TIMEOUT_MS = 30_000;
+
+export interface CallOptions {
+  signal?: AbortSignal;
+  /** Sends passwords and tokens to http:// services that are not on this machine. */
+  allowPlaintext?: boolean;
+  /** What this machine is called, for the list of sessions. */
+  clientName?: string;
+}
+
+/** What shows that a session is one's own. Secrets. */
+export interface SessionTokens {
+  accessToken: string;
+  /** Unix seconds. */
+  accessTokenExpiresAt: number;
+  /** Good for one use, which gives the next one: keep that at once, because the old one, used again, ends the session. */
+  refreshToken?: string | undefined;
+  refreshTokenExpiresAt?: number | undefined;
+}
+
+interface TokensMessage {
+  accessToken: string;
+  expiresAt: bigint;
+  refreshToken: string;
+  refreshTokenExpiresAt: bigint;
+}
+
+function tokensOf({ accessToken, expiresAt, refreshToken, refreshTokenExpiresAt }: TokensMessage): SessionTokens {
+  return { accessToken, accessTokenExpiresAt: Number(expiresAt), refreshToken, refreshTokenExpiresAt: Number(refreshTokenExpiresAt) };
+}
+
+async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, call: (client: AccountServiceClient) => Promise<T>): Promise<T> {
+  const client = openService(AccountServiceClient, trust.services.signup, trust, allowPlaintext);
+  try {
+    return await call(client);
+  } finally {
+    client.close();
+  }
+}
+
+function bearer(accessToken: string): Metadata {
+  const metadata = new Metadata();
+  metadata.set('authorization', `Bearer ${accessToken}`);
+  return metadata;
+}
+
+/** Creates an account and begins a session. @throws RpcError with the service's code, PlaintextRefused */
+export function signUp(trust: TrustBundle, { username, password }: { username: string; password: string }, options: CallOptions = {}): Promise<SessionTokens> {
+  const { signal, clientName = '' } = options;
+  return withService(trust, options, async (client) =>
+    tokensOf(await callUnary(client, client.signUp, { username, password, clientName }, { timeout: PASSWORD_TIMEOUT_MS, signal })),
+  );
+}
+
+/**
+ * Exchanges a refresh token for new tokens; the old one is used up.
+ * @throws RpcError login.refresh_raced (ABORTED) where another call used it at this moment: the tokens that it got are the ones to use;
+ * login.refresh_reused, login.session_ended, login.refresh_invalid: the session is over
+ */
+export function refresh(trust: TrustBundle, refreshToken: string, options: CallOptions = {}): Promise<SessionTokens> {
+  const { signal, clientName = '' } = options;
+  return withService(trust, options, async (client) =>
+    tokensOf(await callUnary(client, client.refresh, { refreshToken, clientName }, { timeout: TIMEOUT_MS, signal })),
+  );
+}
+
+/**
+ * Ends a session, or all of its user's, on the service. Client certificates that were given out are refused by clients from the next revocation list on.
+ * @returns how many ended
+ * @throws RpcError
+ */
+export function logOut(trust: TrustBundle, refreshToken: string, options: CallOptions & { all?: boolean } = {}): Promise<number> {
+  const { signal, all = false } = options;
+  return withService(trust, options, async (client) => (await callUnary(client, client.logOut, { refreshToken, all }, { timeout: TIMEOUT_MS, signal })).ended);
+}
+
+export interface SessionSummary {
+  session: string;
+  createdAt: Date;
+  lastUsedAt: Date;
+  clientName: string;
+  clientAddress: string;
+  /** The one that asked. */
+  current: boolean;
+}
+
+/** The sessions of the user that have not ended, the one that was used last first. @throws RpcError */
+export function listSessions(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SessionSummary[]> {
+  return withService(trust, options, async (client) => {
+    const { sessions } = await callUnary(client, client.listSessions, {}, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal });
+    return sessions.map(({ createdAt, lastUsedAt, ...rest }) => ({
+      ...rest,
+      createdAt: new Date(Number(createdAt) * 1000),
+      lastUsedAt: new Date(Number(lastUsedAt) * 1000),
+    }));
+  });
+}
+
+/** Ends one of the user's sessions. @throws RpcError session.not_found */
+export async function revokeSession(trust: TrustBundle, accessToken: string, session: string, options: CallOptions = {}): Promise<void> {
+  await withService(trust, options, (client) =>
+    callUnary(client, client.revokeSession, { session }, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+  );
+}
+
+/**
+ * Changes the password and ends all other sessions.
+ * @param oldPassword may be empty within five minutes of a login by password
+ * @returns how many sessions ended
+ * @throws RpcError login.wrong_credentials, signup.password_…
+ */
+export function changePassword(
+  trust: TrustBundle,
+  accessToken: string,
+  { oldPassword, newPassword }: { oldPassword: string; newPassword: string },
+  options: CallOptions = {},
+): Promise<number> {
+  return withService(trust, options, async (client) => {
+    const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
+    return (await callUnary(client, client.changePassword, { oldPassword, newPassword }, call)).ended;
+  });
+}

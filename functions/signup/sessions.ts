@@ -1,0 +1,62 @@
+import { status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../core/accounts/backend';
+import { isAnyRevoked } from '../../core/revocation/store';
+import { RpcError } from '../../core/rpc/errors';
+import type { CallContext } from '../../core/rpc/handlers';
+import { authenticateBearer } from '../../core/sessions/bearer';
+import { issueAccessToken } from '../../core/tokens/access-token';
+import type {
+  ListSessionsResponse,
+  LogOutRequest,
+  LogOutResponse,
+  RefreshRequest,
+  RefreshResponse,
+  RevokeSessionRequest,
+  RevokeSessionResponse,
+} from '../../proto/gen/licensing/v1/account';
+
+const SESSION_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
+
+/**
+ * Exchanges a refresh token for new tokens.
+ * @throws RpcError as Sessions.rotate; UNAUTHENTICATED login.revoked
+ */
+export async function refresh(backend: AccountBackend, request: RefreshRequest, context: CallContext): Promise<RefreshResponse> {
+  const { sessions, tokenKeys, trustDomain, database } = backend;
+  const { user, session, authenticatedAt } = await sessions.check(request.refreshToken);
+  if (await isAnyRevoked(database, [['user', user]])) throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
+  const { refreshToken, refreshTokenExpiresAt } = await sessions.rotate(request.refreshToken, backend.clientOf(context, request.clientName));
+  const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+  return { accessToken: token, expiresAt: BigInt(expiresAt), refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };
+}
+
+/** Ends the session of a refresh token, or all sessions of its user. @throws RpcError as Sessions.check */
+export async function logOut({ sessions }: AccountBackend, { refreshToken, all }: LogOutRequest): Promise<LogOutResponse> {
+  const { user, session } = await sessions.check(refreshToken);
+  return { ended: await sessions.revoke(user, all ? {} : { session }, 'logout') };
+}
+
+/** @throws RpcError as authenticateBearer */
+export async function listSessions(backend: AccountBackend, { metadata }: CallContext): Promise<ListSessionsResponse> {
+  const { user, session: own } = await authenticateBearer(backend, metadata);
+  const sessions = (await backend.sessions.list(user)).map(({ session, createdAt, lastUsedAt, client }) => ({
+    session,
+    createdAt: seconds(createdAt),
+    lastUsedAt: seconds(lastUsedAt),
+    clientName: client.name,
+    clientAddress: client.address,
+    current: session === own,
+  }));
+  return { sessions };
+}
+
+/** Ends one session of the caller's own user. @throws RpcError as authenticateBearer; NOT_FOUND session.not_found */
+export async function revokeSession(backend: AccountBackend, { session }: RevokeSessionRequest, { metadata }: CallContext): Promise<RevokeSessionResponse> {
+  const { user } = await authenticateBearer(backend, metadata);
+  const ended = SESSION_ID.test(session) ? await backend.sessions.revoke(user, { session }, 'user') : 0;
+  // One answer for another user's session and for none.
+  if (ended === 0) throw new RpcError('session.not_found', status.NOT_FOUND, 'there is no such session, or it has ended');
+  return {};
+}
