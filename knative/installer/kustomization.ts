@@ -4,6 +4,8 @@ export interface Choices {
   overlay: string;
   /** REPOSITORY@sha256:HEX of each program. */
   images: Record<Program, string>;
+  /** Digests of earlier enclave images that still get evidence. */
+  earlierImages?: string[];
   /** KEY=VALUE label of the nodes with a TPM. */
   nodeSelector?: string;
   /** Folder of swtpm's sockets on the nodes (overlay software-tpm). */
@@ -19,10 +21,10 @@ const CONTAINER = '/spec/template/spec/containers/0';
 const TPM_VOLUME = 3;
 
 /** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
-export function kustomization({ overlay, images, nodeSelector, tpmFolder }: Choices): object {
+export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder }: Choices): object {
   const [label, value] = nodeSelector?.split('=', 2) ?? [];
   const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
-  const attestor = [...environment(0, 'ENCLAVE_IMAGES', images.enclave)];
+  const attestor = [...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(','))];
   if (nodeSelector !== undefined && label && value !== undefined) {
     login.push(...environment(1, 'ENCLAVE_NODE_SELECTOR', nodeSelector));
     attestor.push({ op: 'replace', path: '/spec/template/spec/nodeSelector', value: { [label]: value } });

@@ -21,6 +21,7 @@ interface Flags {
   tpmFolder?: string;
   softwareTpm: 'allow' | 'refuse';
   trustBundle: string;
+  retireImages?: boolean;
   timeout: string;
 }
 
@@ -42,6 +43,7 @@ const program = new Command('install')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
   .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
+  .option('--retire-images', 'refuse the enclave image before this one from now on')
   .option('--timeout <duration>', 'for each part to come up', '180s');
 
 async function install(flags: Flags): Promise<void> {
@@ -55,12 +57,21 @@ async function install(flags: Flags): Promise<void> {
   const databaseUrl = flags.databaseUrlFile && (await readFile(flags.databaseUrlFile, 'utf8')).trim();
   const store = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
 
+  const before = await store.read('trust-bundle.json');
+  const policyBefore = before === undefined ? undefined : parseTrustBundle(before).policy;
+  const imageDigest = images.enclave.replace(/^.*@/, '');
+  // The one before stays good for a while: enclaves that run, and clients that have yet to hear of the new one, are not cut off.
+  const earlierImages = flags.retireImages ? [] : (policyBefore?.imageDigests ?? []).filter((digest) => digest !== imageDigest).slice(0, 1);
+  const policy = { ...policyBefore, softwareTpm: flags.softwareTpm, imageDigests: [imageDigest, ...earlierImages] };
+  // Known to clients and to login before the first enclave runs from it.
+  if (before !== undefined) await publishTrustBundle(store, { policy });
+
   say(`manifests of ${flags.overlay}`);
   // Beside the overlays, because kustomize takes relative paths only.
   const folder = await mkdtemp(join(manifests, '.install-'));
   try {
     const overlay = relative(folder, join(manifests, 'overlays', flags.overlay));
-    const choices = { overlay, images, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder };
+    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder };
     await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization(choices), null, 2));
     await kubectl(['apply', '--server-side', '--force-conflicts', '-k', folder]);
   } finally {
@@ -68,12 +79,10 @@ async function install(flags: Flags): Promise<void> {
   }
 
   say('trust bundle');
-  const before = await store.read('trust-bundle.json');
-  const policy = before === undefined ? undefined : parseTrustBundle(before).policy;
   const bundle = await publishTrustBundle(store, {
     trustDomain: flags.trustDomain,
     services: { signup: await addressOf('signup'), login: await addressOf('login') },
-    policy: { ...policy, softwareTpm: flags.softwareTpm, imageDigests: [images.enclave.replace(/^.*@/, '')] },
+    policy,
   });
   await writeFile(flags.trustBundle, serializeTrustBundle(bundle));
 

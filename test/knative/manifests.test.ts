@@ -9,6 +9,7 @@ const root = join(__dirname, '../..');
 const base = join(root, 'knative/base');
 const OVERLAYS = readdirSync(join(root, 'knative/overlays'));
 const digest = `sha256:${'a'.repeat(64)}`;
+const earlier = `sha256:${'b'.repeat(64)}`;
 const images = Object.fromEntries(PROGRAMS.map((name) => [name, `registry.example/${name}@${digest}`])) as Record<Program, string>;
 
 interface Container {
@@ -80,7 +81,7 @@ test('no Secret stands in the repository, and secrets come as files', () => {
     const folder = mkdtempSync(join(root, 'knative/.test-'));
     try {
       const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
-      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, nodeSelector: 'x/tpm=yes', tpmFolder: '/var/tpm' })));
+      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, earlierImages: [earlier], nodeSelector: 'x/tpm=yes', tpmFolder: '/var/tpm' })));
       const objects = render(folder);
       const pods = objects.flatMap(({ spec }) => (spec?.template ? [spec.template.spec] : []));
       const used = pods.flatMap(({ containers, initContainers = [] }) => [...containers, ...initContainers].map(({ image }) => image));
@@ -89,7 +90,7 @@ test('no Secret stands in the repository, and secrets come as files', () => {
       expect(login?.env).toContainEqual({ name: 'ENCLAVE_IMAGE', value: images.enclave });
       expect(login?.env).toContainEqual({ name: 'ENCLAVE_NODE_SELECTOR', value: 'x/tpm=yes' });
       const attestor = objects.find(({ kind }) => kind === 'DaemonSet')?.spec?.template?.spec;
-      expect(attestor?.containers[0]?.env).toContainEqual({ name: 'ENCLAVE_IMAGES', value: images.enclave });
+      expect(attestor?.containers[0]?.env).toContainEqual({ name: 'ENCLAVE_IMAGES', value: `${images.enclave},${earlier}` });
       expect(attestor?.nodeSelector).toEqual({ 'x/tpm': 'yes' });
       expect(attestor?.volumes).toContainEqual({ name: 'tpm', hostPath: { path: '/var/tpm', type: 'Directory' } });
     } finally {
