@@ -71,6 +71,7 @@ function fromRpc(error: RpcError): CliError {
     case status.PERMISSION_DENIED:
       return new CliError(EXIT.authentication, error.message, { code, hint: 'log in again: sls login' }, options);
     case status.RESOURCE_EXHAUSTED:
+      if (code === 'login.limited') return new CliError(EXIT.unavailable, error.message, { code, hint: 'wait that long; logins by a session that you still have are not held up' }, options);
       return new CliError(EXIT.unavailable, error.message, { code, hint: 'the service is busy: try again in a moment' }, options);
     case status.ABORTED:
       return new CliError(EXIT.unavailable, error.message, { code, hint: 'try again' }, options);

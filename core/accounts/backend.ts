@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ConfigError } from '../config/environment';
 import { readSettingFile } from '../config/listen';
 import { currentFiles } from '../config/reloading-file';
+import { Limits } from '../limits/limits';
 import { logger } from '../log/logger';
 import { PasswordHasher } from '../passwords/hasher';
 import { RpcError } from '../rpc/errors';
@@ -30,6 +31,10 @@ export const accountSettings = {
   BCRYPT_COST: count(4, 16).default(12),
   HASH_WORKERS: count(1, 256).default(availableParallelism()),
   HASH_QUEUE: count(0, 10_000).default(32),
+  /** Limits on guessing, for all replicas together; 0: none. See LimitSizes. */
+  LOGIN_FAILURES_PER_ACCOUNT: count(0, 1_000_000).default(10),
+  LOGIN_FAILURES_PER_ADDRESS: count(0, 1_000_000).default(300),
+  SIGNUPS_PER_ADDRESS: count(0, 1_000_000).default(200),
   /** Addresses and networks (CIDR) of the proxies before this program; nobody else's X-Forwarded-For is believed. */
   TRUSTED_PROXIES: z
     .string()
@@ -52,6 +57,7 @@ export interface AccountBackend {
   accounts: Accounts;
   sessions: Sessions;
   hasher: PasswordHasher;
+  limits: Limits;
   /** Of the file as it is now: it may be replaced while the program runs. */
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
@@ -82,6 +88,11 @@ export async function openAccountBackend(settings: AccountSettings, program: str
     accounts: new Accounts(database),
     sessions: new Sessions(database),
     hasher,
+    limits: new Limits(database, {
+      failuresPerAccount: settings.LOGIN_FAILURES_PER_ACCOUNT,
+      failuresPerAddress: settings.LOGIN_FAILURES_PER_ADDRESS,
+      signupsPerAddress: settings.SIGNUPS_PER_ADDRESS,
+    }),
     get tokenKeys() {
       return keys.current;
     },

@@ -41,6 +41,12 @@ function addressIn(text: string): string | undefined {
   return address !== undefined && isIP(address) !== 0 ? unmapped(address) : undefined;
 }
 
+/** As grpc-js writes it: ADDRESS:PORT, IPv6 without brackets, which only its last colon tells apart. */
+function peerAddress(peer: string): string | undefined {
+  const address = peer.slice(0, Math.max(0, peer.lastIndexOf(':'))).replace(/^\[(.*)\]$/, '$1');
+  return isIP(address) === 0 ? undefined : unmapped(address);
+}
+
 function unmapped(address: string): string {
   const [, v4] = /^::ffff:([\d.]+)$/i.exec(address) ?? [];
   return v4 !== undefined && isIPv4(v4) ? v4 : address.toLowerCase();
@@ -51,7 +57,7 @@ function unmapped(address: string): string {
  * which the nearest proxy wrote, up to the first address that is no proxy of ours: what stands left of it is the caller's own word.
  */
 export function callerAddress({ peer, metadata }: { peer: string; metadata: Metadata }, proxies: TrustedProxies): string {
-  let address = addressIn(peer);
+  let address = peerAddress(peer);
   if (address === undefined) return LOCAL_PEER;
   const hops = metadata.get('x-forwarded-for').join(',').split(',').slice(-MAX_HOPS);
   while (proxies.has(address) && hops.length > 0) {

@@ -39,12 +39,19 @@ async function accessToken({ tokenKeys, trustDomain }: AccountBackend, user: str
 }
 
 async function byPassword(backend: AccountBackend, credential: PasswordCredential, client: ClientDetails, signal: AbortSignal): Promise<Authenticated> {
-  const { accounts, hasher, sessions } = backend;
-  const username = normalizeUsername(credential.username);
+  const { accounts, hasher, sessions, limits } = backend;
   // A text that can be no username takes the same way as one that nobody has.
-  const account = await accounts.find(username ?? '');
-  const matches = await hasher.verify(credential.password, account?.passwordHash, signal);
+  const username = normalizeUsername(credential.username) ?? '';
+  const account = await accounts.find(username);
+  const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
+  const attempt = await limits.passwordAttempt(username, client.address, known && known.user === account?.id ? known.session : undefined);
+  const matches = await hasher.verify(credential.password, account?.passwordHash, signal).catch(async (error: unknown) => {
+    // Nobody looked at the password.
+    await attempt.succeeded();
+    throw error;
+  });
   if (!matches || !account) throw wrongCredentials();
+  await attempt.succeeded();
   const { id: user, passwordHash } = account;
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
@@ -86,7 +93,7 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
 /**
  * Who logs in, by an access token, a refresh token, or username and password.
  * @throws RpcError UNAUTHENTICATED `login.wrong_credentials`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
- * `login.session_ended`; ABORTED `login.refresh_raced`; INVALID_ARGUMENT `login.credential_missing`; RESOURCE_EXHAUSTED `login.busy`;
+ * `login.session_ended`; ABORTED `login.refresh_raced`; INVALID_ARGUMENT `login.credential_missing`; RESOURCE_EXHAUSTED `login.busy`, `login.limited`;
  * UNAVAILABLE `store.unavailable`
  */
 export function authenticate(

@@ -12,9 +12,13 @@ import type { ChangePasswordRequest, ChangePasswordResponse } from '../../proto/
 /** A password that was given this lately need not be given again. */
 const FRESH_SECONDS = 300;
 
+function wrong(message: string): RpcError {
+  return new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, message);
+}
+
 /**
  * Changes a password and ends all other sessions: whoever had the old one is out.
- * @throws RpcError as authenticateBearer and checkNewPassword; UNAUTHENTICATED login.wrong_credentials; ABORTED account.password_raced
+ * @throws RpcError as authenticateBearer and checkNewPassword; UNAUTHENTICATED login.wrong_credentials; RESOURCE_EXHAUSTED login.limited; ABORTED account.password_raced
  */
 export async function changePassword(
   backend: AccountBackend,
@@ -23,11 +27,15 @@ export async function changePassword(
 ): Promise<ChangePasswordResponse> {
   const { user, session, authenticatedAt } = await authenticateBearer(backend, metadata);
   checkNewPassword(newPassword);
-  const { accounts, hasher, database } = backend;
+  const { accounts, hasher, limits, database } = backend;
   const account = await accounts.findById(user);
-  const fresh = oldPassword === '' && Date.now() / 1000 - authenticatedAt < FRESH_SECONDS;
-  if (!account || !(fresh || (await hasher.verify(oldPassword, account.passwordHash, signal)))) {
-    throw new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, oldPassword === '' ? 'expected the old password' : 'the old password is wrong');
+  if (!account) throw wrong('the account is gone');
+  if (oldPassword === '') {
+    if (Date.now() / 1000 - authenticatedAt >= FRESH_SECONDS) throw wrong('expected the old password');
+  } else {
+    const attempt = await limits.passwordAttempt(user, '', session);
+    if (!(await hasher.verify(oldPassword, account.passwordHash, signal))) throw wrong('the old password is wrong');
+    await attempt.succeeded();
   }
   const passwordHash = await hasher.hash(newPassword, signal);
   const ended = await database.transaction(async (queries) => {

@@ -17,12 +17,13 @@ function taken(): RpcError {
 
 /** AccountService: accounts and their sessions. Of two sign-ups for one username at once, on whichever replicas, the database lets one in. */
 export function accountService(backend: AccountBackend): AccountServiceServer {
-  const { accounts, hasher, sessions, trustDomain } = backend;
+  const { accounts, hasher, limits, sessions, trustDomain } = backend;
   return {
     signUp: unary(async (request, context) => {
       const client = backend.clientOf(context, request.clientName);
       const username = checkNewUsername(request.username);
       checkNewPassword(request.password);
+      await limits.signup(client.address);
       // Spares the hashing; that a username is taken is what signing up tells everyone anyway.
       if (await accounts.find(username)) throw taken();
       const passwordHash = await hasher.hash(request.password, context.signal);

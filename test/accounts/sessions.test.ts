@@ -1,86 +1,39 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { credentials, Metadata, status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../core/accounts/backend';
+import { Metadata, status } from '@grpc/grpc-js';
 import { readAudit } from '../../core/audit/audit';
-import { createAuthority, openAuthority } from '../../core/certificates/authority';
+import { createAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { currentlyRevoked, revoke } from '../../core/revocation/store';
 import { callUnary } from '../../core/rpc/client';
 import type { RpcError } from '../../core/rpc/errors';
-import { startServer } from '../../core/rpc/server';
 import { REUSE_GRACE_SECONDS, SESSION_DAYS, SESSION_IDLE_DAYS } from '../../core/sessions/sessions';
 import { verifyAccessToken } from '../../core/tokens/access-token';
 import type { Enclave } from '../../functions/login/launcher/launcher';
-import { loginService } from '../../functions/login/service';
-import { LoginTrust } from '../../functions/login/trust';
-import { accountService } from '../../functions/signup/service';
-import { AccountServiceClient, AccountServiceService } from '../../proto/gen/licensing/v1/account';
 import type { SignUpResponse } from '../../proto/gen/licensing/v1/account';
-import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
-import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
+import { TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../support/enclave-endpoint';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
 import type { ClientKey } from '../support/login-client';
 import { noPostgres, startTestPostgres } from '../support/postgres';
+import { startReplica } from '../support/replica';
+import type { Replica } from '../support/replica';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 
 const password = 'correct horse battery';
 const trust = { trustDomain: TRUST_DOMAIN };
 
-/** One replica of signup and one of login, as they run beside others on one database. */
-interface Replica {
-  backend: AccountBackend;
-  account: AccountServiceClient;
-  login: LoginServiceClient;
-  stop(): Promise<void>;
-}
-
 let clientCa: CertifiedKey;
 let key: ClientKey;
 const enclaves = new Map<string, Enclave>();
 let launched: () => Promise<void> = () => Promise.resolve();
 
-async function startReplica(files: AccountFiles): Promise<Replica> {
-  const backend = await openReplica(files);
-  const authority = await openAuthority(clientCa);
-  const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
-  const implementation = loginService({
-    backend,
-    authority: () => Promise.resolve(authority),
-    trust: await LoginTrust.open({ trustBundle, revocationKeys }, backend.database),
-    launcher: {
-      async ensure(user) {
-        await launched();
-        return enclaves.get(user) as Enclave;
-      },
-      discard: () => Promise.resolve(),
-    },
-    patience: { startedMs: 2_000, runningMs: 400 },
-  });
-  const server = await startServer({
-    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
-    services: [
-      { definition: AccountServiceService, implementation: accountService(backend) },
-      { definition: LoginServiceService, implementation },
-    ],
-  });
-  const account = new AccountServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
-  const login = new LoginServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
-  return {
-    backend,
-    account,
-    login,
-    async stop() {
-      account.close();
-      login.close();
-      await server.stop(0);
-      await backend.close();
-    },
-  };
+async function enclaveOf(user: string): Promise<Enclave> {
+  await launched();
+  return enclaves.get(user) as Enclave;
 }
 
 /** What a call gives, or the refusal's code and status. */
@@ -105,7 +58,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     files = await writeAccountFiles(server.url);
     clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     key = await newClientKey();
-    replicas = await Promise.all([startReplica(files), startReplica(files)]);
+    replicas = await Promise.all([startReplica(files, clientCa, enclaveOf), startReplica(files, clientCa, enclaveOf)]);
   });
 
   afterAll(async () => {

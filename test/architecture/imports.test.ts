@@ -9,7 +9,7 @@ const CORE_LAYERS = [
   ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
   ['core/certificates', 'core/store', 'core/boot'],
   ['core/evidence', 'core/tokens', 'core/passwords', 'core/audit'],
-  ['core/trust', 'core/sessions'],
+  ['core/trust', 'core/sessions', 'core/limits'],
   ['core/accounts', 'core/revocation'],
   ['core/keystore'],
 ];

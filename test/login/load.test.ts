@@ -77,6 +77,9 @@ beforeAll(async () => {
     BCRYPT_COST: '10',
     HASH_QUEUE: String(HASH_QUEUE),
     HASH_WORKERS: '2',
+    // The flood of one test comes from one address.
+    LOGIN_FAILURES_PER_ACCOUNT: '0',
+    LOGIN_FAILURES_PER_ADDRESS: '0',
     CLIENT_CA_KEY_FILE: join(folder, 'ca.key'),
     CLIENT_CA_CERTIFICATE_FILE: join(folder, 'ca.crt'),
     LAUNCHER: 'process',

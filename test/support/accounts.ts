@@ -34,10 +34,13 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
   };
 }
 
-/** The backend of a replica, as its main.ts opens it. Passwords are cheap unless the test is about their cost. */
-export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2, queue = 200, proxies = '' } = {}): Promise<AccountBackend> {
+/** All callers of a test have one address. */
+export const UNLIMITED = { LOGIN_FAILURES_PER_ACCOUNT: 0, LOGIN_FAILURES_PER_ADDRESS: 0, SIGNUPS_PER_ADDRESS: 0 };
+
+/** The backend of a replica, as its main.ts opens it. Passwords are cheap, and guesses without limit, unless the test is about them. */
+export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED } = {}): Promise<AccountBackend> {
   const hashing = { BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue };
-  return openAccountBackend({ ...settings, ...hashing, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) }, 'test');
+  return openAccountBackend({ ...settings, ...hashing, ...limits, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) }, 'test');
 }
 
 /** Begins a session of a user who is there. @returns its tokens */

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { Metadata } from '@grpc/grpc-js';
 import * as x509 from '@peculiar/x509';
 import { newNonce, signProof } from '../../core/certificates/proof';
 import { fromServiceError, isServiceError } from '../../core/rpc/errors';
@@ -43,10 +44,10 @@ export function byToken(token: string): LoginRequest['credential'] {
 export function logIn(
   client: LoginServiceClient,
   request: LoginRequest,
-  { timeout = 20_000, signal }: { timeout?: number; signal?: AbortSignal } = {},
+  { timeout = 20_000, signal, metadata = new Metadata() }: { timeout?: number; signal?: AbortSignal; metadata?: Metadata } = {},
 ): Promise<{ result: LoginResult; stages: LoginStage[] }> {
   return new Promise((resolve, reject) => {
-    const call = client.login(request, { deadline: Date.now() + timeout });
+    const call = client.login(request, metadata, { deadline: Date.now() + timeout });
     signal?.addEventListener('abort', () => call.cancel(), { once: true });
     const stages: LoginStage[] = [];
     let result: LoginResult | undefined;

@@ -1,0 +1,82 @@
+import { status } from '@grpc/grpc-js';
+import { RpcError } from '../rpc/errors';
+import { subscriberOf } from '../rpc/peer';
+import type { Database } from '../store/database';
+import { bucketKey, Buckets } from './buckets';
+
+/** How often things may fail; 0: as often as anyone likes. */
+export interface LimitSizes {
+  /** Wrong passwords of one account from one address, and of one known session: at once, and again in five minutes. */
+  failuresPerAccount: number;
+  /** Wrong passwords from one address for whichever accounts: at once, and again in an hour. */
+  failuresPerAddress: number;
+  /** Sign-ups from one address: at once, and again in an hour. */
+  signupsPerAddress: number;
+}
+
+/** A try that is counted as failed until it is said that it has not. */
+export interface Attempt {
+  succeeded(): Promise<void>;
+}
+
+const ACCOUNT_SECONDS = 300;
+const ADDRESS_SECONDS = 3600;
+const UNCOUNTED: Attempt = { succeeded: () => Promise.resolve() };
+
+function limited(what: string, seconds: number): RpcError {
+  return new RpcError('login.limited', status.RESOURCE_EXHAUSTED, `too many ${what}: try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`);
+}
+
+/**
+ * Limits on guessing. Nothing is counted for an account alone: whoever tries to lock its owner out locks out their own address. What a session that
+ * is known tries is counted by itself, so nobody at the same address stands in its way either.
+ */
+export class Limits {
+  private readonly buckets: Buckets;
+
+  constructor(
+    database: Database,
+    private readonly sizes: LimitSizes,
+  ) {
+    this.buckets = new Buckets(database);
+  }
+
+  /**
+   * Before a password is checked. @param account what names it, known or not: both are answered alike
+   * @param session of a refresh token of this account's that came along
+   * @throws RpcError RESOURCE_EXHAUSTED login.limited, with the seconds to wait
+   */
+  async passwordAttempt(account: string, address: string, session: string | undefined): Promise<Attempt> {
+    const { failuresPerAccount, failuresPerAddress } = this.sizes;
+    if (session !== undefined) {
+      const key = bucketKey('session', session);
+      return this.attempt([key], await this.take(key, failuresPerAccount, ACCOUNT_SECONDS));
+    }
+    const subscriber = subscriberOf(address);
+    const whole = bucketKey('address', subscriber);
+    const pair = bucketKey('account', account, subscriber);
+    const wait = await this.take(whole, failuresPerAddress, ADDRESS_SECONDS);
+    if (wait > 0) throw limited('failed logins from your network address', wait);
+    const pairWait = await this.take(pair, failuresPerAccount, ACCOUNT_SECONDS);
+    // Refused without a look at the password, so it is no failure of the address.
+    if (pairWait > 0) await this.buckets.giveBack(whole);
+    return this.attempt([whole, pair], pairWait);
+  }
+
+  /** Before an account is made. @throws RpcError RESOURCE_EXHAUSTED login.limited */
+  async signup(address: string): Promise<void> {
+    const wait = await this.take(bucketKey('signup', subscriberOf(address)), this.sizes.signupsPerAddress, ADDRESS_SECONDS);
+    if (wait > 0) throw limited('sign-ups from your network address', wait);
+  }
+
+  private take(key: string, burst: number, seconds: number): Promise<number> {
+    return burst === 0 ? Promise.resolve(0) : this.buckets.take(key, { burst, seconds });
+  }
+
+  private attempt(keys: string[], wait: number): Attempt {
+    if (wait > 0) throw limited('failed logins', wait);
+    const { failuresPerAccount, failuresPerAddress } = this.sizes;
+    if (failuresPerAccount === 0 && failuresPerAddress === 0) return UNCOUNTED;
+    return { succeeded: () => this.buckets.giveBack(...keys) };
+  }
+}
