@@ -99,7 +99,7 @@ async function begin(trust: EndorsementTrust, ek: Buffer, certificates: readonly
 }
 
 function callBegin(service: EnrolServiceServer, request: BeginEnrolmentRequest): Promise<unknown> {
-  const call = { request, metadata: new Metadata(), getPath: () => '/begin', on: () => undefined };
+  const call = { request, metadata: new Metadata(), getPath: () => '/begin', getPeer: () => 'unix:', on: () => undefined };
   return new Promise((resolve) => service.beginEnrolment(call as never, (error) => resolve(error ?? undefined)));
 }
 
