@@ -9,12 +9,12 @@ import { HealthClient } from '../../proto/gen/grpc/health/v1/health';
 import { parseTrustBundle, signUp } from '../../client/index';
 import type { TrustBundle } from '../../client/index';
 import install from '../../test/e2e/support/install';
+import { PASSWORD } from '../../test/support/machine';
 import { imageOf, setting } from '../../test/e2e/support/settings';
 
 const HELLO = 'licensing-bench';
 export const ENCLAVES = 'licensing-enclaves';
 export const PLAINTEXT = { allowPlaintext: true };
-export const PASSWORD = 'correct horse battery staple';
 
 /** Installs what is measured, as the tests do. @returns what clients pin */
 export async function installed(): Promise<TrustBundle> {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ATTESTOR, enclavePods, eventually, kubectl, list, SERVICES } from './support/cluster';
 import type { Pod } from '../../core/kubernetes/objects';
+import { PASSWORD } from '../support/machine';
 import { Person } from './support/person';
 
 const linus = new Person();
@@ -34,7 +35,7 @@ test('a restarted attestor keeps its key: the node is not enrolled again under a
 });
 
 test("login's pod is killed in the middle of logins: each user sees a success or a clear error, and the next try works", async () => {
-  const logins = [linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: 'correct horse battery staple\n' })];
+  const logins = [linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: `${PASSWORD}\n` })];
   await sleep(300);
   await deletePods(SERVICES, 'serving.knative.dev/service=login');
   for (const ended of await Promise.all(logins)) {
