@@ -4,8 +4,18 @@ import type { Database } from '../store/database';
 export interface Account {
   /** Opaque: it says nothing about the user, and stands in certificates and evidence. */
   id: string;
+  username: string;
   passwordHash: string;
 }
+
+interface Row {
+  id: string;
+  username: string;
+  password_hash: string;
+}
+
+const COLUMNS = 'id, username, password_hash';
+const toAccount = ({ id, username, password_hash: passwordHash }: Row): Account => ({ id, username, passwordHash });
 
 /** The accounts table. Usernames are normalized ones: see username.ts. Refusals of the database: see Database. */
 export class Accounts {
@@ -27,15 +37,12 @@ export class Accounts {
   }
 
   async find(username: string): Promise<Account | undefined> {
-    const rows = await this.database.queryTwice<{ id: string; password_hash: string }>(
-      'SELECT id, password_hash FROM accounts WHERE username = $1',
-      [username],
-    );
-    return rows[0] && { id: rows[0].id, passwordHash: rows[0].password_hash };
+    const rows = await this.database.queryTwice<Row>(`SELECT ${COLUMNS} FROM accounts WHERE username = $1`, [username]);
+    return rows[0] && toAccount(rows[0]);
   }
 
   async findById(id: string): Promise<Account | undefined> {
-    const rows = await this.database.queryTwice<{ id: string; password_hash: string }>('SELECT id, password_hash FROM accounts WHERE id = $1', [id]);
-    return rows[0] && { id: rows[0].id, passwordHash: rows[0].password_hash };
+    const rows = await this.database.queryTwice<Row>(`SELECT ${COLUMNS} FROM accounts WHERE id = $1`, [id]);
+    return rows[0] && toAccount(rows[0]);
   }
 }

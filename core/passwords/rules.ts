@@ -11,19 +11,26 @@ export function isHashable(password: string): boolean {
 }
 
 /**
- * Checks a new password. Its length is all that is asked for (NIST SP 800-63B, 5.1.1.2: no rules of composition).
- * @throws RpcError INVALID_ARGUMENT `signup.password_too_long`, `signup.password_too_short`
+ * Checks a new password: its length, and how many guesses it takes (NIST SP 800-63B, 5.1.1.2: no rules of composition).
+ * @param inputs what is known of the user, such as the username
+ * @throws RpcError INVALID_ARGUMENT `signup.password_too_long`, `signup.password_too_short`, `signup.password_weak`
  */
-export function checkNewPassword(password: string): void {
+export async function checkNewPassword(password: string, inputs: readonly string[]): Promise<void> {
   if (!isHashable(password)) {
     throw new RpcError('signup.password_too_long', status.INVALID_ARGUMENT, `expected a password of at most ${MAX_PASSWORD_BYTES} bytes`);
   }
-  const characters = [...password.normalize('NFKC')].length;
+  const normalized = password.normalize('NFKC');
+  const characters = [...normalized].length;
   if (characters < MIN_PASSWORD_CHARACTERS) {
     throw new RpcError(
       'signup.password_too_short',
       status.INVALID_ARGUMENT,
       `expected a password of at least ${MIN_PASSWORD_CHARACTERS} characters, got ${characters}`,
     );
+  }
+  const { weakness } = await import('./strength');
+  const reason = weakness(normalized, inputs);
+  if (reason !== undefined) {
+    throw new RpcError('signup.password_weak', status.INVALID_ARGUMENT, `the password is too easy to guess: ${reason}`);
   }
 }

@@ -26,7 +26,6 @@ export async function changePassword(
   { metadata, signal }: CallContext,
 ): Promise<ChangePasswordResponse> {
   const { user, session, authenticatedAt } = await authenticateBearer(backend, metadata);
-  checkNewPassword(newPassword);
   const { accounts, hasher, limits, database } = backend;
   const account = await accounts.findById(user);
   if (!account) throw wrong('the account is gone');
@@ -37,6 +36,7 @@ export async function changePassword(
     if (!(await hasher.verify(oldPassword, account.passwordHash, signal))) throw wrong('the old password is wrong');
     await attempt.succeeded();
   }
+  await checkNewPassword(newPassword, [account.username]);
   const passwordHash = await hasher.hash(newPassword, signal);
   const ended = await database.transaction(async (queries) => {
     // First the account: a login by the old password waits here, or is among the sessions that end.

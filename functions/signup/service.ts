@@ -22,8 +22,8 @@ export function accountService(backend: AccountBackend): AccountServiceServer {
     signUp: unary(async (request, context) => {
       const client = backend.clientOf(context, request.clientName);
       const username = checkNewUsername(request.username);
-      checkNewPassword(request.password);
       await limits.signup(client.address);
+      await checkNewPassword(request.password, [username]);
       // Spares the hashing; that a username is taken is what signing up tells everyone anyway.
       if (await accounts.find(username)) throw taken();
       const passwordHash = await hasher.hash(request.password, context.signal);

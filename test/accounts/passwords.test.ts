@@ -72,12 +72,32 @@ test.each([
   ['é'.repeat(7), 'signup.password_too_short'],
   ['x'.repeat(1025), 'signup.password_too_long'],
   ['é'.repeat(513), 'signup.password_too_long'],
-])('a new password %j is refused', (password, code) => {
-  expect(() => checkNewPassword(password)).toThrow(expect.objectContaining({ code }));
+  ['password1', 'signup.password_weak'],
+  ['eight888', 'signup.password_weak'],
+  ['qwertyuiop', 'signup.password_weak'],
+  ['        ', 'signup.password_weak'],
+  ['x'.repeat(1024), 'signup.password_weak'],
+  ['ada.lovelace', 'signup.password_weak'],
+  ['19840412', 'signup.password_weak'],
+])('a new password %j is refused', async (password, code) => {
+  await expect(checkNewPassword(password, ['ada.lovelace'])).rejects.toMatchObject({ code });
 });
 
-test.each(['eight888', 'é'.repeat(8), 'x'.repeat(1024), '        '])('a new password %j is taken', (password) => {
-  expect(() => checkNewPassword(password)).not.toThrow();
+test('a refusal says why, and never the password', async () => {
+  const refusal = (password: string): Promise<string> => checkNewPassword(password, ['ada']).then(() => '', ({ message }: Error) => message);
+  expect(await refusal('password1')).toMatch(/too easy to guess: it is .*common/);
+  for (const password of ['password1', 'qwertyuiop', '19840412']) expect(await refusal(password)).not.toContain(password);
+});
+
+test('the longest password costs its judge no more than a moment', async () => {
+  await checkNewPassword('correct horse battery', []);
+  const started = performance.now();
+  await checkNewPassword('l3tm31n!p4ssw0rd12345678 qwertyuiop '.repeat(28), []).catch(() => undefined);
+  expect(performance.now() - started).toBeLessThan(500);
+});
+
+test.each(['correct horse battery', 'Tr0ub4dour&3', 'zwölf Boxkämpfer jagen', 'kJ8#mQ2!xW'])('a new password %j is taken', async (password) => {
+  await expect(checkNewPassword(password, ['ada'])).resolves.toBeUndefined();
 });
 
 describe('hashing', () => {

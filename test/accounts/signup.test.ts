@@ -77,7 +77,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('a username is taken in each of its forms', async () => {
     await replicas[0]!.signUp('bob.b');
-    for (const username of ['bob.b', 'BOB.B', 'ｂｏｂ.b']) {
+    await replicas[0]!.signUp('Zoë');
+    for (const username of ['bob.b', 'BOB.B', 'ｂｏｂ.b', 'zoë', 'ZOE\u0308']) {
       expect(await replicas[1]!.refusal(username)).toBe('signup.username_taken ALREADY_EXISTS');
     }
   });
@@ -95,6 +96,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await refusal('')).toBe('signup.username_invalid INVALID_ARGUMENT');
     expect(await refusal('../etc')).toBe('signup.username_invalid INVALID_ARGUMENT');
     expect(await refusal('carol', 'short')).toBe('signup.password_too_short INVALID_ARGUMENT');
+    expect(await refusal('carol', 'password1')).toBe('signup.password_weak INVALID_ARGUMENT');
+    expect(await refusal('carol.carolson', 'Carol.Carolson')).toBe('signup.password_weak INVALID_ARGUMENT');
     expect(await refusal('carol', 'x'.repeat(1025))).toBe('signup.password_too_long INVALID_ARGUMENT');
     expect(await replicas[0]!.backend.accounts.find('carol')).toBeUndefined();
   });

@@ -4,9 +4,10 @@ import { enrolment } from './0002-enrolment';
 import { revocations } from './0003-revocations';
 import { sessions } from './0004-sessions';
 import { limits } from './0005-limits';
+import { usernames } from './0006-usernames';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
  * name, and a line at the end of this list. One statement may follow another in its `sql`, divided by semicolons.
  */
-export const migrations: readonly Migration[] = [accounts, enrolment, revocations, sessions, limits];
+export const migrations: readonly Migration[] = [accounts, enrolment, revocations, sessions, limits, usernames];
