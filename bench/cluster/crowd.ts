@@ -19,6 +19,7 @@ export async function run(): Promise<Row[]> {
   const firsts: number[] = [];
   try {
     const signups = await timed(() => spread(ENCLAVE_COUNT, TOGETHER, async () => void users.push(await newUser(trust))));
+    const atSignup = await memory();
     const created = await timed(() =>
       spread(ENCLAVE_COUNT, TOGETHER, async (index) => {
         const { ms, result } = await timed(() => retrying(() => login(trust, { credential: { accessToken: users[index]!.accessToken }, ...PLAINTEXT })));
@@ -41,7 +42,7 @@ export async function run(): Promise<Row[]> {
     const toZero = await allAtZero(900);
 
     const of = (namespace: string, container: string): number[] => used.filter((each) => each.namespace === namespace && each.container === container).map(({ mib }) => mib);
-    const userContainers = used.filter(({ namespace, container }) => namespace === 'licensing' && container === 'user-container');
+    const userContainers = [...atSignup, ...used].filter(({ namespace, container }) => namespace === 'licensing' && container === 'user-container');
     const largest = (service: string): number => Math.max(0, ...userContainers.filter(({ pod }) => pod.startsWith(service)).map(({ mib }) => mib));
     return [
       { name: `${ENCLAVE_COUNT} users sign up, ${TOGETHER} at a time`, value: ENCLAVE_COUNT / (signups.ms / 1000), unit: '/s' },
