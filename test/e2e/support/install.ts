@@ -21,8 +21,12 @@ export default async function install(): Promise<void> {
   process.env['SLS_TRUST'] = trust;
 }
 
-/** A volume for PostgreSQL where the cluster makes none by itself: a folder of the node that PostgreSQL's user may write to. */
+/**
+ * A volume for PostgreSQL where the cluster makes none by itself: a folder of the node that PostgreSQL's user may write to. Emptied first where the cluster doesn't
+ * know it: what an earlier cluster left there has another password.
+ */
 async function provideStorage(): Promise<void> {
+  if ((await kubectl(['get', 'pv', 'licensing-e2e-postgres', '--ignore-not-found', '-o', 'name'])).trim() !== '') return;
   const path = '/var/lib/licensing/e2e-postgres';
   const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
   const nodeSelector = { [label ?? '']: value ?? '' };
@@ -51,7 +55,7 @@ async function provideStorage(): Promise<void> {
         restartPolicy: 'Never',
         nodeSelector,
         containers: [
-          { name: 'chown', image: imageOf('attestor-daemon'), command: ['chown', '999:999', '/data'], securityContext: { runAsUser: 0 }, volumeMounts: [mount] },
+          { name: 'chown', image: imageOf('attestor-daemon'), command: ['sh', '-c', 'find /data -mindepth 1 -delete && chown 999:999 /data'], securityContext: { runAsUser: 0 }, volumeMounts: [mount] },
         ],
         volumes: [{ name: 'data', hostPath: { path, type: 'DirectoryOrCreate' } }],
       },
