@@ -38,6 +38,7 @@ test('enclaves unused for the configured time are removed, so are those of users
   // An open session holds the other one's pod, so that it counts as used.
   const session = busy.sls(['exec', '--', 'sleep', '30']);
   await eventually('the session is open', async () => (await enclavePods(used.metadata.annotations?.['licensing/user'])).length === 1, 30);
+  await kubectl(['delete', 'job', 'reaper-e2e', '-n', SERVICES, '--ignore-not-found']);
   await kubectl(['create', 'job', 'reaper-e2e', '--from=cronjob/reaper', '-n', SERVICES]);
   await kubectl(['wait', '--for=condition=Complete', '--timeout=90s', '-n', SERVICES, 'job/reaper-e2e']);
 
