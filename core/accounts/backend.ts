@@ -4,15 +4,13 @@ import { ConfigError } from '../config/environment';
 import { readSettingFile } from '../config/listen';
 import { currentFiles } from '../config/reloading-file';
 import { Limits } from '../limits/limits';
-import { logger } from '../log/logger';
 import { PasswordHasher } from '../passwords/hasher';
-import { RpcError } from '../rpc/errors';
 import type { CallContext } from '../rpc/handlers';
 import { callerAddress, TrustedProxies } from '../rpc/peer';
 import { clientNameOf, Sessions } from '../sessions/sessions';
 import type { ClientDetails } from '../sessions/sessions';
-import { openDatabase } from '../store/database';
 import type { Database } from '../store/database';
+import { openFunctionDatabase } from '../store/open';
 import { readTokenKeys } from '../tokens/keys';
 import type { TokenKeys } from '../tokens/keys';
 import { Accounts } from './accounts';
@@ -72,16 +70,11 @@ export interface AccountBackend {
  * @throws ConfigError for unfit files; MigrationError or pg's error when the database refuses the schema
  */
 export async function openAccountBackend(settings: AccountSettings, program: string): Promise<AccountBackend> {
-  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
   const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
     throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
   });
-  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: `sls-${program}` });
-  await database.prepare().catch((error: unknown) => {
-    if (!(error instanceof RpcError)) throw error;
-    logger.warn({ code: error.code }, 'the database is away: serving without it until it is back');
-  });
+  const database = await openFunctionDatabase(settings, program);
   const hasher = new PasswordHasher({ cost: settings.BCRYPT_COST, threads: settings.HASH_WORKERS, queue: settings.HASH_QUEUE });
   return {
     database,

@@ -4,11 +4,9 @@ import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { reloadingFiles } from '../../core/config/reloading-file';
-import { logger } from '../../core/log/logger';
-import { RpcError } from '../../core/rpc/errors';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
-import { openDatabase } from '../../core/store/database';
+import { openFunctionDatabase } from '../../core/store/open';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { EndorsementTrust } from './endorsement-certificate';
 import { readPemFolder, shippedMakerCertificates } from './maker-certificates';
@@ -63,12 +61,7 @@ runProgram(async () => {
   const settings = readEnvironment(enrolSettings);
   const tls = await readTls(settings);
   const [sealKey, trust, authority] = await Promise.all([readSealKey(settings), readTrust(settings), openAuthority(settings)]);
-  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
-  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-enrol' });
-  await database.prepare().catch((error: unknown) => {
-    if (!(error instanceof RpcError)) throw error;
-    logger.warn({ code: error.code }, 'the database is away: serving without it until it is back');
-  });
+  const database = await openFunctionDatabase(settings, 'enrol');
   const server = await startServer({
     address: settings.LISTEN,
     tls,
