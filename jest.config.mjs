@@ -13,6 +13,8 @@ export default {
     ],
   },
   transformIgnorePatterns: [`node_modules/(?!(${esm})/)`],
+  // What a failed test leaves open must not keep CI waiting.
+  forceExit: Boolean(process.env.CI),
   // By hand a failure is a failure at once.
   setupFilesAfterEnv: process.env.CI ? ['<rootDir>/test/support/retry.ts'] : [],
   testTimeout: 60_000,

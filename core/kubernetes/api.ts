@@ -5,6 +5,7 @@ import type { RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { deadline } from '../rpc/deadline';
 import { KubernetesError } from './errors';
 
 /** One call, answer included; a watch has no such limit. */
@@ -139,11 +140,12 @@ export class KubernetesApi {
       headers['content-length'] = String(Buffer.byteLength(body));
     }
     const start = url.protocol === 'https:' ? request : httpRequest;
-    const timeout = limited ? AbortSignal.timeout(CALL_TIMEOUT_MS) : undefined;
-    const signals = [signal, timeout].filter((each) => each !== undefined);
+    const timeout = limited ? deadline(CALL_TIMEOUT_MS) : undefined;
+    const signals = [signal, timeout?.signal].filter((each) => each !== undefined);
     return new Promise((resolve, reject) => {
       const call = start(url, { method, headers, agent: this.keptOpen(authenticated), signal: AbortSignal.any(signals) }, resolve);
       call.on('error', reject);
+      call.on('close', () => timeout?.clear());
       call.end(body);
     });
   }

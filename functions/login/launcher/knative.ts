@@ -10,6 +10,7 @@ import { observe } from '../../../core/kubernetes/observe';
 import { logger } from '../../../core/log/logger';
 import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
 import { callUnary } from '../../../core/rpc/client';
+import { deadline } from '../../../core/rpc/deadline';
 import { RpcError } from '../../../core/rpc/errors';
 import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
@@ -64,7 +65,8 @@ export class KnativeLauncher implements Launcher {
   }
 
   async ensure(user: string, { onStage, signal }: LaunchOptions): Promise<Enclave> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(this.options.startMs)]);
+    const start = deadline(this.options.startMs);
+    const limit = AbortSignal.any([signal, start.signal]);
     const name = enclaveName(this.options.nameKey, user);
     let created: KnativeService | undefined;
     try {
@@ -80,6 +82,8 @@ export class KnativeLauncher implements Launcher {
     } catch (error) {
       if (created && !signal.aborted) await this.remove(created);
       throw this.refusal(error, signal, limit);
+    } finally {
+      start.clear();
     }
   }
 
