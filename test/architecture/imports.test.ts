@@ -5,11 +5,13 @@ const root = resolve(__dirname, '../..');
 
 /** Lower layers first. A file may import its own folder and what stands below it. */
 const CORE_LAYERS = [
-  ['core/bytes', 'core/log'],
+  ['core/bytes', 'core/log', 'core/metrics', 'core/traces'],
   ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
   ['core/certificates', 'core/store', 'core/boot'],
+  ['core/transparency'],
   ['core/evidence', 'core/tokens', 'core/passwords', 'core/audit'],
-  ['core/trust', 'core/sessions', 'core/limits'],
+  ['core/trust', 'core/sessions', 'core/limits', 'core/licences', 'core/second-factor', 'core/oidc'],
+  ['core/seats', 'core/enclaves'],
   ['core/accounts', 'core/revocation'],
   ['core/keystore'],
 ];

@@ -10,4 +10,11 @@ import { usernames } from './0006-usernames';
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
  * name, and a line at the end of this list. One statement may follow another in its `sql`, divided by semicolons.
  */
-export const migrations: readonly Migration[] = [accounts, enrolment, revocations, sessions, limits, usernames];
+export const migrations: readonly Migration[] = [
+  accounts,
+  enrolment,
+  revocations,
+  sessions,
+  limits,
+  usernames,
+];
