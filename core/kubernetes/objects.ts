@@ -60,7 +60,7 @@ export interface Pod {
     initContainers?: Array<{ name: string }>;
     ephemeralContainers?: Array<{ name: string }>;
   };
-  status?: { phase?: string; conditions?: Condition[]; containerStatuses?: ContainerStatus[] };
+  status?: { phase?: string; podIP?: string; conditions?: Condition[]; containerStatuses?: ContainerStatus[] };
 }
 
 /** serving.knative.dev/v1 Service. */

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { load } from 'js-yaml';
 import type { KnativeService, Pod } from '../../core/kubernetes/objects';
 import { failureOf, stageOf } from '../../functions/login/launcher/knative-progress';
-import { enclaveName, enclaveService, isCurrent, servingPod } from '../../functions/login/launcher/knative-service';
+import { answeringPod, enclaveName, enclaveService, isCurrent, servingPod } from '../../functions/login/launcher/knative-service';
 import { knativeSettings } from '../../functions/login/launcher/knative-settings';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';
 
@@ -127,5 +127,16 @@ describe('what a starting enclave waits for', () => {
     expect(servingPod(service, [pod(ready, { deletionTimestamp: 'now' })])).toBeUndefined();
     expect(servingPod(service, [pod(ready, { labels: { 'serving.knative.dev/revision': 'r0' } })])).toBeUndefined();
     expect(servingPod(service, [pod({})])).toBeUndefined();
+  });
+
+  test('ends with a pod that answered before the kubelet calls it ready, unless it could have been another one', () => {
+    const service = make();
+    service.status = { latestReadyRevisionName: 'r1' };
+    const started = { podIP: '10.0.0.9' };
+    expect(answeringPod(service, [pod(started)])).toBeDefined();
+    expect(answeringPod(service, [pod({})])).toBeUndefined();
+    expect(answeringPod(service, [pod(started), pod(started)])).toBeUndefined();
+    expect(answeringPod(service, [pod(started, { deletionTimestamp: 'now' })])).toBeUndefined();
+    expect(answeringPod(service, [pod(started, { labels: { 'serving.knative.dev/revision': 'r0' } })])).toBeUndefined();
   });
 });

@@ -102,10 +102,17 @@ export function isCurrent(found: KnativeService | undefined, wanted: KnativeServ
 
 /** The pod that requests reach: ready, not ending, of the revision that serves. */
 export function servingPod(service: KnativeService, pods: Pod[]): Pod | undefined {
-  return pods.find(
-    (pod) =>
-      pod.metadata.deletionTimestamp === undefined &&
-      pod.metadata.labels?.['serving.knative.dev/revision'] === service.status?.latestReadyRevisionName &&
-      pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
+  return current(service, pods).find((pod) => pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'));
+}
+
+/** The pod that has answered through the route, ready by the kubelet's word or not yet: the only one there is, with an address, of the revision that serves. */
+export function answeringPod(service: KnativeService, pods: Pod[]): Pod | undefined {
+  const [pod, ...others] = current(service, pods);
+  return others.length === 0 && pod?.status?.podIP ? pod : undefined;
+}
+
+function current(service: KnativeService, pods: Pod[]): Pod[] {
+  return pods.filter(
+    ({ metadata }) => metadata.deletionTimestamp === undefined && metadata.labels?.['serving.knative.dev/revision'] === service.status?.latestReadyRevisionName,
   );
 }

@@ -16,7 +16,7 @@ import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
 import { failureOf, isReady, stageOf } from './knative-progress';
 import type { StartFailure } from './knative-progress';
-import { enclaveName, enclaveService, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
+import { answeringPod, enclaveName, enclaveService, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
 import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
 import type { Enclave, Launcher, LaunchOptions } from './launcher';
@@ -119,6 +119,7 @@ export class KnativeLauncher implements Launcher {
     const seen: Seen = { pods: [] };
     let stage = 0;
     let waking = false;
+    let awake = false;
     let waitingSince: number | undefined;
 
     return new Promise<Enclave>((resolve, reject) => {
@@ -129,11 +130,15 @@ export class KnativeLauncher implements Launcher {
         }
         const { service } = seen;
         if (service && isReady(service)) {
-          const pod = servingPod(service, seen.pods);
+          // The kubelet asks for readiness when it starts a container and then every ten seconds: an enclave that answered is not waited for so long.
+          const pod = servingPod(service, seen.pods) ?? (awake ? answeringPod(service, seen.pods) : undefined);
           if (pod) return resolve(this.enclave(service, pod, true));
           if (!waking) {
             waking = true;
-            void wake(this.innerEndpoint(service), both);
+            void wake(this.innerEndpoint(service), both).then((answered) => {
+              awake = answered;
+              look();
+            });
           }
         }
         const failure = failureOf(service, seen.pods);
@@ -233,19 +238,20 @@ function endpointOf(text: string | undefined): string {
   return `${url.protocol}//${url.hostname}:${url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port}`;
 }
 
-/** One request through the route: the activator holds it until a pod serves. */
-async function wake(endpoint: string, signal: AbortSignal): Promise<void> {
+/** One request through the route: the activator holds it until a pod serves. @returns false when the signal ended it */
+async function wake(endpoint: string, signal: AbortSignal): Promise<boolean> {
   const address = parseAddress(endpoint);
   const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address));
   try {
     while (!signal.aborted) {
       try {
         await callUnary(client, client.getCertificate, {}, { timeout: 60_000, signal });
-        return;
+        return true;
       } catch {
         await sleep(300, undefined, { signal }).catch(() => undefined);
       }
     }
+    return false;
   } finally {
     client.close();
   }
