@@ -73,13 +73,14 @@ async function spread(count: number, width: number, work: (index: number) => Pro
   await Promise.all(Array.from({ length: Math.min(width, count) }, worker));
 }
 
-/** As a person does who reads "try again": a full cluster answers late. */
+/** As a person does who reads "try again": a full cluster has room when others went to zero. */
 async function retrying<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await work();
     } catch (error) {
-      if (attempt === 3) throw error;
+      if (attempt === 100) throw error;
+      await new Promise((done) => setTimeout(done, 2_000));
     }
   }
 }

@@ -10,6 +10,8 @@ export interface Choices {
   nodeSelector?: string;
   /** Folder of swtpm's sockets on the nodes (overlay software-tpm). */
   tpmFolder?: string;
+  /** What enclaves are made from in place of base/enclave.yaml: `enclave.yaml` beside the kustomization, and SHA-256 of it in hex. */
+  enclaveTemplate?: { sha256: string };
 }
 
 export const PROGRAMS = ['signup', 'login', 'enrol', 'admin', 'attestor-daemon', 'enclave'] as const;
@@ -21,7 +23,7 @@ const CONTAINER = '/spec/template/spec/containers/0';
 const TPM_VOLUME = 3;
 
 /** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
-export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder }: Choices): object {
+export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder, enclaveTemplate }: Choices): object {
   const [label, value] = nodeSelector?.split('=', 2) ?? [];
   const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
   const attestor = [...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(','))];
@@ -33,6 +35,10 @@ export function kustomization({ overlay, images, earlierImages = [], nodeSelecto
     attestor.push({ op: 'test', path: `/spec/template/spec/volumes/${TPM_VOLUME}/name`, value: 'tpm' });
     attestor.push({ op: 'replace', path: `/spec/template/spec/volumes/${TPM_VOLUME}/hostPath/path`, value: tpmFolder });
   }
+  if (enclaveTemplate !== undefined) {
+    // login reads the template when it starts: another one makes another revision of login.
+    login.push({ op: 'add', path: '/spec/template/metadata/annotations/licensing~1enclave-template', value: enclaveTemplate.sha256 });
+  }
   return {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
@@ -40,6 +46,10 @@ export function kustomization({ overlay, images, earlierImages = [], nodeSelecto
     images: PROGRAMS.filter((name) => name !== 'enclave').map((name) => {
       const [newName, digest] = images[name].split('@', 2);
       return { name: `licensing/${name}`, newName, digest };
+    }),
+    ...(enclaveTemplate && {
+      configMapGenerator: [{ name: 'enclave-template', namespace: 'licensing', behavior: 'replace', files: ['enclave.yaml'] }],
+      generatorOptions: { disableNameSuffixHash: true },
     }),
     patches: [
       { target: { group: 'serving.knative.dev', kind: 'Service', name: 'login' }, patch: JSON.stringify(login) },

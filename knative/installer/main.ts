@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +20,7 @@ interface Flags {
   databaseUrlFile?: string;
   nodeSelector?: string;
   tpmFolder?: string;
+  enclaveTemplate?: string;
   softwareTpm: 'allow' | 'refuse';
   trustBundle: string;
   retireImages?: boolean;
@@ -41,6 +43,7 @@ const program = new Command('install')
   .option('--database-url-file <file>', 'URL of a PostgreSQL outside of the cluster')
   .option('--node-selector <key=value>', 'label of the nodes with a TPM (licensing/tpm=2.0)')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
+  .option('--enclave-template <file>', 'Knative Service that enclaves are made from (knative/base/enclave.yaml): resources, volumes, timeouts')
   .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
   .option('--retire-images', 'refuse the enclave image before this one from now on')
@@ -71,7 +74,10 @@ async function install(flags: Flags): Promise<void> {
   const folder = await mkdtemp(join(manifests, '.install-'));
   try {
     const overlay = relative(folder, join(manifests, 'overlays', flags.overlay));
-    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder };
+    const template = flags.enclaveTemplate === undefined ? undefined : await readFile(flags.enclaveTemplate, 'utf8');
+    if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
+    const enclaveTemplate = template === undefined ? undefined : { sha256: createHash('sha256').update(template).digest('hex') };
+    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder, enclaveTemplate };
     await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization(choices), null, 2));
     await kubectl(['apply', '--server-side', '--force-conflicts', '-k', folder]);
   } finally {

@@ -1,3 +1,6 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { decodeProtectedHeader } from 'jose';
 import { enclaves, eventually, kubectl, SERVICES } from './support/cluster';
 import { Person } from './support/person';
 
@@ -44,3 +47,30 @@ test('without a certificate of the admin CA every call is refused', async () => 
   const refused = await ada.sls(['admin', 'nodes', 'list', '--address', url.trim(), ...key]);
   expect(refused.code).toBe(4);
 });
+
+test('token key, client CA and attestation CA are replaced with kubectl alone, and no login fails meanwhile', async () => {
+  const env = { KUBECONFIG: process.env['KUBECONFIG'] ?? '' };
+  const signers: Record<string, string> = {};
+  for (const what of ['token-key', 'client-ca', 'attestation-ca']) {
+    const { stdout } = await ada.do(['admin', 'rotate', what, '--namespace', SERVICES, '--json'], { env });
+    signers[what] = (JSON.parse(stdout) as { signsFrom: string }).signsFrom;
+  }
+  const before = await keyOfToken();
+  const last = Math.max(...Object.values(signers).map((time) => Date.parse(time)));
+  let logins = 0;
+  while (Date.now() < last + 20_000) {
+    await ada.login();
+    expect((await ada.do(['exec', '--', 'echo', 'ok'])).stdout).toBe('ok\n');
+    logins += 1;
+    await sleep(5_000);
+  }
+  expect(logins).toBeGreaterThan(5);
+  expect(await keyOfToken()).not.toBe(before);
+}, 420_000);
+
+/** Which key signs access tokens now. */
+async function keyOfToken(): Promise<string> {
+  await ada.login();
+  const { session } = JSON.parse(await readFile(ada.machine.path('state', 'sls', 'session.json'), 'utf8')) as { session: { accessToken: string } };
+  return decodeProtectedHeader(session.accessToken).kid ?? '';
+}

@@ -1,8 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ATTESTOR, enclavePods, eventually, kubectl, list, SERVICES } from './support/cluster';
 import type { Pod } from '../../core/kubernetes/objects';
 import { PASSWORD } from '../support/machine';
+import { onNode } from './support/node';
 import { Person } from './support/person';
+import { setting } from './support/settings';
 
 const linus = new Person();
 beforeAll(async () => {
@@ -44,6 +47,41 @@ test("login's pod is killed in the middle of logins: each user sees a success or
   await again(() => linus.login());
 });
 
+test("signup's pod is killed in the middle of a sign-up: the user sees a success or a clear error, and has one account in the end", async () => {
+  const nora = new Person();
+  try {
+    const signup = nora.sls(['signup', '--username', nora.username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+    await sleep(300);
+    await deletePods(SERVICES, 'serving.knative.dev/service=signup');
+    const ended = await signup;
+    if (ended.code !== 0) expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining('hint') as string });
+    // Whose answer was lost has the account already.
+    await again(async () => {
+      const { code, stderr } = await nora.sls(['signup', '--username', nora.username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+      return code === 0 || stderr.includes('taken');
+    });
+    await nora.login();
+  } finally {
+    await nora.leave();
+  }
+});
+
+test("the node's TPM is gone: a login says clearly that it can't be attested now, and works when the TPM is back; no account or enclave is lost", async () => {
+  const { user } = await linus.status();
+  await onNode(setting('SLS_TPM_FOLDER'), 'mv tpm.sock tpm.sock.away');
+  try {
+    const ended = await linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+    expect(ended).toMatchObject({ code: 6, stderr: expect.stringMatching(/TPM|attest|quote|enclave/i) as string });
+    expect(ended.stderr).toContain('hint');
+    expect(ended.stderr).not.toMatch(/tpm\.sock|tpm2_|ECONN/);
+  } finally {
+    await onNode(setting('SLS_TPM_FOLDER'), 'mv tpm.sock.away tpm.sock');
+  }
+  await again(() => linus.login());
+  expect((await linus.status()).user).toBe(user);
+  expect((await linus.do(['exec', '--', 'echo', 'ok'])).stdout).toBe('ok\n');
+});
+
 test('PostgreSQL is restarted: no account is lost, and logins go on', async () => {
   // In order, not by force: a second server on the first one's folder would lose what either writes.
   await kubectl(['delete', 'pod', '-n', SERVICES, '-l', 'app.kubernetes.io/component=postgres', '--wait=false']);
@@ -77,5 +115,18 @@ test('an activator that is restarted ends a session at most: exec says so, the n
   if (code === 0) expect(stdout).toBe('held\n');
   else expect({ code, stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining('hint') as string });
   await kubectl(['rollout', 'status', '-n', 'knative-serving', 'deployment/activator', '--timeout=90s']);
+  await again(() => linus.do(['exec', '--', 'true']));
+});
+
+const restartIngress = process.env['SLS_INGRESS_RESTART'];
+if (!restartIngress) console.error('ingress restart: not tested, SLS_INGRESS_RESTART names no command');
+(restartIngress ? test : test.skip)('an ingress that is restarted ends a session at most: exec says that its process was lost, the next command verifies afresh and goes on', async () => {
+  await linus.do(['exec', '--', 'true']);
+  const held = linus.sls(['exec', '--', 'sh', '-c', 'sleep 12; echo held']);
+  await sleep(4_000);
+  execFileSync('sh', ['-c', restartIngress ?? '']);
+  const { code, stdout, stderr } = await held;
+  if (code === 0) expect(stdout).toBe('held\n');
+  else expect({ code, stderr }).toMatchObject({ code: 6, stderr: expect.stringMatching(/lost|closed|ended|gone/) as string });
   await again(() => linus.do(['exec', '--', 'true']));
 });

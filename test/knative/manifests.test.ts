@@ -97,4 +97,19 @@ test('no Secret stands in the repository, and secrets come as files', () => {
       rmSync(folder, { recursive: true });
     }
   });
+
+  test("an operator's own template of enclaves takes the place of the project's, and makes another revision of login", () => {
+    const folder = mkdtempSync(join(root, 'knative/.test-'));
+    try {
+      writeFileSync(join(folder, 'enclave.yaml'), 'mine: true\n');
+      const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
+      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, enclaveTemplate: { sha256: 'c'.repeat(64) } })));
+      const objects = render(folder);
+      expect(objects.filter(({ metadata }) => metadata.name === 'enclave-template')).toMatchObject([{ kind: 'ConfigMap', data: { 'enclave.yaml': 'mine: true\n' } }]);
+      const login = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'login')?.spec?.template;
+      expect(login).toMatchObject({ metadata: { annotations: { 'licensing/enclave-template': 'c'.repeat(64), 'autoscaling.knative.dev/min-scale': '0' } } });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 });

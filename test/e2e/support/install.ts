@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { apply, kubectl } from '../../../core/kubernetes/kubectl';
@@ -9,16 +9,33 @@ const INSTALLER = join(process.env['SLS_DIST'] ?? resolve(__dirname, '../../../d
 
 /** Before all tests: installs what they test, by the command that an operator uses, and leaves the trust bundle's path in SLS_TRUST. */
 export default async function install(): Promise<void> {
+  await installWith(setting('SLS_IMAGES'));
+}
+
+/** @param images as in SLS_IMAGES */
+export async function installWith(images: string): Promise<void> {
   const storage = await kubectl(['get', 'storageclass', '-o', 'name']);
   if (storage.trim() === '') await provideStorage();
-  const trust = join(mkdtempSync(join(tmpdir(), 'sls-e2e-')), 'trust.json');
+  const folder = mkdtempSync(join(tmpdir(), 'sls-e2e-'));
+  const trust = join(folder, 'trust.json');
   const args = ['--overlay', 'software-tpm', '--software-tpm', 'allow', '--trust-bundle', trust];
-  for (const pair of setting('SLS_IMAGES').split(' ')) args.push('--image', pair);
+  for (const pair of images.split(' ')) if (!pair.startsWith('enclave-next=')) args.push('--image', pair);
   for (const file of setting('SLS_EK_ROOTS').split(':')) args.push('--ek-root', file);
   args.push('--tpm-folder', setting('SLS_TPM_FOLDER'), '--node-selector', setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0'));
+  args.push('--enclave-template', smallEnclave(folder));
   const installed = spawnSync(process.execPath, [INSTALLER, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
   if (installed.status !== 0) throw new Error(`the installation failed with status ${installed.status}`);
   process.env['SLS_TRUST'] = trust;
+}
+
+/** The project's template with next to nothing requested: a hundred enclaves have to fit the small node of a test cluster at once. */
+function smallEnclave(folder: string): string {
+  const template = readFileSync(resolve(__dirname, '../../../knative/base/enclave.yaml'), 'utf8');
+  const small = template.replace('requests: {cpu: 25m, memory: 96Mi}', 'requests: {cpu: 1m, memory: 16Mi}');
+  if (small === template) throw new Error("expected the requests of an enclave in the project's template, found others");
+  const file = join(folder, 'enclave.yaml');
+  writeFileSync(file, small);
+  return file;
 }
 
 /**
