@@ -21,7 +21,7 @@ export interface SessionTokens {
   accessToken: string;
   /** Unix seconds. */
   accessTokenExpiresAt: number;
-  /** Good for one use, which gives the next one: keep that at once, because the old one, used again, ends the session. */
+  /** Good for one use, which gives the next one: keep that at once, because the old one, used again after the next, ends the session. */
   refreshToken?: string | undefined;
   refreshTokenExpiresAt?: number | undefined;
 }
@@ -61,8 +61,8 @@ export function signUp(trust: TrustBundle, { username, password }: { username: s
 }
 
 /**
- * Exchanges a refresh token for new tokens; the old one is used up.
- * @throws RpcError login.refresh_raced (ABORTED) where another call used it at this moment: the tokens that it got are the ones to use;
+ * Exchanges a refresh token for new tokens. Where the answer is lost, the old one is good again after five seconds, until a newer one is used.
+ * @throws RpcError login.refresh_raced (ABORTED) where another call used it in the last seconds: the tokens that it got are the ones to use;
  * login.refresh_reused, login.session_ended, login.refresh_invalid: the session is over
  */
 export function refresh(trust: TrustBundle, refreshToken: string, options: CallOptions = {}): Promise<SessionTokens> {

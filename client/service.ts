@@ -37,7 +37,7 @@ export class LoginError extends Error {
 
 export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOptions {
   /**
-   * A refresh token is used up by a login that succeeds. `knownSession`: the refresh token of a session of this user's that is at hand; it stays
+   * A refresh token is used by a login that succeeds. `knownSession`: the refresh token of a session of this user's that is at hand; it stays
    * good, and keeps the attempts of others at this address from standing in this client's way.
    */
   credential: { accessToken: string } | { refreshToken: string } | { username: string; password: string; knownSession?: string | undefined };

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../core/rpc/errors';
 import { AttestationRefused, connect, LoginError, renew } from '../index';
@@ -8,16 +7,13 @@ import { CliError, EXIT } from './exit';
 import { allowPlaintext } from './plaintext';
 import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
-import { loadSession, saveSession, saveTokens } from './session-file';
+import { outlastingRaces } from './race';
+import { loadSession, saveRenewed, saveTokens } from './session-file';
 import type { SavedSession } from './session-file';
 import { TrustKeeper } from './trust-keeper';
 
 /** The evidence is about another workload, or the endpoint hands out another certificate: the enclave was replaced since login. */
 const REPLACED = new Set(['identity.workload', 'identity.node', 'certificate.mismatch']);
-/** Until the process that was faster has saved what it got. */
-const RACE_MS = 1_500;
-/** What one command does about an enclave that is gone, and about other commands that renew the same session. */
-const MAX_RENEWALS = 3;
 
 export interface ConnectOptions {
   verbose?: boolean;
@@ -30,21 +26,16 @@ export interface ConnectOptions {
  * @throws CliError 4 with the way out when the session has ended
  */
 export async function connectSaved(out: Output, options: ConnectOptions): Promise<EnclaveConnection> {
-  let enclaveGone = false;
-  for (let left = MAX_RENEWALS; ; left--) {
+  const attempt = async (enclaveGone: boolean): Promise<EnclaveConnection> => open(await loadSession(), out, options, enclaveGone);
+  return outlastingRaces(async () => {
     try {
-      return await open(await loadSession(), out, options, enclaveGone);
+      return await attempt(false);
     } catch (error) {
-      if (left === 0) throw error;
-      if (isRaced(error)) {
-        await sleep(RACE_MS, undefined, { signal: options.signal });
-        enclaveGone = false;
-      } else if (isGone(error) && !enclaveGone) {
-        out.progress('the enclave is gone: logging in again');
-        enclaveGone = true;
-      } else throw error;
+      if (!isGone(error)) throw error;
+      out.progress('the enclave is gone: logging in again');
+      return attempt(true);
     }
-  }
+  }, options.signal);
 }
 
 async function open(saved: SavedSession, out: Output, options: ConnectOptions, enclaveGone: boolean): Promise<EnclaveConnection> {
@@ -66,16 +57,12 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
     if (!(error instanceof LoginError && error.code === 'login.session_over')) throw error;
     throw new CliError(EXIT.authentication, 'the session has ended', { hint: 'run: sls login' }, { cause: error });
   }
-  if (session !== saved.session) await saveSession({ ...saved, trust: keeper.trust, session });
+  if (session !== saved.session) await saveRenewed(saved, { trust: keeper.trust, session });
   out.progress('verifying and connecting');
   const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep, signal });
-  if (keeper.renewed) await saveSession({ ...saved, trust: keeper.trust, session });
+  if (keeper.renewed) await saveRenewed(saved, { trust: keeper.trust, session });
   out.erase();
   return connection;
-}
-
-function isRaced(error: unknown): boolean {
-  return error instanceof RpcError && error.code === 'login.refresh_raced';
 }
 
 function isGone(error: unknown): boolean {

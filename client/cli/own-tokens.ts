@@ -2,13 +2,18 @@ import type { TrustBundle } from '../../core/trust/bundle';
 import { refresh } from '../index';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
+import { outlastingRaces } from './race';
 import { findTokens, isFresh } from './token-file';
 
 /**
  * An access token of whoever is logged in at these services; refreshed where it is over.
  * @throws CliError 4 when nobody is, RpcError when the session has ended
  */
-export async function ownAccessToken(trust: TrustBundle): Promise<string> {
+export function ownAccessToken(trust: TrustBundle): Promise<string> {
+  return outlastingRaces(() => freshAccessToken(trust));
+}
+
+async function freshAccessToken(trust: TrustBundle): Promise<string> {
   const found = await findTokens(trust, undefined);
   if (!found) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
   const { tokens, keep } = found;

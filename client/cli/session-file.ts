@@ -35,6 +35,16 @@ export async function saveTokens(saved: SavedSession, tokens: SessionTokens): Pr
   return renewed;
 }
 
+/**
+ * Saves what became of a session. Not where another process has renewed it meanwhile: the service believes that one's tokens.
+ * @param before as it was loaded
+ */
+export async function saveRenewed(before: SavedSession, renewed: Pick<SavedSession, 'trust' | 'session'>): Promise<void> {
+  const there = (await loadSessionIfThere().catch(() => undefined))?.session.refreshToken;
+  const known = [before.session.refreshToken, renewed.session.refreshToken];
+  if (there === undefined || known.includes(there)) await saveSession({ ...before, ...renewed });
+}
+
 /** @throws CliError 4 when nobody is logged in */
 export async function loadSession(): Promise<SavedSession> {
   const saved = await loadSessionIfThere();

@@ -18,20 +18,32 @@ export interface HasherOptions {
 /** Names how the password came to bcrypt, so that another way can be told from it later. */
 const SCHEME = 'hmac-sha256+bcrypt:';
 
-/** A bcrypt string of the cost, of no password: what an unknown user's password is compared with. */
+/** bcrypt's least cost. */
+const LEAST_COST = 4;
+/** Version and cost of a bcrypt string. */
+const COST = /^\$2[aby]\$(\d\d)\$/;
+
+function costOf(hash: string): number {
+  return Number(COST.exec(hash)?.[1] ?? 0);
+}
+
+/** A bcrypt string of the cost, of no password. */
 function dummyHash(cost: number): string {
   const alphabet = './ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
   const letters = Array.from(randomBytes(53), (byte) => alphabet[byte & 63]);
   // The 22nd letter of the salt and the 31st of the hash hold fewer than 6 bits.
   letters[21] = '.';
   letters[52] = '.';
-  return `${SCHEME}$2b$${String(cost).padStart(2, '0')}$${letters.join('')}`;
+  return `$2b$${String(cost).padStart(2, '0')}$${letters.join('')}`;
 }
 
 /** Hashes and checks passwords in threads of their own. Refusals: see Threads.run. */
 export class PasswordHasher {
   private readonly pool: Threads;
+  /** What an unknown user's password is compared with. */
   private readonly dummy: string;
+  /** By cost: the sum of what stands below a cost takes the time of that cost, less the first. */
+  private readonly padding: string[];
 
   constructor(private readonly options: HasherOptions) {
     this.pool = new Threads({
@@ -40,6 +52,7 @@ export class PasswordHasher {
       queue: options.queue,
     });
     this.dummy = dummyHash(options.cost);
+    this.padding = Array.from({ length: options.cost }, (_, cost) => dummyHash(cost));
   }
 
   /** @returns the text to store, algorithm and salt included */
@@ -49,14 +62,21 @@ export class PasswordHasher {
 
   /**
    * Checks a password. An account that isn't there (`stored` undefined) takes the same work and is never right, so time
-   * doesn't tell who has an account.
+   * doesn't tell who has an account. A hash of a lower cost, from before the setting was raised, takes the work of the present one: comparing costs
+   * 2^c, and 2^c + (2^c + … + 2^(n-1)) = 2^n.
    */
   async verify(password: string, stored: string | undefined, signal?: AbortSignal): Promise<boolean> {
     const hashable = isHashable(password);
     const known = stored?.startsWith(SCHEME) === true;
-    const hash = (known ? stored : this.dummy).slice(SCHEME.length);
-    const matches = await this.pool.run({ kind: 'compare', prehash: prehash(hashable ? password : ''), hash }, signal);
+    const hash = known ? stored.slice(SCHEME.length) : this.dummy;
+    const padding = this.padding.slice(Math.max(costOf(hash), LEAST_COST));
+    const matches = await this.pool.run({ kind: 'compare', prehash: prehash(hashable ? password : ''), hash, padding }, signal);
     return hashable && known && matches === true;
+  }
+
+  /** True of a hash that this hasher would make otherwise: hash the password again while it is at hand. */
+  isOutdated(stored: string): boolean {
+    return !stored.startsWith(SCHEME) || costOf(stored.slice(SCHEME.length)) !== this.options.cost;
   }
 
   close(): Promise<void> {

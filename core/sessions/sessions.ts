@@ -5,16 +5,13 @@ import { logger } from '../log/logger';
 import { RpcError } from '../rpc/errors';
 import type { Database, Queries } from '../store/database';
 import { newRefreshToken, refreshTokenHash } from '../tokens/refresh-token';
+import { EXPIRY, LIVE, REUSE_GRACE_SECONDS, rotate, rotated, SESSION_IDLE_DAYS } from './rotation';
 
-/** A session that nobody uses ends after this. */
-export const SESSION_IDLE_DAYS = 30;
-/** And every one after this: then the password is asked for again. */
+export { REUSE_GRACE_SECONDS, SESSION_IDLE_DAYS };
+/** Every session ends after this: then the password is asked for again. */
 export const SESSION_DAYS = 90;
-/**
- * A refresh token that was used a moment ago is most likely its owner's other process, or a retry. It gets nothing either way; only later does
- * it count as stolen.
- */
-export const REUSE_GRACE_SECONDS = 5;
+/** Of one user. One more ends the one that was unused for the longest time. */
+export const MAX_SESSIONS = 50;
 
 /** Where a client says and seems to be. */
 export interface ClientDetails {
@@ -33,6 +30,22 @@ export interface LiveSession {
   authenticatedAt: number;
 }
 
+export interface NewSession {
+  user: string;
+  session?: string;
+  /** Unix seconds. */
+  authenticatedAt: number;
+  /** What the password was compared with: no session begins by one that was changed meanwhile. */
+  passwordHash: string;
+  /** Another hash of the same password, which takes its place. */
+  rehashed?: string | undefined;
+}
+
+/** The account is gone, or its password hash is another one than the one that was looked at: by a new password, or by another login that hashed it again. */
+export class PasswordHashChanged extends Error {
+  override readonly name = 'PasswordHashChanged';
+}
+
 export interface RefreshGrant {
   refreshToken: string;
   /** Unix seconds: it ends then unless it is used before. */
@@ -46,20 +59,17 @@ export interface SessionRecord {
   client: ClientDetails;
 }
 
-export type RevokedBecause = 'logout' | 'user' | 'password' | 'reuse';
+export type RevokedBecause = 'logout' | 'user' | 'password' | 'reuse' | 'too_many';
 
-/** `used_at` of the token that is shown, and what became of its session. */
+/** What became of the token that is shown, and of its session. */
 interface TokenRow {
   id: string;
   user_id: string;
   authenticated_at: Date;
-  used: boolean;
+  retired: boolean;
   used_just_now: boolean;
   live: boolean;
 }
-
-const LIVE = `s.revoked_at IS NULL AND s.expires_at > now() AND s.last_used_at > now() - interval '${SESSION_IDLE_DAYS} days'`;
-const EXPIRY = `floor(extract(epoch FROM least(expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days')))::int AS ends`;
 
 function invalid(): RpcError {
   return new RpcError('login.refresh_invalid', status.UNAUTHENTICATED, 'the refresh token is not one of this service');
@@ -84,25 +94,26 @@ export class Sessions {
 
   /**
    * Begins a session of a user who has just shown a password.
-   * @param passwordHash what the password was compared with: no session begins by one that was changed meanwhile
-   * @throws RpcError UNAUTHENTICATED login.session_ended where it was
+   * @throws PasswordHashChanged; nothing has begun then
    */
   async begin(
-    { user, session = randomUUID(), authenticatedAt, passwordHash }: { user: string; session?: string; authenticatedAt: number; passwordHash: string },
+    { user, session = randomUUID(), authenticatedAt, passwordHash, rehashed }: NewSession,
     client: ClientDetails,
     certifiedSeconds = 0,
   ): Promise<RefreshGrant> {
     const refreshToken = newRefreshToken();
     const ends = await this.database.transaction(async (queries) => {
       // Whoever changes the password waits for this row, or this for them.
-      const known = await queries.query('SELECT id FROM accounts WHERE id = $1 AND password_hash = $2 FOR SHARE', [user, passwordHash]);
-      if (known.length === 0) throw ended();
+      const known = await queries.query('SELECT id FROM accounts WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE', [user, passwordHash]);
+      if (known.length === 0) throw new PasswordHashChanged();
+      if (rehashed !== undefined) await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1', [user, rehashed]);
       const [row] = await queries.query<{ ends: number }>(
         `INSERT INTO sessions (id, user_id, authenticated_at, expires_at, certified_until, client_name, client_address)
          VALUES ($1, $2, to_timestamp($3), now() + interval '${SESSION_DAYS} days', now() + make_interval(secs => $4), $5, $6) RETURNING ${EXPIRY}`,
         [session, user, authenticatedAt, certifiedSeconds, client.name, client.address],
       );
       await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [hashOf(refreshToken), session]);
+      await this.endOldest(queries, user, session);
       // What ended long ago is of no use to anyone.
       await queries.query(
         `DELETE FROM sessions WHERE user_id = $1 AND least(revoked_at, expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days') < now() - interval '1 day'`,
@@ -114,8 +125,8 @@ export class Sessions {
   }
 
   /**
-   * Whose a refresh token is, without using it up. One that was used before means that two have it, its owner and a thief: nobody can tell which,
-   * so the session ends for both.
+   * Whose a refresh token is, without using it up. One that is retired means that two have the session, its owner and a thief: nobody can tell which,
+   * so it ends for both.
    * @throws RpcError UNAUTHENTICATED login.refresh_invalid, login.session_ended, login.refresh_reused; ABORTED login.refresh_raced
    */
   async check(refreshToken: string): Promise<LiveSession> {
@@ -123,12 +134,13 @@ export class Sessions {
     const row = hash && (await this.find(hash));
     if (!row) throw invalid();
     const { id: session, user_id: user, authenticated_at: at } = row;
-    if (row.live && row.used && !row.used_just_now) {
+    if (!row.live) throw ended();
+    // Late, but not after its time: whoever was a moment faster has the next one.
+    if (row.used_just_now) throw raced();
+    if (row.retired) {
       await this.endFamily(user, session);
       throw new RpcError('login.refresh_reused', status.UNAUTHENTICATED, 'the refresh token was used before: the session is ended, because somebody else may have it');
     }
-    if (!row.live) throw ended();
-    if (row.used) throw raced();
     return { session, user, authenticatedAt: Math.floor(at.getTime() / 1000) };
   }
 
@@ -136,35 +148,29 @@ export class Sessions {
   async recognize(refreshToken: string): Promise<LiveSession | undefined> {
     const hash = refreshTokenHash(refreshToken);
     const row = hash && (await this.find(hash));
-    if (!row?.live || row.used) return undefined;
+    if (!row?.live || row.retired) return undefined;
     return { session: row.id, user: row.user_id, authenticatedAt: Math.floor(row.authenticated_at.getTime() / 1000) };
   }
 
   /**
-   * Uses a refresh token up and gives the next one. Of calls with one token at once, on whichever replicas, one gets it.
-   * @throws RpcError as `check`
+   * Uses a refresh token and gives the next one. Of calls with one token at once, on whichever replicas, one gets it. The token stays good, after
+   * `REUSE_GRACE_SECONDS`, until the next one is used: an answer that was lost costs nobody the session.
+   * @throws RpcError as `check`, but for login.refresh_reused
    */
   async rotate(refreshToken: string, client: ClientDetails, certifiedSeconds = 0): Promise<RefreshGrant> {
-    const hash = refreshTokenHash(refreshToken);
-    if (!hash) throw invalid();
+    const used = refreshTokenHash(refreshToken);
+    if (!used) throw invalid();
     const next = newRefreshToken();
-    // The new token is ours alone, so where it is already, a first try whose answer was lost took effect.
-    const rows = await this.database.queryTwice<{ ends: number }>(
-      `WITH spent AS (
-         UPDATE refresh_tokens t SET used_at = now() FROM sessions s
-         WHERE t.sha256 = $1 AND t.used_at IS NULL AND s.id = t.session_id AND ${LIVE} RETURNING t.session_id
-       ), used AS (
-         UPDATE sessions SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3)), client_name = $4, client_address = $5
-         WHERE id IN (SELECT session_id FROM spent) AND revoked_at IS NULL RETURNING id, ${EXPIRY}
-       ), given AS (
-         INSERT INTO refresh_tokens (sha256, session_id) SELECT $2, id FROM used RETURNING session_id
-       )
-       SELECT ends FROM used
-       UNION ALL SELECT ${EXPIRY} FROM sessions JOIN refresh_tokens t ON t.session_id = sessions.id WHERE t.sha256 = $2`,
-      [hash, hashOf(next), certifiedSeconds, client.name, client.address],
-    );
-    if (!rows[0]) throw (await this.find(hash))?.live === true ? raced() : ended();
-    return { refreshToken: next, refreshTokenExpiresAt: rows[0].ends };
+    const hashes = { used, next: hashOf(next) };
+    const once = (): Promise<number | undefined> => this.database.transaction((queries) => rotate(queries, hashes, client, certifiedSeconds));
+    const ends = await once().catch(async (error: unknown) => {
+      if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
+      // The next token is ours alone: where it is there, the first try took effect.
+      return (await rotated(this.database, hashes.next)) ?? once();
+    });
+    // One that was good when the call began and is retired now: others were faster, which is no theft yet.
+    if (ends === undefined) throw (await this.find(used))?.live === true ? raced() : ended();
+    return { refreshToken: next, refreshTokenExpiresAt: ends };
   }
 
   /** Notes that an access token was used to have a client certificate made. @throws RpcError UNAUTHENTICATED login.session_ended */
@@ -208,7 +214,7 @@ export class Sessions {
 
   private async find(hash: Buffer): Promise<TokenRow | undefined> {
     const [row] = await this.database.queryTwice<TokenRow>(
-      `SELECT s.id, s.user_id, s.authenticated_at, t.used_at IS NOT NULL AS used, ${LIVE} AS live,
+      `SELECT s.id, s.user_id, s.authenticated_at, t.retired_at IS NOT NULL AS retired, ${LIVE} AS live,
          coalesce(t.used_at > now() - interval '${REUSE_GRACE_SECONDS} seconds', false) AS used_just_now
        FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.sha256 = $1`,
       [hash],
@@ -216,9 +222,18 @@ export class Sessions {
     return row;
   }
 
+  /** Ends what is too much of a user's sessions, whatever was unused the longest first. The account's row is locked: one login after the other comes here. */
+  private async endOldest(queries: Queries, user: string, newest: string): Promise<void> {
+    const tooMany = await queries.query<{ id: string }>(
+      `SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.id <> $2 AND ${LIVE} ORDER BY s.last_used_at DESC, s.id OFFSET $3`,
+      [user, newest, MAX_SESSIONS - 1],
+    );
+    for (const { id } of tooMany) await revokeSessions(queries, user, { session: id }, 'too_many');
+  }
+
   private async endFamily(user: string, session: string): Promise<void> {
     await this.revoke(user, { session }, 'reuse');
-    logger.warn({ user, session }, 'a refresh token was used twice: its session is ended');
+    logger.warn({ user, session }, 'a refresh token was used after its successor: its session is ended');
   }
 }
 

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { normalizeUsername } from '../../core/accounts/username';
+import type { PasswordHasher } from '../../core/passwords/hasher';
 import { RpcError } from '../../core/rpc/errors';
 import { authenticateToken } from '../../core/sessions/bearer';
+import { PasswordHashChanged } from '../../core/sessions/sessions';
 import type { ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
@@ -33,6 +36,11 @@ function wrongCredentials(): RpcError {
   return new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, 'the username or the password is wrong');
 }
 
+/** The password is another one meanwhile. */
+function sessionEnded(): RpcError {
+  return new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
+}
+
 async function accessToken({ tokenKeys, trustDomain }: AccountBackend, user: string, session: string, authenticatedAt: number): Promise<Tokens> {
   const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
   return { accessToken: token, accessTokenExpiresAt: expiresAt };
@@ -52,17 +60,30 @@ async function byPassword(backend: AccountBackend, credential: PasswordCredentia
   });
   if (!matches || !account) throw wrongCredentials();
   await attempt.succeeded();
-  const { id: user, passwordHash } = account;
+  const { id: user } = account;
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
   return {
     user,
     session,
-    grant: async (certifiedSeconds) => ({
-      ...(await sessions.begin({ user, session, authenticatedAt, passwordHash }, client, certifiedSeconds)),
-      ...(await accessToken(backend, user, session, authenticatedAt)),
-    }),
+    async grant(certifiedSeconds) {
+      const begin = async ({ passwordHash }: Account): Promise<RefreshGrant> =>
+        sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash) }, client, certifiedSeconds);
+      const granted = await begin(account).catch(async (error: unknown) => {
+        if (!(error instanceof PasswordHashChanged)) throw error;
+        // Another login may have hashed the same password again; a new password ends this one.
+        const now = await accounts.findById(user);
+        if (!now || !(await hasher.verify(credential.password, now.passwordHash, signal))) throw sessionEnded();
+        return begin(now);
+      });
+      return { ...granted, ...(await accessToken(backend, user, session, authenticatedAt)) };
+    },
   };
+}
+
+/** The password hashed as the settings have it now, where that is another way than before. A service that is busy does it at a later login. */
+async function rehashed(hasher: PasswordHasher, password: string, stored: string): Promise<string | undefined> {
+  return hasher.isOutdated(stored) ? hasher.hash(password).catch(() => undefined) : undefined;
 }
 
 async function byAccessToken(backend: AccountBackend, token: string): Promise<Authenticated> {

@@ -66,6 +66,34 @@ describe('a password', () => {
   });
 });
 
+describe('after the cost setting was changed', () => {
+  test('a hash of before is outdated, and right as ever', async () => {
+    const stored = await open({ cost: 4 }).hash('correct horse');
+    const hasher = open({ cost: 5 });
+    expect(await hasher.verify('correct horse', stored)).toBe(true);
+    expect(await hasher.verify('correct hors', stored)).toBe(false);
+    expect(hasher.isOutdated(stored)).toBe(true);
+    expect(hasher.isOutdated(await hasher.hash('correct horse'))).toBe(false);
+  });
+
+  test('a wrong password for an account of before takes as long as one for nobody', async () => {
+    const stored = await open({ cost: 6 }).hash('correct horse');
+    const hasher = open({ cost: 11, threads: 1 });
+    const time = async (hash: string | undefined): Promise<number> => {
+      const started = performance.now();
+      await hasher.verify('wrong password', hash);
+      return performance.now() - started;
+    };
+    await time(undefined);
+    // In turns, and the shortest of each: other work of the machine makes some of them longer.
+    const times: Array<[number, number]> = [];
+    for (let i = 0; i < 8; i++) times.push([await time(stored), await time(undefined)]);
+    const ratio = Math.min(...times.map(([known]) => known)) / Math.min(...times.map(([, unknown]) => unknown));
+    expect(ratio).toBeGreaterThan(0.6);
+    expect(ratio).toBeLessThan(1.7);
+  });
+});
+
 test.each([
   ['seven77', 'signup.password_too_short'],
   ['', 'signup.password_too_short'],

@@ -6,12 +6,12 @@ import type { CertifiedKey } from '../../core/certificates/authority';
 import { currentlyRevoked, revoke } from '../../core/revocation/store';
 import { callUnary } from '../../core/rpc/client';
 import type { RpcError } from '../../core/rpc/errors';
-import { REUSE_GRACE_SECONDS, SESSION_DAYS, SESSION_IDLE_DAYS } from '../../core/sessions/sessions';
+import { MAX_SESSIONS, REUSE_GRACE_SECONDS, SESSION_DAYS, SESSION_IDLE_DAYS } from '../../core/sessions/sessions';
 import { verifyAccessToken } from '../../core/tokens/access-token';
 import type { Enclave } from '../../functions/login/launcher/launcher';
 import type { SignUpResponse } from '../../proto/gen/licensing/v1/account';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
-import { TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
+import { beginSession, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../support/enclave-endpoint';
@@ -120,9 +120,87 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('Refresh token stolen: replay at login revokes the family as well', async () => {
     const { refreshToken, session } = await person('bea');
     const { result } = await login(byRefreshToken(refreshToken));
+    const newest = await refresh(result.refreshToken);
     await pass(session, REUSE_GRACE_SECONDS + 1);
     expect(await outcome(login(byRefreshToken(refreshToken), 1))).toBe('login.refresh_reused UNAUTHENTICATED');
-    expect(await outcome(refresh(result.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
+    expect(await outcome(refresh(newest.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
+  });
+
+  test('the last message of a refresh or a login that is lost costs nobody the session: the old token is good until its successor is used', async () => {
+    const { refreshToken, session } = await person('bev');
+    await refresh(refreshToken);
+    // At first it may still be another process's.
+    expect(await outcome(refresh(refreshToken, 1))).toBe('login.refresh_raced ABORTED');
+    await pass(session, REUSE_GRACE_SECONDS + 1);
+    await login(byRefreshToken(refreshToken), 1);
+    await pass(session, REUSE_GRACE_SECONDS + 1);
+    const arrived = await refresh(refreshToken);
+    const next = await refresh(arrived.refreshToken, 1);
+    await pass(session, REUSE_GRACE_SECONDS + 1);
+    expect(await sessionOf((await refresh(next.refreshToken)).accessToken)).toBe(session);
+  });
+
+  describe('Refresh token stolen, and used by the thief', () => {
+    // Whoever is told so has to log in again, and the other one has nothing any more.
+    const isOver = async (session: string, tokens: string[]): Promise<void> => {
+      for (const token of tokens) expect(await outcome(refresh(token))).toBe('login.session_ended UNAUTHENTICATED');
+      const records = (await readAudit(replicas[0].backend.database, { after: 0n, limit: 1000 })).filter(({ detail }) => detail['session'] === session);
+      expect(records).toMatchObject([{ kind: 'session.revoked', detail: { session, because: 'reuse' } }]);
+    };
+
+    test('after its owner, who has the successor: the session ends when the owner uses that', async () => {
+      const { refreshToken, session } = await person('bill');
+      const owner = await refresh(refreshToken);
+      await pass(session, REUSE_GRACE_SECONDS + 1);
+      const thief = await refresh(refreshToken, 1);
+      expect(await outcome(refresh(owner.refreshToken))).toBe('login.refresh_reused UNAUTHENTICATED');
+      await isOver(session, [thief.refreshToken, refreshToken, owner.refreshToken]);
+    });
+
+    test('after its owner, and again: the session ends when the owner comes back', async () => {
+      const { refreshToken, session } = await person('bess');
+      const owner = await refresh(refreshToken);
+      await pass(session, REUSE_GRACE_SECONDS + 1);
+      const thief = await refresh(refreshToken, 1);
+      const onward = await refresh(thief.refreshToken, 1);
+      expect(await outcome(login(byRefreshToken(owner.refreshToken)))).toBe('login.refresh_reused UNAUTHENTICATED');
+      await isOver(session, [onward.refreshToken]);
+    });
+
+    test('before its owner: the session ends when the thief comes back', async () => {
+      const { refreshToken, session } = await person('bram');
+      const thief = await refresh(refreshToken, 1);
+      await pass(session, REUSE_GRACE_SECONDS + 1);
+      const owner = await refresh(refreshToken);
+      expect(await outcome(refresh(thief.refreshToken, 1))).toBe('login.refresh_reused UNAUTHENTICATED');
+      await isOver(session, [owner.refreshToken]);
+    });
+
+    test('before its owner, and again: the session ends when the owner comes', async () => {
+      const { refreshToken, session } = await person('bibi');
+      const thief = await refresh(refreshToken, 1);
+      const onward = await refresh(thief.refreshToken, 1);
+      await pass(session, REUSE_GRACE_SECONDS + 1);
+      expect(await outcome(refresh(refreshToken))).toBe('login.refresh_reused UNAUTHENTICATED');
+      await isOver(session, [onward.refreshToken]);
+    });
+
+    test('at the same moment as its owner uses the successor, on another replica: one of the two goes on, never both', async () => {
+      const stolen: Array<{ session: string; owners: string; thiefs: string }> = [];
+      for (let i = 0; i < 20; i++) {
+        const { refreshToken: thiefs, session } = await person(`bo.${i}`);
+        stolen.push({ session, thiefs, owners: (await refresh(thiefs)).refreshToken });
+        await pass(session, REUSE_GRACE_SECONDS + 1);
+      }
+      const results = await Promise.all(stolen.map(({ owners, thiefs }, i) => Promise.all([outcome(refresh(owners, i % 2)), outcome(refresh(thiefs, (i + 1) % 2))])));
+      for (const [i, { session }] of stolen.entries()) {
+        const refused = results[i]!.filter((result) => typeof result === 'string');
+        expect(refused.length).toBeGreaterThanOrEqual(1);
+        for (const reason of refused) expect(reason).toMatch(/^login\.(refresh_raced|refresh_reused|session_ended) /);
+        const good = await sql<{ n: number }>('SELECT count(*)::int AS n FROM refresh_tokens WHERE session_id = $1 AND used_at IS NULL AND retired_at IS NULL', [session]);
+        expect(good[0]!.n).toBeLessThanOrEqual(1);
+      }
+    });
   });
 
   test('of calls with one refresh token at once, on two replicas, exactly one wins, and the others learn that they may try again', async () => {
@@ -212,6 +290,22 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await refresh(theirs.refreshToken);
   });
 
+  test('a user has 50 sessions at most: one more ends the one that was unused the longest, however many begin at once', async () => {
+    const { user, session, accessToken } = await person('jil');
+    const other = await person('jon');
+    const began = [session];
+    for (let i = 1; i < MAX_SESSIONS; i++) began.push((await beginSession(replicas[0].backend, user)).session);
+    for (const [i, id] of began.entries()) await sql(`UPDATE sessions SET last_used_at = now() - make_interval(mins => $2::int) WHERE id = $1`, [id, String(100 - i)]);
+    // The first was used again: the second is the oldest now.
+    const own = await login(byToken(accessToken));
+    const added = await Promise.all([0, 1, 0, 1].map((at) => beginSession(replicas[at]!.backend, user)));
+    const { sessions } = await list(own.result.accessToken);
+    expect(sessions.map((entry) => entry.session).sort()).toEqual([session, ...began.slice(5), ...added.map((tokens) => tokens.session)].sort());
+    await refresh(other.refreshToken);
+    const records = (await readAudit(replicas[0].backend.database, { after: 0n, limit: 1000 })).filter(({ detail }) => detail['because'] === 'too_many');
+    expect(records.map(({ detail }) => detail['session']).sort()).toEqual(began.slice(1, 5).sort());
+  });
+
   test('a session that was ended stands in the revocation list while a certificate of it may be good', async () => {
     const { refreshToken, accessToken } = await person('kay');
     const unused = await person('kim');
@@ -272,6 +366,30 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       goOn();
       launched = () => Promise.resolve();
       expect(await late).toBe('login.session_ended UNAUTHENTICATED');
+    });
+
+    test('is none where a login hashes the password anew, because the cost setting was changed: sessions and logins under way go on', async () => {
+      const { user, refreshToken } = await person('ora');
+      const stored = async (): Promise<string> => (await replicas[0].backend.accounts.findById(user))!.passwordHash;
+      expect(await stored()).toContain('$2b$04$');
+      const costly = await Promise.all([5, 5].map((cost) => startReplica(files, clientCa, enclaveOf, { cost })));
+      stops.push(...costly.map((replica) => () => replica.stop()));
+      let goOn!: () => void;
+      let waiting = 0;
+      const both = new Promise<void>((resolve) => (goOn = resolve));
+      launched = () => {
+        if (++waiting === 2) goOn();
+        return both;
+      };
+      const logins = await Promise.all(costly.map((replica) => outcome(logIn(replica.login, loginRequest(key, byPassword('ora', password))))));
+      launched = () => Promise.resolve();
+      expect(logins.filter((result) => typeof result === 'string')).toEqual([]);
+      const hash = await stored();
+      expect(hash).toContain('$2b$05$');
+      await refresh(refreshToken);
+      expect(await outcome(logIn(costly[0]!.login, loginRequest(key, byPassword('ora', 'wrong password'))))).toBe('login.wrong_credentials UNAUTHENTICATED');
+      await logIn(costly[0]!.login, loginRequest(key, byPassword('ora', password)));
+      expect(await stored()).toBe(hash);
     });
 
     test('at once on two replicas happens once', async () => {

@@ -63,6 +63,18 @@ test('two commands that refresh at once both go on', async () => {
   expect((await list()).filter(({ current }) => current)).toHaveLength(1);
 });
 
+test('new tokens that never arrived, because the network or the machine failed at that moment, cost nobody the session', async () => {
+  const before = readFileSync(file(), 'utf8');
+  const [session] = await list();
+  expect((await machine.sls(['login', '-q'])).code).toBe(0);
+  writeFileSync(file(), before);
+  outliveAccessToken();
+  expect((await list()).filter(({ current }) => current)).toMatchObject([{ session: session!.session }]);
+  writeFileSync(file(), before);
+  expect((await machine.sls(['login', '-q'])).code).toBe(0);
+  expect((await machine.sls(['exec', '-q', 'echo', 'still here'])).stdout).toBe('still here\n');
+});
+
 test('sls login with a saved session asks for no password and goes on with that session', async () => {
   const [before] = await list();
   outliveAccessToken();

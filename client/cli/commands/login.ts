@@ -14,6 +14,7 @@ import { addExample, addOutputOptions, addTrustOptions, addVerboseOption } from 
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
+import { outlastingRaces } from '../race';
 import { describeSession } from '../report';
 import { saveSession } from '../session-file';
 import { findTokens, removeTokenFile, sessionOf } from '../token-file';
@@ -63,13 +64,14 @@ interface Chosen {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
-  const chosen = (!options.passwordStdin && (await savedCredential(keeper.trust, options.username))) || (await passwordCredential(keeper.trust, options));
+  const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username);
+  if (!found) return logIn(await passwordCredential(keeper.trust, options), keeper, options, out);
   try {
-    await logIn(chosen, keeper, options, out);
+    await outlastingRaces(async () => logIn((await savedCredential(keeper.trust, found.username)) ?? found, keeper, options, out));
   } catch (error) {
-    if ('password' in chosen.credential || !(error instanceof RpcError && OVER.has(error.code))) throw error;
+    if (!(error instanceof RpcError && OVER.has(error.code))) throw error;
     out.note(`${error.message}: log in with your password`);
-    await logIn(await passwordCredential(keeper.trust, { ...options, username: chosen.username }), keeper, options, out);
+    await logIn(await passwordCredential(keeper.trust, { ...options, username: found.username }), keeper, options, out);
   }
 }
 

@@ -5,6 +5,7 @@ import { revocations } from './0003-revocations';
 import { sessions } from './0004-sessions';
 import { limits } from './0005-limits';
 import { usernames } from './0006-usernames';
+import { refreshTokens } from './0013-refresh-tokens';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -17,4 +18,5 @@ export const migrations: readonly Migration[] = [
   sessions,
   limits,
   usernames,
+  refreshTokens,
 ];

@@ -1,0 +1,56 @@
+import type { Queries } from '../store/database';
+import type { ClientDetails } from './sessions';
+
+/** A session that nobody uses ends after this. */
+export const SESSION_IDLE_DAYS = 30;
+/**
+ * A refresh token that was used a moment ago is most likely its owner's other process, which has the next one or gets it. Only after this may its
+ * answer count as lost.
+ */
+export const REUSE_GRACE_SECONDS = 5;
+
+/** True of a session `s` that may go on. */
+export const LIVE = `s.revoked_at IS NULL AND s.expires_at > now() AND s.last_used_at > now() - interval '${SESSION_IDLE_DAYS} days'`;
+/** When a session ends by itself, Unix seconds. */
+export const EXPIRY = `floor(extract(epoch FROM least(expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days')))::int AS ends`;
+
+/**
+ * Uses a refresh token and gives its session `next`, in a transaction of its own. Of a session's tokens two are good at most: the one that was used
+ * last, because nobody knows whether its answer arrived, and the one that was given for it. Each use retires all others, so a successor that is used
+ * ends what was before it, and one that is asked for again ends the successor that seems lost. Whoever shows a retired one shares the session with
+ * somebody (RFC 9700, 4.14.2).
+ * @returns when the session ends, in Unix seconds; undefined where the token is not good, or was used by another call at this moment
+ */
+export async function rotate(
+  queries: Queries,
+  { used, next }: { used: Buffer; next: Buffer },
+  client: ClientDetails,
+  certifiedSeconds: number,
+): Promise<number | undefined> {
+  // Calls with tokens of one session wait for one another here: what they see of its tokens afterwards is true.
+  const [session] = await queries.query<{ live: boolean }>(
+    `SELECT ${LIVE} AS live FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.sha256 = $1 FOR UPDATE OF s`,
+    [used],
+  );
+  if (session?.live !== true) return undefined;
+  const [row] = await queries.query<{ ends: number }>(
+    `WITH spent AS (
+       UPDATE refresh_tokens SET used_at = now()
+       WHERE sha256 = $1 AND retired_at IS NULL AND (used_at IS NULL OR used_at <= now() - interval '${REUSE_GRACE_SECONDS} seconds') RETURNING session_id
+     ), retired AS (
+       UPDATE refresh_tokens SET retired_at = now() WHERE session_id IN (SELECT session_id FROM spent) AND sha256 <> $1 AND retired_at IS NULL
+     ), given AS (
+       INSERT INTO refresh_tokens (sha256, session_id) SELECT $2, session_id FROM spent
+     )
+     UPDATE sessions SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3)), client_name = $4, client_address = $5
+     WHERE id IN (SELECT session_id FROM spent) RETURNING ${EXPIRY}`,
+    [used, next, certifiedSeconds, client.name, client.address],
+  );
+  return row?.ends;
+}
+
+/** As `rotate` has it, where that was done already. */
+export async function rotated(queries: Queries, next: Buffer): Promise<number | undefined> {
+  const [row] = await queries.query<{ ends: number }>(`SELECT ${EXPIRY} FROM sessions JOIN refresh_tokens t ON t.session_id = sessions.id WHERE t.sha256 = $1`, [next]);
+  return row?.ends;
+}
