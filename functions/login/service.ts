@@ -97,6 +97,7 @@ export function loginService({ backend, authority, launcher, trust, patience }: 
             },
             evidence,
             revocations,
+            licence: undefined,
           },
         },
       });

@@ -84,6 +84,7 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     revocations: await fixture.trustService.list(),
     refreshToken: 'next refresh token',
     refreshTokenExpiresAt: 1_900_000_001n,
+    licence: undefined,
   };
 }
 

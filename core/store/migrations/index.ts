@@ -5,6 +5,7 @@ import { revocations } from './0003-revocations';
 import { sessions } from './0004-sessions';
 import { limits } from './0005-limits';
 import { usernames } from './0006-usernames';
+import { licences } from './0007-licences';
 import { refreshTokens } from './0013-refresh-tokens';
 
 /**
@@ -18,5 +19,6 @@ export const migrations: readonly Migration[] = [
   sessions,
   limits,
   usernames,
+  licences,
   refreshTokens,
 ];

@@ -26,8 +26,8 @@ export const protobufFileName = "licensing/v1/account.proto";
 /**
  * Accounts and their sessions: served by functions/signup.
  *
- * A session begins with a password, at sign-up or login, and is carried on by refresh tokens. Each is good for one use and gives the next one;
- * one that is used again ends its session. A session that nobody uses ends after 30 days, every one after 90.
+ * A session begins with a password, at sign-up or login, and is carried on by refresh tokens. Each gives the next one, and is good until that
+ * is used; one that is used after it ends its session. A session that nobody uses ends after 30 days, every one after 90.
  */
 
 export interface SignUpRequest {

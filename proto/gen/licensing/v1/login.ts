@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Evidence } from "./evidence";
+import { LicenceTerm } from "./licence";
 
 export const protobufPackage = "licensing.v1";
 
@@ -95,7 +96,7 @@ export interface LoginRequest {
     | { $case: "accessToken"; value: string }
     | { $case: "password"; value: PasswordCredential }
     | //
-    /** Used up once the login succeeds; the result has the next one. Of two calls with one token one gets ABORTED login.refresh_raced. */
+    /** Used once the login succeeds; the result has the next one. Of two calls with one token one gets ABORTED login.refresh_raced. */
     { $case: "refreshToken"; value: string }
     | undefined;
   /** 32 random bytes, fresh for each attempt. */
@@ -139,6 +140,8 @@ export interface LoginResult {
   /** As in SignUpResponse. Empty where the request has an access token. */
   refreshToken: string;
   refreshTokenExpiresAt: bigint;
+  /** The licence that let the user in. Absent: none, and none was needed. */
+  licence: LicenceTerm | undefined;
 }
 
 /** Where the user's enclave is, by the word of the login service. The client demands that the evidence agrees. */
@@ -664,6 +667,7 @@ function createBaseLoginResult(): LoginResult {
     revocations: "",
     refreshToken: "",
     refreshTokenExpiresAt: 0n,
+    licence: undefined,
   };
 }
 
@@ -698,6 +702,9 @@ export const LoginResult: MessageFns<LoginResult> = {
         throw new globalThis.Error("value provided for field message.refreshTokenExpiresAt of type int64 too large");
       }
       writer.uint32(64).int64(message.refreshTokenExpiresAt);
+    }
+    if (message.licence !== undefined) {
+      LicenceTerm.encode(message.licence, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -779,6 +786,14 @@ export const LoginResult: MessageFns<LoginResult> = {
             message.refreshTokenExpiresAt = reader.int64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.licence = LicenceTerm.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -821,6 +836,7 @@ export const LoginResult: MessageFns<LoginResult> = {
         : isSet(object.refresh_token_expires_at)
         ? BigInt(object.refresh_token_expires_at)
         : 0n,
+      licence: isSet(object.licence) ? LicenceTerm.fromJSON(object.licence) : undefined,
     };
   },
 
@@ -850,6 +866,9 @@ export const LoginResult: MessageFns<LoginResult> = {
     if (message.refreshTokenExpiresAt !== 0n) {
       obj.refreshTokenExpiresAt = message.refreshTokenExpiresAt.toString();
     }
+    if (message.licence !== undefined) {
+      obj.licence = LicenceTerm.toJSON(message.licence);
+    }
     return obj;
   },
 
@@ -875,6 +894,9 @@ export const LoginResult: MessageFns<LoginResult> = {
       (object.refreshTokenExpiresAt !== undefined && object.refreshTokenExpiresAt !== null)
         ? BigInt(object.refreshTokenExpiresAt)
         : 0n;
+    message.licence = (object.licence !== undefined && object.licence !== null)
+      ? LicenceTerm.fromPartial(object.licence)
+      : undefined;
     return message;
   },
 };
