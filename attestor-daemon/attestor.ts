@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { claimsLeaf, encodeClaims } from '../core/evidence/claims';
+import { claimedName } from '../core/evidence/enclave-name';
 import { merkleTree } from '../core/evidence/merkle';
 import { GroupCommit } from './group-commit';
 import type { Workload } from './identity/identity';
@@ -64,6 +65,7 @@ export class Attestor {
       node: workload.node,
       issuedAt,
       expiresAt: issuedAt + BigInt(CLAIMS_SECONDS),
+      enclave: claimedName(workload.enclave),
     });
   }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { DEFAULT_ENCLAVE, enclaveOf } from '../core/evidence/enclave-name';
 import type { Policy } from '../core/evidence/policy';
 import { verifyEvidence } from '../core/evidence/verify';
 import type { Expected, PassedStep, VerifiedEvidence } from '../core/evidence/verify';
@@ -53,7 +54,7 @@ function overridden(base: Policy, changes: Partial<Policy> = {}): Policy {
 /** The evidence of a login: for this client's nonce and key, about this user's enclave, where the login service says it is. */
 export function verifyLogin(
   trust: TrustBundle,
-  session: Pick<Session, 'evidence' | 'nonce' | 'clientKey' | 'enclave'>,
+  session: Pick<Session, 'evidence' | 'nonce' | 'clientKey' | 'enclave' | 'enclaveName'>,
   options: VerifyingOptions,
 ): VerifiedEvidence {
   const { user, workloadUid, node } = session.enclave;
@@ -66,6 +67,7 @@ export function verifyLogin(
       nonce: session.nonce,
       clientKeySha256: clientKeySha256(session.clientKey),
       user,
+      enclave: session.enclaveName ?? DEFAULT_ENCLAVE,
       // In a cluster the login service may leave these to the evidence.
       workloadUid: workloadUid || undefined,
       node: node || undefined,
@@ -93,6 +95,7 @@ export function verifySession(
       tlsExporter,
       certificateSha256,
       user,
+      enclave: enclaveOf(first.claims),
       workloadUid,
       node,
       previousClock: first.quote.clockInfo,

@@ -8,9 +8,9 @@ import type { Session } from './session';
 /** What ends sooner than this is renewed before it is used. */
 const MARGIN_SECONDS = 30;
 
-export interface RenewOptions extends Omit<LoginOptions, 'credential' | 'user'> {
+export interface RenewOptions extends Omit<LoginOptions, 'credential' | 'user' | 'enclave'> {
   /** Logs in again whatever is still good: for when the enclave is gone. */
-  enclave?: boolean;
+  enclaveGone?: boolean;
 }
 
 const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < Date.now() / 1000;
@@ -22,15 +22,15 @@ const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < Date
  * @throws AttestationRefused; RpcError, among them login.session_ended, login.refresh_reused (log in anew), login.refresh_raced (ABORTED: another
  * process renewed the session at this moment, and its tokens are the ones to use); LoginError login.session_over
  */
-export async function renew(trust: TrustBundle, session: Session, { enclave = false, ...options }: RenewOptions = {}): Promise<Session> {
-  if (!enclave && !isOver(certificateExpiresAt(session))) {
+export async function renew(trust: TrustBundle, session: Session, { enclaveGone = false, ...options }: RenewOptions = {}): Promise<Session> {
+  if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
     const { expiresAt } = Claims.decode(session.evidence.claims);
     return isOver(Number(expiresAt)) ? attest(trust, session, options) : session;
   }
   const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = session;
   const credential = !isOver(accessTokenExpiresAt) ? { accessToken } : refreshToken === undefined ? undefined : { refreshToken };
   if (!credential) throw new LoginError('login.session_over', 'the session has ended');
-  const renewed = await login(trust, { ...options, credential, user: session.enclave.user });
+  const renewed = await login(trust, { ...options, credential, user: session.enclave.user, enclave: session.enclaveName });
   // An access token brings no new refresh token: the one at hand stays.
   return { refreshToken, refreshTokenExpiresAt, ...renewed };
 }

@@ -2,6 +2,7 @@ import { Metadata } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { X509Certificate } from 'node:crypto';
 import { newNonce, signProof } from '../core/certificates/proof';
+import { DEFAULT_ENCLAVE } from '../core/evidence/enclave-name';
 import { callUnary } from '../core/rpc/client';
 import { fromServiceError, isServiceError } from '../core/rpc/errors';
 import type { TrustBundle } from '../core/trust/bundle';
@@ -41,6 +42,8 @@ export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOption
    * good, and keeps the attempts of others at this address from standing in this client's way.
    */
   credential: { accessToken: string } | { refreshToken: string } | { username: string; password: string; knownSession?: string | undefined };
+  /** Name of the user's enclave that is wanted; left out: `default`. Evidence of another one is refused. */
+  enclave?: string | undefined;
   /** The user's id, where it is known from before; an access token brings it along. */
   user?: string;
   /** Wants the node's firmware event log with the evidence. Default: where boot states are demanded, so that a refusal can name the event. */
@@ -69,6 +72,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
       proof: signProof(privateKey(key.pem), nonce),
       includeEventLog,
       clientName: options.clientName ?? '',
+      enclave: options.enclave ?? '',
     },
     options,
   );
@@ -87,6 +91,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
     clientKey: key.pem,
     clientCertificates: result.clientCertificates,
     enclave: { ...enclave, user: user ?? enclave.user },
+    enclaveName: options.enclave ?? DEFAULT_ENCLAVE,
     evidence,
     nonce,
   };

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { certificateIdentity, parseClientIdentity } from '../core/certificates/client-identity';
 import { readEvidenceJson, writeEvidenceJson } from '../core/evidence/json';
+import { isEnclaveName } from '../core/evidence/enclave-name';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { EnclaveLocation } from '../proto/gen/licensing/v1/login';
 import type { SessionTokens } from './account';
@@ -13,6 +14,8 @@ export interface Session extends SessionTokens {
   /** DER, leaf first. */
   clientCertificates: Buffer[];
   enclave: EnclaveLocation;
+  /** Which of the user's enclaves was asked for; left out: `default`. */
+  enclaveName?: string | undefined;
   /** Of the purpose CERTIFICATE, for `nonce`. */
   evidence: Evidence;
   /** 32 bytes. */
@@ -36,6 +39,7 @@ const sessionSchema = z.strictObject({
     endpoint: z.string(),
     tlsAddress: z.string(),
   }),
+  enclaveName: z.string().refine(isEnclaveName).optional(),
   evidence: z.unknown(),
   nonce: base64,
 });
@@ -66,9 +70,9 @@ export function parseSession(text: string): Session {
   if (!result.success) {
     throw new TypeError(`expected a session, got: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
   }
-  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt, clientKey, clientCertificates, enclave, evidence, nonce } = result.data;
+  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt, clientKey, clientCertificates, enclave, enclaveName, evidence, nonce } = result.data;
   const tokens: SessionTokens = { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt };
-  return { ...tokens, clientKey, clientCertificates, enclave, evidence: readEvidenceJson(JSON.stringify(evidence)), nonce };
+  return { ...tokens, clientKey, clientCertificates, enclave, enclaveName, evidence: readEvidenceJson(JSON.stringify(evidence)), nonce };
 }
 
 /** The session's id, as its client certificate names it. */

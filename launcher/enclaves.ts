@@ -1,6 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DEFAULT_ENCLAVE } from '../core/enclaves/name';
+import type { EnclaveId } from '../core/enclaves/name';
 import { distFolder } from '../core/config/dist';
 import { logger } from '../core/log/logger';
 import { describeExit, startChild } from './child';
@@ -22,7 +24,7 @@ export interface EnclavesOptions {
   mark: string;
   /** Holds a folder for each enclave while it runs. */
   runFolder: string;
-  /** Holds a folder for each user, which stays. */
+  /** Holds a folder for each enclave, which stays until that is removed. */
   workspaceFolder: string;
   logFile: string;
   attestorAddress: string;
@@ -31,21 +33,27 @@ export interface EnclavesOptions {
   logLevel: string;
   /** An enclave without connections ends after this; 0: never. */
   idleSeconds: number;
-  issueCredential(workload: { user: string; workloadUid: string; imageDigest: string }): Promise<string>;
+  issueCredential(workload: { user: string; enclave: string; workloadUid: string; imageDigest: string }): Promise<string>;
   report(line: string): void;
 }
 
 interface Entry extends RunningEnclave {
-  user: string;
+  id: EnclaveId;
   imageDigest: string;
   folder: string;
   child: Child;
+  /** Nothing of it is left: neither the process nor what ran in it. */
+  gone: Promise<void>;
 }
+
+/** User ids are UUIDs and names are DNS labels: neither has the character between. */
+const keyOf = ({ user, name }: EnclaveId): string => `${user}/${name}`;
 
 /** The users' enclaves, one process each. */
 export class Enclaves {
   private readonly live = new Map<string, Entry>();
   private readonly starting = new Map<string, Promise<Entry>>();
+  private readonly removing = new Map<string, Promise<void>>();
   private readonly ending = new AbortController();
   private readonly timer: NodeJS.Timeout;
 
@@ -54,26 +62,56 @@ export class Enclaves {
     this.timer.unref();
   }
 
-  /** Starts the user's enclave unless it runs; calls at the same time share one start. */
-  async ensure(user: string): Promise<RunningEnclave & { started: boolean }> {
+  /** Starts the enclave unless it runs; calls at the same time share one start. */
+  async ensure(id: EnclaveId): Promise<RunningEnclave & { started: boolean }> {
     this.ending.signal.throwIfAborted();
-    const running = this.live.get(user);
+    const key = keyOf(id);
+    await this.removing.get(id.user)?.catch(() => undefined);
+    const running = this.live.get(key);
     if (running) return { ...running, started: false };
-    let start = this.starting.get(user);
+    let start = this.starting.get(key);
     if (!start) {
-      start = this.start(user).finally(() => this.starting.delete(user));
-      this.starting.set(user, start);
+      start = this.start(id).finally(() => this.starting.delete(key));
+      this.starting.set(key, start);
     }
     return { ...(await start), started: true };
   }
 
-  /** Ends the user's enclave when it is still the given one; with no UID whichever it is, one that is starting included. */
-  async stop(user: string, workloadUid: string): Promise<void> {
-    if (workloadUid === '') await this.starting.get(user)?.catch(() => undefined);
-    const entry = this.live.get(user);
+  /** Names of the user's enclaves that run or are starting. */
+  running(user: string): string[] {
+    const keys = new Set([...this.live.keys(), ...this.starting.keys()]);
+    return [...keys].filter((key) => key.startsWith(keyOf({ user, name: '' }))).map((key) => key.slice(user.length + 1));
+  }
+
+  /** Ends the enclave when it is still the given one; with no UID whichever it is, one that is starting included; with no name all of the user's. */
+  async stop(id: EnclaveId, workloadUid: string): Promise<void> {
+    if (id.name === '') {
+      await Promise.all(this.running(id.user).map((name) => this.stop({ user: id.user, name }, '')));
+      return;
+    }
+    const key = keyOf(id);
+    if (workloadUid === '') await this.starting.get(key)?.catch(() => undefined);
+    const entry = this.live.get(key);
     if (!entry || (workloadUid !== '' && entry.workloadUid !== workloadUid)) return;
-    this.live.delete(user);
+    this.live.delete(key);
     await entry.child.stop();
+    await entry.gone;
+  }
+
+  /** Ends the enclave and removes its folder; with no name all of the user's. */
+  async remove(id: EnclaveId): Promise<void> {
+    // One at a time for a user, and no start meanwhile: an enclave in a folder that is being removed would be none.
+    const before = this.removing.get(id.user) ?? Promise.resolve();
+    const removal = before.catch(() => undefined).then(async () => {
+      await this.stop(id, '');
+      await removeWorkspaces(this.options.workspaceFolder, id);
+    });
+    this.removing.set(id.user, removal);
+    try {
+      await removal;
+    } finally {
+      if (this.removing.get(id.user) === removal) this.removing.delete(id.user);
+    }
   }
 
   /** Gives every live enclave a credential that was not used yet. */
@@ -87,17 +125,18 @@ export class Enclaves {
     clearInterval(this.timer);
     this.ending.abort(new Error('the installation is stopping'));
     await Promise.allSettled(this.starting.values());
-    await Promise.all([...this.live].map(([user, { workloadUid }]) => this.stop(user, workloadUid)));
+    await Promise.all([...this.live.values()].map(({ id, workloadUid }) => this.stop(id, workloadUid)));
     await endLeftovers(`${this.options.mark}/`);
   }
 
-  private async start(user: string): Promise<Entry> {
+  private async start(id: EnclaveId): Promise<Entry> {
     const { options } = this;
     const workloadUid = randomUUID();
     const folder = join(options.runFolder, workloadUid);
-    const workspace = join(options.workspaceFolder, user);
+    const workspace = join(options.workspaceFolder, workspaceOf(id));
+    const key = keyOf(id);
     for (const path of [folder, workspace]) await mkdir(path, { recursive: true, mode: 0o700 });
-    const identity = { user, workloadUid, folder, imageDigest: await imageDigest() };
+    const identity = { id, workloadUid, folder, imageDigest: await imageDigest() };
     await this.writeCredential(identity);
     const child = await startChild({
       program: 'enclave',
@@ -111,7 +150,7 @@ export class Enclaves {
         ATTESTOR_ADDRESS: options.attestorAddress,
         ATTESTOR_CREDENTIAL_FILE: credentialFile(folder),
         CLIENT_CA_FILE: options.clientCaFile,
-        ENCLAVE_USER: user,
+        ENCLAVE_USER: id.user,
         TRUST_DOMAIN: options.trustDomain,
         WORKSPACE_DIR: workspace,
         IDLE_SECONDS: String(options.idleSeconds),
@@ -123,22 +162,33 @@ export class Enclaves {
       throw error;
     });
     const { listen = 0, tls = 0 } = child.ports;
-    const entry = { ...identity, child, endpoint: `http://127.0.0.1:${listen}`, tlsAddress: `127.0.0.1:${tls}` };
-    this.live.set(user, entry);
-    void child.exited.then(async (exit) => {
-      const expected = this.live.get(user) !== entry || exit.code === 0;
-      if (this.live.get(user) === entry) this.live.delete(user);
+    const gone = Promise.resolve();
+    const entry: Entry = { ...identity, child, endpoint: `http://127.0.0.1:${listen}`, tlsAddress: `127.0.0.1:${tls}`, gone };
+    this.live.set(key, entry);
+    entry.gone = child.exited.then(async (exit) => {
+      const expected = this.live.get(key) !== entry || exit.code === 0;
+      if (this.live.get(key) === entry) this.live.delete(key);
       await endLeftovers(`${options.mark}/${workloadUid}`);
-      if (!expected) options.report(`the enclave of user ${user} ended unexpectedly (${describeExit(exit)})`);
+      if (!expected) options.report(`the enclave ${id.name} of user ${id.user} ended unexpectedly (${describeExit(exit)})`);
       await rm(folder, { recursive: true, force: true });
     });
     return entry;
   }
 
-  private async writeCredential(entry: { user: string; workloadUid: string; imageDigest: string; folder: string }): Promise<void> {
-    const { user, workloadUid, imageDigest } = entry;
-    await replaceFile(credentialFile(entry.folder), await this.options.issueCredential({ user, workloadUid, imageDigest }));
+  private async writeCredential(entry: { id: EnclaveId; workloadUid: string; imageDigest: string; folder: string }): Promise<void> {
+    const { id, workloadUid, imageDigest } = entry;
+    await replaceFile(credentialFile(entry.folder), await this.options.issueCredential({ user: id.user, enclave: id.name, workloadUid, imageDigest }));
   }
+}
+
+/** The default one has the folder that users had before there were others. */
+function workspaceOf({ user, name }: EnclaveId): string {
+  return name === DEFAULT_ENCLAVE ? user : `${user}.${name}`;
+}
+
+async function removeWorkspaces(folder: string, id: EnclaveId): Promise<void> {
+  const names = id.name === '' ? (await readdir(folder).catch(() => [])).filter((name) => name === id.user || name.startsWith(`${id.user}.`)) : [workspaceOf(id)];
+  for (const name of names) await rm(join(folder, name), { recursive: true, force: true });
 }
 
 function credentialFile(folder: string): string {

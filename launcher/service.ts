@@ -1,4 +1,6 @@
 import { status } from '@grpc/grpc-js';
+import { requireEnclaveName } from '../core/enclaves/name';
+import type { EnclaveId } from '../core/enclaves/name';
 import { logger } from '../core/log/logger';
 import { RpcError } from '../core/rpc/errors';
 import { unary } from '../core/rpc/handlers';
@@ -12,23 +14,37 @@ const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** LauncherService over the installation's enclaves. */
 export function launcherService(enclaves: Enclaves, node: string): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
   const implementation: LauncherServiceServer = {
-    ensureEnclave: unary(async ({ user }) => {
+    ensureEnclave: unary(async ({ user, name }) => {
       requireUserId(user);
+      const id = { user, name: requireEnclaveName(name) };
       try {
-        const { workloadUid, endpoint, tlsAddress, started } = await enclaves.ensure(user);
+        const { workloadUid, endpoint, tlsAddress, started } = await enclaves.ensure(id);
         return { workloadUid, node, endpoint, tlsAddress, started };
       } catch (cause) {
         logger.error({ err: cause }, 'an enclave did not start');
         throw new RpcError('launcher.enclave_failed', status.UNAVAILABLE, 'the enclave did not start', { cause });
       }
     }),
-    stopEnclave: unary(async ({ user, workloadUid }) => {
+    stopEnclave: unary(async ({ user, name, workloadUid }) => {
+      await enclaves.stop(idOrAll(user, name), workloadUid);
+      return {};
+    }),
+    findEnclaves: unary(({ user }) => {
       requireUserId(user);
-      await enclaves.stop(user, workloadUid);
+      return Promise.resolve({ node, running: enclaves.running(user) });
+    }),
+    removeEnclave: unary(async ({ user, name }) => {
+      await enclaves.remove(idOrAll(user, name));
       return {};
     }),
   };
   return { definition: LauncherServiceService, implementation };
+}
+
+/** No name: all of the user's. */
+function idOrAll(user: string, name: string): EnclaveId {
+  requireUserId(user);
+  return { user, name: name === '' ? '' : requireEnclaveName(name) };
 }
 
 function requireUserId(user: string): void {

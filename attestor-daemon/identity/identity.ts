@@ -2,6 +2,8 @@
 export interface Workload {
   /** Opaque id of the user whom the workload serves. */
   user: string;
+  /** Name of the enclave among its user's; left out: the default one. */
+  enclave?: string;
   /** Pod UID in a cluster, the process's UID on one machine. */
   workloadUid: string;
   /** sha256:HEX of the image that runs. */

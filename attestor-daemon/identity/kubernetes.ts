@@ -3,7 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { readEnvironment } from '../../core/config/environment';
 import { KubernetesApi } from '../../core/kubernetes/api';
-import { USER_ANNOTATION } from '../../core/kubernetes/objects';
+import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../core/kubernetes/objects';
 import type { Pod, TokenReview } from '../../core/kubernetes/objects';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
@@ -52,7 +52,7 @@ interface Caller {
  * A pod by its projected service account token. Who it is comes from the API server in three steps:
  * 1. TokenReview: a live token, made for the attestor, of the enclaves' service account, bound to a pod on this node.
  * 2. The pod: the same UID, on this node, not ending, running nothing but the enclave and Knative's proxy.
- * 3. Its user (annotation) and its image (what the container runtime says that it runs), which must be an allowed one, running as it is.
+ * 3. Its user and its name (annotations) and its image (what the container runtime says that it runs), which must be an allowed one, running as it is.
  */
 export class KubernetesIdentity implements WorkloadIdentifier {
   constructor(private readonly options: KubernetesIdentityOptions) {}
@@ -64,7 +64,8 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     if (!user) throw denied('attestor.no_user', 'the pod is nobody\'s enclave');
     if (!this.options.imageDigests.includes(imageDigest)) throw denied('attestor.wrong_image', 'the pod runs another image than the enclave\'s');
     if (runsForeignCode(pod, ENCLAVE_CONTAINER)) throw denied('attestor.foreign_code', 'the pod runs something else than the program of its image');
-    return { user, workloadUid: caller.uid, imageDigest, node: this.options.node, expiresAt: caller.expiresAt };
+    const enclave = pod.metadata.annotations?.[ENCLAVE_ANNOTATION];
+    return { user, enclave, workloadUid: caller.uid, imageDigest, node: this.options.node, expiresAt: caller.expiresAt };
   }
 
   private async review(token: string): Promise<Caller> {

@@ -18,6 +18,7 @@ const CREDENTIAL_MAX = 4096;
 const claims = z.object({
   sub: z.string().min(1).max(128),
   user: z.string().min(1).max(128),
+  enclave: z.string().max(63).optional(),
   image_digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
   jti: z.string().min(1).max(64),
   iat: z.number().int(),
@@ -48,11 +49,11 @@ export class ProcessIdentity implements WorkloadIdentifier {
   }
 
   async identify(credential: string): Promise<Workload> {
-    const { sub, user, image_digest, jti, exp } = await this.verify(credential);
+    const { sub, user, enclave, image_digest, jti, exp } = await this.verify(credential);
     if (!(await this.used.take(jti, exp + CLOCK_SKEW_SECONDS))) {
       throw new RpcError('attestor.credential_used', status.UNAUTHENTICATED, 'the credential was used before: each opens one stream');
     }
-    return { user, workloadUid: sub, imageDigest: image_digest, node: this.node };
+    return { user, enclave, workloadUid: sub, imageDigest: image_digest, node: this.node };
   }
 
   close(): Promise<void> {

@@ -46,7 +46,7 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
   try {
     session = await renew(keeper.trust, saved.session, {
       ...callOptions(),
-      enclave: enclaveGone,
+      enclaveGone,
       onTrust: keeper.onTrust,
       onTokens: async (tokens) => void (await saveTokens(saved, tokens)),
       onStage: tellStage(out),

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { enclaveOf } from '../../core/evidence/enclave-name';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { SavedSession } from './session-file';
 
@@ -8,6 +9,7 @@ const time = (seconds: number | bigint): string => new Date(Number(seconds) * 10
 export function describeClaims(claims: Claims): Record<string, string> {
   return {
     user: claims.user,
+    enclave: enclaveOf(claims),
     workload: claims.workloadUid,
     node: claims.node,
     image: claims.imageDigest,
@@ -31,7 +33,7 @@ export function describeSession({ username, session, trust }: SavedSession): { j
     username,
     user: enclave.user,
     services: trust.services,
-    enclave: { workload: enclave.workloadUid, node: enclave.node, endpoint: enclave.endpoint, tlsAddress: enclave.tlsAddress },
+    enclave: { name: claims['enclave'], workload: enclave.workloadUid, node: enclave.node, endpoint: enclave.endpoint, tlsAddress: enclave.tlsAddress },
     accessTokenExpires: time(session.accessTokenExpiresAt),
     clientCertificateSha256: createHash('sha256').update(session.clientCertificates[0] ?? '').digest('hex'),
     claims,
@@ -39,7 +41,7 @@ export function describeSession({ username, session, trust }: SavedSession): { j
   const rows: Array<[string, string]> = [
     ['username', username],
     ['service', trust.services.login],
-    ['enclave', enclave.tlsAddress || enclave.endpoint],
+    ['reached at', enclave.tlsAddress || enclave.endpoint],
     ['token until', json.accessTokenExpires],
     ...Object.entries(claims),
   ];

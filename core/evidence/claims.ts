@@ -1,4 +1,5 @@
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { DEFAULT_ENCLAVE, isEnclaveName } from './enclave-name';
 import { leafHash } from './merkle';
 import { EvidenceError } from './errors';
 
@@ -60,6 +61,10 @@ function checkClaims(claims: Claims): void {
   checkForm('workload_uid', claims.workloadUid, ID, 'printable text without blanks, 128 characters at most');
   checkForm('image_digest', claims.imageDigest, IMAGE_DIGEST, 'sha256: and 64 hexadecimal digits');
   checkForm('node', claims.node, NODE, 'a DNS name in lower case');
+  // One spelling for one enclave: the default one is left out, as in claims of before there were others.
+  if (claims.enclave === DEFAULT_ENCLAVE || (claims.enclave !== '' && !isEnclaveName(claims.enclave))) {
+    throw invalid('enclave', 'a DNS label other than default, or nothing', JSON.stringify(claims.enclave.slice(0, 80)));
+  }
   if (claims.issuedAt <= 0n || claims.expiresAt <= claims.issuedAt || claims.expiresAt >= 1n << 40n) {
     throw invalid('expires_at', 'a time after issued_at', `${claims.issuedAt} to ${claims.expiresAt}`);
   }

@@ -9,7 +9,7 @@ export const STEPS = {
   claims: 'the claims are well-formed',
   freshness: 'the claims are for this purpose, this nonce and now',
   certificate_hash: "the claims name the enclave's certificate",
-  identity: 'the claims are for this client, user, workload and node',
+  identity: 'the claims are for this client, user, enclave, workload and node',
   policy: 'image, node, TPM and boot are wanted',
 } as const;
 

@@ -1,6 +1,8 @@
 /** Annotation of an enclave's Service and of its pods: whose enclave it is. login writes it, the attestor believes it of the pod. */
 export const USER_ANNOTATION = 'licensing/user';
-/** Label of every enclave's Service. */
+/** Annotation beside it: the enclave's name among its user's. Left out: the default one, of before there were others. */
+export const ENCLAVE_ANNOTATION = 'licensing/enclave';
+/** Label of every enclave's Service and volume. */
 export const ENCLAVE_LABEL = { 'app.kubernetes.io/component': 'enclave' };
 
 /** The parts of Kubernetes and Knative objects that are read here. Everything that the API server may leave out is optional. */
@@ -82,6 +84,13 @@ export interface KnativeService {
 export interface PodTemplate {
   containers: Array<{ name?: string; image?: string; env?: Array<{ name: string; value?: string }>; [field: string]: unknown }>;
   [field: string]: unknown;
+}
+
+export interface PersistentVolumeClaim {
+  apiVersion: string;
+  kind: string;
+  metadata: ObjectMeta;
+  spec: { accessModes: string[]; resources: { requests: { storage: string } }; storageClassName?: string };
 }
 
 export interface List<T> {

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import type { EnclaveId } from '../../core/enclaves/name';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
@@ -44,7 +45,7 @@ function locate(enclave: Enclave, evidence: Evidence): Enclave | undefined {
 }
 
 /**
- * Brings the user's enclave up and has it attested for the client. An enclave that turns out to be lost, or whose evidence is refused, is
+ * Brings an enclave up and has it attested for the client. An enclave that turns out to be lost, or whose evidence is refused, is
  * discarded and started once more.
  * @param options.judge looks at the evidence before it counts
  * @returns with what `judge` gave
@@ -52,14 +53,14 @@ function locate(enclave: Enclave, evidence: Evidence): Enclave | undefined {
  */
 export async function attestedEnclave<Verdict>(
   launcher: Launcher,
-  user: string,
+  id: EnclaveId,
   request: AttestRequest,
   { onStage, signal, judge, patience = PATIENCE }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; patience?: Patience },
 ): Promise<{ enclave: Enclave; evidence: Evidence; verdict: Verdict }> {
   for (const last of [false, true]) {
     let enclave: Enclave | undefined;
     try {
-      enclave = await launcher.ensure(user, { onStage, signal });
+      enclave = await launcher.ensure(id, { onStage, signal });
       signal.throwIfAborted();
       onStage(LoginStage.LOGIN_STAGE_QUOTING);
       const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;
@@ -70,11 +71,11 @@ export async function attestedEnclave<Verdict>(
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       // It started while its user was revoked: whoever ended the user's enclaves may have come too early for it.
-      if (enclave && error instanceof RpcError && error.code === 'login.revoked') await launcher.discard(user, enclave);
+      if (enclave && error instanceof RpcError && error.code === 'login.revoked') await launcher.discard(id, enclave);
       if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
       logger.warn({ workloadUid: enclave.workloadUid, code: (error as RpcError).code }, 'enclave lost: starting another one');
       // When it can't be discarded, asking for it again gives the reason in words for the user.
-      await launcher.discard(user, enclave).catch((err: unknown) => logger.warn({ err }, 'enclave not discarded'));
+      await launcher.discard(id, enclave).catch((err: unknown) => logger.warn({ err }, 'enclave not discarded'));
     }
   }
   throw unavailable('it was replaced while you logged in', undefined);

@@ -6,6 +6,8 @@ import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
 import { reloadingFiles } from '../../core/config/reloading-file';
 import { writeReadyFile } from '../../core/config/ready-file';
+import { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import { entitlementOf } from '../../core/licences/entitlement';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import type { Database } from '../../core/store/database';
@@ -61,11 +63,13 @@ runProgram(async () => {
   const launcher = await openLauncher(settings);
   const backend = await openAccountBackend(settings, 'login');
   const trust = await openTrust(settings, backend.database);
+  const enclaves = new EnclaveRegistry(backend.database);
+  const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     services: [
-      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust }) },
+      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, enclaves, enclaveLimit }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
     ],
   });

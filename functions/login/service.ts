@@ -4,6 +4,8 @@ import type { AccountBackend } from '../../core/accounts/backend';
 import type { Signer } from '../../core/certificates/authority';
 import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS, readRequestKey } from '../../core/certificates/client';
 import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
+import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import { requireEnclaveName } from '../../core/enclaves/name';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
@@ -20,6 +22,9 @@ export interface LoginOptions {
   /** The client CA as it is now: it may be replaced while the program runs. */
   authority(): Promise<Signer>;
   launcher: Launcher;
+  enclaves: EnclaveRegistry;
+  /** How many enclaves a user may have. */
+  enclaveLimit(user: string): Promise<number>;
   trust: LoginTrust;
   patience?: Patience;
 }
@@ -44,15 +49,18 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
 }
 
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({ backend, authority, launcher, trust, patience }: LoginOptions): LoginServiceServer {
+export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, patience }: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
     login: serverStream(async (call, context) => {
       const { request } = call;
       const { signal } = context;
       const clientKeySha256 = await checkRequest(request);
+      const name = requireEnclaveName(request.enclave);
       const { user, session, grant } = await authenticate(backend, request.credential, backend.clientOf(context, request.clientName), signal);
       await trust.admit(user);
+      const id = { user, name };
+      const isNew = await enclaves.claim(id, () => enclaveLimit(user));
       const clientCertificates = await issueClientCertificate(await authority(), request.csr, {
         user,
         session,
@@ -62,13 +70,13 @@ export function loginService({ backend, authority, launcher, trust, patience }: 
       let told = 0;
       const { enclave, evidence, verdict: revocations } = await attestedEnclave(
         launcher,
-        user,
+        id,
         { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
         {
           signal,
           patience,
           // Looks at the user again: who was revoked while the enclave started gets nothing from it.
-          judge: (evidence) => trust.judge(evidence, { purpose: Purpose.PURPOSE_CERTIFICATE, nonce: request.nonce, clientKeySha256, user }),
+          judge: (evidence) => trust.judge(evidence, { purpose: Purpose.PURPOSE_CERTIFICATE, nonce: request.nonce, clientKeySha256, user, enclave: name }),
           onStage(stage) {
             // Each stage once, in its order; a second start after a lost enclave is told by the wait.
             if (stage <= told || signal.aborted) return;
@@ -76,9 +84,17 @@ export function loginService({ backend, authority, launcher, trust, patience }: 
             call.write({ event: { $case: 'progress', value: { stage } } });
           },
         },
-      );
+      ).catch(async (error: unknown) => {
+        // A login that was given up goes on starting it; one that failed leaves nothing behind.
+        if (isNew && !signal.aborted) await enclaves.abandon(id, (enclave) => launcher.remove(enclave)).catch((err: unknown) => logger.warn({ err }, 'a new enclave that failed was not removed'));
+        throw error;
+      });
+      await enclaves.used(id).catch(async (error: unknown) => {
+        if (error instanceof RpcError && error.code === 'enclave.being_deleted') await launcher.discard(id, enclave);
+        throw error;
+      });
       const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS);
-      logger.info({ user, session, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
+      logger.info({ user, session, enclave: name, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
       await writeMessage(call, {
         event: {
           $case: 'result',

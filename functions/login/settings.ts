@@ -18,4 +18,6 @@ export const loginSettings = z
     LAUNCHER: z.enum(['process', 'knative']),
     /** LauncherService, for `process`. */
     LAUNCHER_ADDRESS: addressSetting.optional(),
+    /** Enclaves that one user may have, where no licence says so. */
+    DEFAULT_ENCLAVES: z.coerce.number().int().min(1).max(1000).default(4),
   });

@@ -32,7 +32,7 @@ async function serve(): Promise<AdminServiceClient> {
     database,
     rootsPem: () => Promise.resolve(authority.certificate),
     trustDomain,
-    enclaves: { end: () => Promise.reject(new Error('no test here ends an enclave')) },
+    enclaves: { end: () => Promise.reject(new Error('no test here ends an enclave')), remove: () => Promise.reject(new Error('nor removes one')) },
   });
   const server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: AdminServiceService, implementation }] });
   servers.push(server);

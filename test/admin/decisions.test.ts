@@ -27,6 +27,7 @@ let ada: CertifiedKey;
 let server: RunningServer;
 let client: AdminServiceClient;
 let ended: string[];
+let removed: string[] = [];
 let endFails = false;
 
 beforeAll(async () => {
@@ -38,6 +39,11 @@ beforeAll(async () => {
     end(user: string): Promise<void> {
       if (endFails) return Promise.reject(new Error('the launcher at 10.0.0.1 is away'));
       ended.push(user);
+      return Promise.resolve();
+    },
+    remove(user: string): Promise<void> {
+      if (endFails) return Promise.reject(new Error('the launcher at 10.0.0.1 is away'));
+      removed.push(user);
       return Promise.resolve();
     },
   };
@@ -53,6 +59,7 @@ afterAll(async () => {
 });
 beforeEach(() => {
   ended = [];
+  removed = [];
   endFails = false;
 });
 

@@ -220,7 +220,7 @@ describe('a session is renewed by itself', () => {
   test('by the access token while that is good, and the refresh token stays', async () => {
     const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: future, refreshToken: 'mine', refreshTokenExpiresAt: future };
     lie = () => ({ refreshToken: '', refreshTokenExpiresAt: 0n });
-    const renewed = await renew(trust, session, { enclave: true });
+    const renewed = await renew(trust, session, { enclaveGone: true });
     expect(requests[1]!.credential).toMatchObject({ $case: 'accessToken' });
     expect(renewed).toMatchObject({ refreshToken: 'mine', refreshTokenExpiresAt: future });
   });
@@ -229,12 +229,12 @@ describe('a session is renewed by itself', () => {
     const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: past };
     lie = () => ({ evidence: session.evidence });
     const given: SessionTokens[] = [];
-    await expect(renew(trust, session, { enclave: true, onTokens: (tokens) => void given.push(tokens) })).rejects.toBeInstanceOf(AttestationRefused);
+    await expect(renew(trust, session, { enclaveGone: true, onTokens: (tokens) => void given.push(tokens) })).rejects.toBeInstanceOf(AttestationRefused);
     expect(given).toHaveLength(1);
   });
 
   test('or has ended', async () => {
     const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: past, refreshToken: undefined };
-    await expect(renew(trust, session, { enclave: true })).rejects.toMatchObject({ code: 'login.session_over' });
+    await expect(renew(trust, session, { enclaveGone: true })).rejects.toMatchObject({ code: 'login.session_over' });
   });
 });

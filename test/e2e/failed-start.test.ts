@@ -35,7 +35,7 @@ function launcher(kind: Partial<KnativeLauncherOptions['kind']>, times: Partial<
 async function refusal(broken: KnativeLauncher): Promise<{ error: unknown; user: string; stages: number[] }> {
   const user = randomUUID();
   const stages: number[] = [];
-  const error = await broken.ensure(user, { onStage: (stage) => stages.push(stage), signal: new AbortController().signal }).catch((cause: unknown) => cause);
+  const error = await broken.ensure({ user, name: 'default' }, { onStage: (stage) => stages.push(stage), signal: new AbortController().signal }).catch((cause: unknown) => cause);
   return { error, user, stages };
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { load } from 'js-yaml';
+import type { EnclaveId } from '../../core/enclaves/name';
 import type { KnativeService, Pod } from '../../core/kubernetes/objects';
 import { failureOf, stageOf } from '../../functions/login/launcher/knative-progress';
 import { answeringPod, enclaveName, enclaveService, isCurrent, servingPod } from '../../functions/login/launcher/knative-service';
@@ -13,19 +14,20 @@ const IMAGE = `registry/enclave@sha256:${'a'.repeat(64)}`;
 const kind = { namespace: 'enclaves', template, image: IMAGE, trustDomain: 'sls.local', nodeSelector: { 'licensing/tpm': '2.0' } };
 const key = Buffer.alloc(32, 7);
 const NOW = new Date('2026-01-01T00:00:00Z');
-const make = (user = 'user-1', now = NOW): KnativeService => enclaveService(kind, { name: enclaveName(key, user), user, now });
+const of = (user: string, name = 'default'): EnclaveId => ({ user, name });
+const make = (user = 'user-1', now = NOW, name?: string): KnativeService => enclaveService(kind, { name: enclaveName(key, of(user, name)), enclave: of(user, name), now });
 
 describe('names of enclaves', () => {
   test('are DNS labels for any user id, and two ids never meet: ../, a/b, NUL, newline, A_b against a-b', () => {
     const names = new Set<string>();
     const users = ['../', 'a/b', 'a\0b', 'a\nb', 'A_b', 'a-b', 'a_b', ''];
-    for (const user of users) names.add(enclaveName(key, user));
+    for (const user of users) names.add(enclaveName(key, of(user)));
     expect(names.size).toBe(users.length);
-    fc.assert(fc.property(fc.string({ unit: 'binary' }), (user) => /^enclave-[a-z2-7]{20}$/.test(enclaveName(key, user))));
+    fc.assert(fc.property(fc.string({ unit: 'binary' }), (user) => /^enclave-[a-z2-7]{20}$/.test(enclaveName(key, of(user)))));
   });
 
   test('depend on the key, so that nobody else can tell one', () => {
-    expect(enclaveName(Buffer.alloc(32, 8), 'user-1')).not.toBe(enclaveName(key, 'user-1'));
+    expect(enclaveName(Buffer.alloc(32, 8), of('user-1'))).not.toBe(enclaveName(key, of('user-1')));
   });
 });
 
@@ -64,7 +66,7 @@ describe('the Service of an enclave', () => {
     const hostile = structuredClone(template);
     hostile.spec.template.metadata = { annotations: { 'licensing/user': 'victim', 'autoscaling.knative.dev/min-scale': '5' } };
     hostile.spec.template.spec.containers[0]!.env!.push({ name: 'ENCLAVE_USER', value: 'victim' });
-    const service = enclaveService({ ...kind, template: hostile, runtimeClass: 'gvisor' }, { name: 'n', user: 'user-1', now: NOW });
+    const service = enclaveService({ ...kind, template: hostile, runtimeClass: 'gvisor' }, { name: 'n', enclave: of('user-1'), now: NOW });
     expect(JSON.stringify(service)).not.toContain('victim');
     expect(service.spec.template.metadata?.annotations?.['autoscaling.knative.dev/min-scale']).toBe('0');
     const { containers, nodeSelector, runtimeClassName } = service.spec.template.spec;
@@ -78,7 +80,7 @@ describe('the Service of an enclave', () => {
     expect(isCurrent(found, make('user-1', new Date('2026-01-01T00:30:00Z')), new Date('2026-01-01T00:30:00Z'))).toBe(true);
     expect(isCurrent(found, make(), new Date('2026-01-01T02:00:00Z'))).toBe(false);
     expect(isCurrent(undefined, make(), NOW)).toBe(false);
-    const other = enclaveService({ ...kind, image: IMAGE.replace('a', 'b') }, { name: found.metadata.name, user: 'user-1', now: NOW });
+    const other = enclaveService({ ...kind, image: IMAGE.replace('a', 'b') }, { name: found.metadata.name, enclave: of('user-1'), now: NOW });
     expect(isCurrent(found, other, NOW)).toBe(false);
     found.metadata.deletionTimestamp = '2026-01-01T00:00:00Z';
     expect(isCurrent(found, make(), NOW)).toBe(false);

@@ -67,6 +67,8 @@ beforeAll(async () => {
       return { ...enclave.location, started: true };
     }),
     stopEnclave: unary(() => Promise.resolve({})),
+    findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),
+    removeEnclave: unary(() => Promise.resolve({})),
   };
   const launcherSocket = join(folder, 'launcher.sock');
   launcher = await startServer({ address: { scheme: 'unix', path: launcherSocket }, services: [{ definition: LauncherServiceService, implementation }] });

@@ -6,12 +6,14 @@ import type { AccountBackend } from '../../core/accounts/backend';
 import { createAuthority, openAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { verifyClientCertificate } from '../../core/certificates/client';
+import { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import type { EnclaveId } from '../../core/enclaves/name';
 import { callUnary } from '../../core/rpc/client';
 import { RpcError } from '../../core/rpc/errors';
 import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import { issueAccessToken, verifyAccessToken } from '../../core/tokens/access-token';
-import type { Enclave, Launcher, LaunchOptions } from '../../functions/login/launcher/launcher';
+import type { Enclave, LaunchOptions } from '../../functions/login/launcher/launcher';
 import { loginService } from '../../functions/login/service';
 import { LoginTrust } from '../../functions/login/trust';
 import { LoginServiceClient, LoginServiceService, LoginStage } from '../../proto/gen/licensing/v1/login';
@@ -21,6 +23,7 @@ import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../support/enclave-endpoint';
 import type { EnclaveEndpoint, EnclaveEndpointOptions } from '../support/enclave-endpoint';
+import { fakeLauncher } from '../support/launcher';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
 import type { ClientKey } from '../support/login-client';
 
@@ -29,17 +32,17 @@ const trust = { trustDomain: TRUST_DOMAIN };
 const unixNow = (): number => Math.floor(Date.now() / 1000);
 
 /** Stands at the seam where launchers are plugged in: says what the test tells it to, and remembers what it was asked. */
-class FakeLauncher implements Launcher {
+class FakeLauncher {
   discarded: Enclave[] = [];
   ensured = 0;
   next: (options: LaunchOptions) => Promise<Enclave> = () => Promise.reject(new Error('no enclave was set'));
 
-  ensure(_user: string, options: LaunchOptions): Promise<Enclave> {
+  ensure(_enclave: EnclaveId, options: LaunchOptions): Promise<Enclave> {
     this.ensured += 1;
     return this.next(options);
   }
 
-  discard(_user: string, enclave: Enclave): Promise<void> {
+  discard(_enclave: EnclaveId, enclave: Enclave): Promise<void> {
     this.discarded.push(enclave);
     return Promise.resolve();
   }
@@ -72,7 +75,9 @@ beforeAll(async () => {
     backend,
     authority: () => Promise.resolve(authority),
     trust: await LoginTrust.open({ trustBundle, revocationKeys }, backend.database),
-    launcher: { ensure: (...args) => launcher.ensure(...args), discard: (...args) => launcher.discard(...args) },
+    launcher: fakeLauncher({ ensure: (...args) => launcher.ensure(...args), discard: (...args) => launcher.discard(...args) }),
+    enclaves: new EnclaveRegistry(backend.database),
+    enclaveLimit: () => Promise.resolve(4),
     patience: { startedMs: 3_000, runningMs: 400 },
   });
   server = await startServer({

@@ -8,11 +8,12 @@ import { unary } from '../../core/rpc/handlers';
 import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import { ProcessLauncher } from '../../functions/login/launcher/process';
-import type { EnsureEnclaveResponse, LauncherServiceServer, StopEnclaveRequest } from '../../proto/gen/licensing/v1/launcher';
+import type { EnsureEnclaveResponse, LauncherServiceServer, RemoveEnclaveRequest, StopEnclaveRequest } from '../../proto/gen/licensing/v1/launcher';
 import { LauncherServiceService } from '../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';
 
 const user = '6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11';
+const id = { user, name: 'lab' };
 const running: EnsureEnclaveResponse = { workloadUid: 'w-1', node: 'node-a', endpoint: 'http://127.0.0.1:1', tlsAddress: '127.0.0.1:2', started: false };
 
 let folder: string;
@@ -20,6 +21,7 @@ let server: RunningServer;
 let launcher: ProcessLauncher;
 let answer: (signal: AbortSignal) => Promise<EnsureEnclaveResponse>;
 const stopped: StopEnclaveRequest[] = [];
+const removed: RemoveEnclaveRequest[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-launcher-'));
@@ -28,6 +30,11 @@ beforeAll(async () => {
     ensureEnclave: unary((_request, { signal }) => answer(signal)),
     stopEnclave: unary((request) => {
       stopped.push(request);
+      return Promise.resolve({});
+    }),
+    findEnclaves: unary(() => Promise.resolve({ node: 'node-a', running: ['default', 'lab'] })),
+    removeEnclave: unary((request) => {
+      removed.push(request);
       return Promise.resolve({});
     }),
   };
@@ -43,7 +50,7 @@ afterAll(async () => {
 
 async function ensure(signal = new AbortController().signal, from = launcher): Promise<{ enclave: unknown; stages: LoginStage[] }> {
   const stages: LoginStage[] = [];
-  return { enclave: await from.ensure(user, { onStage: (stage) => stages.push(stage), signal }), stages };
+  return { enclave: await from.ensure(id, { onStage: (stage) => stages.push(stage), signal }), stages };
 }
 
 test('an enclave that runs is answered without a stage, one that has to start with one', async () => {
@@ -81,7 +88,15 @@ test('a caller that is gone ends the wait on both sides', async () => {
   await ended;
 });
 
-test('an enclave is discarded by its own UID', async () => {
-  await launcher.discard(user, running);
-  expect(stopped).toEqual([{ user, workloadUid: 'w-1' }]);
+test('an enclave is discarded by its own UID, and stopped whichever it is', async () => {
+  await launcher.discard(id, running);
+  await launcher.stop(id);
+  expect(stopped).toEqual([{ ...id, workloadUid: 'w-1' }, { ...id, workloadUid: '' }]);
+});
+
+test('what runs is found by name; one is removed, or all of a user', async () => {
+  expect(await launcher.find(user, ['lab', 'other'])).toEqual(new Map([['lab', { serves: true, node: 'node-a' }]]));
+  await launcher.remove(id);
+  await launcher.removeAll(user);
+  expect(removed).toEqual([id, { user, name: '' }]);
 });

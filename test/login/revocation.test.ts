@@ -10,6 +10,7 @@ import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import { readRevocations } from '../../core/trust/revocations';
 import { readSignedBundle } from '../../core/trust/signed-bundle';
+import { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import type { Enclave } from '../../functions/login/launcher/launcher';
 import { loginService } from '../../functions/login/service';
 import { LoginTrust, trustService } from '../../functions/login/trust';
@@ -21,6 +22,7 @@ import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../support/enclave-endpoint';
 import type { EnclaveEndpoint } from '../support/enclave-endpoint';
 import { makeFakeTpm } from '../support/evidence';
+import { fakeLauncher } from '../support/launcher';
 import { byPassword, byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
 import type { ClientKey } from '../support/login-client';
 import { loginBundle, loginTpm, revocationKey } from '../support/login-trust';
@@ -55,13 +57,15 @@ beforeAll(async () => {
     authority: () => Promise.resolve(authority),
     trust: loginTrust,
     patience: { startedMs: 2_000, runningMs: 400 },
-    launcher: {
+    launcher: fakeLauncher({
       async ensure() {
         await beforeEnsure();
         return endpoint.location;
       },
-      discard: (_user, enclave) => (discarded.push(enclave), Promise.resolve()),
-    },
+      discard: (_id, enclave) => (discarded.push(enclave), Promise.resolve()),
+    }),
+    enclaves: new EnclaveRegistry(backend.database),
+    enclaveLimit: () => Promise.resolve(4),
   });
   server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },

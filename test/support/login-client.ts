@@ -23,9 +23,9 @@ export async function newClientKey(): Promise<ClientKey> {
 }
 
 /** A request as a good client makes it, with a fresh nonce. */
-export function loginRequest(key: ClientKey, credential: LoginRequest['credential']): LoginRequest {
+export function loginRequest(key: ClientKey, credential: LoginRequest['credential'], enclave = ''): LoginRequest {
   const nonce = newNonce();
-  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false, clientName: 'test' };
+  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false, clientName: 'test', enclave };
 }
 
 export function byPassword(username: string, password: string, knownSession = ''): LoginRequest['credential'] {

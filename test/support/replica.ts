@@ -2,8 +2,9 @@ import { credentials } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { openAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
+import { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { startServer } from '../../core/rpc/server';
-import type { Enclave } from '../../functions/login/launcher/launcher';
+import type { Enclave, Launcher } from '../../functions/login/launcher/launcher';
 import { loginService } from '../../functions/login/service';
 import { LoginTrust } from '../../functions/login/trust';
 import { accountService } from '../../functions/signup/service';
@@ -11,6 +12,7 @@ import { AccountServiceClient, AccountServiceService } from '../../proto/gen/lic
 import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { openReplica } from './accounts';
 import type { AccountFiles } from './accounts';
+import { fakeLauncher } from './launcher';
 
 /** One replica of signup and one of login, as they run beside others on one database. */
 export interface Replica {
@@ -26,7 +28,7 @@ export async function startReplica(
   files: AccountFiles,
   clientCa: CertifiedKey,
   enclaveOf: (user: string) => Promise<Enclave>,
-  options: Parameters<typeof openReplica>[1] = {},
+  { launcher, enclaveLimit = 4, ...options }: Parameters<typeof openReplica>[1] & { launcher?: Partial<Launcher>; enclaveLimit?: number } = {},
 ): Promise<Replica> {
   const backend = await openReplica(files, options);
   const authority = await openAuthority(clientCa);
@@ -35,7 +37,9 @@ export async function startReplica(
     backend,
     authority: () => Promise.resolve(authority),
     trust: await LoginTrust.open({ trustBundle, revocationKeys }, backend.database),
-    launcher: { ensure: enclaveOf, discard: () => Promise.resolve() },
+    launcher: fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...launcher }),
+    enclaves: new EnclaveRegistry(backend.database),
+    enclaveLimit: () => Promise.resolve(enclaveLimit),
     patience: { startedMs: 2_000, runningMs: 400 },
   });
   const server = await startServer({

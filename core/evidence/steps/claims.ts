@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import { Purpose, purposeToJSON } from '../../../proto/gen/licensing/v1/evidence';
 import { parseClaims } from '../claims';
+import { enclaveOf } from '../enclave-name';
 import { EvidenceError } from '../errors';
 import type { Passed } from './step';
 
@@ -17,6 +18,8 @@ export interface Expected {
   /** SHA-256 of the enclave's certificate, DER. */
   certificateSha256?: Buffer | undefined;
   user?: string | undefined;
+  /** Name of the enclave among its user's. */
+  enclave?: string | undefined;
   workloadUid?: string | undefined;
   node?: string | undefined;
 }
@@ -81,9 +84,10 @@ export function checkIdentity(claims: Claims, akNode: string, expected: Expected
   }
   checkExporter(claims, expected);
   compareText('user', claims.user, expected.user);
+  compareText('enclave', enclaveOf(claims), expected.enclave);
   compareText('workload', claims.workloadUid, expected.workloadUid);
   compareText('node', claims.node, expected.node);
-  return { value: undefined, detail: `user ${claims.user}, workload ${claims.workloadUid}, node ${claims.node}` };
+  return { value: undefined, detail: `user ${claims.user}, enclave ${enclaveOf(claims)}, workload ${claims.workloadUid}, node ${claims.node}` };
 }
 
 /** The exporter is no secret: both ends derive it, and it opens nothing. Left out of messages all the same. */
@@ -98,7 +102,7 @@ function checkExporter(claims: Claims, expected: Expected): void {
   }
 }
 
-function compareText(what: 'user' | 'workload' | 'node', got: string, expected: string | undefined): void {
+function compareText(what: 'user' | 'enclave' | 'workload' | 'node', got: string, expected: string | undefined): void {
   if (expected !== undefined && got !== expected) throw new EvidenceError('identity', `identity.${what}`, `expected ${what} ${expected}, got ${got}`);
 }
 

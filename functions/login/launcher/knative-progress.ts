@@ -4,7 +4,7 @@ import { LoginStage } from '../../../proto/gen/licensing/v1/login';
 
 /** Why an enclave can't start, in words that its user may read. `waits` marks what may still change by itself. */
 export interface StartFailure {
-  code: 'enclave_image' | 'no_node' | 'quota' | 'enclave_crashes' | 'enclave_refused';
+  code: 'enclave_image' | 'no_node' | 'no_volume' | 'quota' | 'enclave_crashes' | 'enclave_refused';
   message: string;
   waits: boolean;
 }
@@ -44,6 +44,7 @@ export function failureOf(service: KnativeService | undefined, pods: Pod[]): Sta
     }
     const scheduled = conditionOf(pod.status?.conditions, 'PodScheduled');
     if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') {
+      if (/persistentvolumeclaim/i.test(scheduled.message ?? '')) return { code: 'no_volume', message: "the enclave's volume can't be had", waits: true };
       return { code: 'no_node', message: 'no node with a TPM has room for the enclave', waits: true };
     }
   }

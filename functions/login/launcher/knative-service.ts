@@ -1,6 +1,8 @@
 import { createHash, createHmac } from 'node:crypto';
-import { ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
-import type { KnativeService, Pod } from '../../../core/kubernetes/objects';
+import { DEFAULT_ENCLAVE } from '../../../core/enclaves/name';
+import type { EnclaveId } from '../../../core/enclaves/name';
+import { ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
+import type { KnativeService, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
 
 /** Annotation of the Service: hash of what it was made from. */
 export const TEMPLATE_ANNOTATION = 'licensing/template';
@@ -15,19 +17,27 @@ const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 const NAME_CHARACTERS = 20;
 
 /**
- * The enclave's name: a keyed hash of the user's id, 100 bits in lower-case base32 (RFC 4648), valid as a DNS label. It tells nothing
- * about the user, nobody without the key can guess it, and no two ids meet in one name by their characters.
+ * The name of an enclave's objects: a keyed hash of the user's id and of the enclave's own name, 100 bits in lower-case base32 (RFC 4648), valid as a
+ * DNS label. It tells nothing about either, nobody without the key can guess it, and no two enclaves meet in one by their characters: the id's length
+ * stands before it. The default enclave has the name that users' only ones had.
  */
-export function enclaveName(key: Buffer, user: string): string {
-  const digest = createHmac('sha256', key).update('enclave name v1\0').update(user).digest();
+export function enclaveName(key: Buffer, { user, name }: EnclaveId): string {
+  const hmac = createHmac('sha256', key);
+  if (name === DEFAULT_ENCLAVE) hmac.update('enclave name v1\0').update(user);
+  else {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(Buffer.byteLength(user));
+    hmac.update('enclave name v2\0').update(length).update(user).update(name);
+  }
+  const digest = hmac.digest();
   let bits = 0n;
   for (const byte of digest.subarray(0, 13)) bits = (bits << 8n) | BigInt(byte);
-  let name = '';
+  let text = '';
   for (let index = 0; index < NAME_CHARACTERS; index += 1) {
-    name = (BASE32[Number(bits & 31n)] ?? '') + name;
+    text = (BASE32[Number(bits & 31n)] ?? '') + text;
     bits >>= 5n;
   }
-  return `enclave-${name}`;
+  return `enclave-${text}`;
 }
 
 /** What every enclave of this installation has in common. */
@@ -39,18 +49,25 @@ export interface EnclaveKind {
   trustDomain: string;
   nodeSelector?: Record<string, string>;
   runtimeClass?: string;
+  /** A volume for each enclave in place of the template's `workspace`; left out: files end with the pod. */
+  volume?: { size: string; storageClass?: string };
 }
 
+/** Name of the template's volume that holds the workspace. */
+const WORKSPACE_VOLUME = 'workspace';
+
+const annotationsOf = ({ user, name }: EnclaveId): Record<string, string> => ({ [USER_ANNOTATION]: user, [ENCLAVE_ANNOTATION]: name });
+
 /**
- * The Knative Service of one user's enclave, from the operator's template. The name, the user and the image are set here whatever
+ * The Knative Service of one enclave, from the operator's template. Its names, the user and the image are set here whatever
  * the template says; scale is held to one pod at most, and none when nobody uses it.
  */
 export function enclaveService(
-  { namespace, template, image, trustDomain, nodeSelector, runtimeClass }: EnclaveKind,
-  { name, user, now }: { name: string; user: string; now: Date },
+  { namespace, template, image, trustDomain, nodeSelector, runtimeClass, volume }: EnclaveKind,
+  { name, enclave, now }: { name: string; enclave: EnclaveId; now: Date },
 ): KnativeService {
   const own = [
-    { name: 'ENCLAVE_USER', value: user },
+    { name: 'ENCLAVE_USER', value: enclave.user },
     { name: 'TRUST_DOMAIN', value: trustDomain },
   ];
   const { containers, ...pod } = structuredClone(template.spec.template.spec);
@@ -59,6 +76,10 @@ export function enclaveService(
   const env = (container.env ?? []).filter((variable) => !own.some(({ name }) => name === variable.name));
   if (nodeSelector) pod.nodeSelector = { ...(pod.nodeSelector as Record<string, string> | undefined), ...nodeSelector };
   if (runtimeClass !== undefined) pod.runtimeClassName = runtimeClass;
+  if (volume) {
+    const others = ((pod.volumes ?? []) as Array<{ name: string }>).filter((each) => each.name !== WORKSPACE_VOLUME);
+    pod.volumes = [...others, { name: WORKSPACE_VOLUME, persistentVolumeClaim: { claimName: name } }];
+  }
   const service: KnativeService = {
     apiVersion: 'serving.knative.dev/v1',
     kind: 'Service',
@@ -66,7 +87,7 @@ export function enclaveService(
       name,
       namespace,
       labels: { ...template.metadata?.labels, ...ENCLAVE_LABEL },
-      annotations: { ...template.metadata?.annotations, [USER_ANNOTATION]: user },
+      annotations: { ...template.metadata?.annotations, ...annotationsOf(enclave) },
     },
     spec: {
       template: {
@@ -76,7 +97,7 @@ export function enclaveService(
             ...template.spec.template.metadata?.annotations,
             'autoscaling.knative.dev/min-scale': '0',
             'autoscaling.knative.dev/max-scale': '1',
-            [USER_ANNOTATION]: user,
+            ...annotationsOf(enclave),
           },
         },
         spec: { ...pod, containers: [{ ...container, image, env: [...env, ...own] }] },
@@ -90,6 +111,20 @@ export function enclaveService(
     [LAST_USED_ANNOTATION]: now.toISOString(),
   };
   return service;
+}
+
+/** The claim on an enclave's volume. It has no owner: it outlives the Service, which is deleted to end an enclave and made again by the next login. */
+export function enclaveVolume({ namespace, volume }: EnclaveKind, { name, enclave }: { name: string; enclave: EnclaveId }): PersistentVolumeClaim {
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name, namespace, labels: { ...ENCLAVE_LABEL }, annotations: annotationsOf(enclave) },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: volume?.size ?? '' } },
+      ...(volume?.storageClass !== undefined && { storageClassName: volume.storageClass }),
+    },
+  };
 }
 
 /** True when the Service in the cluster needs no change: made from the same template, its use written down, not going away. */

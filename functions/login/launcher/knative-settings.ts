@@ -21,6 +21,10 @@ export const knativeSettings = z.object({
   }),
   /** RuntimeClass of the enclaves, such as gVisor's or Kata's, where the cluster has one. */
   ENCLAVE_RUNTIME_CLASS: z.string().optional(),
+  /** Size of a persistent volume for each enclave, a Kubernetes quantity; left out: an enclave's files end with its pod. */
+  ENCLAVE_VOLUME_SIZE: z.string().regex(/^[1-9]\d*(\.\d+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$/, 'expected a quantity such as 10Gi').optional(),
+  /** StorageClass of the volumes; left out: the cluster's default one. */
+  ENCLAVE_STORAGE_CLASS: z.string().optional(),
   /** 32 random bytes or more; names of enclaves are made with them, so that nobody can guess one. */
   NAME_KEY_FILE: z.string(),
   /** Until an enclave serves, pulling its image included. */

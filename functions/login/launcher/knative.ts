@@ -2,10 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { load } from 'js-yaml';
+import type { EnclaveId } from '../../../core/enclaves/name';
 import { readEnvironment } from '../../../core/config/environment';
 import { KubernetesApi } from '../../../core/kubernetes/api';
+import { deleteObjectsOf, enclaveCollections } from '../../../core/kubernetes/enclave-objects';
 import { KubernetesError } from '../../../core/kubernetes/errors';
-import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
+import type { KnativeService, List, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
 import { observe } from '../../../core/kubernetes/observe';
 import { logger } from '../../../core/log/logger';
 import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
@@ -16,10 +18,10 @@ import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
 import { failureOf, isReady, stageOf } from './knative-progress';
 import type { StartFailure } from './knative-progress';
-import { answeringPod, enclaveName, enclaveService, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
+import { answeringPod, enclaveName, enclaveService, enclaveVolume, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
 import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
-import type { Enclave, Launcher, LaunchOptions } from './launcher';
+import type { Enclave, Launcher, LaunchOptions, Running } from './launcher';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -49,6 +51,7 @@ export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Pro
       trustDomain: settings.TRUST_DOMAIN,
       nodeSelector: settings.ENCLAVE_NODE_SELECTOR,
       runtimeClass: settings.ENCLAVE_RUNTIME_CLASS,
+      ...(settings.ENCLAVE_VOLUME_SIZE !== undefined && { volume: { size: settings.ENCLAVE_VOLUME_SIZE, storageClass: settings.ENCLAVE_STORAGE_CLASS } }),
     },
     nameKey,
     startMs: settings.ENCLAVE_START_SECONDS * 1000,
@@ -56,7 +59,7 @@ export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Pro
   });
 }
 
-/** Enclaves as Knative Services: one for each user, applied server-side, at zero pods when nobody uses it. */
+/** Enclaves as Knative Services, each applied server-side, at zero pods when nobody uses it. */
 export class KnativeLauncher implements Launcher {
   private readonly now: () => Date;
 
@@ -64,43 +67,77 @@ export class KnativeLauncher implements Launcher {
     this.now = options.now ?? (() => new Date());
   }
 
-  async ensure(user: string, { onStage, signal }: LaunchOptions): Promise<Enclave> {
+  get persistent(): boolean {
+    return this.options.kind.volume !== undefined;
+  }
+
+  async ensure(id: EnclaveId, { onStage, signal }: LaunchOptions): Promise<Enclave> {
     const start = deadline(this.options.startMs);
     const limit = AbortSignal.any([signal, start.signal]);
-    const name = enclaveName(this.options.nameKey, user);
+    const name = this.nameOf(id);
     let created: KnativeService | undefined;
     try {
       const [found, pods] = await Promise.all([
         this.options.api.find<KnativeService>(this.path(name), { signal: limit }),
         this.pods(name, limit),
       ]);
-      const service = await this.bring(name, user, found, limit);
+      const service = await this.bring(name, id, found, limit);
       if (found?.metadata.uid !== service.metadata.uid) created = service;
       const warm = isReady(service) ? servingPod(service, pods) : undefined;
       if (warm) return this.enclave(service, warm, false);
       return await this.start(name, limit, onStage);
     } catch (error) {
-      if (created && !signal.aborted) await this.remove(created);
+      if (created && !signal.aborted) await this.end(created);
       throw this.refusal(error, signal, limit);
     } finally {
       start.clear();
     }
   }
 
-  async discard(user: string, enclave: Enclave): Promise<void> {
-    const { api, nameKey } = this.options;
-    const name = enclaveName(nameKey, user);
-    const service = await api.find<KnativeService>(this.path(name));
+  async discard(id: EnclaveId, enclave: Enclave): Promise<void> {
+    const name = this.nameOf(id);
+    const service = await this.options.api.find<KnativeService>(this.path(name));
     if (service === undefined) return;
     const pods = await this.pods(name);
     const pod = servingPod(service, pods);
-    if (pod === undefined || pod.metadata.uid === enclave.workloadUid) await this.remove(service);
+    if (pod === undefined || pod.metadata.uid === enclave.workloadUid) await this.end(service);
+  }
+
+  async find(user: string, names: string[]): Promise<Map<string, Running>> {
+    const byObject = new Map(names.map((name) => [this.nameOf({ user, name }), name]));
+    const running = new Map<string, Running>();
+    if (byObject.size === 0) return running;
+    const query = { labelSelector: `serving.knative.dev/service in (${[...byObject.keys()].join(',')})` };
+    const { items } = await this.options.api.get<List<Pod>>(this.podCollection(), { query });
+    for (const { metadata, spec, status } of items) {
+      const name = byObject.get(metadata.labels?.['serving.knative.dev/service'] ?? '');
+      if (name === undefined || metadata.deletionTimestamp !== undefined) continue;
+      const serves = status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') === true;
+      if (serves || !running.has(name)) running.set(name, { serves, node: spec?.nodeName ?? '' });
+    }
+    return running;
+  }
+
+  /** Without its Service there is no pod, and nothing brings one back before the next login. */
+  async stop(id: EnclaveId): Promise<void> {
+    await this.options.api.delete(this.path(this.nameOf(id)), {});
+  }
+
+  async remove(id: EnclaveId): Promise<void> {
+    await this.stop(id);
+    // Also where volumes are off now: they may have been on.
+    await this.options.api.delete(this.volumePath(this.nameOf(id)), {});
+  }
+
+  async removeAll(user: string): Promise<void> {
+    const { api, kind } = this.options;
+    await deleteObjectsOf(api, user, [enclaveCollections.services(kind.namespace), enclaveCollections.volumes(kind.namespace)]);
   }
 
   /** The Service as it should be; applied only when it isn't. */
-  private async bring(name: string, user: string, found: KnativeService | undefined, signal: AbortSignal): Promise<KnativeService> {
+  private async bring(name: string, enclave: EnclaveId, found: KnativeService | undefined, signal: AbortSignal): Promise<KnativeService> {
     const { api, kind } = this.options;
-    const wanted = enclaveService(kind, { name, user, now: this.now() });
+    const wanted = enclaveService(kind, { name, enclave, now: this.now() });
     if (found && isCurrent(found, wanted, this.now())) return found;
     // What is being deleted can't be brought back: wait for its end, then apply.
     let leaving = found;
@@ -108,7 +145,21 @@ export class KnativeLauncher implements Launcher {
       await sleep(200, undefined, { signal });
       leaving = await api.find<KnativeService>(this.path(name), { signal });
     }
+    if (kind.volume) await this.bringVolume(name, enclave, signal);
     return api.apply<KnativeService>(this.path(name), wanted, FIELD_MANAGER, { signal });
+  }
+
+  /** A volume stays as it was made, whatever size new ones get. */
+  private async bringVolume(name: string, enclave: EnclaveId, signal: AbortSignal): Promise<void> {
+    const { api, kind } = this.options;
+    const path = this.volumePath(name);
+    for (;;) {
+      const found = await api.find<PersistentVolumeClaim>(path, { signal });
+      if (found === undefined) await api.apply(path, enclaveVolume(kind, { name, enclave }), FIELD_MANAGER, { signal });
+      if (found?.metadata.deletionTimestamp === undefined) return;
+      // Of an enclave of the same name that was deleted: its files are not to be seen again.
+      await sleep(200, undefined, { signal });
+    }
   }
 
   /** Wakes the enclave and waits for a pod that serves, telling what is being waited for. */
@@ -181,7 +232,7 @@ export class KnativeLauncher implements Launcher {
     return endpointOf(service.status?.address?.url ?? service.status?.url);
   }
 
-  private async remove(service: KnativeService): Promise<void> {
+  private async end(service: KnativeService): Promise<void> {
     const { uid } = service.metadata;
     await this.options.api.delete(this.path(service.metadata.name), { uid }).catch((error: unknown) => {
       logger.warn({ err: error }, 'an enclave that failed could not be removed');
@@ -194,11 +245,19 @@ export class KnativeLauncher implements Launcher {
   }
 
   private collection(): string {
-    return `/apis/serving.knative.dev/v1/namespaces/${this.options.kind.namespace}/services`;
+    return enclaveCollections.services(this.options.kind.namespace);
   }
 
   private podCollection(): string {
     return `/api/v1/namespaces/${this.options.kind.namespace}/pods`;
+  }
+
+  private nameOf(id: EnclaveId): string {
+    return enclaveName(this.options.nameKey, id);
+  }
+
+  private volumePath(name: string): string {
+    return `${enclaveCollections.volumes(this.options.kind.namespace)}/${name}`;
   }
 
   private path(name: string): string {

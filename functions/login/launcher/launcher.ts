@@ -1,3 +1,4 @@
+import type { EnclaveId } from '../../../core/enclaves/name';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
 
 /** A user's enclave that runs, by the word of whatever started it. Nothing of it is trusted before its evidence is verified. */
@@ -23,14 +24,31 @@ export interface LaunchOptions {
   signal: AbortSignal;
 }
 
-/** Starts enclaves: as processes on one machine, as Knative Services in a cluster. */
+/** What an enclave does, where it is not at zero. */
+export interface Running {
+  /** False: it is starting. */
+  serves: boolean;
+  /** Empty before it has one. */
+  node: string;
+}
+
+/** Starts enclaves, finds them and ends them: processes on one machine, Knative Services in a cluster. Of one user there may be several, by name. */
 export interface Launcher {
+  /** True where an enclave's files outlive its process. */
+  readonly persistent: boolean;
   /**
-   * Starts the user's enclave unless it runs. Two calls for one user at once give one enclave.
-   * @param user opaque id of an account
+   * Starts the enclave unless it runs. Two calls for one at once give one.
    * @throws RpcError UNAVAILABLE `login.enclave_unavailable` with a reason that the user may read
    */
-  ensure(user: string, options: LaunchOptions): Promise<Enclave>;
-  /** Ends the user's enclave when it is still the given one: it doesn't answer, or it lost its identity. */
-  discard(user: string, enclave: Enclave): Promise<void>;
+  ensure(enclave: EnclaveId, options: LaunchOptions): Promise<Enclave>;
+  /** Ends the enclave when it is still the given one: it doesn't answer, or it lost its identity. */
+  discard(enclave: EnclaveId, found: Enclave): Promise<void>;
+  /** Which of these are not at zero. */
+  find(user: string, names: string[]): Promise<Map<string, Running>>;
+  /** Ends what runs, now. Files stay where they are kept; the next `ensure` starts it again. */
+  stop(enclave: EnclaveId): Promise<void>;
+  /** Ends it and removes everything that it is made of, files included. That there is nothing is no error. */
+  remove(enclave: EnclaveId): Promise<void>;
+  /** As `remove`, for every enclave that is marked as this user's. */
+  removeAll(user: string): Promise<void>;
 }

@@ -5,15 +5,21 @@ import { RpcError } from '../../../core/rpc/errors';
 import { status } from '@grpc/grpc-js';
 import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../proto/gen/licensing/v1/login';
-import type { Enclave, LaunchOptions, Launcher } from './launcher';
+import type { EnclaveId } from '../../../core/enclaves/name';
+import type { Enclave, LaunchOptions, Launcher, Running } from './launcher';
 
 const ENSURE_MS = 60_000;
 const STOP_MS = 10_000;
+/** One that is starting is waited for before it is ended. */
+const REMOVE_MS = 90_000;
+const FIND_MS = 5_000;
 /** An answer that comes sooner needed no wait worth telling. */
 const WAIT_MS = 100;
 
 /** Enclaves as processes of one machine, by LauncherService. */
 export class ProcessLauncher implements Launcher {
+  /** Each has a folder that stays. */
+  readonly persistent = true;
   private readonly client: LauncherServiceClient;
 
   constructor(address: Address) {
@@ -21,10 +27,10 @@ export class ProcessLauncher implements Launcher {
     this.client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), backOff);
   }
 
-  async ensure(user: string, { onStage, signal }: LaunchOptions): Promise<Enclave> {
+  async ensure(enclave: EnclaveId, { onStage, signal }: LaunchOptions): Promise<Enclave> {
     const waiting = setTimeout(() => onStage(LoginStage.LOGIN_STAGE_STARTING), WAIT_MS);
     try {
-      return await callUnary(this.client, this.client.ensureEnclave, { user }, { timeout: ENSURE_MS, signal });
+      return await callUnary(this.client, this.client.ensureEnclave, enclave, { timeout: ENSURE_MS, signal });
     } catch (cause) {
       signal.throwIfAborted();
       const reason = cause instanceof RpcError && !cause.code.startsWith('rpc.') ? cause.message : "the launcher doesn't answer";
@@ -34,8 +40,25 @@ export class ProcessLauncher implements Launcher {
     }
   }
 
-  async discard(user: string, { workloadUid }: Enclave): Promise<void> {
-    await callUnary(this.client, this.client.stopEnclave, { user, workloadUid }, { timeout: STOP_MS });
+  async discard(enclave: EnclaveId, { workloadUid }: Enclave): Promise<void> {
+    await callUnary(this.client, this.client.stopEnclave, { ...enclave, workloadUid }, { timeout: STOP_MS });
+  }
+
+  async find(user: string, names: string[]): Promise<Map<string, Running>> {
+    const { node, running } = await callUnary(this.client, this.client.findEnclaves, { user }, { timeout: FIND_MS });
+    return new Map(running.filter((name) => names.includes(name)).map((name) => [name, { serves: true, node }]));
+  }
+
+  async stop(enclave: EnclaveId): Promise<void> {
+    await callUnary(this.client, this.client.stopEnclave, { ...enclave, workloadUid: '' }, { timeout: REMOVE_MS });
+  }
+
+  async remove(enclave: EnclaveId): Promise<void> {
+    await callUnary(this.client, this.client.removeEnclave, enclave, { timeout: REMOVE_MS });
+  }
+
+  async removeAll(user: string): Promise<void> {
+    await callUnary(this.client, this.client.removeEnclave, { user, name: '' }, { timeout: REMOVE_MS });
   }
 
   close(): void {

@@ -10,8 +10,10 @@ const raw = (claims: Partial<Claims>): Buffer => Buffer.from(Claims.encode(makeC
 
 test('claims are read as they were written', () => {
   for (const purpose of [Purpose.PURPOSE_CERTIFICATE, Purpose.PURPOSE_SESSION]) {
-    const claims = makeClaims({ purpose });
-    expect(parseClaims(encodeClaims(claims))).toEqual(claims);
+    for (const enclave of ['', 'gpu-lab', 'a'.repeat(63)]) {
+      const claims = makeClaims({ purpose, enclave });
+      expect(parseClaims(encodeClaims(claims))).toEqual(claims);
+    }
   }
 });
 
@@ -25,7 +27,8 @@ describe('verified bytes are the parsed bytes: other encodings of claims are ref
   test.each([
     ['a field twice, the second contradicting', Buffer.concat([good, Buffer.from([0x2a, 1, 0x78])])],
     ['a field twice, the same', Buffer.concat([good, good.subarray(0, 2)])],
-    ['an unknown field', Buffer.concat([good, Buffer.from([0x60, 1])])],
+    ['an unknown field', Buffer.concat([good, Buffer.from([0x68, 1])])],
+    ['the default enclave written out as nothing', Buffer.concat([good, Buffer.from([0x62, 0])])],
     ['a default value written out', Buffer.concat([good.subarray(0, 2 + 34 + 34), Buffer.from([0x22, 0]), good.subarray(2 + 34 + 34)])],
     ['fields in another order', Buffer.concat([good.subarray(2), good.subarray(0, 2)])],
     ['a number with more bytes than needed', Buffer.concat([Buffer.from([0x08, 0x81, 0x00]), good.subarray(2)])],
@@ -63,6 +66,11 @@ describe('fields of another form are refused, by reader and writer', () => {
     ['a node with a slash', { node: '../node' }],
     ['a node in upper case', { node: 'Node' }],
     ['a node that is too long', { node: 'a.'.repeat(130) + 'a' }],
+    ['the default enclave by its name: one enclave has one spelling', { enclave: 'default' }],
+    ['an enclave in upper case', { enclave: 'GPU' }],
+    ['an enclave with a slash', { enclave: '../lab' }],
+    ['an enclave with a newline', { enclave: 'lab\n' }],
+    ['an enclave that is too long', { enclave: 'a'.repeat(64) }],
     ['no time', { issuedAt: 0n }],
     ['an end before the start', { issuedAt: 100n, expiresAt: 99n }],
     ['a negative time', { issuedAt: -5n, expiresAt: 5n }],

@@ -270,6 +270,14 @@ describe('identity', () => {
     const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
     expectRefused('identity.node', {}, { expected: { node: 'node-a' } }, second);
   });
+  test('another enclave of the same user, also the default one: refused', () => {
+    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab' } }, { expected: { enclave: 'default' } });
+    expectRefused('identity.enclave', {}, { expected: { enclave: 'gpu-lab' } });
+    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab-2' } }, { expected: { enclave: 'gpu-lab' } });
+    const named = makeEvidence(tpm, { claims: { enclave: 'gpu-lab' } });
+    expect(() => verifyEvidence(named, { ...verifyOptions(tpm), expected: { enclave: 'gpu-lab' } })).not.toThrow();
+    expect(() => verifyEvidence(makeEvidence(tpm), { ...verifyOptions(tpm), expected: { enclave: 'default' } })).not.toThrow();
+  });
   test("claims about another node than the one whose TPM signed: refused without being told which", async () => {
     const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
     expectRefused('identity.ak_node', { claims: { node: 'node-a' } }, {}, second);

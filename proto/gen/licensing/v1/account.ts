@@ -24,7 +24,7 @@ export const protobufPackage = "licensing.v1";
 export const protobufFileName = "licensing/v1/account.proto";
 
 /**
- * Accounts and their sessions: served by functions/signup.
+ * Accounts and their sessions: AccountService is served by functions/signup, AccountDeletionService by functions/login.
  *
  * A session begins with a password, at sign-up or login, and is carried on by refresh tokens. Each gives the next one, and is good until that
  * is used; one that is used after it ends its session. A session that nobody uses ends after 30 days, every one after 90.
@@ -109,6 +109,16 @@ export interface ChangePasswordRequest {
 export interface ChangePasswordResponse {
   /** Other sessions that ended by it. */
   ended: number;
+}
+
+export interface DeleteAccountRequest {
+  /** Once more, whatever token came along. */
+  password: string;
+}
+
+export interface DeleteAccountResponse {
+  /** False: the account is gone, and the service goes on removing its enclaves by itself. */
+  enclavesRemoved: boolean;
 }
 
 function createBaseSignUpRequest(): SignUpRequest {
@@ -1324,6 +1334,146 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
   },
 };
 
+function createBaseDeleteAccountRequest(): DeleteAccountRequest {
+  return { password: "" };
+}
+
+export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
+  encode(message: DeleteAccountRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.password !== "") {
+      writer.uint32(10).string(message.password);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteAccountRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteAccountRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteAccountRequest {
+    return { password: isSet(object.password) ? globalThis.String(object.password) : "" };
+  },
+
+  toJSON(message: DeleteAccountRequest): unknown {
+    const obj: any = {};
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteAccountRequest>): DeleteAccountRequest {
+    return DeleteAccountRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteAccountRequest>): DeleteAccountRequest {
+    const message = createBaseDeleteAccountRequest();
+    message.password = object.password ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteAccountResponse(): DeleteAccountResponse {
+  return { enclavesRemoved: false };
+}
+
+export const DeleteAccountResponse: MessageFns<DeleteAccountResponse> = {
+  encode(message: DeleteAccountResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.enclavesRemoved !== false) {
+      writer.uint32(8).bool(message.enclavesRemoved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteAccountResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteAccountResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.enclavesRemoved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteAccountResponse {
+    return {
+      enclavesRemoved: isSet(object.enclavesRemoved)
+        ? globalThis.Boolean(object.enclavesRemoved)
+        : isSet(object.enclaves_removed)
+        ? globalThis.Boolean(object.enclaves_removed)
+        : false,
+    };
+  },
+
+  toJSON(message: DeleteAccountResponse): unknown {
+    const obj: any = {};
+    if (message.enclavesRemoved !== false) {
+      obj.enclavesRemoved = message.enclavesRemoved;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteAccountResponse>): DeleteAccountResponse {
+    return DeleteAccountResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteAccountResponse>): DeleteAccountResponse {
+    const message = createBaseDeleteAccountResponse();
+    message.enclavesRemoved = object.enclavesRemoved ?? false;
+    return message;
+  },
+};
+
 export type AccountServiceService = typeof AccountServiceService;
 export const AccountServiceService = {
   /** Creates an account and begins a session; its tokens are good for Login. */
@@ -1509,6 +1659,68 @@ export const AccountServiceClient = makeGenericClientConstructor(
 ) as unknown as {
   new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): AccountServiceClient;
   service: typeof AccountServiceService;
+  serviceName: string;
+};
+
+/** Enclaves go with their user, and functions/signup has no rights over any. */
+export type AccountDeletionServiceService = typeof AccountDeletionServiceService;
+export const AccountDeletionServiceService = {
+  /**
+   * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password.
+   */
+  deleteAccount: {
+    path: "/licensing.v1.AccountDeletionService/DeleteAccount" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteAccountRequest): Buffer => Buffer.from(DeleteAccountRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteAccountRequest => DeleteAccountRequest.decode(value),
+    responseSerialize: (value: DeleteAccountResponse): Buffer =>
+      Buffer.from(DeleteAccountResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteAccountResponse => DeleteAccountResponse.decode(value),
+  },
+} as const;
+
+export interface AccountDeletionServiceServer extends UntypedServiceImplementation {
+  /**
+   * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password.
+   */
+  deleteAccount: handleUnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
+}
+
+export interface AccountDeletionServiceClient extends Client {
+  /**
+   * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password.
+   */
+  deleteAccount(
+    request: DeleteAccountRequest,
+    callback: (error: ServiceError | null, response: DeleteAccountResponse) => void,
+  ): ClientUnaryCall;
+  deleteAccount(
+    request: DeleteAccountRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteAccountResponse) => void,
+  ): ClientUnaryCall;
+  deleteAccount(
+    request: DeleteAccountRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteAccountResponse) => void,
+  ): ClientUnaryCall;
+}
+
+export const AccountDeletionServiceClient = makeGenericClientConstructor(
+  AccountDeletionServiceService,
+  "licensing.v1.AccountDeletionService",
+) as unknown as {
+  new (
+    address: string,
+    credentials: ChannelCredentials,
+    options?: Partial<ClientOptions>,
+  ): AccountDeletionServiceClient;
+  service: typeof AccountDeletionServiceService;
   serviceName: string;
 };
 

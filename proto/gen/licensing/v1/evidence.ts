@@ -80,6 +80,8 @@ export interface Claims {
   /** Unix seconds, by the attestor's clock. */
   issuedAt: bigint;
   expiresAt: bigint;
+  /** Name of the enclave among its user's, a DNS label; empty for the one that is called "default", and for no other. */
+  enclave: string;
 }
 
 export interface PcrValue {
@@ -127,6 +129,7 @@ function createBaseClaims(): Claims {
     node: "",
     issuedAt: 0n,
     expiresAt: 0n,
+    enclave: "",
   };
 }
 
@@ -170,6 +173,9 @@ export const Claims: MessageFns<Claims> = {
         throw new globalThis.Error("value provided for field message.expiresAt of type int64 too large");
       }
       writer.uint32(88).int64(message.expiresAt);
+    }
+    if (message.enclave !== "") {
+      writer.uint32(98).string(message.enclave);
     }
     return writer;
   },
@@ -275,6 +281,14 @@ export const Claims: MessageFns<Claims> = {
             message.expiresAt = reader.int64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.enclave = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -328,6 +342,7 @@ export const Claims: MessageFns<Claims> = {
         : isSet(object.expires_at)
         ? BigInt(object.expires_at)
         : 0n,
+      enclave: isSet(object.enclave) ? globalThis.String(object.enclave) : "",
     };
   },
 
@@ -366,6 +381,9 @@ export const Claims: MessageFns<Claims> = {
     if (message.expiresAt !== 0n) {
       obj.expiresAt = message.expiresAt.toString();
     }
+    if (message.enclave !== "") {
+      obj.enclave = message.enclave;
+    }
     return obj;
   },
 
@@ -385,6 +403,7 @@ export const Claims: MessageFns<Claims> = {
     message.node = object.node ?? "";
     message.issuedAt = (object.issuedAt !== undefined && object.issuedAt !== null) ? BigInt(object.issuedAt) : 0n;
     message.expiresAt = (object.expiresAt !== undefined && object.expiresAt !== null) ? BigInt(object.expiresAt) : 0n;
+    message.enclave = object.enclave ?? "";
     return message;
   },
 };

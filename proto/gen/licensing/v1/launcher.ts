@@ -25,11 +25,12 @@ export const protobufFileName = "licensing/v1/launcher.proto";
 
 /**
  * One machine's stand-in for the Kubernetes API, served by the launcher on a unix socket that only its owner can open:
- * functions/login asks it for enclaves.
+ * functions/login asks it for enclaves. `name` is a DNS label that names one among a user's.
  */
 
 export interface EnsureEnclaveRequest {
   user: string;
+  name: string;
 }
 
 export interface EnsureEnclaveResponse {
@@ -46,19 +47,42 @@ export interface EnsureEnclaveResponse {
 export interface StopEnclaveRequest {
   user: string;
   workloadUid: string;
+  /** Empty: all of the user's. */
+  name: string;
 }
 
 export interface StopEnclaveResponse {
 }
 
+export interface FindEnclavesRequest {
+  user: string;
+}
+
+export interface FindEnclavesResponse {
+  node: string;
+  running: string[];
+}
+
+export interface RemoveEnclaveRequest {
+  user: string;
+  /** Empty: all of the user's. */
+  name: string;
+}
+
+export interface RemoveEnclaveResponse {
+}
+
 function createBaseEnsureEnclaveRequest(): EnsureEnclaveRequest {
-  return { user: "" };
+  return { user: "", name: "" };
 }
 
 export const EnsureEnclaveRequest: MessageFns<EnsureEnclaveRequest> = {
   encode(message: EnsureEnclaveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.user !== "") {
       writer.uint32(10).string(message.user);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
     }
     return writer;
   },
@@ -84,6 +108,14 @@ export const EnsureEnclaveRequest: MessageFns<EnsureEnclaveRequest> = {
             message.user = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -97,13 +129,19 @@ export const EnsureEnclaveRequest: MessageFns<EnsureEnclaveRequest> = {
   },
 
   fromJSON(object: any): EnsureEnclaveRequest {
-    return { user: isSet(object.user) ? globalThis.String(object.user) : "" };
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+    };
   },
 
   toJSON(message: EnsureEnclaveRequest): unknown {
     const obj: any = {};
     if (message.user !== "") {
       obj.user = message.user;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
     }
     return obj;
   },
@@ -114,6 +152,7 @@ export const EnsureEnclaveRequest: MessageFns<EnsureEnclaveRequest> = {
   fromPartial(object: DeepPartial<EnsureEnclaveRequest>): EnsureEnclaveRequest {
     const message = createBaseEnsureEnclaveRequest();
     message.user = object.user ?? "";
+    message.name = object.name ?? "";
     return message;
   },
 };
@@ -260,7 +299,7 @@ export const EnsureEnclaveResponse: MessageFns<EnsureEnclaveResponse> = {
 };
 
 function createBaseStopEnclaveRequest(): StopEnclaveRequest {
-  return { user: "", workloadUid: "" };
+  return { user: "", workloadUid: "", name: "" };
 }
 
 export const StopEnclaveRequest: MessageFns<StopEnclaveRequest> = {
@@ -270,6 +309,9 @@ export const StopEnclaveRequest: MessageFns<StopEnclaveRequest> = {
     }
     if (message.workloadUid !== "") {
       writer.uint32(18).string(message.workloadUid);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
     }
     return writer;
   },
@@ -303,6 +345,14 @@ export const StopEnclaveRequest: MessageFns<StopEnclaveRequest> = {
             message.workloadUid = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -323,6 +373,7 @@ export const StopEnclaveRequest: MessageFns<StopEnclaveRequest> = {
         : isSet(object.workload_uid)
         ? globalThis.String(object.workload_uid)
         : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
     };
   },
 
@@ -334,6 +385,9 @@ export const StopEnclaveRequest: MessageFns<StopEnclaveRequest> = {
     if (message.workloadUid !== "") {
       obj.workloadUid = message.workloadUid;
     }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
     return obj;
   },
 
@@ -344,6 +398,7 @@ export const StopEnclaveRequest: MessageFns<StopEnclaveRequest> = {
     const message = createBaseStopEnclaveRequest();
     message.user = object.user ?? "";
     message.workloadUid = object.workloadUid ?? "";
+    message.name = object.name ?? "";
     return message;
   },
 };
@@ -400,9 +455,298 @@ export const StopEnclaveResponse: MessageFns<StopEnclaveResponse> = {
   },
 };
 
+function createBaseFindEnclavesRequest(): FindEnclavesRequest {
+  return { user: "" };
+}
+
+export const FindEnclavesRequest: MessageFns<FindEnclavesRequest> = {
+  encode(message: FindEnclavesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FindEnclavesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFindEnclavesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FindEnclavesRequest {
+    return { user: isSet(object.user) ? globalThis.String(object.user) : "" };
+  },
+
+  toJSON(message: FindEnclavesRequest): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FindEnclavesRequest>): FindEnclavesRequest {
+    return FindEnclavesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FindEnclavesRequest>): FindEnclavesRequest {
+    const message = createBaseFindEnclavesRequest();
+    message.user = object.user ?? "";
+    return message;
+  },
+};
+
+function createBaseFindEnclavesResponse(): FindEnclavesResponse {
+  return { node: "", running: [] };
+}
+
+export const FindEnclavesResponse: MessageFns<FindEnclavesResponse> = {
+  encode(message: FindEnclavesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    for (const v of message.running) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FindEnclavesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFindEnclavesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.running.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FindEnclavesResponse {
+    return {
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+      running: globalThis.Array.isArray(object?.running) ? object.running.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: FindEnclavesResponse): unknown {
+    const obj: any = {};
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    if (message.running?.length) {
+      obj.running = message.running;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FindEnclavesResponse>): FindEnclavesResponse {
+    return FindEnclavesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FindEnclavesResponse>): FindEnclavesResponse {
+    const message = createBaseFindEnclavesResponse();
+    message.node = object.node ?? "";
+    message.running = object.running?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRemoveEnclaveRequest(): RemoveEnclaveRequest {
+  return { user: "", name: "" };
+}
+
+export const RemoveEnclaveRequest: MessageFns<RemoveEnclaveRequest> = {
+  encode(message: RemoveEnclaveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveEnclaveRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveEnclaveRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemoveEnclaveRequest {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+    };
+  },
+
+  toJSON(message: RemoveEnclaveRequest): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RemoveEnclaveRequest>): RemoveEnclaveRequest {
+    return RemoveEnclaveRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RemoveEnclaveRequest>): RemoveEnclaveRequest {
+    const message = createBaseRemoveEnclaveRequest();
+    message.user = object.user ?? "";
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseRemoveEnclaveResponse(): RemoveEnclaveResponse {
+  return {};
+}
+
+export const RemoveEnclaveResponse: MessageFns<RemoveEnclaveResponse> = {
+  encode(_: RemoveEnclaveResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveEnclaveResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveEnclaveResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): RemoveEnclaveResponse {
+    return {};
+  },
+
+  toJSON(_: RemoveEnclaveResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<RemoveEnclaveResponse>): RemoveEnclaveResponse {
+    return RemoveEnclaveResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<RemoveEnclaveResponse>): RemoveEnclaveResponse {
+    const message = createBaseRemoveEnclaveResponse();
+    return message;
+  },
+};
+
 export type LauncherServiceService = typeof LauncherServiceService;
 export const LauncherServiceService = {
-  /** Starts the user's enclave unless it runs. Two calls for one user at once give one enclave. */
+  /** Starts the enclave unless it runs. Two calls for one at once give one. */
   ensureEnclave: {
     path: "/licensing.v1.LauncherService/EnsureEnclave" as const,
     requestStream: false as const,
@@ -413,7 +757,7 @@ export const LauncherServiceService = {
       Buffer.from(EnsureEnclaveResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EnsureEnclaveResponse => EnsureEnclaveResponse.decode(value),
   },
-  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. */
+  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. Its files stay. */
   stopEnclave: {
     path: "/licensing.v1.LauncherService/StopEnclave" as const,
     requestStream: false as const,
@@ -423,17 +767,43 @@ export const LauncherServiceService = {
     responseSerialize: (value: StopEnclaveResponse): Buffer => Buffer.from(StopEnclaveResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StopEnclaveResponse => StopEnclaveResponse.decode(value),
   },
+  /** The user's enclaves that run. */
+  findEnclaves: {
+    path: "/licensing.v1.LauncherService/FindEnclaves" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FindEnclavesRequest): Buffer => Buffer.from(FindEnclavesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FindEnclavesRequest => FindEnclavesRequest.decode(value),
+    responseSerialize: (value: FindEnclavesResponse): Buffer =>
+      Buffer.from(FindEnclavesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FindEnclavesResponse => FindEnclavesResponse.decode(value),
+  },
+  /** Ends it and removes its files. */
+  removeEnclave: {
+    path: "/licensing.v1.LauncherService/RemoveEnclave" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveEnclaveRequest): Buffer => Buffer.from(RemoveEnclaveRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveEnclaveRequest => RemoveEnclaveRequest.decode(value),
+    responseSerialize: (value: RemoveEnclaveResponse): Buffer =>
+      Buffer.from(RemoveEnclaveResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveEnclaveResponse => RemoveEnclaveResponse.decode(value),
+  },
 } as const;
 
 export interface LauncherServiceServer extends UntypedServiceImplementation {
-  /** Starts the user's enclave unless it runs. Two calls for one user at once give one enclave. */
+  /** Starts the enclave unless it runs. Two calls for one at once give one. */
   ensureEnclave: handleUnaryCall<EnsureEnclaveRequest, EnsureEnclaveResponse>;
-  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. */
+  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. Its files stay. */
   stopEnclave: handleUnaryCall<StopEnclaveRequest, StopEnclaveResponse>;
+  /** The user's enclaves that run. */
+  findEnclaves: handleUnaryCall<FindEnclavesRequest, FindEnclavesResponse>;
+  /** Ends it and removes its files. */
+  removeEnclave: handleUnaryCall<RemoveEnclaveRequest, RemoveEnclaveResponse>;
 }
 
 export interface LauncherServiceClient extends Client {
-  /** Starts the user's enclave unless it runs. Two calls for one user at once give one enclave. */
+  /** Starts the enclave unless it runs. Two calls for one at once give one. */
   ensureEnclave(
     request: EnsureEnclaveRequest,
     callback: (error: ServiceError | null, response: EnsureEnclaveResponse) => void,
@@ -449,7 +819,7 @@ export interface LauncherServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EnsureEnclaveResponse) => void,
   ): ClientUnaryCall;
-  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. */
+  /** Ends it, when it is still the given one; without a workload_uid whichever it is, one that is starting included. Its files stay. */
   stopEnclave(
     request: StopEnclaveRequest,
     callback: (error: ServiceError | null, response: StopEnclaveResponse) => void,
@@ -464,6 +834,38 @@ export interface LauncherServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StopEnclaveResponse) => void,
+  ): ClientUnaryCall;
+  /** The user's enclaves that run. */
+  findEnclaves(
+    request: FindEnclavesRequest,
+    callback: (error: ServiceError | null, response: FindEnclavesResponse) => void,
+  ): ClientUnaryCall;
+  findEnclaves(
+    request: FindEnclavesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FindEnclavesResponse) => void,
+  ): ClientUnaryCall;
+  findEnclaves(
+    request: FindEnclavesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FindEnclavesResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends it and removes its files. */
+  removeEnclave(
+    request: RemoveEnclaveRequest,
+    callback: (error: ServiceError | null, response: RemoveEnclaveResponse) => void,
+  ): ClientUnaryCall;
+  removeEnclave(
+    request: RemoveEnclaveRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveEnclaveResponse) => void,
+  ): ClientUnaryCall;
+  removeEnclave(
+    request: RemoveEnclaveRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveEnclaveResponse) => void,
   ): ClientUnaryCall;
 }
 

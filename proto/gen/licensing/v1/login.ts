@@ -27,7 +27,7 @@ export const protobufPackage = "licensing.v1";
 
 export const protobufFileName = "licensing/v1/login.proto";
 
-/** Login: served by functions/login. Starts the user's enclave where it isn't running and returns its evidence. */
+/** Login: served by functions/login. Starts one of the user's enclaves where it isn't running and returns its evidence. */
 
 /** What is being waited for, in the order in which it happens. Stages that needed no wait are left out. */
 export enum LoginStage {
@@ -112,6 +112,8 @@ export interface LoginRequest {
   includeEventLog: boolean;
   /** What the client's machine is called, for the list of sessions. */
   clientName: string;
+  /** Which of the user's enclaves, a DNS label; empty: "default". One that is not there yet is made. */
+  enclave: string;
 }
 
 export interface LoginResponse {
@@ -276,6 +278,7 @@ function createBaseLoginRequest(): LoginRequest {
     proof: Buffer.alloc(0),
     includeEventLog: false,
     clientName: "",
+    enclave: "",
   };
 }
 
@@ -306,6 +309,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.clientName !== "") {
       writer.uint32(66).string(message.clientName);
+    }
+    if (message.enclave !== "") {
+      writer.uint32(74).string(message.enclave);
     }
     return writer;
   },
@@ -387,6 +393,14 @@ export const LoginRequest: MessageFns<LoginRequest> = {
             message.clientName = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.enclave = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -425,6 +439,7 @@ export const LoginRequest: MessageFns<LoginRequest> = {
         : isSet(object.client_name)
         ? globalThis.String(object.client_name)
         : "",
+      enclave: isSet(object.enclave) ? globalThis.String(object.enclave) : "",
     };
   },
 
@@ -451,6 +466,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.clientName !== "") {
       obj.clientName = message.clientName;
+    }
+    if (message.enclave !== "") {
+      obj.enclave = message.enclave;
     }
     return obj;
   },
@@ -485,6 +503,7 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     message.proof = object.proof ?? Buffer.alloc(0);
     message.includeEventLog = object.includeEventLog ?? false;
     message.clientName = object.clientName ?? "";
+    message.enclave = object.enclave ?? "";
     return message;
   },
 };
