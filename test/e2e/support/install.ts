@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { apply, kubectl } from '../../../core/kubernetes/kubectl';
 import { imageOf, setting } from './settings';
 
@@ -30,7 +30,7 @@ export async function installWith(images: string): Promise<void> {
 
 /** The project's template with next to nothing requested: a hundred enclaves have to fit the small node of a test cluster at once. */
 function smallEnclave(folder: string): string {
-  const template = readFileSync(resolve(__dirname, '../../../knative/base/enclave.yaml'), 'utf8');
+  const template = readFileSync(join(dirname(INSTALLER), '../knative/base/enclave.yaml'), 'utf8');
   const small = template.replace('requests: {cpu: 25m, memory: 96Mi}', 'requests: {cpu: 1m, memory: 16Mi}');
   if (small === template) throw new Error("expected the requests of an enclave in the project's template, found others");
   const file = join(folder, 'enclave.yaml');
