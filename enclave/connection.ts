@@ -3,6 +3,7 @@ import type { ServerOptions } from '@grpc/grpc-js';
 import { BulkSessionService } from '../core/rpc/bulk';
 import { SERVER_CHANNEL_OPTIONS } from '../core/rpc/server';
 import { widenWindows } from '../core/rpc/http2';
+import { largestRequest, limitSizes, refuseOversized } from '../core/rpc/sizes';
 import { Session } from './session/session';
 import type { SessionOptions } from './session/session';
 import type { SecureConnection } from './tls';
@@ -16,9 +17,16 @@ const MAX_CALLS = 256;
  */
 export function serveConnection(connection: SecureConnection, options: SessionOptions): void {
   const { socket } = connection;
-  const server = new Server({ ...SERVER_CHANNEL_OPTIONS, 'grpc.max_concurrent_streams': MAX_CALLS, 'grpc.enable_channelz': 0 } as ServerOptions);
+  const largest = largestRequest([BulkSessionService]);
+  const server = new Server({
+    ...SERVER_CHANNEL_OPTIONS,
+    'grpc.max_receive_message_length': largest,
+    'grpc.max_concurrent_streams': MAX_CALLS,
+    'grpc.enable_channelz': 0,
+    interceptors: [refuseOversized(largest)],
+  } as ServerOptions);
   const session = new Session(connection, options);
-  server.addService(BulkSessionService, session.service);
+  server.addService(limitSizes(BulkSessionService, largest), session.service);
   // The TLS is already there: what is injected are the bytes inside it.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenWindows(server);

@@ -73,7 +73,6 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
     services: [{ definition: BulkEnclaveService, implementation: service }],
     // The tunnel's.
     wideWindows: true,
-    maxRequestBytes: 512 * 1024,
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
   const sinceStartMs = Math.round(process.uptime() * 1000);

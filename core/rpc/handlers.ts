@@ -11,6 +11,8 @@ import type {
 } from '@grpc/grpc-js';
 import { logger } from '../log/logger';
 import { RpcError, toStatus } from './errors';
+import { whenIdle } from './idle';
+import { ruleOf } from './rules';
 
 /** What a handler may know about a call besides its request. `signal` aborts when the caller is gone or its deadline is past. */
 export interface CallContext {
@@ -28,10 +30,31 @@ interface AnyCall {
   on(event: 'cancelled', listener: () => void): unknown;
 }
 
-function contextOf(call: AnyCall): CallContext {
+/**
+ * Does a call's work, for as long as its rule lets it last: then the call is over, whether the work hears of it or not.
+ * @throws what the work throws; RpcError DEADLINE_EXCEEDED `rpc.deadline_exceeded`
+ */
+async function serve<T>(call: AnyCall, work: (context: CallContext) => Promise<T>): Promise<T> {
+  const method = call.getPath();
   const controller = new AbortController();
-  call.on('cancelled', () => controller.abort(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone')));
-  return { method: call.getPath(), metadata: call.metadata, peer: call.getPeer(), signal: controller.signal };
+  const { lasts } = ruleOf(method);
+  let over = (): void => undefined;
+  // Emitted at the end of every call, in whichever way it comes.
+  call.on('cancelled', () => {
+    over();
+    controller.abort(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone'));
+  });
+  const working = work({ method, metadata: call.metadata, peer: call.getPeer(), signal: controller.signal });
+  if (typeof lasts === 'string' || !('deadlineMs' in lasts)) return working;
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      const late = new RpcError('rpc.deadline_exceeded', status.DEADLINE_EXCEEDED, `expected to be done within ${lasts.deadlineMs} ms`);
+      reject(late);
+      controller.abort(late);
+    }, lasts.deadlineMs);
+    over = () => clearTimeout(timer);
+    working.then(resolve, reject).finally(over);
+  });
 }
 
 function report(method: string, error: unknown): ReturnType<typeof toStatus> {
@@ -46,7 +69,7 @@ export function unary<Request, Response>(
   handle: (request: Request, context: CallContext) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    handle(call.request, contextOf(call)).then(
+    serve(call, (context) => handle(call.request, context)).then(
       (response) => callback(null, response),
       (error: unknown) => callback(report(call.getPath(), error)),
     );
@@ -58,7 +81,7 @@ export function serverStream<Request, Response>(
   handle: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>,
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
-    handle(call, contextOf(call)).then(
+    serve(call, (context) => handle(call, context)).then(
       () => call.end(),
       (error: unknown) => call.emit('error', report(call.getPath(), error)),
     );
@@ -70,7 +93,7 @@ export function clientStream<Request, Response>(
   handle: (call: ServerReadableStream<Request, Response>, context: CallContext) => Promise<Response>,
 ): handleClientStreamingCall<Request, Response> {
   return (call, callback) => {
-    handle(call, contextOf(call)).then(
+    serve(call, (context) => handle(call, context)).then(
       (response) => callback(null, response),
       (error: unknown) => callback(report(call.getPath(), error)),
     );
@@ -82,23 +105,36 @@ export function bidiStream<Request, Response>(
   handle: (call: ServerDuplexStream<Request, Response>, context: CallContext) => Promise<void>,
 ): handleBidiStreamingCall<Request, Response> {
   return (call) => {
-    handle(call, contextOf(call)).then(
+    serve(call, (context) => handle(call, context)).then(
       () => call.end(),
       (error: unknown) => call.emit('error', report(call.getPath(), error)),
     );
   };
 }
 
-/** Writes one message and waits until the other side has room, so that a slow reader costs no memory. */
-export async function writeMessage<T>(
-  stream: { destroyed?: boolean; write(message: T): boolean; once(event: string, f: () => void): unknown; off(event: string, f: () => void): unknown },
-  message: T,
-): Promise<void> {
+interface MessageSink<T> {
+  getPath(): string;
+  destroyed?: boolean;
+  write(message: T): boolean;
+  once(event: string, f: () => void): unknown;
+  off(event: string, f: () => void): unknown;
+}
+
+/**
+ * Writes one message and waits until the other side has room, so that a slow reader costs no memory.
+ * @throws RpcError DEADLINE_EXCEEDED `rpc.idle`, where the method's rule bounds that wait
+ */
+export async function writeMessage<T>(stream: MessageSink<T>, message: T): Promise<void> {
   // Where the other side is gone already, no event would end the wait.
   if (stream.destroyed || stream.write(message) || stream.destroyed) return;
-  await new Promise<void>((resolve) => {
+  await new Promise<void>((resolve, reject) => {
     const events = ['drain', 'close', 'error', 'cancelled'];
+    const stopTimer = whenIdle(stream.getPath(), (error) => {
+      reject(error);
+      done();
+    });
     const done = (): void => {
+      stopTimer();
       for (const event of events) stream.off(event, done);
       resolve();
     };

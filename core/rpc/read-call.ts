@@ -1,25 +1,31 @@
+import { whenIdle } from './idle';
+
 /** Reads the messages of a call one by one, until its end or until `signal` aborts: a call that was cut does not always end its stream. */
 export class CallReader<Message> {
   private readonly messages: AsyncIterator<Message>;
 
   constructor(
-    call: AsyncIterable<Message>,
+    private readonly call: AsyncIterable<Message> & { getPath(): string },
     private readonly signal: AbortSignal,
   ) {
     this.messages = call[Symbol.asyncIterator]();
   }
 
-  /** @returns undefined at the end. @throws the signal's reason */
+  /** @returns undefined at the end. @throws the signal's reason; RpcError DEADLINE_EXCEEDED `rpc.idle`, where the method's rule bounds the wait */
   async next(): Promise<Message | undefined> {
     const { signal } = this;
     signal.throwIfAborted();
     return new Promise((resolve, reject) => {
       const aborted = (): void => reject(signal.reason as Error);
       signal.addEventListener('abort', aborted, { once: true });
+      const stopTimer = whenIdle(this.call.getPath(), reject);
       this.messages
         .next()
         .then(({ value, done }) => resolve(done ? undefined : (value as Message)), reject)
-        .finally(() => signal.removeEventListener('abort', aborted));
+        .finally(() => {
+          stopTimer();
+          signal.removeEventListener('abort', aborted);
+        });
     });
   }
 }

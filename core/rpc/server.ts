@@ -9,11 +9,12 @@ import { Health } from './health';
 import { widenWindows } from './http2';
 import { limitPeers } from './limits';
 import type { PeerLimits } from './limits';
+import { ruleOf } from './rules';
+import type { Caller } from './rules';
+import { largestRequest, limitSizes, refuseOversized } from './sizes';
 
-/** Answers are small; what is large is streamed in pieces below this. */
+/** Answers are small; what is large is streamed in pieces below this. Requests have limits of their own: rules.ts. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024;
-/** Requests are smaller still: anybody may send them. */
-const MAX_REQUEST_BYTES = 32 * 1024;
 /** Of requests that aren't there as a whole, from all callers together. */
 const UNFINISHED_BYTES = 64 * 1024 * 1024;
 
@@ -26,8 +27,6 @@ export interface ServerOptions {
   socketMode?: number;
   /** Its streams carry files: see http2.ts. */
   wideWindows?: boolean;
-  /** Largest request, or message of a stream; 32 KiB unless told. */
-  maxRequestBytes?: number;
   limits?: PeerLimits;
 }
 
@@ -53,21 +52,31 @@ async function removeStaleSocket(path: string): Promise<void> {
 
 /** Options that every server here shares: bounded messages, bounded streams, dead peers noticed. */
 export const SERVER_CHANNEL_OPTIONS = {
-  'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
   'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
   'grpc.max_concurrent_streams': 4096,
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
 };
 
-/** Starts a gRPC server with health checks. The caller stops it. */
+/** Who may call these is decided by who may open the socket, or by its peer's credential, which a network would carry to anyone. */
+const LOCAL_CALLERS: readonly Caller[] = ['workload', 'socket owner'];
+
+function demandLocal(services: readonly ServiceDefinition[], { scheme }: Address): void {
+  const [method] = services.flatMap((definition) => Object.values(definition)).filter(({ path }) => LOCAL_CALLERS.includes(ruleOf(path).caller));
+  if (method && scheme !== 'unix') throw new Error(`${method.path} is for callers on a unix socket`);
+}
+
+/** Starts a gRPC server with health checks. The caller stops it. @throws Error for a method that has no rule (rules.ts) */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { address, maxRequestBytes = MAX_REQUEST_BYTES } = options;
-  const server = new Server({ ...SERVER_CHANNEL_OPTIONS, 'grpc.max_receive_message_length': maxRequestBytes });
+  const { address } = options;
   const names = options.services.map(({ definition }) => Object.values(definition)[0]?.path.split('/')[1] ?? '');
   const health = new Health(names);
-  server.addService(health.definition, health.implementation);
-  for (const { definition, implementation } of options.services) server.addService(definition, implementation);
+  const services = [{ definition: health.definition as ServiceDefinition, implementation: health.implementation as UntypedServiceImplementation }, ...options.services];
+  const definitions = services.map(({ definition }) => definition);
+  demandLocal(definitions, address);
+  const largest = largestRequest(definitions);
+  const server = new Server({ ...SERVER_CHANNEL_OPTIONS, 'grpc.max_receive_message_length': largest, interceptors: [refuseOversized(largest)] });
+  for (const { definition, implementation } of services) server.addService(limitSizes(definition, largest), implementation);
 
   if (address.scheme === 'unix') await removeStaleSocket(address.path);
   if ((address.scheme === 'https') !== (options.tls !== undefined)) {
@@ -79,8 +88,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
-  const services = [health.definition, ...options.services.map(({ definition }) => definition)];
-  limitPeers(server, services, { requests: UNFINISHED_BYTES / maxRequestBytes, ...options.limits });
+  limitPeers(server, definitions, { requests: UNFINISHED_BYTES / largest, ...options.limits });
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
   logger.debug({ address: grpcTarget(address), port, services: names }, 'listening');

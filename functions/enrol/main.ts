@@ -65,8 +65,6 @@ runProgram(async () => {
   const server = await startServer({
     address: settings.LISTEN,
     tls,
-    // Some makers' chains are long.
-    maxRequestBytes: 128 * 1024,
     services: [
       {
         definition: EnrolServiceService,

@@ -16,6 +16,7 @@ import { verifyEndorsement } from '../../functions/enrol/endorsement-certificate
 import type { EndorsementTrust } from '../../functions/enrol/endorsement-certificate';
 import { shippedMakerCertificates } from '../../functions/enrol/maker-certificates';
 import { enrolService } from '../../functions/enrol/service';
+import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
 import { BeginEnrolmentRequest } from '../../proto/gen/licensing/v1/enrol';
 import { makeAuthority, makeLeaf } from '../support/authority';
@@ -99,7 +100,7 @@ async function begin(trust: EndorsementTrust, ek: Buffer, certificates: readonly
 }
 
 function callBegin(service: EnrolServiceServer, request: BeginEnrolmentRequest): Promise<unknown> {
-  const call = { request, metadata: new Metadata(), getPath: () => '/begin', getPeer: () => 'unix:', on: () => undefined };
+  const call = { request, metadata: new Metadata(), getPath: () => EnrolServiceService.beginEnrolment.path, getPeer: () => 'unix:', on: () => undefined };
   return new Promise((resolve) => service.beginEnrolment(call as never, (error) => resolve(error ?? undefined)));
 }
 

@@ -72,7 +72,7 @@ test('requests that never end: the oldest are cut, over all connections together
     const session = await open(server);
     for (let i = 0; i < 10; i++) {
       const stream = post(session, CHECK);
-      stream.write(part(30_000, 29_000));
+      stream.write(part(1_000, 900));
       streams.push(stream);
     }
     await sleep(100);
@@ -92,10 +92,10 @@ test('a request that is not there in time is cut', async () => {
   expect(await isAnswered(server)).toBe(true);
 });
 
-test('a request beyond 32 KiB is refused before it is there', async () => {
+test('a request beyond the largest of the server is refused before it is there', async () => {
   const server = await serve();
   const stream = post(await open(server), CHECK);
-  stream.write(part(32 * 1024 + 1, 10));
+  stream.write(part(1024 + 1, 10));
   const [headers] = (await once(stream, 'response')) as [Record<string, string>];
   expect(Number(headers['grpc-status'])).toBe(status.RESOURCE_EXHAUSTED);
 });
