@@ -33,7 +33,7 @@ type PathsOf<Service> = Service extends unknown ? { [Name in keyof Service]: Ser
 export type Method = PathsOf<Services>;
 
 /**
- * Whom a method is for. Everyone else gets UNAUTHENTICATED or PERMISSION_DENIED (test/rpc/authorization.test.ts).
+ * Whom a method is for. Everyone else gets UNAUTHENTICATED or PERMISSION_DENIED (test/rpc/authorization.test.ts, against every server).
  * - `anyone`: needs nothing, tells nothing that is secret
  * - `access token`: metadata "authorization: Bearer TOKEN" of a session that has not ended
  * - `refresh token`: in the request

@@ -113,8 +113,8 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
 
 /**
  * Who logs in, by an access token, a refresh token, or username and password.
- * @throws RpcError UNAUTHENTICATED `login.wrong_credentials`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
- * `login.session_ended`; ABORTED `login.refresh_raced`; INVALID_ARGUMENT `login.credential_missing`; RESOURCE_EXHAUSTED `login.busy`, `login.limited`;
+ * @throws RpcError UNAUTHENTICATED `login.credential_missing`, `login.wrong_credentials`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
+ * `login.session_ended`; ABORTED `login.refresh_raced`; RESOURCE_EXHAUSTED `login.busy`, `login.limited`;
  * UNAVAILABLE `store.unavailable`
  */
 export function authenticate(
@@ -131,6 +131,6 @@ export function authenticate(
     case 'password':
       return byPassword(backend, credential.value, client, signal);
     case undefined:
-      throw new RpcError('login.credential_missing', status.INVALID_ARGUMENT, 'expected an access token, a refresh token, or a username and a password');
+      throw new RpcError('login.credential_missing', status.UNAUTHENTICATED, 'expected an access token, a refresh token, or a username and a password');
   }
 }

@@ -198,7 +198,7 @@ describe('a request is refused', () => {
   });
 
   test('when it has no credential', async () => {
-    expect(await refusal(loginRequest(key, undefined))).toBe('login.credential_missing INVALID_ARGUMENT');
+    expect(await refusal(loginRequest(key, undefined))).toBe('login.credential_missing UNAUTHENTICATED');
     expect(launcher.ensured).toBe(0);
   });
 
