@@ -58,6 +58,7 @@ export function programSettings(
       LISTEN: addresses.admin,
       DATABASE_URL_FILE: databaseUrlFile,
       ADMIN_CA_FILE: path('keys', 'admin-ca.crt'),
+      LICENCE_KEYS_FILE: path('keys', 'licence-keys.json'),
     },
   };
 }

@@ -12,13 +12,13 @@ import type { KeyStore } from './store';
 
 const ADMIN_CA_YEARS = 10;
 
-/** Makes what is missing of the keys behind trust itself: trust key, revocation keys, admin CA. Keys that are there stay. */
+/** Makes what is missing of the keys behind trust itself: trust key, revocation keys, licence keys, admin CA. Keys that are there stay. */
 export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustDomain: string }): Promise<void> {
   if ((await store.read('trust-key.json')) === undefined) {
     await store.write([['trust-key.json', JSON.stringify(await generateSigningKey())]]);
   }
-  if ((await store.read('revocation-keys.json')) === undefined) {
-    await store.write([['revocation-keys.json', JSON.stringify({ keys: [await generateSigningKey()] })]]);
+  for (const name of ['revocation-keys.json', 'licence-keys.json'] as const) {
+    if ((await store.read(name)) === undefined) await store.write([[name, JSON.stringify({ keys: [await generateSigningKey()] })]]);
   }
   if ((await store.read('admin-ca.crt')) === undefined) {
     const authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: ADMIN_CA_YEARS });
@@ -48,6 +48,7 @@ export async function publishTrustBundle(store: KeyStore, choices: Partial<Trust
     trustDomain: choices.trustDomain ?? before?.trustDomain ?? missing('trust domain'),
     trustKey: await publicHalf(trustKey),
     revocationKeys: { keys: await publicHalves(await need(store, 'revocation-keys.json'), 'revocation-keys.json') },
+    ...(await licenceKeys(store)),
     attestationRoots: splitCertificates(await need(store, 'attestation-ca.crt')),
     serverRoots: splitCertificates((await store.read('server-ca.crt')) ?? ''),
     services: choices.services ?? before?.services ?? missing('services'),
@@ -59,6 +60,12 @@ export async function publishTrustBundle(store: KeyStore, choices: Partial<Trust
     ['trust-bundle.json', serializeTrustBundle(next)],
   ]);
   return next;
+}
+
+/** An installation of before there were licences has none until its keys are made again. */
+async function licenceKeys(store: KeyStore): Promise<Pick<TrustBundle, 'licenceKeys'>> {
+  const text = await store.read('licence-keys.json');
+  return text === undefined ? {} : { licenceKeys: { keys: await publicHalves(text, 'licence-keys.json') } };
 }
 
 async function readSigned(store: KeyStore): Promise<TrustBundle | undefined> {

@@ -81,8 +81,15 @@ export interface KnativeService {
   };
 }
 
+/** Quantities by resource; YAML may have them as numbers. */
+export interface Resources {
+  requests?: Record<string, string | number>;
+  limits?: Record<string, string | number>;
+  [field: string]: unknown;
+}
+
 export interface PodTemplate {
-  containers: Array<{ name?: string; image?: string; env?: Array<{ name: string; value?: string }>; [field: string]: unknown }>;
+  containers: Array<{ name?: string; image?: string; env?: Array<{ name: string; value?: string }>; resources?: Resources; [field: string]: unknown }>;
   [field: string]: unknown;
 }
 

@@ -35,6 +35,13 @@ const address = z.string().refine((text) => {
   }
 }, 'expected unix:/PATH, http://HOST:PORT or https://HOST:PORT');
 
+const keySet = z.strictObject({
+  keys: z
+    .array(publicKeySchema)
+    .min(1)
+    .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'expected every kid once'),
+});
+
 const bundleSchema = z.strictObject({
   version: z.literal(1),
   /** Grows with every change: of two bundles signed by one trust key, the higher one is newer. */
@@ -42,12 +49,9 @@ const bundleSchema = z.strictObject({
   /** Signs this bundle and those after it. A client that has it takes no other. */
   trustKey: publicKeySchema,
   /** Sign revocation lists: a JWK Set (RFC 7517, 5). */
-  revocationKeys: z.strictObject({
-    keys: z
-      .array(publicKeySchema)
-      .min(1)
-      .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'expected every kid once'),
-  }),
+  revocationKeys: keySet,
+  /** Sign licence keys. Absent where nobody issues licences. */
+  licenceKeys: keySet.optional(),
   trustDomain: z.string().max(253).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
   attestationRoots: z.array(certificate).min(1),
   serverRoots: z.array(certificate),
@@ -61,7 +65,7 @@ const bundleSchema = z.strictObject({
 
 /**
  * All that a client believes in beforehand, as one JSON file that it gets from its operator: roots of attestation key certificates
- * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles and revocation lists, where the
+ * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles, revocation lists and licences, where the
  * services are, and what is wanted of an enclave.
  */
 export type TrustBundle = z.infer<typeof bundleSchema>;

@@ -3,9 +3,12 @@ import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { reloadingFiles } from '../../core/config/reloading-file';
+import type { Reloading } from '../../core/config/reloading-file';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import { openDatabase } from '../../core/store/database';
+import { readTokenKeys } from '../../core/tokens/keys';
+import type { TokenKeys } from '../../core/tokens/keys';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { Enclaves } from './enclaves/enclaves';
 import { adminService } from './service';
@@ -28,6 +31,15 @@ function demandRoots(pem: string): string {
   throw new ConfigError('ADMIN_CA_FILE: expected certificates in PEM, got none');
 }
 
+/** @throws ConfigError */
+async function openLicenceKeys({ LICENCE_KEYS_FILE: file }: Settings): Promise<Reloading<TokenKeys> | undefined> {
+  if (file === undefined) return undefined;
+  await readSettingFile('LICENCE_KEYS_FILE', file);
+  return reloadingFiles([file], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
+    throw new ConfigError(`LICENCE_KEYS_FILE: ${cause.message}`, { cause });
+  });
+}
+
 runProgram(async () => {
   const settings = readEnvironment(adminSettings);
   const tls = await readTls(settings);
@@ -36,7 +48,8 @@ runProgram(async () => {
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   const enclaves = await openEnclaves(settings);
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin' });
-  const implementation = adminService({ database, enclaves, rootsPem: () => rootsPem(), trustDomain: settings.TRUST_DOMAIN });
+  const licenceKeys = await openLicenceKeys(settings);
+  const implementation = adminService({ database, enclaves, rootsPem: () => rootsPem(), licenceKeys, trustDomain: settings.TRUST_DOMAIN });
   const server = await startServer({ address: settings.LISTEN, tls, services: [{ definition: AdminServiceService, implementation }] });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

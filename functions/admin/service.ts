@@ -9,10 +9,12 @@ import type { AdminServiceServer, TailAuditRequest, TailAuditResponse } from '..
 import { authenticateAdministrator } from './authentication';
 import type { Administrator, AuthenticationOptions } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';
+import { issue, issuedLicences, report, revoke } from './licences';
+import type { LicenceIssuer } from './licences';
 import { approveNode, listNodes } from './nodes';
 import { restoreSubject, revocationsOf, revokeSubject } from './revocations';
 
-export interface AdminOptions extends AuthenticationOptions {
+export interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
   enclaves: Enclaves;
 }
 
@@ -32,6 +34,10 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     revoke: (request, administrator) => revokeSubject(database, enclaves, administrator, request),
     restore: (request, administrator) => restoreSubject(database, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
+    issueLicence: (request, administrator) => issue(options, administrator, request),
+    listLicences: async () => ({ licences: await issuedLicences(database) }),
+    revokeLicence: async (request, administrator) => ({ changed: await revoke(database, administrator, request) }),
+    reportLicences: async (request) => ({ reports: await report(database, request) }),
   };
   const authenticate = async <Request>(method: MethodDefinition<Request, unknown>, request: Request, { metadata }: CallContext): Promise<Administrator> => {
     const administrator = await authenticateAdministrator(metadata, { method: method.path, request: method.requestSerialize(request) }, options);

@@ -11,6 +11,8 @@ export const adminSettings = z.object({
   /** Roots of administrators' certificates, PEM. */
   ADMIN_CA_FILE: z.string(),
   TRUST_DOMAIN: z.string(),
+  /** A private JWK Set: see readTokenKeys. Signs licence keys; without it none is issued. */
+  LICENCE_KEYS_FILE: z.string().optional(),
   /** What enclaves are, so that a revoked user's can be ended. */
   LAUNCHER: z.enum(['process', 'knative']),
   /** LauncherService, for `process`. */

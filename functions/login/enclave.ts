@@ -24,14 +24,14 @@ function unavailable(reason: string, cause: unknown): RpcError {
 /** The refusal that the user gets for what went wrong with the enclave: a reason that names no part of the inside. */
 function refusal(error: unknown): unknown {
   if (!(error instanceof RpcError) || error.code === 'rpc.cancelled') return error;
-  if (error.code.startsWith('login.')) return error;
+  if (/^(login|licence)\./.test(error.code)) return error;
   // A code of grpc-js's own: nobody answered. Any other one is a sentence that the enclave meant for its caller.
   return unavailable(error.code.startsWith('rpc.') ? "it doesn't answer" : error.message, error);
 }
 
 /** True when another try needs another enclave: this one lost its identity, serves someone else now, or isn't there. */
 function isLost(error: unknown, enclave: Enclave): boolean {
-  if (!(error instanceof RpcError)) return false;
+  if (!(error instanceof RpcError) || error.code.startsWith('licence.')) return false;
   if (error.grpcStatus === status.FAILED_PRECONDITION || error.grpcStatus === status.PERMISSION_DENIED) return true;
   return !enclave.started && (error.code === 'rpc.unavailable' || error.code === 'rpc.deadline_exceeded');
 }
@@ -55,12 +55,12 @@ export async function attestedEnclave<Verdict>(
   launcher: Launcher,
   id: EnclaveId,
   request: AttestRequest,
-  { onStage, signal, judge, patience = PATIENCE }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; patience?: Patience },
+  { onStage, signal, plan, judge, patience = PATIENCE }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; patience?: Patience },
 ): Promise<{ enclave: Enclave; evidence: Evidence; verdict: Verdict }> {
   for (const last of [false, true]) {
     let enclave: Enclave | undefined;
     try {
-      enclave = await launcher.ensure(id, { onStage, signal });
+      enclave = await launcher.ensure(id, { onStage, signal, plan });
       signal.throwIfAborted();
       onStage(LoginStage.LOGIN_STAGE_QUOTING);
       const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;

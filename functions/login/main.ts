@@ -11,10 +11,12 @@ import { entitlementOf } from '../../core/licences/entitlement';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import type { Database } from '../../core/store/database';
+import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import type { Launcher } from './launcher/launcher';
 import { ProcessLauncher } from './launcher/process';
+import { licenceService } from './licences';
 import { loginService } from './service';
 import { loginSettings } from './settings';
 import { LoginTrust, trustService } from './trust';
@@ -65,11 +67,13 @@ runProgram(async () => {
   const trust = await openTrust(settings, backend.database);
   const enclaves = new EnclaveRegistry(backend.database);
   const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
+  const { LICENCE_REQUIRED: required } = settings;
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     services: [
-      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, enclaves, enclaveLimit }) },
+      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, enclaves, enclaveLimit, licenceRequired: required }) },
+      { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
     ],
   });

@@ -6,11 +6,13 @@ import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_
 import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
 import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { requireEnclaveName } from '../../core/enclaves/name';
+import { admitByLicence, admitImage } from '../../core/licences/admission';
+import type { Entitlement } from '../../core/licences/entitlement';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
-import { Purpose } from '../../proto/gen/licensing/v1/evidence';
-import type { LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
+import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import type { LicenceTerm, LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
 import { attestedEnclave } from './enclave';
 import type { Patience } from './enclave';
@@ -27,6 +29,8 @@ export interface LoginOptions {
   enclaveLimit(user: string): Promise<number>;
   trust: LoginTrust;
   patience?: Patience;
+  /** Whether there is no login without a licence. Default: false. */
+  licenceRequired?: boolean;
 }
 
 /**
@@ -48,8 +52,13 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
   return createHash('sha256').update(spki).digest();
 }
 
+function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm {
+  const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
+  return { licence, plan, until: seconds(until), graceUntil: seconds(graceUntil) };
+}
+
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, patience }: LoginOptions): LoginServiceServer {
+export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, patience, licenceRequired = false }: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
     login: serverStream(async (call, context) => {
@@ -59,6 +68,9 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
       const name = requireEnclaveName(request.enclave);
       const { user, session, grant } = await authenticate(backend, request.credential, backend.clientOf(context, request.clientName), signal);
       await trust.admit(user);
+      const entitlement = await admitByLicence(backend.database, user, { required: licenceRequired, now: new Date() });
+      // Nothing is started in vain; what runs in the end is looked at by its evidence.
+      if (launcher.image !== undefined) await admitImage(backend.database, user, entitlement, launcher.image);
       const id = { user, name };
       const isNew = await enclaves.claim(id, () => enclaveLimit(user));
       const clientCertificates = await issueClientCertificate(await authority(), request.csr, {
@@ -76,7 +88,12 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
           signal,
           patience,
           // Looks at the user again: who was revoked while the enclave started gets nothing from it.
-          judge: (evidence) => trust.judge(evidence, { purpose: Purpose.PURPOSE_CERTIFICATE, nonce: request.nonce, clientKeySha256, user, enclave: name }),
+          async judge(evidence) {
+            const list = await trust.judge(evidence, { purpose: Purpose.PURPOSE_CERTIFICATE, nonce: request.nonce, clientKeySha256, user, enclave: name });
+            await admitImage(backend.database, user, entitlement, Claims.decode(evidence.claims).imageDigest);
+            return list;
+          },
+          plan: entitlement,
           onStage(stage) {
             // Each stage once, in its order; a second start after a lost enclave is told by the wait.
             if (stage <= told || signal.aborted) return;
@@ -113,7 +130,7 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
             },
             evidence,
             revocations,
-            licence: undefined,
+            licence: entitlement && termOf(entitlement),
           },
         },
       });

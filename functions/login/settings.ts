@@ -14,6 +14,8 @@ export const loginSettings = z
     TRUST_BUNDLE_FILE: z.string(),
     /** A private JWK Set: see readTokenKeys. Signs revocation lists. */
     REVOCATION_KEYS_FILE: z.string(),
+    /** Whether only users with a licence may log in. */
+    LICENCE_REQUIRED: z.enum(['true', 'false']).default('false').transform((text) => text === 'true'),
     /** What starts enclaves. `knative` has settings of its own: launcher/knative-settings.ts. */
     LAUNCHER: z.enum(['process', 'knative']),
     /** LauncherService, for `process`. */

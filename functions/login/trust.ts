@@ -14,6 +14,7 @@ import { readTokenKeys } from '../../core/tokens/keys';
 import type { TokenKeys } from '../../core/tokens/keys';
 import type { TrustBundle } from '../../core/trust/bundle';
 import { checkRevocations, RevocationError, signRevocations } from '../../core/trust/revocations';
+import type { PublicKey } from '../../core/trust/public-key';
 import { readSignedBundle } from '../../core/trust/signed-bundle';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
@@ -85,6 +86,11 @@ export class LoginTrust {
       made.signed.catch(() => (this.list = this.list === made ? undefined : this.list));
     }
     return this.list.signed;
+  }
+
+  /** Verify licence keys. */
+  async licenceKeys(): Promise<readonly PublicKey[]> {
+    return (await this.options.bundle()).bundle.licenceKeys?.keys ?? [];
   }
 
   async signedBundle(): Promise<string> {

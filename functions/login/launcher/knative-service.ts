@@ -2,7 +2,9 @@ import { createHash, createHmac } from 'node:crypto';
 import { DEFAULT_ENCLAVE } from '../../../core/enclaves/name';
 import type { EnclaveId } from '../../../core/enclaves/name';
 import { ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
-import type { KnativeService, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
+import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../core/kubernetes/objects';
+import { parseQuantity } from '../../../core/kubernetes/quantity';
+import type { EnclavePlan } from './launcher';
 
 /** Annotation of the Service: hash of what it was made from. */
 export const TEMPLATE_ANNOTATION = 'licensing/template';
@@ -59,12 +61,22 @@ const WORKSPACE_VOLUME = 'workspace';
 const annotationsOf = ({ user, name }: EnclaveId): Record<string, string> => ({ [USER_ANNOTATION]: user, [ENCLAVE_ANNOTATION]: name });
 
 /**
+ * The limits of the user's licence in place of the template's. What the template requests for an enclave is less where the licence gives less: Kubernetes
+ * refuses a request above its limit.
+ */
+function withPlan({ requests = {}, limits = {}, ...rest }: Resources, { cpu, memory }: EnclavePlan): Resources {
+  const own = Object.entries({ cpu, memory }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const lowered = own.filter(([name, limit]) => requests[name] !== undefined && parseQuantity(String(requests[name])) > parseQuantity(limit));
+  return { ...rest, requests: { ...requests, ...Object.fromEntries(lowered) }, limits: { ...limits, ...Object.fromEntries(own) } };
+}
+
+/**
  * The Knative Service of one enclave, from the operator's template. Its names, the user and the image are set here whatever
  * the template says; scale is held to one pod at most, and none when nobody uses it.
  */
 export function enclaveService(
   { namespace, template, image, trustDomain, nodeSelector, runtimeClass, volume }: EnclaveKind,
-  { name, enclave, now }: { name: string; enclave: EnclaveId; now: Date },
+  { name, enclave, now, plan = {} }: { name: string; enclave: EnclaveId; now: Date; plan?: EnclavePlan },
 ): KnativeService {
   const own = [
     { name: 'ENCLAVE_USER', value: enclave.user },
@@ -80,6 +92,7 @@ export function enclaveService(
     const others = ((pod.volumes ?? []) as Array<{ name: string }>).filter((each) => each.name !== WORKSPACE_VOLUME);
     pod.volumes = [...others, { name: WORKSPACE_VOLUME, persistentVolumeClaim: { claimName: name } }];
   }
+  const resources = plan.cpu === undefined && plan.memory === undefined ? {} : { resources: withPlan(container.resources ?? {}, plan) };
   const service: KnativeService = {
     apiVersion: 'serving.knative.dev/v1',
     kind: 'Service',
@@ -100,7 +113,7 @@ export function enclaveService(
             ...annotationsOf(enclave),
           },
         },
-        spec: { ...pod, containers: [{ ...container, image, env: [...env, ...own] }] },
+        spec: { ...pod, containers: [{ ...container, ...resources, image, env: [...env, ...own] }] },
       },
     },
   };

@@ -21,7 +21,7 @@ import type { StartFailure } from './knative-progress';
 import { answeringPod, enclaveName, enclaveService, enclaveVolume, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
 import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
-import type { Enclave, Launcher, LaunchOptions, Running } from './launcher';
+import type { Enclave, EnclavePlan, Launcher, LaunchOptions, Running } from './launcher';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -61,9 +61,11 @@ export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Pro
 
 /** Enclaves as Knative Services, each applied server-side, at zero pods when nobody uses it. */
 export class KnativeLauncher implements Launcher {
+  readonly image: string;
   private readonly now: () => Date;
 
   constructor(private readonly options: KnativeLauncherOptions) {
+    this.image = options.kind.image.slice(options.kind.image.lastIndexOf('@') + 1);
     this.now = options.now ?? (() => new Date());
   }
 
@@ -71,7 +73,7 @@ export class KnativeLauncher implements Launcher {
     return this.options.kind.volume !== undefined;
   }
 
-  async ensure(id: EnclaveId, { onStage, signal }: LaunchOptions): Promise<Enclave> {
+  async ensure(id: EnclaveId, { onStage, signal, plan }: LaunchOptions): Promise<Enclave> {
     const start = deadline(this.options.startMs);
     const limit = AbortSignal.any([signal, start.signal]);
     const name = this.nameOf(id);
@@ -81,7 +83,7 @@ export class KnativeLauncher implements Launcher {
         this.options.api.find<KnativeService>(this.path(name), { signal: limit }),
         this.pods(name, limit),
       ]);
-      const service = await this.bring(name, id, found, limit);
+      const service = await this.bring(name, id, plan, found, limit);
       if (found?.metadata.uid !== service.metadata.uid) created = service;
       const warm = isReady(service) ? servingPod(service, pods) : undefined;
       if (warm) return this.enclave(service, warm, false);
@@ -135,9 +137,9 @@ export class KnativeLauncher implements Launcher {
   }
 
   /** The Service as it should be; applied only when it isn't. */
-  private async bring(name: string, enclave: EnclaveId, found: KnativeService | undefined, signal: AbortSignal): Promise<KnativeService> {
+  private async bring(name: string, enclave: EnclaveId, plan: EnclavePlan | undefined, found: KnativeService | undefined, signal: AbortSignal): Promise<KnativeService> {
     const { api, kind } = this.options;
-    const wanted = enclaveService(kind, { name, enclave, now: this.now() });
+    const wanted = enclaveService(kind, { name, enclave, now: this.now(), plan });
     if (found && isCurrent(found, wanted, this.now())) return found;
     // What is being deleted can't be brought back: wait for its end, then apply.
     let leaving = found;

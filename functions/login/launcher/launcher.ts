@@ -17,7 +17,16 @@ export interface Enclave {
   started: boolean;
 }
 
+/** What a user's licence says about their enclaves. What is absent is for the operator to say. */
+export interface EnclavePlan {
+  /** Kubernetes quantities. */
+  cpu?: string;
+  memory?: string;
+}
+
 export interface LaunchOptions {
+  /** A launcher that can't hold an enclave to it, as the one of processes, leaves it. */
+  plan?: EnclavePlan;
   /** Told as the launch goes on, in the order of LoginStage; a stage may be left out. */
   onStage(stage: LoginStage): void;
   /** Ends the wait. The enclave may go on starting: the next login finds it. */
@@ -34,6 +43,8 @@ export interface Running {
 
 /** Starts enclaves, finds them and ends them: processes on one machine, Knative Services in a cluster. Of one user there may be several, by name. */
 export interface Launcher {
+  /** Digest (sha256:HEX) of what its enclaves run, where that is known before one does. */
+  readonly image?: string;
   /** True where an enclave's files outlive its process. */
   readonly persistent: boolean;
   /**

@@ -20,6 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { LicenceState, licenceStateFromJSON, licenceStateToJSON, Plan } from "./licence";
 
 export const protobufPackage = "licensing.v1";
 
@@ -139,6 +140,85 @@ export interface TailAuditResponse {
   kind: string;
   /** JSON object; of an administrator's decision: administrator, subject, reason. */
   detail: string;
+}
+
+export interface IssueLicenceRequest {
+  plan:
+    | Plan
+    | undefined;
+  /** Unix seconds, a whole second ahead of now at least, ten years at most. */
+  until: bigint;
+  /** Logins still work for so many days after `until`. */
+  graceDays: number;
+  /** How many accounts may have it at once. */
+  accounts: number;
+  /** For whom or what, for the list and the audit record. */
+  reason: string;
+}
+
+export interface IssueLicenceResponse {
+  licence: string;
+  /** Compact JWS. Whoever has it can redeem it. */
+  key: string;
+}
+
+/** A licence as administrators see it. */
+export interface IssuedLicence {
+  licence: string;
+  plan: Plan | undefined;
+  issuedAt: bigint;
+  /** Name of the administrator. */
+  issuedBy: string;
+  reason: string;
+  until: bigint;
+  graceUntil: bigint;
+  /** How many accounts may have it, and have it. */
+  accounts: number;
+  redeemed: number;
+  state: LicenceState;
+  revokedBy: string;
+  revokedReason: string;
+}
+
+export interface ListLicencesRequest {
+}
+
+export interface ListLicencesResponse {
+  /** The newest first. */
+  licences: IssuedLicence[];
+}
+
+export interface RevokeLicenceRequest {
+  licence: string;
+  reason: string;
+}
+
+export interface RevokeLicenceResponse {
+  /** False: it was revoked already. */
+  changed: boolean;
+}
+
+export interface ReportLicencesRequest {
+  /** Of this licence alone; empty: of all. */
+  licence: string;
+}
+
+export interface ReportLicencesResponse {
+  reports: LicenceReport[];
+}
+
+export interface LicenceReport {
+  licence: IssuedLicence | undefined;
+  redemptions: LicenceAccount[];
+  /** Sessions that hold a seat now. */
+  seatsInUse: number;
+}
+
+export interface LicenceAccount {
+  /** Opaque id of the account. */
+  user: string;
+  username: string;
+  redeemedAt: bigint;
 }
 
 function createBaseListNodesRequest(): ListNodesRequest {
@@ -1614,6 +1694,1152 @@ export const TailAuditResponse: MessageFns<TailAuditResponse> = {
   },
 };
 
+function createBaseIssueLicenceRequest(): IssueLicenceRequest {
+  return { plan: undefined, until: 0n, graceDays: 0, accounts: 0, reason: "" };
+}
+
+export const IssueLicenceRequest: MessageFns<IssueLicenceRequest> = {
+  encode(message: IssueLicenceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.plan !== undefined) {
+      Plan.encode(message.plan, writer.uint32(10).fork()).join();
+    }
+    if (message.until !== 0n) {
+      if (BigInt.asIntN(64, message.until) !== message.until) {
+        throw new globalThis.Error("value provided for field message.until of type int64 too large");
+      }
+      writer.uint32(16).int64(message.until);
+    }
+    if (message.graceDays !== 0) {
+      writer.uint32(24).uint32(message.graceDays);
+    }
+    if (message.accounts !== 0) {
+      writer.uint32(32).uint32(message.accounts);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IssueLicenceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIssueLicenceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.plan = Plan.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.until = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.graceDays = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.accounts = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): IssueLicenceRequest {
+    return {
+      plan: isSet(object.plan) ? Plan.fromJSON(object.plan) : undefined,
+      until: isSet(object.until) ? BigInt(object.until) : 0n,
+      graceDays: isSet(object.graceDays)
+        ? globalThis.Number(object.graceDays)
+        : isSet(object.grace_days)
+        ? globalThis.Number(object.grace_days)
+        : 0,
+      accounts: isSet(object.accounts) ? globalThis.Number(object.accounts) : 0,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: IssueLicenceRequest): unknown {
+    const obj: any = {};
+    if (message.plan !== undefined) {
+      obj.plan = Plan.toJSON(message.plan);
+    }
+    if (message.until !== 0n) {
+      obj.until = message.until.toString();
+    }
+    if (message.graceDays !== 0) {
+      obj.graceDays = Math.round(message.graceDays);
+    }
+    if (message.accounts !== 0) {
+      obj.accounts = Math.round(message.accounts);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<IssueLicenceRequest>): IssueLicenceRequest {
+    return IssueLicenceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<IssueLicenceRequest>): IssueLicenceRequest {
+    const message = createBaseIssueLicenceRequest();
+    message.plan = (object.plan !== undefined && object.plan !== null) ? Plan.fromPartial(object.plan) : undefined;
+    message.until = (object.until !== undefined && object.until !== null) ? BigInt(object.until) : 0n;
+    message.graceDays = object.graceDays ?? 0;
+    message.accounts = object.accounts ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseIssueLicenceResponse(): IssueLicenceResponse {
+  return { licence: "", key: "" };
+}
+
+export const IssueLicenceResponse: MessageFns<IssueLicenceResponse> = {
+  encode(message: IssueLicenceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licence !== "") {
+      writer.uint32(10).string(message.licence);
+    }
+    if (message.key !== "") {
+      writer.uint32(18).string(message.key);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IssueLicenceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIssueLicenceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licence = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): IssueLicenceResponse {
+    return {
+      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+    };
+  },
+
+  toJSON(message: IssueLicenceResponse): unknown {
+    const obj: any = {};
+    if (message.licence !== "") {
+      obj.licence = message.licence;
+    }
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<IssueLicenceResponse>): IssueLicenceResponse {
+    return IssueLicenceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<IssueLicenceResponse>): IssueLicenceResponse {
+    const message = createBaseIssueLicenceResponse();
+    message.licence = object.licence ?? "";
+    message.key = object.key ?? "";
+    return message;
+  },
+};
+
+function createBaseIssuedLicence(): IssuedLicence {
+  return {
+    licence: "",
+    plan: undefined,
+    issuedAt: 0n,
+    issuedBy: "",
+    reason: "",
+    until: 0n,
+    graceUntil: 0n,
+    accounts: 0,
+    redeemed: 0,
+    state: 0,
+    revokedBy: "",
+    revokedReason: "",
+  };
+}
+
+export const IssuedLicence: MessageFns<IssuedLicence> = {
+  encode(message: IssuedLicence, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licence !== "") {
+      writer.uint32(10).string(message.licence);
+    }
+    if (message.plan !== undefined) {
+      Plan.encode(message.plan, writer.uint32(18).fork()).join();
+    }
+    if (message.issuedAt !== 0n) {
+      if (BigInt.asIntN(64, message.issuedAt) !== message.issuedAt) {
+        throw new globalThis.Error("value provided for field message.issuedAt of type int64 too large");
+      }
+      writer.uint32(24).int64(message.issuedAt);
+    }
+    if (message.issuedBy !== "") {
+      writer.uint32(34).string(message.issuedBy);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message.until !== 0n) {
+      if (BigInt.asIntN(64, message.until) !== message.until) {
+        throw new globalThis.Error("value provided for field message.until of type int64 too large");
+      }
+      writer.uint32(48).int64(message.until);
+    }
+    if (message.graceUntil !== 0n) {
+      if (BigInt.asIntN(64, message.graceUntil) !== message.graceUntil) {
+        throw new globalThis.Error("value provided for field message.graceUntil of type int64 too large");
+      }
+      writer.uint32(56).int64(message.graceUntil);
+    }
+    if (message.accounts !== 0) {
+      writer.uint32(64).uint32(message.accounts);
+    }
+    if (message.redeemed !== 0) {
+      writer.uint32(72).uint32(message.redeemed);
+    }
+    if (message.state !== 0) {
+      writer.uint32(80).int32(message.state);
+    }
+    if (message.revokedBy !== "") {
+      writer.uint32(90).string(message.revokedBy);
+    }
+    if (message.revokedReason !== "") {
+      writer.uint32(98).string(message.revokedReason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IssuedLicence {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIssuedLicence();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licence = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.plan = Plan.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.issuedAt = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.issuedBy = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.until = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.graceUntil = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.accounts = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.redeemed = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.revokedBy = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.revokedReason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): IssuedLicence {
+    return {
+      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
+      plan: isSet(object.plan) ? Plan.fromJSON(object.plan) : undefined,
+      issuedAt: isSet(object.issuedAt)
+        ? BigInt(object.issuedAt)
+        : isSet(object.issued_at)
+        ? BigInt(object.issued_at)
+        : 0n,
+      issuedBy: isSet(object.issuedBy)
+        ? globalThis.String(object.issuedBy)
+        : isSet(object.issued_by)
+        ? globalThis.String(object.issued_by)
+        : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      until: isSet(object.until) ? BigInt(object.until) : 0n,
+      graceUntil: isSet(object.graceUntil)
+        ? BigInt(object.graceUntil)
+        : isSet(object.grace_until)
+        ? BigInt(object.grace_until)
+        : 0n,
+      accounts: isSet(object.accounts) ? globalThis.Number(object.accounts) : 0,
+      redeemed: isSet(object.redeemed) ? globalThis.Number(object.redeemed) : 0,
+      state: isSet(object.state) ? licenceStateFromJSON(object.state) : 0,
+      revokedBy: isSet(object.revokedBy)
+        ? globalThis.String(object.revokedBy)
+        : isSet(object.revoked_by)
+        ? globalThis.String(object.revoked_by)
+        : "",
+      revokedReason: isSet(object.revokedReason)
+        ? globalThis.String(object.revokedReason)
+        : isSet(object.revoked_reason)
+        ? globalThis.String(object.revoked_reason)
+        : "",
+    };
+  },
+
+  toJSON(message: IssuedLicence): unknown {
+    const obj: any = {};
+    if (message.licence !== "") {
+      obj.licence = message.licence;
+    }
+    if (message.plan !== undefined) {
+      obj.plan = Plan.toJSON(message.plan);
+    }
+    if (message.issuedAt !== 0n) {
+      obj.issuedAt = message.issuedAt.toString();
+    }
+    if (message.issuedBy !== "") {
+      obj.issuedBy = message.issuedBy;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.until !== 0n) {
+      obj.until = message.until.toString();
+    }
+    if (message.graceUntil !== 0n) {
+      obj.graceUntil = message.graceUntil.toString();
+    }
+    if (message.accounts !== 0) {
+      obj.accounts = Math.round(message.accounts);
+    }
+    if (message.redeemed !== 0) {
+      obj.redeemed = Math.round(message.redeemed);
+    }
+    if (message.state !== 0) {
+      obj.state = licenceStateToJSON(message.state);
+    }
+    if (message.revokedBy !== "") {
+      obj.revokedBy = message.revokedBy;
+    }
+    if (message.revokedReason !== "") {
+      obj.revokedReason = message.revokedReason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<IssuedLicence>): IssuedLicence {
+    return IssuedLicence.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<IssuedLicence>): IssuedLicence {
+    const message = createBaseIssuedLicence();
+    message.licence = object.licence ?? "";
+    message.plan = (object.plan !== undefined && object.plan !== null) ? Plan.fromPartial(object.plan) : undefined;
+    message.issuedAt = (object.issuedAt !== undefined && object.issuedAt !== null) ? BigInt(object.issuedAt) : 0n;
+    message.issuedBy = object.issuedBy ?? "";
+    message.reason = object.reason ?? "";
+    message.until = (object.until !== undefined && object.until !== null) ? BigInt(object.until) : 0n;
+    message.graceUntil = (object.graceUntil !== undefined && object.graceUntil !== null)
+      ? BigInt(object.graceUntil)
+      : 0n;
+    message.accounts = object.accounts ?? 0;
+    message.redeemed = object.redeemed ?? 0;
+    message.state = object.state ?? 0;
+    message.revokedBy = object.revokedBy ?? "";
+    message.revokedReason = object.revokedReason ?? "";
+    return message;
+  },
+};
+
+function createBaseListLicencesRequest(): ListLicencesRequest {
+  return {};
+}
+
+export const ListLicencesRequest: MessageFns<ListLicencesRequest> = {
+  encode(_: ListLicencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListLicencesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListLicencesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListLicencesRequest {
+    return {};
+  },
+
+  toJSON(_: ListLicencesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListLicencesRequest>): ListLicencesRequest {
+    return ListLicencesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListLicencesRequest>): ListLicencesRequest {
+    const message = createBaseListLicencesRequest();
+    return message;
+  },
+};
+
+function createBaseListLicencesResponse(): ListLicencesResponse {
+  return { licences: [] };
+}
+
+export const ListLicencesResponse: MessageFns<ListLicencesResponse> = {
+  encode(message: ListLicencesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.licences) {
+      IssuedLicence.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListLicencesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListLicencesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licences.push(IssuedLicence.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListLicencesResponse {
+    return {
+      licences: globalThis.Array.isArray(object?.licences)
+        ? object.licences.map((e: any) => IssuedLicence.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListLicencesResponse): unknown {
+    const obj: any = {};
+    if (message.licences?.length) {
+      obj.licences = message.licences.map((e) => IssuedLicence.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListLicencesResponse>): ListLicencesResponse {
+    return ListLicencesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListLicencesResponse>): ListLicencesResponse {
+    const message = createBaseListLicencesResponse();
+    message.licences = object.licences?.map((e) => IssuedLicence.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevokeLicenceRequest(): RevokeLicenceRequest {
+  return { licence: "", reason: "" };
+}
+
+export const RevokeLicenceRequest: MessageFns<RevokeLicenceRequest> = {
+  encode(message: RevokeLicenceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licence !== "") {
+      writer.uint32(10).string(message.licence);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevokeLicenceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevokeLicenceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licence = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RevokeLicenceRequest {
+    return {
+      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: RevokeLicenceRequest): unknown {
+    const obj: any = {};
+    if (message.licence !== "") {
+      obj.licence = message.licence;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RevokeLicenceRequest>): RevokeLicenceRequest {
+    return RevokeLicenceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevokeLicenceRequest>): RevokeLicenceRequest {
+    const message = createBaseRevokeLicenceRequest();
+    message.licence = object.licence ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseRevokeLicenceResponse(): RevokeLicenceResponse {
+  return { changed: false };
+}
+
+export const RevokeLicenceResponse: MessageFns<RevokeLicenceResponse> = {
+  encode(message: RevokeLicenceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.changed !== false) {
+      writer.uint32(8).bool(message.changed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevokeLicenceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevokeLicenceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.changed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RevokeLicenceResponse {
+    return { changed: isSet(object.changed) ? globalThis.Boolean(object.changed) : false };
+  },
+
+  toJSON(message: RevokeLicenceResponse): unknown {
+    const obj: any = {};
+    if (message.changed !== false) {
+      obj.changed = message.changed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RevokeLicenceResponse>): RevokeLicenceResponse {
+    return RevokeLicenceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevokeLicenceResponse>): RevokeLicenceResponse {
+    const message = createBaseRevokeLicenceResponse();
+    message.changed = object.changed ?? false;
+    return message;
+  },
+};
+
+function createBaseReportLicencesRequest(): ReportLicencesRequest {
+  return { licence: "" };
+}
+
+export const ReportLicencesRequest: MessageFns<ReportLicencesRequest> = {
+  encode(message: ReportLicencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licence !== "") {
+      writer.uint32(10).string(message.licence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportLicencesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportLicencesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licence = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReportLicencesRequest {
+    return { licence: isSet(object.licence) ? globalThis.String(object.licence) : "" };
+  },
+
+  toJSON(message: ReportLicencesRequest): unknown {
+    const obj: any = {};
+    if (message.licence !== "") {
+      obj.licence = message.licence;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReportLicencesRequest>): ReportLicencesRequest {
+    return ReportLicencesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReportLicencesRequest>): ReportLicencesRequest {
+    const message = createBaseReportLicencesRequest();
+    message.licence = object.licence ?? "";
+    return message;
+  },
+};
+
+function createBaseReportLicencesResponse(): ReportLicencesResponse {
+  return { reports: [] };
+}
+
+export const ReportLicencesResponse: MessageFns<ReportLicencesResponse> = {
+  encode(message: ReportLicencesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.reports) {
+      LicenceReport.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportLicencesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportLicencesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reports.push(LicenceReport.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReportLicencesResponse {
+    return {
+      reports: globalThis.Array.isArray(object?.reports)
+        ? object.reports.map((e: any) => LicenceReport.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ReportLicencesResponse): unknown {
+    const obj: any = {};
+    if (message.reports?.length) {
+      obj.reports = message.reports.map((e) => LicenceReport.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReportLicencesResponse>): ReportLicencesResponse {
+    return ReportLicencesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReportLicencesResponse>): ReportLicencesResponse {
+    const message = createBaseReportLicencesResponse();
+    message.reports = object.reports?.map((e) => LicenceReport.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLicenceReport(): LicenceReport {
+  return { licence: undefined, redemptions: [], seatsInUse: 0 };
+}
+
+export const LicenceReport: MessageFns<LicenceReport> = {
+  encode(message: LicenceReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licence !== undefined) {
+      IssuedLicence.encode(message.licence, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.redemptions) {
+      LicenceAccount.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.seatsInUse !== 0) {
+      writer.uint32(24).uint32(message.seatsInUse);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LicenceReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLicenceReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licence = IssuedLicence.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.redemptions.push(LicenceAccount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.seatsInUse = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LicenceReport {
+    return {
+      licence: isSet(object.licence) ? IssuedLicence.fromJSON(object.licence) : undefined,
+      redemptions: globalThis.Array.isArray(object?.redemptions)
+        ? object.redemptions.map((e: any) => LicenceAccount.fromJSON(e))
+        : [],
+      seatsInUse: isSet(object.seatsInUse)
+        ? globalThis.Number(object.seatsInUse)
+        : isSet(object.seats_in_use)
+        ? globalThis.Number(object.seats_in_use)
+        : 0,
+    };
+  },
+
+  toJSON(message: LicenceReport): unknown {
+    const obj: any = {};
+    if (message.licence !== undefined) {
+      obj.licence = IssuedLicence.toJSON(message.licence);
+    }
+    if (message.redemptions?.length) {
+      obj.redemptions = message.redemptions.map((e) => LicenceAccount.toJSON(e));
+    }
+    if (message.seatsInUse !== 0) {
+      obj.seatsInUse = Math.round(message.seatsInUse);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LicenceReport>): LicenceReport {
+    return LicenceReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LicenceReport>): LicenceReport {
+    const message = createBaseLicenceReport();
+    message.licence = (object.licence !== undefined && object.licence !== null)
+      ? IssuedLicence.fromPartial(object.licence)
+      : undefined;
+    message.redemptions = object.redemptions?.map((e) => LicenceAccount.fromPartial(e)) || [];
+    message.seatsInUse = object.seatsInUse ?? 0;
+    return message;
+  },
+};
+
+function createBaseLicenceAccount(): LicenceAccount {
+  return { user: "", username: "", redeemedAt: 0n };
+}
+
+export const LicenceAccount: MessageFns<LicenceAccount> = {
+  encode(message: LicenceAccount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.username !== "") {
+      writer.uint32(18).string(message.username);
+    }
+    if (message.redeemedAt !== 0n) {
+      if (BigInt.asIntN(64, message.redeemedAt) !== message.redeemedAt) {
+        throw new globalThis.Error("value provided for field message.redeemedAt of type int64 too large");
+      }
+      writer.uint32(24).int64(message.redeemedAt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LicenceAccount {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLicenceAccount();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.redeemedAt = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LicenceAccount {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      redeemedAt: isSet(object.redeemedAt)
+        ? BigInt(object.redeemedAt)
+        : isSet(object.redeemed_at)
+        ? BigInt(object.redeemed_at)
+        : 0n,
+    };
+  },
+
+  toJSON(message: LicenceAccount): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.redeemedAt !== 0n) {
+      obj.redeemedAt = message.redeemedAt.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LicenceAccount>): LicenceAccount {
+    return LicenceAccount.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LicenceAccount>): LicenceAccount {
+    const message = createBaseLicenceAccount();
+    message.user = object.user ?? "";
+    message.username = object.username ?? "";
+    message.redeemedAt = (object.redeemedAt !== undefined && object.redeemedAt !== null)
+      ? BigInt(object.redeemedAt)
+      : 0n;
+    return message;
+  },
+};
+
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
   /** Every node name that is bound to an endorsement key. */
@@ -1677,6 +2903,50 @@ export const AdminServiceService = {
     responseSerialize: (value: TailAuditResponse): Buffer => Buffer.from(TailAuditResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): TailAuditResponse => TailAuditResponse.decode(value),
   },
+  /** Makes a licence and its key. The key is nowhere else afterwards. */
+  issueLicence: {
+    path: "/licensing.v1.AdminService/IssueLicence" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: IssueLicenceRequest): Buffer => Buffer.from(IssueLicenceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): IssueLicenceRequest => IssueLicenceRequest.decode(value),
+    responseSerialize: (value: IssueLicenceResponse): Buffer =>
+      Buffer.from(IssueLicenceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): IssueLicenceResponse => IssueLicenceResponse.decode(value),
+  },
+  listLicences: {
+    path: "/licensing.v1.AdminService/ListLicences" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListLicencesRequest): Buffer => Buffer.from(ListLicencesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListLicencesRequest => ListLicencesRequest.decode(value),
+    responseSerialize: (value: ListLicencesResponse): Buffer =>
+      Buffer.from(ListLicencesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListLicencesResponse => ListLicencesResponse.decode(value),
+  },
+  /** Ends a licence: new logins by it are refused, what runs goes on. Doing it twice is doing it once. */
+  revokeLicence: {
+    path: "/licensing.v1.AdminService/RevokeLicence" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RevokeLicenceRequest): Buffer => Buffer.from(RevokeLicenceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RevokeLicenceRequest => RevokeLicenceRequest.decode(value),
+    responseSerialize: (value: RevokeLicenceResponse): Buffer =>
+      Buffer.from(RevokeLicenceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RevokeLicenceResponse => RevokeLicenceResponse.decode(value),
+  },
+  /** Who uses the licences, and how much of them. */
+  reportLicences: {
+    path: "/licensing.v1.AdminService/ReportLicences" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReportLicencesRequest): Buffer =>
+      Buffer.from(ReportLicencesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReportLicencesRequest => ReportLicencesRequest.decode(value),
+    responseSerialize: (value: ReportLicencesResponse): Buffer =>
+      Buffer.from(ReportLicencesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReportLicencesResponse => ReportLicencesResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServiceServer extends UntypedServiceImplementation {
@@ -1691,6 +2961,13 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   listRevocations: handleUnaryCall<ListRevocationsRequest, ListRevocationsResponse>;
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit: handleServerStreamingCall<TailAuditRequest, TailAuditResponse>;
+  /** Makes a licence and its key. The key is nowhere else afterwards. */
+  issueLicence: handleUnaryCall<IssueLicenceRequest, IssueLicenceResponse>;
+  listLicences: handleUnaryCall<ListLicencesRequest, ListLicencesResponse>;
+  /** Ends a licence: new logins by it are refused, what runs goes on. Doing it twice is doing it once. */
+  revokeLicence: handleUnaryCall<RevokeLicenceRequest, RevokeLicenceResponse>;
+  /** Who uses the licences, and how much of them. */
+  reportLicences: handleUnaryCall<ReportLicencesRequest, ReportLicencesResponse>;
 }
 
 export interface AdminServiceClient extends Client {
@@ -1780,6 +3057,69 @@ export interface AdminServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<TailAuditResponse>;
+  /** Makes a licence and its key. The key is nowhere else afterwards. */
+  issueLicence(
+    request: IssueLicenceRequest,
+    callback: (error: ServiceError | null, response: IssueLicenceResponse) => void,
+  ): ClientUnaryCall;
+  issueLicence(
+    request: IssueLicenceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: IssueLicenceResponse) => void,
+  ): ClientUnaryCall;
+  issueLicence(
+    request: IssueLicenceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: IssueLicenceResponse) => void,
+  ): ClientUnaryCall;
+  listLicences(
+    request: ListLicencesRequest,
+    callback: (error: ServiceError | null, response: ListLicencesResponse) => void,
+  ): ClientUnaryCall;
+  listLicences(
+    request: ListLicencesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListLicencesResponse) => void,
+  ): ClientUnaryCall;
+  listLicences(
+    request: ListLicencesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListLicencesResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends a licence: new logins by it are refused, what runs goes on. Doing it twice is doing it once. */
+  revokeLicence(
+    request: RevokeLicenceRequest,
+    callback: (error: ServiceError | null, response: RevokeLicenceResponse) => void,
+  ): ClientUnaryCall;
+  revokeLicence(
+    request: RevokeLicenceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RevokeLicenceResponse) => void,
+  ): ClientUnaryCall;
+  revokeLicence(
+    request: RevokeLicenceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RevokeLicenceResponse) => void,
+  ): ClientUnaryCall;
+  /** Who uses the licences, and how much of them. */
+  reportLicences(
+    request: ReportLicencesRequest,
+    callback: (error: ServiceError | null, response: ReportLicencesResponse) => void,
+  ): ClientUnaryCall;
+  reportLicences(
+    request: ReportLicencesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReportLicencesResponse) => void,
+  ): ClientUnaryCall;
+  reportLicences(
+    request: ReportLicencesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReportLicencesResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const AdminServiceClient = makeGenericClientConstructor(

@@ -18,6 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { PasswordCredential } from "./login";
 
 export const protobufPackage = "licensing.v1";
 
@@ -99,9 +100,8 @@ export interface Plan {
 
 export interface RedeemLicenceRequest {
   key: string;
-  /** Instead of an access token. */
-  username: string;
-  password: string;
+  /** Instead of an access token. Begins no session. */
+  password: PasswordCredential | undefined;
 }
 
 export interface RedeemLicenceResponse {
@@ -143,15 +143,6 @@ export interface DropLicenceRequest {
 }
 
 export interface DropLicenceResponse {
-}
-
-/** What a login says about the licence that let it in, so that its client can tell when it will end. */
-export interface LicenceTerm {
-  licence: string;
-  plan: string;
-  /** Unix seconds. */
-  until: bigint;
-  graceUntil: bigint;
 }
 
 function createBasePlan(): Plan {
@@ -304,7 +295,7 @@ export const Plan: MessageFns<Plan> = {
 };
 
 function createBaseRedeemLicenceRequest(): RedeemLicenceRequest {
-  return { key: "", username: "", password: "" };
+  return { key: "", password: undefined };
 }
 
 export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
@@ -312,11 +303,8 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
     if (message.key !== "") {
       writer.uint32(10).string(message.key);
     }
-    if (message.username !== "") {
-      writer.uint32(18).string(message.username);
-    }
-    if (message.password !== "") {
-      writer.uint32(26).string(message.password);
+    if (message.password !== undefined) {
+      PasswordCredential.encode(message.password, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -347,15 +335,7 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
               break;
             }
 
-            message.username = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.password = reader.string();
+            message.password = PasswordCredential.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -373,8 +353,7 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
   fromJSON(object: any): RedeemLicenceRequest {
     return {
       key: isSet(object.key) ? globalThis.String(object.key) : "",
-      username: isSet(object.username) ? globalThis.String(object.username) : "",
-      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      password: isSet(object.password) ? PasswordCredential.fromJSON(object.password) : undefined,
     };
   },
 
@@ -383,11 +362,8 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
     if (message.key !== "") {
       obj.key = message.key;
     }
-    if (message.username !== "") {
-      obj.username = message.username;
-    }
-    if (message.password !== "") {
-      obj.password = message.password;
+    if (message.password !== undefined) {
+      obj.password = PasswordCredential.toJSON(message.password);
     }
     return obj;
   },
@@ -398,8 +374,9 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
   fromPartial(object: DeepPartial<RedeemLicenceRequest>): RedeemLicenceRequest {
     const message = createBaseRedeemLicenceRequest();
     message.key = object.key ?? "";
-    message.username = object.username ?? "";
-    message.password = object.password ?? "";
+    message.password = (object.password !== undefined && object.password !== null)
+      ? PasswordCredential.fromPartial(object.password)
+      : undefined;
     return message;
   },
 };
@@ -931,135 +908,6 @@ export const DropLicenceResponse: MessageFns<DropLicenceResponse> = {
   },
   fromPartial(_: DeepPartial<DropLicenceResponse>): DropLicenceResponse {
     const message = createBaseDropLicenceResponse();
-    return message;
-  },
-};
-
-function createBaseLicenceTerm(): LicenceTerm {
-  return { licence: "", plan: "", until: 0n, graceUntil: 0n };
-}
-
-export const LicenceTerm: MessageFns<LicenceTerm> = {
-  encode(message: LicenceTerm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.licence !== "") {
-      writer.uint32(10).string(message.licence);
-    }
-    if (message.plan !== "") {
-      writer.uint32(18).string(message.plan);
-    }
-    if (message.until !== 0n) {
-      if (BigInt.asIntN(64, message.until) !== message.until) {
-        throw new globalThis.Error("value provided for field message.until of type int64 too large");
-      }
-      writer.uint32(24).int64(message.until);
-    }
-    if (message.graceUntil !== 0n) {
-      if (BigInt.asIntN(64, message.graceUntil) !== message.graceUntil) {
-        throw new globalThis.Error("value provided for field message.graceUntil of type int64 too large");
-      }
-      writer.uint32(32).int64(message.graceUntil);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): LicenceTerm {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseLicenceTerm();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.licence = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.plan = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.until = reader.int64() as bigint;
-            continue;
-          }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.graceUntil = reader.int64() as bigint;
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): LicenceTerm {
-    return {
-      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
-      plan: isSet(object.plan) ? globalThis.String(object.plan) : "",
-      until: isSet(object.until) ? BigInt(object.until) : 0n,
-      graceUntil: isSet(object.graceUntil)
-        ? BigInt(object.graceUntil)
-        : isSet(object.grace_until)
-        ? BigInt(object.grace_until)
-        : 0n,
-    };
-  },
-
-  toJSON(message: LicenceTerm): unknown {
-    const obj: any = {};
-    if (message.licence !== "") {
-      obj.licence = message.licence;
-    }
-    if (message.plan !== "") {
-      obj.plan = message.plan;
-    }
-    if (message.until !== 0n) {
-      obj.until = message.until.toString();
-    }
-    if (message.graceUntil !== 0n) {
-      obj.graceUntil = message.graceUntil.toString();
-    }
-    return obj;
-  },
-
-  create(base?: DeepPartial<LicenceTerm>): LicenceTerm {
-    return LicenceTerm.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<LicenceTerm>): LicenceTerm {
-    const message = createBaseLicenceTerm();
-    message.licence = object.licence ?? "";
-    message.plan = object.plan ?? "";
-    message.until = (object.until !== undefined && object.until !== null) ? BigInt(object.until) : 0n;
-    message.graceUntil = (object.graceUntil !== undefined && object.graceUntil !== null)
-      ? BigInt(object.graceUntil)
-      : 0n;
     return message;
   },
 };

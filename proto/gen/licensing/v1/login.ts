@@ -21,7 +21,6 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Evidence } from "./evidence";
-import { LicenceTerm } from "./licence";
 
 export const protobufPackage = "licensing.v1";
 
@@ -144,6 +143,15 @@ export interface LoginResult {
   refreshTokenExpiresAt: bigint;
   /** The licence that let the user in. Absent: none, and none was needed. */
   licence: LicenceTerm | undefined;
+}
+
+/** What a login says about the licence that let it in, so that its client can tell when it will end. */
+export interface LicenceTerm {
+  licence: string;
+  plan: string;
+  /** Unix seconds. */
+  until: bigint;
+  graceUntil: bigint;
 }
 
 /** Where the user's enclave is, by the word of the login service. The client demands that the evidence agrees. */
@@ -916,6 +924,135 @@ export const LoginResult: MessageFns<LoginResult> = {
     message.licence = (object.licence !== undefined && object.licence !== null)
       ? LicenceTerm.fromPartial(object.licence)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseLicenceTerm(): LicenceTerm {
+  return { licence: "", plan: "", until: 0n, graceUntil: 0n };
+}
+
+export const LicenceTerm: MessageFns<LicenceTerm> = {
+  encode(message: LicenceTerm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licence !== "") {
+      writer.uint32(10).string(message.licence);
+    }
+    if (message.plan !== "") {
+      writer.uint32(18).string(message.plan);
+    }
+    if (message.until !== 0n) {
+      if (BigInt.asIntN(64, message.until) !== message.until) {
+        throw new globalThis.Error("value provided for field message.until of type int64 too large");
+      }
+      writer.uint32(24).int64(message.until);
+    }
+    if (message.graceUntil !== 0n) {
+      if (BigInt.asIntN(64, message.graceUntil) !== message.graceUntil) {
+        throw new globalThis.Error("value provided for field message.graceUntil of type int64 too large");
+      }
+      writer.uint32(32).int64(message.graceUntil);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LicenceTerm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLicenceTerm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licence = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.plan = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.until = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.graceUntil = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LicenceTerm {
+    return {
+      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
+      plan: isSet(object.plan) ? globalThis.String(object.plan) : "",
+      until: isSet(object.until) ? BigInt(object.until) : 0n,
+      graceUntil: isSet(object.graceUntil)
+        ? BigInt(object.graceUntil)
+        : isSet(object.grace_until)
+        ? BigInt(object.grace_until)
+        : 0n,
+    };
+  },
+
+  toJSON(message: LicenceTerm): unknown {
+    const obj: any = {};
+    if (message.licence !== "") {
+      obj.licence = message.licence;
+    }
+    if (message.plan !== "") {
+      obj.plan = message.plan;
+    }
+    if (message.until !== 0n) {
+      obj.until = message.until.toString();
+    }
+    if (message.graceUntil !== 0n) {
+      obj.graceUntil = message.graceUntil.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LicenceTerm>): LicenceTerm {
+    return LicenceTerm.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LicenceTerm>): LicenceTerm {
+    const message = createBaseLicenceTerm();
+    message.licence = object.licence ?? "";
+    message.plan = object.plan ?? "";
+    message.until = (object.until !== undefined && object.until !== null) ? BigInt(object.until) : 0n;
+    message.graceUntil = (object.graceUntil !== undefined && object.graceUntil !== null)
+      ? BigInt(object.graceUntil)
+      : 0n;
     return message;
   },
 };

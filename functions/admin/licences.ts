@@ -1,0 +1,127 @@
+import { status } from '@grpc/grpc-js';
+import type { LicenceState } from '../../core/licences/entitlement';
+import { issueLicence, listLicences, listRedemptions, revokeLicence } from '../../core/licences/issue';
+import type { IssuedLicence as IssuedRecord } from '../../core/licences/issue';
+import { signLicenceKey } from '../../core/licences/key';
+import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../core/licences/plan';
+import type { Plan } from '../../core/licences/plan';
+import { RpcError } from '../../core/rpc/errors';
+import type { Database } from '../../core/store/database';
+import type { TokenKeys } from '../../core/tokens/keys';
+import type {
+  IssuedLicence,
+  IssueLicenceRequest,
+  IssueLicenceResponse,
+  LicenceAccount,
+  LicenceReport,
+  ReportLicencesRequest,
+  RevokeLicenceRequest,
+} from '../../proto/gen/licensing/v1/admin';
+import { LicenceState as StateMessage } from '../../proto/gen/licensing/v1/licence';
+import type { Plan as PlanMessage } from '../../proto/gen/licensing/v1/licence';
+import type { Administrator } from './authentication';
+import { requireReason } from './requests';
+
+export interface LicenceIssuer {
+  database: Database;
+  trustDomain: string;
+  /** Sign licence keys. Without them none is issued. */
+  licenceKeys?: (() => Promise<TokenKeys>) | undefined;
+}
+
+const LICENCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const MAX_ACCOUNTS = 1_000_000;
+const STATES: Record<LicenceState, StateMessage> = {
+  valid: StateMessage.LICENCE_STATE_VALID,
+  grace: StateMessage.LICENCE_STATE_GRACE,
+  expired: StateMessage.LICENCE_STATE_EXPIRED,
+  revoked: StateMessage.LICENCE_STATE_REVOKED,
+};
+
+const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
+
+function invalid(code: string, message: string): RpcError {
+  return new RpcError(code, status.INVALID_ARGUMENT, message);
+}
+
+/**
+ * Writes a licence down and signs its key, which is kept nowhere.
+ * @throws RpcError INVALID_ARGUMENT; FAILED_PRECONDITION admin.licence_keys_missing
+ */
+export async function issue({ database, trustDomain, licenceKeys }: LicenceIssuer, { name }: Administrator, request: IssueLicenceRequest): Promise<IssueLicenceResponse> {
+  const plan = requirePlan(request.plan);
+  const until = requireUntil(request.until);
+  const { graceDays, accounts } = request;
+  if (graceDays > MAX_GRACE_DAYS) throw invalid('admin.licence_grace', `expected ${MAX_GRACE_DAYS} grace days at most, got ${graceDays}`);
+  if (accounts < 1 || accounts > MAX_ACCOUNTS) throw invalid('admin.licence_accounts', `expected 1 to ${MAX_ACCOUNTS} accounts, got ${accounts}`);
+  const reason = requireReason(request.reason);
+  if (!licenceKeys) throw new RpcError('admin.licence_keys_missing', status.FAILED_PRECONDITION, 'this installation has no key to sign licences with');
+  const { signing } = await licenceKeys();
+  const terms = await issueLicence(database, { plan, until, graceDays, accounts }, { administrator: name, reason });
+  return { licence: terms.licence, key: await signLicenceKey(signing, terms, { trustDomain }) };
+}
+
+function requirePlan(message: PlanMessage | undefined): Plan {
+  const { name = '', images = [], enclaves = 0, seats = 0, cpu = '', memory = '' } = message ?? {};
+  const result = planSchema.safeParse({ name, ...(images.length > 0 && { images }), enclaves, seats, ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) });
+  if (result.success) return result.data;
+  const lines = result.error.issues.map(({ path, message: text }) => `${path.join('.')}: ${text}`);
+  throw invalid('admin.licence_plan', `the plan is wrong: ${lines.join('; ')}`);
+}
+
+function requireUntil(until: bigint): Date {
+  const date = new Date(Number(until) * 1000);
+  const latest = new Date();
+  latest.setUTCFullYear(latest.getUTCFullYear() + MAX_LICENCE_YEARS);
+  if (date.getTime() > Date.now() && date <= latest) return date;
+  throw invalid('admin.licence_until', `expected an end of the licence within ${MAX_LICENCE_YEARS} years from now`);
+}
+
+function requireLicence(id: string): string {
+  if (LICENCE_ID.test(id)) return id;
+  throw invalid('admin.licence_id', 'expected the id of a licence in the form of a UUID in lower case, got something else');
+}
+
+function noLicence(): RpcError {
+  return new RpcError('admin.no_such_licence', status.NOT_FOUND, 'there is no such licence');
+}
+
+/** @returns false when it was revoked already. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
+export async function revoke(database: Database, { name }: Administrator, request: RevokeLicenceRequest): Promise<boolean> {
+  const changed = await revokeLicence(database, requireLicence(request.licence), { administrator: name, reason: requireReason(request.reason) });
+  if (changed === undefined) throw noLicence();
+  return changed;
+}
+
+export async function issuedLicences(database: Database): Promise<IssuedLicence[]> {
+  return (await listLicences(database, new Date())).map(toMessage);
+}
+
+/** Per licence: who has it, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
+export async function report(database: Database, { licence }: ReportLicencesRequest): Promise<LicenceReport[]> {
+  const only = licence === '' ? undefined : requireLicence(licence);
+  const [licences, redemptions] = await Promise.all([listLicences(database, new Date(), only), listRedemptions(database, only)]);
+  if (only !== undefined && licences.length === 0) throw noLicence();
+  const reports = new Map(licences.map((record) => [record.licence, { licence: toMessage(record), redemptions: [] as LicenceAccount[], seatsInUse: 0 }]));
+  for (const { licence: of, user, username, redeemedAt } of redemptions) reports.get(of)?.redemptions.push({ user, username, redeemedAt: seconds(redeemedAt) });
+  return [...reports.values()];
+}
+
+function toMessage(record: IssuedRecord): IssuedLicence {
+  const { licence, plan, issuedAt, issuedBy, reason, until, graceUntil, accounts, redeemed, state, revokedBy = '', revokedReason = '' } = record;
+  const { images = [], cpu = '', memory = '', ...rest } = plan;
+  return {
+    licence,
+    plan: { ...rest, images, cpu, memory },
+    issuedAt: seconds(issuedAt),
+    issuedBy,
+    reason,
+    until: seconds(until),
+    graceUntil: seconds(graceUntil),
+    accounts,
+    redeemed,
+    state: STATES[state],
+    revokedBy,
+    revokedReason,
+  };
+}

@@ -1,0 +1,104 @@
+import { status } from '@grpc/grpc-js';
+import type { Metadata } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../core/accounts/backend';
+import { applying, stateOf } from '../../core/licences/entitlement';
+import type { LicenceState } from '../../core/licences/entitlement';
+import { heldLicences } from '../../core/licences/holdings';
+import type { HeldLicence } from '../../core/licences/holdings';
+import { LicenceKeyError, verifyLicenceKey } from '../../core/licences/key';
+import type { LicenceTerms } from '../../core/licences/key';
+import { dropLicence, licenceRefusal, recordRefusal, redeemLicence } from '../../core/licences/redeem';
+import { bucketKey, Buckets } from '../../core/limits/buckets';
+import { logger } from '../../core/log/logger';
+import { RpcError } from '../../core/rpc/errors';
+import { unary } from '../../core/rpc/handlers';
+import type { CallContext } from '../../core/rpc/handlers';
+import { authenticateBearer } from '../../core/sessions/bearer';
+import { LicenceState as StateMessage } from '../../proto/gen/licensing/v1/licence';
+import type { LicenceServiceServer, OwnLicence, RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
+import { authenticate } from './authenticate';
+import type { LoginTrust } from './trust';
+
+export interface LicenceOptions {
+  backend: AccountBackend;
+  trust: LoginTrust;
+  /** Whether there is no login without a licence. */
+  required: boolean;
+}
+
+/** Each refusal is a record; a key can't be guessed, so this is against filling the record. */
+const REFUSED_KEYS = { burst: 20, seconds: 3600 };
+const LICENCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const STATES: Record<LicenceState, StateMessage> = {
+  valid: StateMessage.LICENCE_STATE_VALID,
+  grace: StateMessage.LICENCE_STATE_GRACE,
+  expired: StateMessage.LICENCE_STATE_EXPIRED,
+  revoked: StateMessage.LICENCE_STATE_REVOKED,
+};
+
+const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
+
+function toMessage(held: HeldLicence, applies: boolean, now: Date): OwnLicence {
+  const { licence, plan, redeemedAt, until, graceUntil } = held;
+  const { images = [], cpu = '', memory = '', ...rest } = plan;
+  return {
+    licence,
+    plan: { ...rest, images, cpu, memory },
+    redeemedAt: seconds(redeemedAt),
+    until: seconds(until),
+    graceUntil: seconds(graceUntil),
+    state: STATES[stateOf(held, now)],
+    applies,
+  };
+}
+
+async function ownLicences({ database }: AccountBackend, user: string): Promise<OwnLicence[]> {
+  const now = new Date();
+  const held = await heldLicences(database, user);
+  const first = applying(held, now)?.licence;
+  return held.map((licence) => toMessage(licence, licence === first, now));
+}
+
+/** LicenceService: users and their licences. */
+export function licenceService({ backend, trust, required }: LicenceOptions): LicenceServiceServer {
+  const { database, trustDomain } = backend;
+  const buckets = new Buckets(database);
+
+  /** By a password where one came along: who needs a licence for a login has no token yet, or none any more. */
+  const whoRedeems = async ({ password }: RedeemLicenceRequest, context: CallContext): Promise<string> => {
+    if (!password) return (await authenticateBearer(backend, context.metadata)).user;
+    return (await authenticate(backend, { $case: 'password', value: password }, backend.clientOf(context, ''), context.signal)).user;
+  };
+
+  const readKey = async (user: string, key: string): Promise<LicenceTerms> => {
+    try {
+      return await verifyLicenceKey(await trust.licenceKeys(), key, { trustDomain });
+    } catch (cause) {
+      if (!(cause instanceof LicenceKeyError)) throw cause;
+      const wait = await buckets.take(bucketKey('licence', user), REFUSED_KEYS);
+      if (wait > 0) throw new RpcError('licence.limited', status.RESOURCE_EXHAUSTED, `too many licence keys that were refused: try again in ${wait} seconds`);
+      await recordRefusal(database, { user, code: cause.code });
+      throw new RpcError(cause.code, cause.code === 'licence.expired' ? status.FAILED_PRECONDITION : status.INVALID_ARGUMENT, cause.message, { cause });
+    }
+  };
+
+  const user = async (metadata: Metadata): Promise<string> => (await authenticateBearer(backend, metadata)).user;
+
+  return {
+    redeemLicence: unary(async (request, context) => {
+      const user = await whoRedeems(request, context);
+      await trust.admit(user);
+      const { licence } = await readKey(user, request.key);
+      const { again } = await redeemLicence(database, user, licence, new Date());
+      logger.info({ user, licence, again }, 'licence redeemed');
+      return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
+    }),
+    listOwnLicences: unary(async (_request, { metadata }) => ({ licences: await ownLicences(backend, await user(metadata)), required })),
+    dropLicence: unary(async ({ licence }, { metadata }) => {
+      const holder = await user(metadata);
+      if (!LICENCE_ID.test(licence)) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
+      await dropLicence(database, holder, licence);
+      return {};
+    }),
+  };
+}
