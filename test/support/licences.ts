@@ -1,6 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { signLicenceKey } from '../../core/licences/key';
+import type { LicenceTerms } from '../../core/licences/key';
 import type { Plan } from '../../core/licences/plan';
 import type { Queries } from '../../core/store/database';
+import { readTokenKeys } from '../../core/tokens/keys';
+import { TRUST_DOMAIN } from './accounts';
+import { licenceKey } from './login-trust';
 
 export const PLAN: Plan = { name: 'team', enclaves: 2, seats: 3 };
 
@@ -28,4 +33,11 @@ export async function insertLicence(queries: Queries, { plan = {}, untilSeconds 
 /** Gives a licence to an account without its key. */
 export async function giveLicence(queries: Queries, licence: string, user: string): Promise<void> {
   await queries.query('INSERT INTO licence_redemptions (licence_id, user_id) VALUES ($1, $2)', [licence, user]);
+}
+
+/** The key of a licence, by the licence key of the tests' trust bundle. */
+export async function keyOf(licence: string, terms: Partial<LicenceTerms> = {}, options: { now?: Date } = {}): Promise<string> {
+  const { signing } = await readTokenKeys(JSON.stringify({ keys: [licenceKey.privateKey] }));
+  const until = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000);
+  return signLicenceKey(signing, { licence, plan: PLAN, until, graceDays: 0, accounts: 1, ...terms }, { trustDomain: TRUST_DOMAIN, ...options });
 }

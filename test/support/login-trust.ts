@@ -16,6 +16,7 @@ export function loginTpm(): Promise<FakeTpm> {
 
 const trustKey = makeSigningKey('trust');
 export const revocationKey = makeSigningKey('revocation');
+export const licenceKey = makeSigningKey('licence');
 
 /** A bundle that believes `loginTpm`. */
 export async function loginBundle(change: Partial<TrustBundle> = {}): Promise<TrustBundle> {
@@ -25,6 +26,7 @@ export async function loginBundle(change: Partial<TrustBundle> = {}): Promise<Tr
     trustDomain: 'sls.test',
     trustKey: trustKey.publicKey,
     revocationKeys: { keys: [revocationKey.publicKey] },
+    licenceKeys: { keys: [licenceKey.publicKey] },
     attestationRoots: [(await loginTpm()).authority.certificate],
     serverRoots: [],
     services: { signup: 'http://127.0.0.1:1', login: 'http://127.0.0.1:1' },
