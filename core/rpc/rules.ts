@@ -117,6 +117,10 @@ export const RULES = {
   '/licensing.v1.AdminService/Revoke': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/Restore': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ListRevocations': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/IssueLicence': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ListLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/RevokeLicence': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ReportLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/TailAudit': { caller: 'administrator', lasts: 'connection', requestBytes: 32 * KiB },
 
   // Some makers' chains are long.
