@@ -9,6 +9,7 @@ import { runCommand } from './exec';
 import type { CommandExit, ExecOptions } from './exec';
 import { getFile } from './get-file';
 import { putFile } from './put-file';
+import type { HeldSeat } from './seat';
 
 const STATUS_TIMEOUT_MS = 15_000;
 
@@ -26,12 +27,16 @@ export class EnclaveConnection {
     private readonly socket: TLSSocket,
     /** What was proved: before the connection, and inside it. */
     readonly evidence: { certificate: VerifiedEvidence; session: VerifiedEvidence },
+    /** Where the enclave wants one. */
+    readonly seat?: Pick<HeldSeat, 'id' | 'expiresAt' | 'end'>,
   ) {
     this.closed = new Promise((resolve) => {
       const ended = (): void => resolve(this.closing ? undefined : unavailable('connection.closed', 'the connection to the enclave ended'));
       if (socket.destroyed) ended();
       else socket.once('close', ended);
     });
+    // Whoever ended it: the session is over.
+    void this.closed.then(() => seat?.end());
   }
 
   /**
@@ -66,11 +71,17 @@ export class EnclaveConnection {
     return this.explained(() => callUnary(this.client, this.client.getStatus, {}, { timeout: STATUS_TIMEOUT_MS }));
   }
 
-  /** Ends the connection and whatever runs on it. */
+  /** Ends the connection and whatever runs on it. Its seat is given back meanwhile. */
   close(): void {
     this.closing = true;
     this.client.close();
     this.socket.destroy();
+  }
+
+  /** As `close`; resolves when the seat is given back, or that was given up. For who ends the process next. */
+  async end(): Promise<void> {
+    this.close();
+    await this.seat?.end();
   }
 
   private async explained<T>(work: () => Promise<T>): Promise<T> {

@@ -32,5 +32,8 @@ export { renew } from './renew';
 export type { RenewOptions } from './renew';
 export { attest, login, LoginError } from './service';
 export type { AttestOptions, LoginOptions } from './service';
+export { freeSeats, listSeats } from './seats';
+export type { SeatOverview, SeatSummary } from './seats';
+export type { SeatOptions } from './seat';
 export { parseSession, serializeSession, sessionId } from './session';
 export type { Session } from './session';

@@ -42,6 +42,16 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
     credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
     certificate: identity.certificate,
   });
+  const seats = {
+    required: settings.SEATS === 'required',
+    graceSeconds: settings.SEAT_GRACE_SECONDS,
+    get roots() {
+      return roots.current;
+    },
+    trustDomain: settings.TRUST_DOMAIN,
+    user: settings.ENCLAVE_USER,
+    privateKey: identity.privateKey,
+  };
   const commands = new Commands();
   const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle);
   const startedAt = BigInt(Math.floor(Date.now() / 1000));
@@ -55,6 +65,7 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
         link,
         commands,
         workspace: settings.WORKSPACE_DIR,
+        seats,
         status: () =>
           Promise.resolve({
             user: settings.ENCLAVE_USER,

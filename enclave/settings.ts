@@ -25,6 +25,10 @@ export const enclaveSettings = z.object({
   WORKSPACE_DIR: z.string().startsWith('/'),
   /** Ends after so many seconds without a connection; 0: never, which is a cluster's own business. */
   IDLE_SECONDS: z.coerce.number().int().min(0).default(0),
+  /** off: whoever may connect may work, without a seat. */
+  SEATS: z.enum(['required', 'off']).default('required'),
+  /** What runs when a seat lapses is told, and ended so many seconds later. */
+  SEAT_GRACE_SECONDS: z.coerce.number().int().min(0).max(7 * 86_400).default(900),
   READY_FILE: z.string().optional(),
 });
 

@@ -18,6 +18,8 @@ const REPLACED = new Set(['identity.workload', 'identity.node', 'certificate.mis
 export interface ConnectOptions {
   verbose?: boolean;
   signal?: AbortSignal;
+  /** False: takes no seat, for who only looks. */
+  seat?: boolean;
 }
 
 /**
@@ -39,7 +41,7 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
 }
 
 async function open(saved: SavedSession, out: Output, options: ConnectOptions, enclaveGone: boolean): Promise<EnclaveConnection> {
-  const { verbose, signal } = options;
+  const { verbose, signal, seat } = options;
   const onStep = verbose ? tellStep(out, { details: true }) : undefined;
   const keeper = new TrustKeeper(saved.trust, saved.preferences ?? {}, out);
   let session: Session;
@@ -59,13 +61,22 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
   }
   if (session !== saved.session) await saveRenewed(saved, { trust: keeper.trust, session });
   out.progress('verifying and connecting');
-  const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep, signal });
+  const connection = await connect(keeper.trust, session, {
+    onTrust: keeper.onTrust,
+    allowPlaintext: allowPlaintext(),
+    onStep,
+    signal,
+    seat,
+    onSeatRefused: ({ message }, until) => out.warning(`the seat is not renewed: ${message}; nothing new is begun after ${until.toISOString()}`),
+  });
   if (keeper.renewed) await saveRenewed(saved, { trust: keeper.trust, session });
   out.erase();
   return connection;
 }
 
 function isGone(error: unknown): boolean {
+  // Whoever gives seats has nothing to do with where the enclave is.
+  if (error instanceof RpcError && error.code.startsWith('seat.')) return false;
   if (error instanceof RpcError) return error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.DEADLINE_EXCEEDED;
   return error instanceof AttestationRefused && error.phase !== 'session' && REPLACED.has(error.code);
 }

@@ -60,7 +60,7 @@ function fromRpc(error: RpcError): CliError {
   // What a file or a program in the enclave permits has nothing to do with who is logged in.
   if (/^(exec|file)\./.test(code) && error.grpcStatus !== status.UNAVAILABLE) return new CliError(EXIT.failure, error.message, { code }, options);
   // The login service looks at evidence before its clients do. Which step refused is in its message, the rest in its log.
-  if (code === 'login.evidence_refused') {
+  if (code === 'login.evidence_refused' || code === 'seat.evidence_refused') {
     const [, refusal = code] = /\(([a-z_]+\.[a-z_]+)\)/.exec(error.message) ?? [];
     const step = refusal.split('.')[0] ?? '';
     return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] }, options);
@@ -71,6 +71,7 @@ function fromRpc(error: RpcError): CliError {
     case status.PERMISSION_DENIED:
       return new CliError(EXIT.authentication, error.message, { code, hint: 'log in again: sls login' }, options);
     case status.RESOURCE_EXHAUSTED:
+      if (code === 'seat.none_free') return new CliError(EXIT.unavailable, error.message, { code, hint: 'sls seats list shows yours; sls seats free ID gives back one whose session was lost' }, options);
       if (code === 'login.limited') return new CliError(EXIT.unavailable, error.message, { code, hint: 'wait that long; logins by a session that you still have are not held up' }, options);
       return new CliError(EXIT.unavailable, error.message, { code, hint: 'the service is busy: try again in a moment' }, options);
     case status.ABORTED:
@@ -79,6 +80,7 @@ function fromRpc(error: RpcError): CliError {
     case status.DEADLINE_EXCEEDED:
       return new CliError(EXIT.unavailable, error.message, { code, hint: hintForUnavailable(code) }, options);
     default:
+      if (code === 'seat.lapsed') return new CliError(EXIT.unavailable, error.message, { code, hint: 'run the command again: it takes a seat anew' }, options);
       return new CliError(EXIT.failure, error.message, { code }, options);
   }
 }

@@ -7,6 +7,7 @@ import { addExec } from './commands/exec';
 import { addLogin } from './commands/login';
 import { addLogout } from './commands/logout';
 import { addPasswd } from './commands/passwd';
+import { addSeats } from './commands/seats';
 import { addSessions } from './commands/sessions';
 import { addSignup } from './commands/signup';
 import { addStatus } from './commands/status';
@@ -25,7 +26,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addPasswd, addVerify, addTrust, addUp]) add(program);
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addSeats, addPasswd, addVerify, addTrust, addUp]) add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

@@ -15,13 +15,18 @@ import { verifyLogin, verifySession } from '../evidence';
 import type { VerifyingOptions } from '../evidence';
 import { freshTrust, refuseRevoked } from '../fresh-trust';
 import type { FreshTrust, TrustOptions } from '../fresh-trust';
+import { HeldSeat, openSeats } from '../seat';
+import type { SeatOptions } from '../seat';
 import { sessionId } from '../session';
 import type { Session } from '../session';
 import { OneConnection } from './credentials';
 import { secure } from './tls';
 import { routeTo } from './transport';
 
-export type ConnectOptions = VerifyingOptions & TrustOptions;
+export interface ConnectOptions extends VerifyingOptions, TrustOptions, SeatOptions {
+  /** False: takes no seat, also where the enclave runs nothing without one. For who only looks. */
+  seat?: boolean;
+}
 
 const CERTIFICATE_TIMEOUT_MS = 30_000;
 const ATTEST_TIMEOUT_MS = 60_000;
@@ -31,8 +36,9 @@ const ATTEST_TIMEOUT_MS = 60_000;
  * 1. the login's evidence is verified (again), and that nothing in it has been revoked since;
  * 2. the enclave's certificate is asked for (while 1 waits for the revocation list) and compared with the attested one;
  * 3. TLS 1.3 with the client's certificate; what is presented is compared once more;
- * 4. a second quote is asked for inside, and verified over this TLS session's exporter, about the same enclave.
- * @throws AttestationRefused with the connection closed, RpcError where the enclave can't be reached
+ * 4. a second quote is asked for inside, and verified over this TLS session's exporter, about the same enclave;
+ * 5. where the enclave wants one, a seat is taken by that evidence.
+ * @throws AttestationRefused with the connection closed, RpcError where the enclave can't be reached, seat.none_free
  */
 export async function connect(pinned: TrustBundle, session: Session, options: ConnectOptions = {}): Promise<EnclaveConnection> {
   const { signal } = options;
@@ -57,10 +63,15 @@ export async function connect(pinned: TrustBundle, session: Session, options: Co
     ...CLIENT_OPTIONS,
     'grpc.enable_http_proxy': 0,
   });
+  // While the enclave waits for its quote.
+  const seats = options.seat === false ? undefined : openSeats(trust, options.allowPlaintext);
   try {
-    const second = await attestSession(client, { trust, list }, session, first, () => socket, options);
-    return new EnclaveConnection(client, socket as TLSSocket, { certificate: first, session: second });
+    const { evidence, verified, seatRequired } = await attestSession(client, { trust, list }, session, first, () => socket, options);
+    const seat = seats && seatRequired ? await HeldSeat.take(seats, client, session, evidence, options) : undefined;
+    if (!seat) seats?.close();
+    return new EnclaveConnection(client, socket as TLSSocket, { certificate: first, session: verified }, seat);
   } catch (error) {
+    seats?.close();
     client.close();
     socket?.destroy();
     throw credentials.failure ?? callError(error, socket?.destroyed ?? false);
@@ -92,13 +103,13 @@ async function attestSession(
   first: VerifiedEvidence,
   socket: () => TLSSocket | undefined,
   options: ConnectOptions,
-): Promise<VerifiedEvidence> {
+): Promise<{ evidence: Evidence; verified: VerifiedEvidence; seatRequired: boolean }> {
   const nonce = newNonce();
-  const { evidence } = await callUnary(client, client.attest, { nonce }, { timeout: ATTEST_TIMEOUT_MS, signal: options.signal });
+  const { evidence, seatRequired } = await callUnary(client, client.attest, { nonce }, { timeout: ATTEST_TIMEOUT_MS, signal: options.signal });
   // An answer came, so there is a connection. Its exporter is computed at this end and never taken from the other one.
   const tlsExporter = channelBinding(socket() as TLSSocket);
-  const second = verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
+  const verified = verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
   // Another key of the node's may have signed this time.
-  refuseRevoked('session', list, evidence as Evidence, second, undefined);
-  return second;
+  refuseRevoked('session', list, evidence as Evidence, verified, undefined);
+  return { evidence: evidence as Evidence, verified, seatRequired };
 }

@@ -21,6 +21,8 @@ export interface ExecOptions {
   commands: Commands;
   /** Aborts when the call or its connection is gone: the command is killed. */
   signal: AbortSignal;
+  /** Told what the one who waits for the command has to know. */
+  notices: Set<(text: string) => void>;
 }
 
 /** Once a command has ended, its output counts as ended after so long without a byte: something in the background may keep it open. */
@@ -31,7 +33,7 @@ const QUIET_MS = 250;
  * reads or writes slowly slows the other side, and memory stays flat.
  * @throws RpcError `exec.…`, `file.…`
  */
-export async function exec(call: ExecCall, { workspace, commands, signal }: ExecOptions): Promise<void> {
+export async function exec(call: ExecCall, { workspace, commands, signal, notices }: ExecOptions): Promise<void> {
   const requests = new CallReader(call, signal);
   const first = await requests.next();
   if (first?.input?.$case !== 'start') throw invalid('exec.stream', 'expected the start first');
@@ -44,6 +46,9 @@ export async function exec(call: ExecCall, { workspace, commands, signal }: Exec
   };
   if (signal.aborted) kill();
   else signal.addEventListener('abort', kill, { once: true });
+
+  const notify = (text: string): void => void writeMessage(call, { output: { $case: 'stderr', value: Buffer.from(`sls: ${text}\n`) } }).catch(() => undefined);
+  notices.add(notify);
 
   let failure: unknown;
   const input = feed(requests, command, commands).catch((error: unknown) => {
@@ -61,6 +66,7 @@ export async function exec(call: ExecCall, { workspace, commands, signal }: Exec
     if (failure !== undefined) throw failure;
     await writeMessage(call, { output: { $case: 'exit', value: exit } });
   } finally {
+    notices.delete(notify);
     signal.removeEventListener('abort', kill);
     commands.ended(command.group);
     void input;

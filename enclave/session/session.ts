@@ -10,12 +10,15 @@ import type { Commands } from './commands';
 import { exec } from './exec';
 import { sendFile } from './get-file';
 import { receiveFile } from './put-file';
+import { Seat } from './seat';
+import type { SeatPolicy } from './seat';
 
 export interface SessionOptions {
   link: AttestorLink;
   commands: Commands;
   /** Absolute. */
   workspace: string;
+  seats: SeatPolicy;
   status(): Promise<GetStatusResponse>;
 }
 
@@ -23,14 +26,29 @@ export interface SessionOptions {
 export class Session {
   private attested = false;
   private readonly closing = new AbortController();
+  /** Ends what runs without a seat; what begins after that has one again. */
+  private over = new AbortController();
+  private readonly notices = new Set<(text: string) => void>();
+  private readonly seat: Seat;
 
   constructor(
     private readonly connection: SecureConnection,
     private readonly options: SessionOptions,
-  ) {}
+  ) {
+    const { tlsExporter } = connection;
+    this.seat = new Seat(options.seats, () => ({ workloadUid: options.link.workloadUid, tlsExporter }), {
+      onNotice: (text) => this.notices.forEach((tell) => tell(text)),
+      onOver: () => {
+        const { over } = this;
+        this.over = new AbortController();
+        over.abort(new RpcError('seat.lapsed', status.FAILED_PRECONDITION, 'the seat of this session has lapsed'));
+      },
+    });
+  }
 
   /** Ends whatever runs for this connection. */
   close(): void {
+    this.seat.close();
     this.closing.abort();
   }
 
@@ -47,18 +65,27 @@ export class Session {
           signal,
         );
         this.attested = true;
-        return { evidence };
+        return { evidence, seatRequired: this.seat.required };
+      }),
+      holdSeat: unary(async ({ token }) => {
+        this.demandAttested();
+        await this.seat.hold(token);
+        return {};
+      }),
+      signHeartbeat: unary(async () => {
+        this.demandAttested();
+        return Promise.resolve({ heartbeat: this.seat.heartbeat() });
       }),
       exec: bidiStream(async (call, { signal }) => {
-        this.demandAttested();
-        await exec(call, { workspace, commands, signal: this.eitherEnd(signal) });
+        this.demandWork();
+        await exec(call, { workspace, commands, signal: this.eitherEnd(signal), notices: this.notices });
       }),
       putFile: clientStream(async (call, { signal }) => {
-        this.demandAttested();
+        this.demandWork();
         return receiveFile(call, workspace, this.eitherEnd(signal));
       }),
       getFile: serverStream(async (call, { signal }) => {
-        this.demandAttested();
+        this.demandWork();
         await sendFile(call, workspace, this.eitherEnd(signal));
       }),
       getStatus: unary(async () => {
@@ -74,7 +101,12 @@ export class Session {
     throw new RpcError('session.not_attested', status.FAILED_PRECONDITION, 'expected Attest to have succeeded on this connection');
   }
 
+  private demandWork(): void {
+    this.demandAttested();
+    this.seat.demand();
+  }
+
   private eitherEnd(signal: AbortSignal): AbortSignal {
-    return AbortSignal.any([signal, this.closing.signal]);
+    return AbortSignal.any([signal, this.closing.signal, this.over.signal]);
   }
 }

@@ -5,18 +5,26 @@ import { readAuthorities, signingAuthority } from '../../core/certificates/pem';
 import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
 import { reloadingFiles } from '../../core/config/reloading-file';
+import type { Reloading } from '../../core/config/reloading-file';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import { admitByLicence } from '../../core/licences/admission';
 import { entitlementOf } from '../../core/licences/entitlement';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
+import { Seats } from '../../core/seats/seats';
+import type { SeatPool } from '../../core/seats/seats';
 import type { Database } from '../../core/store/database';
 import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
+import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
 import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import type { Launcher } from './launcher/launcher';
 import { ProcessLauncher } from './launcher/process';
 import { licenceService } from './licences';
+import { freeingSeats } from './seats/launcher';
+import { seatService } from './seats/service';
+import { seatSigner } from './seats/signer';
 import { loginService } from './service';
 import { loginSettings } from './settings';
 import { LoginTrust, trustService } from './trust';
@@ -53,6 +61,11 @@ async function openTrust(settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_
   });
 }
 
+/** The authorities that client certificates may be by. They were read before: see openClientAuthority. */
+function openClientRoots({ CLIENT_CA_CERTIFICATE_FILE: file }: { CLIENT_CA_CERTIFICATE_FILE: string }): Promise<Reloading<string>> {
+  return reloadingFiles([file], ([pem]) => String(pem));
+}
+
 type ProcessAddress = ConstructorParameters<typeof ProcessLauncher>[0];
 
 runProgram(async () => {
@@ -62,12 +75,17 @@ runProgram(async () => {
     if (error instanceof TypeError) throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
     throw error;
   });
-  const launcher = await openLauncher(settings);
+  const clientRoots = await openClientRoots(settings);
   const backend = await openAccountBackend(settings, 'login');
+  const seats = new Seats(backend.database, settings.SEAT_SECONDS);
+  const launcher = freeingSeats(await openLauncher(settings), seats);
   const trust = await openTrust(settings, backend.database);
   const enclaves = new EnclaveRegistry(backend.database);
   const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
   const { LICENCE_REQUIRED: required } = settings;
+  const poolOf = async (user: string): Promise<SeatPool> =>
+    (await admitByLicence(backend.database, user, { required, now: new Date() })) ?? { seats: settings.DEFAULT_SEATS };
+  const signer = seatSigner(authority, backend.trustDomain);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
@@ -75,6 +93,10 @@ runProgram(async () => {
       { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, enclaves, enclaveLimit, licenceRequired: required }) },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
+      {
+        definition: SeatServiceService,
+        implementation: seatService({ backend, trust, seats, windowSeconds: settings.SEAT_SECONDS, clientRoots, signer, poolOf }),
+      },
     ],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });

@@ -22,4 +22,8 @@ export const loginSettings = z
     LAUNCHER_ADDRESS: addressSetting.optional(),
     /** Enclaves that one user may have, where no licence says so. */
     DEFAULT_ENCLAVES: z.coerce.number().int().min(1).max(1000).default(4),
+    /** Sessions at once of one account, where no licence says so. */
+    DEFAULT_SEATS: z.coerce.number().int().min(1).max(1_000_000).default(16),
+    /** A seat whose heartbeat is missed for so long is free. */
+    SEAT_SECONDS: z.coerce.number().int().min(3).max(3600).default(180),
   });

@@ -4,7 +4,7 @@ import { reloadingFiles } from '../../core/config/reloading-file';
 import type { Reloading } from '../../core/config/reloading-file';
 import { EvidenceError, PolicyError } from '../../core/evidence/errors';
 import { verifyEvidence } from '../../core/evidence/verify';
-import type { Expected } from '../../core/evidence/verify';
+import type { Expected, VerifiedEvidence } from '../../core/evidence/verify';
 import { logger } from '../../core/log/logger';
 import { currentlyRevoked, isAnyRevoked } from '../../core/revocation/store';
 import { unary } from '../../core/rpc/handlers';
@@ -27,6 +27,12 @@ export interface LoginTrustOptions {
   bundle: Reloading<{ signed: string; bundle: TrustBundle }>;
   revocationKeys: Reloading<TokenKeys>;
   database: Database;
+}
+
+interface VerifiedByLogin {
+  verified: VerifiedEvidence;
+  bundle: TrustBundle;
+  revoked: Awaited<ReturnType<typeof currentlyRevoked>>;
 }
 
 /** What login itself refuses, and what it hands to clients so that they can refuse it as well. */
@@ -55,26 +61,37 @@ export class LoginTrust {
   /**
    * Verifies an enclave's evidence by the operator's own trust bundle, policy included, and that nothing in it is revoked.
    * @returns a revocation list made just now, for the client
-   * @throws RpcError FAILED_PRECONDITION `login.evidence_refused`: another enclave may do better. UNAUTHENTICATED `login.revoked`
+   * @throws RpcError as `verify`
    */
   async judge(evidence: Evidence, expected: Expected & { user: string }): Promise<string> {
+    const { bundle, revoked } = await this.verify(evidence, expected);
+    return this.sign(revoked, bundle);
+  }
+
+  /**
+   * As `judge`, without a list.
+   * @param code of the refusal
+   * @throws RpcError FAILED_PRECONDITION with `code`: another enclave may do better. UNAUTHENTICATED `login.revoked`
+   */
+  async verify(evidence: Evidence, expected: Expected & { user: string }, code = 'login.evidence_refused'): Promise<VerifiedByLogin> {
     const { bundle } = await this.options.bundle();
     const revoked = await currentlyRevoked(this.options.database, expected.user);
     try {
-      const { attestationKey, claims } = verifyEvidence(evidence, { trust: bundle, expected, policy: bundle.policy, now: new Date() });
+      const verified = verifyEvidence(evidence, { trust: bundle, expected, policy: bundle.policy, now: new Date() });
+      const { attestationKey, claims } = verified;
       checkRevocations(revoked, {
         node: attestationKey.certificate.node,
         akSha256: createHash('sha256').update(evidence.akPublic).digest('hex'),
         ekSha256: attestationKey.certificate.details.ekSha256,
         user: claims.user,
       });
+      return { verified, bundle, revoked };
     } catch (cause) {
       if (cause instanceof RevocationError && cause.code === 'revocation.user') throw revokedUser();
       if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError)) throw cause;
       logger.warn({ code: cause.code, reason: cause.message }, 'evidence refused');
-      throw new RpcError('login.evidence_refused', status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, { cause });
+      throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, { cause });
     }
-    return this.sign(revoked, bundle);
   }
 
   /** A revocation list of the last seconds. */

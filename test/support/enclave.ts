@@ -162,6 +162,9 @@ export async function startEnclaveFixture({ settings = {}, foreign }: FixtureOpt
     TRUST_DOMAIN,
     WORKSPACE_DIR: workspace,
     IDLE_SECONDS: 0,
+    // Tests of seats want them.
+    SEATS: 'off',
+    SEAT_GRACE_SECONDS: 900,
     ...settings,
   });
   const trustService = await startTrustService();

@@ -54,7 +54,7 @@ async function upload(from: string, path: string, out: Output, { verbose, signal
       out.finish();
       out.result({ path: target, size: count() }, []);
     } finally {
-      connection.close();
+      await connection.end();
     }
   } finally {
     await source.close();
@@ -72,6 +72,6 @@ async function download(path: string, to: string, out: Output, { verbose, signal
     out.finish();
     if (target !== '-') out.result({ path: target }, []);
   } finally {
-    connection.close();
+    await connection.end();
   }
 }

@@ -68,7 +68,7 @@ async function run(program: string, rest: string[], options: Options): Promise<v
   } finally {
     terminal.restore();
     signals.stop();
-    connection.close();
+    await connection.end();
     process.stdin.destroy();
   }
 }

@@ -81,7 +81,7 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
   const before = 'password' in credential ? await sessionOf(keeper.trust) : undefined;
   let tokens: SessionTokens | undefined;
   out.progress('logging in');
-  const { session, warnings } = await verifiedLogin().catch(async (error: unknown) => {
+  const { session, warnings, full } = await verifiedLogin().catch(async (error: unknown) => {
     if (tokens) await abandon(tokens).catch(() => undefined);
     throw error;
   });
@@ -95,11 +95,13 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
   for (const { message } of warnings) out.warning(message);
   const old = before?.session.refreshToken;
   if (old !== undefined) await logOut(keeper.trust, old, callOptions()).catch(() => undefined);
+  // The session stays: by it seats can be freed.
+  if (full) throw full;
   const report = describeSession({ username, trust, session });
   out.done(`logged in as ${username}, enclave ${Claims.decode(session.evidence.claims).workloadUid} verified`);
   out.result(report.json, []);
 
-  async function verifiedLogin(): Promise<{ session: Session; warnings: VerifiedEvidence['warnings'] }> {
+  async function verifiedLogin(): Promise<{ session: Session; warnings: VerifiedEvidence['warnings']; full?: RpcError }> {
     const session = await login(keeper.trust, {
       ...callOptions(),
       onTrust: keeper.onTrust,
@@ -111,9 +113,15 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
     });
     out.progress('connecting');
     // The session counts only once the enclave has shown that it is the end of a connection.
-    const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
-    connection.close();
-    return { session, warnings: connection.evidence.session.warnings };
+    try {
+      const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
+      await connection.end();
+      return { session, warnings: connection.evidence.session.warnings };
+    } catch (error) {
+      // Everything was verified before a seat was asked for.
+      if (error instanceof RpcError && error.code === 'seat.none_free') return { session, warnings: [], full: error };
+      throw error;
+    }
   }
 }
 

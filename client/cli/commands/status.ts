@@ -28,13 +28,13 @@ async function run(options: Options): Promise<void> {
     out.result(json, lines);
     return;
   }
-  const connection = await connectSaved(out, { verbose: options.verbose });
+  const connection = await connectSaved(out, { verbose: options.verbose, seat: false });
   try {
     const { startedAt, sessions, commands } = await connection.status();
     const live = { startedAt: new Date(Number(startedAt) * 1000).toISOString(), sessions, commands };
     const { json, lines } = describeSession(await loadSession());
     out.result({ ...(json as object), live }, [...lines, ...Object.entries(live).map(row)]);
   } finally {
-    connection.close();
+    await connection.end();
   }
 }

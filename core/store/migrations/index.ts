@@ -6,6 +6,7 @@ import { sessions } from './0004-sessions';
 import { limits } from './0005-limits';
 import { usernames } from './0006-usernames';
 import { licences } from './0007-licences';
+import { seats } from './0008-seats';
 import { enclaves } from './0009-enclaves';
 import { refreshTokens } from './0013-refresh-tokens';
 
@@ -21,6 +22,7 @@ export const migrations: readonly Migration[] = [
   limits,
   usernames,
   licences,
+  seats,
   enclaves,
   refreshTokens,
 ];

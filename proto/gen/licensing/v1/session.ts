@@ -25,6 +25,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Evidence } from "./evidence";
+import { Heartbeat } from "./seat";
 
 export const protobufPackage = "licensing.v1";
 
@@ -37,7 +38,26 @@ export interface SessionServiceAttestRequest {
 }
 
 export interface SessionServiceAttestResponse {
-  evidence: Evidence | undefined;
+  evidence:
+    | Evidence
+    | undefined;
+  /** This enclave works for those alone who hold a seat. */
+  seatRequired: boolean;
+}
+
+export interface HoldSeatRequest {
+  /** As SeatGrant. */
+  token: string;
+}
+
+export interface HoldSeatResponse {
+}
+
+export interface SignHeartbeatRequest {
+}
+
+export interface SignHeartbeatResponse {
+  heartbeat: Heartbeat | undefined;
 }
 
 export interface ExecRequest {
@@ -198,13 +218,16 @@ export const SessionServiceAttestRequest: MessageFns<SessionServiceAttestRequest
 };
 
 function createBaseSessionServiceAttestResponse(): SessionServiceAttestResponse {
-  return { evidence: undefined };
+  return { evidence: undefined, seatRequired: false };
 }
 
 export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestResponse> = {
   encode(message: SessionServiceAttestResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.evidence !== undefined) {
       Evidence.encode(message.evidence, writer.uint32(10).fork()).join();
+    }
+    if (message.seatRequired !== false) {
+      writer.uint32(16).bool(message.seatRequired);
     }
     return writer;
   },
@@ -230,6 +253,14 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
             message.evidence = Evidence.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.seatRequired = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -243,13 +274,23 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
   },
 
   fromJSON(object: any): SessionServiceAttestResponse {
-    return { evidence: isSet(object.evidence) ? Evidence.fromJSON(object.evidence) : undefined };
+    return {
+      evidence: isSet(object.evidence) ? Evidence.fromJSON(object.evidence) : undefined,
+      seatRequired: isSet(object.seatRequired)
+        ? globalThis.Boolean(object.seatRequired)
+        : isSet(object.seat_required)
+        ? globalThis.Boolean(object.seat_required)
+        : false,
+    };
   },
 
   toJSON(message: SessionServiceAttestResponse): unknown {
     const obj: any = {};
     if (message.evidence !== undefined) {
       obj.evidence = Evidence.toJSON(message.evidence);
+    }
+    if (message.seatRequired !== false) {
+      obj.seatRequired = message.seatRequired;
     }
     return obj;
   },
@@ -261,6 +302,247 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
     const message = createBaseSessionServiceAttestResponse();
     message.evidence = (object.evidence !== undefined && object.evidence !== null)
       ? Evidence.fromPartial(object.evidence)
+      : undefined;
+    message.seatRequired = object.seatRequired ?? false;
+    return message;
+  },
+};
+
+function createBaseHoldSeatRequest(): HoldSeatRequest {
+  return { token: "" };
+}
+
+export const HoldSeatRequest: MessageFns<HoldSeatRequest> = {
+  encode(message: HoldSeatRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.token !== "") {
+      writer.uint32(10).string(message.token);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HoldSeatRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHoldSeatRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HoldSeatRequest {
+    return { token: isSet(object.token) ? globalThis.String(object.token) : "" };
+  },
+
+  toJSON(message: HoldSeatRequest): unknown {
+    const obj: any = {};
+    if (message.token !== "") {
+      obj.token = message.token;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HoldSeatRequest>): HoldSeatRequest {
+    return HoldSeatRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HoldSeatRequest>): HoldSeatRequest {
+    const message = createBaseHoldSeatRequest();
+    message.token = object.token ?? "";
+    return message;
+  },
+};
+
+function createBaseHoldSeatResponse(): HoldSeatResponse {
+  return {};
+}
+
+export const HoldSeatResponse: MessageFns<HoldSeatResponse> = {
+  encode(_: HoldSeatResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HoldSeatResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHoldSeatResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): HoldSeatResponse {
+    return {};
+  },
+
+  toJSON(_: HoldSeatResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<HoldSeatResponse>): HoldSeatResponse {
+    return HoldSeatResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<HoldSeatResponse>): HoldSeatResponse {
+    const message = createBaseHoldSeatResponse();
+    return message;
+  },
+};
+
+function createBaseSignHeartbeatRequest(): SignHeartbeatRequest {
+  return {};
+}
+
+export const SignHeartbeatRequest: MessageFns<SignHeartbeatRequest> = {
+  encode(_: SignHeartbeatRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignHeartbeatRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignHeartbeatRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): SignHeartbeatRequest {
+    return {};
+  },
+
+  toJSON(_: SignHeartbeatRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<SignHeartbeatRequest>): SignHeartbeatRequest {
+    return SignHeartbeatRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<SignHeartbeatRequest>): SignHeartbeatRequest {
+    const message = createBaseSignHeartbeatRequest();
+    return message;
+  },
+};
+
+function createBaseSignHeartbeatResponse(): SignHeartbeatResponse {
+  return { heartbeat: undefined };
+}
+
+export const SignHeartbeatResponse: MessageFns<SignHeartbeatResponse> = {
+  encode(message: SignHeartbeatResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.heartbeat !== undefined) {
+      Heartbeat.encode(message.heartbeat, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SignHeartbeatResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSignHeartbeatResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.heartbeat = Heartbeat.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SignHeartbeatResponse {
+    return { heartbeat: isSet(object.heartbeat) ? Heartbeat.fromJSON(object.heartbeat) : undefined };
+  },
+
+  toJSON(message: SignHeartbeatResponse): unknown {
+    const obj: any = {};
+    if (message.heartbeat !== undefined) {
+      obj.heartbeat = Heartbeat.toJSON(message.heartbeat);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SignHeartbeatResponse>): SignHeartbeatResponse {
+    return SignHeartbeatResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SignHeartbeatResponse>): SignHeartbeatResponse {
+    const message = createBaseSignHeartbeatResponse();
+    message.heartbeat = (object.heartbeat !== undefined && object.heartbeat !== null)
+      ? Heartbeat.fromPartial(object.heartbeat)
       : undefined;
     return message;
   },
@@ -1666,6 +1948,27 @@ export const SessionServiceService = {
       Buffer.from(SessionServiceAttestResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SessionServiceAttestResponse => SessionServiceAttestResponse.decode(value),
   },
+  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile and GetFile are refused without it. */
+  holdSeat: {
+    path: "/licensing.v1.SessionService/HoldSeat" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: HoldSeatRequest): Buffer => Buffer.from(HoldSeatRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): HoldSeatRequest => HoldSeatRequest.decode(value),
+    responseSerialize: (value: HoldSeatResponse): Buffer => Buffer.from(HoldSeatResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): HoldSeatResponse => HoldSeatResponse.decode(value),
+  },
+  /** Says, for SeatService.RenewSeat, that this connection is open and had a seat. */
+  signHeartbeat: {
+    path: "/licensing.v1.SessionService/SignHeartbeat" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SignHeartbeatRequest): Buffer => Buffer.from(SignHeartbeatRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SignHeartbeatRequest => SignHeartbeatRequest.decode(value),
+    responseSerialize: (value: SignHeartbeatResponse): Buffer =>
+      Buffer.from(SignHeartbeatResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SignHeartbeatResponse => SignHeartbeatResponse.decode(value),
+  },
   /** Runs a command. The first request is the start. */
   exec: {
     path: "/licensing.v1.SessionService/Exec" as const,
@@ -1713,6 +2016,10 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    * Every other method is refused on a connection until this one has succeeded on it.
    */
   attest: handleUnaryCall<SessionServiceAttestRequest, SessionServiceAttestResponse>;
+  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile and GetFile are refused without it. */
+  holdSeat: handleUnaryCall<HoldSeatRequest, HoldSeatResponse>;
+  /** Says, for SeatService.RenewSeat, that this connection is open and had a seat. */
+  signHeartbeat: handleUnaryCall<SignHeartbeatRequest, SignHeartbeatResponse>;
   /** Runs a command. The first request is the start. */
   exec: handleBidiStreamingCall<ExecRequest, ExecResponse>;
   /** Writes a file, all of it or nothing. The first request is the header. */
@@ -1741,6 +2048,38 @@ export interface SessionServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SessionServiceAttestResponse) => void,
+  ): ClientUnaryCall;
+  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile and GetFile are refused without it. */
+  holdSeat(
+    request: HoldSeatRequest,
+    callback: (error: ServiceError | null, response: HoldSeatResponse) => void,
+  ): ClientUnaryCall;
+  holdSeat(
+    request: HoldSeatRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: HoldSeatResponse) => void,
+  ): ClientUnaryCall;
+  holdSeat(
+    request: HoldSeatRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: HoldSeatResponse) => void,
+  ): ClientUnaryCall;
+  /** Says, for SeatService.RenewSeat, that this connection is open and had a seat. */
+  signHeartbeat(
+    request: SignHeartbeatRequest,
+    callback: (error: ServiceError | null, response: SignHeartbeatResponse) => void,
+  ): ClientUnaryCall;
+  signHeartbeat(
+    request: SignHeartbeatRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SignHeartbeatResponse) => void,
+  ): ClientUnaryCall;
+  signHeartbeat(
+    request: SignHeartbeatRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SignHeartbeatResponse) => void,
   ): ClientUnaryCall;
   /** Runs a command. The first request is the start. */
   exec(): ClientDuplexStream<ExecRequest, ExecResponse>;

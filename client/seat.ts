@@ -1,0 +1,135 @@
+import { status } from '@grpc/grpc-js';
+import { callUnary } from '../core/rpc/client';
+import { RpcError } from '../core/rpc/errors';
+import { signSeatProof } from '../core/seats/statements';
+import type { TrustBundle } from '../core/trust/bundle';
+import type { Evidence } from '../proto/gen/licensing/v1/evidence';
+import { SeatServiceClient } from '../proto/gen/licensing/v1/seat';
+import type { SeatGrant } from '../proto/gen/licensing/v1/seat';
+import type { SessionServiceClient } from '../proto/gen/licensing/v1/session';
+import { openService } from './channel';
+import { privateKey } from './key';
+import type { Session } from './session';
+
+const TIMEOUT_MS = 15_000;
+/** A service that is away keeps nobody waiting at the end: the missing heartbeat frees the seat as well. */
+const END_TIMEOUT_MS = 2_000;
+/** Of the time between two heartbeats, when one failed. */
+const RETRY = 1 / 6;
+
+/** Another heartbeat would get the same answer. */
+const FINAL = new Set(['seat.freed', 'seat.not_found', 'login.session_ended', 'login.revoked']);
+
+export interface SeatOptions {
+  /** Told why the seat is not renewed, where that is the service's decision. The enclave begins nothing new after `until`. */
+  onSeatRefused?: (refusal: RpcError, until: Date) => void;
+}
+
+/** Where seats come from. Opened before one is needed, so that the connection is there by then. */
+export function openSeats(trust: TrustBundle, allowPlaintext: boolean | undefined): SeatServiceClient {
+  const service = openService(SeatServiceClient, trust.services.login, trust, allowPlaintext);
+  service.getChannel().getConnectivityState(true);
+  return service;
+}
+
+/** The seat of one connection: taken, shown to the enclave, kept by heartbeats, given back at the end. */
+export class HeldSeat {
+  private timer: NodeJS.Timeout | undefined;
+  private ending: Promise<void> | undefined;
+  private refused = '';
+
+  private constructor(
+    private readonly service: SeatServiceClient,
+    private readonly enclave: SessionServiceClient,
+    private grant: SeatGrant,
+    private readonly options: SeatOptions,
+  ) {}
+
+  /**
+   * Takes a seat by the evidence of a session that was verified before.
+   * @param service is closed with the seat
+   * @throws RpcError seat.none_free (RESOURCE_EXHAUSTED), seat.unavailable (UNAVAILABLE), seat.…
+   */
+  static async take(
+    service: SeatServiceClient,
+    enclave: SessionServiceClient,
+    { clientKey, clientCertificates }: Pick<Session, 'clientKey' | 'clientCertificates'>,
+    evidence: Evidence,
+    options: SeatOptions & { signal?: AbortSignal | undefined },
+  ): Promise<HeldSeat> {
+    const request = { clientCertificates, evidence, proof: signSeatProof(privateKey(clientKey), evidence.claims) };
+    const { grant } = await callUnary(service, service.takeSeat, request, { timeout: TIMEOUT_MS, signal: options.signal }).catch((error: unknown) => {
+      throw unreached(error);
+    });
+    if (!grant) throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
+    const seat = new HeldSeat(service, enclave, grant, options);
+    try {
+      await seat.show();
+    } catch (error) {
+      void seat.end();
+      throw error;
+    }
+    seat.schedule(grant.heartbeatSeconds);
+    return seat;
+  }
+
+  get id(): string {
+    return this.grant.seat;
+  }
+
+  /** When it is free again, unless a heartbeat comes before. */
+  get expiresAt(): Date {
+    return new Date(Number(this.grant.expiresAt) * 1000);
+  }
+
+  /** Gives it back. Resolves also where the service is away. */
+  end(): Promise<void> {
+    clearTimeout(this.timer);
+    this.ending ??= callUnary(this.service, this.service.endSeat, { token: this.grant.token }, { timeout: END_TIMEOUT_MS })
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .finally(() => this.service.close());
+    return this.ending;
+  }
+
+  private async show(): Promise<void> {
+    await callUnary(this.enclave, this.enclave.holdSeat, { token: this.grant.token }, { timeout: TIMEOUT_MS });
+  }
+
+  private schedule(seconds: number): void {
+    if (this.ending) return;
+    this.timer = setTimeout(() => void this.beat(), seconds * 1000);
+    // The connection keeps the process, where anything does.
+    this.timer.unref();
+  }
+
+  private async beat(): Promise<void> {
+    try {
+      const { heartbeat } = await callUnary(this.enclave, this.enclave.signHeartbeat, {}, { timeout: TIMEOUT_MS });
+      const { grant } = await callUnary(this.service, this.service.renewSeat, { seat: this.grant.seat, heartbeat }, { timeout: TIMEOUT_MS });
+      if (!grant) throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
+      this.grant = grant;
+      await this.show();
+      this.refused = '';
+      this.schedule(grant.heartbeatSeconds);
+    } catch (error) {
+      if (this.ending) return;
+      const refusal = error instanceof RpcError && !isPassing(error) ? error : undefined;
+      if (refusal && refusal.code !== this.refused) this.options.onSeatRefused?.(refusal, this.expiresAt);
+      this.refused = refusal?.code ?? this.refused;
+      if (!refusal || !FINAL.has(refusal.code)) this.schedule(refusal ? this.grant.heartbeatSeconds : Math.max(1, this.grant.heartbeatSeconds * RETRY));
+    }
+  }
+}
+
+function isPassing({ code, grpcStatus }: RpcError): boolean {
+  return code.startsWith('rpc.') || grpcStatus === status.UNAVAILABLE || grpcStatus === status.DEADLINE_EXCEEDED || grpcStatus === status.INTERNAL;
+}
+
+/** Not the enclave's absence, which another login would mend. */
+function unreached(error: unknown): unknown {
+  if (!(error instanceof RpcError) || !(error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.DEADLINE_EXCEEDED)) return error;
+  return new RpcError('seat.unavailable', status.UNAVAILABLE, `no seat could be taken: ${error.code.startsWith('rpc.') ? "the login service doesn't answer" : error.message}`, { cause: error });
+}

@@ -1,0 +1,123 @@
+import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from 'jose';
+import { z } from 'zod';
+import { CertificateError } from '../certificates/chain';
+import { verifySeatSigner } from '../certificates/seat-signer';
+import type { SeatSigner } from '../certificates/seat-signer';
+
+/** What keeps seat tokens and every other JWT apart. */
+export const SEAT_TOKEN_TYPE = 'sls-seat+jwt';
+const ALGORITHM = 'ES256';
+/** Holds one certificate; more is not worth parsing. */
+const MAX_TOKEN_LENGTH = 8 * 1024;
+const CLOCK_SKEW_SECONDS = 5;
+
+/** A seat token that isn't taken. `code` is stable; neither it nor the message holds anything of the token. */
+export class SeatTokenError extends Error {
+  override readonly name = 'SeatTokenError';
+
+  constructor(
+    readonly code: 'seat.token_invalid' | 'seat.token_expired',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Which session has a seat: user, workload and, of all of its connections, the one with this TLS exporter. */
+export interface SeatClaims {
+  seat: string;
+  /** Opaque id of the account. */
+  user: string;
+  workloadUid: string;
+  /** 32 bytes (RFC 9266). */
+  tlsExporter: Buffer;
+  /** Unix seconds. */
+  expiresAt: number;
+}
+
+/** Signs a seat token: a JWT that brings its signer's certificate along (x5c: RFC 7515, 4.1.6). */
+export function issueSeatToken(signer: SeatSigner, { seat, user, workloadUid, tlsExporter, expiresAt }: SeatClaims, { trustDomain }: { trustDomain: string }): Promise<string> {
+  return new SignJWT({ workload: workloadUid, tls_exporter: tlsExporter.toString('base64url') })
+    .setProtectedHeader({ alg: ALGORITHM, typ: SEAT_TOKEN_TYPE, x5c: [signer.certificate.toString('base64')] })
+    .setIssuer(issuerOf(trustDomain))
+    .setAudience(trustDomain)
+    .setSubject(user)
+    .setJti(seat)
+    .setExpirationTime(expiresAt)
+    .sign(signer.key);
+}
+
+const issuerOf = (trustDomain: string): string => `spiffe://${trustDomain}/seats`;
+
+const headerSchema = z.object({
+  alg: z.literal(ALGORITHM),
+  typ: z.literal(SEAT_TOKEN_TYPE),
+  x5c: z.array(z.string().regex(/^[A-Za-z0-9+/]+={0,2}$/)).length(1),
+});
+
+const claimsSchema = z.object({
+  sub: z.uuid(),
+  jti: z.uuid(),
+  workload: z.string().min(1).max(128),
+  tls_exporter: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+  exp: z.number().int(),
+});
+
+export interface SeatTokenContext {
+  /** PEM, the client CA's certificates. */
+  rootsPem: string;
+  trustDomain: string;
+  now?: Date;
+  /** Takes a token that ended up to so many seconds ago. */
+  late?: number;
+}
+
+/**
+ * Checks a seat token: its signer's certificate, signature, type, issuer, audience, time, claims. Whether it is of the session that shows it is the
+ * caller's to see to.
+ * @throws SeatTokenError
+ */
+export async function verifySeatToken(token: string, { rootsPem, trustDomain, now = new Date(), late = CLOCK_SKEW_SECONDS }: SeatTokenContext): Promise<SeatClaims> {
+  if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) throw invalid('expected a seat token');
+  const key = readSigner(token, { rootsPem, trustDomain, now });
+  const options = {
+    algorithms: [ALGORITHM],
+    typ: SEAT_TOKEN_TYPE,
+    issuer: issuerOf(trustDomain),
+    audience: trustDomain,
+    requiredClaims: ['sub', 'jti', 'exp'],
+    clockTolerance: late,
+    currentDate: now,
+  };
+  const { payload } = await jwtVerify(token, key, options).catch((cause: unknown) => {
+    if (cause instanceof errors.JWTExpired) throw new SeatTokenError('seat.token_expired', 'the seat token has expired', { cause });
+    if (cause instanceof errors.JOSEError) throw invalid('the seat token is not one of this service', cause);
+    throw cause;
+  });
+  const claims = claimsSchema.safeParse(payload);
+  if (!claims.success) throw invalid('a claim of the seat token is missing or malformed');
+  const { sub: user, jti: seat, workload: workloadUid, tls_exporter: exporter, exp: expiresAt } = claims.data;
+  return { seat, user, workloadUid, tlsExporter: Buffer.from(exporter, 'base64url'), expiresAt };
+}
+
+function readSigner(token: string, context: { rootsPem: string; trustDomain: string; now: Date }): ReturnType<typeof verifySeatSigner> {
+  let header: unknown;
+  try {
+    header = decodeProtectedHeader(token);
+  } catch (cause) {
+    throw invalid('expected a seat token', cause);
+  }
+  const parsed = headerSchema.safeParse(header);
+  if (!parsed.success) throw invalid('expected a seat token');
+  try {
+    return verifySeatSigner(parsed.data.x5c.map((text) => Buffer.from(text, 'base64')), context.rootsPem, context);
+  } catch (cause) {
+    if (!(cause instanceof CertificateError)) throw cause;
+    throw invalid('the seat token is not signed by this service', cause);
+  }
+}
+
+function invalid(message: string, cause?: unknown): SeatTokenError {
+  return new SeatTokenError('seat.token_invalid', message, { cause });
+}

@@ -1,0 +1,160 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../../core/accounts/backend';
+import { ClientCertificateError, verifyClientCertificate } from '../../../core/certificates/client';
+import type { ClientCertificate } from '../../../core/certificates/client';
+import type { SeatSigner } from '../../../core/certificates/seat-signer';
+import { enclaveOf } from '../../../core/evidence/enclave-name';
+import { logger } from '../../../core/log/logger';
+import { RpcError } from '../../../core/rpc/errors';
+import { unary } from '../../../core/rpc/handlers';
+import type { SeatPool, Seats, SeatSession } from '../../../core/seats/seats';
+import { verifyHeartbeat, verifySeatProof } from '../../../core/seats/statements';
+import { issueSeatToken, SeatTokenError, verifySeatToken } from '../../../core/seats/token';
+import type { SeatClaims } from '../../../core/seats/token';
+import { authenticateBearer } from '../../../core/sessions/bearer';
+import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
+import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
+import type { LoginTrust } from '../trust';
+
+export interface SeatServiceOptions {
+  backend: AccountBackend;
+  trust: LoginTrust;
+  seats: Seats;
+  /** Life of a seat without heartbeat. */
+  windowSeconds: number;
+  /** PEM roots of client certificates, as they are now. */
+  clientRoots(): Promise<string>;
+  signer(): Promise<SeatSigner>;
+  /** Among which seats a user's count. @throws RpcError where the user may have none */
+  poolOf(user: string): Promise<SeatPool>;
+}
+
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** Of one window: two heartbeats may be lost. */
+const HEARTBEATS = 3;
+/** By which the clocks of enclave and service may differ, as in evidence. */
+const SKEW_MS = 60_000;
+/** A client whose seat has just lapsed may still say that its session is over. */
+const LATE_SECONDS = 3600;
+const MAX_FREED = 100;
+
+const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
+
+function denied(code: string, message: string, cause?: unknown): RpcError {
+  return new RpcError(code, status.PERMISSION_DENIED, message, { cause });
+}
+
+/** SubjectPublicKeyInfo of the attested enclave's TLS key. @throws RpcError FAILED_PRECONDITION seat.evidence_refused */
+function enclaveKey(certificate: Buffer): Buffer {
+  try {
+    const { publicKey } = new X509Certificate(certificate);
+    if (publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not P-256');
+    return publicKey.export({ type: 'spki', format: 'der' });
+  } catch (cause) {
+    throw new RpcError('seat.evidence_refused', status.FAILED_PRECONDITION, 'expected an enclave certificate with a P-256 key in the evidence', { cause });
+  }
+}
+
+/** The session's exporter by its own claims: the enclave compares the token with it, so whoever has another session gets nothing from it. */
+function claimedExporter(claims: Buffer): Buffer {
+  try {
+    return Claims.decode(claims).tlsExporter;
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+/** SeatService: gives seats to sessions that are shown to run, by the evidence and the heartbeats of their enclaves. */
+export function seatService({ backend, trust, seats, windowSeconds, clientRoots, signer, poolOf }: SeatServiceOptions): SeatServiceServer {
+  const { trustDomain, sessions } = backend;
+
+  const grant = async (claims: SeatClaims): Promise<SeatGrant> => ({
+    seat: claims.seat,
+    token: await issueSeatToken(await signer(), claims, { trustDomain }),
+    expiresAt: BigInt(claims.expiresAt),
+    heartbeatSeconds: Math.max(1, Math.floor(windowSeconds / HEARTBEATS)),
+  });
+
+  const admitClient = async ({ clientCertificates, evidence, proof }: TakeSeatRequest): Promise<ClientCertificate> => {
+    let client: ClientCertificate;
+    try {
+      client = verifyClientCertificate(clientCertificates, await clientRoots(), { trustDomain });
+    } catch (cause) {
+      if (!(cause instanceof ClientCertificateError)) throw cause;
+      throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
+    }
+    if (!evidence || !verifySeatProof(client.publicKey, evidence.claims, proof)) {
+      throw new RpcError('seat.proof', status.UNAUTHENTICATED, "expected the client key's signature over the evidence's claims, got another one");
+    }
+    return client;
+  };
+
+  /** A session of this very client's, by its enclave's evidence. */
+  const verifiedSession = async ({ user, session, publicKey }: ClientCertificate, evidence: NonNullable<TakeSeatRequest['evidence']>): Promise<SeatSession> => {
+    const expected = {
+      purpose: Purpose.PURPOSE_SESSION,
+      tlsExporter: claimedExporter(evidence.claims),
+      clientKeySha256: createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest(),
+      user,
+    };
+    const { claims } = (await trust.verify(evidence, expected, 'seat.evidence_refused')).verified;
+    const { tlsExporter, workloadUid, node } = claims;
+    return { user, session, tlsExporter, enclaveKey: enclaveKey(evidence.enclaveCertificate), enclave: enclaveOf(claims), workloadUid, node };
+  };
+
+  return {
+    takeSeat: unary(async (request) => {
+      const client = await admitClient(request);
+      await sessions.requireLive(client);
+      const session = await verifiedSession(client, request.evidence!);
+      const { user, workloadUid } = session;
+      const claims = await seats.take(session, await poolOf(user));
+      logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
+      return { grant: await grant(claims) };
+    }),
+
+    renewSeat: unary(async ({ seat, heartbeat }) => {
+      const row = ID.test(seat) ? await seats.find(seat) : undefined;
+      if (!row) throw new RpcError('seat.not_found', status.NOT_FOUND, 'there is no such seat');
+      const at = Number(heartbeat?.at ?? 0n);
+      if (!heartbeat || at < 0 || !verifyHeartbeat(row.enclave_key, { seat, tlsExporter: row.tls_exporter, at }, heartbeat.signature)) {
+        throw denied('seat.heartbeat', "expected a heartbeat of the seat's own session, signed by its enclave");
+      }
+      if (Math.abs(Date.now() - at) > SKEW_MS) throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
+      await sessions.requireLive({ user: row.user_id, session: row.session_id });
+      await trust.admit(row.user_id);
+      return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id))) };
+    }),
+
+    endSeat: unary(async ({ token }) => {
+      const claims = await verifySeatToken(token, { rootsPem: await clientRoots(), trustDomain, late: LATE_SECONDS }).catch((cause: unknown) => {
+        if (cause instanceof SeatTokenError) throw denied(cause.code, cause.message, cause);
+        throw cause;
+      });
+      await seats.end(claims);
+      return {};
+    }),
+
+    listSeats: unary(async (_request, { metadata }) => {
+      const { user } = await authenticateBearer(backend, metadata);
+      const pool = await poolOf(user);
+      const { seats: own, taken } = await seats.list(user, pool);
+      return {
+        seats: own.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: seconds(takenAt), renewedAt: seconds(renewedAt), expiresAt: seconds(expiresAt) })),
+        limit: pool.seats,
+        taken,
+        licence: pool.licence ?? '',
+      };
+    }),
+
+    freeSeats: unary(async ({ seats: ids }, { metadata }) => {
+      const { user } = await authenticateBearer(backend, metadata);
+      const wanted = ids.filter((id) => ID.test(id)).slice(0, MAX_FREED);
+      const freed = ids.length > 0 && wanted.length === 0 ? 0 : await seats.free(user, wanted);
+      // One answer for another user's seat and for none.
+      if (ids.length > 0 && freed === 0) throw new RpcError('seat.not_found', status.NOT_FOUND, 'there is no such seat, or it is free');
+      return { freed };
+    }),
+  };
+}

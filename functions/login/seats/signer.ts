@@ -1,0 +1,22 @@
+import type { Signer } from '../../../core/certificates/authority';
+import { issueSeatSigner } from '../../../core/certificates/seat-signer';
+import type { SeatSigner } from '../../../core/certificates/seat-signer';
+
+const LIFE_SECONDS = 24 * 3600;
+/** Renewed when half of its life is over: what it signs lives minutes. */
+const RENEW_MS = (LIFE_SECONDS / 2) * 1000;
+
+/**
+ * The key that signs this replica's seat tokens. It exists in memory only; its certificate is by the client CA that signs now, which enclaves believe
+ * already, so it needs no way of its own to them and is rotated along with that.
+ */
+export function seatSigner(authority: () => Promise<Signer>, trustDomain: string): () => Promise<SeatSigner> {
+  let made: { by: Signer; at: number; signer: Promise<SeatSigner> } | undefined;
+  return async () => {
+    const by = await authority();
+    if (made?.by !== by || Date.now() - made.at > RENEW_MS) {
+      made = { by, at: Date.now(), signer: issueSeatSigner(by, { trustDomain, seconds: LIFE_SECONDS }) };
+    }
+    return made.signer;
+  };
+}
