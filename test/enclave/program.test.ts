@@ -32,6 +32,8 @@ beforeAll(async () => {
     TRUST_DOMAIN,
     WORKSPACE_DIR: fixture.workspace,
     READY_FILE: join(fixture.folder, 'ready'),
+    // No login service is here that would give any.
+    SEATS: 'off',
     LOG_LEVEL: 'trace',
   };
 });
