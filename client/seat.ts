@@ -18,7 +18,7 @@ const END_TIMEOUT_MS = 2_000;
 const RETRY = 1 / 6;
 
 /** Another heartbeat would get the same answer. */
-const FINAL = new Set(['seat.freed', 'seat.not_found', 'login.session_ended', 'login.revoked']);
+const FINAL = new Set(['seat.freed', 'seat.heartbeat', 'login.session_ended', 'login.revoked']);
 
 export interface SeatOptions {
   /** Told why the seat is not renewed, where that is the service's decision. The enclave begins nothing new after `until`. */

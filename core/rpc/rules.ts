@@ -8,6 +8,7 @@ import type { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { LauncherServiceService } from '../../proto/gen/licensing/v1/launcher';
 import type { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import type { LoginServiceService } from '../../proto/gen/licensing/v1/login';
+import type { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
 import type { SessionServiceService } from '../../proto/gen/licensing/v1/session';
 import type { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 
@@ -24,6 +25,7 @@ type Services =
   | typeof LauncherServiceService
   | typeof LicenceServiceService
   | typeof LoginServiceService
+  | typeof SeatServiceService
   | typeof SessionServiceService
   | typeof TrustServiceService;
 
@@ -39,7 +41,9 @@ export type Method = PathsOf<Services>;
  * - `refresh token`: in the request
  * - `credential`: one of several in the request: password, access token, refresh token …
  * - `administrator`: metadata "sls-admin-proof" over this very call
- * - `client key`: in the request, a certificate of this enclave's user and a signature by its key over the nonce
+ * - `client key`: in the request, a client certificate (an enclave takes its own user's) and a signature by its key
+ * - `heartbeat`: in the request, the signature of the enclave in which the seat's session runs
+ * - `seat token`: in the request
  * - `TPM`: in the request, an endorsement key that is trusted; then the secret that only its TPM can open
  * - `workload`: on a unix socket, metadata "authorization: Bearer CREDENTIAL" of a workload of this node
  * - `socket owner`: on a unix socket that nobody else can open
@@ -53,6 +57,8 @@ export type Caller =
   | 'credential'
   | 'administrator'
   | 'client key'
+  | 'heartbeat'
+  | 'seat token'
   | 'TPM'
   | 'workload'
   | 'socket owner'
@@ -104,6 +110,12 @@ export const RULES = {
   '/licensing.v1.TrustService/GetTrustBundle': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
   '/licensing.v1.TrustService/GetRevocations': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
 
+  '/licensing.v1.SeatService/TakeSeat': { caller: 'client key', lasts: QUERY, requestBytes: 64 * KiB },
+  '/licensing.v1.SeatService/RenewSeat': { caller: 'heartbeat', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.SeatService/EndSeat': { caller: 'seat token', lasts: QUERY, requestBytes: 16 * KiB },
+  '/licensing.v1.SeatService/ListSeats': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.SeatService/FreeSeats': { caller: 'access token', lasts: QUERY, requestBytes: 16 * KiB },
+
   '/licensing.v1.LicenceService/RedeemLicence': { caller: 'credential', lasts: HASHING, requestBytes: 32 * KiB },
   '/licensing.v1.LicenceService/ListOwnLicences': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.LicenceService/DropLicence': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
@@ -141,7 +153,9 @@ export const RULES = {
   '/licensing.v1.EnclaveService/Tunnel': { caller: 'anyone', lasts: 'connection', requestBytes: 512 * KiB },
 
   '/licensing.v1.SessionService/Attest': { caller: 'session', lasts: { deadlineMs: 60_000 }, requestBytes: KiB },
-  // A command may be silent for days.
+  '/licensing.v1.SessionService/HoldSeat': { caller: 'attested session', lasts: QUICK, requestBytes: 16 * KiB },
+  '/licensing.v1.SessionService/SignHeartbeat': { caller: 'attested session', lasts: QUICK, requestBytes: KiB },
+  // These three need a seat besides, where seats are needed. A command may be silent for days.
   '/licensing.v1.SessionService/Exec': { caller: 'attested session', lasts: 'connection', requestBytes: 1024 * KiB },
   '/licensing.v1.SessionService/PutFile': { caller: 'attested session', lasts: { idleMs: 120_000 }, requestBytes: 1024 * KiB },
   '/licensing.v1.SessionService/GetFile': { caller: 'attested session', lasts: { idleMs: 120_000 }, requestBytes: 16 * KiB },
