@@ -14,8 +14,8 @@ import type { Session } from './session';
 const TIMEOUT_MS = 15_000;
 /** A service that is away keeps nobody waiting at the end: the missing heartbeat frees the seat as well. */
 const END_TIMEOUT_MS = 2_000;
-/** Of the time between two heartbeats, when one failed. */
-const RETRY = 1 / 6;
+/** In times between two heartbeats: when the service could not be reached, and when it refused for now. */
+const RETRY = { passing: 1 / 6, refused: 2 };
 
 /** Another heartbeat would get the same answer. */
 const FINAL = new Set(['seat.freed', 'seat.heartbeat', 'login.session_ended', 'login.revoked']);
@@ -119,7 +119,7 @@ export class HeldSeat {
       const refusal = error instanceof RpcError && !isPassing(error) ? error : undefined;
       if (refusal && refusal.code !== this.refused) this.options.onSeatRefused?.(refusal, this.expiresAt);
       this.refused = refusal?.code ?? this.refused;
-      if (!refusal || !FINAL.has(refusal.code)) this.schedule(refusal ? this.grant.heartbeatSeconds : Math.max(1, this.grant.heartbeatSeconds * RETRY));
+      if (!refusal || !FINAL.has(refusal.code)) this.schedule(Math.max(1, this.grant.heartbeatSeconds * (refusal ? RETRY.refused : RETRY.passing)));
     }
   }
 }

@@ -6,11 +6,14 @@ import { Metadata } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { issueAdminCertificate } from '../../core/certificates/admin';
-import { createAuthority } from '../../core/certificates/authority';
+import { createAuthority, openAuthority } from '../../core/certificates/authority';
 import { issueClientCertificate } from '../../core/certificates/client';
 import { newNonce, signProof } from '../../core/certificates/proof';
+import { issueSeatSigner } from '../../core/certificates/seat-signer';
 import { RULES } from '../../core/rpc/rules';
 import type { Caller, Method } from '../../core/rpc/rules';
+import { signSeatProof } from '../../core/seats/statements';
+import { issueSeatToken } from '../../core/seats/token';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import { ADMIN_PROOF_KEY, signAdminProof } from '../../core/tokens/admin-proof';
 import { generateTokenKeys, readTokenKeys } from '../../core/tokens/keys';
@@ -20,6 +23,8 @@ import { EnclaveServiceAttestRequest } from '../../proto/gen/licensing/v1/enclav
 import { BeginEnrolmentRequest, CompleteEnrolmentRequest } from '../../proto/gen/licensing/v1/enrol';
 import { RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
 import { LoginRequest } from '../../proto/gen/licensing/v1/login';
+import { EndSeatRequest, RenewSeatRequest, TakeSeatRequest } from '../../proto/gen/licensing/v1/seat';
+import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
 import { callAt, codecOf, EveryService, methodsFor } from '../support/every-service';
 import type { Outcome } from '../support/every-service';
 import { byPassword, byRefreshToken, byToken, loginRequest, newClientKey } from '../support/login-client';
@@ -120,7 +125,8 @@ async function notAdministrators(method: Method): Promise<Stranger[]> {
   ];
 }
 
-async function withoutClientKey(): Promise<Stranger[]> {
+async function withoutClientKey(method: Method): Promise<Stranger[]> {
+  if (method === '/licensing.v1.SeatService/TakeSeat') return withoutSeatProof();
   const { session, trustDomain } = services;
   const nonce = newNonce();
   const key = await newClientKey();
@@ -133,6 +139,43 @@ async function withoutClientKey(): Promise<Stranger[]> {
     { is: 'another user', request: request(await certified(randomUUID()), signProof(key.privateKey, nonce)) },
     { is: "someone who has the user's certificate but not the key", request: request(session.clientCertificates, signProof(key.privateKey, nonce)) },
     { is: "someone who has the user's signature over another nonce", request: request(session.clientCertificates, signProof(createPrivateKey(session.clientKey), newNonce())) },
+  ];
+}
+
+async function withoutSeatProof(): Promise<Stranger[]> {
+  const { session, trustDomain } = services;
+  const { evidence, clientCertificates } = session;
+  const key = await newClientKey();
+  const foreignCa = await createAuthority({ commonName: 'another CA', trustDomain, years: 1 });
+  const certificate = { user: session.enclave.user, session: randomUUID(), trustDomain, seconds: 600 };
+  const request = (chain: Buffer[], proof: Buffer): Buffer => Buffer.from(TakeSeatRequest.encode({ clientCertificates: chain, evidence, proof }).finish());
+  return [
+    { is: 'nobody', request: request([], Buffer.alloc(64)) },
+    { is: "someone who certifies the user's clients by themselves", request: request(await issueClientCertificate(foreignCa, key.csr, certificate), signSeatProof(key.privateKey, evidence.claims)) },
+    { is: "someone who has the user's certificate but not the key", request: request(clientCertificates, signSeatProof(key.privateKey, evidence.claims)) },
+    { is: "someone who has the user's signature over other claims", request: request(clientCertificates, signSeatProof(createPrivateKey(session.clientKey), EMPTY)) },
+  ];
+}
+
+function withoutHeartbeat(): Stranger[] {
+  const signature = Buffer.alloc(64);
+  const request = (heartbeat: Heartbeat | undefined): Buffer => Buffer.from(RenewSeatRequest.encode({ seat: randomUUID(), heartbeat }).finish());
+  return [
+    { is: 'nobody', request: request(undefined) },
+    { is: 'someone who makes heartbeats up', request: request({ at: BigInt(Date.now()), signature }) },
+  ];
+}
+
+async function withoutSeatToken(): Promise<Stranger[]> {
+  const { session, trustDomain } = services;
+  const foreign = await issueSeatSigner(await openAuthority(await createAuthority({ commonName: 'another CA', trustDomain, years: 1 })), { trustDomain, seconds: 600 });
+  const claims = { seat: randomUUID(), user: session.enclave.user, workloadUid: session.enclave.workloadUid, tlsExporter: Buffer.alloc(32), expiresAt: Math.floor(Date.now() / 1000) + 60 };
+  const request = (token: string): Buffer => Buffer.from(EndSeatRequest.encode({ token }).finish());
+  return [
+    { is: 'nobody', request: request('') },
+    { is: 'someone with rubbish', request: request('rubbish') },
+    { is: 'someone with an access token', request: request(session.accessToken) },
+    { is: 'someone who certifies signers of seats by themselves', request: request(await issueSeatToken(foreign, claims, { trustDomain })) },
   ];
 }
 
@@ -203,6 +246,8 @@ const STRANGERS: Record<Demanding, (method: Method) => Stranger[] | Promise<Stra
   credential: (method) => CREDENTIALS[method as keyof typeof CREDENTIALS](),
   administrator: notAdministrators,
   'client key': withoutClientKey,
+  heartbeat: withoutHeartbeat,
+  'seat token': withoutSeatToken,
   TPM: notTpms,
   workload: notWorkloads,
 };

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createPrivateKey, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { ChannelCredentials, Client, Metadata, status } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/grpc-js';
@@ -15,7 +15,8 @@ import { REASON_KEY } from '../../core/rpc/errors';
 import { RULES } from '../../core/rpc/rules';
 import type { Caller, Method } from '../../core/rpc/rules';
 import { issueWorkloadCredential } from '../../core/tokens/workload';
-import { SessionServiceAttestRequest } from '../../proto/gen/licensing/v1/session';
+import { signSeatProof } from '../../core/seats/statements';
+import { HoldSeatRequest, SessionServiceAttestRequest, SessionServiceAttestResponse } from '../../proto/gen/licensing/v1/session';
 import * as account from '../../proto/gen/licensing/v1/account';
 import * as admin from '../../proto/gen/licensing/v1/admin';
 import * as attestor from '../../proto/gen/licensing/v1/attestor';
@@ -25,6 +26,7 @@ import * as enrol from '../../proto/gen/licensing/v1/enrol';
 import * as launcher from '../../proto/gen/licensing/v1/launcher';
 import * as licence from '../../proto/gen/licensing/v1/licence';
 import * as login from '../../proto/gen/licensing/v1/login';
+import * as seat from '../../proto/gen/licensing/v1/seat';
 import * as session from '../../proto/gen/licensing/v1/session';
 import * as trust from '../../proto/gen/licensing/v1/trust';
 import type { Machine } from './machine';
@@ -39,6 +41,7 @@ const SERVICES: Array<[Place, ServiceDefinition]> = [
   ['login', trust.TrustServiceService],
   ['login', licence.LicenceServiceService],
   ['login', enclaves.EnclaveManagementServiceService],
+  ['login', seat.SeatServiceService],
   ['admin', admin.AdminServiceService],
   ['enrol', enrol.EnrolServiceService],
   ['attestor', attestor.AttestorServiceService],
@@ -112,13 +115,23 @@ export class EveryService {
     return callAt(await this.clientOf(place), method, request, metadata, onAnswer);
   }
 
-  /** SessionService on a connection of its own, as whoever has the session's key gets there. */
+  /** SessionService on a connection of its own, as whoever has the session's key gets there. `attested`: as far as that, and with a seat. */
   async openSession({ attested }: { attested: boolean }): Promise<Client> {
     const { clientKey, clientCertificates, enclave, evidence } = this.session;
     const options = { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: this.trustDomain };
     const client = new Client(enclave.tlsAddress, new OneConnection((dialled) => secure(dialled, options)), { 'grpc.use_local_subchannel_pool': 1 });
-    if (attested) await callAt(client, '/licensing.v1.SessionService/Attest', Buffer.from(SessionServiceAttestRequest.encode({ nonce: newNonce() }).finish()));
+    if (attested) await this.seat(client);
     return client;
+  }
+
+  private async seat(client: Client): Promise<void> {
+    const { clientKey, clientCertificates } = this.session;
+    const ask = SessionServiceAttestRequest.encode({ nonce: newNonce() }).finish();
+    const attested = SessionServiceAttestResponse.decode(await answerOf((on) => callAt(client, '/licensing.v1.SessionService/Attest', Buffer.from(ask), undefined, on)));
+    const evidence = attested.evidence!;
+    const take = seat.TakeSeatRequest.encode({ clientCertificates, evidence, proof: signSeatProof(createPrivateKey(clientKey), evidence.claims) }).finish();
+    const { grant } = seat.TakeSeatResponse.decode(await answerOf((on) => this.call('/licensing.v1.SeatService/TakeSeat', Buffer.from(take), undefined, on)));
+    await callAt(client, '/licensing.v1.SessionService/HoldSeat', Buffer.from(HoldSeatRequest.encode({ token: grant!.token }).finish()));
   }
 
   close(): void {
@@ -139,6 +152,13 @@ export class EveryService {
     const { ports } = JSON.parse(this.file('installation.json')) as { ports: Record<string, number> };
     return new Client(`localhost:${ports[place]}`, ChannelCredentials.createSsl(Buffer.from(this.file('keys', 'server-ca.crt'))));
   }
+}
+
+async function answerOf(call: (onAnswer: (bytes: Buffer) => void) => Promise<Outcome>): Promise<Buffer> {
+  let answer: Buffer | undefined;
+  const { code, details } = await call((bytes) => (answer = bytes));
+  if (!answer) throw new Error(`${code}: ${details}`);
+  return answer;
 }
 
 const PATIENCE_MS = 10_000;
