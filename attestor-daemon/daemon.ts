@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../core/log/logger';
+import type { Metrics } from '../core/metrics/metrics';
 import { channelCredentials, grpcTarget } from '../core/rpc/address';
 import type { Address } from '../core/rpc/address';
 import { startServer } from '../core/rpc/server';
@@ -12,6 +13,7 @@ import type { CertifiedQuote } from './attestor';
 import { CertifiedKeyKeeper } from './certified-key';
 import { enrolAttestationKey } from './enrolment';
 import type { WorkloadIdentifier } from './identity/identity';
+import { countQuotes } from './metrics';
 import { AttestRefusal } from './requests';
 import { attestorService } from './service';
 import { ensureAttestationKey } from './tpm/attestation-key';
@@ -34,6 +36,7 @@ export interface DaemonOptions {
   eventLogFile?: string;
   /** Benchmarks only. */
   quoteDelayMs?: number;
+  metrics?: Metrics;
   /** Milliseconds between attempts to be certified. */
   retry?: { least: number; most: number };
 }
@@ -69,6 +72,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   const attestor = new Attestor({
     quoteRoot: (root) => quoteRoot(tools, keeper, root, options.quoteDelayMs),
     eventLog: await readEventLog(options.eventLogFile),
+    onQuote: options.metrics && countQuotes(options.metrics),
   });
   const implementation = attestorService({ attestor, identifier: options.identifier, node: options.node, ready: () => keeper.last !== undefined });
 
@@ -77,6 +81,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     server = await startServer({
       address: options.listen,
       socketMode: options.socketMode,
+      observer: options.metrics,
       services: [{ definition: AttestorServiceService, implementation }],
     });
     server.health.set(false);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { ConfigError, readEnvironment } from '../core/config/environment';
 import { readSettingFile } from '../core/config/listen';
 import { writeReadyFile } from '../core/config/ready-file';
+import { openMetrics } from '../core/metrics/open';
 import { runProgram } from '../core/rpc/program';
 import { startDaemon } from './daemon';
 import type { WorkloadIdentifier } from './identity/identity';
@@ -23,6 +24,7 @@ async function openIdentifier(settings: AttestorSettings): Promise<WorkloadIdent
 runProgram(async () => {
   const settings = readEnvironment(attestorSettings);
   if (settings.LISTEN.scheme !== 'unix') throw new ConfigError('LISTEN: expected a unix socket, because only workloads of this node may ask');
+  const metrics = await openMetrics(settings);
   const daemon = await startDaemon({
     listen: settings.LISTEN,
     socketMode: settings.SOCKET_MODE,
@@ -34,7 +36,11 @@ runProgram(async () => {
     eventLogFile: settings.EVENT_LOG_FILE,
     akHandle: settings.AK_HANDLE,
     quoteDelayMs: settings.QUOTE_DELAY_MS,
+    metrics,
   });
   void daemon.ready.then(() => writeReadyFile(settings.READY_FILE, { listen: 0 }));
-  return () => daemon.stop();
+  return async () => {
+    await daemon.stop();
+    metrics?.close();
+  };
 });

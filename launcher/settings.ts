@@ -7,6 +7,8 @@ export interface Surroundings {
   addresses: { enrol: string; attestor: string; launcher: string; admin: string };
   tpm: PreparedTpm;
   databaseUrlFile: string;
+  /** The first of five that follow one another, on the loopback address. */
+  metricsPort?: number;
 }
 
 type Settings = Record<string, string>;
@@ -14,7 +16,7 @@ type Settings = Record<string, string>;
 /** The settings of each program, as its own settings.ts reads them. */
 export function programSettings(
   { record, path }: Installation,
-  { addresses, tpm, databaseUrlFile }: Surroundings,
+  { addresses, tpm, databaseUrlFile, metricsPort }: Surroundings,
 ): Record<'enrol' | 'attestor' | 'signup' | 'login' | 'admin', Settings> {
   const accounts = {
     DATABASE_URL_FILE: databaseUrlFile,
@@ -23,8 +25,10 @@ export function programSettings(
     TLS_CERTIFICATE_FILE: path('keys', 'server.crt'),
   };
   const launcher = { LAUNCHER: 'process', LAUNCHER_ADDRESS: addresses.launcher };
+  const metrics = (place: number): Settings => (metricsPort === undefined ? {} : { METRICS_HOST: HOST, METRICS_PORT: String(metricsPort + place) });
   return {
     enrol: {
+      ...metrics(2),
       LISTEN: addresses.enrol,
       DATABASE_URL_FILE: databaseUrlFile,
       ATTESTATION_CA_KEY_FILE: path('keys', 'attestation-ca.key'),
@@ -33,6 +37,7 @@ export function programSettings(
       SEAL_KEY_FILE: path('keys', 'seal.key'),
     },
     attestor: {
+      ...metrics(4),
       LISTEN: addresses.attestor,
       SOCKET_MODE: '0600',
       TPM: tpm.tcti,
@@ -43,8 +48,9 @@ export function programSettings(
       LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
       ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
     },
-    signup: { ...accounts, LISTEN: `https://${HOST}:${record.ports.signup}` },
+    signup: { ...metrics(0), ...accounts, LISTEN: `https://${HOST}:${record.ports.signup}` },
     login: {
+      ...metrics(1),
       ...accounts,
       ...launcher,
       LISTEN: `https://${HOST}:${record.ports.login}`,
@@ -54,6 +60,7 @@ export function programSettings(
       REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
     },
     admin: {
+      ...metrics(3),
       ...launcher,
       LISTEN: addresses.admin,
       DATABASE_URL_FILE: databaseUrlFile,

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { metricsSettings } from '../metrics/open';
 import { addressSetting, ConfigError } from './environment';
 
 /** Settings of every program that serves gRPC: spread into its schema. */
@@ -10,6 +11,7 @@ export const listenSettings = {
   TLS_CERTIFICATE_FILE: z.string().optional(),
   /** Written when the program serves: see writeReadyFile. */
   READY_FILE: z.string().optional(),
+  ...metricsSettings,
 };
 
 /** Reads a file that a setting names. @throws ConfigError that names the setting, never the content */

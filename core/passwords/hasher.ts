@@ -79,6 +79,11 @@ export class PasswordHasher {
     return !stored.startsWith(SCHEME) || costOf(stored.slice(SCHEME.length)) !== this.options.cost;
   }
 
+  /** Passwords that wait for a thread. */
+  get waiting(): number {
+    return this.pool.queued;
+  }
+
   close(): Promise<void> {
     return this.pool.close();
   }

@@ -58,6 +58,11 @@ export class Threads {
     });
   }
 
+  /** Pieces of work that wait for a thread. */
+  get queued(): number {
+    return this.waiting.length;
+  }
+
   /** Ends the threads; work that was not done is rejected. */
   async close(): Promise<void> {
     this.closed = true;

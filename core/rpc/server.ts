@@ -3,12 +3,14 @@ import { connect } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { logger } from '../log/logger';
+import type { CallObserver } from '../metrics/calls';
 import { grpcTarget } from './address';
 import type { Address } from './address';
 import { Health } from './health';
 import { widenWindows } from './http2';
 import { limitPeers } from './limits';
 import type { PeerLimits } from './limits';
+import { observeCalls } from './observe';
 import { ruleOf } from './rules';
 import type { Caller } from './rules';
 import { largestRequest, limitSizes, refuseOversized } from './sizes';
@@ -28,6 +30,8 @@ export interface ServerOptions {
   /** Its streams carry files: see http2.ts. */
   wideWindows?: boolean;
   limits?: PeerLimits;
+  /** Is told of every call. */
+  observer?: CallObserver;
 }
 
 export interface RunningServer {
@@ -89,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
   limitPeers(server, definitions, { requests: UNFINISHED_BYTES / largest, ...options.limits });
+  if (options.observer) observeCalls(server, definitions, options.observer);
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
   logger.debug({ address: grpcTarget(address), port, services: names }, 'listening');

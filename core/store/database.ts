@@ -27,6 +27,8 @@ export interface Database extends Queries {
   transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T>;
   /** Applies the migrations that are missing. Called by itself before the first statement; known to be done afterwards. */
   prepare(): Promise<void>;
+  /** Of the pool, now. */
+  use(): { connections: number; idle: number; waiting: number };
   close(): Promise<void>;
 }
 
@@ -167,6 +169,7 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
       return transaction(work);
     },
     prepare,
+    use: () => ({ connections: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: () => pool.end(),
   };
 }

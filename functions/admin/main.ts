@@ -4,8 +4,10 @@ import { readSettingFile, readTls } from '../../core/config/listen';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { reloadingFiles } from '../../core/config/reloading-file';
 import type { Reloading } from '../../core/config/reloading-file';
+import { openMetrics } from '../../core/metrics/open';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
+import { watchDatabase } from '../../core/store/metrics';
 import { openDatabase } from '../../core/store/database';
 import { readTokenKeys } from '../../core/tokens/keys';
 import type { TokenKeys } from '../../core/tokens/keys';
@@ -42,18 +44,20 @@ async function openLicenceKeys({ LICENCE_KEYS_FILE: file }: Settings): Promise<R
 
 runProgram(async () => {
   const settings = readEnvironment(adminSettings);
-  const tls = await readTls(settings);
+  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   await readSettingFile('ADMIN_CA_FILE', settings.ADMIN_CA_FILE);
   const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => demandRoots(String(pem)));
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   const enclaves = await openEnclaves(settings);
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin' });
+  if (metrics) watchDatabase(metrics, database);
   const licenceKeys = await openLicenceKeys(settings);
   const implementation = adminService({ database, enclaves, rootsPem: () => rootsPem(), licenceKeys, trustDomain: settings.TRUST_DOMAIN });
-  const server = await startServer({ address: settings.LISTEN, tls, services: [{ definition: AdminServiceService, implementation }] });
+  const server = await startServer({ address: settings.LISTEN, tls, observer: metrics, services: [{ definition: AdminServiceService, implementation }] });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
+    metrics?.close();
     await database.close();
   };
 });

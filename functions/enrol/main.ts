@@ -4,8 +4,10 @@ import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { reloadingFiles } from '../../core/config/reloading-file';
+import { openMetrics } from '../../core/metrics/open';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
+import { watchDatabase } from '../../core/store/metrics';
 import { openFunctionDatabase } from '../../core/store/open';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { EndorsementTrust } from './endorsement-certificate';
@@ -59,12 +61,14 @@ async function openAuthority(settings: EnrolSettings): Promise<() => Promise<{ c
 
 runProgram(async () => {
   const settings = readEnvironment(enrolSettings);
-  const tls = await readTls(settings);
+  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const [sealKey, trust, authority] = await Promise.all([readSealKey(settings), readTrust(settings), openAuthority(settings)]);
   const database = await openFunctionDatabase(settings, 'enrol');
+  if (metrics) watchDatabase(metrics, database);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
+    observer: metrics,
     services: [
       {
         definition: EnrolServiceService,
@@ -82,6 +86,7 @@ runProgram(async () => {
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
+    metrics?.close();
     await database.close();
   };
 });

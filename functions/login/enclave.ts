@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { EnclaveId } from '../../core/enclaves/name';
 import { logger } from '../../core/log/logger';
-import { RpcError } from '../../core/rpc/errors';
+import { isServiceError, RpcError } from '../../core/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';
@@ -21,17 +21,22 @@ function unavailable(reason: string, cause: unknown): RpcError {
   return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, `your enclave is not available: ${reason}`, { cause });
 }
 
+/** True of a code of this service's own, and not of one that an enclave borrows: it may say what it likes. */
+function isOwn(error: RpcError): boolean {
+  return /^(login|licence)\./.test(error.code) && !isServiceError(error.cause);
+}
+
 /** The refusal that the user gets for what went wrong with the enclave: a reason that names no part of the inside. */
 function refusal(error: unknown): unknown {
   if (!(error instanceof RpcError) || error.code === 'rpc.cancelled') return error;
-  if (/^(login|licence)\./.test(error.code)) return error;
+  if (isOwn(error)) return error;
   // A code of grpc-js's own: nobody answered. Any other one is a sentence that the enclave meant for its caller.
   return unavailable(error.code.startsWith('rpc.') ? "it doesn't answer" : error.message, error);
 }
 
 /** True when another try needs another enclave: this one lost its identity, serves someone else now, or isn't there. */
 function isLost(error: unknown, enclave: Enclave): boolean {
-  if (!(error instanceof RpcError) || error.code.startsWith('licence.')) return false;
+  if (!(error instanceof RpcError) || (isOwn(error) && error.code.startsWith('licence.'))) return false;
   if (error.grpcStatus === status.FAILED_PRECONDITION || error.grpcStatus === status.PERMISSION_DENIED) return true;
   return !enclave.started && (error.code === 'rpc.unavailable' || error.code === 'rpc.deadline_exceeded');
 }
@@ -71,7 +76,7 @@ export async function attestedEnclave<Verdict>(
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       // It started while its user was revoked: whoever ended the user's enclaves may have come too early for it.
-      if (enclave && error instanceof RpcError && error.code === 'login.revoked') await launcher.discard(id, enclave);
+      if (enclave && error instanceof RpcError && isOwn(error) && error.code === 'login.revoked') await launcher.discard(id, enclave);
       if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
       logger.warn({ workloadUid: enclave.workloadUid, code: (error as RpcError).code }, 'enclave lost: starting another one');
       // When it can't be discarded, asking for it again gives the reason in words for the user.

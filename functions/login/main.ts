@@ -1,4 +1,5 @@
 import { openAccountBackend } from '../../core/accounts/backend';
+import { watchBackend } from '../../core/accounts/metrics';
 import { openAuthority } from '../../core/certificates/authority';
 import type { Signer } from '../../core/certificates/authority';
 import { readAuthorities, signingAuthority } from '../../core/certificates/pem';
@@ -10,6 +11,7 @@ import { writeReadyFile } from '../../core/config/ready-file';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { admitByLicence } from '../../core/licences/admission';
 import { entitlementOf } from '../../core/licences/entitlement';
+import { openMetrics } from '../../core/metrics/open';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import { Seats } from '../../core/seats/seats';
@@ -22,6 +24,7 @@ import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import type { Launcher } from './launcher/launcher';
 import { ProcessLauncher } from './launcher/process';
 import { licenceService } from './licences';
+import { countLogins, timeStarts } from './metrics';
 import { freeingSeats } from './seats/launcher';
 import { seatService } from './seats/service';
 import { seatSigner } from './seats/signer';
@@ -70,7 +73,7 @@ type ProcessAddress = ConstructorParameters<typeof ProcessLauncher>[0];
 
 runProgram(async () => {
   const settings = readEnvironment(loginSettings);
-  const tls = await readTls(settings);
+  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const authority = await openClientAuthority(settings).catch((error: unknown) => {
     if (error instanceof TypeError) throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
     throw error;
@@ -78,7 +81,9 @@ runProgram(async () => {
   const clientRoots = await openClientRoots(settings);
   const backend = await openAccountBackend(settings, 'login');
   const seats = new Seats(backend.database, settings.SEAT_SECONDS);
-  const launcher = freeingSeats(await openLauncher(settings), seats);
+  const opened = freeingSeats(await openLauncher(settings), seats);
+  const launcher = metrics ? timeStarts(opened, metrics) : opened;
+  if (metrics) watchBackend(metrics, backend);
   const trust = await openTrust(settings, backend.database);
   const enclaves = new EnclaveRegistry(backend.database);
   const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
@@ -89,6 +94,7 @@ runProgram(async () => {
   const server = await startServer({
     address: settings.LISTEN,
     tls,
+    observer: metrics && countLogins(metrics),
     services: [
       { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, enclaves, enclaveLimit, licenceRequired: required }) },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
@@ -102,6 +108,7 @@ runProgram(async () => {
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
+    metrics?.close();
     await backend.close();
   };
 });

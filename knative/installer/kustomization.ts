@@ -12,6 +12,8 @@ export interface Choices {
   tpmFolder?: string;
   /** What enclaves are made from in place of base/enclave.yaml: `enclave.yaml` beside the kustomization, and SHA-256 of it in hex. */
   enclaveTemplate?: { sha256: string };
+  /** Relative paths to components of knative/components. */
+  components?: string[];
 }
 
 export const PROGRAMS = ['signup', 'login', 'enrol', 'admin', 'attestor-daemon', 'enclave'] as const;
@@ -23,7 +25,7 @@ const CONTAINER = '/spec/template/spec/containers/0';
 const TPM_VOLUME = 3;
 
 /** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
-export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder, enclaveTemplate }: Choices): object {
+export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder, enclaveTemplate, components = [] }: Choices): object {
   const [label, value] = nodeSelector?.split('=', 2) ?? [];
   const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
   const attestor = [...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(','))];
@@ -43,6 +45,7 @@ export function kustomization({ overlay, images, earlierImages = [], nodeSelecto
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
     resources: [overlay],
+    components,
     images: PROGRAMS.filter((name) => name !== 'enclave').map((name) => {
       const [newName, digest] = images[name].split('@', 2);
       return { name: `licensing/${name}`, newName, digest };

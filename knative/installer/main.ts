@@ -23,6 +23,7 @@ interface Flags {
   enclaveTemplate?: string;
   softwareTpm: 'allow' | 'refuse';
   trustBundle: string;
+  metrics?: boolean;
   retireImages?: boolean;
   timeout: string;
 }
@@ -44,6 +45,7 @@ const program = new Command('install')
   .option('--node-selector <key=value>', 'label of the nodes with a TPM (licensing/tpm=2.0)')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
   .option('--enclave-template <file>', 'Knative Service that enclaves are made from (knative/base/enclave.yaml): resources, volumes, timeouts')
+  .option('--metrics', 'metrics for Prometheus, and PodMonitors for its operator')
   .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
   .option('--retire-images', 'refuse the enclave image before this one from now on')
@@ -77,7 +79,8 @@ async function install(flags: Flags): Promise<void> {
     const template = flags.enclaveTemplate === undefined ? undefined : await readFile(flags.enclaveTemplate, 'utf8');
     if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
     const enclaveTemplate = template === undefined ? undefined : { sha256: createHash('sha256').update(template).digest('hex') };
-    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder, enclaveTemplate };
+    const components = flags.metrics ? [relative(folder, join(manifests, 'components', 'metrics'))] : [];
+    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder, enclaveTemplate, components };
     await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization(choices), null, 2));
     await kubectl(['apply', '--server-side', '--force-conflicts', '-k', folder]);
   } finally {

@@ -98,6 +98,28 @@ test('no Secret stands in the repository, and secrets come as files', () => {
     }
   });
 
+  test('the component of metrics gives every program its port, the PodMonitors name it, and Knative Services still declare gRPC alone', () => {
+    const folder = mkdtempSync(join(root, 'knative/.test-'));
+    try {
+      const [overlay, metrics] = ['overlays/external-postgres', 'components/metrics'].map((path) => relative(folder, join(root, 'knative', path))) as [string, string];
+      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, components: [metrics] })));
+      const objects = render(folder);
+      const programs = objects.filter(({ kind, apiVersion }) => kind === 'DaemonSet' || (kind === 'Service' && apiVersion === 'serving.knative.dev/v1'));
+      expect(programs.map(({ metadata }) => metadata.name).sort()).toEqual(['admin', 'attestor', 'enrol', 'login', 'signup']);
+      for (const { kind, spec } of programs) {
+        const [container] = spec?.template?.spec.containers ?? [];
+        expect(container?.env).toContainEqual({ name: 'METRICS_PORT', value: '9464' });
+        expect((container as { ports?: object[] } | undefined)?.ports).toEqual([kind === 'DaemonSet' ? { name: 'metrics', containerPort: 9464 } : { name: 'h2c', containerPort: 8080 }]);
+      }
+      const monitors = objects.filter(({ kind }) => kind === 'PodMonitor');
+      expect(monitors.map(({ metadata }) => metadata.name).sort()).toEqual(['licensing-attestor', 'licensing-functions']);
+      expect(JSON.stringify(monitors)).toContain('$1:9464');
+      expect(JSON.stringify(objects.filter(({ kind }) => kind === 'ConfigMap'))).not.toContain('METRICS_PORT');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test("an operator's own template of enclaves takes the place of the project's, and makes another revision of login", () => {
     const folder = mkdtempSync(join(root, 'knative/.test-'));
     try {

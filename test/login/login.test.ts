@@ -377,6 +377,16 @@ describe('an enclave', () => {
     expect(error).toMatchObject({ code: 'login.enclave_unavailable', grpcStatus: status.UNAVAILABLE, message: 'no node with a TPM has room' });
   });
 
+  test.each(['login.revoked', 'licence.expired'])("that borrows the service's own word %s is not taken for it", async (code) => {
+    await enclave({
+      before() {
+        throw new RpcError(code, status.UNAUTHENTICATED, 'your account is revoked');
+      },
+    });
+    expect(await refusal(loginRequest(key, byToken(token)))).toBe('login.enclave_unavailable UNAVAILABLE');
+    expect(launcher.discarded).toEqual([]);
+  });
+
   test("is never the reason for an inner error's text to get out", async () => {
     launcher.next = () => Promise.reject(new Error('secret inner detail'));
     const error = await refusalOf(loginRequest(key, byToken(token)));

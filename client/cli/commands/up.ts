@@ -14,6 +14,7 @@ interface Options extends OutputOptions {
   ekRoots?: string;
   databaseUrlFile?: string;
   idle: string;
+  metricsPort?: string;
 }
 
 const TPM_DEVICE = /^device:(\/.+)$/;
@@ -27,7 +28,8 @@ export function addUp(program: Command): void {
     .option('--tpm <tpm>', "device:/dev/tpmrm0 for the machine's TPM (default: a software TPM)")
     .option('--ek-roots <folder>', "CA certificates (PEM) of the TPM's maker; needed with --tpm")
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
-    .option('--idle <seconds>', 'end an enclave that nobody is connected to after this; 0: never. Workspaces stay', '600');
+    .option('--idle <seconds>', 'end an enclave that nobody is connected to after this; 0: never. Workspaces stay', '600')
+    .option('--metrics-port <port>', 'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin and attestor on the four after it (default: none)');
   addOutputOptions(command).action(run);
   addExample(command, 'sls up');
 }
@@ -36,6 +38,7 @@ async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const tpm = chooseTpm(options);
   if (!/^\d{1,7}$/.test(options.idle)) throw new CliError(EXIT.usage, `expected --idle SECONDS, got ${JSON.stringify(options.idle)}`);
+  const metricsPort = options.metricsPort === undefined ? undefined : portOf(options.metricsPort);
   const ending = new AbortController();
   const ended = new Promise<NodeJS.Signals>((resolve) => {
     const end = (signal: NodeJS.Signals): void => {
@@ -53,6 +56,7 @@ async function run(options: Options): Promise<void> {
     databaseUrlFile: options.databaseUrlFile,
     idleSeconds: Number(options.idle),
     logLevel: requestedLogLevel ?? 'info',
+    metricsPort,
     report: (line) => out.note(line),
     signal: ending.signal,
   }).catch((error: unknown) => {
@@ -73,6 +77,12 @@ async function run(options: Options): Promise<void> {
   out.progress('stopping');
   await installation.stop();
   out.done('stopped');
+}
+
+/** Four more follow it. */
+function portOf(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_531) return Number(text);
+  throw new CliError(EXIT.usage, `expected --metrics-port PORT, 1 to 65531, got ${JSON.stringify(text)}`);
 }
 
 function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {

@@ -1,0 +1,15 @@
+import type { Metrics } from '../core/metrics/metrics';
+
+/** Seconds: software TPMs sign in tens of milliseconds, real ones take up to one. */
+const QUOTE_BUCKETS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 5, 10];
+const BATCH_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
+
+/** @returns takes the seconds of a quote and the number of requests that it answers */
+export function countQuotes(metrics: Metrics): (seconds: number, requests: number) => void {
+  const duration = metrics.histogram('sls_quote_duration_seconds', 'How long the TPM took for a quote', QUOTE_BUCKETS);
+  const batch = metrics.histogram('sls_quote_requests', 'Requests that one quote answered', BATCH_BUCKETS);
+  return (seconds, requests) => {
+    duration(seconds);
+    batch(requests);
+  };
+}
