@@ -10,6 +10,7 @@ export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>): L
     await seats.lapse({ user, ...(enclave !== undefined && { enclave }) }).catch((err: unknown) => logger.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
   };
   return {
+    ...(launcher.image !== undefined && { image: launcher.image }),
     persistent: launcher.persistent,
     ensure: (enclave, options) => launcher.ensure(enclave, options),
     find: (user, names) => launcher.find(user, names),
