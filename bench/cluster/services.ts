@@ -8,6 +8,7 @@ import type { List, Pod } from '../../core/kubernetes/objects';
 import { HealthClient } from '../../proto/gen/grpc/health/v1/health';
 import { parseTrustBundle, signUp } from '../../client/index';
 import type { TrustBundle } from '../../client/index';
+import { forgetLimits } from '../../test/e2e/support/cluster';
 import install from '../../test/e2e/support/install';
 import { PASSWORD } from '../../test/support/machine';
 import { imageOf, setting } from '../../test/e2e/support/settings';
@@ -19,6 +20,7 @@ export const PLAINTEXT = { allowPlaintext: true };
 /** Installs what is measured, as the tests do. @returns what clients pin */
 export async function installed(): Promise<TrustBundle> {
   await install();
+  await forgetLimits();
   return parseTrustBundle(readFileSync(setting('SLS_TRUST'), 'utf8'));
 }
 

@@ -6,7 +6,7 @@ import { login, parseTrustBundle, signUp } from '../../client/index';
 import { RpcError } from '../../core/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import { PASSWORD } from '../support/machine';
-import { ENCLAVES, enclaves, kubectl } from './support/cluster';
+import { ENCLAVES, enclaves, forgetLimits, kubectl } from './support/cluster';
 import { setting } from './support/settings';
 
 const COUNT = 100;
@@ -15,6 +15,7 @@ const SIGNUPS_TOGETHER = 10;
 const options = { allowPlaintext: true };
 const users = new Set<string>();
 
+beforeAll(forgetLimits);
 afterAll(async () => {
   const names = (await enclaves()).filter(({ metadata }) => users.has(metadata.annotations?.['licensing/user'] ?? '')).map(({ metadata }) => metadata.name);
   if (names.length > 0) await kubectl(['delete', 'ksvc', '-n', ENCLAVES, '--wait=false', ...names]);

@@ -49,3 +49,11 @@ export async function apiOf(namespace: string, account: string): Promise<Kuberne
   config.loadFromClusterAndUser(cluster, { name: account, token: await tokenOf(namespace, account) });
   return new KubernetesApi(config);
 }
+
+/** Forgets what was counted against the address that all people of these tests share: a crowd comes from many. */
+export async function forgetLimits(): Promise<void> {
+  const url = Buffer.from(await kubectl(['get', 'secret', 'database', '-n', SERVICES, '-o', 'jsonpath={.data.url}']), 'base64').toString('utf8');
+  if (!url.includes('@postgres.licensing.svc')) return;
+  const statement = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U licensing -d licensing -c "DELETE FROM limits"';
+  await kubectl(['exec', '-n', SERVICES, 'postgres-0', '--', 'sh', '-c', statement]);
+}
