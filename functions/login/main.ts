@@ -9,13 +9,11 @@ import { reloadingFiles } from '../../core/config/reloading-file';
 import type { Reloading } from '../../core/config/reloading-file';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
-import { admitByLicence } from '../../core/licences/admission';
 import { entitlementOf } from '../../core/licences/entitlement';
 import { openMetrics } from '../../core/metrics/open';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import { Seats } from '../../core/seats/seats';
-import type { SeatPool } from '../../core/seats/seats';
 import type { Database } from '../../core/store/database';
 import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
@@ -26,6 +24,7 @@ import { ProcessLauncher } from './launcher/process';
 import { licenceService } from './licences';
 import { countLogins, timeStarts } from './metrics';
 import { freeingSeats } from './seats/launcher';
+import { seatPools } from './seats/pool';
 import { seatService } from './seats/service';
 import { seatSigner } from './seats/signer';
 import { loginService } from './service';
@@ -88,8 +87,7 @@ runProgram(async () => {
   const enclaves = new EnclaveRegistry(backend.database);
   const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
   const { LICENCE_REQUIRED: required } = settings;
-  const poolOf = async (user: string): Promise<SeatPool> =>
-    (await admitByLicence(backend.database, user, { required, now: new Date() })) ?? { seats: settings.DEFAULT_SEATS };
+  const poolOf = seatPools(backend.database, { required, defaultSeats: settings.DEFAULT_SEATS });
   const signer = seatSigner(authority, backend.trustDomain);
   const server = await startServer({
     address: settings.LISTEN,

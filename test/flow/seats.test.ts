@@ -1,0 +1,150 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Machine, PASSWORD, SLS } from '../support/machine';
+
+jest.setTimeout(180_000);
+
+/** The shortest that there may be, so that heartbeats and lapses come in the time of a test. */
+const SEAT_SECONDS = 3;
+const GRACE_SECONDS = 4;
+const SEATS = { DEFAULT_SEATS: '2', SEAT_SECONDS: String(SEAT_SECONDS), SEAT_GRACE_SECONDS: String(GRACE_SECONDS) };
+
+let machine: Machine;
+const children: ChildProcess[] = [];
+beforeAll(async () => {
+  machine = new Machine();
+  await machine.startService([], SEATS);
+  await machine.signUpAndLogin('ada');
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  await machine.sls(['seats', 'free', '--all']);
+});
+afterAll(() => machine.remove());
+
+interface Listed {
+  seats: Array<{ seat: string; enclave: string; clientName: string; workloadUid: string; expiresAt: string }>;
+  taken: number;
+  limit: number;
+}
+const list = async (): Promise<Listed> => JSON.parse((await machine.sls(['seats', 'list', '--json'])).stdout) as Listed;
+const taken = async (): Promise<number> => (await list()).taken;
+
+interface Running {
+  child: ChildProcess;
+  stdout: string;
+  stderr: string;
+  ended: Promise<number | null>;
+}
+
+/** Runs a command in the enclave that goes on for a while. Resolves when it runs. */
+async function start(seconds: number): Promise<Running> {
+  const child = spawn(process.execPath, [SLS, 'exec', '-q', '--', 'sh', '-c', `echo runs; sleep ${seconds}; echo finished`], { cwd: machine.folder, env: machine.env, stdio: ['ignore', 'pipe', 'pipe'] });
+  children.push(child);
+  const running: Running = { child, stdout: '', stderr: '', ended: new Promise((resolve) => child.once('close', resolve)) };
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => (running.stdout += text));
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (running.stderr += text));
+  await until(() => running.stdout.includes('runs'), 15_000);
+  return running;
+}
+
+/** @returns milliseconds until it held */
+async function until(condition: () => boolean | Promise<boolean>, ms: number): Promise<number> {
+  const from = Date.now();
+  while (!(await condition())) {
+    if (Date.now() - from > ms) throw new Error(`not within ${ms} ms`);
+    await sleep(20);
+  }
+  return Date.now() - from;
+}
+
+
+test('a command has a seat while it runs, for longer than a seat lives without heartbeat, and none when it has ended', async () => {
+  expect(await taken()).toBe(0);
+  const running = await start(SEAT_SECONDS * 2);
+  const { seats, limit } = await list();
+  expect({ limit, seats }).toMatchObject({ limit: 2, seats: [{ enclave: 'default', clientName: expect.any(String), workloadUid: expect.any(String) }] });
+  await sleep(SEAT_SECONDS * 1000 + 500);
+  expect((await list()).seats.map(({ seat }) => seat)).toEqual(seats.map(({ seat }) => seat));
+  expect(await running.ended).toBe(0);
+  expect(running).toMatchObject({ stdout: 'runs\nfinished\n', stderr: '' });
+  expect(await taken()).toBe(0);
+  // Also cp, login and whatever else connects has given its own back.
+  const text = (await machine.sls(['seats', 'list'])).stdout;
+  expect(text).toBe('0 of 2 seats of your account taken\n');
+});
+
+test('when all are taken, nothing of the next command is run: exit code 6, and a hint; who only looks needs none', async () => {
+  await Promise.all([start(20), start(20)]);
+  const { code, stdout, stderr } = await machine.sls(['exec', 'touch', 'too-much']);
+  expect({ code, stdout }).toEqual({ code: 6, stdout: '' });
+  expect(stderr).toContain('sls: no seat is free: 2 of the 2 of your account are taken\n');
+  expect(stderr).toContain('hint: sls seats list shows yours; sls seats free ID gives back one whose session was lost\n');
+  expect((await machine.sls(['cp', 'enclave:/etc/hostname', '-'])).code).toBe(6);
+  expect((await machine.sls(['status', '--connect'])).code).toBe(0);
+  await machine.sls(['seats', 'free', '--all']);
+  expect((await machine.sls(['exec', 'test', '-e', 'too-much'])).code).toBe(1);
+});
+
+test('a login while all are taken says so, and leaves a session by which seats can be freed', async () => {
+  await Promise.all([start(20), start(20)]);
+  const env = { XDG_STATE_HOME: machine.path('other'), SLS_TRUST: machine.server('trust-bundle.json') };
+  const login = await machine.sls(['login', '--json', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n`, env });
+  expect(login.code).toBe(6);
+  expect(JSON.parse(login.stdout)).toMatchObject({ error: { code: 'seat.none_free', exitCode: 6 } });
+  expect(JSON.parse((await machine.sls(['seats', 'free', '--all', '--json'], { env })).stdout)).toEqual({ freed: 2 });
+  expect((await machine.sls(['exec', 'true'], { env })).code).toBe(0);
+});
+
+test('a client that is killed gives no heartbeat: its seat is free within the window', async () => {
+  const { child } = await start(60);
+  expect(await taken()).toBe(1);
+  child.kill('SIGKILL');
+  expect(await until(async () => (await taken()) === 0, SEAT_SECONDS * 1000 + 2_000)).toBeGreaterThan(0);
+});
+
+test('an enclave that dies takes its seats along: who was connected gives them back at once', async () => {
+  const running = await start(60);
+  process.kill(machine.pidOf('enclave.cjs'), 'SIGKILL');
+  expect(await running.ended).toBe(6);
+  expect(await taken()).toBe(0);
+  expect((await machine.sls(['exec', 'true'])).code).toBe(0);
+});
+
+test('a seat that its user frees ends no command at once: it is told, and ended when the grace is over', async () => {
+  const running = await start(60);
+  const { seats } = await list();
+  const free = await machine.sls(['seats', 'free', seats[0]!.seat]);
+  expect({ code: free.code, stderr: free.stderr }).toEqual({ code: 0, stderr: 'sls: ok 1 seat is free\n' });
+  expect(await taken()).toBe(0);
+  await until(() => running.stderr.includes('lapsed'), (SEAT_SECONDS + 3) * 1000);
+  const told = Date.now();
+  expect(running.stderr).toContain('warning: the seat is not renewed: the seat was freed');
+  expect(running.stderr).toMatch(/sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at \S+ unless there is a seat again\n/);
+  expect(await running.ended).toBe(143);
+  expect(Date.now() - told).toBeGreaterThan((GRACE_SECONDS - 1) * 1000);
+  expect(running.stdout).toBe('runs\n');
+});
+
+test('while login is away commands go on, are told when their seat lapses, and stay when it is back in time', async () => {
+  const running = await start(SEAT_SECONDS + GRACE_SECONDS + 3);
+  const login = machine.pidOf('login.cjs');
+  process.kill(login, 'SIGSTOP');
+  try {
+    await until(() => running.stderr.includes('lapsed'), (SEAT_SECONDS + 3) * 1000);
+  } finally {
+    process.kill(login, 'SIGCONT');
+  }
+  expect(await running.ended).toBe(0);
+  expect(running.stdout).toBe('runs\nfinished\n');
+  expect(await taken()).toBe(0);
+});
+
+test('what is asked of seats in a wrong way says what is right', async () => {
+  for (const args of [['seats', 'free'], ['seats', 'free', 'x', '--all']]) {
+    expect(await machine.sls(args)).toMatchObject({ code: 2, stderr: 'sls: expected ids of seats, or --all\nhint: sls seats list shows them\n' });
+  }
+  const { code, stdout } = await machine.sls(['seats', 'free', 'x', '--json']);
+  expect({ code, error: JSON.parse(stdout) as unknown }).toMatchObject({ code: 1, error: { error: { code: 'seat.not_found' } } });
+});
