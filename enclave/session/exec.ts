@@ -21,6 +21,11 @@ export interface ExecOptions {
   commands: Commands;
   /** Aborts when the call or its connection is gone: the command is killed. */
   signal: AbortSignal;
+  /**
+   * Asked once it is known what to run: a call may have been open for long before that. @throws RpcError where nothing may begin
+   * @returns aborts when the command has to end while its caller is there: it is asked to, then killed, and what it still says arrives
+   */
+  begin(): AbortSignal;
   /** Told what the one who waits for the command has to know. */
   notices: Set<(text: string) => void>;
 }
@@ -33,10 +38,11 @@ const QUIET_MS = 250;
  * reads or writes slowly slows the other side, and memory stays flat.
  * @throws RpcError `exec.…`, `file.…`
  */
-export async function exec(call: ExecCall, { workspace, commands, signal, notices }: ExecOptions): Promise<void> {
+export async function exec(call: ExecCall, { workspace, commands, signal, begin, notices }: ExecOptions): Promise<void> {
   const requests = new CallReader(call, signal);
   const first = await requests.next();
   if (first?.input?.$case !== 'start') throw invalid('exec.stream', 'expected the start first');
+  const over = begin();
   const command = await start(first.input.value, workspace);
   commands.started(command.group);
   const kill = (): void => {
@@ -46,6 +52,9 @@ export async function exec(call: ExecCall, { workspace, commands, signal, notice
   };
   if (signal.aborted) kill();
   else signal.addEventListener('abort', kill, { once: true });
+  const end = (): void => void commands.kill(command.group);
+  if (over.aborted) end();
+  else over.addEventListener('abort', end, { once: true });
 
   const notify = (text: string): void => void writeMessage(call, { output: { $case: 'stderr', value: Buffer.from(`sls: ${text}\n`) } }).catch(() => undefined);
   notices.add(notify);
@@ -68,6 +77,7 @@ export async function exec(call: ExecCall, { workspace, commands, signal, notice
   } finally {
     notices.delete(notify);
     signal.removeEventListener('abort', kill);
+    over.removeEventListener('abort', end);
     commands.ended(command.group);
     void input;
   }

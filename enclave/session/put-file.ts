@@ -14,15 +14,17 @@ type Parts = CallReader<PutFileRequest>;
 /**
  * Writes the file that the client streams: header, then exactly the announced bytes. The pieces go to a temporary file beside the target, which takes
  * its place in one step once everything is on disk; whatever goes wrong before that leaves nothing.
+ * @param begin asked once it is known what to write: a call may have been open for long before that. Throws where nothing may begin
  * @throws RpcError `file.…`
  */
 export async function receiveFile(
   call: ServerReadableStream<PutFileRequest, PutFileResponse>,
   workspace: string,
-  signal: AbortSignal,
+  { signal, begin }: { signal: AbortSignal; begin(): void },
 ): Promise<PutFileResponse> {
   const parts = new CallReader(call, signal);
   const header = await readHeader(parts);
+  begin();
   try {
     const target = await followLinks(resolvePath(workspace, header.path));
     await demandFile(target);

@@ -78,11 +78,11 @@ export class Session {
       }),
       exec: bidiStream(async (call, { signal }) => {
         this.demandWork();
-        await exec(call, { workspace, commands, signal: this.eitherEnd(signal), notices: this.notices });
+        await exec(call, { workspace, commands, signal: AbortSignal.any([signal, this.closing.signal]), begin: () => this.begin(), notices: this.notices });
       }),
       putFile: clientStream(async (call, { signal }) => {
         this.demandWork();
-        return receiveFile(call, workspace, this.eitherEnd(signal));
+        return receiveFile(call, workspace, { signal: this.eitherEnd(signal), begin: () => void this.begin() });
       }),
       getFile: serverStream(async (call, { signal }) => {
         this.demandWork();
@@ -104,6 +104,11 @@ export class Session {
   private demandWork(): void {
     this.demandAttested();
     this.seat.demand();
+  }
+
+  private begin(): AbortSignal {
+    this.demandWork();
+    return this.over.signal;
   }
 
   private eitherEnd(signal: AbortSignal): AbortSignal {

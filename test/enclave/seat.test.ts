@@ -237,6 +237,21 @@ describe('when a seat lapses', () => {
     expect(await run(opened, 'true').ended).toBe(0);
   });
 
+  test('calls that were opened before and say only now what they are for begin nothing either', async () => {
+    const opened = await connection();
+    await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(2) }));
+    const exec = opened.client.exec(new Metadata());
+    const started = new Promise((resolve) => exec.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error))).on('data', resolve));
+    let put: ReturnType<typeof opened.client.putFile> | undefined;
+    const written = new Promise((resolve) => (put = opened.client.putFile(new Metadata(), (error) => resolve(error ? fromServiceError(error).code : 'ok'))));
+    await sleep(2_300);
+    exec.write({ input: { $case: 'start', value: { argv: ['touch', 'late'], env: {}, directory: '', terminal: undefined } } });
+    put!.write({ part: { $case: 'header', value: { path: 'late', mode: 0o644, size: 0n } } });
+    put!.end();
+    expect([await started, await written]).toEqual(['seat.lapsed', 'seat.lapsed']);
+    expect(await readdir(fixture.workspace)).not.toContain('late');
+  });
+
   test('a seat that is there again in time lets what runs go on', async () => {
     const opened = await connection();
     await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(1) }));

@@ -25,6 +25,8 @@ if (noPostgres) console.warn(noPostgres);
   let clientCa: CertifiedKey;
   let database: Database;
   let replicas: [Replica, Replica];
+  /** With the shortest window. */
+  let hasty: [Replica, Replica];
   let clients: SeatClient[];
   let licence: string;
 
@@ -33,11 +35,12 @@ if (noPostgres) console.warn(noPostgres);
     files = await writeAccountFiles(postgres.url);
     clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     database = openDatabase(postgres.url, { poolSize: 2 });
-    const start = (): Promise<Replica> => startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { seatSeconds: 1 });
-    replicas = await Promise.all([start(), start()]);
+    const start = (seatSeconds: number): Promise<Replica> => startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { seatSeconds });
+    replicas = await Promise.all([start(300), start(300)]);
+    hasty = await Promise.all([start(1), start(1)]);
   });
   afterAll(async () => {
-    await Promise.all([...replicas.map((replica) => replica.stop()), database.close()]);
+    await Promise.all([...[...replicas, ...hasty].map((replica) => replica.stop()), database.close()]);
     await files.remove();
     await postgres.stop();
   });
@@ -48,7 +51,7 @@ if (noPostgres) console.warn(noPostgres);
     for (const { user } of clients) await giveLicence(database, licence, user);
   });
 
-  const services = () => replicas.map(({ seats }) => seats);
+  const services = (of = replicas) => of.map(({ seats }) => seats);
   const connections = async (count: number): Promise<Connection[]> => {
     const tpm = await loginTpm();
     return Promise.all(Array.from({ length: count }, (_, index) => openConnection(clients[index % clients.length]!, tpm)));
@@ -94,7 +97,7 @@ if (noPostgres) console.warn(noPostgres);
     const work = async (index: number): Promise<void> => {
       while (Date.now() < end) {
         const [connection] = await connections(1);
-        const grant = await takeSeat(services()[index % 2]!, connection!).catch(() => undefined);
+        const grant = await takeSeat(services(hasty)[index % 2]!, connection!).catch(() => undefined);
         if (!grant) {
           await sleep(20 + Math.random() * 60);
           continue;
@@ -104,7 +107,7 @@ if (noPostgres) console.warn(noPostgres);
           // Around the seat's end: before it as often as after.
           await sleep(Math.max(0, until - Date.now() + (Math.random() - 0.5) * 60));
           const late = Date.now() >= until;
-          const again = await renewSeat(services()[(index + beat) % 2]!, connection!, grant.seat).catch(() => undefined);
+          const again = await renewSeat(services(hasty)[(index + beat) % 2]!, connection!, grant.seat).catch(() => undefined);
           if (!again) break;
           renewed += 1;
           if (late) revived += 1;
