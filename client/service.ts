@@ -94,6 +94,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
     enclaveName: options.enclave ?? DEFAULT_ENCLAVE,
     evidence,
     nonce,
+    ...(result.licence && { licence: { ...result.licence, until: Number(result.licence.until), graceUntil: Number(result.licence.graceUntil) } }),
   };
   const fresh = await freshTrust('login', trust, result.revocations, options);
   const verified = verifyLogin(fresh.trust, session, options);

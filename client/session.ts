@@ -20,6 +20,17 @@ export interface Session extends SessionTokens {
   evidence: Evidence;
   /** 32 bytes. */
   nonce: Buffer;
+  /** The licence that the login was by, if by any. By the word of the login service. */
+  licence?: SessionLicence | undefined;
+}
+
+/** A licence, and until when logins work by it, in Unix seconds. */
+export interface SessionLicence {
+  licence: string;
+  /** Name of its plan. */
+  plan: string;
+  until: number;
+  graceUntil: number;
 }
 
 const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));
@@ -42,6 +53,7 @@ const sessionSchema = z.strictObject({
   enclaveName: z.string().refine(isEnclaveName).optional(),
   evidence: z.unknown(),
   nonce: base64,
+  licence: z.strictObject({ licence: z.string(), plan: z.string(), until: z.number(), graceUntil: z.number() }).optional(),
 });
 
 /** A session as JSON. For a file that nobody else can read: it holds the client's private key. */
@@ -70,9 +82,9 @@ export function parseSession(text: string): Session {
   if (!result.success) {
     throw new TypeError(`expected a session, got: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
   }
-  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt, clientKey, clientCertificates, enclave, enclaveName, evidence, nonce } = result.data;
+  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt, clientKey, clientCertificates, enclave, enclaveName, evidence, nonce, licence } = result.data;
   const tokens: SessionTokens = { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt };
-  return { ...tokens, clientKey, clientCertificates, enclave, enclaveName, evidence: readEvidenceJson(JSON.stringify(evidence)), nonce };
+  return { ...tokens, clientKey, clientCertificates, enclave, enclaveName, evidence: readEvidenceJson(JSON.stringify(evidence)), nonce, licence };
 }
 
 /** The session's id, as its client certificate names it. */

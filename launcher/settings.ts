@@ -7,6 +7,7 @@ export interface Surroundings {
   addresses: { enrol: string; attestor: string; launcher: string; admin: string };
   tpm: PreparedTpm;
   databaseUrlFile: string;
+  licenceRequired?: boolean | undefined;
   /** The first of five that follow one another, on the loopback address. */
   metricsPort?: number;
 }
@@ -16,7 +17,7 @@ type Settings = Record<string, string>;
 /** The settings of each program, as its own settings.ts reads them. */
 export function programSettings(
   { record, path }: Installation,
-  { addresses, tpm, databaseUrlFile, metricsPort }: Surroundings,
+  { addresses, tpm, databaseUrlFile, metricsPort, licenceRequired = false }: Surroundings,
 ): Record<'enrol' | 'attestor' | 'signup' | 'login' | 'admin', Settings> {
   const accounts = {
     DATABASE_URL_FILE: databaseUrlFile,
@@ -58,6 +59,7 @@ export function programSettings(
       CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
       TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
       REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
+      LICENCE_REQUIRED: String(licenceRequired),
     },
     admin: {
       ...metrics(3),

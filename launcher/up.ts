@@ -29,6 +29,8 @@ export interface UpOptions {
   /** An enclave without connections ends after this; 0: never. */
   idleSeconds: number;
   logLevel: string;
+  /** Whether only users with a licence may log in. Default: false. */
+  licenceRequired?: boolean | undefined;
   /** Metrics of signup, login, enrol, admin and the attestor, on this port and the four after it; without it there are none. */
   metricsPort?: number;
   /** What happens now, in the words of the person at the terminal. */
@@ -102,7 +104,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)] });
   teardown.add(() => launcher.stop(0));
 
-  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort });
+  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired });
   await programs.together([
     async () => {
       await programs.start('enrol', settings.enrol);

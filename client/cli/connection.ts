@@ -4,6 +4,7 @@ import { AttestationRefused, connect, LoginError, renew } from '../index';
 import type { EnclaveConnection, Session } from '../index';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
+import { tellLicence } from './licence-notice';
 import { allowPlaintext } from './plaintext';
 import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
@@ -71,6 +72,7 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
   });
   if (keeper.renewed) await saveRenewed(saved, { trust: keeper.trust, session });
   out.erase();
+  tellLicence(out, session);
   return connection;
 }
 

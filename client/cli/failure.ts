@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { EvidenceError, PolicyError } from '../../core/evidence/errors';
 import { RpcError } from '../../core/rpc/errors';
-import { AttestationRefused } from '../index';
+import { AttestationRefused, LicenceKeyError } from '../index';
 import { CliError, EXIT } from './exit';
 
 /** What to do about a refusal of the policy. */
@@ -23,6 +23,21 @@ const TRUST_HINTS: Record<string, string> = {
   'trust.key_changed': 'someone may be passing as your operator; nothing was sent. Only if they told you of a new key by another way: sls trust remove, then sls trust add',
 };
 
+/** Of a licence. */
+const LICENCE_HINTS: Record<string, string> = {
+  'licence.required': 'your operator has them; sls redeem takes its key',
+  'licence.expired': 'your operator has others: sls redeem takes its key. To do without one where that is allowed: sls licence drop ID',
+  'licence.revoked': 'ask your operator why; sls redeem takes another one. To do without one where that is allowed: sls licence drop ID',
+  'licence.full': 'ask your operator for one with room, or have someone give theirs back: sls licence drop ID',
+  'licence.unknown': 'ask your operator for another one',
+  'licence.image': 'ask your operator which licence is for this image; sls redeem takes its key',
+  'licence.not_held': 'sls licence shows which you have',
+  'licence.limited': 'wait that long; a key is taken as it was given, without a character more or less',
+  'licence.unknown_key': 'is it of this service? Your trust bundle may be old, too: sls trust add brings a newer one',
+  'licence.issuer': 'is it of this service? sls trust show says which one you use',
+};
+const FORGED_HINT = 'use the licence key as your operator gave it, without a character more or less';
+
 /** Turns whatever a command threw into a message, a hint and an exit code. */
 export function toCliError(error: unknown): CliError {
   if (error instanceof CliError) return error;
@@ -39,6 +54,7 @@ export function toCliError(error: unknown): CliError {
     );
   }
   if (error instanceof RpcError) return fromRpc(error);
+  if (error instanceof LicenceKeyError) return licenceError(error);
   if (error instanceof CommanderError) {
     return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });
   }
@@ -54,6 +70,11 @@ export function toCliError(error: unknown): CliError {
   return new CliError(EXIT.failure, String(error));
 }
 
+function licenceError(error: RpcError | LicenceKeyError): CliError {
+  const exit = error instanceof RpcError && error.grpcStatus === status.RESOURCE_EXHAUSTED ? EXIT.unavailable : EXIT.failure;
+  return new CliError(exit, error.message, { code: error.code, hint: LICENCE_HINTS[error.code] ?? FORGED_HINT }, { cause: error });
+}
+
 function fromRpc(error: RpcError): CliError {
   const { code } = error;
   const options = { cause: error };
@@ -65,6 +86,7 @@ function fromRpc(error: RpcError): CliError {
     const step = refusal.split('.')[0] ?? '';
     return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] }, options);
   }
+  if (code.startsWith('licence.')) return licenceError(error);
   if (code === 'login.revoked') return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);
   switch (error.grpcStatus) {
     case status.UNAUTHENTICATED:

@@ -4,9 +4,11 @@ import { Command, CommanderError } from 'commander';
 import { addAdmin } from './admin/admin';
 import { addCp } from './commands/cp';
 import { addExec } from './commands/exec';
+import { addLicence } from './commands/licence';
 import { addLogin } from './commands/login';
 import { addLogout } from './commands/logout';
 import { addPasswd } from './commands/passwd';
+import { addRedeem } from './commands/redeem';
 import { addSeats } from './commands/seats';
 import { addSessions } from './commands/sessions';
 import { addSignup } from './commands/signup';
@@ -26,7 +28,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addSeats, addPasswd, addVerify, addTrust, addUp]) add(program);
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addSeats, addPasswd, addRedeem, addLicence, addVerify, addTrust, addUp]) add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

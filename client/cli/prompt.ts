@@ -64,7 +64,8 @@ async function ask(question: string, output: NodeJS.WritableStream): Promise<str
   }
 }
 
-async function askSilently(question: string): Promise<string> {
+/** Asks on the terminal, without echo. */
+export async function askSilently(question: string): Promise<string> {
   process.stderr.write(question);
   // readline edits the line and echoes it here.
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });

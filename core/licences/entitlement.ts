@@ -50,6 +50,15 @@ export function toEntitlement({ licence, plan: { name: plan, ...rest }, until, g
   return { licence, plan, ...rest, until, graceUntil };
 }
 
+/**
+ * What the licence allows that a user's sessions count among, in force or not: its end keeps users from logging in, and never takes from a session what it has.
+ * @returns undefined for who has none
+ */
+export async function lastingEntitlementOf(queries: Queries, user: string, now: Date): Promise<Entitlement | undefined> {
+  const found = applying(await heldLicences(queries, user), now);
+  return found && toEntitlement(found.licence);
+}
+
 /** What a user's licence allows, its grace days included. @returns undefined without a licence, or when every one is over or revoked */
 export async function entitlementOf(queries: Queries, user: string, now: Date): Promise<Entitlement | undefined> {
   const found = applying(await heldLicences(queries, user), now);

@@ -85,3 +85,13 @@ export async function listRedemptions(queries: Queries, licence?: string): Promi
   );
   return rows.map(({ licence_id, user_id, username, redeemed_at }) => ({ licence: licence_id, user: user_id, username, redeemedAt: redeemed_at }));
 }
+
+/** How many seats of each licence are taken now; a licence that has none stands not in it. */
+export async function seatsInUse(queries: Queries, licence?: string): Promise<Map<string, number>> {
+  const rows = await queries.query<{ licence_id: string; seats: number }>(
+    `SELECT licence_id, count(*)::int AS seats FROM seats
+     WHERE licence_id IS NOT NULL AND freed_at IS NULL AND expires_at > now() AND ($1::uuid IS NULL OR licence_id = $1) GROUP BY licence_id`,
+    [licence ?? null],
+  );
+  return new Map(rows.map(({ licence_id: of, seats }) => [of, seats]));
+}

@@ -118,7 +118,7 @@ export const RULES = {
 
   '/licensing.v1.LicenceService/RedeemLicence': { caller: 'credential', lasts: HASHING, requestBytes: 32 * KiB },
   '/licensing.v1.LicenceService/ListOwnLicences': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.LicenceService/DropLicence': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.LicenceService/DropLicence': { caller: 'credential', lasts: HASHING, requestBytes: 32 * KiB },
 
   '/licensing.v1.EnclaveManagementService/ListEnclaves': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.EnclaveManagementService/SuspendEnclave': { caller: 'access token', lasts: SLOW, requestBytes: KiB },

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { LicenceState } from '../../core/licences/entitlement';
-import { issueLicence, listLicences, listRedemptions, revokeLicence } from '../../core/licences/issue';
+import { issueLicence, listLicences, listRedemptions, revokeLicence, seatsInUse } from '../../core/licences/issue';
 import type { IssuedLicence as IssuedRecord } from '../../core/licences/issue';
 import { signLicenceKey } from '../../core/licences/key';
 import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../core/licences/plan';
@@ -100,9 +100,9 @@ export async function issuedLicences(database: Database): Promise<IssuedLicence[
 /** Per licence: who has it, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
 export async function report(database: Database, { licence }: ReportLicencesRequest): Promise<LicenceReport[]> {
   const only = licence === '' ? undefined : requireLicence(licence);
-  const [licences, redemptions] = await Promise.all([listLicences(database, new Date(), only), listRedemptions(database, only)]);
+  const [licences, redemptions, seats] = await Promise.all([listLicences(database, new Date(), only), listRedemptions(database, only), seatsInUse(database, only)]);
   if (only !== undefined && licences.length === 0) throw noLicence();
-  const reports = new Map(licences.map((record) => [record.licence, { licence: toMessage(record), redemptions: [] as LicenceAccount[], seatsInUse: 0 }]));
+  const reports = new Map(licences.map((record) => [record.licence, { licence: toMessage(record), redemptions: [] as LicenceAccount[], seatsInUse: seats.get(record.licence) ?? 0 }]));
   for (const { licence: of, user, username, redeemedAt } of redemptions) reports.get(of)?.redemptions.push({ user, username, redeemedAt: seconds(redeemedAt) });
   return [...reports.values()];
 }

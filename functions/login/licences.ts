@@ -1,5 +1,4 @@
 import { status } from '@grpc/grpc-js';
-import type { Metadata } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { applying, stateOf } from '../../core/licences/entitlement';
 import type { LicenceState } from '../../core/licences/entitlement';
@@ -64,8 +63,8 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
   const { database, trustDomain } = backend;
   const buckets = new Buckets(database);
 
-  /** By a password where one came along: who needs a licence for a login has no token yet, or none any more. */
-  const whoRedeems = async ({ password }: RedeemLicenceRequest, context: CallContext): Promise<string> => {
+  /** By a password where one came along: who needs a licence for a login, or is kept out by one, may have no token. */
+  const whoCalls = async ({ password }: Pick<RedeemLicenceRequest, 'password'>, context: CallContext): Promise<string> => {
     if (!password) return (await authenticateBearer(backend, context.metadata)).user;
     return (await authenticate(backend, { $case: 'password', value: password }, backend.clientOf(context, ''), context.signal)).user;
   };
@@ -82,22 +81,22 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
     }
   };
 
-  const user = async (metadata: Metadata): Promise<string> => (await authenticateBearer(backend, metadata)).user;
-
   return {
     redeemLicence: unary(async (request, context) => {
-      const user = await whoRedeems(request, context);
+      const user = await whoCalls(request, context);
       await trust.admit(user);
       const { licence } = await readKey(user, request.key);
       const { again } = await redeemLicence(database, user, licence, new Date());
       logger.info({ user, licence, again }, 'licence redeemed');
       return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
     }),
-    listOwnLicences: unary(async (_request, { metadata }) => ({ licences: await ownLicences(backend, await user(metadata)), required })),
-    dropLicence: unary(async ({ licence }, { metadata }) => {
-      const holder = await user(metadata);
+    listOwnLicences: unary(async (_request, { metadata }) => ({ licences: await ownLicences(backend, (await authenticateBearer(backend, metadata)).user), required })),
+    dropLicence: unary(async (request, context) => {
+      const user = await whoCalls(request, context);
+      const { licence } = request;
       if (!LICENCE_ID.test(licence)) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
-      await dropLicence(database, holder, licence);
+      await dropLicence(database, user, licence);
+      logger.info({ user, licence }, 'licence given back');
       return {};
     }),
   };

@@ -87,7 +87,7 @@ runProgram(async () => {
   const enclaves = new EnclaveRegistry(backend.database);
   const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
   const { LICENCE_REQUIRED: required } = settings;
-  const poolOf = seatPools(backend.database, { required, defaultSeats: settings.DEFAULT_SEATS });
+  const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS });
   const signer = seatSigner(authority, backend.trustDomain);
   const server = await startServer({
     address: settings.LISTEN,

@@ -1,5 +1,5 @@
 import { Accounts } from '../../core/accounts/accounts';
-import { entitlementOf } from '../../core/licences/entitlement';
+import { entitlementOf, lastingEntitlementOf } from '../../core/licences/entitlement';
 import { openDatabase } from '../../core/store/database';
 import type { Database } from '../../core/store/database';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -68,4 +68,15 @@ test('of several the one that was redeemed last applies, but one in its grace da
   const later = await user({}, { untilSeconds: -10, graceSeconds: 100 }, { untilSeconds: -10 });
   expect((await entitlementOf(database, later.id, new Date()))?.licence).toBe(later.licences[0]);
   expect((await entitlementOf(database, (await user({ untilSeconds: -10, graceSeconds: 100 }, { untilSeconds: -10 })).id, new Date()))?.plan).toBe('team');
+});
+
+test('what a session that runs counts among stays, when the licence is over or revoked', async () => {
+  expect(await lastingEntitlementOf(database, (await user()).id, new Date())).toBeUndefined();
+  const { id, licences } = await user({ plan: { seats: 7 }, untilSeconds: -10 });
+  const lasting = { licence: licences[0], seats: 7 };
+  expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject(lasting);
+  await database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licences[0]!]);
+  expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject(lasting);
+  // As at a login, another one that is in force comes first.
+  expect(await lastingEntitlementOf(database, (await user({}, { untilSeconds: -10, plan: { seats: 7 } })).id, new Date())).toMatchObject({ seats: 3 });
 });

@@ -76,7 +76,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     return callUnary(licences, licences.redeemLicence, { key: '', password: undefined, ...request }, { ...TIMEOUT, metadata });
   };
   const own = ({ metadata }: Person) => callUnary(replicas[1].licences, replicas[1].licences.listOwnLicences, {}, { ...TIMEOUT, metadata });
-  const drop = ({ metadata }: Person, licence: string) => callUnary(replicas[1].licences, replicas[1].licences.dropLicence, { licence }, { ...TIMEOUT, metadata });
+  const drop = ({ metadata }: Person, licence: string) => callUnary(replicas[1].licences, replicas[1].licences.dropLicence, { licence, password: undefined }, { ...TIMEOUT, metadata });
   const recordsOf = async (user: string): Promise<object[]> => {
     const records = await readAudit(database, { after: 0n, limit: 10_000 });
     return records.filter(({ detail }) => detail['user'] === user).map(({ kind, detail }) => ({ kind, ...detail, user: undefined }));
@@ -146,6 +146,17 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await redeem(third.metadata, { key })).toMatchObject({ changed: true });
     // Who redeemed what stays recorded.
     expect(await recordsOf(second.user)).toHaveLength(2);
+  });
+
+  test('who is kept out by one gives it back by password', async () => {
+    const { user, username } = await person();
+    const licence = await insertLicence(database, { untilSeconds: -10 });
+    await giveLicence(database, licence, user);
+    const by = (password: string) =>
+      callUnary(replicas[0].licences, replicas[0].licences.dropLicence, { licence, password: { username, password, knownSession: '' } }, TIMEOUT);
+    expect(await outcome(by('wrong password'))).toBe('login.wrong_credentials UNAUTHENTICATED');
+    expect(await by(PASSWORD)).toEqual({});
+    expect(await recordsOf(user)).toEqual([{ kind: 'licence.dropped', licence }]);
   });
 
   test('one that the account does not have is not given back, and someone else keeps theirs', async () => {

@@ -21,8 +21,9 @@ import { issueWorkloadCredential } from '../../core/tokens/workload';
 import { LogOutRequest, SignUpRequest, SignUpResponse } from '../../proto/gen/licensing/v1/account';
 import { EnclaveServiceAttestRequest } from '../../proto/gen/licensing/v1/enclave';
 import { BeginEnrolmentRequest, CompleteEnrolmentRequest } from '../../proto/gen/licensing/v1/enrol';
-import { RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
+import { DropLicenceRequest, RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
 import { LoginRequest } from '../../proto/gen/licensing/v1/login';
+import type { PasswordCredential } from '../../proto/gen/licensing/v1/login';
 import { EndSeatRequest, RenewSeatRequest, TakeSeatRequest } from '../../proto/gen/licensing/v1/seat';
 import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
 import { callAt, codecOf, EveryService, methodsFor } from '../support/every-service';
@@ -211,6 +212,18 @@ async function notWorkloads(): Promise<Stranger[]> {
   ];
 }
 
+async function withoutLicenceCredential(encode: (password: PasswordCredential | undefined) => { finish(): Uint8Array }): Promise<Stranger[]> {
+  const request = (username?: string, password = PASSWORD): Buffer =>
+    Buffer.from(encode(username === undefined ? undefined : { username, password, knownSession: '' }).finish());
+  return [
+    { is: 'nobody', request: request() },
+    { is: 'someone who guesses the password', request: request('ada', 'wrong horse battery staple') },
+    { is: 'someone whom nobody knows', request: request('nobody-of-this-name') },
+    { is: 'someone who signs tokens with a key of their own', request: request(), metadata: bearer(await foreignToken()) },
+    { is: 'a user whose session has ended', request: request(), metadata: bearer((await endedSession()).accessToken) },
+  ];
+}
+
 /** Where one of several credentials goes into the request, each method says how. */
 const CREDENTIALS: { [M in Method as (typeof RULES)[M]['caller'] extends 'credential' ? M : never]: () => Promise<Stranger[]> } = {
   '/licensing.v1.LoginService/Login': async () => {
@@ -226,16 +239,8 @@ const CREDENTIALS: { [M in Method as (typeof RULES)[M]['caller'] extends 'creden
       { is: 'a user whose session has ended, with its refresh token', request: request(byRefreshToken(ended.refreshToken)) },
     ];
   },
-  '/licensing.v1.LicenceService/RedeemLicence': async () => {
-    const request = (credential: LoginRequest['credential']): Buffer =>
-      Buffer.from(RedeemLicenceRequest.encode({ key: 'a.b.c', password: credential?.$case === 'password' ? credential.value : undefined }).finish());
-    return [
-      { is: 'nobody', request: request(undefined) },
-      { is: 'someone who guesses the password', request: request(byPassword('ada', 'wrong horse battery staple')) },
-      { is: 'someone whom nobody knows', request: request(byPassword('nobody-of-this-name', PASSWORD)) },
-      { is: 'someone who signs tokens with a key of their own', request: request(undefined), metadata: bearer(await foreignToken()) },
-    ];
-  },
+  '/licensing.v1.LicenceService/RedeemLicence': () => withoutLicenceCredential((password) => RedeemLicenceRequest.encode({ key: 'a.b.c', password })),
+  '/licensing.v1.LicenceService/DropLicence': () => withoutLicenceCredential((password) => DropLicenceRequest.encode({ licence: randomUUID(), password })),
 };
 
 type Demanding = Exclude<Caller, 'anyone' | 'socket owner' | 'session' | 'attested session'>;

@@ -161,7 +161,7 @@ describe('no seat for', () => {
     await expect(callUnary(replica.seats, replica.seats.takeSeat, { ...takeRequest({ client, evidence }), proof }, { timeout: 5_000 })).rejects.toMatchObject({ code: 'seat.proof' });
   });
 
-  test('a session that was ended, a revoked user, a licence that is over', async () => {
+  test('a session that was ended, a revoked user', async () => {
     const ended = await newClient();
     const connection = await openConnection(ended, tpm);
     await replica.backend.sessions.revoke(ended.user, { session: ended.session }, 'user');
@@ -170,11 +170,6 @@ describe('no seat for', () => {
     const revoked = await newClient();
     await revoke(replica.backend.database, { kind: 'user', subject: revoked.user, revokedBy: 'ada', reason: 'test' });
     await expect(takeSeat(replica.seats, await openConnection(revoked, tpm))).rejects.toMatchObject({ code: 'login.revoked' });
-
-    const late = await newClient();
-    const licence = await insertLicence(replica.backend.database, { untilSeconds: -10 });
-    await giveLicence(replica.backend.database, licence, late.user);
-    await expect(takeSeat(replica.seats, await openConnection(late, tpm))).rejects.toMatchObject({ code: 'licence.expired' });
   });
 });
 
@@ -224,7 +219,7 @@ describe('a heartbeat', () => {
     await expect(renewSeat(replica.seats, connection, seat, { at: at - 1 })).rejects.toMatchObject({ code: 'seat.heartbeat_old' });
   });
 
-  test('is refused once the login session has ended, the user is revoked, or the licence is over', async () => {
+  test('is refused once the login session has ended or the user is revoked', async () => {
     const take = async (): Promise<{ client: SeatClient; renew(): Promise<unknown> }> => {
       const client = await newClient();
       const connection = await openConnection(client, tpm);
@@ -237,9 +232,20 @@ describe('a heartbeat', () => {
     const revoked = await take();
     await revoke(replica.backend.database, { kind: 'user', subject: revoked.client.user, revokedBy: 'ada', reason: 'test' });
     await expect(revoked.renew()).rejects.toMatchObject({ code: 'login.revoked' });
-    const late = await take();
-    await giveLicence(replica.backend.database, await insertLicence(replica.backend.database, { untilSeconds: -10 }), late.client.user);
-    await expect(late.renew()).rejects.toMatchObject({ code: 'licence.expired' });
+  });
+
+  test('goes on when the licence is over or revoked: that keeps its user from logging in, and nothing that runs from its seat', async () => {
+    const client = await newClient();
+    const licence = await licensed(2, client);
+    const connection = await openConnection(client, tpm);
+    const { seat } = await takeSeat(replica.seats, connection);
+    for (const change of [`valid_until = now() - interval '2 days', grace_until = now() - interval '1 day'`, `revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x'`]) {
+      await replica.backend.database.query(`UPDATE licences SET ${change} WHERE id = $1`, [licence]);
+      await expect(renewSeat(replica.seats, connection, seat)).resolves.toBeDefined();
+    }
+    // Within the hour of its certificate, another connection too; never more than the licence had.
+    await takeSeat(replica.seats, await openConnection(client, tpm));
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
   });
 
   test('keeps a seat that is held, also when there are fewer than before; moves to a licence that was redeemed meanwhile, where that has room', async () => {

@@ -81,7 +81,7 @@ export async function startReplica(
           windowSeconds: seatSeconds,
           clientRoots: () => Promise.resolve(clientCa.certificate),
           signer: seatSigner(() => Promise.resolve(authority), backend.trustDomain),
-          poolOf: seatPools(backend.database, { required: licenceRequired, defaultSeats }),
+          poolOf: seatPools(backend.database, { defaultSeats }),
         }),
       },
     ],

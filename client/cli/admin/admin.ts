@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { addBoot } from '../admin-boot';
 import { addAudit } from './audit';
 import { addCertificate, addInit } from './init';
+import { addLicences } from './licence';
 import { addNodes } from './nodes';
 import { addRotate } from './rotate';
 import { addKeys, addRevocations, addUser } from './subjects';
@@ -10,5 +11,5 @@ import { addTrustBundle } from './trust-bundle';
 /** `sls admin …`: what operators do. */
 export function addAdmin(program: Command): void {
   const admin = program.command('admin').description('what operators do');
-  for (const add of [addInit, addCertificate, addNodes, addUser, addKeys, addRevocations, addRotate, addTrustBundle, addBoot, addAudit]) add(admin);
+  for (const add of [addInit, addCertificate, addNodes, addUser, addKeys, addRevocations, addLicences, addRotate, addTrustBundle, addBoot, addAudit]) add(admin);
 }

@@ -8,6 +8,7 @@ import { connect, logOut, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
 import { callOptions } from '../call-options';
 import { CliError, EXIT } from '../exit';
+import { tellLicence } from '../licence-notice';
 import { tellStage, tellStep } from '../narration';
 import { allowPlaintext } from '../plaintext';
 import { addExample, addOutputOptions, addTrustOptions, addVerboseOption } from '../options';
@@ -93,6 +94,7 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
     out.note(`evidence saved: ${options.evidence}`);
   }
   for (const { message } of warnings) out.warning(message);
+  tellLicence(out, session);
   const old = before?.session.refreshToken;
   if (old !== undefined) await logOut(keeper.trust, old, callOptions()).catch(() => undefined);
   // The session stays: by it seats can be freed.

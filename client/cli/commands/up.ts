@@ -14,6 +14,7 @@ interface Options extends OutputOptions {
   ekRoots?: string;
   databaseUrlFile?: string;
   idle: string;
+  licenceRequired?: boolean;
   metricsPort?: string;
 }
 
@@ -29,6 +30,7 @@ export function addUp(program: Command): void {
     .option('--ek-roots <folder>', "CA certificates (PEM) of the TPM's maker; needed with --tpm")
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option('--idle <seconds>', 'end an enclave that nobody is connected to after this; 0: never. Workspaces stay', '600')
+    .option('--licence-required', 'let only users with a licence log in: sls admin licence issue makes one')
     .option('--metrics-port <port>', 'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin and attestor on the four after it (default: none)');
   addOutputOptions(command).action(run);
   addExample(command, 'sls up');
@@ -55,6 +57,7 @@ async function run(options: Options): Promise<void> {
     tpm,
     databaseUrlFile: options.databaseUrlFile,
     idleSeconds: Number(options.idle),
+    licenceRequired: options.licenceRequired,
     logLevel: requestedLogLevel ?? 'info',
     metricsPort,
     report: (line) => out.note(line),

@@ -140,6 +140,8 @@ export interface ListOwnLicencesResponse {
 
 export interface DropLicenceRequest {
   licence: string;
+  /** Instead of an access token. Begins no session. */
+  password: PasswordCredential | undefined;
 }
 
 export interface DropLicenceResponse {
@@ -794,13 +796,16 @@ export const ListOwnLicencesResponse: MessageFns<ListOwnLicencesResponse> = {
 };
 
 function createBaseDropLicenceRequest(): DropLicenceRequest {
-  return { licence: "" };
+  return { licence: "", password: undefined };
 }
 
 export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
   encode(message: DropLicenceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.licence !== "") {
       writer.uint32(10).string(message.licence);
+    }
+    if (message.password !== undefined) {
+      PasswordCredential.encode(message.password, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -826,6 +831,14 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
             message.licence = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.password = PasswordCredential.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -839,13 +852,19 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
   },
 
   fromJSON(object: any): DropLicenceRequest {
-    return { licence: isSet(object.licence) ? globalThis.String(object.licence) : "" };
+    return {
+      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
+      password: isSet(object.password) ? PasswordCredential.fromJSON(object.password) : undefined,
+    };
   },
 
   toJSON(message: DropLicenceRequest): unknown {
     const obj: any = {};
     if (message.licence !== "") {
       obj.licence = message.licence;
+    }
+    if (message.password !== undefined) {
+      obj.password = PasswordCredential.toJSON(message.password);
     }
     return obj;
   },
@@ -856,6 +875,9 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
   fromPartial(object: DeepPartial<DropLicenceRequest>): DropLicenceRequest {
     const message = createBaseDropLicenceRequest();
     message.licence = object.licence ?? "";
+    message.password = (object.password !== undefined && object.password !== null)
+      ? PasswordCredential.fromPartial(object.password)
+      : undefined;
     return message;
   },
 };
@@ -916,7 +938,7 @@ export type LicenceServiceService = typeof LicenceServiceService;
 export const LicenceServiceService = {
   /**
    * Gives the licence of a key to the caller's account. Redeeming it again changes nothing but which licence applies: the one redeemed last.
-   * By metadata "authorization: Bearer ACCESS_TOKEN", or by a password where the licence is what a first login lacks.
+   * By metadata "authorization: Bearer ACCESS_TOKEN" of a session that has not ended, or by a password: a login may lack just this licence.
    */
   redeemLicence: {
     path: "/licensing.v1.LicenceService/RedeemLicence" as const,
@@ -928,7 +950,17 @@ export const LicenceServiceService = {
       Buffer.from(RedeemLicenceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RedeemLicenceResponse => RedeemLicenceResponse.decode(value),
   },
-  /** The licences of the caller's account. */
+  /** Gives a licence back: another account may redeem it in its place. Called as RedeemLicence. */
+  dropLicence: {
+    path: "/licensing.v1.LicenceService/DropLicence" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DropLicenceRequest): Buffer => Buffer.from(DropLicenceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DropLicenceRequest => DropLicenceRequest.decode(value),
+    responseSerialize: (value: DropLicenceResponse): Buffer => Buffer.from(DropLicenceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DropLicenceResponse => DropLicenceResponse.decode(value),
+  },
+  /** The licences of the caller's account. Metadata "authorization: Bearer ACCESS_TOKEN", of a session that has not ended. */
   listOwnLicences: {
     path: "/licensing.v1.LicenceService/ListOwnLicences" as const,
     requestStream: false as const,
@@ -940,34 +972,24 @@ export const LicenceServiceService = {
       Buffer.from(ListOwnLicencesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListOwnLicencesResponse => ListOwnLicencesResponse.decode(value),
   },
-  /** Gives a licence back: another account may redeem it in its place. */
-  dropLicence: {
-    path: "/licensing.v1.LicenceService/DropLicence" as const,
-    requestStream: false as const,
-    responseStream: false as const,
-    requestSerialize: (value: DropLicenceRequest): Buffer => Buffer.from(DropLicenceRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): DropLicenceRequest => DropLicenceRequest.decode(value),
-    responseSerialize: (value: DropLicenceResponse): Buffer => Buffer.from(DropLicenceResponse.encode(value).finish()),
-    responseDeserialize: (value: Buffer): DropLicenceResponse => DropLicenceResponse.decode(value),
-  },
 } as const;
 
 export interface LicenceServiceServer extends UntypedServiceImplementation {
   /**
    * Gives the licence of a key to the caller's account. Redeeming it again changes nothing but which licence applies: the one redeemed last.
-   * By metadata "authorization: Bearer ACCESS_TOKEN", or by a password where the licence is what a first login lacks.
+   * By metadata "authorization: Bearer ACCESS_TOKEN" of a session that has not ended, or by a password: a login may lack just this licence.
    */
   redeemLicence: handleUnaryCall<RedeemLicenceRequest, RedeemLicenceResponse>;
-  /** The licences of the caller's account. */
-  listOwnLicences: handleUnaryCall<ListOwnLicencesRequest, ListOwnLicencesResponse>;
-  /** Gives a licence back: another account may redeem it in its place. */
+  /** Gives a licence back: another account may redeem it in its place. Called as RedeemLicence. */
   dropLicence: handleUnaryCall<DropLicenceRequest, DropLicenceResponse>;
+  /** The licences of the caller's account. Metadata "authorization: Bearer ACCESS_TOKEN", of a session that has not ended. */
+  listOwnLicences: handleUnaryCall<ListOwnLicencesRequest, ListOwnLicencesResponse>;
 }
 
 export interface LicenceServiceClient extends Client {
   /**
    * Gives the licence of a key to the caller's account. Redeeming it again changes nothing but which licence applies: the one redeemed last.
-   * By metadata "authorization: Bearer ACCESS_TOKEN", or by a password where the licence is what a first login lacks.
+   * By metadata "authorization: Bearer ACCESS_TOKEN" of a session that has not ended, or by a password: a login may lack just this licence.
    */
   redeemLicence(
     request: RedeemLicenceRequest,
@@ -984,23 +1006,7 @@ export interface LicenceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RedeemLicenceResponse) => void,
   ): ClientUnaryCall;
-  /** The licences of the caller's account. */
-  listOwnLicences(
-    request: ListOwnLicencesRequest,
-    callback: (error: ServiceError | null, response: ListOwnLicencesResponse) => void,
-  ): ClientUnaryCall;
-  listOwnLicences(
-    request: ListOwnLicencesRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: ListOwnLicencesResponse) => void,
-  ): ClientUnaryCall;
-  listOwnLicences(
-    request: ListOwnLicencesRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ListOwnLicencesResponse) => void,
-  ): ClientUnaryCall;
-  /** Gives a licence back: another account may redeem it in its place. */
+  /** Gives a licence back: another account may redeem it in its place. Called as RedeemLicence. */
   dropLicence(
     request: DropLicenceRequest,
     callback: (error: ServiceError | null, response: DropLicenceResponse) => void,
@@ -1015,6 +1021,22 @@ export interface LicenceServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DropLicenceResponse) => void,
+  ): ClientUnaryCall;
+  /** The licences of the caller's account. Metadata "authorization: Bearer ACCESS_TOKEN", of a session that has not ended. */
+  listOwnLicences(
+    request: ListOwnLicencesRequest,
+    callback: (error: ServiceError | null, response: ListOwnLicencesResponse) => void,
+  ): ClientUnaryCall;
+  listOwnLicences(
+    request: ListOwnLicencesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListOwnLicencesResponse) => void,
+  ): ClientUnaryCall;
+  listOwnLicences(
+    request: ListOwnLicencesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListOwnLicencesResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,0 +1,180 @@
+import { writeFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import type { IssuedLicence } from '../../../proto/gen/licensing/v1/admin';
+import { LicenceState } from '../../../proto/gen/licensing/v1/licence';
+import { CliError, EXIT } from '../exit';
+import { describePlan, describeState } from '../licence-report';
+import { addExample, addOutputOptions } from '../options';
+import { Output } from '../output';
+import type { OutputOptions } from '../output';
+import { AdminCaller } from './call';
+import { addAdminOptions } from './options';
+import type { AdminOptions } from './options';
+
+type Options = AdminOptions & OutputOptions;
+
+interface IssueOptions extends Options {
+  plan: string;
+  image?: string[];
+  enclaves: string;
+  seats: string;
+  cpu?: string;
+  memory?: string;
+  until?: string;
+  days?: string;
+  graceDays: string;
+  accounts: string;
+  reason: string;
+  out?: string;
+}
+
+const STATES: Partial<Record<LicenceState, 'valid' | 'grace' | 'revoked'>> = {
+  [LicenceState.LICENCE_STATE_VALID]: 'valid',
+  [LicenceState.LICENCE_STATE_GRACE]: 'grace',
+  [LicenceState.LICENCE_STATE_REVOKED]: 'revoked',
+};
+const date = (seconds: bigint): Date => new Date(Number(seconds) * 1000);
+
+/** `sls admin licence …`: licences of users. */
+export function addLicences(admin: Command): void {
+  const licence = admin.command('licence').description('licences: what users may run, how many at once, until when');
+  addIssue(licence);
+
+  const list = licence.command('list').description('every licence that was issued, the newest first');
+  addAdminOptions(addOutputOptions(list)).action(runList);
+  addExample(list, 'sls admin licence list');
+
+  const revoke = licence
+    .command('revoke')
+    .description('end a licence: logins by it are refused from now on; what runs goes on')
+    .argument('<id>')
+    .requiredOption('--reason <text>', 'for the audit record');
+  addAdminOptions(addOutputOptions(revoke)).action(runRevoke);
+  addExample(revoke, 'sls admin licence revoke 7d4b2f0c-… --reason "unpaid"');
+
+  const report = licence.command('report').description('who has which licence, how many of its seats are taken, and when it ends').argument('[id]', 'of this licence only');
+  addAdminOptions(addOutputOptions(report)).action(runReport);
+  addExample(report, 'sls admin licence report --json');
+}
+
+function addIssue(licence: Command): void {
+  const command = licence
+    .command('issue')
+    .description('make a licence and print its key: whoever has that can redeem it, and it is kept nowhere else')
+    .requiredOption('--plan <name>', 'for people, such as team')
+    .option('--days <days>', 'how long it lives from now')
+    .option('--until <time>', 'or its end, ISO 8601')
+    .option('--grace-days <days>', 'logins work for so many days more', '14')
+    .option('--accounts <count>', 'how many accounts may have it at once', '1')
+    .option('--seats <count>', 'sessions at once, over all of them', '16')
+    .option('--enclaves <count>', 'named enclaves of one user', '4')
+    .option('--image <digest...>', 'images that its enclaves may run, sha256:HEX (default: any that you allow)')
+    .option('--cpu <quantity>', 'of an enclave, as 2 or 500m, in a cluster; processes of one machine are not held to it')
+    .option('--memory <quantity>', 'of an enclave, as 2Gi, likewise')
+    .requiredOption('--reason <text>', 'for whom or what, for the list and the audit record')
+    .option('--out <file>', 'write the key there, 0600, instead of printing it');
+  addAdminOptions(addOutputOptions(command)).action(runIssue);
+  addExample(command, 'sls admin licence issue --plan team --days 365 --accounts 10 --seats 5 --reason "order 7" --out team.licence');
+}
+
+function count(name: string, text: string, least = 1): number {
+  if (/^\d{1,7}$/.test(text) && Number(text) >= least) return Number(text);
+  throw new CliError(EXIT.usage, `expected --${name} from ${least}, got ${JSON.stringify(text)}`);
+}
+
+function endOf({ until, days }: Pick<IssueOptions, 'until' | 'days'>): bigint {
+  if ((until === undefined) === (days === undefined)) throw new CliError(EXIT.usage, 'expected --days DAYS or --until TIME, one of them');
+  const end = until === undefined ? Date.now() + count('days', days as string) * 86_400_000 : Date.parse(until);
+  if (Number.isNaN(end)) throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);
+  return BigInt(Math.floor(end / 1000));
+}
+
+async function runIssue(options: IssueOptions): Promise<void> {
+  const out = new Output(options);
+  const { plan: name, image: images = [], cpu = '', memory = '', reason } = options;
+  const until = endOf(options);
+  const request = {
+    plan: { name, images, enclaves: count('enclaves', options.enclaves), seats: count('seats', options.seats), cpu, memory },
+    until,
+    graceDays: count('grace-days', options.graceDays, 0),
+    accounts: count('accounts', options.accounts),
+    reason,
+  };
+  await withCaller(options, async (caller) => {
+    const { licence, key } = await caller.call('issueLicence', request);
+    // A file that is there is somebody's: it may be the key of another licence.
+    if (options.out !== undefined) await writeFile(options.out, `${key}\n`, { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => notWritten(caller, licence, options.out, error));
+    out.done(`licence ${licence} is issued: ${name}, until ${date(until).toISOString()}${options.out === undefined ? '' : `; its key is in ${options.out}`}`);
+    out.result({ licence, ...(options.out === undefined ? { key } : { file: options.out }), until: date(until).toISOString() }, options.out === undefined ? [key] : []);
+  });
+}
+
+/** A licence whose key nobody has is worth nothing, and would stand in the list for ever. */
+async function notWritten(caller: AdminCaller, licence: string, file: string | undefined, error: NodeJS.ErrnoException): Promise<never> {
+  await caller.call('revokeLicence', { licence, reason: 'its key could not be written to a file' });
+  throw new CliError(EXIT.usage, `can't write the key to ${file}: ${error.code ?? error.message}; the licence is revoked again`);
+}
+
+async function runList(options: Options): Promise<void> {
+  await withCaller(options, async (caller) => {
+    const licences = (await caller.call('listLicences', {})).licences.map(describe);
+    new Output(options).result(
+      licences.map(({ json }) => json),
+      licences.flatMap(({ lines }) => lines),
+    );
+  });
+}
+
+async function runRevoke(licence: string, options: Options & { reason: string }): Promise<void> {
+  const out = new Output(options);
+  await withCaller(options, async (caller) => {
+    const { changed } = await caller.call('revokeLicence', { licence, reason: options.reason });
+    out.done(`licence ${licence} ${changed ? 'is revoked' : 'was revoked already'}`);
+    out.result({ licence, changed }, []);
+  });
+}
+
+async function runReport(licence: string | undefined, options: Options): Promise<void> {
+  await withCaller(options, async (caller) => {
+    const { reports } = await caller.call('reportLicences', { licence: licence ?? '' });
+    const described = reports.map(({ licence: issued, redemptions, seatsInUse }) => {
+      const { json, lines } = describe(issued as IssuedLicence);
+      const accounts = redemptions.map(({ redeemedAt, ...account }) => ({ ...account, redeemedAt: date(redeemedAt).toISOString() }));
+      return {
+        json: { ...json, seatsInUse, redemptions: accounts },
+        lines: [...lines, `    in use       ${seatsInUse} of ${json.plan?.seats ?? 0} seats`, ...accounts.map(({ user, username, redeemedAt }) => `    ${username} (${user})  since ${redeemedAt}`)],
+      };
+    });
+    new Output(options).result(
+      described.map(({ json }) => json),
+      described.flatMap(({ lines }) => lines),
+    );
+  });
+}
+
+function describe(issued: IssuedLicence) {
+  const { plan, issuedAt, until, graceUntil, state, accounts, redeemed, revokedBy, revokedReason, ...rest } = issued;
+  const { images = [], cpu = '', memory = '', ...counts } = plan ?? { name: '', enclaves: 0, seats: 0 };
+  const allowed = { ...counts, ...(images.length > 0 && { images }), ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) };
+  const stands = STATES[state] ?? 'expired';
+  const revoked = stands === 'revoked' ? { revokedBy, revokedReason } : {};
+  const times = { issuedAt: date(issuedAt).toISOString(), until: date(until).toISOString(), graceUntil: date(graceUntil).toISOString() };
+  return {
+    json: { ...rest, plan: allowed, state: stands, accounts, redeemed, ...times, ...revoked },
+    lines: [
+      `${rest.licence}  ${allowed.name}  ${describeState(stands, date(until), date(graceUntil))}${stands === 'revoked' ? ` by ${revokedBy}: ${revokedReason}` : ''}`,
+      ...describePlan(allowed),
+      `    accounts     ${redeemed} of ${accounts}`,
+      `    issued       ${times.issuedAt} by ${rest.issuedBy}: ${rest.reason}`,
+    ],
+  };
+}
+
+async function withCaller(options: AdminOptions, work: (caller: AdminCaller) => Promise<void>): Promise<void> {
+  const caller = await AdminCaller.open(options);
+  try {
+    await work(caller);
+  } finally {
+    caller.close();
+  }
+}

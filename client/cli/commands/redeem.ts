@@ -1,0 +1,42 @@
+import type { Command } from 'commander';
+import { redeemLicence, verifyLicence } from '../../index';
+import { callOptions } from '../call-options';
+import { CliError, EXIT } from '../exit';
+import { readLicenceKey } from '../licence-key';
+import { replaceLicence } from '../licence-notice';
+import { describePlan, describeState } from '../licence-report';
+import { addExample, addOutputOptions, addTrustOptions } from '../options';
+import type { CommonOptions } from '../options';
+import { Output } from '../output';
+import { ownCredential } from '../own-credential';
+import type { CredentialOptions } from '../own-credential';
+import { currentTrust } from '../session-file';
+import { loadTrust } from '../trust';
+
+type Options = CommonOptions & CredentialOptions;
+
+/** `sls redeem`: gives the licence of a key to one's account. */
+export function addRedeem(program: Command): void {
+  const command = program
+    .command('redeem')
+    .description('give the licence of a key to your account')
+    .argument('[key-file]', 'file with the licence key, - for standard input; asked for when left out')
+    .option('-u, --username <name>', 'whose account it is (default: who is logged in)')
+    .option('--password-stdin', 'you are not logged in: read the password from standard input');
+  addTrustOptions(addOutputOptions(command)).action(run);
+  addExample(command, 'sls redeem licence.txt');
+}
+
+async function run(file: string | undefined, options: Options): Promise<void> {
+  const out = new Output(options);
+  if (file === '-' && options.passwordStdin) throw new CliError(EXIT.usage, 'expected the licence key in a file when the password comes from standard input');
+  const key = await readLicenceKey(file);
+  const trust = await currentTrust(() => loadTrust(options), options);
+  // What is forged is not sent, and costs no password; a bundle of before there were licences can't tell.
+  if (trust.licenceKeys) await verifyLicence(trust, key);
+  const { licence, changed } = await redeemLicence(trust, await ownCredential(trust, options), key, callOptions());
+  const { plan, until, graceUntil, state } = licence;
+  await replaceLicence(trust, { licence: licence.licence, plan: plan.name, until: until.getTime() / 1000, graceUntil: graceUntil.getTime() / 1000 }, options.username);
+  out.done(`licence ${licence.licence} ${changed ? 'is yours' : 'was yours already'}: ${plan.name}, ${describeState(state, until, graceUntil)}; it counts from your next login on`);
+  out.result({ ...licence, changed }, describePlan(plan));
+}

@@ -1,0 +1,33 @@
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { CliError, EXIT } from './exit';
+import { askSilently } from './prompt';
+
+/** Three parts of base64url, the first of them a JSON object: a JWS. */
+const JWS = /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/;
+
+/**
+ * Reads a licence key from a file, from standard input (-), or from the terminal without echo. Never from argv: others on this machine see it.
+ * @throws CliError
+ */
+export async function readLicenceKey(file: string | undefined): Promise<string> {
+  if (file !== undefined && JWS.test(file)) {
+    throw new CliError(EXIT.usage, 'expected the name of a file with the licence key, got a key itself: others can read what stands on a command line', {
+      hint: 'leave it out to be asked for the key, or pass it on standard input: sls redeem -',
+    });
+  }
+  const key = (await read(file)).trim();
+  if (key === '') throw new CliError(EXIT.usage, 'no licence key');
+  return key;
+}
+
+async function read(file: string | undefined): Promise<string> {
+  if (file === '-') return text(process.stdin);
+  if (file !== undefined) {
+    return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      throw new CliError(EXIT.usage, `can't read the licence key ${file}: ${error.code ?? error.message}`);
+    });
+  }
+  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to ask for the licence key', { hint: 'name its file, or - for standard input' });
+  return askSilently('Licence key: ');
+}

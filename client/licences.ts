@@ -1,0 +1,113 @@
+import { Metadata } from '@grpc/grpc-js';
+import { verifyLicenceKey } from '../core/licences/key';
+import type { LicenceTerms } from '../core/licences/key';
+import type { Plan } from '../core/licences/plan';
+import { callUnary } from '../core/rpc/client';
+import type { TrustBundle } from '../core/trust/bundle';
+import { LicenceServiceClient, LicenceState } from '../proto/gen/licensing/v1/licence';
+import type { OwnLicence as OwnLicenceMessage } from '../proto/gen/licensing/v1/licence';
+import type { PasswordCredential } from '../proto/gen/licensing/v1/login';
+import type { CallOptions } from './account';
+import { openService } from './channel';
+
+/** A password is hashed, and others may be waiting for that. */
+const TIMEOUT_MS = 30_000;
+
+/** Whose licence it is: by the access token of a session, or by a password where there is none. */
+export type LicenceCredential = { accessToken: string } | { username: string; password: string };
+
+export type OwnLicenceState = 'valid' | 'grace' | 'expired' | 'revoked';
+
+/** A licence of one's own account. */
+export interface OwnLicence {
+  licence: string;
+  plan: Plan;
+  redeemedAt: Date;
+  until: Date;
+  /** Logins work until then. */
+  graceUntil: Date;
+  state: OwnLicenceState;
+  /** The one that counts at a login. */
+  applies: boolean;
+}
+
+const STATES: Partial<Record<LicenceState, OwnLicenceState>> = {
+  [LicenceState.LICENCE_STATE_VALID]: 'valid',
+  [LicenceState.LICENCE_STATE_GRACE]: 'grace',
+  [LicenceState.LICENCE_STATE_REVOKED]: 'revoked',
+};
+
+const date = (seconds: bigint): Date => new Date(Number(seconds) * 1000);
+
+function toOwnLicence({ licence, plan, redeemedAt, until, graceUntil, state, applies }: OwnLicenceMessage): OwnLicence {
+  const { name = '', images = [], enclaves = 0, seats = 0, cpu = '', memory = '' } = plan ?? {};
+  return {
+    licence,
+    plan: { name, ...(images.length > 0 && { images }), enclaves, seats, ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) },
+    redeemedAt: date(redeemedAt),
+    until: date(until),
+    graceUntil: date(graceUntil),
+    state: STATES[state] ?? 'expired',
+    applies,
+  };
+}
+
+async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, call: (client: LicenceServiceClient) => Promise<T>): Promise<T> {
+  const client = openService(LicenceServiceClient, trust.services.login, trust, allowPlaintext);
+  try {
+    return await call(client);
+  } finally {
+    client.close();
+  }
+}
+
+function shown(credential: LicenceCredential): { metadata: Metadata; password: PasswordCredential | undefined } {
+  const metadata = new Metadata();
+  if (!('accessToken' in credential)) return { metadata, password: { ...credential, knownSession: '' } };
+  metadata.set('authorization', `Bearer ${credential.accessToken}`);
+  return { metadata, password: undefined };
+}
+
+/**
+ * Checks a licence key offline, by the trust bundle alone: who issued it, what it allows, until when. Whether it was revoked or redeemed meanwhile, the
+ * service knows alone.
+ * @throws LicenceKeyError
+ */
+export function verifyLicence(trust: TrustBundle, key: string, { now }: { now?: Date } = {}): Promise<LicenceTerms> {
+  return verifyLicenceKey(trust.licenceKeys?.keys ?? [], key, { trustDomain: trust.trustDomain, now });
+}
+
+/**
+ * Gives the licence of a key to an account. It counts from the next login on.
+ * @returns with `changed` false: the account had it already
+ * @throws RpcError licence.full, licence.expired, licence.revoked, licence.unknown, licence.signature and the other codes of LicenceKeyError
+ */
+export function redeemLicence(trust: TrustBundle, credential: LicenceCredential, key: string, options: CallOptions = {}): Promise<{ licence: OwnLicence; changed: boolean }> {
+  return withService(trust, options, async (client) => {
+    const { metadata, password } = shown(credential);
+    const { licence, changed } = await callUnary(client, client.redeemLicence, { key, password }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+    if (!licence) throw new TypeError('expected to be told which licence it is, got none');
+    return { licence: toOwnLicence(licence), changed };
+  });
+}
+
+/** Gives a licence back: another account may redeem it. @throws RpcError licence.not_held */
+export async function dropLicence(trust: TrustBundle, credential: LicenceCredential, licence: string, options: CallOptions = {}): Promise<void> {
+  await withService(trust, options, (client) => {
+    const { metadata, password } = shown(credential);
+    return callUnary(client, client.dropLicence, { licence, password }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+  });
+}
+
+/**
+ * The licences of an account, the one that was redeemed last first.
+ * @returns with `required`: whether there is no login without one
+ * @throws RpcError
+ */
+export function listLicences(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<{ licences: OwnLicence[]; required: boolean }> {
+  return withService(trust, options, async (client) => {
+    const { metadata } = shown({ accessToken });
+    const { licences, required } = await callUnary(client, client.listOwnLicences, {}, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+    return { licences: licences.map(toOwnLicence), required };
+  });
+}
