@@ -107,6 +107,22 @@ describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
   });
 });
 
+test('a new licence key signs when every program has read it; the one before verifies for the longest life of a licence, published with it', async () => {
+  const keysAt = async (offset: number) => readTokenKeys(await need(store, 'licence-keys.json'), () => at(offset).getTime());
+  const old = (await keysAt(0)).signing.kid;
+  await rotate(store, 'licence-key', { trustDomain, now: T0 });
+  expect((await keysAt(0)).signing.kid).toBe(old);
+  const fresh = (await keysAt(store.settleSeconds)).signing.kid;
+  expect(fresh).not.toBe(old);
+  const years = (count: number): number => count * 366 * 86_400;
+  expect((await rotate(store, 'licence-key', { trustDomain, now: at(years(9)) })).dropped).toBe(0);
+  expect((await bundle()).licenceKeys?.keys.map(({ kid }) => kid)).toEqual(expect.arrayContaining([old, fresh]));
+  expect((await rotate(store, 'licence-key', { trustDomain, now: at(years(10) + 1000) })).dropped).toBe(1);
+  expect((await bundle()).licenceKeys?.keys.map(({ kid }) => kid)).not.toContain(old);
+  await rotate(store, 'licence-key', { trustDomain, now: at(years(10) + 2000), compromised: true });
+  expect((await bundle()).licenceKeys?.keys).toHaveLength(1);
+});
+
 test('what clients pin is in the trust bundle before anything is signed by it', async () => {
   const before = await bundle();
   await rotate(store, 'attestation-ca', { trustDomain, now: T0 });
@@ -128,7 +144,7 @@ test('a bundle is published again under its sequence when nothing changed, and u
 });
 
 test('keys are readable by their owner only', () => {
-  for (const name of ['token-keys.json', 'trust-key.json', 'revocation-keys.json', 'client-ca.key', 'admin-ca.key']) {
+  for (const name of ['token-keys.json', 'trust-key.json', 'revocation-keys.json', 'licence-keys.json', 'client-ca.key', 'admin-ca.key']) {
     expect(statSync(join(folder, 'keys', name)).mode & 0o777).toBe(0o600);
   }
 });
