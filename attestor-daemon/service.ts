@@ -3,6 +3,9 @@ import type { Metadata, ServerDuplexStream } from '@grpc/grpc-js';
 import { logger } from '../core/log/logger';
 import { RpcError } from '../core/rpc/errors';
 import { bidiStream, writeMessage } from '../core/rpc/handlers';
+import { parseTraceparent } from '../core/traces/context';
+import { KIND, withSpan } from '../core/traces/span';
+import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestorServiceServer, AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { Attestor } from './attestor';
@@ -96,7 +99,12 @@ async function serveStream(
   let written = Promise.resolve();
 
   const answer = async (request: AttestRequest): Promise<void> => {
-    const result = await resultOf(attestor, workload, checks, request, signal);
+    const parent = parseTraceparent(request.traceparent) ?? null;
+    const result = await withSpan({ name: AttestorServiceService.attest.path, kind: KIND.server, parent }, async () => {
+      const found = await resultOf(attestor, workload, checks, request, signal);
+      logger.debug({ workload: workload.workloadUid, result: found?.$case }, 'answered');
+      return found;
+    });
     // One after another: a batch answers a hundred requests of a stream at once, and only one of them can wait for room.
     written = written.then(() => (signal.aborted || closed ? undefined : writeMessage(call, { id: request.id, result })));
     await written;

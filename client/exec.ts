@@ -1,8 +1,10 @@
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
-import { Metadata, status } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { RpcError } from '../core/rpc/errors';
+import { TracedCall } from '../core/rpc/trace';
+import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { ExecRequest, ExecResponse, SessionServiceClient, TerminalSize } from '../proto/gen/licensing/v1/session';
 
 export interface CommandExit {
@@ -46,7 +48,8 @@ type ExecCall = ClientDuplexStream<ExecRequest, ExecResponse>;
 /** @throws RpcError or ServiceError */
 export async function runCommand(client: SessionServiceClient, argv: readonly string[], options: ExecOptions): Promise<CommandExit> {
   const { stdin, stdout, stderr, terminal, signal } = options;
-  const call = client.exec(new Metadata());
+  const traced = new TracedCall(SessionServiceService.exec.path);
+  const call = traced.follow(client.exec(traced.metadata));
   call.write({ input: { $case: 'start', value: { argv: [...argv], env: options.env ?? {}, directory: options.directory ?? '', terminal } } });
   const input = sendInput(stdin, call);
   const cancel = (): void => call.cancel();

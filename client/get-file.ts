@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
-import { Metadata, status } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
 import { RpcError } from '../core/rpc/errors';
+import { TracedCall } from '../core/rpc/trace';
+import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { FileHeader, GetFileResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 
 interface Sink {
@@ -35,7 +37,8 @@ export async function getFile(client: SessionServiceClient, path: string, target
 }
 
 async function receive(client: SessionServiceClient, path: string, sink: Sink): Promise<void> {
-  const call = client.getFile({ path }, new Metadata());
+  const traced = new TracedCall(SessionServiceService.getFile.path);
+  const call = traced.follow(client.getFile({ path }, traced.metadata));
   let size: bigint | undefined;
   let received = 0n;
   try {

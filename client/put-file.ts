@@ -1,7 +1,8 @@
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { Metadata } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
+import { TracedCall } from '../core/rpc/trace';
+import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { PutFileRequest, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import type { FileSource } from './connection';
 
@@ -27,11 +28,13 @@ async function send(client: SessionServiceClient, source: Readable, header: { pa
   // every chunk until there is one.
   let wake = (): void => undefined;
   let failure: ServiceError | null = null;
-  const call = client.putFile(new Metadata(), (error) => {
+  const traced = new TracedCall(SessionServiceService.putFile.path);
+  const call = client.putFile(traced.metadata, (error) => {
     settled = true;
     failure = error;
     wake();
   });
+  traced.follow(call);
   // The callback has it too.
   call.on('error', () => undefined);
   call.on('drain', () => wake());

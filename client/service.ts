@@ -1,13 +1,13 @@
-import { Metadata } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { X509Certificate } from 'node:crypto';
 import { newNonce, signProof } from '../core/certificates/proof';
 import { DEFAULT_ENCLAVE } from '../core/evidence/enclave-name';
 import { callUnary } from '../core/rpc/client';
 import { fromServiceError, isServiceError } from '../core/rpc/errors';
+import { TracedCall } from '../core/rpc/trace';
 import type { TrustBundle } from '../core/trust/bundle';
 import { EnclaveServiceClient } from '../proto/gen/licensing/v1/enclave';
-import { LoginServiceClient } from '../proto/gen/licensing/v1/login';
+import { LoginServiceClient, LoginServiceService } from '../proto/gen/licensing/v1/login';
 import type { LoginRequest, LoginResponse, LoginResult, LoginStage } from '../proto/gen/licensing/v1/login';
 import type { CallOptions, SessionTokens } from './account';
 import { openEnclave, openService } from './channel';
@@ -115,7 +115,8 @@ function credentialMessage(credential: LoginOptions['credential']): LoginRequest
 function callLogin(trust: TrustBundle, request: LoginRequest, { onStage, signal, allowPlaintext }: LoginOptions): Promise<LoginResult> {
   const client = openService(LoginServiceClient, trust.services.login, trust, allowPlaintext);
   return new Promise<LoginResult>((resolve, reject) => {
-    const call = client.login(request, new Metadata(), { deadline: Date.now() + LOGIN_TIMEOUT_MS });
+    const traced = new TracedCall(LoginServiceService.login.path);
+    const call = traced.follow(client.login(request, traced.metadata, { deadline: Date.now() + LOGIN_TIMEOUT_MS }));
     const cancel = (): void => call.cancel();
     let result: LoginResult | undefined;
     call.on('data', ({ event }: LoginResponse) => {

@@ -5,7 +5,9 @@ import { channelCredentials, grpcTarget } from '../core/rpc/address';
 import type { Address } from '../core/rpc/address';
 import { RpcError } from '../core/rpc/errors';
 import { logger } from '../core/log/logger';
-import { AttestorServiceClient } from '../proto/gen/licensing/v1/attestor';
+import { currentContext, formatTraceparent } from '../core/traces/context';
+import { KIND, withSpan } from '../core/traces/span';
+import { AttestorServiceClient, AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Claims } from '../proto/gen/licensing/v1/evidence';
 import type { Evidence, Purpose } from '../proto/gen/licensing/v1/evidence';
@@ -88,7 +90,13 @@ export class AttestorLink {
    * @throws RpcError `enclave.attestor_unavailable` (UNAVAILABLE: try again), `enclave.identity_refused` (FAILED_PRECONDITION: the attestor
    *   does not take this enclave for anyone's), or what the attestor says
    */
-  async attest(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
+  attest(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
+    return withSpan({ name: AttestorServiceService.attest.path, kind: KIND.client }, () => this.ask(attestation, signal));
+  }
+
+  private async ask(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
+    const here = currentContext();
+    const traceparent = here ? formatTraceparent(here) : '';
     const stream = this.stream ?? (await this.untilOpen(signal));
     return new Promise((resolve, reject) => {
       const id = ++this.lastId;
@@ -106,7 +114,7 @@ export class AttestorLink {
       const timer = setTimeout(() => settle(unavailable('the attestor gave no answer in time')), this.options.timeoutMs ?? TIMEOUT_MS);
       signal.addEventListener('abort', cancelled, { once: true });
       stream.pending.set(id, { settle });
-      stream.call.write({ id, certificate: this.options.certificate, ...attestation });
+      stream.call.write({ id, certificate: this.options.certificate, traceparent, ...attestation });
     });
   }
 

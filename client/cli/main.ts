@@ -19,6 +19,7 @@ import { addVerify } from './commands/verify';
 import { EXIT } from './exit';
 import { toCliError } from './failure';
 import { Output } from './output';
+import { traced } from './trace';
 
 function buildProgram(): Command {
   const program = new Command('sls')
@@ -47,7 +48,7 @@ Example:
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   try {
-    await buildProgram().parseAsync(args, { from: 'user' });
+    await traced(() => buildProgram().parseAsync(args, { from: 'user' }));
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
     // Commander has said it already.

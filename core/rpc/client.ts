@@ -1,6 +1,6 @@
-import { Metadata } from '@grpc/grpc-js';
-import type { CallOptions, ClientUnaryCall, ServiceError } from '@grpc/grpc-js';
+import type { CallOptions, Metadata, ClientUnaryCall, ServiceError } from '@grpc/grpc-js';
 import { fromServiceError } from './errors';
+import { TracedCall } from './trace';
 
 type UnaryMethod<Request, Response> = (
   request: Request,
@@ -24,14 +24,17 @@ export function callUnary<Request, Response>(
   client: object,
   method: UnaryMethod<Request, Response>,
   request: Request,
-  { timeout, metadata = new Metadata(), signal }: UnaryOptions,
+  { timeout, metadata, signal }: UnaryOptions,
 ): Promise<Response> {
+  // Methods of generated clients have their definition's path.
+  const traced = new TracedCall((method as { path?: string }).path ?? method.name, metadata);
   return new Promise((resolve, reject) => {
-    const call = method.call(client, request, metadata, { deadline: Date.now() + timeout }, (error, response) => {
+    const call = method.call(client, request, traced.metadata, { deadline: Date.now() + timeout }, (error, response) => {
       signal?.removeEventListener('abort', cancel);
       if (error) reject(fromServiceError(error));
       else resolve(response);
     });
+    traced.follow(call);
     const cancel = (): void => call.cancel();
     if (signal?.aborted) cancel();
     else signal?.addEventListener('abort', cancel, { once: true });

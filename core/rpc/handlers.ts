@@ -1,78 +1,24 @@
-import { status } from '@grpc/grpc-js';
 import type {
   handleBidiStreamingCall,
   handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
-  Metadata,
   ServerDuplexStream,
   ServerReadableStream,
   ServerWritableStream,
 } from '@grpc/grpc-js';
-import { logger } from '../log/logger';
-import { RpcError, toStatus } from './errors';
 import { whenIdle } from './idle';
-import { ruleOf } from './rules';
+import { serve } from './serve';
+import type { CallContext } from './serve';
 
-/** What a handler may know about a call besides its request. `signal` aborts when the caller is gone or its deadline is past. */
-export interface CallContext {
-  method: string;
-  metadata: Metadata;
-  /** The other end of the connection: ADDRESS:PORT, or a word where there is none, as on a unix socket. */
-  peer: string;
-  signal: AbortSignal;
-}
-
-interface AnyCall {
-  getPath(): string;
-  getPeer(): string;
-  metadata: Metadata;
-  on(event: 'cancelled', listener: () => void): unknown;
-}
-
-/**
- * Does a call's work, for as long as its rule lets it last: then the call is over, whether the work hears of it or not.
- * @throws what the work throws; RpcError DEADLINE_EXCEEDED `rpc.deadline_exceeded`
- */
-async function serve<T>(call: AnyCall, work: (context: CallContext) => Promise<T>): Promise<T> {
-  const method = call.getPath();
-  const controller = new AbortController();
-  const { lasts } = ruleOf(method);
-  let over = (): void => undefined;
-  // Emitted at the end of every call, in whichever way it comes.
-  call.on('cancelled', () => {
-    over();
-    controller.abort(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone'));
-  });
-  const working = work({ method, metadata: call.metadata, peer: call.getPeer(), signal: controller.signal });
-  if (typeof lasts === 'string' || !('deadlineMs' in lasts)) return working;
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      const late = new RpcError('rpc.deadline_exceeded', status.DEADLINE_EXCEEDED, `expected to be done within ${lasts.deadlineMs} ms`);
-      reject(late);
-      controller.abort(late);
-    }, lasts.deadlineMs);
-    over = () => clearTimeout(timer);
-    working.then(resolve, reject).finally(over);
-  });
-}
-
-function report(method: string, error: unknown): ReturnType<typeof toStatus> {
-  const reply = toStatus(error);
-  if (error instanceof RpcError) logger.info({ method, code: error.code }, 'refused');
-  else logger.error({ method, err: error }, 'failed');
-  return reply;
-}
+export type { CallContext };
 
 /** A unary method from an async function. What it throws becomes the status: see `toStatus`. */
 export function unary<Request, Response>(
   handle: (request: Request, context: CallContext) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    serve(call, (context) => handle(call.request, context)).then(
-      (response) => callback(null, response),
-      (error: unknown) => callback(report(call.getPath(), error)),
-    );
+    void serve(call, (context) => handle(call.request, context)).then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
   };
 }
 
@@ -81,10 +27,7 @@ export function serverStream<Request, Response>(
   handle: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>,
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
-    serve(call, (context) => handle(call, context)).then(
-      () => call.end(),
-      (error: unknown) => call.emit('error', report(call.getPath(), error)),
-    );
+    void serve(call, (context) => handle(call, context)).then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));
   };
 }
 
@@ -93,10 +36,7 @@ export function clientStream<Request, Response>(
   handle: (call: ServerReadableStream<Request, Response>, context: CallContext) => Promise<Response>,
 ): handleClientStreamingCall<Request, Response> {
   return (call, callback) => {
-    serve(call, (context) => handle(call, context)).then(
-      (response) => callback(null, response),
-      (error: unknown) => callback(report(call.getPath(), error)),
-    );
+    void serve(call, (context) => handle(call, context)).then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
   };
 }
 
@@ -105,10 +45,7 @@ export function bidiStream<Request, Response>(
   handle: (call: ServerDuplexStream<Request, Response>, context: CallContext) => Promise<void>,
 ): handleBidiStreamingCall<Request, Response> {
   return (call) => {
-    serve(call, (context) => handle(call, context)).then(
-      () => call.end(),
-      (error: unknown) => call.emit('error', report(call.getPath(), error)),
-    );
+    void serve(call, (context) => handle(call, context)).then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));
   };
 }
 

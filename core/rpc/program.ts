@@ -1,5 +1,7 @@
-import { ConfigError } from '../config/environment';
+import { basename } from 'node:path';
+import { ConfigError, readEnvironment } from '../config/environment';
 import { logger } from '../log/logger';
+import { openTraces, tracesSettings } from '../traces/settings';
 import { watchParent } from './parent';
 
 /** How long a service may take to stop once whoever started it is gone. */
@@ -18,13 +20,20 @@ export function runProgram(start: () => Promise<() => Promise<void>>): void {
   // Until it serves, there is nothing to stop in order.
   let orphaned = (): void => process.exit(1);
   watchParent(() => orphaned());
-  start().then((stop) => {
+  let flush = (): Promise<void> => Promise.resolve();
+  const begin = async (): Promise<() => Promise<void>> => {
+    flush = openTraces(readEnvironment(tracesSettings), process.env['SLS_PROGRAM'] ?? basename(process.argv[1] ?? 'sls', '.cjs'));
+    return start();
+  };
+  begin().then((stop) => {
     let stopping = false;
     const end = (signal: string): void => {
       if (stopping) return;
       stopping = true;
       logger.debug({ signal }, 'stopping');
-      stop().then(() => process.exit(0), fail);
+      stop()
+        .then(flush)
+        .then(() => process.exit(0), fail);
     };
     process.on('SIGTERM', end);
     process.on('SIGINT', end);

@@ -44,6 +44,7 @@ export class AttestStream {
       certificate: this.certificate,
       tlsExporter: Buffer.alloc(0),
       includeEventLog: false,
+      traceparent: '',
       ...fields,
     };
     const answer = new Promise<AttestResponse['result']>((resolve) => this.waiting.set(request.id, resolve));

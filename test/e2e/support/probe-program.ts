@@ -37,6 +37,7 @@ async function main(): Promise<void> {
     certificate: Buffer.from(process.argv[3] ?? '', 'base64'),
     tlsExporter: Buffer.alloc(0),
     includeEventLog: false,
+    traceparent: '',
   });
 }
 

@@ -36,6 +36,8 @@ export interface AttestRequest {
   tlsExporter: Buffer;
   /** Wants the node's firmware event log with the evidence. */
   includeEventLog: boolean;
+  /** Where the request is in a trace (W3C Trace Context): a stream carries those of many. Nothing depends on it. */
+  traceparent: string;
 }
 
 export interface AttestResponse {
@@ -60,6 +62,7 @@ function createBaseAttestRequest(): AttestRequest {
     certificate: Buffer.alloc(0),
     tlsExporter: Buffer.alloc(0),
     includeEventLog: false,
+    traceparent: "",
   };
 }
 
@@ -88,6 +91,9 @@ export const AttestRequest: MessageFns<AttestRequest> = {
     }
     if (message.includeEventLog !== false) {
       writer.uint32(56).bool(message.includeEventLog);
+    }
+    if (message.traceparent !== "") {
+      writer.uint32(66).string(message.traceparent);
     }
     return writer;
   },
@@ -161,6 +167,14 @@ export const AttestRequest: MessageFns<AttestRequest> = {
             message.includeEventLog = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -194,6 +208,7 @@ export const AttestRequest: MessageFns<AttestRequest> = {
         : isSet(object.include_event_log)
         ? globalThis.Boolean(object.include_event_log)
         : false,
+      traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : "",
     };
   },
 
@@ -220,6 +235,9 @@ export const AttestRequest: MessageFns<AttestRequest> = {
     if (message.includeEventLog !== false) {
       obj.includeEventLog = message.includeEventLog;
     }
+    if (message.traceparent !== "") {
+      obj.traceparent = message.traceparent;
+    }
     return obj;
   },
 
@@ -235,6 +253,7 @@ export const AttestRequest: MessageFns<AttestRequest> = {
     message.certificate = object.certificate ?? Buffer.alloc(0);
     message.tlsExporter = object.tlsExporter ?? Buffer.alloc(0);
     message.includeEventLog = object.includeEventLog ?? false;
+    message.traceparent = object.traceparent ?? "";
     return message;
   },
 };

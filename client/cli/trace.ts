@@ -1,0 +1,31 @@
+import { ConfigError, readEnvironment } from '../../core/config/environment';
+import { parseTraceparent } from '../../core/traces/context';
+import { openTraces, tracesSettings } from '../../core/traces/settings';
+import { KIND, withSpan } from '../../core/traces/span';
+import { CliError, EXIT } from './exit';
+
+/** A collector that is away does not hold a command up for longer. */
+const FLUSH_MS = 1_000;
+
+/**
+ * Runs a command as one span: what the services do for it carries its trace. TRACEPARENT puts it into a trace that somebody else has begun, and
+ * OTEL_EXPORTER_OTLP_ENDPOINT is where its spans go.
+ * @throws CliError 2 for a setting that is wrong
+ */
+export async function traced(command: () => Promise<unknown>): Promise<void> {
+  const flush = open();
+  try {
+    await withSpan({ name: 'sls', kind: KIND.internal, parent: parseTraceparent(process.env['TRACEPARENT']) ?? null }, command);
+  } finally {
+    await Promise.race([flush(), new Promise((resolve) => setTimeout(resolve, FLUSH_MS).unref())]);
+  }
+}
+
+function open(): () => Promise<void> {
+  try {
+    return openTraces(readEnvironment(tracesSettings), 'sls');
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new CliError(EXIT.usage, error.message, {}, { cause: error });
+  }
+}
