@@ -55,43 +55,55 @@ export interface IssuedLicence extends LicenceRecord {
   state: LicenceState;
 }
 
-/** All licences, or one of them, the newest first. */
-export async function listLicences(queries: Queries, now: Date, licence?: string): Promise<IssuedLicence[]> {
-  const rows = await queries.query<LicenceRow & { redeemed: number }>(
-    `SELECT ${LICENCE_COLUMNS}, (SELECT count(*)::int FROM licence_redemptions r WHERE r.licence_id = l.id) AS redeemed
-     FROM licences l WHERE $1::uuid IS NULL OR l.id = $1 ORDER BY l.issued_at DESC, l.id`,
-    [licence ?? null],
-  );
-  return rows.map((row) => {
-    const record = toLicence(row);
-    return { ...record, redeemed: row.redeemed, state: stateOf(record, now) };
-  });
-}
-
-export interface Redemption {
+/** What a page begins behind: a licence, and one of the accounts that have it or none. */
+export interface LicenceCursor {
   licence: string;
-  /** Id of the account. */
+  /** Id of the account; empty before the first. */
   user: string;
-  username: string;
-  redeemedAt: Date;
 }
 
-/** Which accounts have licences, those that had one first, first. */
-export async function listRedemptions(queries: Queries, licence?: string): Promise<Redemption[]> {
-  const rows = await queries.query<{ licence_id: string; user_id: string; username: string; redeemed_at: Date }>(
-    `SELECT r.licence_id, r.user_id, a.username, r.redeemed_at FROM licence_redemptions r JOIN accounts a ON a.id = r.user_id
-     WHERE $1::uuid IS NULL OR r.licence_id = $1 ORDER BY r.redeemed_at, r.user_id`,
-    [licence ?? null],
-  );
-  return rows.map(({ licence_id, user_id, username, redeemed_at }) => ({ licence: licence_id, user: user_id, username, redeemedAt: redeemed_at }));
+/** The newest first. A page with all that its licences can say stays below a message's size. */
+export const LICENCE_PAGE = 200;
+
+const ORDER = 'l.issued_at DESC, l.id DESC';
+const REDEEMED = '(SELECT count(*)::int FROM licence_redemptions c WHERE c.licence_id = l.id) AS redeemed';
+const BEHIND = '(l.issued_at, l.id) < (SELECT b.issued_at, b.id FROM licences b WHERE b.id = $1)';
+
+function toIssued(row: LicenceRow & { redeemed: number }, now: Date): IssuedLicence {
+  const record = toLicence(row);
+  return { ...record, redeemed: row.redeemed, state: stateOf(record, now) };
 }
 
-/** How many seats of each licence are taken now; a licence that has none stands not in it. */
-export async function seatsInUse(queries: Queries, licence?: string): Promise<Map<string, number>> {
-  const rows = await queries.query<{ licence_id: string; seats: number }>(
-    `SELECT licence_id, count(*)::int AS seats FROM seats
-     WHERE licence_id IS NOT NULL AND freed_at IS NULL AND expires_at > now() AND ($1::uuid IS NULL OR licence_id = $1) GROUP BY licence_id`,
-    [licence ?? null],
+/** A page of all licences. */
+export async function listLicences(queries: Queries, now: Date, after?: LicenceCursor): Promise<IssuedLicence[]> {
+  const rows = await queries.query<LicenceRow & { redeemed: number }>(
+    `SELECT ${LICENCE_COLUMNS}, ${REDEEMED} FROM licences l WHERE $1::uuid IS NULL OR ${BEHIND} ORDER BY ${ORDER} LIMIT ${LICENCE_PAGE}`,
+    [after?.licence ?? null],
   );
-  return new Map(rows.map(({ licence_id: of, seats }) => [of, seats]));
+  return rows.map((row) => toIssued(row, now));
+}
+
+/** A licence and one of the accounts that have it, or none where nobody has. */
+export interface LicenceUse {
+  licence: IssuedLicence;
+  /** Seats that are taken now, over all of its accounts. */
+  seatsInUse: number;
+  account?: { user: string; username: string; redeemedAt: Date };
+}
+
+/** A page of who has which licence, of one of them or of all. */
+export async function listLicenceUse(queries: Queries, now: Date, { licence, after }: { licence?: string | undefined; after?: LicenceCursor | undefined }): Promise<LicenceUse[]> {
+  const rows = await queries.query<LicenceRow & { redeemed: number; seats_in_use: number; user_id: string | null; username: string; redeemed_at: Date }>(
+    `SELECT ${LICENCE_COLUMNS}, ${REDEEMED}, r.user_id, a.username, r.redeemed_at,
+       (SELECT count(*)::int FROM seats s WHERE s.licence_id = l.id AND s.freed_at IS NULL AND s.expires_at > now()) AS seats_in_use
+     FROM licences l LEFT JOIN licence_redemptions r ON r.licence_id = l.id LEFT JOIN accounts a ON a.id = r.user_id
+     WHERE ($3::uuid IS NULL OR l.id = $3) AND ($1::uuid IS NULL OR ${BEHIND} OR (l.id = $1 AND r.user_id > $2::uuid))
+     ORDER BY ${ORDER}, r.user_id LIMIT ${LICENCE_PAGE}`,
+    [after?.licence ?? null, after?.user || null, licence ?? null],
+  );
+  return rows.map((row) => ({
+    licence: toIssued(row, now),
+    seatsInUse: row.seats_in_use,
+    ...(row.user_id !== null && { account: { user: row.user_id, username: row.username, redeemedAt: row.redeemed_at } }),
+  }));
 }

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { LicenceState } from '../../core/licences/entitlement';
-import { issueLicence, listLicences, listRedemptions, revokeLicence, seatsInUse } from '../../core/licences/issue';
-import type { IssuedLicence as IssuedRecord } from '../../core/licences/issue';
+import { issueLicence, LICENCE_PAGE, listLicences, listLicenceUse, revokeLicence } from '../../core/licences/issue';
+import type { IssuedLicence as IssuedRecord, LicenceCursor } from '../../core/licences/issue';
 import { signLicenceKey } from '../../core/licences/key';
 import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../core/licences/plan';
 import type { Plan } from '../../core/licences/plan';
@@ -12,9 +12,11 @@ import type {
   IssuedLicence,
   IssueLicenceRequest,
   IssueLicenceResponse,
-  LicenceAccount,
   LicenceReport,
+  ListLicencesRequest,
+  ListLicencesResponse,
   ReportLicencesRequest,
+  ReportLicencesResponse,
   RevokeLicenceRequest,
 } from '../../proto/gen/licensing/v1/admin';
 import { LicenceState as StateMessage } from '../../proto/gen/licensing/v1/licence';
@@ -93,18 +95,36 @@ export async function revoke(database: Database, { name }: Administrator, reques
   return changed;
 }
 
-export async function issuedLicences(database: Database): Promise<IssuedLicence[]> {
-  return (await listLicences(database, new Date())).map(toMessage);
+const CURSOR = /^([0-9a-f-]{36})\/([0-9a-f-]{36})?$/;
+
+/** @throws RpcError INVALID_ARGUMENT admin.licence_page */
+function readCursor(text: string): LicenceCursor | undefined {
+  if (text === '') return undefined;
+  const [, licence = '', user = ''] = CURSOR.exec(text) ?? [];
+  if (LICENCE_ID.test(licence) && (user === '' || LICENCE_ID.test(user))) return { licence, user };
+  throw invalid('admin.licence_page', 'expected the `next` of the answer before, got something else');
 }
 
-/** Per licence: who has it, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
-export async function report(database: Database, { licence }: ReportLicencesRequest): Promise<LicenceReport[]> {
+/** A page of all licences. @throws RpcError INVALID_ARGUMENT */
+export async function issuedLicences(database: Database, { after }: ListLicencesRequest): Promise<ListLicencesResponse> {
+  const licences = await listLicences(database, new Date(), readCursor(after));
+  const last = licences[LICENCE_PAGE - 1];
+  return { licences: licences.map(toMessage), next: last ? `${last.licence}/` : '' };
+}
+
+/** A page of who has which licence, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
+export async function report(database: Database, { licence, after }: ReportLicencesRequest): Promise<ReportLicencesResponse> {
   const only = licence === '' ? undefined : requireLicence(licence);
-  const [licences, redemptions, seats] = await Promise.all([listLicences(database, new Date(), only), listRedemptions(database, only), seatsInUse(database, only)]);
-  if (only !== undefined && licences.length === 0) throw noLicence();
-  const reports = new Map(licences.map((record) => [record.licence, { licence: toMessage(record), redemptions: [] as LicenceAccount[], seatsInUse: seats.get(record.licence) ?? 0 }]));
-  for (const { licence: of, user, username, redeemedAt } of redemptions) reports.get(of)?.redemptions.push({ user, username, redeemedAt: seconds(redeemedAt) });
-  return [...reports.values()];
+  const uses = await listLicenceUse(database, new Date(), { licence: only, after: readCursor(after) });
+  if (only !== undefined && after === '' && uses.length === 0) throw noLicence();
+  const reports = new Map<string, LicenceReport>();
+  for (const { licence: record, seatsInUse, account } of uses) {
+    const about = reports.get(record.licence) ?? { licence: toMessage(record), redemptions: [], seatsInUse };
+    if (account) about.redemptions.push({ ...account, redeemedAt: seconds(account.redeemedAt) });
+    reports.set(record.licence, about);
+  }
+  const last = uses[LICENCE_PAGE - 1];
+  return { reports: [...reports.values()], next: last ? `${last.licence.licence}/${last.account?.user ?? ''}` : '' };
 }
 
 function toMessage(record: IssuedRecord): IssuedLicence {

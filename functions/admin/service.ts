@@ -35,9 +35,9 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     restore: (request, administrator) => restoreSubject(database, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
     issueLicence: (request, administrator) => issue(options, administrator, request),
-    listLicences: async () => ({ licences: await issuedLicences(database) }),
+    listLicences: (request) => issuedLicences(database, request),
     revokeLicence: async (request, administrator) => ({ changed: await revoke(database, administrator, request) }),
-    reportLicences: async (request) => ({ reports: await report(database, request) }),
+    reportLicences: (request) => report(database, request),
   };
   const authenticate = async <Request>(method: MethodDefinition<Request, unknown>, request: Request, { metadata }: CallContext): Promise<Administrator> => {
     const administrator = await authenticateAdministrator(metadata, { method: method.path, request: method.requestSerialize(request) }, options);

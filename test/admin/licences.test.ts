@@ -97,7 +97,7 @@ test('the list says of each how it stands', async () => {
   const { licence } = await issue();
   const grace = await insertLicence(database, { untilSeconds: -10, graceSeconds: 100 });
   const expired = await insertLicence(database, { untilSeconds: -10 });
-  const { licences } = await admin<ListLicencesResponse>('listLicences', {});
+  const { licences } = await admin<ListLicencesResponse>('listLicences', { after: '' });
   const of = (id: string) => licences.find((each) => each.licence === id);
   expect(of(licence)).toMatchObject({ plan: { name: 'team', enclaves: 2, seats: 3 }, issuedBy: 'ada', reason: 'order 7', accounts: 1, redeemed: 0, state: LicenceState.LICENCE_STATE_VALID });
   expect(of(licence)!.graceUntil - of(licence)!.until).toBe(14n * 86_400n);
@@ -108,7 +108,7 @@ test('a revoked one is so for good, with the first reason, and recorded once', a
   const { licence } = await issue();
   expect(await admin('revokeLicence', { licence, reason: 'unpaid' })).toEqual({ changed: true });
   expect(await admin('revokeLicence', { licence, reason: 'again' })).toEqual({ changed: false });
-  const { licences } = await admin<ListLicencesResponse>('listLicences', {});
+  const { licences } = await admin<ListLicencesResponse>('listLicences', { after: '' });
   expect(licences.find((each) => each.licence === licence)).toMatchObject({ state: LicenceState.LICENCE_STATE_REVOKED, revokedBy: 'ada', revokedReason: 'unpaid' });
   const of = (await records()).filter(({ kind, detail }) => kind === 'admin.revoke_licence' && detail['subject'] === `licence/${licence}`);
   expect(of.map(({ detail }) => detail)).toEqual([{ administrator: 'ada', subject: `licence/${licence}`, reason: 'unpaid' }]);
@@ -120,10 +120,10 @@ test('the report says who has a licence, of one or of all', async () => {
   const accounts = new Accounts(database);
   const users = [(await accounts.create('grace', 'x'))!, (await accounts.create('edsger', 'x'))!];
   for (const user of users) await giveLicence(database, licence, user);
-  const { reports } = await admin<ReportLicencesResponse>('reportLicences', { licence });
+  const { reports } = await admin<ReportLicencesResponse>('reportLicences', { licence, after: '' });
   expect(reports).toMatchObject([{ licence: { licence, accounts: 5, redeemed: 2 }, seatsInUse: 0 }]);
-  expect(reports[0]!.redemptions.map(({ user, username }) => [user, username])).toEqual([[users[0], 'grace'], [users[1], 'edsger']]);
-  const all = (await admin<ReportLicencesResponse>('reportLicences', { licence: '' })).reports;
+  expect(new Map(reports[0]!.redemptions.map(({ user, username }) => [user, username]))).toEqual(new Map([[users[0], 'grace'], [users[1], 'edsger']]));
+  const all = (await admin<ReportLicencesResponse>('reportLicences', { licence: '', after: '' })).reports;
   expect(all.find((report) => report.licence!.licence === other)).toMatchObject({ redemptions: [] });
   expect(all.find((report) => report.licence!.licence === licence)!.redemptions).toHaveLength(2);
 });
@@ -160,7 +160,33 @@ test('where there is no licence key, none is issued, and nothing is written', as
 });
 
 test.each(['revokeLicence', 'reportLicences'] as const)('%s of a licence that is none is refused', async (method) => {
-  const call = (licence: string): Promise<RpcError> => admin(method, { licence, ...(method === 'revokeLicence' && { reason: 'x' }) }).then(() => new Error('done') as never, (error: RpcError) => error);
+  const call = (licence: string): Promise<RpcError> => admin(method, { licence, after: '', ...(method === 'revokeLicence' && { reason: 'x' }) }).then(() => new Error('done') as never, (error: RpcError) => error);
   expect(await call(randomUUID())).toMatchObject({ code: 'admin.no_such_licence', grpcStatus: status.NOT_FOUND });
   expect(await call('../x')).toMatchObject({ code: 'admin.licence_id', grpcStatus: status.INVALID_ARGUMENT });
+});
+
+test('more than a page are listed whole and each once, and so are the accounts of one that many have', async () => {
+  const accounts = new Accounts(database);
+  const many = await insertLicence(database, { accounts: 300 });
+  for (let index = 0; index < 250; index += 1) await giveLicence(database, many, (await accounts.create(`many${index}`, 'x'))!);
+  for (let index = 0; index < 230; index += 1) await insertLicence(database, { plan: { images: Array(32).fill(`sha256:${'a'.repeat(64)}`) as string[] } });
+  const pages = async <Page extends { next: string }>(name: 'listLicences' | 'reportLicences', request: object): Promise<Page[]> => {
+    const found: Page[] = [];
+    do found.push(await admin<Page>(name, { ...request, after: found.at(-1)?.next ?? '' }));
+    while (found.at(-1)!.next !== '');
+    return found;
+  };
+  const there = (await database.query<{ id: string }>('SELECT id FROM licences')).map(({ id }) => id).sort();
+  const listed = await pages<ListLicencesResponse>('listLicences', {});
+  expect(listed.length).toBeGreaterThan(1);
+  expect(listed.flatMap(({ licences }) => licences.map(({ licence }) => licence)).sort()).toEqual(there);
+  const all = (await pages<ReportLicencesResponse>('reportLicences', { licence: '' })).flatMap(({ reports }) => reports);
+  expect([...new Set(all.map(({ licence }) => licence!.licence))].sort()).toEqual(there);
+  for (const reports of [all, (await pages<ReportLicencesResponse>('reportLicences', { licence: many })).flatMap((page) => page.reports)]) {
+    const users = reports.filter(({ licence }) => licence!.licence === many).flatMap(({ redemptions }) => redemptions.map(({ user }) => user));
+    expect({ users: users.length, each: new Set(users).size }).toEqual({ users: 250, each: 250 });
+  }
+  for (const after of ['x', `${many}`, '../', `${many}/x`]) {
+    await expect(admin('listLicences', { after })).rejects.toMatchObject({ code: 'admin.licence_page', grpcStatus: status.INVALID_ARGUMENT });
+  }
 });

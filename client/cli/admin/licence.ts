@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import type { IssuedLicence } from '../../../proto/gen/licensing/v1/admin';
+import type { IssuedLicence, LicenceReport, ListLicencesResponse, ReportLicencesResponse } from '../../../proto/gen/licensing/v1/admin';
 import { LicenceState } from '../../../proto/gen/licensing/v1/licence';
 import { CliError, EXIT } from '../exit';
 import { describePlan, describeState } from '../licence-report';
@@ -117,7 +117,13 @@ async function notWritten(caller: AdminCaller, licence: string, file: string | u
 
 async function runList(options: Options): Promise<void> {
   await withCaller(options, async (caller) => {
-    const licences = (await caller.call('listLicences', {})).licences.map(describe);
+    const found: IssuedLicence[] = [];
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const page: ListLicencesResponse = await caller.call('listLicences', { after });
+      found.push(...page.licences);
+      after = page.next || undefined;
+    }
+    const licences = found.map(describe);
     new Output(options).result(
       licences.map(({ json }) => json),
       licences.flatMap(({ lines }) => lines),
@@ -136,8 +142,19 @@ async function runRevoke(licence: string, options: Options & { reason: string })
 
 async function runReport(licence: string | undefined, options: Options): Promise<void> {
   await withCaller(options, async (caller) => {
-    const { reports } = await caller.call('reportLicences', { licence: licence ?? '' });
-    const described = reports.map(({ licence: issued, redemptions, seatsInUse }) => {
+    const reports = new Map<string, LicenceReport>();
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const page: ReportLicencesResponse = await caller.call('reportLicences', { licence: licence ?? '', after });
+      for (const report of page.reports) {
+        const id = report.licence?.licence ?? '';
+        const begun = reports.get(id);
+        // One that goes on from the page before.
+        if (begun) begun.redemptions.push(...report.redemptions);
+        else reports.set(id, report);
+      }
+      after = page.next || undefined;
+    }
+    const described = [...reports.values()].map(({ licence: issued, redemptions, seatsInUse }) => {
       const { json, lines } = describe(issued as IssuedLicence);
       const accounts = redemptions.map(({ redeemedAt, ...account }) => ({ ...account, redeemedAt: date(redeemedAt).toISOString() }));
       return {

@@ -181,11 +181,15 @@ export interface IssuedLicence {
 }
 
 export interface ListLicencesRequest {
+  /** `next` of the answer before; empty at first. */
+  after: string;
 }
 
 export interface ListLicencesResponse {
-  /** The newest first. */
+  /** The newest first, two hundred at most. */
   licences: IssuedLicence[];
+  /** Where to go on; empty at the end. */
+  next: string;
 }
 
 export interface RevokeLicenceRequest {
@@ -201,10 +205,15 @@ export interface RevokeLicenceResponse {
 export interface ReportLicencesRequest {
   /** Of this licence alone; empty: of all. */
   licence: string;
+  /** `next` of the answer before; empty at first. */
+  after: string;
 }
 
 export interface ReportLicencesResponse {
+  /** The newest licence first. One that more accounts have than fit goes on in the next answer. */
   reports: LicenceReport[];
+  /** Where to go on; empty at the end. */
+  next: string;
 }
 
 export interface LicenceReport {
@@ -2209,11 +2218,14 @@ export const IssuedLicence: MessageFns<IssuedLicence> = {
 };
 
 function createBaseListLicencesRequest(): ListLicencesRequest {
-  return {};
+  return { after: "" };
 }
 
 export const ListLicencesRequest: MessageFns<ListLicencesRequest> = {
-  encode(_: ListLicencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: ListLicencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.after !== "") {
+      writer.uint32(10).string(message.after);
+    }
     return writer;
   },
 
@@ -2230,6 +2242,14 @@ export const ListLicencesRequest: MessageFns<ListLicencesRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2242,32 +2262,39 @@ export const ListLicencesRequest: MessageFns<ListLicencesRequest> = {
     }
   },
 
-  fromJSON(_: any): ListLicencesRequest {
-    return {};
+  fromJSON(object: any): ListLicencesRequest {
+    return { after: isSet(object.after) ? globalThis.String(object.after) : "" };
   },
 
-  toJSON(_: ListLicencesRequest): unknown {
+  toJSON(message: ListLicencesRequest): unknown {
     const obj: any = {};
+    if (message.after !== "") {
+      obj.after = message.after;
+    }
     return obj;
   },
 
   create(base?: DeepPartial<ListLicencesRequest>): ListLicencesRequest {
     return ListLicencesRequest.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<ListLicencesRequest>): ListLicencesRequest {
+  fromPartial(object: DeepPartial<ListLicencesRequest>): ListLicencesRequest {
     const message = createBaseListLicencesRequest();
+    message.after = object.after ?? "";
     return message;
   },
 };
 
 function createBaseListLicencesResponse(): ListLicencesResponse {
-  return { licences: [] };
+  return { licences: [], next: "" };
 }
 
 export const ListLicencesResponse: MessageFns<ListLicencesResponse> = {
   encode(message: ListLicencesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.licences) {
       IssuedLicence.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.next !== "") {
+      writer.uint32(18).string(message.next);
     }
     return writer;
   },
@@ -2293,6 +2320,14 @@ export const ListLicencesResponse: MessageFns<ListLicencesResponse> = {
             message.licences.push(IssuedLicence.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.next = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2310,6 +2345,7 @@ export const ListLicencesResponse: MessageFns<ListLicencesResponse> = {
       licences: globalThis.Array.isArray(object?.licences)
         ? object.licences.map((e: any) => IssuedLicence.fromJSON(e))
         : [],
+      next: isSet(object.next) ? globalThis.String(object.next) : "",
     };
   },
 
@@ -2317,6 +2353,9 @@ export const ListLicencesResponse: MessageFns<ListLicencesResponse> = {
     const obj: any = {};
     if (message.licences?.length) {
       obj.licences = message.licences.map((e) => IssuedLicence.toJSON(e));
+    }
+    if (message.next !== "") {
+      obj.next = message.next;
     }
     return obj;
   },
@@ -2327,6 +2366,7 @@ export const ListLicencesResponse: MessageFns<ListLicencesResponse> = {
   fromPartial(object: DeepPartial<ListLicencesResponse>): ListLicencesResponse {
     const message = createBaseListLicencesResponse();
     message.licences = object.licences?.map((e) => IssuedLicence.fromPartial(e)) || [];
+    message.next = object.next ?? "";
     return message;
   },
 };
@@ -2484,13 +2524,16 @@ export const RevokeLicenceResponse: MessageFns<RevokeLicenceResponse> = {
 };
 
 function createBaseReportLicencesRequest(): ReportLicencesRequest {
-  return { licence: "" };
+  return { licence: "", after: "" };
 }
 
 export const ReportLicencesRequest: MessageFns<ReportLicencesRequest> = {
   encode(message: ReportLicencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.licence !== "") {
       writer.uint32(10).string(message.licence);
+    }
+    if (message.after !== "") {
+      writer.uint32(18).string(message.after);
     }
     return writer;
   },
@@ -2516,6 +2559,14 @@ export const ReportLicencesRequest: MessageFns<ReportLicencesRequest> = {
             message.licence = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2529,13 +2580,19 @@ export const ReportLicencesRequest: MessageFns<ReportLicencesRequest> = {
   },
 
   fromJSON(object: any): ReportLicencesRequest {
-    return { licence: isSet(object.licence) ? globalThis.String(object.licence) : "" };
+    return {
+      licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
+      after: isSet(object.after) ? globalThis.String(object.after) : "",
+    };
   },
 
   toJSON(message: ReportLicencesRequest): unknown {
     const obj: any = {};
     if (message.licence !== "") {
       obj.licence = message.licence;
+    }
+    if (message.after !== "") {
+      obj.after = message.after;
     }
     return obj;
   },
@@ -2546,18 +2603,22 @@ export const ReportLicencesRequest: MessageFns<ReportLicencesRequest> = {
   fromPartial(object: DeepPartial<ReportLicencesRequest>): ReportLicencesRequest {
     const message = createBaseReportLicencesRequest();
     message.licence = object.licence ?? "";
+    message.after = object.after ?? "";
     return message;
   },
 };
 
 function createBaseReportLicencesResponse(): ReportLicencesResponse {
-  return { reports: [] };
+  return { reports: [], next: "" };
 }
 
 export const ReportLicencesResponse: MessageFns<ReportLicencesResponse> = {
   encode(message: ReportLicencesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.reports) {
       LicenceReport.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.next !== "") {
+      writer.uint32(18).string(message.next);
     }
     return writer;
   },
@@ -2583,6 +2644,14 @@ export const ReportLicencesResponse: MessageFns<ReportLicencesResponse> = {
             message.reports.push(LicenceReport.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.next = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2600,6 +2669,7 @@ export const ReportLicencesResponse: MessageFns<ReportLicencesResponse> = {
       reports: globalThis.Array.isArray(object?.reports)
         ? object.reports.map((e: any) => LicenceReport.fromJSON(e))
         : [],
+      next: isSet(object.next) ? globalThis.String(object.next) : "",
     };
   },
 
@@ -2607,6 +2677,9 @@ export const ReportLicencesResponse: MessageFns<ReportLicencesResponse> = {
     const obj: any = {};
     if (message.reports?.length) {
       obj.reports = message.reports.map((e) => LicenceReport.toJSON(e));
+    }
+    if (message.next !== "") {
+      obj.next = message.next;
     }
     return obj;
   },
@@ -2617,6 +2690,7 @@ export const ReportLicencesResponse: MessageFns<ReportLicencesResponse> = {
   fromPartial(object: DeepPartial<ReportLicencesResponse>): ReportLicencesResponse {
     const message = createBaseReportLicencesResponse();
     message.reports = object.reports?.map((e) => LicenceReport.fromPartial(e)) || [];
+    message.next = object.next ?? "";
     return message;
   },
 };
