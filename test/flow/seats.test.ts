@@ -141,6 +141,16 @@ test('while login is away commands go on, are told when their seat lapses, and s
   expect(await taken()).toBe(0);
 });
 
+test('seats stay while the client CA, by which their tokens are signed, is replaced at once', async () => {
+  const running = await start(SEAT_SECONDS * 3);
+  const before = await list();
+  expect((await machine.sls(['admin', 'rotate', 'client-ca', '--compromised'])).code).toBe(0);
+  await sleep(SEAT_SECONDS * 1000 + 1_000);
+  expect((await list()).seats.map(({ seat }) => seat)).toEqual(before.seats.map(({ seat }) => seat));
+  expect(await running.ended).toBe(0);
+  expect(running).toMatchObject({ stdout: 'runs\nfinished\n', stderr: '' });
+});
+
 test('what is asked of seats in a wrong way says what is right', async () => {
   for (const args of [['seats', 'free'], ['seats', 'free', 'x', '--all']]) {
     expect(await machine.sls(args)).toMatchObject({ code: 2, stderr: 'sls: expected ids of seats, or --all\nhint: sls seats list shows them\n' });
