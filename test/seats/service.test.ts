@@ -234,18 +234,42 @@ describe('a heartbeat', () => {
     await expect(revoked.renew()).rejects.toMatchObject({ code: 'login.revoked' });
   });
 
-  test('goes on when the licence is over or revoked: that keeps its user from logging in, and nothing that runs from its seat', async () => {
+  test('goes on when the licence has expired: that keeps its user from logging in, and nothing that runs from its seat', async () => {
     const client = await newClient();
     const licence = await licensed(2, client);
     const connection = await openConnection(client, tpm);
     const { seat } = await takeSeat(replica.seats, connection);
-    for (const change of [`valid_until = now() - interval '2 days', grace_until = now() - interval '1 day'`, `revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x'`]) {
-      await replica.backend.database.query(`UPDATE licences SET ${change} WHERE id = $1`, [licence]);
-      await expect(renewSeat(replica.seats, connection, seat)).resolves.toBeDefined();
-    }
+    await replica.backend.database.query(`UPDATE licences SET valid_until = now() - interval '2 days', grace_until = now() - interval '1 day' WHERE id = $1`, [licence]);
+    await expect(renewSeat(replica.seats, connection, seat)).resolves.toBeDefined();
     // Within the hour of its certificate, another connection too; never more than the licence had.
     await takeSeat(replica.seats, await openConnection(client, tpm));
     await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
+  });
+
+  test('is refused once the licence was revoked, and nobody takes a seat by it', async () => {
+    const client = await newClient();
+    const licence = await licensed(2, client);
+    const connection = await openConnection(client, tpm);
+    const { seat } = await takeSeat(replica.seats, connection);
+    await replica.backend.database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licence]);
+    await expect(renewSeat(replica.seats, connection, seat)).rejects.toMatchObject({ code: 'licence.revoked' });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'licence.revoked' });
+    // Who gives it back has the account's own again.
+    await replica.backend.database.query('DELETE FROM licence_redemptions WHERE user_id = $1', [client.user]);
+    await renewSeat(replica.seats, connection, seat);
+  });
+
+  test('that finds no room is no audit record; a session that does is one', async () => {
+    const client = await newClient();
+    const licence = await licensed(1, client);
+    const lost = await openConnection(client, tpm);
+    const { seat } = await takeSeat(replica.seats, lost);
+    await lapsed();
+    await takeSeat(replica.seats, await openConnection(client, tpm));
+    await expect(renewSeat(replica.seats, lost, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
+    const rows = await replica.backend.database.query<{ detail: unknown }>(`SELECT detail FROM audit WHERE kind = 'licence.refused' AND detail->>'licence' = $1`, [licence]);
+    expect(rows.map(({ detail }) => detail)).toEqual([{ user: client.user, licence, code: 'seat.none_free' }]);
   });
 
   test('keeps a seat that is held, also when there are fewer than before; moves to a licence that was redeemed meanwhile, where that has room', async () => {

@@ -5,6 +5,7 @@ import { ClientCertificateError, verifyClientCertificate } from '../../../core/c
 import type { ClientCertificate } from '../../../core/certificates/client';
 import type { SeatSigner } from '../../../core/certificates/seat-signer';
 import { enclaveOf } from '../../../core/evidence/enclave-name';
+import { recordRefusal } from '../../../core/licences/redeem';
 import { logger } from '../../../core/log/logger';
 import { RpcError } from '../../../core/rpc/errors';
 import { unary } from '../../../core/rpc/handlers';
@@ -109,7 +110,12 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       await sessions.requireLive(client);
       const session = await verifiedSession(client, request.evidence!);
       const { user, workloadUid } = session;
-      const claims = await seats.take(session, await poolOf(user));
+      const pool = await poolOf(user);
+      const claims = await seats.take(session, pool).catch(async (error: unknown) => {
+        // Of sessions alone, each of which took a quote: heartbeats that find no room leave none.
+        if (error instanceof RpcError && error.code === 'seat.none_free') await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
+        throw error;
+      });
       logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
       return { grant: await grant(claims) };
     }),
