@@ -4,9 +4,9 @@ import type { TrustBundle } from '../core/trust/bundle';
 import { AccountServiceClient } from '../proto/gen/licensing/v1/account';
 import { openService } from './channel';
 
-const TIMEOUT_MS = 15_000;
+export const TIMEOUT_MS = 15_000;
 /** A password is hashed, and others may be waiting for that. */
-const PASSWORD_TIMEOUT_MS = 30_000;
+export const PASSWORD_TIMEOUT_MS = 30_000;
 
 export interface CallOptions {
   signal?: AbortSignal;
@@ -37,7 +37,8 @@ function tokensOf({ accessToken, expiresAt, refreshToken, refreshTokenExpiresAt 
   return { accessToken, accessTokenExpiresAt: Number(expiresAt), refreshToken, refreshTokenExpiresAt: Number(refreshTokenExpiresAt) };
 }
 
-async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, call: (client: AccountServiceClient) => Promise<T>): Promise<T> {
+/** Calls the account service over a channel of its own. @throws RpcError, PlaintextRefused */
+export async function withAccountService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, call: (client: AccountServiceClient) => Promise<T>): Promise<T> {
   const client = openService(AccountServiceClient, trust.services.signup, trust, allowPlaintext);
   try {
     return await call(client);
@@ -46,7 +47,8 @@ async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOption
   }
 }
 
-function bearer(accessToken: string): Metadata {
+/** Metadata that shows an access token. */
+export function bearer(accessToken: string): Metadata {
   const metadata = new Metadata();
   metadata.set('authorization', `Bearer ${accessToken}`);
   return metadata;
@@ -55,7 +57,7 @@ function bearer(accessToken: string): Metadata {
 /** Creates an account and begins a session. @throws RpcError with the service's code, PlaintextRefused */
 export function signUp(trust: TrustBundle, { username, password }: { username: string; password: string }, options: CallOptions = {}): Promise<SessionTokens> {
   const { signal, clientName = '' } = options;
-  return withService(trust, options, async (client) =>
+  return withAccountService(trust, options, async (client) =>
     tokensOf(await callUnary(client, client.signUp, { username, password, clientName }, { timeout: PASSWORD_TIMEOUT_MS, signal })),
   );
 }
@@ -67,7 +69,7 @@ export function signUp(trust: TrustBundle, { username, password }: { username: s
  */
 export function refresh(trust: TrustBundle, refreshToken: string, options: CallOptions = {}): Promise<SessionTokens> {
   const { signal, clientName = '' } = options;
-  return withService(trust, options, async (client) =>
+  return withAccountService(trust, options, async (client) =>
     tokensOf(await callUnary(client, client.refresh, { refreshToken, clientName }, { timeout: TIMEOUT_MS, signal })),
   );
 }
@@ -79,7 +81,7 @@ export function refresh(trust: TrustBundle, refreshToken: string, options: CallO
  */
 export function logOut(trust: TrustBundle, refreshToken: string, options: CallOptions & { all?: boolean } = {}): Promise<number> {
   const { signal, all = false } = options;
-  return withService(trust, options, async (client) => (await callUnary(client, client.logOut, { refreshToken, all }, { timeout: TIMEOUT_MS, signal })).ended);
+  return withAccountService(trust, options, async (client) => (await callUnary(client, client.logOut, { refreshToken, all }, { timeout: TIMEOUT_MS, signal })).ended);
 }
 
 export interface SessionSummary {
@@ -94,7 +96,7 @@ export interface SessionSummary {
 
 /** The sessions of the user that have not ended, the one that was used last first. @throws RpcError */
 export function listSessions(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SessionSummary[]> {
-  return withService(trust, options, async (client) => {
+  return withAccountService(trust, options, async (client) => {
     const { sessions } = await callUnary(client, client.listSessions, {}, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal });
     return sessions.map(({ createdAt, lastUsedAt, ...rest }) => ({
       ...rest,
@@ -106,7 +108,7 @@ export function listSessions(trust: TrustBundle, accessToken: string, options: C
 
 /** Ends one of the user's sessions. @throws RpcError session.not_found */
 export async function revokeSession(trust: TrustBundle, accessToken: string, session: string, options: CallOptions = {}): Promise<void> {
-  await withService(trust, options, (client) =>
+  await withAccountService(trust, options, (client) =>
     callUnary(client, client.revokeSession, { session }, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
   );
 }
@@ -114,17 +116,18 @@ export async function revokeSession(trust: TrustBundle, accessToken: string, ses
 /**
  * Changes the password and ends all other sessions.
  * @param oldPassword may be empty within five minutes of a login by password
+ * @param oneTimeCode where the user has a second factor: of the authenticator, or a recovery code
  * @returns how many sessions ended
- * @throws RpcError login.wrong_credentials, signup.password_…
+ * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong, signup.password_…
  */
 export function changePassword(
   trust: TrustBundle,
   accessToken: string,
-  { oldPassword, newPassword }: { oldPassword: string; newPassword: string },
+  { oldPassword, newPassword, oneTimeCode = '' }: { oldPassword: string; newPassword: string; oneTimeCode?: string | undefined },
   options: CallOptions = {},
 ): Promise<number> {
-  return withService(trust, options, async (client) => {
+  return withAccountService(trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
-    return (await callUnary(client, client.changePassword, { oldPassword, newPassword }, call)).ended;
+    return (await callUnary(client, client.changePassword, { oldPassword, newPassword, oneTimeCode }, call)).ended;
   });
 }

@@ -35,6 +35,8 @@ export { dropLicence, listLicences, redeemLicence, verifyLicence } from './licen
 export type { LicenceCredential, OwnLicence, OwnLicenceState } from './licences';
 export { renew } from './renew';
 export type { RenewOptions } from './renew';
+export { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecoveryCodes, secondFactor } from './second-factor';
+export type { BothFactors, SecondFactorSecret, SecondFactorState } from './second-factor';
 export { attest, login, LoginError } from './service';
 export type { AttestOptions, LoginOptions } from './service';
 export { freeSeats, listSeats } from './seats';

@@ -14,7 +14,7 @@ import { openService } from './channel';
 const TIMEOUT_MS = 30_000;
 
 /** Whose licence it is: by the access token of a session, or by a password where there is none. */
-export type LicenceCredential = { accessToken: string } | { username: string; password: string };
+export type LicenceCredential = { accessToken: string } | { username: string; password: string; oneTimeCode?: string };
 
 export type OwnLicenceState = 'valid' | 'grace' | 'expired' | 'revoked';
 
@@ -61,11 +61,14 @@ async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOption
   }
 }
 
-function shown(credential: LicenceCredential): { metadata: Metadata; password: PasswordCredential | undefined } {
+function shown(credential: LicenceCredential): { metadata: Metadata; proof: { password: PasswordCredential | undefined; oneTimeCode: string } } {
   const metadata = new Metadata();
-  if (!('accessToken' in credential)) return { metadata, password: { ...credential, knownSession: '' } };
-  metadata.set('authorization', `Bearer ${credential.accessToken}`);
-  return { metadata, password: undefined };
+  if ('accessToken' in credential) {
+    metadata.set('authorization', `Bearer ${credential.accessToken}`);
+    return { metadata, proof: { password: undefined, oneTimeCode: '' } };
+  }
+  const { username, password, oneTimeCode = '' } = credential;
+  return { metadata, proof: { password: { username, password, knownSession: '' }, oneTimeCode } };
 }
 
 /**
@@ -84,8 +87,8 @@ export function verifyLicence(trust: TrustBundle, key: string, { now }: { now?: 
  */
 export function redeemLicence(trust: TrustBundle, credential: LicenceCredential, key: string, options: CallOptions = {}): Promise<{ licence: OwnLicence; changed: boolean }> {
   return withService(trust, options, async (client) => {
-    const { metadata, password } = shown(credential);
-    const { licence, changed } = await callUnary(client, client.redeemLicence, { key, password }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+    const { metadata, proof } = shown(credential);
+    const { licence, changed } = await callUnary(client, client.redeemLicence, { key, ...proof }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
     if (!licence) throw new TypeError('expected to be told which licence it is, got none');
     return { licence: toOwnLicence(licence), changed };
   });
@@ -94,8 +97,8 @@ export function redeemLicence(trust: TrustBundle, credential: LicenceCredential,
 /** Gives a licence back: another account may redeem it. @throws RpcError licence.not_held */
 export async function dropLicence(trust: TrustBundle, credential: LicenceCredential, licence: string, options: CallOptions = {}): Promise<void> {
   await withService(trust, options, (client) => {
-    const { metadata, password } = shown(credential);
-    return callUnary(client, client.dropLicence, { licence, password }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+    const { metadata, proof } = shown(credential);
+    return callUnary(client, client.dropLicence, { licence, ...proof }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
   });
 }
 

@@ -39,9 +39,13 @@ export class LoginError extends Error {
 export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOptions {
   /**
    * A refresh token is used by a login that succeeds. `knownSession`: the refresh token of a session of this user's that is at hand; it stays
-   * good, and keeps the attempts of others at this address from standing in this client's way.
+   * good, and keeps the attempts of others at this address from standing in this client's way. `oneTimeCode`: where the user has a second factor, of the
+   * authenticator or a recovery code; without it such a user's right password is answered by login.second_factor_required.
    */
-  credential: { accessToken: string } | { refreshToken: string } | { username: string; password: string; knownSession?: string | undefined };
+  credential:
+    | { accessToken: string }
+    | { refreshToken: string }
+    | { username: string; password: string; knownSession?: string | undefined; oneTimeCode?: string | undefined };
   /** Name of the user's enclave that is wanted; left out: `default`. Evidence of another one is refused. */
   enclave?: string | undefined;
   /** The user's id, where it is known from before; an access token brings it along. */
@@ -73,6 +77,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
       includeEventLog,
       clientName: options.clientName ?? '',
       enclave: options.enclave ?? '',
+      oneTimeCode: ('password' in credential && credential.oneTimeCode) || '',
     },
     options,
   );

@@ -7,6 +7,7 @@ import { issueAdminCertificate } from '../core/certificates/admin';
 import { issueServerCertificate } from '../core/certificates/server';
 import { FolderKeyStore } from '../core/keystore/folder';
 import { createTrustKeys } from '../core/keystore/trust';
+import { generateSecondFactorKeys } from '../core/second-factor/keys';
 import { generateTokenKeys } from '../core/tokens/keys';
 import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from './files';
@@ -70,7 +71,7 @@ export async function openInstallation(folder: string): Promise<Installation> {
   return installation;
 }
 
-/** Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the sealing key. Each file is 0600 in a 0700 folder. */
+/** Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the key of second factors, the sealing key. Each file is 0600 in a 0700 folder. */
 export async function createKeys(installation: Installation): Promise<void> {
   const { path } = installation;
   await mkdir(path('keys'), { recursive: true, mode: 0o700 });
@@ -82,6 +83,7 @@ export async function createKeys(installation: Installation): Promise<void> {
     await writeWhole(path('keys', `${name}.crt`), authority.certificate);
   }
   await writeOnce(path('keys', 'token-keys.json'), generateTokenKeys);
+  await writeOnce(path('keys', 'second-factor-keys.json'), () => Promise.resolve(generateSecondFactorKeys()));
   await writeOnce(path('keys', 'seal.key'), () => Promise.resolve(randomBytes(32)));
   if ((await readIfThere(path('keys', 'launcher.pub.json'))) === undefined) {
     const { privateKey, publicKey } = signingKey();

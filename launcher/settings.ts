@@ -22,6 +22,7 @@ export function programSettings(
   const accounts = {
     DATABASE_URL_FILE: databaseUrlFile,
     TOKEN_KEYS_FILE: path('keys', 'token-keys.json'),
+    SECOND_FACTOR_KEYS_FILE: path('keys', 'second-factor-keys.json'),
     TLS_KEY_FILE: path('keys', 'server.key'),
     TLS_CERTIFICATE_FILE: path('keys', 'server.crt'),
   };

@@ -37,6 +37,15 @@ const LICENCE_HINTS: Record<string, string> = {
   'licence.issuer': 'is it of this service? sls trust show says which one you use',
 };
 const FORGED_HINT = 'use the licence key as your operator gave it, without a character more or less';
+/** Of the second factor. */
+const FACTOR_HINTS: Record<string, string> = {
+  'login.second_factor_required': 'with --password-stdin, pass a code of your authenticator on the line after the password',
+  'login.second_factor_wrong': 'a code works once, for half a minute: wait for the next one, or use a recovery code. Lost both? Ask your operator',
+  'account.second_factor_enabled': 'for another authenticator: sls totp disable, then sls totp enable',
+  'account.second_factor_disabled': 'get one with sls totp enable',
+  'account.second_factor_not_begun': 'begin anew: sls totp enable',
+  'account.second_factor_unavailable': 'ask your operator',
+};
 
 /** Turns whatever a command threw into a message, a hint and an exit code. */
 export function toCliError(error: unknown): CliError {
@@ -87,6 +96,8 @@ function fromRpc(error: RpcError): CliError {
     return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] }, options);
   }
   if (code.startsWith('licence.')) return licenceError(error);
+  const hint = FACTOR_HINTS[code];
+  if (hint !== undefined) return new CliError(error.grpcStatus === status.UNAUTHENTICATED ? EXIT.authentication : EXIT.failure, error.message, { code, hint }, options);
   if (code === 'login.revoked') return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);
   switch (error.grpcStatus) {
     case status.UNAUTHENTICATED:

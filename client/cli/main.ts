@@ -13,6 +13,7 @@ import { addSeats } from './commands/seats';
 import { addSessions } from './commands/sessions';
 import { addSignup } from './commands/signup';
 import { addStatus } from './commands/status';
+import { addTotp } from './commands/totp';
 import { addTrust } from './commands/trust';
 import { addUp } from './commands/up';
 import { addVerify } from './commands/verify';
@@ -29,7 +30,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addSeats, addPasswd, addRedeem, addLicence, addVerify, addTrust, addUp]) add(program);
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addSeats, addPasswd, addTotp, addRedeem, addLicence, addVerify, addTrust, addUp]) add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

@@ -1,9 +1,12 @@
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { CliError, EXIT } from './exit';
+import { LONGEST_LINE, nextLine } from './stdin-lines';
 
 /** More than any password that is accepted. */
-const LONGEST_PASSWORD = 4096;
+const LONGEST_PASSWORD = LONGEST_LINE;
+
+const CODE_HINT = 'with --password-stdin, pass the code on the line after the password';
 
 /** Asks on the terminal for what is no secret. */
 export async function askUsername(given: string | undefined): Promise<string> {
@@ -42,6 +45,17 @@ export async function askPasswordChange(options: { fromStdin: boolean }): Promis
   return { oldPassword, newPassword };
 }
 
+/**
+ * Asks for a code of the authenticator, or a recovery code: on the terminal, or the next line of standard input where the password came from there.
+ * Not hidden: it is worth nothing afterwards.
+ */
+export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<string> {
+  if (!fromStdin && !process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to ask for the code', { hint: CODE_HINT });
+  const code = (fromStdin ? ((await nextLine()) ?? '') : await ask('Code of your authenticator, or a recovery code: ', process.stderr)).trim();
+  if (code === '') throw new CliError(EXIT.authentication, 'no code of your authenticator', { code: 'login.second_factor_required', hint: CODE_HINT });
+  return code;
+}
+
 /** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', { hint: 'name it with --fingerprint FINGERPRINT' });
@@ -74,16 +88,12 @@ export async function askSilently(question: string): Promise<string> {
   return answer;
 }
 
-/** The first lines of standard input; none of them empty. */
+/** The next lines of standard input; none of them empty. */
 async function lines(count: number): Promise<string[]> {
-  let text = Buffer.alloc(0);
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-    text = Buffer.concat([text, chunk]);
-    if (text.toString('latin1').split('\n').length > count || text.length > LONGEST_PASSWORD * count) break;
-  }
-  const found = text.toString('utf8').split('\n').slice(0, count).map((line) => line.replace(/\r$/, ''));
+  const found: string[] = [];
+  for (let line; found.length < count && (line = await nextLine()) !== undefined; ) found.push(line);
   if (found.length < count || found.includes('')) {
-    throw new CliError(EXIT.usage, `expected ${count === 1 ? 'the password' : `${count} passwords, a line each,`} on standard input, got ${found[0] === '' ? 'nothing' : 'fewer'}`);
+    throw new CliError(EXIT.usage, `expected ${count === 1 ? 'the password' : `${count} passwords, a line each,`} on standard input, got ${(found[0] ?? '') === '' ? 'nothing' : 'fewer'}`);
   }
   if (found.some((line) => line.length > LONGEST_PASSWORD)) throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
   return found;

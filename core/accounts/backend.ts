@@ -3,10 +3,14 @@ import { z } from 'zod';
 import { ConfigError } from '../config/environment';
 import { readSettingFile } from '../config/listen';
 import { currentFiles } from '../config/reloading-file';
+import type { CurrentFiles } from '../config/reloading-file';
 import { Limits } from '../limits/limits';
 import { PasswordHasher } from '../passwords/hasher';
 import type { CallContext } from '../rpc/handlers';
 import { callerAddress, TrustedProxies } from '../rpc/peer';
+import { readSecondFactorKeys } from '../second-factor/keys';
+import type { SecondFactorKeys } from '../second-factor/keys';
+import { SecondFactors } from '../second-factor/second-factors';
 import { clientNameOf, Sessions } from '../sessions/sessions';
 import type { ClientDetails } from '../sessions/sessions';
 import type { Database } from '../store/database';
@@ -26,6 +30,8 @@ export const accountSettings = {
   /** A private JWK Set: see readTokenKeys. */
   TOKEN_KEYS_FILE: z.string(),
   TRUST_DOMAIN: z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?$/, 'expected a DNS-like name'),
+  /** Encrypts authenticators' secrets: see readSecondFactorKeys. Without it nobody can have a second factor. */
+  SECOND_FACTOR_KEYS_FILE: z.string().optional(),
   BCRYPT_COST: count(4, 16).default(12),
   HASH_WORKERS: count(1, 256).default(availableParallelism()),
   HASH_QUEUE: count(0, 10_000).default(32),
@@ -56,6 +62,7 @@ export interface AccountBackend {
   sessions: Sessions;
   hasher: PasswordHasher;
   limits: Limits;
+  secondFactors: SecondFactors;
   /** Of the file as it is now: it may be replaced while the program runs. */
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
@@ -74,6 +81,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
   const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
     throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
   });
+  const secondFactorKeys = settings.SECOND_FACTOR_KEYS_FILE === undefined ? undefined : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
   const database = await openFunctionDatabase(settings, program);
   const hasher = new PasswordHasher({ cost: settings.BCRYPT_COST, threads: settings.HASH_WORKERS, queue: settings.HASH_QUEUE });
   return {
@@ -86,6 +94,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
       failuresPerAddress: settings.LOGIN_FAILURES_PER_ADDRESS,
       signupsPerAddress: settings.SIGNUPS_PER_ADDRESS,
     }),
+    secondFactors: new SecondFactors(database, () => secondFactorKeys?.current),
     get tokenKeys() {
       return keys.current;
     },
@@ -93,7 +102,15 @@ export async function openAccountBackend(settings: AccountSettings, program: str
     clientOf: (context, name) => ({ name: clientNameOf(name), address: callerAddress(context, settings.TRUSTED_PROXIES) }),
     async close() {
       keys.close();
+      secondFactorKeys?.close();
       await Promise.all([hasher.close(), database.close()]);
     },
   };
+}
+
+async function openSecondFactorKeys(file: string): Promise<CurrentFiles<SecondFactorKeys>> {
+  await readSettingFile('SECOND_FACTOR_KEYS_FILE', file);
+  return currentFiles([file], ([json]) => readSecondFactorKeys(String(json))).catch((cause: Error) => {
+    throw new ConfigError(`SECOND_FACTOR_KEYS_FILE: ${cause.message}`, { cause });
+  });
 }

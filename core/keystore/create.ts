@@ -1,4 +1,5 @@
 import { createAuthority } from '../certificates/authority';
+import { generateSecondFactorKeys } from '../second-factor/keys';
 import { generateTokenKeys } from '../tokens/keys';
 import type { KeyStore } from './store';
 import { createTrustKeys } from './trust';
@@ -9,7 +10,7 @@ const AUTHORITIES = [
   ['client-ca', 'Client CA'],
 ] as const;
 
-/** Makes every key of an installation that isn't there: authorities, token key, and what `createTrustKeys` makes. Keys that are there stay. */
+/** Makes every key of an installation that isn't there: authorities, token key, the key of second factors, and what `createTrustKeys` makes. Keys that are there stay. */
 export async function createAllKeys(store: KeyStore, { trustDomain }: { trustDomain: string }): Promise<void> {
   for (const [name, commonName] of AUTHORITIES) {
     // The certificate is written last: where it is, the key is too.
@@ -21,5 +22,6 @@ export async function createAllKeys(store: KeyStore, { trustDomain }: { trustDom
     ]);
   }
   if ((await store.read('token-keys.json')) === undefined) await store.write([['token-keys.json', await generateTokenKeys()]]);
+  if ((await store.read('second-factor-keys.json')) === undefined) await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
   await createTrustKeys(store, { trustDomain });
 }

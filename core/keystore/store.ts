@@ -1,6 +1,7 @@
 /**
  * The keys of an installation that an operator makes and replaces, by name. `.key` and `.json` hold secrets (but `trust-bundle.json`):
  * - token-keys.json, revocation-keys.json, licence-keys.json: private JWK Sets, the new key first
+ * - second-factor-keys.json: JWK Set of symmetric keys
  * - trust-key.json: private JWK
  * - *-ca.key, *-ca.crt: PEM; several while an authority is rotated
  * - trust-bundle.jws, trust-bundle.json: what clients pin, signed and plain
@@ -9,6 +10,7 @@ export const KEY_NAMES = [
   'token-keys.json',
   'revocation-keys.json',
   'licence-keys.json',
+  'second-factor-keys.json',
   'trust-key.json',
   'client-ca.key',
   'client-ca.crt',

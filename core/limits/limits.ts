@@ -21,6 +21,9 @@ export interface Attempt {
 
 const ACCOUNT_SECONDS = 300;
 const ADDRESS_SECONDS = 3600;
+/** Of one-time codes, for a day as well: one in 333,333 guesses is right, and who has the password may come from anywhere. */
+const CODES_PER_DAY = 5;
+const DAY_SECONDS = 86_400;
 const UNCOUNTED: Attempt = { succeeded: () => Promise.resolve() };
 
 function limited(what: string, seconds: number): RpcError {
@@ -61,6 +64,26 @@ export class Limits {
     // Refused without a look at the password, so it is no failure of the address.
     if (pairWait > 0) await this.buckets.giveBack(whole);
     return this.attempt([whole, pair], pairWait);
+  }
+
+  /**
+   * Before a one-time code is checked, of a user whose password was right: counted for the account, from wherever. Only who has the password can use
+   * the tries up, and neither a session that is known nor a recovery code is held up by it.
+   * @throws RpcError RESOURCE_EXHAUSTED login.limited
+   */
+  async codeAttempt(user: string, session: string | undefined): Promise<Attempt> {
+    const { failuresPerAccount: burst } = this.sizes;
+    const subject = session === undefined ? user : `session ${session}`;
+    const now = bucketKey('code', subject);
+    const day = bucketKey('code-day', subject);
+    const wait = await this.take(now, burst, ACCOUNT_SECONDS);
+    if (wait > 0) throw limited('wrong codes', wait);
+    const dayWait = await this.take(day, burst * CODES_PER_DAY, DAY_SECONDS);
+    if (dayWait > 0) {
+      await this.buckets.giveBack(now);
+      throw limited('wrong codes', dayWait);
+    }
+    return burst === 0 ? UNCOUNTED : { succeeded: () => this.buckets.giveBack(now, day) };
   }
 
   /** Before an account is made. @throws RpcError RESOURCE_EXHAUSTED login.limited */

@@ -1,6 +1,4 @@
 import { status } from '@grpc/grpc-js';
-import { Accounts } from '../../core/accounts/accounts';
-import { normalizeUsername } from '../../core/accounts/username';
 import { recordAudit } from '../../core/audit/audit';
 import { logger } from '../../core/log/logger';
 import { listRevocations, restore, revoke } from '../../core/revocation/store';
@@ -12,8 +10,8 @@ import type { Administrator } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';
 import { requireNodeName } from './nodes';
 import { requireReason, requireSha256 } from './requests';
+import { requireUserId, userNamed } from './users';
 
-const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const KINDS = { node: 'node', attestationKey: 'ak', endorsementKey: 'ek', user: 'user' } as const;
 const CASES = { node: 'node', ak: 'attestationKey', ek: 'endorsementKey', user: 'user' } as const;
 
@@ -78,7 +76,7 @@ async function readSubject(database: Database, { subject: message, username }: P
   if ((named === undefined) === (username === '')) {
     throw new RpcError('admin.subject', status.INVALID_ARGUMENT, 'expected one subject: a node, a key or a user');
   }
-  if (named === undefined) return { kind: 'user', subject: await userOf(database, username) };
+  if (named === undefined) return { kind: 'user', subject: await userNamed(database, username) };
   const { $case, value } = named;
   switch ($case) {
     case 'node':
@@ -87,15 +85,8 @@ async function readSubject(database: Database, { subject: message, username }: P
     case 'endorsementKey':
       return { kind: KINDS[$case], subject: requireSha256(value) };
     case 'user':
-      if (!USER_ID.test(value)) throw new RpcError('admin.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
-      return { kind: 'user', subject: value };
+      return { kind: 'user', subject: requireUserId(value) };
   }
-}
-
-async function userOf(database: Database, username: string): Promise<string> {
-  const account = await new Accounts(database).find(normalizeUsername(username) ?? '');
-  if (!account) throw new RpcError('admin.no_such_user', status.NOT_FOUND, 'there is no such user');
-  return account.id;
 }
 
 function toMessage({ kind, subject }: Subject): RevocationSubject {

@@ -12,6 +12,7 @@ import type { Enclaves } from './enclaves/enclaves';
 import { issue, issuedLicences, report, revoke } from './licences';
 import type { LicenceIssuer } from './licences';
 import { approveNode, listNodes } from './nodes';
+import { resetSecondFactor } from './second-factor';
 import { restoreSubject, revocationsOf, revokeSubject } from './revocations';
 
 export interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
@@ -33,6 +34,7 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     approveNode: async (request, administrator) => ({ previousEkSha256: await approveNode(database, administrator, request) }),
     revoke: (request, administrator) => revokeSubject(database, enclaves, administrator, request),
     restore: (request, administrator) => restoreSubject(database, administrator, request),
+    resetSecondFactor: (request, administrator) => resetSecondFactor(database, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
     issueLicence: (request, administrator) => issue(options, administrator, request),
     listLicences: (request) => issuedLicences(database, request),

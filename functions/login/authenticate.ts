@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { normalizeUsername } from '../../core/accounts/username';
 import type { PasswordHasher } from '../../core/passwords/hasher';
 import { RpcError } from '../../core/rpc/errors';
@@ -46,13 +47,20 @@ async function accessToken({ tokenKeys, trustDomain }: AccountBackend, user: str
   return { accessToken: token, accessTokenExpiresAt: expiresAt };
 }
 
-async function byPassword(backend: AccountBackend, credential: PasswordCredential, client: ClientDetails, signal: AbortSignal): Promise<Authenticated> {
+async function byPassword(
+  backend: AccountBackend,
+  credential: PasswordCredential,
+  oneTimeCode: string,
+  client: ClientDetails,
+  signal: AbortSignal,
+): Promise<Authenticated> {
   const { accounts, hasher, sessions, limits } = backend;
   // A text that can be no username takes the same way as one that nobody has.
   const username = normalizeUsername(credential.username) ?? '';
   const account = await accounts.find(username);
   const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
-  const attempt = await limits.passwordAttempt(username, client.address, known && known.user === account?.id ? known.session : undefined);
+  const knownSession = known && known.user === account?.id ? known.session : undefined;
+  const attempt = await limits.passwordAttempt(username, client.address, knownSession);
   const matches = await hasher.verify(credential.password, account?.passwordHash, signal).catch(async (error: unknown) => {
     // Nobody looked at the password.
     await attempt.succeeded();
@@ -61,6 +69,7 @@ async function byPassword(backend: AccountBackend, credential: PasswordCredentia
   if (!matches || !account) throw wrongCredentials();
   await attempt.succeeded();
   const { id: user } = account;
+  await requireSecondFactor(backend, user, oneTimeCode, knownSession);
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
   return {
@@ -112,14 +121,15 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
 }
 
 /**
- * Who logs in, by an access token, a refresh token, or username and password.
- * @throws RpcError UNAUTHENTICATED `login.credential_missing`, `login.wrong_credentials`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
+ * Who logs in, by an access token, a refresh token, or username and password. A second factor is asked for with a password only: a session that
+ * goes on has shown it.
+ * @throws RpcError UNAUTHENTICATED `login.credential_missing`, `login.wrong_credentials`, `login.second_factor_required`, `login.second_factor_wrong`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
  * `login.session_ended`; ABORTED `login.refresh_raced`; RESOURCE_EXHAUSTED `login.busy`, `login.limited`;
  * UNAVAILABLE `store.unavailable`
  */
 export function authenticate(
   backend: AccountBackend,
-  credential: LoginRequest['credential'],
+  { credential, oneTimeCode }: Pick<LoginRequest, 'credential' | 'oneTimeCode'>,
   client: ClientDetails,
   signal: AbortSignal,
 ): Promise<Authenticated> {
@@ -129,7 +139,7 @@ export function authenticate(
     case 'refreshToken':
       return byRefreshToken(backend, credential.value, client);
     case 'password':
-      return byPassword(backend, credential.value, client, signal);
+      return byPassword(backend, credential.value, oneTimeCode, client, signal);
     case undefined:
       throw new RpcError('login.credential_missing', status.UNAUTHENTICATED, 'expected an access token, a refresh token, or a username and a password');
   }

@@ -64,9 +64,9 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
   const buckets = new Buckets(database);
 
   /** By a password where one came along: who needs a licence for a login, or is kept out by one, may have no token. */
-  const whoCalls = async ({ password }: Pick<RedeemLicenceRequest, 'password'>, context: CallContext): Promise<string> => {
+  const whoCalls = async ({ password, oneTimeCode }: Pick<RedeemLicenceRequest, 'password' | 'oneTimeCode'>, context: CallContext): Promise<string> => {
     if (!password) return (await authenticateBearer(backend, context.metadata)).user;
-    return (await authenticate(backend, { $case: 'password', value: password }, backend.clientOf(context, ''), context.signal)).user;
+    return (await authenticate(backend, { credential: { $case: 'password', value: password }, oneTimeCode }, backend.clientOf(context, ''), context.signal)).user;
   };
 
   const readKey = async (user: string, key: string): Promise<LicenceTerms> => {

@@ -66,7 +66,7 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
       const { signal } = context;
       const clientKeySha256 = await checkRequest(request);
       const name = requireEnclaveName(request.enclave);
-      const { user, session, grant } = await authenticate(backend, request.credential, backend.clientOf(context, request.clientName), signal);
+      const { user, session, grant } = await authenticate(backend, request, backend.clientOf(context, request.clientName), signal);
       await trust.admit(user);
       const entitlement = await admitByLicence(backend.database, user, { required: licenceRequired, now: new Date() });
       // Nothing is started in vain; what runs in the end is looked at by its evidence.

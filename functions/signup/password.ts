@@ -1,5 +1,7 @@
 import { status } from '@grpc/grpc-js';
+import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { recordAudit } from '../../core/audit/audit';
 import { logger } from '../../core/log/logger';
 import { checkNewPassword } from '../../core/passwords/rules';
@@ -7,6 +9,7 @@ import { RpcError } from '../../core/rpc/errors';
 import type { CallContext } from '../../core/rpc/handlers';
 import { authenticateBearer } from '../../core/sessions/bearer';
 import { revokeSessions } from '../../core/sessions/sessions';
+import type { AccessToken } from '../../core/tokens/access-token';
 import type { ChangePasswordRequest, ChangePasswordResponse } from '../../proto/gen/licensing/v1/account';
 
 /** A password that was given this lately need not be given again. */
@@ -16,27 +19,50 @@ function wrong(message: string): RpcError {
   return new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, message);
 }
 
+export interface Confirmed extends AccessToken {
+  account: Account;
+}
+
+/**
+ * Who calls, and that they know the account's password: for what a stolen access token must not do.
+ * @throws RpcError as authenticateBearer; UNAUTHENTICATED login.wrong_credentials; RESOURCE_EXHAUSTED login.limited
+ */
+export async function confirmPassword(backend: AccountBackend, password: string, { metadata, signal }: CallContext, what = 'password'): Promise<Confirmed> {
+  const caller = await authenticateBearer(backend, metadata);
+  const account = await accountOf(backend, caller);
+  const attempt = await backend.limits.passwordAttempt(caller.user, '', caller.session);
+  if (!(await backend.hasher.verify(password, account.passwordHash, signal))) throw wrong(`the ${what} is wrong`);
+  await attempt.succeeded();
+  return { ...caller, account };
+}
+
+async function freshlyLoggedIn(backend: AccountBackend, { metadata }: CallContext): Promise<Confirmed> {
+  const caller = await authenticateBearer(backend, metadata);
+  if (Date.now() / 1000 - caller.authenticatedAt >= FRESH_SECONDS) throw wrong('expected the old password');
+  return { ...caller, account: await accountOf(backend, caller) };
+}
+
+async function accountOf({ accounts }: AccountBackend, { user }: AccessToken): Promise<Account> {
+  const account = await accounts.findById(user);
+  if (!account) throw wrong('the account is gone');
+  return account;
+}
+
 /**
  * Changes a password and ends all other sessions: whoever had the old one is out.
- * @throws RpcError as authenticateBearer and checkNewPassword; UNAUTHENTICATED login.wrong_credentials; RESOURCE_EXHAUSTED login.limited; ABORTED account.password_raced
+ * @throws RpcError as confirmPassword, checkNewPassword and requireSecondFactor; ABORTED account.password_raced
  */
 export async function changePassword(
   backend: AccountBackend,
-  { oldPassword, newPassword }: ChangePasswordRequest,
-  { metadata, signal }: CallContext,
+  { oldPassword, newPassword, oneTimeCode }: ChangePasswordRequest,
+  context: CallContext,
 ): Promise<ChangePasswordResponse> {
-  const { user, session, authenticatedAt } = await authenticateBearer(backend, metadata);
-  const { accounts, hasher, limits, database } = backend;
-  const account = await accounts.findById(user);
-  if (!account) throw wrong('the account is gone');
-  if (oldPassword === '') {
-    if (Date.now() / 1000 - authenticatedAt >= FRESH_SECONDS) throw wrong('expected the old password');
-  } else {
-    const attempt = await limits.passwordAttempt(user, '', session);
-    if (!(await hasher.verify(oldPassword, account.passwordHash, signal))) throw wrong('the old password is wrong');
-    await attempt.succeeded();
-  }
+  const { hasher, database } = backend;
+  const { signal } = context;
+  const { user, session, account } = oldPassword === '' ? await freshlyLoggedIn(backend, context) : await confirmPassword(backend, oldPassword, context, 'old password');
   await checkNewPassword(newPassword, [account.username]);
+  // Last of what may be refused: a code is good once.
+  await requireSecondFactor(backend, user, oneTimeCode, session);
   const passwordHash = await hasher.hash(newPassword, signal);
   const ended = await database.transaction(async (queries) => {
     // First the account: a login by the old password waits here, or is among the sessions that end.

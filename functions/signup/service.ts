@@ -9,6 +9,7 @@ import { unary } from '../../core/rpc/handlers';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { AccountServiceServer } from '../../proto/gen/licensing/v1/account';
 import { changePassword } from './password';
+import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, getSecondFactor, renewRecoveryCodes } from './second-factor';
 import { listSessions, logOut, refresh, revokeSession } from './sessions';
 
 function taken(): RpcError {
@@ -41,5 +42,10 @@ export function accountService(backend: AccountBackend): AccountServiceServer {
     listSessions: unary((_request, context) => listSessions(backend, context)),
     revokeSession: unary((request, context) => revokeSession(backend, request, context)),
     changePassword: unary((request, context) => changePassword(backend, request, context)),
+    getSecondFactor: unary((_request, context) => getSecondFactor(backend, context)),
+    beginSecondFactor: unary((request, context) => beginSecondFactor(backend, request, context)),
+    confirmSecondFactor: unary((request, context) => confirmSecondFactor(backend, request, context)),
+    disableSecondFactor: unary((request, context) => disableSecondFactor(backend, request, context)),
+    renewRecoveryCodes: unary((request, context) => renewRecoveryCodes(backend, request, context)),
   };
 }

@@ -4,6 +4,7 @@ import { KubernetesKeyStore } from '../../core/keystore/kubernetes';
 import type { KeyStore } from '../../core/keystore/store';
 import { createTrustKeys } from '../../core/keystore/trust';
 import { apply, find, kubectl } from '../../core/kubernetes/kubectl';
+import { generateSecondFactorKeys } from '../../core/second-factor/keys';
 import { generateTokenKeys } from '../../core/tokens/keys';
 
 export const SERVICES = 'licensing';
@@ -33,6 +34,7 @@ export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptio
     await store.write([[`${name}.key`, privateKey], [`${name}.crt`, certificate]]);
   }
   if ((await store.read('token-keys.json')) === undefined) await store.write([['token-keys.json', await generateTokenKeys()]]);
+  if ((await store.read('second-factor-keys.json')) === undefined) await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
   await createTrustKeys(store, { trustDomain });
   await createSecret('enrol-seal', () => ({ key: randomBytes(32) }));
   await createSecret('enclave-names', () => ({ key: randomBytes(32) }));

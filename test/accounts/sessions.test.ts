@@ -328,7 +328,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   describe('a password change', () => {
     const change = (token: string, oldPassword: string, newPassword: string): Promise<{ ended: number }> =>
-      callUnary(replicas[1].account, replicas[1].account.changePassword, { oldPassword, newPassword }, { ...TIMEOUT, metadata: bearer(token) });
+      callUnary(replicas[1].account, replicas[1].account.changePassword, { oldPassword, newPassword, oneTimeCode: '' }, { ...TIMEOUT, metadata: bearer(token) });
     const age = (session: string): Promise<unknown> => sql(`UPDATE sessions SET authenticated_at = now() - interval '1 hour' WHERE id = $1`, [session]);
 
     test('needs the old password, ends all other sessions, and leaves this one', async () => {

@@ -163,9 +163,9 @@ test('another licence, or giving the old one back, opens the door again', async 
   metadata.set('authorization', `Bearer ${token}`);
   expect((await refusal(strict, token)).code).toContain('licence.expired');
   const fresh = await insertLicence(database);
-  await callUnary(strict.licences, strict.licences.redeemLicence, { key: await keyOf(fresh), password: undefined }, { timeout: 5_000, metadata });
+  await callUnary(strict.licences, strict.licences.redeemLicence, { key: await keyOf(fresh), password: undefined, oneTimeCode: '' }, { timeout: 5_000, metadata });
   expect((await login(strict, token)).licence?.licence).toBe(fresh);
-  for (const licence of [fresh, licences[0]!]) await callUnary(open.licences, open.licences.dropLicence, { licence, password: undefined }, { timeout: 5_000, metadata });
+  for (const licence of [fresh, licences[0]!]) await callUnary(open.licences, open.licences.dropLicence, { licence, password: undefined, oneTimeCode: '' }, { timeout: 5_000, metadata });
   expect((await login(open, token)).licence).toBeUndefined();
   expect((await refusal(strict, token)).code).toContain('licence.required');
 });

@@ -73,10 +73,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   const redeem = (metadata: Metadata | undefined, request: Partial<RedeemLicenceRequest>, at = 0): Promise<RedeemLicenceResponse> => {
     const { licences } = replicas[at % 2]!;
-    return callUnary(licences, licences.redeemLicence, { key: '', password: undefined, ...request }, { ...TIMEOUT, metadata });
+    return callUnary(licences, licences.redeemLicence, { key: '', password: undefined, oneTimeCode: '', ...request }, { ...TIMEOUT, metadata });
   };
   const own = ({ metadata }: Person) => callUnary(replicas[1].licences, replicas[1].licences.listOwnLicences, {}, { ...TIMEOUT, metadata });
-  const drop = ({ metadata }: Person, licence: string) => callUnary(replicas[1].licences, replicas[1].licences.dropLicence, { licence, password: undefined }, { ...TIMEOUT, metadata });
+  const drop = ({ metadata }: Person, licence: string) => callUnary(replicas[1].licences, replicas[1].licences.dropLicence, { licence, password: undefined, oneTimeCode: '' }, { ...TIMEOUT, metadata });
   const recordsOf = async (user: string): Promise<object[]> => {
     const records = await readAudit(database, { after: 0n, limit: 10_000 });
     return records.filter(({ detail }) => detail['user'] === user).map(({ kind, detail }) => ({ kind, ...detail, user: undefined }));
@@ -153,7 +153,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const licence = await insertLicence(database, { untilSeconds: -10 });
     await giveLicence(database, licence, user);
     const by = (password: string) =>
-      callUnary(replicas[0].licences, replicas[0].licences.dropLicence, { licence, password: { username, password, knownSession: '' } }, TIMEOUT);
+      callUnary(replicas[0].licences, replicas[0].licences.dropLicence, { licence, password: { username, password, knownSession: '' }, oneTimeCode: '' }, TIMEOUT);
     expect(await outcome(by('wrong password'))).toBe('login.wrong_credentials UNAUTHENTICATED');
     expect(await by(PASSWORD)).toEqual({});
     expect(await recordsOf(user)).toEqual([{ kind: 'licence.dropped', licence }]);

@@ -239,8 +239,8 @@ const CREDENTIALS: { [M in Method as (typeof RULES)[M]['caller'] extends 'creden
       { is: 'a user whose session has ended, with its refresh token', request: request(byRefreshToken(ended.refreshToken)) },
     ];
   },
-  '/licensing.v1.LicenceService/RedeemLicence': () => withoutLicenceCredential((password) => RedeemLicenceRequest.encode({ key: 'a.b.c', password })),
-  '/licensing.v1.LicenceService/DropLicence': () => withoutLicenceCredential((password) => DropLicenceRequest.encode({ licence: randomUUID(), password })),
+  '/licensing.v1.LicenceService/RedeemLicence': () => withoutLicenceCredential((password) => RedeemLicenceRequest.encode({ key: 'a.b.c', password, oneTimeCode: '' })),
+  '/licensing.v1.LicenceService/DropLicence': () => withoutLicenceCredential((password) => DropLicenceRequest.encode({ licence: randomUUID(), password, oneTimeCode: '' })),
 };
 
 type Demanding = Exclude<Caller, 'anyone' | 'socket owner' | 'session' | 'attested session'>;

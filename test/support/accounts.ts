@@ -6,6 +6,7 @@ import { openAccountBackend } from '../../core/accounts/backend';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { TrustedProxies } from '../../core/rpc/peer';
 import { issueAccessToken } from '../../core/tokens/access-token';
+import { generateSecondFactorKeys } from '../../core/second-factor/keys';
 import { generateTokenKeys } from '../../core/tokens/keys';
 import { writeTrustFiles } from './login-trust';
 
@@ -14,7 +15,7 @@ export const TRUST_DOMAIN = 'sls.test';
 /** Files and settings that signup and login take, for a database of the test's. */
 export interface AccountFiles {
   folder: string;
-  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; TRUST_DOMAIN: string; TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string };
+  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; SECOND_FACTOR_KEYS_FILE: string; TRUST_DOMAIN: string; TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string };
   remove(): Promise<void>;
 }
 
@@ -22,11 +23,13 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
   const folder = await mkdtemp(join(tmpdir(), 'sls-accounts-'));
   await writeFile(join(folder, 'url'), `${url}\n`, { mode: 0o600 });
   await writeFile(join(folder, 'keys.json'), await generateTokenKeys(), { mode: 0o600 });
+  await writeFile(join(folder, 'second-factor-keys.json'), generateSecondFactorKeys(), { mode: 0o600 });
   return {
     folder,
     settings: {
       DATABASE_URL_FILE: join(folder, 'url'),
       TOKEN_KEYS_FILE: join(folder, 'keys.json'),
+      SECOND_FACTOR_KEYS_FILE: join(folder, 'second-factor-keys.json'),
       TRUST_DOMAIN,
       ...(await writeTrustFiles(folder)),
     },

@@ -23,9 +23,9 @@ export async function newClientKey(): Promise<ClientKey> {
 }
 
 /** A request as a good client makes it, with a fresh nonce. */
-export function loginRequest(key: ClientKey, credential: LoginRequest['credential'], enclave = ''): LoginRequest {
+export function loginRequest(key: ClientKey, credential: LoginRequest['credential'], enclave = '', oneTimeCode = ''): LoginRequest {
   const nonce = newNonce();
-  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false, clientName: 'test', enclave };
+  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false, clientName: 'test', enclave, oneTimeCode };
 }
 
 export function byPassword(username: string, password: string, knownSession = ''): LoginRequest['credential'] {

@@ -11,11 +11,34 @@ const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** `sls admin user …`: by username, or by the id that stands in certificates and evidence. */
 export function addUser(admin: Command): void {
-  addRevocationCommands(admin.command('user').description('users, by name or id'), {
+  const user = admin.command('user').description('users, by name or id');
+  addRevocationCommands(user, {
     argument: 'user',
     what: 'user',
     subject: (text) => (USER_ID.test(text) ? { subject: { subject: { $case: 'user', value: text } }, username: '' } : { subject: undefined, username: text }),
   });
+  addResetSecondFactor(user);
+}
+
+function addResetSecondFactor(group: Command): void {
+  const command = group
+    .command('reset-second-factor')
+    .description('remove the second factor of a user who lost it: their password is enough again')
+    .argument('<user>')
+    .requiredOption('--reason <text>', 'for the audit record: how you know that it is they who ask');
+  addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
+    const out = new Output(options);
+    const caller = await AdminCaller.open(options);
+    try {
+      const who = USER_ID.test(text) ? { user: text, username: '' } : { user: '', username: text };
+      const { user, changed } = await caller.call('resetSecondFactor', { ...who, reason: options.reason });
+      out.done(changed ? `user ${text} has no second factor any more` : `user ${text} had no second factor`);
+      out.result({ user, changed }, []);
+    } finally {
+      caller.close();
+    }
+  });
+  addExample(command, 'sls admin user reset-second-factor ada --reason "lost phone, seen in person"');
 }
 
 /** `sls admin ak …` and `sls admin ek …`: keys of TPMs, by the SHA-256 of their TPMT_PUBLIC. */

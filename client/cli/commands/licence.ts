@@ -8,7 +8,7 @@ import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { ownAccessToken } from '../own-tokens';
-import { ownCredential } from '../own-credential';
+import { byOwnCredential } from '../own-credential';
 import type { CredentialOptions } from '../own-credential';
 import { currentTrust } from '../session-file';
 import { loadTrust } from '../trust';
@@ -31,7 +31,7 @@ export function addLicence(program: Command): void {
     .description('give a licence back: another account may redeem it')
     .argument('<id>', 'as sls licence shows it')
     .option('-u, --username <name>', 'whose account it is (default: who is logged in)')
-    .option('--password-stdin', 'you are not logged in: read the password from standard input');
+    .option('--password-stdin', 'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input');
   addTrustOptions(addOutputOptions(drop)).action(runDrop);
   addExample(drop, 'sls licence drop 7d4b2f0c-…');
 }
@@ -63,7 +63,7 @@ async function runShow(file: string | undefined, options: CommonOptions): Promis
 async function runDrop(id: string, options: CommonOptions & CredentialOptions): Promise<void> {
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
-  await dropLicence(trust, await ownCredential(trust, options), id, callOptions());
+  await byOwnCredential(trust, options, out, (credential) => dropLicence(trust, credential, id, callOptions()));
   await replaceLicence(trust, undefined, options.username);
   out.done(`licence ${id} is given back`);
   out.result({ licence: id, dropped: true }, []);

@@ -17,6 +17,7 @@ import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
 import { outlastingRaces } from '../race';
 import { describeSession } from '../report';
+import { withSecondFactor } from '../second-factor';
 import { saveSession } from '../session-file';
 import { findTokens, removeTokenFile, sessionOf } from '../token-file';
 import { loadTrust, servicesOf } from '../trust';
@@ -41,7 +42,7 @@ export function addLogin(program: Command): void {
     .command('login')
     .description('start your enclave, verify it and keep the session')
     .option('-u, --username <name>', 'asked for when left out')
-    .option('--password-stdin', 'read the password from standard input instead of the terminal')
+    .option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input')
     .option('--evidence <file>', 'save the evidence, for sls verify')
     .option('--event-log', "have the machine's firmware event log in the evidence, for sls verify --explain")
     .option('--image-digest <digest...>', 'accept these images only (sha256:HEX)')
@@ -52,6 +53,8 @@ export function addLogin(program: Command): void {
 
 /** The saved session is over: a password begins another one. */
 const OVER = new Set(['login.session_ended', 'login.refresh_reused', 'login.refresh_invalid', 'login.token_invalid']);
+
+type PasswordCredential = Extract<LoginOptions['credential'], { password: string }>;
 
 interface Chosen {
   username: string;
@@ -66,14 +69,21 @@ async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
   const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username);
-  if (!found) return logIn(await passwordCredential(keeper.trust, options), keeper, options, out);
+  if (!found) return logInByPassword(keeper, options, out);
   try {
     await outlastingRaces(async () => logIn((await savedCredential(keeper.trust, found.username)) ?? found, keeper, options, out));
   } catch (error) {
     if (!(error instanceof RpcError && OVER.has(error.code))) throw error;
     out.note(`${error.message}: log in with your password`);
-    await logIn(await passwordCredential(keeper.trust, { ...options, username: found.username }), keeper, options, out);
+    await logInByPassword(keeper, { ...options, username: found.username }, out);
   }
+}
+
+async function logInByPassword(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+  const chosen = await passwordCredential(keeper.trust, options);
+  await withSecondFactor(out, { fromStdin: options.passwordStdin === true }, (oneTimeCode) =>
+    logIn({ ...chosen, credential: { ...chosen.credential, oneTimeCode } }, keeper, options, out),
+  );
 }
 
 async function logIn({ username, credential, keep, abandon }: Chosen, keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
@@ -137,7 +147,7 @@ async function savedCredential(trust: TrustBundle, username: string | undefined)
   return { username: found.username, credential, keep: found.keep, abandon: () => Promise.resolve() };
 }
 
-async function passwordCredential(trust: TrustBundle, options: Options): Promise<Chosen> {
+async function passwordCredential(trust: TrustBundle, options: Options): Promise<Chosen & { credential: PasswordCredential }> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
   const known = await findTokens(trust, username);

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import { changePassword } from '../../index';
+import { changePassword, secondFactor } from '../../index';
 import { callOptions } from '../call-options';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { ownAccessToken } from '../own-tokens';
-import { askPasswordChange } from '../prompt';
+import { askCode, askPasswordChange } from '../prompt';
 import { currentTrust } from '../session-file';
 import { loadTrust } from '../trust';
 
@@ -18,7 +18,7 @@ export function addPasswd(program: Command): void {
   const command = program
     .command('passwd')
     .description('change your password; all your other sessions end')
-    .option('--password-stdin', 'read the old and the new password from standard input, a line each');
+    .option('--password-stdin', 'read the old and the new password, and a code where you have a second factor, from standard input, a line each');
   addTrustOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls passwd');
 }
@@ -28,8 +28,11 @@ async function run(options: Options): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
   // Before the questions: who isn't logged in is told at once.
   const accessToken = await ownAccessToken(trust);
-  const passwords = await askPasswordChange({ fromStdin: options.passwordStdin === true });
-  const ended = await changePassword(trust, accessToken, passwords, callOptions());
+  const fromStdin = options.passwordStdin === true;
+  const { enabled } = await secondFactor(trust, accessToken, callOptions());
+  const passwords = await askPasswordChange({ fromStdin });
+  const oneTimeCode = enabled ? await askCode({ fromStdin }) : undefined;
+  const ended = await changePassword(trust, accessToken, { ...passwords, oneTimeCode }, callOptions());
   out.done(`the password is changed; ${ended === 1 ? '1 other session' : `${ended} other sessions`} ended`);
   out.result({ changed: true, sessionsEnded: ended }, []);
 }

@@ -8,6 +8,7 @@ import { usernames } from './0006-usernames';
 import { licences } from './0007-licences';
 import { seats } from './0008-seats';
 import { enclaves } from './0009-enclaves';
+import { secondFactor } from './0010-second-factor';
 import { refreshTokens } from './0013-refresh-tokens';
 
 /**
@@ -24,5 +25,6 @@ export const migrations: readonly Migration[] = [
   licences,
   seats,
   enclaves,
+  secondFactor,
   refreshTokens,
 ];

@@ -104,6 +104,8 @@ export interface ChangePasswordRequest {
   /** May be empty within five minutes of a login by password. */
   oldPassword: string;
   newPassword: string;
+  /** A code of the authenticator or a recovery code, where the user has a second factor. */
+  oneTimeCode: string;
 }
 
 export interface ChangePasswordResponse {
@@ -119,6 +121,54 @@ export interface DeleteAccountRequest {
 export interface DeleteAccountResponse {
   /** False: the account is gone, and the service goes on removing its enclaves by itself. */
   enclavesRemoved: boolean;
+}
+
+export interface GetSecondFactorRequest {
+}
+
+export interface GetSecondFactorResponse {
+  enabled: boolean;
+  /** Unix seconds; 0 where there is none. */
+  enabledAt: bigint;
+  /** Recovery codes that are not used. */
+  recoveryCodes: number;
+}
+
+export interface BeginSecondFactorRequest {
+  password: string;
+}
+
+export interface BeginSecondFactorResponse {
+  /** For a QR code: otpauth://totp/… ("Key Uri Format" of the authenticators). Holds the secret. */
+  uri: string;
+  /** 20 random bytes, Base32 (RFC 4648, 6). */
+  secret: string;
+}
+
+export interface ConfirmSecondFactorRequest {
+  oneTimeCode: string;
+}
+
+export interface ConfirmSecondFactorResponse {
+  /** Each is good once in place of a code. They are not shown again. */
+  recoveryCodes: string[];
+}
+
+export interface DisableSecondFactorRequest {
+  password: string;
+  oneTimeCode: string;
+}
+
+export interface DisableSecondFactorResponse {
+}
+
+export interface RenewRecoveryCodesRequest {
+  password: string;
+  oneTimeCode: string;
+}
+
+export interface RenewRecoveryCodesResponse {
+  recoveryCodes: string[];
 }
 
 function createBaseSignUpRequest(): SignUpRequest {
@@ -1175,7 +1225,7 @@ export const RevokeSessionResponse: MessageFns<RevokeSessionResponse> = {
 };
 
 function createBaseChangePasswordRequest(): ChangePasswordRequest {
-  return { oldPassword: "", newPassword: "" };
+  return { oldPassword: "", newPassword: "", oneTimeCode: "" };
 }
 
 export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
@@ -1185,6 +1235,9 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
     }
     if (message.newPassword !== "") {
       writer.uint32(18).string(message.newPassword);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(26).string(message.oneTimeCode);
     }
     return writer;
   },
@@ -1218,6 +1271,14 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
             message.newPassword = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1242,6 +1303,11 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
         : isSet(object.new_password)
         ? globalThis.String(object.new_password)
         : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
     };
   },
 
@@ -1253,6 +1319,9 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
     if (message.newPassword !== "") {
       obj.newPassword = message.newPassword;
     }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
     return obj;
   },
 
@@ -1263,6 +1332,7 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
     const message = createBaseChangePasswordRequest();
     message.oldPassword = object.oldPassword ?? "";
     message.newPassword = object.newPassword ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
     return message;
   },
 };
@@ -1474,6 +1544,771 @@ export const DeleteAccountResponse: MessageFns<DeleteAccountResponse> = {
   },
 };
 
+function createBaseGetSecondFactorRequest(): GetSecondFactorRequest {
+  return {};
+}
+
+export const GetSecondFactorRequest: MessageFns<GetSecondFactorRequest> = {
+  encode(_: GetSecondFactorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetSecondFactorRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetSecondFactorRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetSecondFactorRequest {
+    return {};
+  },
+
+  toJSON(_: GetSecondFactorRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetSecondFactorRequest>): GetSecondFactorRequest {
+    return GetSecondFactorRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetSecondFactorRequest>): GetSecondFactorRequest {
+    const message = createBaseGetSecondFactorRequest();
+    return message;
+  },
+};
+
+function createBaseGetSecondFactorResponse(): GetSecondFactorResponse {
+  return { enabled: false, enabledAt: 0n, recoveryCodes: 0 };
+}
+
+export const GetSecondFactorResponse: MessageFns<GetSecondFactorResponse> = {
+  encode(message: GetSecondFactorResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.enabled !== false) {
+      writer.uint32(8).bool(message.enabled);
+    }
+    if (message.enabledAt !== 0n) {
+      if (BigInt.asIntN(64, message.enabledAt) !== message.enabledAt) {
+        throw new globalThis.Error("value provided for field message.enabledAt of type int64 too large");
+      }
+      writer.uint32(16).int64(message.enabledAt);
+    }
+    if (message.recoveryCodes !== 0) {
+      writer.uint32(24).uint32(message.recoveryCodes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetSecondFactorResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetSecondFactorResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.enabled = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.enabledAt = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.recoveryCodes = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetSecondFactorResponse {
+    return {
+      enabled: isSet(object.enabled) ? globalThis.Boolean(object.enabled) : false,
+      enabledAt: isSet(object.enabledAt)
+        ? BigInt(object.enabledAt)
+        : isSet(object.enabled_at)
+        ? BigInt(object.enabled_at)
+        : 0n,
+      recoveryCodes: isSet(object.recoveryCodes)
+        ? globalThis.Number(object.recoveryCodes)
+        : isSet(object.recovery_codes)
+        ? globalThis.Number(object.recovery_codes)
+        : 0,
+    };
+  },
+
+  toJSON(message: GetSecondFactorResponse): unknown {
+    const obj: any = {};
+    if (message.enabled !== false) {
+      obj.enabled = message.enabled;
+    }
+    if (message.enabledAt !== 0n) {
+      obj.enabledAt = message.enabledAt.toString();
+    }
+    if (message.recoveryCodes !== 0) {
+      obj.recoveryCodes = Math.round(message.recoveryCodes);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetSecondFactorResponse>): GetSecondFactorResponse {
+    return GetSecondFactorResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetSecondFactorResponse>): GetSecondFactorResponse {
+    const message = createBaseGetSecondFactorResponse();
+    message.enabled = object.enabled ?? false;
+    message.enabledAt = (object.enabledAt !== undefined && object.enabledAt !== null) ? BigInt(object.enabledAt) : 0n;
+    message.recoveryCodes = object.recoveryCodes ?? 0;
+    return message;
+  },
+};
+
+function createBaseBeginSecondFactorRequest(): BeginSecondFactorRequest {
+  return { password: "" };
+}
+
+export const BeginSecondFactorRequest: MessageFns<BeginSecondFactorRequest> = {
+  encode(message: BeginSecondFactorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.password !== "") {
+      writer.uint32(10).string(message.password);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BeginSecondFactorRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBeginSecondFactorRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BeginSecondFactorRequest {
+    return { password: isSet(object.password) ? globalThis.String(object.password) : "" };
+  },
+
+  toJSON(message: BeginSecondFactorRequest): unknown {
+    const obj: any = {};
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BeginSecondFactorRequest>): BeginSecondFactorRequest {
+    return BeginSecondFactorRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BeginSecondFactorRequest>): BeginSecondFactorRequest {
+    const message = createBaseBeginSecondFactorRequest();
+    message.password = object.password ?? "";
+    return message;
+  },
+};
+
+function createBaseBeginSecondFactorResponse(): BeginSecondFactorResponse {
+  return { uri: "", secret: "" };
+}
+
+export const BeginSecondFactorResponse: MessageFns<BeginSecondFactorResponse> = {
+  encode(message: BeginSecondFactorResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.uri !== "") {
+      writer.uint32(10).string(message.uri);
+    }
+    if (message.secret !== "") {
+      writer.uint32(18).string(message.secret);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BeginSecondFactorResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBeginSecondFactorResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.uri = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.secret = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BeginSecondFactorResponse {
+    return {
+      uri: isSet(object.uri) ? globalThis.String(object.uri) : "",
+      secret: isSet(object.secret) ? globalThis.String(object.secret) : "",
+    };
+  },
+
+  toJSON(message: BeginSecondFactorResponse): unknown {
+    const obj: any = {};
+    if (message.uri !== "") {
+      obj.uri = message.uri;
+    }
+    if (message.secret !== "") {
+      obj.secret = message.secret;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BeginSecondFactorResponse>): BeginSecondFactorResponse {
+    return BeginSecondFactorResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BeginSecondFactorResponse>): BeginSecondFactorResponse {
+    const message = createBaseBeginSecondFactorResponse();
+    message.uri = object.uri ?? "";
+    message.secret = object.secret ?? "";
+    return message;
+  },
+};
+
+function createBaseConfirmSecondFactorRequest(): ConfirmSecondFactorRequest {
+  return { oneTimeCode: "" };
+}
+
+export const ConfirmSecondFactorRequest: MessageFns<ConfirmSecondFactorRequest> = {
+  encode(message: ConfirmSecondFactorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.oneTimeCode !== "") {
+      writer.uint32(10).string(message.oneTimeCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmSecondFactorRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmSecondFactorRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConfirmSecondFactorRequest {
+    return {
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+    };
+  },
+
+  toJSON(message: ConfirmSecondFactorRequest): unknown {
+    const obj: any = {};
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ConfirmSecondFactorRequest>): ConfirmSecondFactorRequest {
+    return ConfirmSecondFactorRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmSecondFactorRequest>): ConfirmSecondFactorRequest {
+    const message = createBaseConfirmSecondFactorRequest();
+    message.oneTimeCode = object.oneTimeCode ?? "";
+    return message;
+  },
+};
+
+function createBaseConfirmSecondFactorResponse(): ConfirmSecondFactorResponse {
+  return { recoveryCodes: [] };
+}
+
+export const ConfirmSecondFactorResponse: MessageFns<ConfirmSecondFactorResponse> = {
+  encode(message: ConfirmSecondFactorResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.recoveryCodes) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmSecondFactorResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmSecondFactorResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.recoveryCodes.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConfirmSecondFactorResponse {
+    return {
+      recoveryCodes: globalThis.Array.isArray(object?.recoveryCodes)
+        ? object.recoveryCodes.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.recovery_codes)
+        ? object.recovery_codes.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ConfirmSecondFactorResponse): unknown {
+    const obj: any = {};
+    if (message.recoveryCodes?.length) {
+      obj.recoveryCodes = message.recoveryCodes;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ConfirmSecondFactorResponse>): ConfirmSecondFactorResponse {
+    return ConfirmSecondFactorResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmSecondFactorResponse>): ConfirmSecondFactorResponse {
+    const message = createBaseConfirmSecondFactorResponse();
+    message.recoveryCodes = object.recoveryCodes?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseDisableSecondFactorRequest(): DisableSecondFactorRequest {
+  return { password: "", oneTimeCode: "" };
+}
+
+export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> = {
+  encode(message: DisableSecondFactorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.password !== "") {
+      writer.uint32(10).string(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(18).string(message.oneTimeCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DisableSecondFactorRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDisableSecondFactorRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DisableSecondFactorRequest {
+    return {
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+    };
+  },
+
+  toJSON(message: DisableSecondFactorRequest): unknown {
+    const obj: any = {};
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DisableSecondFactorRequest>): DisableSecondFactorRequest {
+    return DisableSecondFactorRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DisableSecondFactorRequest>): DisableSecondFactorRequest {
+    const message = createBaseDisableSecondFactorRequest();
+    message.password = object.password ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
+    return message;
+  },
+};
+
+function createBaseDisableSecondFactorResponse(): DisableSecondFactorResponse {
+  return {};
+}
+
+export const DisableSecondFactorResponse: MessageFns<DisableSecondFactorResponse> = {
+  encode(_: DisableSecondFactorResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DisableSecondFactorResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDisableSecondFactorResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DisableSecondFactorResponse {
+    return {};
+  },
+
+  toJSON(_: DisableSecondFactorResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<DisableSecondFactorResponse>): DisableSecondFactorResponse {
+    return DisableSecondFactorResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DisableSecondFactorResponse>): DisableSecondFactorResponse {
+    const message = createBaseDisableSecondFactorResponse();
+    return message;
+  },
+};
+
+function createBaseRenewRecoveryCodesRequest(): RenewRecoveryCodesRequest {
+  return { password: "", oneTimeCode: "" };
+}
+
+export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = {
+  encode(message: RenewRecoveryCodesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.password !== "") {
+      writer.uint32(10).string(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(18).string(message.oneTimeCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewRecoveryCodesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewRecoveryCodesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RenewRecoveryCodesRequest {
+    return {
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+    };
+  },
+
+  toJSON(message: RenewRecoveryCodesRequest): unknown {
+    const obj: any = {};
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RenewRecoveryCodesRequest>): RenewRecoveryCodesRequest {
+    return RenewRecoveryCodesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewRecoveryCodesRequest>): RenewRecoveryCodesRequest {
+    const message = createBaseRenewRecoveryCodesRequest();
+    message.password = object.password ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
+    return message;
+  },
+};
+
+function createBaseRenewRecoveryCodesResponse(): RenewRecoveryCodesResponse {
+  return { recoveryCodes: [] };
+}
+
+export const RenewRecoveryCodesResponse: MessageFns<RenewRecoveryCodesResponse> = {
+  encode(message: RenewRecoveryCodesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.recoveryCodes) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewRecoveryCodesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewRecoveryCodesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.recoveryCodes.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RenewRecoveryCodesResponse {
+    return {
+      recoveryCodes: globalThis.Array.isArray(object?.recoveryCodes)
+        ? object.recoveryCodes.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.recovery_codes)
+        ? object.recovery_codes.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: RenewRecoveryCodesResponse): unknown {
+    const obj: any = {};
+    if (message.recoveryCodes?.length) {
+      obj.recoveryCodes = message.recoveryCodes;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RenewRecoveryCodesResponse>): RenewRecoveryCodesResponse {
+    return RenewRecoveryCodesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewRecoveryCodesResponse>): RenewRecoveryCodesResponse {
+    const message = createBaseRenewRecoveryCodesResponse();
+    message.recoveryCodes = object.recoveryCodes?.map((e) => e) || [];
+    return message;
+  },
+};
+
 export type AccountServiceService = typeof AccountServiceService;
 export const AccountServiceService = {
   /** Creates an account and begins a session; its tokens are good for Login. */
@@ -1539,6 +2374,64 @@ export const AccountServiceService = {
       Buffer.from(ChangePasswordResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ChangePasswordResponse => ChangePasswordResponse.decode(value),
   },
+  getSecondFactor: {
+    path: "/licensing.v1.AccountService/GetSecondFactor" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetSecondFactorRequest): Buffer =>
+      Buffer.from(GetSecondFactorRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetSecondFactorRequest => GetSecondFactorRequest.decode(value),
+    responseSerialize: (value: GetSecondFactorResponse): Buffer =>
+      Buffer.from(GetSecondFactorResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetSecondFactorResponse => GetSecondFactorResponse.decode(value),
+  },
+  /** Makes a secret for the authenticator. Nothing changes before ConfirmSecondFactor, which has to come within ten minutes. */
+  beginSecondFactor: {
+    path: "/licensing.v1.AccountService/BeginSecondFactor" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: BeginSecondFactorRequest): Buffer =>
+      Buffer.from(BeginSecondFactorRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BeginSecondFactorRequest => BeginSecondFactorRequest.decode(value),
+    responseSerialize: (value: BeginSecondFactorResponse): Buffer =>
+      Buffer.from(BeginSecondFactorResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BeginSecondFactorResponse => BeginSecondFactorResponse.decode(value),
+  },
+  /** Shows by a code that the authenticator has the secret: from now on a login by password takes a code. */
+  confirmSecondFactor: {
+    path: "/licensing.v1.AccountService/ConfirmSecondFactor" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ConfirmSecondFactorRequest): Buffer =>
+      Buffer.from(ConfirmSecondFactorRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ConfirmSecondFactorRequest => ConfirmSecondFactorRequest.decode(value),
+    responseSerialize: (value: ConfirmSecondFactorResponse): Buffer =>
+      Buffer.from(ConfirmSecondFactorResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ConfirmSecondFactorResponse => ConfirmSecondFactorResponse.decode(value),
+  },
+  disableSecondFactor: {
+    path: "/licensing.v1.AccountService/DisableSecondFactor" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DisableSecondFactorRequest): Buffer =>
+      Buffer.from(DisableSecondFactorRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DisableSecondFactorRequest => DisableSecondFactorRequest.decode(value),
+    responseSerialize: (value: DisableSecondFactorResponse): Buffer =>
+      Buffer.from(DisableSecondFactorResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DisableSecondFactorResponse => DisableSecondFactorResponse.decode(value),
+  },
+  /** Makes new recovery codes; those of before are worth nothing any more. */
+  renewRecoveryCodes: {
+    path: "/licensing.v1.AccountService/RenewRecoveryCodes" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RenewRecoveryCodesRequest): Buffer =>
+      Buffer.from(RenewRecoveryCodesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RenewRecoveryCodesRequest => RenewRecoveryCodesRequest.decode(value),
+    responseSerialize: (value: RenewRecoveryCodesResponse): Buffer =>
+      Buffer.from(RenewRecoveryCodesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RenewRecoveryCodesResponse => RenewRecoveryCodesResponse.decode(value),
+  },
 } as const;
 
 export interface AccountServiceServer extends UntypedServiceImplementation {
@@ -1553,6 +2446,14 @@ export interface AccountServiceServer extends UntypedServiceImplementation {
   revokeSession: handleUnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
   /** Changes the password and ends all other sessions of the user. */
   changePassword: handleUnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
+  getSecondFactor: handleUnaryCall<GetSecondFactorRequest, GetSecondFactorResponse>;
+  /** Makes a secret for the authenticator. Nothing changes before ConfirmSecondFactor, which has to come within ten minutes. */
+  beginSecondFactor: handleUnaryCall<BeginSecondFactorRequest, BeginSecondFactorResponse>;
+  /** Shows by a code that the authenticator has the secret: from now on a login by password takes a code. */
+  confirmSecondFactor: handleUnaryCall<ConfirmSecondFactorRequest, ConfirmSecondFactorResponse>;
+  disableSecondFactor: handleUnaryCall<DisableSecondFactorRequest, DisableSecondFactorResponse>;
+  /** Makes new recovery codes; those of before are worth nothing any more. */
+  renewRecoveryCodes: handleUnaryCall<RenewRecoveryCodesRequest, RenewRecoveryCodesResponse>;
 }
 
 export interface AccountServiceClient extends Client {
@@ -1650,6 +2551,84 @@ export interface AccountServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ChangePasswordResponse) => void,
+  ): ClientUnaryCall;
+  getSecondFactor(
+    request: GetSecondFactorRequest,
+    callback: (error: ServiceError | null, response: GetSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  getSecondFactor(
+    request: GetSecondFactorRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  getSecondFactor(
+    request: GetSecondFactorRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  /** Makes a secret for the authenticator. Nothing changes before ConfirmSecondFactor, which has to come within ten minutes. */
+  beginSecondFactor(
+    request: BeginSecondFactorRequest,
+    callback: (error: ServiceError | null, response: BeginSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  beginSecondFactor(
+    request: BeginSecondFactorRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BeginSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  beginSecondFactor(
+    request: BeginSecondFactorRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BeginSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  /** Shows by a code that the authenticator has the secret: from now on a login by password takes a code. */
+  confirmSecondFactor(
+    request: ConfirmSecondFactorRequest,
+    callback: (error: ServiceError | null, response: ConfirmSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  confirmSecondFactor(
+    request: ConfirmSecondFactorRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ConfirmSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  confirmSecondFactor(
+    request: ConfirmSecondFactorRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ConfirmSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  disableSecondFactor(
+    request: DisableSecondFactorRequest,
+    callback: (error: ServiceError | null, response: DisableSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  disableSecondFactor(
+    request: DisableSecondFactorRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DisableSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  disableSecondFactor(
+    request: DisableSecondFactorRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DisableSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  /** Makes new recovery codes; those of before are worth nothing any more. */
+  renewRecoveryCodes(
+    request: RenewRecoveryCodesRequest,
+    callback: (error: ServiceError | null, response: RenewRecoveryCodesResponse) => void,
+  ): ClientUnaryCall;
+  renewRecoveryCodes(
+    request: RenewRecoveryCodesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RenewRecoveryCodesResponse) => void,
+  ): ClientUnaryCall;
+  renewRecoveryCodes(
+    request: RenewRecoveryCodesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RenewRecoveryCodesResponse) => void,
   ): ClientUnaryCall;
 }
 

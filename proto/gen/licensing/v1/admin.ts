@@ -230,6 +230,19 @@ export interface LicenceAccount {
   redeemedAt: bigint;
 }
 
+export interface ResetSecondFactorRequest {
+  /** Opaque id of an account, or else `username`. */
+  user: string;
+  username: string;
+  reason: string;
+}
+
+export interface ResetSecondFactorResponse {
+  user: string;
+  /** False: they had none. */
+  changed: boolean;
+}
+
 function createBaseListNodesRequest(): ListNodesRequest {
   return {};
 }
@@ -2914,6 +2927,192 @@ export const LicenceAccount: MessageFns<LicenceAccount> = {
   },
 };
 
+function createBaseResetSecondFactorRequest(): ResetSecondFactorRequest {
+  return { user: "", username: "", reason: "" };
+}
+
+export const ResetSecondFactorRequest: MessageFns<ResetSecondFactorRequest> = {
+  encode(message: ResetSecondFactorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.username !== "") {
+      writer.uint32(18).string(message.username);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResetSecondFactorRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResetSecondFactorRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResetSecondFactorRequest {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: ResetSecondFactorRequest): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResetSecondFactorRequest>): ResetSecondFactorRequest {
+    return ResetSecondFactorRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResetSecondFactorRequest>): ResetSecondFactorRequest {
+    const message = createBaseResetSecondFactorRequest();
+    message.user = object.user ?? "";
+    message.username = object.username ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseResetSecondFactorResponse(): ResetSecondFactorResponse {
+  return { user: "", changed: false };
+}
+
+export const ResetSecondFactorResponse: MessageFns<ResetSecondFactorResponse> = {
+  encode(message: ResetSecondFactorResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.changed !== false) {
+      writer.uint32(16).bool(message.changed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResetSecondFactorResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResetSecondFactorResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.changed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResetSecondFactorResponse {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      changed: isSet(object.changed) ? globalThis.Boolean(object.changed) : false,
+    };
+  },
+
+  toJSON(message: ResetSecondFactorResponse): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.changed !== false) {
+      obj.changed = message.changed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResetSecondFactorResponse>): ResetSecondFactorResponse {
+    return ResetSecondFactorResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResetSecondFactorResponse>): ResetSecondFactorResponse {
+    const message = createBaseResetSecondFactorResponse();
+    message.user = object.user ?? "";
+    message.changed = object.changed ?? false;
+    return message;
+  },
+};
+
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
   /** Every node name that is bound to an endorsement key. */
@@ -2966,6 +3165,18 @@ export const AdminServiceService = {
     responseSerialize: (value: ListRevocationsResponse): Buffer =>
       Buffer.from(ListRevocationsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListRevocationsResponse => ListRevocationsResponse.decode(value),
+  },
+  /** Removes a user's second factor, for who lost it: their password is enough again. */
+  resetSecondFactor: {
+    path: "/licensing.v1.AdminService/ResetSecondFactor" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResetSecondFactorRequest): Buffer =>
+      Buffer.from(ResetSecondFactorRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResetSecondFactorRequest => ResetSecondFactorRequest.decode(value),
+    responseSerialize: (value: ResetSecondFactorResponse): Buffer =>
+      Buffer.from(ResetSecondFactorResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResetSecondFactorResponse => ResetSecondFactorResponse.decode(value),
   },
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit: {
@@ -3033,6 +3244,8 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   /** Gives it back. */
   restore: handleUnaryCall<RestoreRequest, RestoreResponse>;
   listRevocations: handleUnaryCall<ListRevocationsRequest, ListRevocationsResponse>;
+  /** Removes a user's second factor, for who lost it: their password is enough again. */
+  resetSecondFactor: handleUnaryCall<ResetSecondFactorRequest, ResetSecondFactorResponse>;
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit: handleServerStreamingCall<TailAuditRequest, TailAuditResponse>;
   /** Makes a licence and its key. The key is nowhere else afterwards. */
@@ -3123,6 +3336,22 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  /** Removes a user's second factor, for who lost it: their password is enough again. */
+  resetSecondFactor(
+    request: ResetSecondFactorRequest,
+    callback: (error: ServiceError | null, response: ResetSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  resetSecondFactor(
+    request: ResetSecondFactorRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResetSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  resetSecondFactor(
+    request: ResetSecondFactorRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResetSecondFactorResponse) => void,
   ): ClientUnaryCall;
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit(request: TailAuditRequest, options?: Partial<CallOptions>): ClientReadableStream<TailAuditResponse>;

@@ -101,7 +101,11 @@ export interface Plan {
 export interface RedeemLicenceRequest {
   key: string;
   /** Instead of an access token. Begins no session. */
-  password: PasswordCredential | undefined;
+  password:
+    | PasswordCredential
+    | undefined;
+  /** Of the second factor, with a password; as in LoginRequest. */
+  oneTimeCode: string;
 }
 
 export interface RedeemLicenceResponse {
@@ -141,7 +145,11 @@ export interface ListOwnLicencesResponse {
 export interface DropLicenceRequest {
   licence: string;
   /** Instead of an access token. Begins no session. */
-  password: PasswordCredential | undefined;
+  password:
+    | PasswordCredential
+    | undefined;
+  /** Of the second factor, with a password; as in LoginRequest. */
+  oneTimeCode: string;
 }
 
 export interface DropLicenceResponse {
@@ -297,7 +305,7 @@ export const Plan: MessageFns<Plan> = {
 };
 
 function createBaseRedeemLicenceRequest(): RedeemLicenceRequest {
-  return { key: "", password: undefined };
+  return { key: "", password: undefined, oneTimeCode: "" };
 }
 
 export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
@@ -307,6 +315,9 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
     }
     if (message.password !== undefined) {
       PasswordCredential.encode(message.password, writer.uint32(18).fork()).join();
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(26).string(message.oneTimeCode);
     }
     return writer;
   },
@@ -340,6 +351,14 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
             message.password = PasswordCredential.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -356,6 +375,11 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
     return {
       key: isSet(object.key) ? globalThis.String(object.key) : "",
       password: isSet(object.password) ? PasswordCredential.fromJSON(object.password) : undefined,
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
     };
   },
 
@@ -366,6 +390,9 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
     }
     if (message.password !== undefined) {
       obj.password = PasswordCredential.toJSON(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
     }
     return obj;
   },
@@ -379,6 +406,7 @@ export const RedeemLicenceRequest: MessageFns<RedeemLicenceRequest> = {
     message.password = (object.password !== undefined && object.password !== null)
       ? PasswordCredential.fromPartial(object.password)
       : undefined;
+    message.oneTimeCode = object.oneTimeCode ?? "";
     return message;
   },
 };
@@ -796,7 +824,7 @@ export const ListOwnLicencesResponse: MessageFns<ListOwnLicencesResponse> = {
 };
 
 function createBaseDropLicenceRequest(): DropLicenceRequest {
-  return { licence: "", password: undefined };
+  return { licence: "", password: undefined, oneTimeCode: "" };
 }
 
 export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
@@ -806,6 +834,9 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
     }
     if (message.password !== undefined) {
       PasswordCredential.encode(message.password, writer.uint32(18).fork()).join();
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(26).string(message.oneTimeCode);
     }
     return writer;
   },
@@ -839,6 +870,14 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
             message.password = PasswordCredential.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -855,6 +894,11 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
     return {
       licence: isSet(object.licence) ? globalThis.String(object.licence) : "",
       password: isSet(object.password) ? PasswordCredential.fromJSON(object.password) : undefined,
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
     };
   },
 
@@ -865,6 +909,9 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
     }
     if (message.password !== undefined) {
       obj.password = PasswordCredential.toJSON(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
     }
     return obj;
   },
@@ -878,6 +925,7 @@ export const DropLicenceRequest: MessageFns<DropLicenceRequest> = {
     message.password = (object.password !== undefined && object.password !== null)
       ? PasswordCredential.fromPartial(object.password)
       : undefined;
+    message.oneTimeCode = object.oneTimeCode ?? "";
     return message;
   },
 };

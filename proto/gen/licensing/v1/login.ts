@@ -113,6 +113,11 @@ export interface LoginRequest {
   clientName: string;
   /** Which of the user's enclaves, a DNS label; empty: "default". One that is not there yet is made. */
   enclave: string;
+  /**
+   * With a password: a code of the authenticator or a recovery code, where the user has a second factor. Without one such a user is told so
+   * (login.second_factor_required) once the password was right.
+   */
+  oneTimeCode: string;
 }
 
 export interface LoginResponse {
@@ -287,6 +292,7 @@ function createBaseLoginRequest(): LoginRequest {
     includeEventLog: false,
     clientName: "",
     enclave: "",
+    oneTimeCode: "",
   };
 }
 
@@ -320,6 +326,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.enclave !== "") {
       writer.uint32(74).string(message.enclave);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(82).string(message.oneTimeCode);
     }
     return writer;
   },
@@ -409,6 +418,14 @@ export const LoginRequest: MessageFns<LoginRequest> = {
             message.enclave = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -448,6 +465,11 @@ export const LoginRequest: MessageFns<LoginRequest> = {
         ? globalThis.String(object.client_name)
         : "",
       enclave: isSet(object.enclave) ? globalThis.String(object.enclave) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
     };
   },
 
@@ -477,6 +499,9 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.enclave !== "") {
       obj.enclave = message.enclave;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
     }
     return obj;
   },
@@ -512,6 +537,7 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     message.includeEventLog = object.includeEventLog ?? false;
     message.clientName = object.clientName ?? "";
     message.enclave = object.enclave ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
     return message;
   },
 };

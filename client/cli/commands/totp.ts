@@ -1,0 +1,113 @@
+import type { Command } from 'commander';
+import type { TrustBundle } from '../../../core/trust/bundle';
+import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecoveryCodes, RpcError, secondFactor } from '../../index';
+import type { SecondFactorSecret } from '../../index';
+import { callOptions } from '../call-options';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions, addTrustOptions } from '../options';
+import type { CommonOptions } from '../options';
+import { Output } from '../output';
+import { ownAccessToken } from '../own-tokens';
+import { askCode, askPassword } from '../prompt';
+import { qrCode } from '../qr-code';
+import { currentTrust } from '../session-file';
+import { loadTrust } from '../trust';
+
+interface Options extends CommonOptions {
+  passwordStdin?: boolean;
+}
+
+/** On a terminal a code may be mistyped. */
+const TRIES = 3;
+
+/** `sls totp …`: one-time codes of an authenticator as a second factor. */
+export function addTotp(program: Command): void {
+  const totp = program.command('totp').description('one-time codes of an authenticator, beside your password');
+  const withFactors = (name: string, description: string, codes: string, action: (options: Options) => Promise<void>): Command => {
+    const command = totp.command(name).description(description).option('--password-stdin', `read the password and, on the next line, ${codes} from standard input`);
+    addTrustOptions(addOutputOptions(command)).action(action);
+    return command;
+  };
+  addExample(withFactors('enable', 'show the secret to your authenticator; logins by password take its codes from then on', 'a code', runEnable), 'sls totp enable');
+  addExample(withFactors('disable', 'take the second factor away', 'a code or a recovery code', runDisable), 'sls totp disable');
+  addExample(withFactors('recovery-codes', 'make new recovery codes; the old ones are worth nothing any more', 'a code or a recovery code', runRecoveryCodes), 'sls totp recovery-codes');
+  const status = totp.command('status').description('whether you have a second factor');
+  addTrustOptions(addOutputOptions(status)).action(runStatus);
+  addExample(status, 'sls totp status');
+}
+
+interface Caller {
+  out: Output;
+  trust: TrustBundle;
+  accessToken: string;
+}
+
+/** Who isn't logged in is told before any question. */
+async function callerOf(options: Options): Promise<Caller> {
+  const trust = await currentTrust(() => loadTrust(options), options);
+  return { out: new Output(options), trust, accessToken: await ownAccessToken(trust) };
+}
+
+async function runEnable(options: Options): Promise<void> {
+  const { out, trust, accessToken } = await callerOf(options);
+  const fromStdin = options.passwordStdin === true;
+  if ((await secondFactor(trust, accessToken, callOptions())).enabled) {
+    throw new CliError(EXIT.failure, 'you have a second factor already', { code: 'account.second_factor_enabled', hint: 'for another authenticator: sls totp disable, then sls totp enable' });
+  }
+  const password = await askPassword({ fromStdin });
+  await show(await beginSecondFactor(trust, accessToken, password, callOptions()), options);
+  const recoveryCodes = await confirm({ out, trust, accessToken }, fromStdin);
+  out.done('logins by password take a code of your authenticator from now on');
+  tellRecoveryCodes(out, recoveryCodes, { enabled: true, recoveryCodes });
+}
+
+/** On the terminal, never on standard output: what follows there is a result. */
+async function show({ uri, secret }: SecondFactorSecret, { json }: Options): Promise<void> {
+  const spaced = secret.replace(/(.{4})(?=.)/g, '$1 ');
+  const picture = process.stderr.isTTY && json !== true ? ['Scan this with your authenticator:', '', ...(await qrCode(uri)), ''] : [];
+  process.stderr.write([...picture, `Secret, to type where there is no camera: ${spaced}`, uri, ''].join('\n'));
+}
+
+async function confirm({ out, trust, accessToken }: Caller, fromStdin: boolean): Promise<string[]> {
+  for (let left = fromStdin ? 1 : TRIES; ; left--) {
+    try {
+      return await confirmSecondFactor(trust, accessToken, await askCode({ fromStdin }), callOptions());
+    } catch (error) {
+      if (left === 1 || !(error instanceof RpcError && error.code === 'login.second_factor_wrong')) throw error;
+      out.warning("the code is wrong: is this machine's and your authenticator's clock right?");
+    }
+  }
+}
+
+function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown): void {
+  out.note('recovery codes, each good once in place of a code. Keep them where your authenticator is not; they are not shown again:');
+  out.result(json, recoveryCodes);
+}
+
+async function runDisable(options: Options): Promise<void> {
+  const { out, trust, accessToken } = await callerOf(options);
+  await disableSecondFactor(trust, accessToken, await askBoth(trust, accessToken, options), callOptions());
+  out.done('your password alone is enough to log in');
+  out.result({ enabled: false }, []);
+}
+
+async function runRecoveryCodes(options: Options): Promise<void> {
+  const { out, trust, accessToken } = await callerOf(options);
+  const recoveryCodes = await renewRecoveryCodes(trust, accessToken, await askBoth(trust, accessToken, options), callOptions());
+  tellRecoveryCodes(out, recoveryCodes, { recoveryCodes });
+}
+
+async function askBoth(trust: TrustBundle, accessToken: string, { passwordStdin }: Options): Promise<{ password: string; oneTimeCode: string }> {
+  if (!(await secondFactor(trust, accessToken, callOptions())).enabled) {
+    throw new CliError(EXIT.failure, 'you have no second factor', { code: 'account.second_factor_disabled', hint: 'get one with sls totp enable' });
+  }
+  const fromStdin = passwordStdin === true;
+  return { password: await askPassword({ fromStdin }), oneTimeCode: await askCode({ fromStdin }) };
+}
+
+async function runStatus(options: CommonOptions): Promise<void> {
+  const { out, trust, accessToken } = await callerOf(options);
+  const { enabled, enabledAt, recoveryCodes } = await secondFactor(trust, accessToken, callOptions());
+  const text = enabledAt ? `enabled since ${enabledAt.toISOString()}; ${recoveryCodes} ${recoveryCodes === 1 ? 'recovery code' : 'recovery codes'} left` : 'no second factor';
+  out.result({ enabled, ...(enabledAt && { enabledAt: enabledAt.toISOString(), recoveryCodes }) }, [text]);
+}

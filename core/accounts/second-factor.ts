@@ -1,0 +1,41 @@
+import { status } from '@grpc/grpc-js';
+import type { Limits } from '../limits/limits';
+import { RpcError } from '../rpc/errors';
+import { recoveryCodeHash } from '../second-factor/recovery-codes';
+import { wrongCode } from '../second-factor/second-factors';
+import type { SecondFactors } from '../second-factor/second-factors';
+
+/** More than any code. */
+const MAX_CODE_LENGTH = 64;
+
+/**
+ * Takes the second factor of a user whose password was right just now, where they have one; only who has the password learns whether they do.
+ * @param code of the authenticator, or a recovery code
+ * @param session that the caller has shown to have: what it tries is counted by itself
+ * @throws RpcError UNAUTHENTICATED login.second_factor_required, login.second_factor_wrong; RESOURCE_EXHAUSTED login.limited;
+ * UNAVAILABLE account.second_factor_unavailable
+ */
+export async function requireSecondFactor(
+  { secondFactors, limits }: { secondFactors: SecondFactors; limits: Limits },
+  user: string,
+  code: string,
+  session: string | undefined,
+): Promise<void> {
+  if ((await secondFactors.status(user)).enabledAt === undefined) return;
+  if (code === '') throw new RpcError('login.second_factor_required', status.UNAUTHENTICATED, 'expected a code of your authenticator as well');
+  if (code.length > MAX_CODE_LENGTH) throw wrongCode();
+  const recovery = recoveryCodeHash(code);
+  // Not to be guessed, so not counted: it is the way in when somebody has used the tries up.
+  if (recovery) {
+    if (!(await secondFactors.useRecoveryCode(user, recovery))) throw wrongCode();
+    return;
+  }
+  const attempt = await limits.codeAttempt(user, session);
+  const right = await secondFactors.useCode(user, code).catch(async (error: unknown) => {
+    // Nobody looked at the code.
+    await attempt.succeeded();
+    throw error;
+  });
+  if (!right) throw wrongCode();
+  await attempt.succeeded();
+}
