@@ -8,9 +8,12 @@ export interface Surroundings {
   tpm: PreparedTpm;
   databaseUrlFile: string;
   licenceRequired?: boolean | undefined;
-  /** The first of five that follow one another, on the loopback address. */
+  /** The first of six that follow one another, on the loopback address. */
   metricsPort?: number;
 }
+
+/** The launcher's own port among those of metrics. */
+export const OWN_METRICS_PLACE = 5;
 
 type Settings = Record<string, string>;
 

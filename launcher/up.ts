@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
+import { openMetrics } from '../core/metrics/open';
 import { parseAddress } from '../core/rpc/address';
 import { startServer } from '../core/rpc/server';
 import { startEmbeddedPostgres } from '../core/store/embedded';
@@ -14,8 +15,8 @@ import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
 import { Programs, rotateLog } from './programs';
 import { launcherService } from './service';
-import { chooseServices } from './services';
-import { programSettings } from './settings';
+import { chooseServices, HOST } from './services';
+import { OWN_METRICS_PLACE, programSettings } from './settings';
 import { Teardown } from './teardown';
 import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
@@ -31,7 +32,7 @@ export interface UpOptions {
   logLevel: string;
   /** Whether only users with a licence may log in. Default: false. */
   licenceRequired?: boolean | undefined;
-  /** Metrics of signup, login, enrol, admin and the attestor, on this port and the four after it; without it there are none. */
+  /** Metrics of signup, login, enrol, admin, the attestor and the launcher itself, on this port and the five after it; without it there are none. */
   metricsPort?: number;
   /** What happens now, in the words of the person at the terminal. */
   report(line: string): void;
@@ -101,7 +102,9 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   };
   const enclaves = await openEnclaves(installation, mark, addresses.attestor, options);
   teardown.add(() => enclaves.stopAll());
-  const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)] });
+  const metrics = await openMetrics({ METRICS_HOST: HOST, METRICS_PORT: options.metricsPort && options.metricsPort + OWN_METRICS_PLACE });
+  teardown.add(async () => metrics?.close());
+  const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)], observer: metrics });
   teardown.add(() => launcher.stop(0));
 
   const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired });

@@ -50,6 +50,7 @@ test.each([
   ['a malformed server', ['signup', '--server', 'a/b', '--trust', 'bundle.json']],
   ['a malformed time', ['verify', 'x', '--at', 'yesterday']],
   ['a TPM without its roots', ['up', '--tpm', 'device:/dev/tpmrm0']],
+  ['a port of metrics that leaves no room for the others', ['up', '--metrics-port', '65535']],
   ['another verdict', ['login', '--software-tpm', 'maybe']],
   ['a username with no terminal to ask on', ['login', '--trust', 'bundle.json']],
   ['a password with no terminal to ask on', ['login', '--username', 'ada', '--trust', 'bundle.json']],

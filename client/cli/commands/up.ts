@@ -31,7 +31,7 @@ export function addUp(program: Command): void {
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option('--idle <seconds>', 'end an enclave that nobody is connected to after this; 0: never. Workspaces stay', '600')
     .option('--licence-required', 'let only users with a licence log in: sls admin licence issue makes one')
-    .option('--metrics-port <port>', 'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin and attestor on the four after it (default: none)');
+    .option('--metrics-port <port>', 'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin, attestor and launcher on the five after it (default: none)');
   addOutputOptions(command).action(run);
   addExample(command, 'sls up');
 }
@@ -82,10 +82,10 @@ async function run(options: Options): Promise<void> {
   out.done('stopped');
 }
 
-/** Four more follow it. */
+/** Five more follow it. */
 function portOf(text: string): number {
-  if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_531) return Number(text);
-  throw new CliError(EXIT.usage, `expected --metrics-port PORT, 1 to 65531, got ${JSON.stringify(text)}`);
+  if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_530) return Number(text);
+  throw new CliError(EXIT.usage, `expected --metrics-port PORT, 1 to 65530, got ${JSON.stringify(text)}`);
 }
 
 function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {
