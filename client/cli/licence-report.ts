@@ -7,7 +7,7 @@ export function describePlan({ images, enclaves, seats, cpu, memory }: Plan): st
     ['images', images?.join(' ') ?? 'any that the operator allows'],
     ['enclaves', `${enclaves} of each user`],
     ['seats', `${seats} sessions at once`],
-    ['CPU', cpu ?? 'as the operator has it'],
+    ['cpu', cpu ?? 'as the operator has it'],
     ['memory', memory ?? 'as the operator has it'],
   ].map((line) => `    ${row(line as [string, string])}`);
 }

@@ -12,7 +12,7 @@ const CODE_HINT = 'with --password-stdin, pass the code on the line after the pa
 export async function askUsername(given: string | undefined): Promise<string> {
   if (given !== undefined) return given;
   if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no username', { hint: 'name it with --username NAME' });
-  const username = (await ask('Username: ', process.stderr)).trim();
+  const username = (await ask('Username: ')).trim();
   if (username === '') throw new CliError(EXIT.usage, 'no username');
   return username;
 }
@@ -59,31 +59,34 @@ export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<st
 /** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', { hint: 'name it with --fingerprint FINGERPRINT' });
-  return (await ask(question, process.stderr)).trim().toLowerCase() === 'yes';
+  return (await ask(question)).trim().toLowerCase() === 'yes';
 }
 
-async function ask(question: string, output: NodeJS.WritableStream): Promise<string> {
+async function ask(question: string, { echo = true } = {}): Promise<string> {
+  // readline edits the line, and shows it here.
+  const output = echo ? process.stderr : new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output, terminal: true });
   const interrupted = new AbortController();
-  lines.on('SIGINT', () => interrupted.abort());
-  lines.on('close', () => interrupted.abort());
+  const interrupt = (): void => interrupted.abort();
+  lines.on('SIGINT', interrupt);
+  lines.on('close', interrupt);
   try {
-    return await lines.question(question, { signal: interrupted.signal });
+    // Not before: the terminal itself has stopped to echo by now, so an answer that comes at once is not shown either.
+    if (!echo) process.stderr.write(question);
+    return await lines.question(echo ? question : '', { signal: interrupted.signal });
   } catch {
     process.stderr.write('\n');
     process.exit(130);
   } finally {
-    lines.removeAllListeners('close');
+    // This one listener: by its own, readline stops to show what is typed, which may be the password that is asked for next.
+    lines.off('close', interrupt);
     lines.close();
   }
 }
 
 /** Asks on the terminal, without echo. */
 export async function askSilently(question: string): Promise<string> {
-  process.stderr.write(question);
-  // readline edits the line and echoes it here.
-  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const answer = await ask('', nowhere);
+  const answer = await ask(question, { echo: false });
   process.stderr.write('\n');
   return answer;
 }

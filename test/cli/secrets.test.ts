@@ -25,6 +25,9 @@ test('no password, token, private key or data of the user in any log at any leve
   writeFileSync(machine.path('file'), data);
   const commands: Array<[string[], string]> = [
     [['signup', '--username', 'ada', '--password-stdin'], `${PASSWORD}\n`],
+    [['admin', 'licence', 'issue', '--plan', 'team', '--days', '1', '--reason', 'test', '--out', 'team.licence'], ''],
+    [['redeem', 'team.licence'], ''],
+    [['licence', 'show', 'team.licence'], ''],
     [['login'], ''],
     [['login', '--username', 'ada', '--password-stdin', '--verbose'], `${PASSWORD}\n`],
     [['login', '--username', 'ada', '--password-stdin'], `wrong ${PASSWORD}\n`],
@@ -44,6 +47,7 @@ test('no password, token, private key or data of the user in any log at any leve
   clearInterval(watch);
   expect(seen.length).toBeGreaterThan(0);
 
+  tokens.push(readFileSync(machine.path('team.licence'), 'utf8').trim());
   const keys = filesUnder(machine.server('keys')).flatMap(secretsOf);
   const attestor = filesUnder(machine.server('attestor'))
     .map((file) => readFileSync(file, 'utf8').trim())
@@ -101,6 +105,8 @@ function privateAbove(file: string, root: string): boolean {
 }
 
 test('the command line offers no way to put a secret into argv', () => {
-  const help = execFileSync(process.execPath, [join(__dirname, '../../dist/sls.cjs'), 'login', '--help'], { encoding: 'utf8' });
-  expect(help).not.toMatch(/--(password|token|key)[ =<]/);
+  for (const command of ['login', 'redeem']) {
+    const help = execFileSync(process.execPath, [join(__dirname, '../../dist/sls.cjs'), command, '--help'], { encoding: 'utf8' });
+    expect(help).not.toMatch(/--(password|token|key)[ =<]/);
+  }
 });

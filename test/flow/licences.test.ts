@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { spawn } from '@lydell/node-pty';
 import { openDatabase } from '../../core/store/database';
-import { Machine, PASSWORD } from '../support/machine';
+import { Machine, PASSWORD, SLS } from '../support/machine';
 import type { Ended } from '../support/machine';
 
 jest.setTimeout(180_000);
@@ -226,4 +227,24 @@ test('where a licence is required, nobody logs in without one, and whoever has a
   const redeemed = await machine.sls(['redeem', 'key', '--username', 'barbara2', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: elsewhere });
   expect(redeemed).toMatchObject({ code: 0, stderr: expect.stringContaining('is yours: team') });
   expect((await machine.sls(['login'], { env: barbara })).code).toBe(0);
+});
+
+test('on a terminal the key is asked for, and name and password where nobody is logged in; secrets are not shown', async () => {
+  const { licence, key } = await issue('--days', '1');
+  await json(['signup', '--username', 'terry', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: person('terry') });
+  const env = { ...machine.env, ...person('terry-elsewhere'), TERM: 'xterm' };
+  const terminal = spawn(process.execPath, [SLS, 'redeem'], { cwd: machine.folder, env, cols: 200 });
+  const answers: Array<[string, string]> = [['Licence key: ', key], ['Username: ', 'terry'], ['Password: ', PASSWORD]];
+  let seen = '';
+  terminal.onData((text) => {
+    seen += text;
+    const [question, answer] = answers[0] ?? ['\0', ''];
+    if (!seen.includes(question)) return;
+    answers.shift();
+    terminal.write(`${answer}\r`);
+  });
+  const code = await new Promise<number>((resolve) => terminal.onExit(({ exitCode }) => resolve(exitCode)));
+  expect({ code, seen }).toEqual({ code: 0, seen: expect.stringContaining(`licence ${licence} is yours: team`) });
+  expect(seen).not.toContain(key.slice(-20));
+  expect(seen).not.toContain(PASSWORD);
 });
