@@ -51,7 +51,7 @@ export async function askPasswordChange(options: { fromStdin: boolean }): Promis
  */
 export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<string> {
   if (!fromStdin && !process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to ask for the code', { hint: CODE_HINT });
-  const code = (fromStdin ? ((await nextLine()) ?? '') : await ask('Code of your authenticator, or a recovery code: ', process.stderr)).trim();
+  const code = (fromStdin ? ((await nextLine()) ?? '') : await ask('Code of your authenticator, or a recovery code: ')).trim();
   if (code === '') throw new CliError(EXIT.authentication, 'no code of your authenticator', { code: 'login.second_factor_required', hint: CODE_HINT });
   return code;
 }
