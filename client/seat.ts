@@ -14,6 +14,8 @@ import type { Session } from './session';
 const TIMEOUT_MS = 15_000;
 /** A service that is away keeps nobody waiting at the end: the missing heartbeat frees the seat as well. */
 const END_TIMEOUT_MS = 2_000;
+/** Between two heartbeats nothing is held open at the service: there are more sessions than it has connections. */
+const IDLE_MS = 10_000;
 /** In times between two heartbeats: when the service could not be reached, and when it refused for now. */
 const RETRY = { passing: 1 / 6, refused: 2 };
 
@@ -27,7 +29,7 @@ export interface SeatOptions {
 
 /** Where seats come from. Opened before one is needed, so that the connection is there by then. */
 export function openSeats(trust: TrustBundle, allowPlaintext: boolean | undefined): SeatServiceClient {
-  const service = openService(SeatServiceClient, trust.services.login, trust, allowPlaintext);
+  const service = openService(SeatServiceClient, trust.services.login, trust, allowPlaintext, { 'grpc.client_idle_timeout_ms': IDLE_MS });
   service.getChannel().getConnectivityState(true);
   return service;
 }

@@ -151,6 +151,22 @@ test('seats stay while the client CA, by which their tokens are signed, is repla
   expect(running).toMatchObject({ stdout: 'runs\nfinished\n', stderr: '' });
 });
 
+test("a licence's seats are those of all who redeemed it", async () => {
+  await machine.sls(['admin', 'licence', 'issue', '--plan', 'team', '--days', '2', '--accounts', '2', '--seats', '1', '--reason', 'test', '--out', 'team.licence']);
+  const bob = { XDG_STATE_HOME: machine.path('bob'), SLS_TRUST: machine.server('trust-bundle.json') };
+  expect((await machine.sls(['signup', '--username', 'bob', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: bob })).code).toBe(0);
+  expect((await machine.sls(['login'], { env: bob })).code).toBe(0);
+  for (const env of [{}, bob]) expect(await machine.sls(['redeem', 'team.licence'], { env })).toMatchObject({ code: 0 });
+  const running = await start(30);
+  const { code, stderr } = await machine.sls(['exec', 'true'], { env: bob });
+  expect(code).toBe(6);
+  expect(stderr).toContain('sls: no seat is free: 1 of the 1 of your licence are taken\n');
+  expect(JSON.parse((await machine.sls(['seats', 'list', '--json'], { env: bob })).stdout)).toMatchObject({ seats: [], limit: 1, taken: 1, licence: expect.any(String) });
+  running.child.kill('SIGINT');
+  await running.ended;
+  expect((await machine.sls(['exec', 'true'], { env: bob })).code).toBe(0);
+});
+
 test('what is asked of seats in a wrong way says what is right', async () => {
   for (const args of [['seats', 'free'], ['seats', 'free', 'x', '--all']]) {
     expect(await machine.sls(args)).toMatchObject({ code: 2, stderr: 'sls: expected ids of seats, or --all\nhint: sls seats list shows them\n' });
