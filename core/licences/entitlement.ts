@@ -52,11 +52,11 @@ export function toEntitlement({ licence, plan: { name: plan, ...rest }, until, g
 
 /**
  * What the licence allows that a user's sessions count among, in force or not: its end keeps users from logging in, and never takes from a session what it has.
- * @returns undefined for who has none
+ * @returns with how it stands; undefined for who has none
  */
-export async function lastingEntitlementOf(queries: Queries, user: string, now: Date): Promise<Entitlement | undefined> {
+export async function lastingEntitlementOf(queries: Queries, user: string, now: Date): Promise<(Entitlement & { state: LicenceState }) | undefined> {
   const found = applying(await heldLicences(queries, user), now);
-  return found && toEntitlement(found.licence);
+  return found && { ...toEntitlement(found.licence), state: found.state };
 }
 
 /** What a user's licence allows, its grace days included. @returns undefined without a licence, or when every one is over or revoked */

@@ -70,13 +70,13 @@ test('of several the one that was redeemed last applies, but one in its grace da
   expect((await entitlementOf(database, (await user({ untilSeconds: -10, graceSeconds: 100 }, { untilSeconds: -10 })).id, new Date()))?.plan).toBe('team');
 });
 
-test('what a session that runs counts among stays, when the licence is over or revoked', async () => {
+test('what a session that runs counts among is known, also when the licence is over or revoked', async () => {
   expect(await lastingEntitlementOf(database, (await user()).id, new Date())).toBeUndefined();
   const { id, licences } = await user({ plan: { seats: 7 }, untilSeconds: -10 });
   const lasting = { licence: licences[0], seats: 7 };
-  expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject(lasting);
+  expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject({ ...lasting, state: 'expired' });
   await database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licences[0]!]);
-  expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject(lasting);
+  expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject({ ...lasting, state: 'revoked' });
   // As at a login, another one that is in force comes first.
   expect(await lastingEntitlementOf(database, (await user({}, { untilSeconds: -10, plan: { seats: 7 } })).id, new Date())).toMatchObject({ seats: 3 });
 });
