@@ -28,13 +28,14 @@ export function row([name, value]: [string, unknown]): string {
 /** Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it. */
 export function describeSession({ username, session, trust }: SavedSession): { json: unknown; lines: string[] } {
   const claims = describeClaims(Claims.decode(session.evidence.claims));
-  const { enclave } = session;
+  const { enclave, licence } = session;
   const json = {
     username,
     user: enclave.user,
     services: trust.services,
     enclave: { name: claims['enclave'], workload: enclave.workloadUid, node: enclave.node, endpoint: enclave.endpoint, tlsAddress: enclave.tlsAddress },
     accessTokenExpires: time(session.accessTokenExpiresAt),
+    ...(licence && { licence: { ...licence, until: time(licence.until), graceUntil: time(licence.graceUntil) } }),
     clientCertificateSha256: createHash('sha256').update(session.clientCertificates[0] ?? '').digest('hex'),
     claims,
   };
@@ -43,6 +44,7 @@ export function describeSession({ username, session, trust }: SavedSession): { j
     ['service', trust.services.login],
     ['reached at', enclave.tlsAddress || enclave.endpoint],
     ['token until', json.accessTokenExpires],
+    ...(licence ? [['licence', `${licence.plan}, until ${time(licence.until)}`] as [string, string]] : []),
     ...Object.entries(claims),
   ];
   return { json, lines: rows.map(row) };

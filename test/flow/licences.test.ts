@@ -61,6 +61,9 @@ test('an administrator issues a licence; whoever has its key verifies it offline
   // Far from its end, nobody speaks of it.
   expect(login.stderr).not.toContain('licence');
 
+  expect(await json(['status'])).toMatchObject({ licence: { licence, plan: 'team' } });
+  expect((await machine.sls(['status'])).stdout).toMatch(/^licence +team, until 20/m);
+
   const [report] = await json<Array<{ redemptions: object[] }>>(['admin', 'licence', 'report', licence]);
   expect(report).toMatchObject({ licence, state: 'valid', accounts: 2, redeemed: 1, redemptions: [{ username: 'ada' }] });
   expect((await machine.sls(['admin', 'licence', 'report', licence])).stdout).toMatch(/accounts +1 of 2\n[^]*ada \([0-9a-f-]{36}\) {2}since 20/);
