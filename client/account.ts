@@ -1,12 +1,14 @@
 import { Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../core/rpc/client';
 import type { TrustBundle } from '../core/trust/bundle';
-import { AccountServiceClient } from '../proto/gen/licensing/v1/account';
+import { AccountDeletionServiceClient, AccountServiceClient } from '../proto/gen/licensing/v1/account';
 import { openService } from './channel';
 
 export const TIMEOUT_MS = 15_000;
 /** A password is hashed, and others may be waiting for that. */
 export const PASSWORD_TIMEOUT_MS = 30_000;
+/** Enclaves end first. */
+const DELETION_TIMEOUT_MS = 100_000;
 
 export interface CallOptions {
   signal?: AbortSignal;
@@ -111,6 +113,26 @@ export async function revokeSession(trust: TrustBundle, accessToken: string, ses
   await withAccountService(trust, options, (client) =>
     callUnary(client, client.revokeSession, { session }, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
   );
+}
+
+/**
+ * Deletes the account for good, with its enclaves and everything that names its user.
+ * @param oneTimeCode where the user has a second factor: of the authenticator, or a recovery code
+ * @returns whether the enclaves are gone already; else the service goes on by itself
+ * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong
+ */
+export async function deleteAccount(
+  trust: TrustBundle,
+  accessToken: string,
+  { password, oneTimeCode = '' }: { password: string; oneTimeCode?: string | undefined },
+  { allowPlaintext, signal }: CallOptions = {},
+): Promise<{ enclavesRemoved: boolean }> {
+  const client = openService(AccountDeletionServiceClient, trust.services.login, trust, allowPlaintext);
+  try {
+    return await callUnary(client, client.deleteAccount, { password, oneTimeCode }, { timeout: DELETION_TIMEOUT_MS, metadata: bearer(accessToken), signal });
+  } finally {
+    client.close();
+  }
 }
 
 /**

@@ -20,7 +20,7 @@ export { verifyEvidence } from '../core/evidence/verify';
 export type { VerifiedEvidence } from '../core/evidence/verify';
 export { RpcError } from '../core/rpc/errors';
 export { LoginStage } from '../proto/gen/licensing/v1/login';
-export { changePassword, listSessions, logOut, refresh, revokeSession, signUp } from './account';
+export { changePassword, deleteAccount, listSessions, logOut, refresh, revokeSession, signUp } from './account';
 export type { CallOptions, SessionSummary, SessionTokens } from './account';
 export { PlaintextRefused } from './channel';
 export { connect } from './connect/connect';
@@ -39,6 +39,8 @@ export { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecov
 export type { BothFactors, SecondFactorSecret, SecondFactorState } from './second-factor';
 export { attest, login, LoginError } from './service';
 export type { AttestOptions, LoginOptions } from './service';
+export { deleteEnclave, listEnclaves, stopEnclave } from './enclaves';
+export type { EnclaveSummary } from './enclaves';
 export { freeSeats, listSeats } from './seats';
 export type { SeatOverview, SeatSummary } from './seats';
 export type { SeatOptions } from './seat';

@@ -9,6 +9,8 @@ import { addLogin } from './commands/login';
 import { addLogout } from './commands/logout';
 import { addPasswd } from './commands/passwd';
 import { addRedeem } from './commands/redeem';
+import { addAccount } from './commands/account';
+import { addEnclaves } from './commands/enclaves';
 import { addSeats } from './commands/seats';
 import { addSessions } from './commands/sessions';
 import { addSignup } from './commands/signup';
@@ -30,7 +32,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addSeats, addPasswd, addTotp, addRedeem, addLicence, addVerify, addTrust, addUp]) add(program);
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addEnclaves, addSeats, addPasswd, addTotp, addAccount, addRedeem, addLicence, addVerify, addTrust, addUp]) add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

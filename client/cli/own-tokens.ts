@@ -15,7 +15,7 @@ export function ownAccessToken(trust: TrustBundle, username?: string): Promise<s
 }
 
 async function freshAccessToken(trust: TrustBundle, username: string | undefined): Promise<string> {
-  const found = await findTokens(trust, username);
+  const found = await findTokens(trust, username, { anyEnclave: true });
   if (!found) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
   const { tokens, keep } = found;
   if (isFresh(tokens.accessTokenExpiresAt) || tokens.refreshToken === undefined) return tokens.accessToken;

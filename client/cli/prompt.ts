@@ -56,6 +56,12 @@ export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<st
   return code;
 }
 
+/** Asks on the terminal to type a word, for what can't be undone. @throws CliError 2 without a terminal: there is nobody to ask */
+export async function confirmTyped(question: string, word: string): Promise<boolean> {
+  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm on', { hint: 'say that you mean it with --yes' });
+  return (await ask(question)).trim() === word;
+}
+
 /** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', { hint: 'name it with --fingerprint FINGERPRINT' });

@@ -1,9 +1,11 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { DEFAULT_ENCLAVE } from '../../core/evidence/enclave-name';
 import { parseTrustBundle } from '../../core/trust/bundle';
 import type { TrustBundle } from '../../core/trust/bundle';
 import { parseSession, serializeSession } from '../index';
 import type { Session, SessionTokens } from '../index';
+import { chosenEnclave } from './chosen-enclave';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';
@@ -19,19 +21,28 @@ export interface SavedSession {
   session: Session;
 }
 
-export function sessionFile(): string {
-  return join(stateFolder(), 'session.json');
+/** Where the login to an enclave is kept, each by itself. */
+export function sessionFile(enclave = chosenEnclave()): string {
+  return join(stateFolder(), enclave === DEFAULT_ENCLAVE ? 'session.json' : `session-${enclave}.json`);
 }
 
-/** Replaces the saved session. */
-export async function saveSession({ username, trust, preferences = {}, session }: SavedSession): Promise<void> {
-  await writePrivate(sessionFile(), JSON.stringify({ version: 1, username, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
+/** Of every enclave with a login on this machine, the one that this command is about first. */
+export async function sessionFiles(): Promise<string[]> {
+  const there = await readdir(stateFolder()).catch(() => []);
+  const files = there.filter((name) => /^session(-[a-z0-9-]+)?\.json$/.test(name)).sort();
+  const first = basename(sessionFile());
+  return [first, ...files.filter((name) => name !== first)].map((name) => join(stateFolder(), name));
+}
+
+/** Replaces a saved session. @param file where it was loaded from; left out: that of the enclave that this command is about */
+export async function saveSession({ username, trust, preferences = {}, session }: SavedSession, file = sessionFile()): Promise<void> {
+  await writePrivate(file, JSON.stringify({ version: 1, username, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
 }
 
 /** Replaces the tokens of the saved session: the refresh token that was used for them is worth nothing any more. */
-export async function saveTokens(saved: SavedSession, tokens: SessionTokens): Promise<SavedSession> {
+export async function saveTokens(saved: SavedSession, tokens: SessionTokens, file?: string): Promise<SavedSession> {
   const renewed = { ...saved, session: { ...saved.session, ...tokens } };
-  await saveSession(renewed);
+  await saveSession(renewed, file);
   return renewed;
 }
 
@@ -48,12 +59,14 @@ export async function saveRenewed(before: SavedSession, renewed: Pick<SavedSessi
 /** @throws CliError 4 when nobody is logged in */
 export async function loadSession(): Promise<SavedSession> {
   const saved = await loadSessionIfThere();
-  if (!saved) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
-  return saved;
+  if (saved) return saved;
+  const enclave = chosenEnclave();
+  if (enclave === DEFAULT_ENCLAVE) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
+  throw new CliError(EXIT.authentication, `not logged in to the enclave ${enclave}`, { hint: `run: sls login --enclave ${enclave}` });
 }
 
-export async function loadSessionIfThere(): Promise<SavedSession | undefined> {
-  const text = await readFile(sessionFile(), 'utf8').catch((error: NodeJS.ErrnoException) => {
+export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSession | undefined> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
@@ -63,7 +76,7 @@ export async function loadSessionIfThere(): Promise<SavedSession | undefined> {
     if (version !== 1 || typeof username !== 'string') throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
     return { username, trust: parseTrustBundle(JSON.stringify(trust)), preferences: preferences as TrustPreferences | undefined, session: parseSession(JSON.stringify(session)) };
   } catch (cause) {
-    throw new CliError(EXIT.authentication, `the saved session ${sessionFile()} can't be read`, { hint: 'run: sls login' }, { cause });
+    throw new CliError(EXIT.authentication, `the saved session ${file} can't be read`, { hint: 'run: sls login' }, { cause });
   }
 }
 
@@ -72,11 +85,15 @@ export async function loadSessionIfThere(): Promise<SavedSession | undefined> {
  * @param load reads what the command line names, or the usual places
  */
 export async function currentTrust(load: () => Promise<TrustBundle>, { trust, server }: { trust?: string; server?: string }): Promise<TrustBundle> {
-  const saved = trust === undefined && server === undefined ? await loadSessionIfThere() : undefined;
-  return saved?.trust ?? load();
+  if (trust !== undefined || server !== undefined) return load();
+  for (const file of await sessionFiles()) {
+    const saved = await loadSessionIfThere(file);
+    if (saved) return saved.trust;
+  }
+  return load();
 }
 
 /** @returns false when there was none */
-export async function removeSession(): Promise<boolean> {
-  return removeIfThere(sessionFile());
+export async function removeSession(file = sessionFile()): Promise<boolean> {
+  return removeIfThere(file);
 }

@@ -4,7 +4,7 @@ import type { TrustBundle } from '../../core/trust/bundle';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';
-import { loadSessionIfThere, saveTokens } from './session-file';
+import { loadSessionIfThere, saveTokens, sessionFile, sessionFiles } from './session-file';
 import type { SavedSession } from './session-file';
 
 /** Longer than a login takes to reach the service. */
@@ -52,19 +52,24 @@ export async function readTokenFile(trust: TrustBundle): Promise<SavedTokens | u
   return of === audience(trust) ? tokens : undefined;
 }
 
-/** The saved session, where it is of these services. */
-export async function sessionOf(trust: TrustBundle): Promise<SavedSession | undefined> {
-  const saved = await loadSessionIfThere().catch(() => undefined);
+/** The saved session, where it is of these services. @param file left out: that of the enclave that this command is about */
+export async function sessionOf(trust: TrustBundle, file = sessionFile()): Promise<SavedSession | undefined> {
+  const saved = await loadSessionIfThere(file).catch(() => undefined);
   return saved && audience(saved.trust) === audience(trust) ? saved : undefined;
 }
 
-/** Tokens that are still good, of these services and of this user (of anyone, when no username is given). */
-export async function findTokens(trust: TrustBundle, username: string | undefined): Promise<FoundTokens | undefined> {
+/**
+ * Tokens that are still good, of these services and of this user (of anyone, when no username is given).
+ * @param anyEnclave also those of the logins to other enclaves: for what is about the account. Two logins never share a refresh token
+ */
+export async function findTokens(trust: TrustBundle, username: string | undefined, { anyEnclave = false } = {}): Promise<FoundTokens | undefined> {
   const candidates: FoundTokens[] = [];
   const first = await readTokenFile(trust);
   if (first) candidates.push({ username: first.username, tokens: first, keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }) });
-  const saved = await sessionOf(trust);
-  if (saved) candidates.push({ username: saved.username, tokens: saved.session, keep: async (renewed) => void (await saveTokens(saved, renewed)) });
+  for (const file of anyEnclave ? await sessionFiles() : [sessionFile()]) {
+    const saved = await sessionOf(trust, file);
+    if (saved) candidates.push({ username: saved.username, tokens: saved.session, keep: async (renewed) => void (await saveTokens(saved, renewed, file)) });
+  }
   return candidates.find(({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens));
 }
 

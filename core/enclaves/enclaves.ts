@@ -20,7 +20,7 @@ interface Row {
 }
 
 function beingDeleted(name: string): RpcError {
-  return new RpcError('enclave.being_deleted', status.ABORTED, `the enclave ${name} is being deleted at this moment`);
+  return new RpcError('enclave.being_deleted', status.UNAVAILABLE, `the enclave ${name} is being deleted at this moment: try again`);
 }
 
 /**
@@ -35,7 +35,7 @@ export class EnclaveRegistry {
    * already is never refused.
    * @param limit asked for a new name only: how many the user may have
    * @returns true when the name is new
-   * @throws RpcError RESOURCE_EXHAUSTED `enclave.limit`; ABORTED `enclave.being_deleted`; UNAUTHENTICATED `login.session_ended` when the account is gone
+   * @throws RpcError RESOURCE_EXHAUSTED `enclave.limit`; UNAVAILABLE `enclave.being_deleted`; UNAUTHENTICATED `login.session_ended` when the account is gone
    */
   async claim({ user, name }: EnclaveId, limit: () => Promise<number>): Promise<boolean> {
     const [known] = await this.database.queryTwice<{ deleting: boolean }>(
@@ -63,7 +63,7 @@ export class EnclaveRegistry {
 
   /**
    * Notes that an enclave has been logged in to.
-   * @throws RpcError ABORTED `enclave.being_deleted` where it was deleted, alone or with its user, while it started: what was started has to go
+   * @throws RpcError UNAVAILABLE `enclave.being_deleted` where it was deleted, alone or with its user, while it started: what was started has to go
    */
   async used({ user, name }: EnclaveId): Promise<void> {
     const rows = await this.database.queryTwice(
@@ -71,6 +71,11 @@ export class EnclaveRegistry {
       [user, name],
     );
     if (rows.length === 0) throw beingDeleted(name);
+  }
+
+  /** True unless it was deleted or is being deleted. */
+  async has({ user, name }: EnclaveId): Promise<boolean> {
+    return (await this.database.queryTwice('SELECT 1 AS there FROM enclaves WHERE user_id = $1 AND name = $2 AND deleting_at IS NULL', [user, name])).length > 0;
   }
 
   /** By name; none that is being deleted. */
@@ -95,15 +100,16 @@ export class EnclaveRegistry {
     return true;
   }
 
-  /** Gives up a name that `claim` said was new, whose enclave never ran: unless another login has got to it meanwhile. */
-  async abandon({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<void> {
+  /** Gives up a name that `claim` said was new, whose enclave never ran. @returns false when another login has got to it meanwhile */
+  async abandon({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<boolean> {
     const rows = await this.database.queryTwice(
       'UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 AND last_used_at = created_at RETURNING name',
       [user, name],
     );
-    if (rows.length === 0) return;
+    if (rows.length === 0) return false;
     await remove({ user, name });
     await this.finish({ user, name });
+    return true;
   }
 
   /** Deletions that whoever began them did not end. */

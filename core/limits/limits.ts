@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../rpc/errors';
 import { subscriberOf } from '../rpc/peer';
-import type { Database } from '../store/database';
+import type { Database, Queries } from '../store/database';
 import { bucketKey, Buckets } from './buckets';
 
 /** How often things may fail; 0: as often as anyone likes. */
@@ -57,7 +57,7 @@ export class Limits {
     }
     const subscriber = subscriberOf(address);
     const whole = bucketKey('address', subscriber);
-    const pair = bucketKey('account', account, subscriber);
+    const pair = `${bucketKey('account', account)}:${bucketKey('from', subscriber)}`;
     const wait = await this.take(whole, failuresPerAddress, ADDRESS_SECONDS);
     if (wait > 0) throw limited('failed logins from your network address', wait);
     const pairWait = await this.take(pair, failuresPerAccount, ACCOUNT_SECONDS);
@@ -102,4 +102,12 @@ export class Limits {
     if (failuresPerAccount === 0 && failuresPerAddress === 0) return UNCOUNTED;
     return { succeeded: () => this.buckets.giveBack(...keys) };
   }
+}
+
+/** Forgets what was counted for an account, from whichever addresses, and for its sessions. @param accounts what names it: as in `passwordAttempt` */
+export async function forgetAccountLimits(queries: Queries, accounts: string[], sessions: string[]): Promise<void> {
+  for (const account of accounts) await queries.query(`DELETE FROM limits WHERE key LIKE $1 || ':%'`, [bucketKey('account', account)]);
+  if (sessions.length === 0) return;
+  const places = sessions.map((_, index) => `$${index + 1}`).join(', ');
+  await queries.query(`DELETE FROM limits WHERE key IN (${places})`, sessions.map((session) => bucketKey('session', session)));
 }

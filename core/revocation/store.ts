@@ -44,7 +44,7 @@ export async function isAnyRevoked(queries: Queries, subjects: ReadonlyArray<rea
 
 /**
  * What a revocation list has to name: everything that could still be shown as good. Certificates of attestation keys live 7 days, and enrol
- * gives a revoked one no other; a client certificate lives an hour, and login gives a revoked user no other.
+ * gives a revoked one no other; a client certificate lives an hour, and login gives a revoked or deleted user no other.
  * @param user named however long ago they were revoked
  */
 export async function currentlyRevoked(queries: Queries, user = ''): Promise<Revoked> {
@@ -52,6 +52,7 @@ export async function currentlyRevoked(queries: Queries, user = ''): Promise<Rev
     `SELECT kind, subject FROM revocations
      WHERE revoked_at > now() - CASE WHEN kind = 'user' THEN interval '1 day' ELSE interval '10 days' END
         OR (kind = 'user' AND subject = $1)
+     UNION SELECT 'user', user_id::text FROM deleted_users WHERE deleted_at > now() - interval '1 day' OR user_id::text = $1
      ORDER BY kind, subject`,
     [user],
   );

@@ -134,6 +134,7 @@ export const RULES = {
   '/licensing.v1.AdminService/Revoke': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/Restore': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ResetSecondFactor': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/DeleteUser': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ListRevocations': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/IssueLicence': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ListLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },

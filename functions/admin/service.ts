@@ -12,8 +12,9 @@ import type { Enclaves } from './enclaves/enclaves';
 import { issue, issuedLicences, report, revoke } from './licences';
 import type { LicenceIssuer } from './licences';
 import { approveNode, listNodes } from './nodes';
-import { resetSecondFactor } from './second-factor';
 import { restoreSubject, revocationsOf, revokeSubject } from './revocations';
+import { resetSecondFactor } from './second-factor';
+import { deleteUser } from './users';
 
 export interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
   enclaves: Enclaves;
@@ -35,6 +36,7 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     revoke: (request, administrator) => revokeSubject(database, enclaves, administrator, request),
     restore: (request, administrator) => restoreSubject(database, administrator, request),
     resetSecondFactor: (request, administrator) => resetSecondFactor(database, administrator, request),
+    deleteUser: (request, administrator) => deleteUser(database, enclaves, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
     issueLicence: (request, administrator) => issue(options, administrator, request),
     listLicences: (request) => issuedLicences(database, request),

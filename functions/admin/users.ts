@@ -1,8 +1,14 @@
 import { status } from '@grpc/grpc-js';
 import { Accounts } from '../../core/accounts/accounts';
+import { deleteAccount, findDeletion, noteEnclavesRemoved } from '../../core/accounts/deletion';
 import { normalizeUsername } from '../../core/accounts/username';
+import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import type { Database } from '../../core/store/database';
+import type { DeleteUserRequest, DeleteUserResponse } from '../../proto/gen/licensing/v1/admin';
+import type { Administrator } from './authentication';
+import type { Enclaves } from './enclaves/enclaves';
+import { requireReason } from './requests';
 
 const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -15,6 +21,30 @@ export function requireUserId(text: string): string {
 /** @returns the user's id @throws RpcError NOT_FOUND admin.no_such_user */
 export async function userNamed(database: Database, username: string): Promise<string> {
   const account = await new Accounts(database).find(normalizeUsername(username) ?? '');
-  if (!account) throw new RpcError('admin.no_such_user', status.NOT_FOUND, 'there is no such user');
+  if (!account) throw noSuchUser();
   return account.id;
+}
+
+/**
+ * Deletes a user. What fails of their enclaves is tried again by login, and by another call with the user's id.
+ * @throws RpcError INVALID_ARGUMENT admin.subject, admin.user_id, admin.reason; NOT_FOUND admin.no_such_user
+ */
+export async function deleteUser(database: Database, enclaves: Enclaves, { name }: Administrator, request: DeleteUserRequest): Promise<DeleteUserResponse> {
+  const reason = requireReason(request.reason);
+  if ((request.user === '') === (request.username === '')) throw new RpcError('admin.subject', status.INVALID_ARGUMENT, 'expected a user, by id or by name');
+  const user = request.user === '' ? await userNamed(database, request.username) : requireUserId(request.user);
+  const deleted = await deleteAccount(database, user, { kind: 'admin.delete_user', detail: { administrator: name, subject: `user/${user}`, reason } });
+  if (!deleted && !(await findDeletion(database, user))) throw noSuchUser();
+  try {
+    await enclaves.remove(user);
+    await noteEnclavesRemoved(database, user);
+    return { user, enclavesRemoved: true };
+  } catch (err) {
+    logger.error({ err, user }, 'enclaves of a deleted user are not removed yet');
+    return { user, enclavesRemoved: false };
+  }
+}
+
+function noSuchUser(): RpcError {
+  return new RpcError('admin.no_such_user', status.NOT_FOUND, 'there is no such user');
 }

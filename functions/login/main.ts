@@ -9,16 +9,20 @@ import { reloadingFiles } from '../../core/config/reloading-file';
 import type { Reloading } from '../../core/config/reloading-file';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
-import { entitlementOf } from '../../core/licences/entitlement';
 import { openMetrics } from '../../core/metrics/open';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import { Seats } from '../../core/seats/seats';
 import type { Database } from '../../core/store/database';
+import { AccountDeletionServiceService } from '../../proto/gen/licensing/v1/account';
+import { EnclaveManagementServiceService } from '../../proto/gen/licensing/v1/enclaves';
 import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
 import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
+import { accountDeletionService, keepFinishingDeletions } from './deletion';
+import { enclaveLimits } from './enclave-limit';
+import { enclaveManagementService } from './enclaves';
 import type { Launcher } from './launcher/launcher';
 import { ProcessLauncher } from './launcher/process';
 import { licenceService } from './licences';
@@ -85,10 +89,10 @@ runProgram(async () => {
   if (metrics) watchBackend(metrics, backend);
   const trust = await openTrust(settings, backend.database);
   const enclaves = new EnclaveRegistry(backend.database);
-  const enclaveLimit = async (user: string): Promise<number> => (await entitlementOf(backend.database, user, new Date()))?.enclaves ?? settings.DEFAULT_ENCLAVES;
   const { LICENCE_REQUIRED: required } = settings;
   const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS });
   const signer = seatSigner(authority, backend.trustDomain);
+  const enclaveLimit = enclaveLimits(backend.database, settings.DEFAULT_ENCLAVES);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
@@ -101,10 +105,14 @@ runProgram(async () => {
         definition: SeatServiceService,
         implementation: seatService({ backend, trust, seats, windowSeconds: settings.SEAT_SECONDS, clientRoots, signer, poolOf }),
       },
+      { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },
+      { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
     ],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
+  const stopFinishing = keepFinishingDeletions(backend.database, enclaves, launcher);
   return async () => {
+    stopFinishing();
     await server.stop();
     metrics?.close();
     await backend.close();

@@ -17,6 +17,7 @@ import { authenticate } from './authenticate';
 import { attestedEnclave } from './enclave';
 import type { Patience } from './enclave';
 import type { Launcher } from './launcher/launcher';
+import { registered } from './registered';
 import type { LoginTrust } from './trust';
 
 export interface LoginOptions {
@@ -29,6 +30,8 @@ export interface LoginOptions {
   enclaveLimit(user: string): Promise<number>;
   trust: LoginTrust;
   patience?: Patience;
+  /** For an enclave of the same name that is being deleted. */
+  deletionMs?: number;
   /** Whether there is no login without a licence. Default: false. */
   licenceRequired?: boolean;
 }
@@ -58,7 +61,7 @@ function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm 
 }
 
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, patience, licenceRequired = false }: LoginOptions): LoginServiceServer {
+export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, patience, deletionMs, licenceRequired = false }: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
     login: serverStream(async (call, context) => {
@@ -72,7 +75,6 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
       // Nothing is started in vain; what runs in the end is looked at by its evidence.
       if (launcher.image !== undefined) await admitImage(backend.database, user, entitlement, launcher.image);
       const id = { user, name };
-      const isNew = await enclaves.claim(id, () => enclaveLimit(user));
       const clientCertificates = await issueClientCertificate(await authority(), request.csr, {
         user,
         session,
@@ -80,7 +82,7 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
         seconds: MAX_CLIENT_CERTIFICATE_SECONDS,
       });
       let told = 0;
-      const { enclave, evidence, verdict: revocations } = await attestedEnclave(
+      const { enclave, evidence, verdict: revocations } = await registered({ enclaves, launcher, enclaveLimit, signal, deletionMs }, id, () => attestedEnclave(
         launcher,
         id,
         { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
@@ -101,15 +103,7 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
             call.write({ event: { $case: 'progress', value: { stage } } });
           },
         },
-      ).catch(async (error: unknown) => {
-        // A login that was given up goes on starting it; one that failed leaves nothing behind.
-        if (isNew && !signal.aborted) await enclaves.abandon(id, (enclave) => launcher.remove(enclave)).catch((err: unknown) => logger.warn({ err }, 'a new enclave that failed was not removed'));
-        throw error;
-      });
-      await enclaves.used(id).catch(async (error: unknown) => {
-        if (error instanceof RpcError && error.code === 'enclave.being_deleted') await launcher.discard(id, enclave);
-        throw error;
-      });
+      ));
       const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS);
       logger.info({ user, session, enclave: name, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
       await writeMessage(call, {

@@ -31,3 +31,19 @@ test('a user without an enclave is no error; an API that refuses is', async () =
     await fake.stop();
   }
 });
+
+test('a deleted user\'s volumes go too, after the enclaves, and no other claim in the namespace', async () => {
+  const volumes = '/api/v1/namespaces/licensing-enclaves/persistentvolumeclaims';
+  const item = (name: string, user: string): object => ({ metadata: { name, uid: `uid-${name}`, annotations: { 'licensing/user': user } } });
+  const fake = await FakeApiServer.start(({ method, path }) =>
+    method === 'GET' ? { body: { metadata: {}, items: path === volumes ? [item('enclave-a', 'user-1'), item('enclave-b', 'user-2'), { metadata: { name: 'attestor-socket' } }] : [item('enclave-a', 'user-1')] } } : { body: {} },
+  );
+  try {
+    await knativeEnclaves(fake.api(), 'licensing-enclaves').remove('user-1');
+    const deleted = fake.requests.filter(({ method }) => method === 'DELETE').map(({ path }) => path);
+    expect(deleted).toEqual([`${COLLECTION}/enclave-a`, `${volumes}/enclave-a`]);
+    expect(fake.requests.filter(({ method }) => method === 'GET').every(({ query }) => query.get('labelSelector') === 'app.kubernetes.io/component=enclave')).toBe(true);
+  } finally {
+    await fake.stop();
+  }
+});

@@ -14,6 +14,10 @@ const applyService = (namespace: string) => (api: KubernetesApi) =>
     'test',
     { query: { dryRun: 'All' } },
   );
+const volumes = (namespace: string) => (api: KubernetesApi) => api.get(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`);
+const deleteVolume = (namespace: string) => (api: KubernetesApi) => api.delete(`/api/v1/namespaces/${namespace}/persistentvolumeclaims/forbidden-test`, {});
+const applyVolume = (namespace: string) => (api: KubernetesApi) =>
+  api.apply(`/api/v1/namespaces/${namespace}/persistentvolumeclaims/forbidden-test`, { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'forbidden-test' } }, 'test', { query: { dryRun: 'All' } });
 const tokenReview = (api: KubernetesApi) =>
   api.review('/apis/authentication.k8s.io/v1/tokenreviews', { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token: 'x' } });
 const issueToken = (namespace: string, account: string) => (api: KubernetesApi) =>
@@ -34,6 +38,11 @@ const everything: Record<string, (api: KubernetesApi) => Promise<unknown>> = {
   'make a Knative Service among the enclaves': applyService(ENCLAVES),
   'make a Knative Service among the services': applyService(SERVICES),
   'make a Knative Service elsewhere': applyService('default'),
+  'read volumes of the enclaves': volumes(ENCLAVES),
+  'make a volume among the enclaves': applyVolume(ENCLAVES),
+  'delete a volume of the enclaves': deleteVolume(ENCLAVES),
+  'read volumes of the services': volumes(SERVICES),
+  'delete a volume of the services': deleteVolume(SERVICES),
   'review tokens': tokenReview,
   "issue an enclave's token": issueToken(ENCLAVES, 'enclave'),
   "change a pod's user": patchPod,
@@ -44,10 +53,21 @@ const everything: Record<string, (api: KubernetesApi) => Promise<unknown>> = {
 const accounts: Array<[string, string, string[]]> = [
   [SERVICES, 'signup', []],
   [SERVICES, 'enrol', []],
-  [SERVICES, 'admin', ['read Knative Services of the enclaves']],
+  [SERVICES, 'admin', ['read Knative Services of the enclaves', 'read volumes of the enclaves', 'delete a volume of the enclaves']],
   [ENCLAVES, 'enclave', []],
-  [SERVICES, 'login', ['read pods of the enclaves', 'read Knative Services of the enclaves', 'make a Knative Service among the enclaves']],
-  [SERVICES, 'reaper', ['read pods of the enclaves', 'read Knative Services of the enclaves']],
+  [
+    SERVICES,
+    'login',
+    [
+      'read pods of the enclaves',
+      'read Knative Services of the enclaves',
+      'make a Knative Service among the enclaves',
+      'read volumes of the enclaves',
+      'make a volume among the enclaves',
+      'delete a volume of the enclaves',
+    ],
+  ],
+  [SERVICES, 'reaper', ['read pods of the enclaves', 'read Knative Services of the enclaves', 'read volumes of the enclaves', 'delete a volume of the enclaves']],
   [ATTESTOR, 'attestor', ['review tokens']],
 ];
 

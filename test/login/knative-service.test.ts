@@ -5,7 +5,7 @@ import { load } from 'js-yaml';
 import type { EnclaveId } from '../../core/enclaves/name';
 import type { KnativeService, Pod } from '../../core/kubernetes/objects';
 import { failureOf, stageOf } from '../../functions/login/launcher/knative-progress';
-import { answeringPod, enclaveName, enclaveService, isCurrent, servingPod } from '../../functions/login/launcher/knative-service';
+import { answeringPod, enclaveName, enclaveService, enclaveVolume, isCurrent, servingPod } from '../../functions/login/launcher/knative-service';
 import { knativeSettings } from '../../functions/login/launcher/knative-settings';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';
 
@@ -26,6 +26,25 @@ describe('names of enclaves', () => {
     fc.assert(fc.property(fc.string({ unit: 'binary' }), (user) => /^enclave-[a-z2-7]{20}$/.test(enclaveName(key, of(user)))));
   });
 
+  test('differ for each name of one user, and no user and name meet those of another', () => {
+    const ids = [
+      of('a', 'bc'), of('ab', 'c'), of('abc', 'default'), of('abc'), of('', 'abc'), of('abc', ''), of('a', 'b'), of('b', 'a'),
+      of('a\0b', 'c'), of('a', '\0bc'), of('a', 'default-1'), of('a'),
+    ];
+    const distinct = new Set(ids.map(({ user, name }) => JSON.stringify([user, name])));
+    expect(new Set(ids.map((id) => enclaveName(key, id))).size).toBe(distinct.size);
+    const pair = fc.tuple(fc.string({ unit: 'binary', maxLength: 8 }), fc.string({ maxLength: 8 }));
+    fc.assert(
+      fc.property(pair, pair, ([a, b], [c, d]) => (a === c && b === d) || enclaveName(key, of(a, b)) !== enclaveName(key, of(c, d))),
+      { numRuns: 2_000 },
+    );
+    fc.assert(fc.property(pair, ([user, name]) => /^enclave-[a-z2-7]{20}$/.test(enclaveName(key, of(user, name)))));
+  });
+
+  test('of the default one are what they were before there were others', () => {
+    expect(enclaveName(key, of('6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11'))).toBe('enclave-qryqm6il7uwppc6prxhx');
+  });
+
   test('depend on the key, so that nobody else can tell one', () => {
     expect(enclaveName(Buffer.alloc(32, 8), of('user-1'))).not.toBe(enclaveName(key, of('user-1')));
   });
@@ -41,6 +60,33 @@ describe('the Service of an enclave', () => {
       'autoscaling.knative.dev/max-scale': '1',
       'licensing/user': 'user-1',
     });
+  });
+
+  test('says whose it is and which, on itself and on its pods: that is what the attestor reads', () => {
+    const service = make('user-1', NOW, 'gpu-lab');
+    for (const { annotations } of [service.metadata, service.spec.template.metadata!]) expect(annotations).toMatchObject({ 'licensing/user': 'user-1', 'licensing/enclave': 'gpu-lab' });
+    expect(make().spec.template.metadata?.annotations).toMatchObject({ 'licensing/enclave': 'default' });
+    expect(service.metadata.name).not.toContain('gpu');
+  });
+
+  test('keeps its files on a volume of its own where volumes are on, and nowhere else', () => {
+    const name = enclaveName(key, of('user-1', 'lab'));
+    const volume = { size: '10Gi', storageClass: 'fast' };
+    const on = enclaveService({ ...kind, volume }, { name, enclave: of('user-1', 'lab'), now: NOW });
+    const workspaces = (service: KnativeService): object[] => (service.spec.template.spec['volumes'] as Array<{ name: string }>).filter((each) => each.name === 'workspace');
+    expect(workspaces(on)).toEqual([{ name: 'workspace', persistentVolumeClaim: { claimName: name } }]);
+    expect(workspaces(make())).toEqual([{ name: 'workspace', emptyDir: { sizeLimit: '1Gi' } }]);
+    expect(enclaveVolume({ ...kind, volume }, { name, enclave: of('user-1', 'lab') })).toMatchObject({
+      metadata: { name, labels: { 'app.kubernetes.io/component': 'enclave' }, annotations: { 'licensing/user': 'user-1', 'licensing/enclave': 'lab' } },
+      spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'fast', resources: { requests: { storage: '10Gi' } } },
+    });
+    expect(enclaveVolume({ ...kind, volume: { size: '1Gi' } }, { name, enclave: of('user-1') }).spec).not.toHaveProperty('storageClassName');
+  });
+
+  test('a size of volumes that is no quantity is no setting', () => {
+    const base = { ENCLAVE_TEMPLATE_FILE: 't', NAME_KEY_FILE: 'k', TRUST_DOMAIN: 'sls.local', ENCLAVE_IMAGE: IMAGE };
+    for (const size of ['', 'big', '-1Gi', '0', '1 Gi']) expect(knativeSettings.safeParse({ ...base, ENCLAVE_VOLUME_SIZE: size }).success).toBe(false);
+    for (const size of ['10Gi', '500M', '1.5Ti']) expect(knativeSettings.safeParse({ ...base, ENCLAVE_VOLUME_SIZE: size }).success).toBe(true);
   });
 
   test('mounts no token but the one for the attestor', () => {
@@ -112,6 +158,8 @@ describe('what a starting enclave waits for', () => {
     expect(failureOf(undefined, [waiting('ImagePullBackOff')])).toMatchObject({ code: 'enclave_image', waits: false });
     expect(failureOf(undefined, [waiting('CrashLoopBackOff')])).toMatchObject({ code: 'enclave_crashes', waits: false });
     expect(failureOf(undefined, [pod({ conditions: [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable' }] })])).toMatchObject({ code: 'no_node', waits: true });
+    const unbound = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims' };
+    expect(failureOf(undefined, [pod({ conditions: [unbound] })])).toMatchObject({ code: 'no_volume', waits: true });
     expect(failureOf(undefined, [waiting('ContainerCreating')])).toBeUndefined();
     const service = make();
     service.metadata.generation = 1;

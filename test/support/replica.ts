@@ -5,6 +5,9 @@ import type { CertifiedKey } from '../../core/certificates/authority';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { Seats } from '../../core/seats/seats';
 import { startServer } from '../../core/rpc/server';
+import { accountDeletionService } from '../../functions/login/deletion';
+import { enclaveLimits } from '../../functions/login/enclave-limit';
+import { enclaveManagementService } from '../../functions/login/enclaves';
 import type { Enclave, Launcher } from '../../functions/login/launcher/launcher';
 import { licenceService } from '../../functions/login/licences';
 import { freeingSeats } from '../../functions/login/seats/launcher';
@@ -14,7 +17,8 @@ import { seatSigner } from '../../functions/login/seats/signer';
 import { loginService } from '../../functions/login/service';
 import { LoginTrust } from '../../functions/login/trust';
 import { accountService } from '../../functions/signup/service';
-import { AccountServiceClient, AccountServiceService } from '../../proto/gen/licensing/v1/account';
+import { AccountDeletionServiceClient, AccountDeletionServiceService, AccountServiceClient, AccountServiceService } from '../../proto/gen/licensing/v1/account';
+import { EnclaveManagementServiceClient, EnclaveManagementServiceService } from '../../proto/gen/licensing/v1/enclaves';
 import { LicenceServiceClient, LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { SeatServiceClient, SeatServiceService } from '../../proto/gen/licensing/v1/seat';
@@ -30,6 +34,9 @@ export interface Replica {
   login: LoginServiceClient;
   licences: LicenceServiceClient;
   seats: SeatServiceClient;
+  management: EnclaveManagementServiceClient;
+  deletion: AccountDeletionServiceClient;
+  enclaves: EnclaveRegistry;
   /** As login has it. */
   launcher: Launcher;
   stop(): Promise<void>;
@@ -37,7 +44,7 @@ export interface Replica {
 
 export interface ReplicaOptions {
   launcher?: Partial<Launcher>;
-  enclaveLimit?: number;
+  defaultEnclaves?: number;
   licenceRequired?: boolean;
   defaultSeats?: number;
   seatSeconds?: number;
@@ -48,23 +55,26 @@ export async function startReplica(
   files: AccountFiles,
   clientCa: CertifiedKey,
   enclaveOf: (user: string) => Promise<Enclave>,
-  { launcher, enclaveLimit = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
+  { launcher: own, defaultEnclaves = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
 ): Promise<Replica> {
   const backend = await openReplica(files, options);
   const authority = await openAuthority(clientCa);
   const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
   const trust = await LoginTrust.open({ trustBundle, revocationKeys }, backend.database);
   const seats = new Seats(backend.database, seatSeconds);
-  const freeing = freeingSeats(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...launcher }), seats);
+  const launcher = freeingSeats(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
+  const enclaves = new EnclaveRegistry(backend.database);
+  const enclaveLimit = enclaveLimits(backend.database, defaultEnclaves);
   const implementation = loginService({
     backend,
     authority: () => Promise.resolve(authority),
     trust,
     licenceRequired,
-    launcher: freeing,
-    enclaves: new EnclaveRegistry(backend.database),
-    enclaveLimit: () => Promise.resolve(enclaveLimit),
+    launcher,
+    enclaves,
+    enclaveLimit,
     patience: { startedMs: 2_000, runningMs: 400 },
+    deletionMs: 600,
   });
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
@@ -84,12 +94,17 @@ export async function startReplica(
           poolOf: seatPools(backend.database, { defaultSeats }),
         }),
       },
+      { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },
+      { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
     ],
   });
-  const account = new AccountServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
-  const login = new LoginServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
-  const licences = new LicenceServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
-  const seatClient = new SeatServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
+  const target = [`127.0.0.1:${server.port}`, credentials.createInsecure()] as const;
+  const account = new AccountServiceClient(...target);
+  const login = new LoginServiceClient(...target);
+  const licences = new LicenceServiceClient(...target);
+  const seatClient = new SeatServiceClient(...target);
+  const management = new EnclaveManagementServiceClient(...target);
+  const deletion = new AccountDeletionServiceClient(...target);
   return {
     backend,
     port: server.port,
@@ -97,12 +112,12 @@ export async function startReplica(
     login,
     licences,
     seats: seatClient,
-    launcher: freeing,
+    management,
+    deletion,
+    enclaves,
+    launcher,
     async stop() {
-      account.close();
-      login.close();
-      licences.close();
-      seatClient.close();
+      for (const client of [account, login, licences, seatClient, management, deletion]) client.close();
       await server.stop(0);
       await backend.close();
     },

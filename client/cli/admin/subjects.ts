@@ -18,6 +18,28 @@ export function addUser(admin: Command): void {
     subject: (text) => (USER_ID.test(text) ? { subject: { subject: { $case: 'user', value: text } }, username: '' } : { subject: undefined, username: text }),
   });
   addResetSecondFactor(user);
+  addDelete(user);
+}
+
+function addDelete(group: Command): void {
+  const command = group
+    .command('delete')
+    .description('delete a user for good: enclaves, files, sessions, licences; the audit record keeps the id')
+    .argument('<user>')
+    .requiredOption('--reason <text>', 'for the audit record, which outlives the name: a reason without a name in it');
+  addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
+    const out = new Output(options);
+    const caller = await AdminCaller.open(options);
+    try {
+      const who = USER_ID.test(text) ? { user: text, username: '' } : { user: '', username: text };
+      const { user, enclavesRemoved } = await caller.call('deleteUser', { ...who, reason: options.reason });
+      out.done(`user ${user} is deleted${enclavesRemoved ? '' : '; the service goes on removing their enclaves by itself'}`);
+      out.result({ user, deleted: true, enclavesRemoved }, []);
+    } finally {
+      caller.close();
+    }
+  });
+  addExample(command, 'sls admin user delete ada --reason "asked for it in writing"');
 }
 
 function addResetSecondFactor(group: Command): void {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { basename } from 'node:path';
+import { addEnclaveOption } from '../chosen-enclave';
 import { connectSaved } from '../connection';
 import { CliError, EXIT } from '../exit';
 import { interruptible } from '../interrupt';
@@ -23,7 +24,7 @@ export function addCp(program: Command): void {
     .description('copy a file into your enclave or out of it')
     .argument('<from>', 'PATH, enclave:PATH, or - for standard input')
     .argument('<to>', 'PATH, enclave:PATH, or - for standard output');
-  addVerboseOption(addOutputOptions(command)).action(run);
+  addEnclaveOption(addVerboseOption(addOutputOptions(command))).action(run);
   addExample(command, 'sls cp model.bin enclave:model.bin', 'sls cp enclave:result.csv - | head');
 }
 

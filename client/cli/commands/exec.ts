@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { RpcError } from '../../index';
+import { addEnclaveOption } from '../chosen-enclave';
 import { connectSaved } from '../connection';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
@@ -29,7 +30,7 @@ export function addExec(program: Command): void {
     .option('-T, --no-tty', 'give it none')
     .option('-e, --env <name=value...>', 'set an environment variable; repeatable', collect)
     .option('-C, --directory <path>', 'working directory, relative to the workspace');
-  addVerboseOption(addOutputOptions(command, { json: false })).action(run);
+  addEnclaveOption(addVerboseOption(addOutputOptions(command, { json: false }))).action(run);
   addExample(command, 'sls exec -- sha256sum - < thesis.pdf', 'sls exec sh');
 }
 

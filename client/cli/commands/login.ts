@@ -7,6 +7,7 @@ import { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import { connect, logOut, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
 import { callOptions } from '../call-options';
+import { addEnclaveOption, chosenEnclave } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
 import { tellLicence } from '../licence-notice';
 import { tellStage, tellStep } from '../narration';
@@ -47,8 +48,8 @@ export function addLogin(program: Command): void {
     .option('--event-log', "have the machine's firmware event log in the evidence, for sls verify --explain")
     .option('--image-digest <digest...>', 'accept these images only (sha256:HEX)')
     .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
-  addVerboseOption(addTrustOptions(addOutputOptions(command))).action(run);
-  addExample(command, 'sls login --username ada --evidence proof.json');
+  addEnclaveOption(addVerboseOption(addTrustOptions(addOutputOptions(command)))).action(run);
+  addExample(command, 'sls login --username ada --evidence proof.json', 'sls login --enclave gpu-lab');
 }
 
 /** The saved session is over: a password begins another one. */
@@ -118,6 +119,7 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
       ...callOptions(),
       onTrust: keeper.onTrust,
       credential,
+      enclave: chosenEnclave(),
       includeEventLog: options.eventLog,
       onTokens: (given) => keep((tokens = given)),
       onStage: tellStage(out),
@@ -150,7 +152,7 @@ async function savedCredential(trust: TrustBundle, username: string | undefined)
 async function passwordCredential(trust: TrustBundle, options: Options): Promise<Chosen & { credential: PasswordCredential }> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
-  const known = await findTokens(trust, username);
+  const known = await findTokens(trust, username, { anyEnclave: true });
   return {
     username,
     credential: { username, password, knownSession: known?.tokens.refreshToken },

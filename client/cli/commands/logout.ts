@@ -2,33 +2,39 @@ import type { Command } from 'commander';
 import type { TrustBundle } from '../../../core/trust/bundle';
 import { logOut } from '../../index';
 import { callOptions } from '../call-options';
+import { addEnclaveOption } from '../chosen-enclave';
+import { CliError, EXIT } from '../exit';
 import { toCliError } from '../failure';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { loadSessionIfThere, removeSession } from '../session-file';
+import { loadSessionIfThere, removeSession, sessionFile, sessionFiles } from '../session-file';
 import { readTokenFile, removeTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 
 interface Options extends OutputOptions {
   all?: boolean;
+  enclave?: string;
 }
 
 /** `sls logout`: ends the session on the service and removes its keys and tokens from this machine. The enclave ends by itself when nobody uses it. */
 export function addLogout(program: Command): void {
   const command = program
     .command('logout')
-    .description('end the session and remove its keys and tokens from this machine')
+    .description('end your sessions on this machine and remove their keys and tokens; with --enclave, the one to that enclave')
     .option('--all', 'end all your sessions, on every machine');
-  addOutputOptions(command).action(run);
-  addExample(command, 'sls logout', 'sls logout --all');
+  addEnclaveOption(addOutputOptions(command)).action(run);
+  addExample(command, 'sls logout', 'sls logout --enclave gpu-lab', 'sls logout --all');
 }
 
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
-  const sessions = await ownSessions();
+  if (options.all && options.enclave !== undefined) throw new CliError(EXIT.usage, 'expected --all or --enclave, got both');
+  const files = options.enclave === undefined ? await sessionFiles() : [sessionFile()];
+  const sessions = await ownSessions(files);
   // First: whatever the service says, nothing stays here.
-  const removed = [await removeSession(), await removeTokenFile()].includes(true);
+  let removed = options.enclave === undefined && (await removeTokenFile());
+  for (const file of files) removed = (await removeSession(file)) || removed;
   let ended = 0;
   for (const { trust, refreshToken } of sessions) {
     try {
@@ -45,11 +51,13 @@ async function run(options: Options): Promise<void> {
   out.result({ loggedOut: removed, sessionsEnded: ended }, []);
 }
 
-/** The session of a login, and that of a sign-up that no login has followed yet. */
-async function ownSessions(): Promise<Array<{ trust: TrustBundle; refreshToken: string }>> {
+/** The sessions of logins, and that of a sign-up that no login has followed yet. */
+async function ownSessions(files: string[]): Promise<Array<{ trust: TrustBundle; refreshToken: string }>> {
   const sessions: Array<{ trust: TrustBundle; refreshToken: string }> = [];
-  const saved = await loadSessionIfThere().catch(() => undefined);
-  if (saved?.session.refreshToken !== undefined) sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
+  for (const file of files) {
+    const saved = await loadSessionIfThere(file).catch(() => undefined);
+    if (saved?.session.refreshToken !== undefined) sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
+  }
   const trust = await loadTrust({}).catch(() => undefined);
   const first = trust && (await readTokenFile(trust));
   if (trust && first?.refreshToken !== undefined) sessions.push({ trust, refreshToken: first.refreshToken });

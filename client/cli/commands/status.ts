@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { addEnclaveOption } from '../chosen-enclave';
 import { connectSaved } from '../connection';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
@@ -17,7 +18,7 @@ export function addStatus(program: Command): void {
     .command('status')
     .description('show who is logged in, where, until when, and what the evidence says')
     .option('--connect', 'verify the enclave anew, connect, and ask it how it is');
-  addVerboseOption(addOutputOptions(command)).action(run);
+  addEnclaveOption(addVerboseOption(addOutputOptions(command))).action(run);
   addExample(command, 'sls status --json');
 }
 

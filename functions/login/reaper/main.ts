@@ -1,10 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../core/accounts/deletion';
 import { readEnvironment } from '../../../core/config/environment';
+import type { EnclaveId } from '../../../core/enclaves/name';
 import { KubernetesApi } from '../../../core/kubernetes/api';
+import { deleteObjectsOf, enclaveCollections } from '../../../core/kubernetes/enclave-objects';
 import { logger } from '../../../core/log/logger';
 import { openDatabase } from '../../../core/store/database';
-import { reap } from './reaper';
+import type { Database } from '../../../core/store/database';
+import { keyOf, reap } from './reaper';
 
 const DAY_MS = 86_400_000;
 
@@ -18,8 +22,10 @@ async function main(): Promise<void> {
   );
   const database = openDatabase((await readFile(settings.DATABASE_URL_FILE, 'utf8')).trim(), { poolSize: 1, applicationName: 'reaper' });
   try {
+    const api = await KubernetesApi.inCluster();
+    await removeEnclavesOfDeletedUsers(database, api, settings.ENCLAVE_NAMESPACE);
     const reaped = await reap({
-      api: await KubernetesApi.inCluster(),
+      api,
       namespace: settings.ENCLAVE_NAMESPACE,
       unusedMs: settings.UNUSED_DAYS * DAY_MS,
       now: new Date(),
@@ -27,11 +33,27 @@ async function main(): Promise<void> {
         const rows = await database.query<{ id: string }>('SELECT id::text FROM accounts WHERE id::text = ANY(string_to_array($1, \',\'))', [users.join(',')]);
         return new Set(rows.map(({ id }) => id));
       },
+      registered: async (users) => {
+        const rows = await database.query<EnclaveId>(
+          `SELECT user_id::text AS user, name FROM enclaves WHERE deleting_at IS NULL AND user_id::text = ANY(string_to_array($1, ','))`,
+          [users.join(',')],
+        );
+        return new Set(rows.map(keyOf));
+      },
     });
     logger.info(reaped, 'looked for unused enclaves');
   } finally {
     await database.close();
   }
+}
+
+/** What deleting an account left to be done, for the time when no login runs that would do it. */
+async function removeEnclavesOfDeletedUsers(database: Database, api: KubernetesApi, namespace: string): Promise<void> {
+  for (const user of await pendingDeletions(database)) {
+    await deleteObjectsOf(api, user, [enclaveCollections.services(namespace), enclaveCollections.volumes(namespace)]);
+    await noteEnclavesRemoved(database, user);
+  }
+  await forgetDeletions(database);
 }
 
 main().catch((error: unknown) => {

@@ -1,6 +1,8 @@
+import type { EnclaveId } from '../../../core/enclaves/name';
 import type { KubernetesApi } from '../../../core/kubernetes/api';
-import { USER_ANNOTATION } from '../../../core/kubernetes/objects';
-import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
+import { enclaveCollections } from '../../../core/kubernetes/enclave-objects';
+import { ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
+import type { KnativeService, List, ObjectMeta, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
 import { logger } from '../../../core/log/logger';
 import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
 
@@ -8,48 +10,75 @@ export interface ReaperOptions {
   api: KubernetesApi;
   namespace: string;
   unusedMs: number;
-  /** Of these user ids, the ones that have an account. */
+  /** Of these users, the ones that have an account. */
   existing(users: string[]): Promise<Set<string>>;
+  /** The enclaves of these users that nobody has deleted, as `keyOf` has them. */
+  registered(users: string[]): Promise<Set<string>>;
   now: Date;
 }
 
 export interface Reaped {
   unused: string[];
   orphaned: string[];
+  volumes: string[];
   kept: number;
 }
 
+export const keyOf = ({ user, name }: EnclaveId): string => `${user}/${name}`;
+
 /**
- * Deletes enclaves that nobody logged in to for `unusedMs` and that have no pod now, and enclaves of users without an account.
+ * Deletes enclaves that nobody logged in to for `unusedMs` and that have no pod now, and what is left over of enclaves and users that were deleted,
+ * volumes included. The volume of an enclave that is only unused stays: its user finds the files again.
  * An enclave that a login touches meanwhile is another version of the object, so its deletion is refused.
- * @throws KubernetesError, and what `existing` throws: then nothing is deleted
+ * @throws KubernetesError, and what `existing` and `registered` throw: then nothing is deleted
  */
-export async function reap({ api, namespace, unusedMs, existing, now }: ReaperOptions): Promise<Reaped> {
-  const collection = `/apis/serving.knative.dev/v1/namespaces/${namespace}/services`;
-  const services = (await api.get<List<KnativeService>>(collection)).items.filter(
-    ({ metadata }) => metadata.deletionTimestamp === undefined && metadata.annotations?.[USER_ANNOTATION] !== undefined,
-  );
+export async function reap(options: ReaperOptions): Promise<Reaped> {
+  const { api, namespace, unusedMs, now } = options;
+  const [serviceCollection, volumeCollection] = [enclaveCollections.services(namespace), enclaveCollections.volumes(namespace)];
+  const labelSelector = Object.entries(ENCLAVE_LABEL).map(([key, value]) => `${key}=${value}`).join(',');
+  // Objects before rows: what is made meanwhile has its row first, and is not among these.
+  const services = marked((await api.get<List<KnativeService>>(serviceCollection)).items);
+  const volumes = marked((await api.get<List<PersistentVolumeClaim>>(volumeCollection, { query: { labelSelector } })).items);
   const pods = (await api.get<List<Pod>>(`/api/v1/namespaces/${namespace}/pods`)).items;
   const busy = new Set(pods.map(({ metadata }) => metadata.labels?.['serving.knative.dev/service']));
-  const users = await existing(services.map(({ metadata }) => metadata.annotations?.[USER_ANNOTATION] ?? ''));
+  const isOrphaned = await orphans(options, [...services, ...volumes]);
 
-  const reaped: Reaped = { unused: [], orphaned: [], kept: 0 };
-  for (const { metadata } of services) {
-    const orphaned = !users.has(metadata.annotations?.[USER_ANNOTATION] ?? '');
+  const reaped: Reaped = { unused: [], orphaned: [], volumes: [], kept: 0 };
+  const remove = async (collection: string, { name, uid, resourceVersion }: ObjectMeta, into: string[], same: boolean): Promise<void> => {
+    try {
+      await api.delete(`${collection}/${name}`, same ? { uid, resourceVersion } : { uid });
+      into.push(name);
+    } catch (error) {
+      logger.warn({ err: error, object: name }, 'not deleted');
+      reaped.kept += 1;
+    }
+  };
+  for (const metadata of services) {
     const lastUsed = Date.parse(metadata.annotations?.[LAST_USED_ANNOTATION] ?? metadata.creationTimestamp ?? '');
     const unused = now.getTime() - lastUsed > unusedMs && !busy.has(metadata.name);
-    if (!orphaned && !unused) {
-      reaped.kept += 1;
-      continue;
-    }
-    const { uid, resourceVersion } = metadata;
-    try {
-      await api.delete(`${collection}/${metadata.name}`, orphaned ? { uid } : { uid, resourceVersion });
-      (orphaned ? reaped.orphaned : reaped.unused).push(metadata.name);
-    } catch (error) {
-      logger.warn({ err: error, enclave: metadata.name }, 'not deleted');
-      reaped.kept += 1;
-    }
+    if (isOrphaned(metadata)) await remove(serviceCollection, metadata, reaped.orphaned, false);
+    else if (unused) await remove(serviceCollection, metadata, reaped.unused, true);
+    else reaped.kept += 1;
   }
+  for (const metadata of volumes) if (isOrphaned(metadata)) await remove(volumeCollection, metadata, reaped.volumes, false);
   return reaped;
+}
+
+/** Those of users' enclaves, unless they are going already. */
+function marked(items: Array<{ metadata: ObjectMeta }>): ObjectMeta[] {
+  return items.map(({ metadata }) => metadata).filter(({ deletionTimestamp, annotations }) => deletionTimestamp === undefined && annotations?.[USER_ANNOTATION] !== undefined);
+}
+
+const userOf = ({ annotations }: ObjectMeta): string => annotations?.[USER_ANNOTATION] ?? '';
+
+/** What belongs to nobody any more: its user is gone, or has deleted it. */
+async function orphans({ existing, registered }: ReaperOptions, objects: ObjectMeta[]): Promise<(metadata: ObjectMeta) => boolean> {
+  const users = [...new Set(objects.map(userOf))];
+  const [accounts, enclaves] = await Promise.all([existing(users), registered(users)]);
+  return (metadata) => {
+    const user = userOf(metadata);
+    const name = metadata.annotations?.[ENCLAVE_ANNOTATION];
+    // One without a name is of before there were names, and is registered at its next login.
+    return !accounts.has(user) || (name !== undefined && !enclaves.has(keyOf({ user, name })));
+  };
 }

@@ -13,6 +13,7 @@ export interface Status {
 /** Somebody with a machine of their own and `sls`, somewhere outside of the cluster. */
 export class Person {
   readonly machine = new Machine();
+  readonly password = PASSWORD;
   private signedUp = false;
 
   /** @param username of an account that is there already, on another machine */

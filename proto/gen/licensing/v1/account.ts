@@ -116,6 +116,8 @@ export interface ChangePasswordResponse {
 export interface DeleteAccountRequest {
   /** Once more, whatever token came along. */
   password: string;
+  /** Where the user has a second factor. */
+  oneTimeCode: string;
 }
 
 export interface DeleteAccountResponse {
@@ -1405,13 +1407,16 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
 };
 
 function createBaseDeleteAccountRequest(): DeleteAccountRequest {
-  return { password: "" };
+  return { password: "", oneTimeCode: "" };
 }
 
 export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
   encode(message: DeleteAccountRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.password !== "") {
       writer.uint32(10).string(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(18).string(message.oneTimeCode);
     }
     return writer;
   },
@@ -1437,6 +1442,14 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
             message.password = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1450,13 +1463,23 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
   },
 
   fromJSON(object: any): DeleteAccountRequest {
-    return { password: isSet(object.password) ? globalThis.String(object.password) : "" };
+    return {
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+    };
   },
 
   toJSON(message: DeleteAccountRequest): unknown {
     const obj: any = {};
     if (message.password !== "") {
       obj.password = message.password;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
     }
     return obj;
   },
@@ -1467,6 +1490,7 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
   fromPartial(object: DeepPartial<DeleteAccountRequest>): DeleteAccountRequest {
     const message = createBaseDeleteAccountRequest();
     message.password = object.password ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
     return message;
   },
 };

@@ -243,6 +243,21 @@ export interface ResetSecondFactorResponse {
   changed: boolean;
 }
 
+export interface DeleteUserRequest {
+  /** Opaque id of an account, or */
+  user: string;
+  /** its name. */
+  username: string;
+  /** For the audit record, which outlives the name: a reason that has no name in it. */
+  reason: string;
+}
+
+export interface DeleteUserResponse {
+  user: string;
+  /** False: the account is gone, and the service goes on removing its enclaves by itself. */
+  enclavesRemoved: boolean;
+}
+
 function createBaseListNodesRequest(): ListNodesRequest {
   return {};
 }
@@ -3113,6 +3128,196 @@ export const ResetSecondFactorResponse: MessageFns<ResetSecondFactorResponse> = 
   },
 };
 
+function createBaseDeleteUserRequest(): DeleteUserRequest {
+  return { user: "", username: "", reason: "" };
+}
+
+export const DeleteUserRequest: MessageFns<DeleteUserRequest> = {
+  encode(message: DeleteUserRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.username !== "") {
+      writer.uint32(18).string(message.username);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteUserRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteUserRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteUserRequest {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: DeleteUserRequest): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteUserRequest>): DeleteUserRequest {
+    return DeleteUserRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteUserRequest>): DeleteUserRequest {
+    const message = createBaseDeleteUserRequest();
+    message.user = object.user ?? "";
+    message.username = object.username ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteUserResponse(): DeleteUserResponse {
+  return { user: "", enclavesRemoved: false };
+}
+
+export const DeleteUserResponse: MessageFns<DeleteUserResponse> = {
+  encode(message: DeleteUserResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.enclavesRemoved !== false) {
+      writer.uint32(16).bool(message.enclavesRemoved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteUserResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteUserResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.enclavesRemoved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteUserResponse {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      enclavesRemoved: isSet(object.enclavesRemoved)
+        ? globalThis.Boolean(object.enclavesRemoved)
+        : isSet(object.enclaves_removed)
+        ? globalThis.Boolean(object.enclaves_removed)
+        : false,
+    };
+  },
+
+  toJSON(message: DeleteUserResponse): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.enclavesRemoved !== false) {
+      obj.enclavesRemoved = message.enclavesRemoved;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteUserResponse>): DeleteUserResponse {
+    return DeleteUserResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteUserResponse>): DeleteUserResponse {
+    const message = createBaseDeleteUserResponse();
+    message.user = object.user ?? "";
+    message.enclavesRemoved = object.enclavesRemoved ?? false;
+    return message;
+  },
+};
+
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
   /** Every node name that is bound to an endorsement key. */
@@ -3177,6 +3382,16 @@ export const AdminServiceService = {
     responseSerialize: (value: ResetSecondFactorResponse): Buffer =>
       Buffer.from(ResetSecondFactorResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResetSecondFactorResponse => ResetSecondFactorResponse.decode(value),
+  },
+  /** Deletes a user's account with everything that names a person, as AccountDeletionService does. Doing it twice, by id, is doing it once. */
+  deleteUser: {
+    path: "/licensing.v1.AdminService/DeleteUser" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteUserRequest): Buffer => Buffer.from(DeleteUserRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteUserRequest => DeleteUserRequest.decode(value),
+    responseSerialize: (value: DeleteUserResponse): Buffer => Buffer.from(DeleteUserResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteUserResponse => DeleteUserResponse.decode(value),
   },
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit: {
@@ -3246,6 +3461,8 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   listRevocations: handleUnaryCall<ListRevocationsRequest, ListRevocationsResponse>;
   /** Removes a user's second factor, for who lost it: their password is enough again. */
   resetSecondFactor: handleUnaryCall<ResetSecondFactorRequest, ResetSecondFactorResponse>;
+  /** Deletes a user's account with everything that names a person, as AccountDeletionService does. Doing it twice, by id, is doing it once. */
+  deleteUser: handleUnaryCall<DeleteUserRequest, DeleteUserResponse>;
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit: handleServerStreamingCall<TailAuditRequest, TailAuditResponse>;
   /** Makes a licence and its key. The key is nowhere else afterwards. */
@@ -3352,6 +3569,22 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ResetSecondFactorResponse) => void,
+  ): ClientUnaryCall;
+  /** Deletes a user's account with everything that names a person, as AccountDeletionService does. Doing it twice, by id, is doing it once. */
+  deleteUser(
+    request: DeleteUserRequest,
+    callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
+  ): ClientUnaryCall;
+  deleteUser(
+    request: DeleteUserRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
+  ): ClientUnaryCall;
+  deleteUser(
+    request: DeleteUserRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
   ): ClientUnaryCall;
   /** Decisions, oldest first; with `follow`, those to come as well. */
   tailAudit(request: TailAuditRequest, options?: Partial<CallOptions>): ClientReadableStream<TailAuditResponse>;

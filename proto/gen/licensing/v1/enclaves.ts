@@ -722,7 +722,7 @@ export const EnclaveManagementServiceService = {
       Buffer.from(SuspendEnclaveResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SuspendEnclaveResponse => SuspendEnclaveResponse.decode(value),
   },
-  /** Ends it and removes its files for good. Doing it twice is doing it once. */
+  /** Ends it and removes its files for good. Where that fails half-way it is there no longer for logins, and deleting it again goes on. */
   deleteEnclave: {
     path: "/licensing.v1.EnclaveManagementService/DeleteEnclave" as const,
     requestStream: false as const,
@@ -740,7 +740,7 @@ export interface EnclaveManagementServiceServer extends UntypedServiceImplementa
   listEnclaves: handleUnaryCall<ListEnclavesRequest, ListEnclavesResponse>;
   /** Ends what runs in it, now; the next login starts it again. */
   suspendEnclave: handleUnaryCall<SuspendEnclaveRequest, SuspendEnclaveResponse>;
-  /** Ends it and removes its files for good. Doing it twice is doing it once. */
+  /** Ends it and removes its files for good. Where that fails half-way it is there no longer for logins, and deleting it again goes on. */
   deleteEnclave: handleUnaryCall<DeleteEnclaveRequest, DeleteEnclaveResponse>;
 }
 
@@ -777,7 +777,7 @@ export interface EnclaveManagementServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SuspendEnclaveResponse) => void,
   ): ClientUnaryCall;
-  /** Ends it and removes its files for good. Doing it twice is doing it once. */
+  /** Ends it and removes its files for good. Where that fails half-way it is there no longer for logins, and deleting it again goes on. */
   deleteEnclave(
     request: DeleteEnclaveRequest,
     callback: (error: ServiceError | null, response: DeleteEnclaveResponse) => void,

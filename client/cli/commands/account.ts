@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import { deleteAccount, secondFactor } from '../../index';
+import { callOptions } from '../call-options';
+import { CliError, EXIT } from '../exit';
+import { addExample, addOutputOptions, addTrustOptions } from '../options';
+import type { CommonOptions } from '../options';
+import { Output } from '../output';
+import { ownAccessToken } from '../own-tokens';
+import { askCode, askPassword, confirmTyped } from '../prompt';
+import { currentTrust, removeSession, sessionFiles } from '../session-file';
+import { findTokens, removeTokenFile } from '../token-file';
+import { loadTrust } from '../trust';
+
+type Options = CommonOptions & { yes?: boolean; passwordStdin?: boolean };
+
+/** `sls account …` */
+export function addAccount(program: Command): void {
+  const account = program.command('account').description('your account');
+  const remove = account
+    .command('delete')
+    .description('delete your account for good: enclaves, files, sessions, licences; nothing that names you is kept')
+    .option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input')
+    .option('--yes', 'without asking once more');
+  addTrustOptions(addOutputOptions(remove)).action(runDelete);
+  addExample(remove, 'sls account delete');
+}
+
+async function runDelete(options: Options): Promise<void> {
+  const out = new Output(options);
+  const trust = await currentTrust(() => loadTrust(options), options);
+  // Before the questions: who isn't logged in is told at once.
+  const accessToken = await ownAccessToken(trust);
+  const username = (await findTokens(trust, undefined, { anyEnclave: true }))?.username ?? '';
+  const fromStdin = options.passwordStdin === true;
+  if (fromStdin && !options.yes) throw new CliError(EXIT.usage, 'expected --yes where the password comes from standard input', { hint: 'nobody can be asked there' });
+  if (!options.yes && !(await confirmTyped(`Delete the account ${username} with everything in it? Type its name: `, username))) {
+    throw new CliError(EXIT.failure, 'the account is not deleted: another name was typed');
+  }
+  const { enabled } = await secondFactor(trust, accessToken, callOptions());
+  const password = await askPassword({ fromStdin });
+  const oneTimeCode = enabled ? await askCode({ fromStdin }) : undefined;
+  out.progress('deleting the account');
+  const { enclavesRemoved } = await deleteAccount(trust, accessToken, { password, oneTimeCode }, callOptions());
+  for (const file of await sessionFiles()) await removeSession(file);
+  await removeTokenFile();
+  out.done(`the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`);
+  out.result({ deleted: true, enclavesRemoved }, []);
+}

@@ -1,0 +1,7 @@
+import { entitlementOf } from '../../core/licences/entitlement';
+import type { Queries } from '../../core/store/database';
+
+/** How many enclaves a user may have: what their licence's plan says, or `fallback` without one. */
+export function enclaveLimits(queries: Queries, fallback: number): (user: string) => Promise<number> {
+  return async (user) => (await entitlementOf(queries, user, new Date()))?.enclaves ?? fallback;
+}

@@ -1,0 +1,81 @@
+import { status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../core/accounts/backend';
+import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import { requireEnclaveName } from '../../core/enclaves/name';
+import type { EnclaveId } from '../../core/enclaves/name';
+import { logger } from '../../core/log/logger';
+import { unary } from '../../core/rpc/handlers';
+import { RpcError } from '../../core/rpc/errors';
+import { authenticateBearer } from '../../core/sessions/bearer';
+import { EnclaveState } from '../../proto/gen/licensing/v1/enclaves';
+import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v1/enclaves';
+import type { Launcher, Running } from './launcher/launcher';
+
+export interface EnclaveManagementOptions {
+  backend: AccountBackend;
+  launcher: Launcher;
+  enclaves: EnclaveRegistry;
+  enclaveLimit(user: string): Promise<number>;
+}
+
+const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
+
+function stateOf(running: Running | undefined): EnclaveState {
+  if (!running) return EnclaveState.ENCLAVE_STATE_AT_ZERO;
+  return running.serves ? EnclaveState.ENCLAVE_STATE_RUNNING : EnclaveState.ENCLAVE_STATE_STARTING;
+}
+
+/** What starts enclaves didn't answer, or refused: its own words are for the log. */
+function awayAs(code: string, message: string): (cause: unknown) => never {
+  return (cause) => {
+    logger.error({ err: cause }, message);
+    throw new RpcError(code, status.UNAVAILABLE, `${message}: try again`, { cause });
+  };
+}
+
+/** EnclaveManagementService: users see and end their own enclaves, and nobody else's. */
+export function enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }: EnclaveManagementOptions): EnclaveManagementServiceServer {
+  /** One answer for an enclave of another user's and for none. */
+  const known = async (id: EnclaveId): Promise<void> => {
+    if ((await enclaves.list(id.user)).some(({ name }) => name === id.name)) return;
+    throw new RpcError('enclave.not_found', status.NOT_FOUND, `expected one of your enclaves, got ${id.name}`);
+  };
+  return {
+    listEnclaves: unary(async (_request, { metadata }) => {
+      const { user } = await authenticateBearer(backend, metadata);
+      const [records, limit] = await Promise.all([enclaves.list(user), enclaveLimit(user)]);
+      const running = await launcher
+        .find(user, records.map(({ name }) => name))
+        .catch(awayAs('enclave.state_unknown', 'nothing tells at this moment which enclaves run'));
+      return {
+        limit,
+        enclaves: records.map(({ name, createdAt, lastUsedAt }) => ({
+          name,
+          state: stateOf(running.get(name)),
+          node: running.get(name)?.node ?? '',
+          lastUsedAt: seconds(lastUsedAt),
+          createdAt: seconds(createdAt),
+          persistent: launcher.persistent,
+        })),
+      };
+    }),
+    suspendEnclave: unary(async ({ name: text }, { metadata }) => {
+      const { user } = await authenticateBearer(backend, metadata);
+      const id = { user, name: requireEnclaveName(text) };
+      await known(id);
+      const failed = awayAs('enclave.not_stopped', 'the enclave could not be stopped');
+      const wasRunning = (await launcher.find(user, [id.name]).catch(failed)).has(id.name);
+      await launcher.stop(id).catch(failed);
+      logger.info(id, 'enclave stopped');
+      return { wasRunning, filesKept: launcher.persistent };
+    }),
+    deleteEnclave: unary(async ({ name: text }, { metadata }) => {
+      const { user } = await authenticateBearer(backend, metadata);
+      const id = { user, name: requireEnclaveName(text) };
+      const removed = await enclaves.delete(id, (enclave) => launcher.remove(enclave).catch(awayAs('enclave.not_deleted', 'the enclave could not be removed as a whole')));
+      if (!removed) throw new RpcError('enclave.not_found', status.NOT_FOUND, `expected one of your enclaves, got ${id.name}`);
+      logger.info({ user }, 'enclave deleted');
+      return {};
+    }),
+  };
+}

@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import type { EnclaveId } from '../../core/enclaves/name';
+import { logger } from '../../core/log/logger';
+import { RpcError } from '../../core/rpc/errors';
+import type { Launcher } from './launcher/launcher';
+
+/** Whoever deletes an enclave has so long, before a login that waits for its name does it for them. */
+const DELETION_MS = 20_000;
+const AGAIN_MS = 500;
+
+export interface RegisteredOptions {
+  enclaves: EnclaveRegistry;
+  launcher: Launcher;
+  enclaveLimit(user: string): Promise<number>;
+  signal: AbortSignal;
+  deletionMs?: number | undefined;
+}
+
+/**
+ * Does what starts an enclave between its two notes in the registry: before, that the user has one of this name; after, that it was used. What is started
+ * while it, or its user, is deleted is removed again. A new one that fails leaves nothing behind; one whose login was given up goes on starting.
+ * @throws RpcError as EnclaveRegistry.claim and EnclaveRegistry.used; what `start` throws
+ */
+export async function registered<T>(options: RegisteredOptions, id: EnclaveId, start: () => Promise<T>): Promise<T> {
+  const { enclaves, launcher, signal } = options;
+  const isNew = await claim(options, id);
+  try {
+    const started = await start();
+    await enclaves.used(id);
+    return started;
+  } catch (error) {
+    await tidy().catch((err: unknown) => logger.warn({ err, user: id.user }, 'an enclave that nobody has was not removed'));
+    throw error;
+  }
+
+  async function tidy(): Promise<void> {
+    if (isNew && !signal.aborted && (await enclaves.abandon(id, (enclave) => launcher.remove(enclave)))) return;
+    if (!(await enclaves.has(id))) await launcher.remove(id);
+  }
+}
+
+/** A name that is being deleted is free soon. Where whoever deletes it doesn't come to the end, it is done here. */
+async function claim({ enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS }: RegisteredOptions, id: EnclaveId): Promise<boolean> {
+  const patientUntil = Date.now() + deletionMs;
+  for (;;) {
+    try {
+      return await enclaves.claim(id, () => enclaveLimit(id.user));
+    } catch (error) {
+      if (!(error instanceof RpcError) || error.code !== 'enclave.being_deleted') throw error;
+      if (Date.now() >= patientUntil) {
+        await enclaves.delete(id, (enclave) => launcher.remove(enclave)).catch((cause: unknown) => {
+          logger.error({ err: cause, user: id.user }, 'an enclave is not removed yet');
+          throw error;
+        });
+      } else await sleep(AGAIN_MS, undefined, { signal });
+    }
+  }
+}
