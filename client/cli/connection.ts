@@ -79,6 +79,7 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
 function isGone(error: unknown): boolean {
   // Whoever gives seats has nothing to do with where the enclave is.
   if (error instanceof RpcError && error.code.startsWith('seat.')) return false;
-  if (error instanceof RpcError) return error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.DEADLINE_EXCEEDED;
+  // UNIMPLEMENTED is what an ingress's "404 Not Found" becomes: the enclave's route was taken away with it.
+  if (error instanceof RpcError) return [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.UNIMPLEMENTED].includes(error.grpcStatus);
   return error instanceof AttestationRefused && error.phase !== 'session' && REPLACED.has(error.code);
 }
