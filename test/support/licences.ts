@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { signLicenceKey } from '../../core/licences/key';
 import type { LicenceTerms } from '../../core/licences/key';
 import type { Plan } from '../../core/licences/plan';
@@ -33,6 +34,8 @@ export async function insertLicence(queries: Queries, { plan = {}, untilSeconds 
 /** Gives a licence to an account without its key. */
 export async function giveLicence(queries: Queries, licence: string, user: string): Promise<void> {
   await queries.query('INSERT INTO licence_redemptions (licence_id, user_id) VALUES ($1, $2)', [licence, user]);
+  // The embedded database's clock counts milliseconds: what comes next is later.
+  await sleep(2);
 }
 
 /** The key of a licence, by the licence key of the tests' trust bundle. */
