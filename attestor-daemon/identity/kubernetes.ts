@@ -18,7 +18,8 @@ const ENCLAVE_CONTAINER = 'user-container';
 const EXPECTED_CONTAINERS = [ENCLAVE_CONTAINER, 'queue-proxy'];
 /** The kubelet reports a container's start up to a second after it; a busy API server adds to that. */
 const START_PATIENCE_MS = 15_000;
-const RETRY_MS = 100;
+/** A start is waited for by a user; asking takes the API server a few milliseconds. */
+const RETRY_MS = 25;
 const MAX_TOKEN_LENGTH = 8 * 1024;
 
 export interface KubernetesIdentityOptions {

@@ -87,7 +87,7 @@ export class KnativeLauncher implements Launcher {
       if (found?.metadata.uid !== service.metadata.uid) created = service;
       const warm = isReady(service) ? servingPod(service, pods) : undefined;
       if (warm) return this.enclave(service, warm, false);
-      return await this.start(name, limit, onStage);
+      return await this.start(name, service, limit, onStage);
     } catch (error) {
       if (created && !signal.aborted) await this.end(created);
       throw this.refusal(error, signal, limit);
@@ -165,7 +165,7 @@ export class KnativeLauncher implements Launcher {
   }
 
   /** Wakes the enclave and waits for a pod that serves, telling what is being waited for. */
-  private async start(name: string, signal: AbortSignal, onStage: (stage: LoginStage) => void): Promise<Enclave> {
+  private async start(name: string, applied: KnativeService, signal: AbortSignal, onStage: (stage: LoginStage) => void): Promise<Enclave> {
     const { api, scheduleMs } = this.options;
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
@@ -176,6 +176,14 @@ export class KnativeLauncher implements Launcher {
     let waitingSince: number | undefined;
 
     return new Promise<Enclave>((resolve, reject) => {
+      const wakeOnce = (service: KnativeService): void => {
+        if (waking) return;
+        waking = true;
+        void wake(this.innerEndpoint(service), both).then((answered) => {
+          awake = answered;
+          look();
+        });
+      };
       const look = (): void => {
         for (const pod of seen.pods) {
           const now = pod.metadata.deletionTimestamp === undefined ? (stageOf(pod, this.now()) ?? 0) : 0;
@@ -186,13 +194,7 @@ export class KnativeLauncher implements Launcher {
           // The kubelet asks for readiness when it starts a container and then every ten seconds: an enclave that answered is not waited for so long.
           const pod = servingPod(service, seen.pods) ?? (awake ? answeringPod(service, seen.pods) : undefined);
           if (pod) return resolve(this.enclave(service, pod, true));
-          if (!waking) {
-            waking = true;
-            void wake(this.innerEndpoint(service), both).then((answered) => {
-              awake = answered;
-              look();
-            });
-          }
+          wakeOnce(service);
         }
         const failure = failureOf(service, seen.pods);
         waitingSince = failure ? (waitingSince ?? Date.now()) : undefined;
@@ -210,6 +212,8 @@ export class KnativeLauncher implements Launcher {
           look();
         }
       };
+      // One that is at zero is on its way up while its pods are looked for.
+      if (isReady(applied)) wakeOnce(applied);
       const ticks = setInterval(look, 250);
       both.addEventListener('abort', () => clearInterval(ticks), { once: true });
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
