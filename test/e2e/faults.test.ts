@@ -12,7 +12,11 @@ beforeAll(async () => {
   await linus.signup();
   await linus.login();
 });
-afterAll(() => linus.leave());
+afterAll(async () => {
+  // What was ended here is whole again for the tests that follow.
+  await again(signUpAndLogIn);
+  await linus.leave();
+});
 
 const podsOf = (namespace: string, selector: string): Promise<Pod[]> => list<Pod>('pods', namespace, '-l', selector);
 const deletePods = (namespace: string, selector: string): Promise<string> =>
@@ -21,6 +25,17 @@ const deletePods = (namespace: string, selector: string): Promise<string> =>
 /** "a retry or a clear error": what a person may do about it is to say the command again. */
 async function again<T>(attempt: () => Promise<T>, seconds = 90): Promise<T> {
   return eventually('works again', attempt, seconds);
+}
+
+async function signUpAndLogIn(): Promise<true> {
+  const somebody = new Person();
+  try {
+    await somebody.signup();
+    await somebody.login();
+    return true;
+  } finally {
+    await somebody.leave();
+  }
 }
 
 test('an attestor that is restarted during a login: the login waits for it, or says clearly that it is away', async () => {
@@ -90,6 +105,7 @@ test('PostgreSQL is restarted: no account is lost, and logins go on', async () =
   await again(() => linus.login());
   const wrong = await linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: 'wrong password\n' });
   expect(wrong.code).toBe(4);
+  await again(signUpAndLogIn);
 });
 
 test('a killed enclave: exec says that its process was lost, and the next command has a new enclave, verified anew', async () => {
