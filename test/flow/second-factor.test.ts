@@ -62,6 +62,15 @@ test('a second factor from its enrolment to its end, at the command line', async
   expect(await logIn(PASSWORD)).toMatchObject({ code: 0 });
 });
 
+test('deleting the account takes both factors', async () => {
+  const { recoveryCodes } = await enable();
+  const remove = (...lines: string[]): Promise<Ended> => machine.sls(['account', 'delete', '--yes', '--password-stdin'], { stdin: lines.map((line) => `${line}\n`).join('') });
+  expect(await remove(PASSWORD)).toMatchObject({ code: 4 });
+  expect(await remove(PASSWORD, '000000')).toMatchObject({ code: 4 });
+  expect((await machine.sls(['exec', '--', 'echo', 'ok'])).stdout).toBe('ok\n');
+  expect(await remove(PASSWORD, recoveryCodes[0] ?? '')).toMatchObject({ code: 0 });
+});
+
 test('neither secret nor codes are taken from the arguments', async () => {
   for (const args of [['totp', 'enable', '123456'], ['login', '--code', '123456'], ['totp', 'disable', '--code', '123456']]) {
     expect(await machine.sls(args)).toMatchObject({ code: 2 });
