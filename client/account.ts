@@ -1,8 +1,9 @@
 import { Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../core/rpc/client';
+import { fromUnixSeconds } from '../core/rpc/unix-time';
 import type { TrustBundle } from '../core/trust/bundle';
 import { AccountDeletionServiceClient, AccountServiceClient } from '../proto/gen/licensing/v1/account';
-import { openService } from './channel';
+import { withService } from './channel';
 
 export const TIMEOUT_MS = 15_000;
 /** A password is hashed, and others may be waiting for that. */
@@ -40,13 +41,8 @@ function tokensOf({ accessToken, expiresAt, refreshToken, refreshTokenExpiresAt 
 }
 
 /** Calls the account service over a channel of its own. @throws RpcError, PlaintextRefused */
-export async function withAccountService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, call: (client: AccountServiceClient) => Promise<T>): Promise<T> {
-  const client = openService(AccountServiceClient, trust.services.signup, trust, allowPlaintext);
-  try {
-    return await call(client);
-  } finally {
-    client.close();
-  }
+export function withAccountService<T>(trust: TrustBundle, options: CallOptions, call: (client: AccountServiceClient) => Promise<T>): Promise<T> {
+  return withService(AccountServiceClient, trust.services.signup, trust, options, call);
 }
 
 /** Metadata that shows an access token. */
@@ -102,8 +98,8 @@ export function listSessions(trust: TrustBundle, accessToken: string, options: C
     const { sessions } = await callUnary(client, client.listSessions, {}, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal });
     return sessions.map(({ createdAt, lastUsedAt, ...rest }) => ({
       ...rest,
-      createdAt: new Date(Number(createdAt) * 1000),
-      lastUsedAt: new Date(Number(lastUsedAt) * 1000),
+      createdAt: fromUnixSeconds(createdAt),
+      lastUsedAt: fromUnixSeconds(lastUsedAt),
     }));
   });
 }
@@ -121,18 +117,15 @@ export async function revokeSession(trust: TrustBundle, accessToken: string, ses
  * @returns whether the enclaves are gone already; else the service goes on by itself
  * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong
  */
-export async function deleteAccount(
+export function deleteAccount(
   trust: TrustBundle,
   accessToken: string,
   { password, oneTimeCode = '' }: { password: string; oneTimeCode?: string | undefined },
-  { allowPlaintext, signal }: CallOptions = {},
+  options: CallOptions = {},
 ): Promise<{ enclavesRemoved: boolean }> {
-  const client = openService(AccountDeletionServiceClient, trust.services.login, trust, allowPlaintext);
-  try {
-    return await callUnary(client, client.deleteAccount, { password, oneTimeCode }, { timeout: DELETION_TIMEOUT_MS, metadata: bearer(accessToken), signal });
-  } finally {
-    client.close();
-  }
+  return withService(AccountDeletionServiceClient, trust.services.login, trust, options, (client) =>
+    callUnary(client, client.deleteAccount, { password, oneTimeCode }, { timeout: DELETION_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+  );
 }
 
 /**

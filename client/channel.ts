@@ -38,6 +38,22 @@ export function openService<T>(Client: ClientClass<T>, text: string, trust: Trus
   return new Client(grpcTarget(address), channelCredentials(address, roots), { ...CLIENT_OPTIONS, ...options });
 }
 
+/** Calls a service over a channel of its own, which is closed afterwards. @throws PlaintextRefused, and what `work` throws */
+export async function withService<T extends { close(): void }, R>(
+  Client: ClientClass<T>,
+  text: string,
+  trust: TrustBundle,
+  { allowPlaintext }: { allowPlaintext?: boolean | undefined },
+  work: (client: T) => Promise<R>,
+): Promise<R> {
+  const client = openService(Client, text, trust, allowPlaintext);
+  try {
+    return await work(client);
+  } finally {
+    client.close();
+  }
+}
+
 /** Opens a channel to EnclaveService. No secret ever goes there, so it needs no TLS of its own. */
 export function openEnclave<T>(Client: ClientClass<T>, endpoint: string, trust: TrustBundle): T {
   return openService(Client, endpoint, trust, true);

@@ -1,9 +1,11 @@
-import { Metadata } from '@grpc/grpc-js';
+import type { Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../core/rpc/client';
+import { fromUnixSeconds } from '../core/rpc/unix-time';
 import type { TrustBundle } from '../core/trust/bundle';
 import { EnclaveManagementServiceClient, EnclaveState } from '../proto/gen/licensing/v1/enclaves';
+import { bearer } from './account';
 import type { CallOptions } from './account';
-import { openService } from './channel';
+import { withService } from './channel';
 
 /** Ending an enclave takes as long as its commands' last words. */
 const TIMEOUT_MS = 100_000;
@@ -24,19 +26,18 @@ const STATES: Partial<Record<EnclaveState, EnclaveSummary['state']>> = {
   [EnclaveState.ENCLAVE_STATE_RUNNING]: 'running',
   [EnclaveState.ENCLAVE_STATE_STARTING]: 'starting',
 };
-const date = (seconds: bigint): Date => new Date(Number(seconds) * 1000);
 
 /** The user's enclaves, by name, and how many there may be. @throws RpcError */
 export function listEnclaves(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<{ enclaves: EnclaveSummary[]; limit: number }> {
-  return withService(trust, options, async (client) => {
+  return withService(EnclaveManagementServiceClient, trust.services.login, trust, options, async (client) => {
     const { enclaves, limit } = await callUnary(client, client.listEnclaves, {}, call(accessToken, options));
     return {
       enclaves: enclaves.map(({ name, state, node, createdAt, lastUsedAt, persistent }) => ({
         name,
         state: STATES[state] ?? 'at zero',
         node: node || undefined,
-        createdAt: date(createdAt),
-        lastUsedAt: date(lastUsedAt),
+        createdAt: fromUnixSeconds(createdAt),
+        lastUsedAt: fromUnixSeconds(lastUsedAt),
         persistent,
       })),
       limit,
@@ -50,25 +51,14 @@ export function listEnclaves(trust: TrustBundle, accessToken: string, options: C
  * @throws RpcError enclave.not_found
  */
 export function stopEnclave(trust: TrustBundle, accessToken: string, name: string, options: CallOptions = {}): Promise<{ wasRunning: boolean; filesKept: boolean }> {
-  return withService(trust, options, (client) => callUnary(client, client.suspendEnclave, { name }, call(accessToken, options)));
+  return withService(EnclaveManagementServiceClient, trust.services.login, trust, options, (client) => callUnary(client, client.suspendEnclave, { name }, call(accessToken, options)));
 }
 
 /** Deletes an enclave with all of its files. @throws RpcError enclave.not_found; enclave.not_deleted: doing it again goes on */
 export async function deleteEnclave(trust: TrustBundle, accessToken: string, name: string, options: CallOptions = {}): Promise<void> {
-  await withService(trust, options, (client) => callUnary(client, client.deleteEnclave, { name }, call(accessToken, options)));
+  await withService(EnclaveManagementServiceClient, trust.services.login, trust, options, (client) => callUnary(client, client.deleteEnclave, { name }, call(accessToken, options)));
 }
 
 function call(accessToken: string, { signal }: CallOptions): { timeout: number; metadata: Metadata; signal: AbortSignal | undefined } {
-  const metadata = new Metadata();
-  metadata.set('authorization', `Bearer ${accessToken}`);
-  return { timeout: TIMEOUT_MS, metadata, signal };
-}
-
-async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, work: (client: EnclaveManagementServiceClient) => Promise<T>): Promise<T> {
-  const client = openService(EnclaveManagementServiceClient, trust.services.login, trust, allowPlaintext);
-  try {
-    return await work(client);
-  } finally {
-    client.close();
-  }
+  return { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal };
 }

@@ -7,7 +7,7 @@ import type { RevocationList } from '../core/trust/revocations';
 import { acceptNewer, TrustError } from '../core/trust/signed-bundle';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { TrustServiceClient } from '../proto/gen/licensing/v1/trust';
-import { openService } from './channel';
+import { withService } from './channel';
 import { AttestationRefused } from './errors';
 import type { Phase } from './errors';
 import type { VerifiedStep } from './evidence';
@@ -87,14 +87,14 @@ export function refuseRevoked(
 }
 
 async function fetchRevocations(trust: TrustBundle, options: TrustOptions): Promise<string> {
-  return withService(trust, options, async (client) => {
+  return withService(TrustServiceClient, trust.services.login, trust, options, async (client) => {
     const { revocations } = await callUnary(client, client.getRevocations, {}, { timeout: TIMEOUT_MS, signal: options.signal });
     return revocations;
   });
 }
 
 async function fetchNewer(phase: Phase, trust: TrustBundle, options: TrustOptions): Promise<TrustBundle | undefined> {
-  const signed = await withService(trust, options, async (client) => {
+  const signed = await withService(TrustServiceClient, trust.services.login, trust, options, async (client) => {
     const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS, signal: options.signal });
     return bundle;
   });
@@ -104,15 +104,6 @@ async function fetchNewer(phase: Phase, trust: TrustBundle, options: TrustOption
   } catch (error) {
     if (!(error instanceof TrustError)) throw error;
     throw new AttestationRefused(phase, 'trust', error.code, error.message, { cause: error });
-  }
-}
-
-async function withService<T>(trust: TrustBundle, { allowPlaintext }: TrustOptions, call: (client: TrustServiceClient) => Promise<T>): Promise<T> {
-  const client = openService(TrustServiceClient, trust.services.login, trust, allowPlaintext);
-  try {
-    return await call(client);
-  } finally {
-    client.close();
   }
 }
 

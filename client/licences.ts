@@ -1,22 +1,23 @@
 import { Metadata } from '@grpc/grpc-js';
+import type { LicenceState } from '../core/licences/entitlement';
 import { verifyLicenceKey } from '../core/licences/key';
 import type { LicenceTerms } from '../core/licences/key';
+import { planFromMessage, stateFromMessage } from '../core/licences/messages';
 import type { Plan } from '../core/licences/plan';
 import { callUnary } from '../core/rpc/client';
+import { fromUnixSeconds } from '../core/rpc/unix-time';
 import type { TrustBundle } from '../core/trust/bundle';
-import { LicenceServiceClient, LicenceState } from '../proto/gen/licensing/v1/licence';
+import { LicenceServiceClient } from '../proto/gen/licensing/v1/licence';
 import type { OwnLicence as OwnLicenceMessage } from '../proto/gen/licensing/v1/licence';
 import type { PasswordCredential } from '../proto/gen/licensing/v1/login';
+import { bearer, PASSWORD_TIMEOUT_MS } from './account';
 import type { CallOptions } from './account';
-import { openService } from './channel';
-
-/** A password is hashed, and others may be waiting for that. */
-const TIMEOUT_MS = 30_000;
+import { withService } from './channel';
 
 /** Whose licence it is: by the access token of a session, or by a password where there is none. */
 export type LicenceCredential = { accessToken: string } | { username: string; password: string; oneTimeCode?: string };
 
-export type OwnLicenceState = 'valid' | 'grace' | 'expired' | 'revoked';
+export type OwnLicenceState = LicenceState;
 
 /** A licence of one's own account. */
 export interface OwnLicence {
@@ -31,44 +32,22 @@ export interface OwnLicence {
   applies: boolean;
 }
 
-const STATES: Partial<Record<LicenceState, OwnLicenceState>> = {
-  [LicenceState.LICENCE_STATE_VALID]: 'valid',
-  [LicenceState.LICENCE_STATE_GRACE]: 'grace',
-  [LicenceState.LICENCE_STATE_REVOKED]: 'revoked',
-};
-
-const date = (seconds: bigint): Date => new Date(Number(seconds) * 1000);
-
 function toOwnLicence({ licence, plan, redeemedAt, until, graceUntil, state, applies }: OwnLicenceMessage): OwnLicence {
-  const { name = '', images = [], enclaves = 0, seats = 0, cpu = '', memory = '' } = plan ?? {};
   return {
     licence,
-    plan: { name, ...(images.length > 0 && { images }), enclaves, seats, ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) },
-    redeemedAt: date(redeemedAt),
-    until: date(until),
-    graceUntil: date(graceUntil),
-    state: STATES[state] ?? 'expired',
+    plan: planFromMessage(plan),
+    redeemedAt: fromUnixSeconds(redeemedAt),
+    until: fromUnixSeconds(until),
+    graceUntil: fromUnixSeconds(graceUntil),
+    state: stateFromMessage(state),
     applies,
   };
 }
 
-async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, call: (client: LicenceServiceClient) => Promise<T>): Promise<T> {
-  const client = openService(LicenceServiceClient, trust.services.login, trust, allowPlaintext);
-  try {
-    return await call(client);
-  } finally {
-    client.close();
-  }
-}
-
 function shown(credential: LicenceCredential): { metadata: Metadata; proof: { password: PasswordCredential | undefined; oneTimeCode: string } } {
-  const metadata = new Metadata();
-  if ('accessToken' in credential) {
-    metadata.set('authorization', `Bearer ${credential.accessToken}`);
-    return { metadata, proof: { password: undefined, oneTimeCode: '' } };
-  }
+  if ('accessToken' in credential) return { metadata: bearer(credential.accessToken), proof: { password: undefined, oneTimeCode: '' } };
   const { username, password, oneTimeCode = '' } = credential;
-  return { metadata, proof: { password: { username, password, knownSession: '' }, oneTimeCode } };
+  return { metadata: new Metadata(), proof: { password: { username, password, knownSession: '' }, oneTimeCode } };
 }
 
 /**
@@ -86,9 +65,9 @@ export function verifyLicence(trust: TrustBundle, key: string, { now }: { now?: 
  * @throws RpcError licence.full, licence.expired, licence.revoked, licence.unknown, licence.signature and the other codes of LicenceKeyError
  */
 export function redeemLicence(trust: TrustBundle, credential: LicenceCredential, key: string, options: CallOptions = {}): Promise<{ licence: OwnLicence; changed: boolean }> {
-  return withService(trust, options, async (client) => {
+  return withService(LicenceServiceClient, trust.services.login, trust, options, async (client) => {
     const { metadata, proof } = shown(credential);
-    const { licence, changed } = await callUnary(client, client.redeemLicence, { key, ...proof }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+    const { licence, changed } = await callUnary(client, client.redeemLicence, { key, ...proof }, { timeout: PASSWORD_TIMEOUT_MS, metadata, signal: options.signal });
     if (!licence) throw new TypeError('expected to be told which licence it is, got none');
     return { licence: toOwnLicence(licence), changed };
   });
@@ -96,9 +75,9 @@ export function redeemLicence(trust: TrustBundle, credential: LicenceCredential,
 
 /** Gives a licence back: another account may redeem it. @throws RpcError licence.not_held */
 export async function dropLicence(trust: TrustBundle, credential: LicenceCredential, licence: string, options: CallOptions = {}): Promise<void> {
-  await withService(trust, options, (client) => {
+  await withService(LicenceServiceClient, trust.services.login, trust, options, (client) => {
     const { metadata, proof } = shown(credential);
-    return callUnary(client, client.dropLicence, { licence, ...proof }, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+    return callUnary(client, client.dropLicence, { licence, ...proof }, { timeout: PASSWORD_TIMEOUT_MS, metadata, signal: options.signal });
   });
 }
 
@@ -108,9 +87,9 @@ export async function dropLicence(trust: TrustBundle, credential: LicenceCredent
  * @throws RpcError
  */
 export function listLicences(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<{ licences: OwnLicence[]; required: boolean }> {
-  return withService(trust, options, async (client) => {
-    const { metadata } = shown({ accessToken });
-    const { licences, required } = await callUnary(client, client.listOwnLicences, {}, { timeout: TIMEOUT_MS, metadata, signal: options.signal });
+  return withService(LicenceServiceClient, trust.services.login, trust, options, async (client) => {
+    const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
+    const { licences, required } = await callUnary(client, client.listOwnLicences, {}, call);
     return { licences: licences.map(toOwnLicence), required };
   });
 }

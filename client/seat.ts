@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { callUnary } from '../core/rpc/client';
 import { RpcError } from '../core/rpc/errors';
+import { fromUnixSeconds } from '../core/rpc/unix-time';
 import { signSeatProof } from '../core/seats/statements';
 import type { TrustBundle } from '../core/trust/bundle';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
@@ -81,7 +82,7 @@ export class HeldSeat {
 
   /** When it is free again, unless a heartbeat comes before. */
   get expiresAt(): Date {
-    return new Date(Number(this.grant.expiresAt) * 1000);
+    return fromUnixSeconds(this.grant.expiresAt);
   }
 
   /** Gives it back. Resolves also where the service is away. */

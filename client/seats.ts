@@ -1,9 +1,11 @@
-import { Metadata } from '@grpc/grpc-js';
+import type { Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../core/rpc/client';
+import { fromUnixSeconds } from '../core/rpc/unix-time';
 import type { TrustBundle } from '../core/trust/bundle';
 import { SeatServiceClient } from '../proto/gen/licensing/v1/seat';
+import { bearer } from './account';
 import type { CallOptions } from './account';
-import { openService } from './channel';
+import { withService } from './channel';
 
 const TIMEOUT_MS = 15_000;
 
@@ -36,14 +38,13 @@ export interface SeatOverview {
   licence: string | undefined;
 }
 
-const date = (seconds: bigint): Date => new Date(Number(seconds) * 1000);
 
 /** The seats that the user has now. @throws RpcError */
 export function listSeats(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SeatOverview> {
-  return withService(trust, options, async (client) => {
+  return withService(SeatServiceClient, trust.services.login, trust, options, async (client) => {
     const { seats, limit, taken, licence } = await callUnary(client, client.listSeats, {}, call(accessToken, options));
     return {
-      seats: seats.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: date(takenAt), renewedAt: date(renewedAt), expiresAt: date(expiresAt) })),
+      seats: seats.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: fromUnixSeconds(takenAt), renewedAt: fromUnixSeconds(renewedAt), expiresAt: fromUnixSeconds(expiresAt) })),
       limit,
       taken,
       licence: licence || undefined,
@@ -58,20 +59,9 @@ export function listSeats(trust: TrustBundle, accessToken: string, options: Call
  * @throws RpcError seat.not_found
  */
 export function freeSeats(trust: TrustBundle, accessToken: string, seats: readonly string[], options: CallOptions = {}): Promise<number> {
-  return withService(trust, options, async (client) => (await callUnary(client, client.freeSeats, { seats: [...seats] }, call(accessToken, options))).freed);
+  return withService(SeatServiceClient, trust.services.login, trust, options, async (client) => (await callUnary(client, client.freeSeats, { seats: [...seats] }, call(accessToken, options))).freed);
 }
 
 function call(accessToken: string, { signal }: CallOptions): { timeout: number; metadata: Metadata; signal: AbortSignal | undefined } {
-  const metadata = new Metadata();
-  metadata.set('authorization', `Bearer ${accessToken}`);
-  return { timeout: TIMEOUT_MS, metadata, signal };
-}
-
-async function withService<T>(trust: TrustBundle, { allowPlaintext }: CallOptions, work: (client: SeatServiceClient) => Promise<T>): Promise<T> {
-  const client = openService(SeatServiceClient, trust.services.login, trust, allowPlaintext);
-  try {
-    return await work(client);
-  } finally {
-    client.close();
-  }
+  return { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal };
 }

@@ -1,4 +1,5 @@
 import { callUnary } from '../core/rpc/client';
+import { fromUnixSeconds } from '../core/rpc/unix-time';
 import type { TrustBundle } from '../core/trust/bundle';
 import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, withAccountService } from './account';
 import type { CallOptions } from './account';
@@ -24,7 +25,7 @@ export function secondFactor(trust: TrustBundle, accessToken: string, options: C
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     const { enabled, enabledAt, recoveryCodes } = await callUnary(client, client.getSecondFactor, {}, call);
-    return { enabled, enabledAt: enabled ? new Date(Number(enabledAt) * 1000) : undefined, recoveryCodes };
+    return { enabled, enabledAt: enabled ? fromUnixSeconds(enabledAt) : undefined, recoveryCodes };
   });
 }
 

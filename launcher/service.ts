@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import { isUuid } from '../core/bytes/uuid';
 import { requireEnclaveName } from '../core/enclaves/name';
 import type { EnclaveId } from '../core/enclaves/name';
 import { logger } from '../core/log/logger';
@@ -9,8 +10,6 @@ import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
 import type { Enclaves } from './enclaves';
 
 /** User ids become names of folders: the form in which accounts have them, and nothing else. */
-const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 /** LauncherService over the installation's enclaves. */
 export function launcherService(enclaves: Enclaves, node: string): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
   const implementation: LauncherServiceServer = {
@@ -48,6 +47,6 @@ function idOrAll(user: string, name: string): EnclaveId {
 }
 
 function requireUserId(user: string): void {
-  if (USER_ID.test(user)) return;
+  if (isUuid(user)) return;
   throw new RpcError('launcher.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
 }

@@ -1,4 +1,4 @@
-import type { Plan } from '../index';
+import type { OwnLicenceState, Plan } from '../index';
 import { row } from './report';
 
 /** What a plan allows, as lines. */
@@ -13,7 +13,7 @@ export function describePlan({ images, enclaves, seats, cpu, memory }: Plan): st
 }
 
 /** How a licence stands, in words. */
-export function describeState(state: 'valid' | 'grace' | 'expired' | 'revoked', until: Date, graceUntil: Date): string {
+export function describeState(state: OwnLicenceState, until: Date, graceUntil: Date): string {
   switch (state) {
     case 'valid':
       return `until ${until.toISOString()}`;

@@ -1,11 +1,13 @@
 import { status } from '@grpc/grpc-js';
-import type { LicenceState } from '../../core/licences/entitlement';
+import { isUuid } from '../../core/bytes/uuid';
 import { issueLicence, LICENCE_PAGE, listLicences, listLicenceUse, revokeLicence } from '../../core/licences/issue';
 import type { IssuedLicence as IssuedRecord, LicenceCursor } from '../../core/licences/issue';
 import { signLicenceKey } from '../../core/licences/key';
+import { planFromMessage, planToMessage, stateToMessage } from '../../core/licences/messages';
 import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../core/licences/plan';
 import type { Plan } from '../../core/licences/plan';
 import { RpcError } from '../../core/rpc/errors';
+import { fromUnixSeconds, toUnixSeconds } from '../../core/rpc/unix-time';
 import type { Database } from '../../core/store/database';
 import type { TokenKeys } from '../../core/tokens/keys';
 import type {
@@ -19,7 +21,6 @@ import type {
   ReportLicencesResponse,
   RevokeLicenceRequest,
 } from '../../proto/gen/licensing/v1/admin';
-import { LicenceState as StateMessage } from '../../proto/gen/licensing/v1/licence';
 import type { Plan as PlanMessage } from '../../proto/gen/licensing/v1/licence';
 import type { Administrator } from './authentication';
 import { requireReason } from './requests';
@@ -31,17 +32,7 @@ export interface LicenceIssuer {
   licenceKeys?: (() => Promise<TokenKeys>) | undefined;
 }
 
-const LICENCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const MAX_ACCOUNTS = 1_000_000;
-const STATES: Record<LicenceState, StateMessage> = {
-  valid: StateMessage.LICENCE_STATE_VALID,
-  grace: StateMessage.LICENCE_STATE_GRACE,
-  expired: StateMessage.LICENCE_STATE_EXPIRED,
-  revoked: StateMessage.LICENCE_STATE_REVOKED,
-};
-
-const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
-
 function invalid(code: string, message: string): RpcError {
   return new RpcError(code, status.INVALID_ARGUMENT, message);
 }
@@ -64,15 +55,14 @@ export async function issue({ database, trustDomain, licenceKeys }: LicenceIssue
 }
 
 function requirePlan(message: PlanMessage | undefined): Plan {
-  const { name = '', images = [], enclaves = 0, seats = 0, cpu = '', memory = '' } = message ?? {};
-  const result = planSchema.safeParse({ name, ...(images.length > 0 && { images }), enclaves, seats, ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) });
+  const result = planSchema.safeParse(planFromMessage(message));
   if (result.success) return result.data;
   const lines = result.error.issues.map(({ path, message: text }) => `${path.join('.')}: ${text}`);
   throw invalid('admin.licence_plan', `the plan is wrong: ${lines.join('; ')}`);
 }
 
 function requireUntil(until: bigint): Date {
-  const date = new Date(Number(until) * 1000);
+  const date = fromUnixSeconds(until);
   const latest = new Date();
   latest.setUTCFullYear(latest.getUTCFullYear() + MAX_LICENCE_YEARS);
   if (date.getTime() > Date.now() && date <= latest) return date;
@@ -80,7 +70,7 @@ function requireUntil(until: bigint): Date {
 }
 
 function requireLicence(id: string): string {
-  if (LICENCE_ID.test(id)) return id;
+  if (isUuid(id)) return id;
   throw invalid('admin.licence_id', 'expected the id of a licence in the form of a UUID in lower case, got something else');
 }
 
@@ -101,7 +91,7 @@ const CURSOR = /^([0-9a-f-]{36})\/([0-9a-f-]{36})?$/;
 function readCursor(text: string): LicenceCursor | undefined {
   if (text === '') return undefined;
   const [, licence = '', user = ''] = CURSOR.exec(text) ?? [];
-  if (LICENCE_ID.test(licence) && (user === '' || LICENCE_ID.test(user))) return { licence, user };
+  if (isUuid(licence) && (user === '' || isUuid(user))) return { licence, user };
   throw invalid('admin.licence_page', 'expected the `next` of the answer before, got something else');
 }
 
@@ -120,7 +110,7 @@ export async function report(database: Database, { licence, after }: ReportLicen
   const reports = new Map<string, LicenceReport>();
   for (const { licence: record, seatsInUse, account } of uses) {
     const about = reports.get(record.licence) ?? { licence: toMessage(record), redemptions: [], seatsInUse };
-    if (account) about.redemptions.push({ ...account, redeemedAt: seconds(account.redeemedAt) });
+    if (account) about.redemptions.push({ ...account, redeemedAt: toUnixSeconds(account.redeemedAt) });
     reports.set(record.licence, about);
   }
   const last = uses[LICENCE_PAGE - 1];
@@ -129,18 +119,17 @@ export async function report(database: Database, { licence, after }: ReportLicen
 
 function toMessage(record: IssuedRecord): IssuedLicence {
   const { licence, plan, issuedAt, issuedBy, reason, until, graceUntil, accounts, redeemed, state, revokedBy = '', revokedReason = '' } = record;
-  const { images = [], cpu = '', memory = '', ...rest } = plan;
   return {
     licence,
-    plan: { ...rest, images, cpu, memory },
-    issuedAt: seconds(issuedAt),
+    plan: planToMessage(plan),
+    issuedAt: toUnixSeconds(issuedAt),
     issuedBy,
     reason,
-    until: seconds(until),
-    graceUntil: seconds(graceUntil),
+    until: toUnixSeconds(until),
+    graceUntil: toUnixSeconds(graceUntil),
     accounts,
     redeemed,
-    state: STATES[state],
+    state: stateToMessage(state),
     revokedBy,
     revokedReason,
   };

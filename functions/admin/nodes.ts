@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../../core/audit/audit';
 import { RpcError } from '../../core/rpc/errors';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import type { Database } from '../../core/store/database';
 import type { ApproveNodeRequest, Node } from '../../proto/gen/licensing/v1/admin';
 import type { Administrator } from './authentication';
@@ -25,8 +26,8 @@ export async function listNodes(database: Database): Promise<Node[]> {
     name: row.node,
     ekSha256: row.ek_sha256,
     akSha256: row.ak_sha256,
-    boundAt: BigInt(Math.floor(row.bound_at.getTime() / 1000)),
-    enrolledAt: BigInt(Math.floor(row.enrolled_at.getTime() / 1000)),
+    boundAt: toUnixSeconds(row.bound_at),
+    enrolledAt: toUnixSeconds(row.enrolled_at),
     details: JSON.stringify(row.details),
     revoked: row.revoked,
   }));

@@ -4,6 +4,7 @@ import { logger } from '../../core/log/logger';
 import { listRevocations, restore, revoke } from '../../core/revocation/store';
 import type { RevocationKind } from '../../core/revocation/store';
 import { RpcError } from '../../core/rpc/errors';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import type { Database } from '../../core/store/database';
 import type { Revocation, RevocationSubject, RevokeRequest } from '../../proto/gen/licensing/v1/admin';
 import type { Administrator } from './authentication';
@@ -56,7 +57,7 @@ export async function restoreSubject(database: Database, { name }: Administrator
 export async function revocationsOf(database: Database): Promise<Revocation[]> {
   return (await listRevocations(database)).map(({ revokedAt, revokedBy, reason, ...subject }) => ({
     subject: toMessage(subject),
-    revokedAt: BigInt(Math.floor(revokedAt.getTime() / 1000)),
+    revokedAt: toUnixSeconds(revokedAt),
     revokedBy,
     reason,
   }));

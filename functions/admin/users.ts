@@ -2,6 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { Accounts } from '../../core/accounts/accounts';
 import { deleteAccount, findDeletion, noteEnclavesRemoved } from '../../core/accounts/deletion';
 import { normalizeUsername } from '../../core/accounts/username';
+import { isUuid } from '../../core/bytes/uuid';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import type { Database } from '../../core/store/database';
@@ -10,11 +11,9 @@ import type { Administrator } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';
 import { requireReason } from './requests';
 
-const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 /** @throws RpcError INVALID_ARGUMENT admin.user_id */
 export function requireUserId(text: string): string {
-  if (USER_ID.test(text)) return text;
+  if (isUuid(text)) return text;
   throw new RpcError('admin.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
 }
 

@@ -6,6 +6,7 @@ import type { EnclaveId } from '../../core/enclaves/name';
 import { logger } from '../../core/log/logger';
 import { unary } from '../../core/rpc/handlers';
 import { RpcError } from '../../core/rpc/errors';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import { authenticateBearer } from '../../core/sessions/bearer';
 import { EnclaveState } from '../../proto/gen/licensing/v1/enclaves';
 import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v1/enclaves';
@@ -17,8 +18,6 @@ export interface EnclaveManagementOptions {
   enclaves: EnclaveRegistry;
   enclaveLimit(user: string): Promise<number>;
 }
-
-const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
 
 function stateOf(running: Running | undefined): EnclaveState {
   if (!running) return EnclaveState.ENCLAVE_STATE_AT_ZERO;
@@ -53,8 +52,8 @@ export function enclaveManagementService({ backend, launcher, enclaves, enclaveL
           name,
           state: stateOf(running.get(name)),
           node: running.get(name)?.node ?? '',
-          lastUsedAt: seconds(lastUsedAt),
-          createdAt: seconds(createdAt),
+          lastUsedAt: toUnixSeconds(lastUsedAt),
+          createdAt: toUnixSeconds(createdAt),
           persistent: launcher.persistent,
         })),
       };

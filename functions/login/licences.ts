@@ -1,19 +1,20 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { isUuid } from '../../core/bytes/uuid';
 import { applying, stateOf } from '../../core/licences/entitlement';
-import type { LicenceState } from '../../core/licences/entitlement';
 import { heldLicences } from '../../core/licences/holdings';
 import type { HeldLicence } from '../../core/licences/holdings';
 import { LicenceKeyError, verifyLicenceKey } from '../../core/licences/key';
 import type { LicenceTerms } from '../../core/licences/key';
+import { planToMessage, stateToMessage } from '../../core/licences/messages';
 import { dropLicence, licenceRefusal, recordRefusal, redeemLicence } from '../../core/licences/redeem';
 import { bucketKey, Buckets } from '../../core/limits/buckets';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { unary } from '../../core/rpc/handlers';
 import type { CallContext } from '../../core/rpc/handlers';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import { authenticateBearer } from '../../core/sessions/bearer';
-import { LicenceState as StateMessage } from '../../proto/gen/licensing/v1/licence';
 import type { LicenceServiceServer, OwnLicence, RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
 import { authenticate } from './authenticate';
 import type { LoginTrust } from './trust';
@@ -27,26 +28,16 @@ export interface LicenceOptions {
 
 /** Each refusal is a record; a key can't be guessed, so this is against filling the record. */
 const REFUSED_KEYS = { burst: 20, seconds: 3600 };
-const LICENCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const STATES: Record<LicenceState, StateMessage> = {
-  valid: StateMessage.LICENCE_STATE_VALID,
-  grace: StateMessage.LICENCE_STATE_GRACE,
-  expired: StateMessage.LICENCE_STATE_EXPIRED,
-  revoked: StateMessage.LICENCE_STATE_REVOKED,
-};
-
-const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
 
 function toMessage(held: HeldLicence, applies: boolean, now: Date): OwnLicence {
   const { licence, plan, redeemedAt, until, graceUntil } = held;
-  const { images = [], cpu = '', memory = '', ...rest } = plan;
   return {
     licence,
-    plan: { ...rest, images, cpu, memory },
-    redeemedAt: seconds(redeemedAt),
-    until: seconds(until),
-    graceUntil: seconds(graceUntil),
-    state: STATES[stateOf(held, now)],
+    plan: planToMessage(plan),
+    redeemedAt: toUnixSeconds(redeemedAt),
+    until: toUnixSeconds(until),
+    graceUntil: toUnixSeconds(graceUntil),
+    state: stateToMessage(stateOf(held, now)),
     applies,
   };
 }
@@ -94,7 +85,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
     dropLicence: unary(async (request, context) => {
       const user = await whoCalls(request, context);
       const { licence } = request;
-      if (!LICENCE_ID.test(licence)) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
+      if (!isUuid(licence)) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
       await dropLicence(database, user, licence);
       logger.info({ user, licence }, 'licence given back');
       return {};

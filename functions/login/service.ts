@@ -11,6 +11,7 @@ import type { Entitlement } from '../../core/licences/entitlement';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { LicenceTerm, LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
@@ -56,8 +57,7 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
 }
 
 function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm {
-  const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
-  return { licence, plan, until: seconds(until), graceUntil: seconds(graceUntil) };
+  return { licence, plan, until: toUnixSeconds(until), graceUntil: toUnixSeconds(graceUntil) };
 }
 
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */

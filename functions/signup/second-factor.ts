@@ -2,6 +2,7 @@ import type { AccountBackend } from '../../core/accounts/backend';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { logger } from '../../core/log/logger';
 import type { CallContext } from '../../core/rpc/handlers';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import { base32, totpUri } from '../../core/second-factor/totp';
 import { authenticateBearer } from '../../core/sessions/bearer';
 import type {
@@ -21,7 +22,7 @@ import { confirmPassword } from './password';
 export async function getSecondFactor(backend: AccountBackend, { metadata }: CallContext): Promise<GetSecondFactorResponse> {
   const { user } = await authenticateBearer(backend, metadata);
   const { enabledAt, recoveryCodes } = await backend.secondFactors.status(user);
-  return { enabled: enabledAt !== undefined, enabledAt: BigInt(Math.floor((enabledAt?.getTime() ?? 0) / 1000)), recoveryCodes };
+  return { enabled: enabledAt !== undefined, enabledAt: enabledAt ? toUnixSeconds(enabledAt) : 0n, recoveryCodes };
 }
 
 /** @throws RpcError as confirmPassword and SecondFactors.begin */

@@ -1,8 +1,10 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { isUuid } from '../../core/bytes/uuid';
 import { isAnyRevoked } from '../../core/revocation/store';
 import { RpcError } from '../../core/rpc/errors';
 import type { CallContext } from '../../core/rpc/handlers';
+import { toUnixSeconds } from '../../core/rpc/unix-time';
 import { authenticateBearer } from '../../core/sessions/bearer';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type {
@@ -14,10 +16,6 @@ import type {
   RevokeSessionRequest,
   RevokeSessionResponse,
 } from '../../proto/gen/licensing/v1/account';
-
-const SESSION_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
 
 /**
  * Exchanges a refresh token for new tokens.
@@ -43,8 +41,8 @@ export async function listSessions(backend: AccountBackend, { metadata }: CallCo
   const { user, session: own } = await authenticateBearer(backend, metadata);
   const sessions = (await backend.sessions.list(user)).map(({ session, createdAt, lastUsedAt, client }) => ({
     session,
-    createdAt: seconds(createdAt),
-    lastUsedAt: seconds(lastUsedAt),
+    createdAt: toUnixSeconds(createdAt),
+    lastUsedAt: toUnixSeconds(lastUsedAt),
     clientName: client.name,
     clientAddress: client.address,
     current: session === own,
@@ -55,7 +53,7 @@ export async function listSessions(backend: AccountBackend, { metadata }: CallCo
 /** Ends one session of the caller's own user. @throws RpcError as authenticateBearer; NOT_FOUND session.not_found */
 export async function revokeSession(backend: AccountBackend, { session }: RevokeSessionRequest, { metadata }: CallContext): Promise<RevokeSessionResponse> {
   const { user } = await authenticateBearer(backend, metadata);
-  const ended = SESSION_ID.test(session) ? await backend.sessions.revoke(user, { session }, 'user') : 0;
+  const ended = isUuid(session) ? await backend.sessions.revoke(user, { session }, 'user') : 0;
   // One answer for another user's session and for none.
   if (ended === 0) throw new RpcError('session.not_found', status.NOT_FOUND, 'there is no such session, or it has ended');
   return {};

@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { planFromMessage, stateFromMessage } from '../../../core/licences/messages';
+import { fromUnixSeconds } from '../../../core/rpc/unix-time';
 import type { IssuedLicence, LicenceReport, ListLicencesResponse, ReportLicencesResponse } from '../../../proto/gen/licensing/v1/admin';
-import { LicenceState } from '../../../proto/gen/licensing/v1/licence';
 import { CliError, EXIT } from '../exit';
 import { describePlan, describeState } from '../licence-report';
 import { addExample, addOutputOptions } from '../options';
@@ -27,13 +28,6 @@ interface IssueOptions extends Options {
   reason: string;
   out?: string;
 }
-
-const STATES: Partial<Record<LicenceState, 'valid' | 'grace' | 'revoked'>> = {
-  [LicenceState.LICENCE_STATE_VALID]: 'valid',
-  [LicenceState.LICENCE_STATE_GRACE]: 'grace',
-  [LicenceState.LICENCE_STATE_REVOKED]: 'revoked',
-};
-const date = (seconds: bigint): Date => new Date(Number(seconds) * 1000);
 
 /** `sls admin licence …`: licences of users. */
 export function addLicences(admin: Command): void {
@@ -104,8 +98,8 @@ async function runIssue(options: IssueOptions): Promise<void> {
     const { licence, key } = await caller.call('issueLicence', request);
     // A file that is there is somebody's: it may be the key of another licence.
     if (options.out !== undefined) await writeFile(options.out, `${key}\n`, { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => notWritten(caller, licence, options.out, error));
-    out.done(`licence ${licence} is issued: ${name}, until ${date(until).toISOString()}${options.out === undefined ? '' : `; its key is in ${options.out}`}`);
-    out.result({ licence, ...(options.out === undefined ? { key } : { file: options.out }), until: date(until).toISOString() }, options.out === undefined ? [key] : []);
+    out.done(`licence ${licence} is issued: ${name}, until ${fromUnixSeconds(until).toISOString()}${options.out === undefined ? '' : `; its key is in ${options.out}`}`);
+    out.result({ licence, ...(options.out === undefined ? { key } : { file: options.out }), until: fromUnixSeconds(until).toISOString() }, options.out === undefined ? [key] : []);
   });
 }
 
@@ -156,7 +150,7 @@ async function runReport(licence: string | undefined, options: Options): Promise
     }
     const described = [...reports.values()].map(({ licence: issued, redemptions, seatsInUse }) => {
       const { json, lines } = describe(issued as IssuedLicence);
-      const accounts = redemptions.map(({ redeemedAt, ...account }) => ({ ...account, redeemedAt: date(redeemedAt).toISOString() }));
+      const accounts = redemptions.map(({ redeemedAt, ...account }) => ({ ...account, redeemedAt: fromUnixSeconds(redeemedAt).toISOString() }));
       return {
         json: { ...json, seatsInUse, redemptions: accounts },
         lines: [...lines, `    in use       ${seatsInUse} of ${json.plan?.seats ?? 0} seats`, ...accounts.map(({ user, username, redeemedAt }) => `    ${username} (${user})  since ${redeemedAt}`)],
@@ -171,15 +165,14 @@ async function runReport(licence: string | undefined, options: Options): Promise
 
 function describe(issued: IssuedLicence) {
   const { plan, issuedAt, until, graceUntil, state, accounts, redeemed, revokedBy, revokedReason, ...rest } = issued;
-  const { images = [], cpu = '', memory = '', ...counts } = plan ?? { name: '', enclaves: 0, seats: 0 };
-  const allowed = { ...counts, ...(images.length > 0 && { images }), ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) };
-  const stands = STATES[state] ?? 'expired';
+  const allowed = planFromMessage(plan);
+  const stands = stateFromMessage(state);
   const revoked = stands === 'revoked' ? { revokedBy, revokedReason } : {};
-  const times = { issuedAt: date(issuedAt).toISOString(), until: date(until).toISOString(), graceUntil: date(graceUntil).toISOString() };
+  const times = { issuedAt: fromUnixSeconds(issuedAt).toISOString(), until: fromUnixSeconds(until).toISOString(), graceUntil: fromUnixSeconds(graceUntil).toISOString() };
   return {
     json: { ...rest, plan: allowed, state: stands, accounts, redeemed, ...times, ...revoked },
     lines: [
-      `${rest.licence}  ${allowed.name}  ${describeState(stands, date(until), date(graceUntil))}${stands === 'revoked' ? ` by ${revokedBy}: ${revokedReason}` : ''}`,
+      `${rest.licence}  ${allowed.name}  ${describeState(stands, fromUnixSeconds(until), fromUnixSeconds(graceUntil))}${stands === 'revoked' ? ` by ${revokedBy}: ${revokedReason}` : ''}`,
       ...describePlan(allowed),
       `    accounts     ${redeemed} of ${accounts}`,
       `    issued       ${times.issuedAt} by ${rest.issuedBy}: ${rest.reason}`,

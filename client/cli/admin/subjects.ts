@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { isUuid } from '../../../core/bytes/uuid';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
@@ -7,15 +8,13 @@ import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 import { addRevocationCommands, describeSubject } from './revoke';
 
-const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 /** `sls admin user …`: by username, or by the id that stands in certificates and evidence. */
 export function addUser(admin: Command): void {
   const user = admin.command('user').description('users, by name or id');
   addRevocationCommands(user, {
     argument: 'user',
     what: 'user',
-    subject: (text) => (USER_ID.test(text) ? { subject: { subject: { $case: 'user', value: text } }, username: '' } : { subject: undefined, username: text }),
+    subject: (text) => (isUuid(text) ? { subject: { subject: { $case: 'user', value: text } }, username: '' } : { subject: undefined, username: text }),
   });
   addResetSecondFactor(user);
   addDelete(user);
@@ -31,7 +30,7 @@ function addDelete(group: Command): void {
     const out = new Output(options);
     const caller = await AdminCaller.open(options);
     try {
-      const who = USER_ID.test(text) ? { user: text, username: '' } : { user: '', username: text };
+      const who = isUuid(text) ? { user: text, username: '' } : { user: '', username: text };
       const { user, enclavesRemoved } = await caller.call('deleteUser', { ...who, reason: options.reason });
       out.done(`user ${user} is deleted${enclavesRemoved ? '' : '; the service goes on removing their enclaves by itself'}`);
       out.result({ user, deleted: true, enclavesRemoved }, []);
@@ -52,7 +51,7 @@ function addResetSecondFactor(group: Command): void {
     const out = new Output(options);
     const caller = await AdminCaller.open(options);
     try {
-      const who = USER_ID.test(text) ? { user: text, username: '' } : { user: '', username: text };
+      const who = isUuid(text) ? { user: text, username: '' } : { user: '', username: text };
       const { user, changed } = await caller.call('resetSecondFactor', { ...who, reason: options.reason });
       out.done(changed ? `user ${text} has no second factor any more` : `user ${text} had no second factor`);
       out.result({ user, changed }, []);

@@ -1,6 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../../core/accounts/backend';
+import { isUuid } from '../../../core/bytes/uuid';
 import { ClientCertificateError, verifyClientCertificate } from '../../../core/certificates/client';
 import type { ClientCertificate } from '../../../core/certificates/client';
 import type { SeatSigner } from '../../../core/certificates/seat-signer';
@@ -9,6 +10,7 @@ import { recordRefusal } from '../../../core/licences/redeem';
 import { logger } from '../../../core/log/logger';
 import { RpcError } from '../../../core/rpc/errors';
 import { unary } from '../../../core/rpc/handlers';
+import { toUnixSeconds } from '../../../core/rpc/unix-time';
 import type { SeatPool, Seats, SeatSession } from '../../../core/seats/seats';
 import { verifyHeartbeat, verifySeatProof } from '../../../core/seats/statements';
 import { issueSeatToken, SeatTokenError, verifySeatToken } from '../../../core/seats/token';
@@ -31,7 +33,6 @@ export interface SeatServiceOptions {
   poolOf(user: string): Promise<SeatPool>;
 }
 
-const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** Of one window: two heartbeats may be lost. */
 const HEARTBEATS = 3;
 /** By which the clocks of enclave and service may differ, as in evidence. */
@@ -39,8 +40,6 @@ const SKEW_MS = 60_000;
 /** A client whose seat has just lapsed may still say that its session is over. */
 const LATE_SECONDS = 3600;
 const MAX_FREED = 100;
-
-const seconds = (date: Date): bigint => BigInt(Math.floor(date.getTime() / 1000));
 
 function denied(code: string, message: string, cause?: unknown): RpcError {
   return new RpcError(code, status.PERMISSION_DENIED, message, { cause });
@@ -121,7 +120,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
     }),
 
     renewSeat: unary(async ({ seat, heartbeat }) => {
-      const row = ID.test(seat) ? await seats.find(seat) : undefined;
+      const row = isUuid(seat) ? await seats.find(seat) : undefined;
       const at = Number(heartbeat?.at ?? 0n);
       // One answer for a seat that isn't there and for somebody else's.
       if (!row || !heartbeat || at < 0 || !verifyHeartbeat(row.enclave_key, { seat, tlsExporter: row.tls_exporter, at }, heartbeat.signature)) {
@@ -147,7 +146,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       const pool = await poolOf(user);
       const { seats: own, taken } = await seats.list(user, pool);
       return {
-        seats: own.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: seconds(takenAt), renewedAt: seconds(renewedAt), expiresAt: seconds(expiresAt) })),
+        seats: own.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: toUnixSeconds(takenAt), renewedAt: toUnixSeconds(renewedAt), expiresAt: toUnixSeconds(expiresAt) })),
         limit: pool.seats,
         taken,
         licence: pool.licence ?? '',
@@ -156,7 +155,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
 
     freeSeats: unary(async ({ seats: ids }, { metadata }) => {
       const { user } = await authenticateBearer(backend, metadata);
-      const wanted = ids.filter((id) => ID.test(id)).slice(0, MAX_FREED);
+      const wanted = ids.filter((id) => isUuid(id)).slice(0, MAX_FREED);
       const freed = ids.length > 0 && wanted.length === 0 ? 0 : await seats.free(user, wanted);
       // One answer for another user's seat and for none.
       if (ids.length > 0 && freed === 0) throw new RpcError('seat.not_found', status.NOT_FOUND, 'there is no such seat, or it is free');
