@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DEFAULT_ENCLAVE } from '../core/enclaves/name';
+import { DEFAULT_ENCLAVE, enclaveKey } from '../core/enclaves/name';
 import type { EnclaveId } from '../core/enclaves/name';
 import { distFolder } from '../core/config/dist';
 import { logger } from '../core/log/logger';
@@ -46,9 +46,6 @@ interface Entry extends RunningEnclave {
   gone: Promise<void>;
 }
 
-/** User ids are UUIDs and names are DNS labels: neither has the character between. */
-const keyOf = ({ user, name }: EnclaveId): string => `${user}/${name}`;
-
 /** The users' enclaves, one process each. */
 export class Enclaves {
   private readonly live = new Map<string, Entry>();
@@ -65,7 +62,7 @@ export class Enclaves {
   /** Starts the enclave unless it runs; calls at the same time share one start. */
   async ensure(id: EnclaveId): Promise<RunningEnclave & { started: boolean }> {
     this.ending.signal.throwIfAborted();
-    const key = keyOf(id);
+    const key = enclaveKey(id);
     await this.removing.get(id.user)?.catch(() => undefined);
     const running = this.live.get(key);
     if (running) return { ...running, started: false };
@@ -80,7 +77,7 @@ export class Enclaves {
   /** Names of the user's enclaves that run or are starting. */
   running(user: string): string[] {
     const keys = new Set([...this.live.keys(), ...this.starting.keys()]);
-    return [...keys].filter((key) => key.startsWith(keyOf({ user, name: '' }))).map((key) => key.slice(user.length + 1));
+    return [...keys].filter((key) => key.startsWith(enclaveKey({ user, name: '' }))).map((key) => key.slice(user.length + 1));
   }
 
   /** Ends the enclave when it is still the given one; with no UID whichever it is, one that is starting included; with no name all of the user's. */
@@ -89,7 +86,7 @@ export class Enclaves {
       await Promise.all(this.running(id.user).map((name) => this.stop({ user: id.user, name }, '')));
       return;
     }
-    const key = keyOf(id);
+    const key = enclaveKey(id);
     if (workloadUid === '') await this.starting.get(key)?.catch(() => undefined);
     const entry = this.live.get(key);
     if (!entry || (workloadUid !== '' && entry.workloadUid !== workloadUid)) return;
@@ -134,7 +131,7 @@ export class Enclaves {
     const workloadUid = randomUUID();
     const folder = join(options.runFolder, workloadUid);
     const workspace = join(options.workspaceFolder, workspaceOf(id));
-    const key = keyOf(id);
+    const key = enclaveKey(id);
     for (const path of [folder, workspace]) await mkdir(path, { recursive: true, mode: 0o700 });
     const identity = { id, workloadUid, folder, imageDigest: await imageDigest() };
     await this.writeCredential(identity);

@@ -11,7 +11,7 @@ export const chosenEnclave = (): string => chosen;
 export function addEnclaveOption(command: Command): Command {
   const option = new Option('--enclave <name>', 'which of your enclaves (default: the one named default)').env('SLS_ENCLAVE').argParser(parseEnclaveName);
   return command.addOption(option).hook('preAction', (_, action) => {
-    chosen = (action.opts<{ enclave?: string }>().enclave ?? DEFAULT_ENCLAVE);
+    chosen = action.opts<{ enclave?: string }>().enclave ?? DEFAULT_ENCLAVE;
   });
 }
 

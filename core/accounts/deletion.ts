@@ -1,5 +1,6 @@
 import { recordAudit } from '../audit/audit';
 import { forgetAccountLimits } from '../limits/limits';
+import { logger } from '../log/logger';
 import type { Database, Queries } from '../store/database';
 
 /** Everything that was certified for a user has ended by then, and no clock differs by so much. */
@@ -47,6 +48,18 @@ export async function pendingDeletions(queries: Queries): Promise<string[]> {
 
 export async function noteEnclavesRemoved(queries: Queries, user: string): Promise<void> {
   await queries.query('UPDATE deleted_users SET enclaves_removed_at = now() WHERE user_id = $1 AND enclaves_removed_at IS NULL', [user]);
+}
+
+/** Removes what the enclaves of a deleted user are made of. @returns false when that could not be done now: it stays pending, and is in the log */
+export async function removeEnclavesOf(queries: Queries, user: string, remove: () => Promise<void>): Promise<boolean> {
+  try {
+    await remove();
+    await noteEnclavesRemoved(queries, user);
+    return true;
+  } catch (err) {
+    logger.error({ err, user }, 'enclaves of a deleted user are not removed yet');
+    return false;
+  }
 }
 
 /** Forgets the ids of users of whom nothing is left that could be shown. */

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import { judged } from '../limits/limits';
 import type { Limits } from '../limits/limits';
 import { RpcError } from '../rpc/errors';
 import { recoveryCodeHash } from '../second-factor/recovery-codes';
@@ -30,12 +31,5 @@ export async function requireSecondFactor(
     if (!(await secondFactors.useRecoveryCode(user, recovery))) throw wrongCode();
     return;
   }
-  const attempt = await limits.codeAttempt(user, session);
-  const right = await secondFactors.useCode(user, code).catch(async (error: unknown) => {
-    // Nobody looked at the code.
-    await attempt.succeeded();
-    throw error;
-  });
-  if (!right) throw wrongCode();
-  await attempt.succeeded();
+  if (!(await judged(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code)))) throw wrongCode();
 }

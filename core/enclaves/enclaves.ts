@@ -94,10 +94,7 @@ export class EnclaveRegistry {
    */
   async delete({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<boolean> {
     const rows = await this.database.queryTwice('UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 RETURNING name', [user, name]);
-    if (rows.length === 0) return false;
-    await remove({ user, name });
-    await this.finish({ user, name });
-    return true;
+    return this.removeMarked(rows, { user, name }, remove);
   }
 
   /** Gives up a name that `claim` said was new, whose enclave never ran. @returns false when another login has got to it meanwhile */
@@ -106,10 +103,7 @@ export class EnclaveRegistry {
       'UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 AND last_used_at = created_at RETURNING name',
       [user, name],
     );
-    if (rows.length === 0) return false;
-    await remove({ user, name });
-    await this.finish({ user, name });
-    return true;
+    return this.removeMarked(rows, { user, name }, remove);
   }
 
   /** Deletions that whoever began them did not end. */
@@ -118,6 +112,14 @@ export class EnclaveRegistry {
       `SELECT user_id::text AS user, name FROM enclaves WHERE deleting_at < now() - make_interval(secs => $1) ORDER BY deleting_at LIMIT 100`,
       [ABANDONED_SECONDS],
     );
+  }
+
+  /** @param rows as they were marked; none: there is nothing to do */
+  private async removeMarked(rows: unknown[], id: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<boolean> {
+    if (rows.length === 0) return false;
+    await remove(id);
+    await this.finish(id);
+    return true;
   }
 
   private async finish({ user, name }: EnclaveId): Promise<void> {

@@ -12,6 +12,11 @@ export interface EnclaveId {
   name: string;
 }
 
+/** One text for one enclave: user ids are UUIDs and names are DNS labels, and neither has the character between. */
+export function enclaveKey({ user, name }: EnclaveId): string {
+  return `${user}/${name}`;
+}
+
 /** The name that a request means; none is the default one. @throws RpcError INVALID_ARGUMENT `enclave.name` */
 export function requireEnclaveName(text: string): string {
   if (text === '') return DEFAULT_ENCLAVE;

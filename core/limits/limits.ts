@@ -19,6 +19,16 @@ export interface Attempt {
   succeeded(): Promise<void>;
 }
 
+/** What comes of a look at something secret. It was no failure where it is right, nor where nobody could look. */
+export async function judged(attempt: Attempt, look: () => Promise<boolean>): Promise<boolean> {
+  const right = await look().catch(async (error: unknown) => {
+    await attempt.succeeded();
+    throw error;
+  });
+  if (right) await attempt.succeeded();
+  return right;
+}
+
 const ACCOUNT_SECONDS = 300;
 const ADDRESS_SECONDS = 3600;
 /** Of one-time codes, for a day as well: one in 333,333 guesses is right, and who has the password may come from anywhere. */

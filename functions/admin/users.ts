@@ -1,9 +1,8 @@
 import { status } from '@grpc/grpc-js';
 import { Accounts } from '../../core/accounts/accounts';
-import { deleteAccount, findDeletion, noteEnclavesRemoved } from '../../core/accounts/deletion';
+import { deleteAccount, findDeletion, removeEnclavesOf } from '../../core/accounts/deletion';
 import { normalizeUsername } from '../../core/accounts/username';
 import { isUuid } from '../../core/bytes/uuid';
-import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import type { Database } from '../../core/store/database';
 import type { DeleteUserRequest, DeleteUserResponse } from '../../proto/gen/licensing/v1/admin';
@@ -34,14 +33,7 @@ export async function deleteUser(database: Database, enclaves: Enclaves, { name 
   const user = request.user === '' ? await userNamed(database, request.username) : requireUserId(request.user);
   const deleted = await deleteAccount(database, user, { kind: 'admin.delete_user', detail: { administrator: name, subject: `user/${user}`, reason } });
   if (!deleted && !(await findDeletion(database, user))) throw noSuchUser();
-  try {
-    await enclaves.remove(user);
-    await noteEnclavesRemoved(database, user);
-    return { user, enclavesRemoved: true };
-  } catch (err) {
-    logger.error({ err, user }, 'enclaves of a deleted user are not removed yet');
-    return { user, enclavesRemoved: false };
-  }
+  return { user, enclavesRemoved: await removeEnclavesOf(database, user, () => enclaves.remove(user)) };
 }
 
 function noSuchUser(): RpcError {

@@ -4,6 +4,7 @@ import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { normalizeUsername } from '../../core/accounts/username';
+import { judged } from '../../core/limits/limits';
 import type { PasswordHasher } from '../../core/passwords/hasher';
 import { RpcError } from '../../core/rpc/errors';
 import { authenticateToken } from '../../core/sessions/bearer';
@@ -61,13 +62,8 @@ async function byPassword(
   const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
   const knownSession = known && known.user === account?.id ? known.session : undefined;
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
-  const matches = await hasher.verify(credential.password, account?.passwordHash, signal).catch(async (error: unknown) => {
-    // Nobody looked at the password.
-    await attempt.succeeded();
-    throw error;
-  });
+  const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, signal));
   if (!matches || !account) throw wrongCredentials();
-  await attempt.succeeded();
   const { id: user } = account;
   await requireSecondFactor(backend, user, oneTimeCode, knownSession);
   const session = randomUUID();

@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
-import { deleteAccount, findDeletion, forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../core/accounts/deletion';
+import { deleteAccount, findDeletion, forgetDeletions, pendingDeletions, removeEnclavesOf } from '../../core/accounts/deletion';
+import { isPasswordOf } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { logger } from '../../core/log/logger';
@@ -21,18 +22,17 @@ export interface DeletionOptions {
  * ends this in between, `finishDeletions` goes on with it.
  */
 export function accountDeletionService({ backend, launcher }: DeletionOptions): AccountDeletionServiceServer {
-  const { database, accounts, hasher, limits } = backend;
+  const { database, accounts } = backend;
   return {
     deleteAccount: unary(async ({ password, oneTimeCode }, { metadata, signal }) => {
-      const { user, session } = await authenticateBearer(backend, metadata);
+      const caller = await authenticateBearer(backend, metadata);
+      const { user, session } = caller;
       const account = await accounts.findById(user);
       // Another call deletes it at this moment.
       if (!account) throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
-      const attempt = await limits.passwordAttempt(user, '', session);
-      if (!(await hasher.verify(password, account.passwordHash, signal))) {
+      if (!(await isPasswordOf(backend, caller, account, password, signal))) {
         throw new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, 'the password is wrong');
       }
-      await attempt.succeeded();
       await requireSecondFactor(backend, user, oneTimeCode, session);
       const deleted = await deleteAccount(database, user, { kind: 'account.deleted', detail: { user } }, account.passwordHash);
       // Of two calls at once one deletes it; both are told that it is.
@@ -40,26 +40,14 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
         throw new RpcError('account.password_raced', status.ABORTED, 'the password was changed at this moment by another call');
       }
       logger.info({ user }, 'account deleted');
-      return { enclavesRemoved: await removeEnclaves(database, launcher, user) };
+      return { enclavesRemoved: await removeEnclavesOf(database, user, () => launcher.removeAll(user)) };
     }),
   };
 }
 
-/** @returns false when they could not be removed now */
-async function removeEnclaves(database: Database, launcher: Launcher, user: string): Promise<boolean> {
-  try {
-    await launcher.removeAll(user);
-    await noteEnclavesRemoved(database, user);
-    return true;
-  } catch (err) {
-    logger.error({ err, user }, 'enclaves of a deleted user are not removed yet');
-    return false;
-  }
-}
-
 /** Ends what others began and did not end: deletions of users and of single enclaves. Any number of replicas may do it at once. */
 export async function finishDeletions(database: Database, enclaves: EnclaveRegistry, launcher: Launcher): Promise<void> {
-  for (const user of await pendingDeletions(database)) await removeEnclaves(database, launcher, user);
+  for (const user of await pendingDeletions(database)) await removeEnclavesOf(database, user, () => launcher.removeAll(user));
   for (const enclave of await enclaves.abandonedDeletions()) {
     await enclaves.delete(enclave, (id) => launcher.remove(id)).catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
   }

@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { isPasswordOf } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { recordAudit } from '../../core/audit/audit';
 import { logger } from '../../core/log/logger';
@@ -30,9 +31,7 @@ export interface Confirmed extends AccessToken {
 export async function confirmPassword(backend: AccountBackend, password: string, { metadata, signal }: CallContext, what = 'password'): Promise<Confirmed> {
   const caller = await authenticateBearer(backend, metadata);
   const account = await accountOf(backend, caller);
-  const attempt = await backend.limits.passwordAttempt(caller.user, '', caller.session);
-  if (!(await backend.hasher.verify(password, account.passwordHash, signal))) throw wrong(`the ${what} is wrong`);
-  await attempt.succeeded();
+  if (!(await isPasswordOf(backend, caller, account, password, signal))) throw wrong(`the ${what} is wrong`);
   return { ...caller, account };
 }
 

@@ -1,4 +1,5 @@
-import { keyOf, reap } from '../../functions/login/reaper/reaper';
+import { enclaveKey } from '../../core/enclaves/name';
+import { reap } from '../../functions/login/reaper/reaper';
 import type { Reaped } from '../../functions/login/reaper/reaper';
 import { FakeCluster } from '../support/fake-cluster';
 
@@ -36,7 +37,7 @@ const run = (): Promise<Reaped> =>
   });
 
 test('an enclave by name goes when it is unused, its volume stays for its user', async () => {
-  rows.add(keyOf({ user: 'ada', name: 'lab' })).add(keyOf({ user: 'ada', name: 'default' }));
+  rows.add(enclaveKey({ user: 'ada', name: 'lab' })).add(enclaveKey({ user: 'ada', name: 'default' }));
   add('services', 'enclave-a', 'ada', 'lab', 31);
   add('persistentvolumeclaims', 'enclave-a', 'ada', 'lab');
   add('services', 'enclave-b', 'ada', 'default');
@@ -45,7 +46,7 @@ test('an enclave by name goes when it is unused, its volume stays for its user',
 });
 
 test('what is left over of an enclave that its user deleted goes, volume and all, however lately it was used', async () => {
-  rows.add(keyOf({ user: 'ada', name: 'default' }));
+  rows.add(enclaveKey({ user: 'ada', name: 'default' }));
   add('services', 'enclave-a', 'ada', 'lab', 0);
   add('persistentvolumeclaims', 'enclave-a', 'ada', 'lab');
   add('services', 'enclave-b', 'ada', 'default');
@@ -74,7 +75,7 @@ test('claims that are no enclave\'s are left alone', async () => {
 });
 
 test('one that a login touches meanwhile stays', async () => {
-  rows.add(keyOf({ user: 'ada', name: 'lab' }));
+  rows.add(enclaveKey({ user: 'ada', name: 'lab' }));
   add('services', 'enclave-a', 'ada', 'lab', 31);
   cluster.intercept = ({ method }) => {
     if (method === 'DELETE') add('services', 'enclave-a', 'ada', 'lab', 0);

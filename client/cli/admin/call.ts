@@ -65,6 +65,16 @@ export class AdminCaller {
   }
 }
 
+/** Opens a caller for what a command does, and closes it. @throws CliError, and what `work` throws */
+export async function withCaller(options: AdminOptions, work: (caller: AdminCaller) => Promise<void>): Promise<void> {
+  const caller = await AdminCaller.open(options);
+  try {
+    await work(caller);
+  } finally {
+    caller.close();
+  }
+}
+
 async function installationRoots(file: string): Promise<Buffer | undefined> {
   const { readFile } = await import('node:fs/promises');
   const text = await readFile(file, 'utf8').catch(() => undefined);

@@ -8,7 +8,8 @@ import { describePlan, describeState } from '../licence-report';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { AdminCaller } from './call';
+import { withCaller } from './call';
+import type { AdminCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
@@ -178,13 +179,4 @@ function describe(issued: IssuedLicence) {
       `    issued       ${times.issuedAt} by ${rest.issuedBy}: ${rest.reason}`,
     ],
   };
-}
-
-async function withCaller(options: AdminOptions, work: (caller: AdminCaller) => Promise<void>): Promise<void> {
-  const caller = await AdminCaller.open(options);
-  try {
-    await work(caller);
-  } finally {
-    caller.close();
-  }
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { AdminCaller } from './call';
+import { withCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 import { addRevocationCommands } from './revoke';
@@ -17,8 +17,7 @@ export function addNodes(admin: Command): void {
 
   const list = nodes.command('list').description('every node that enrolled');
   addAdminOptions(addOutputOptions(list)).action(async (options: Options) => {
-    const caller = await AdminCaller.open(options);
-    try {
+    await withCaller(options, async (caller) => {
       const { nodes: found } = await caller.call('listNodes', {});
       const json = found.map(({ boundAt, enrolledAt, details, ...node }) => ({
         ...node,
@@ -34,9 +33,7 @@ export function addNodes(admin: Command): void {
         `    TPM       ${JSON.stringify(tpm)}`,
       ]);
       new Output(options).result(json, lines);
-    } finally {
-      caller.close();
-    }
+    });
   });
   addExample(list, 'sls admin nodes list');
 
@@ -48,14 +45,11 @@ export function addNodes(admin: Command): void {
     .requiredOption('--reason <text>', 'for the audit record');
   addAdminOptions(addOutputOptions(approve)).action(async (node: string, options: Options & { ek: string; reason: string }) => {
     const out = new Output(options);
-    const caller = await AdminCaller.open(options);
-    try {
+    await withCaller(options, async (caller) => {
       const { previousEkSha256 } = await caller.call('approveNode', { node, ekSha256: options.ek, reason: options.reason });
       out.done(`${node} belongs to the TPM with endorsement key ${options.ek}${previousEkSha256 === '' ? '' : `, no longer to ${previousEkSha256}`}`);
       out.result({ node, ekSha256: options.ek, previousEkSha256 }, []);
-    } finally {
-      caller.close();
-    }
+    });
   });
   addExample(approve, 'sls admin nodes approve node-7 --ek 3f1c… --reason "new mainboard"');
 

@@ -3,7 +3,7 @@ import type { RevocationSubject, RevokeRequest } from '../../../proto/gen/licens
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { AdminCaller } from './call';
+import { withCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
@@ -28,14 +28,11 @@ export function addRevocationCommands(group: Command, { argument, what, subject 
       .requiredOption('--reason <text>', 'for the audit record');
     addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
       const out = new Output(options);
-      const caller = await AdminCaller.open(options);
-      try {
+      await withCaller(options, async (caller) => {
         const answer = await caller.call(verb, { ...subject(text), reason: options.reason });
         out.done(`${what} ${text} ${DONE[verb][answer.changed ? 0 : 1]}`);
         out.result({ ...describeSubject(answer.subject), changed: answer.changed }, []);
-      } finally {
-        caller.close();
-      }
+      });
     });
     addExample(command, `sls admin ${group.name()} ${verb} ${argument === 'sha256' ? '9ab1…' : argument} --reason "stolen"`);
   }

@@ -3,7 +3,7 @@ import { isUuid } from '../../../core/bytes/uuid';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { AdminCaller } from './call';
+import { withCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 import { addRevocationCommands, describeSubject } from './revoke';
@@ -20,6 +20,10 @@ export function addUser(admin: Command): void {
   addDelete(user);
 }
 
+function named(text: string): { user: string; username: string } {
+  return isUuid(text) ? { user: text, username: '' } : { user: '', username: text };
+}
+
 function addDelete(group: Command): void {
   const command = group
     .command('delete')
@@ -28,15 +32,11 @@ function addDelete(group: Command): void {
     .requiredOption('--reason <text>', 'for the audit record, which outlives the name: a reason without a name in it');
   addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
     const out = new Output(options);
-    const caller = await AdminCaller.open(options);
-    try {
-      const who = isUuid(text) ? { user: text, username: '' } : { user: '', username: text };
-      const { user, enclavesRemoved } = await caller.call('deleteUser', { ...who, reason: options.reason });
+    await withCaller(options, async (caller) => {
+      const { user, enclavesRemoved } = await caller.call('deleteUser', { ...named(text), reason: options.reason });
       out.done(`user ${user} is deleted${enclavesRemoved ? '' : '; the service goes on removing their enclaves by itself'}`);
       out.result({ user, deleted: true, enclavesRemoved }, []);
-    } finally {
-      caller.close();
-    }
+    });
   });
   addExample(command, 'sls admin user delete ada --reason "asked for it in writing"');
 }
@@ -49,15 +49,11 @@ function addResetSecondFactor(group: Command): void {
     .requiredOption('--reason <text>', 'for the audit record: how you know that it is they who ask');
   addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
     const out = new Output(options);
-    const caller = await AdminCaller.open(options);
-    try {
-      const who = isUuid(text) ? { user: text, username: '' } : { user: '', username: text };
-      const { user, changed } = await caller.call('resetSecondFactor', { ...who, reason: options.reason });
+    await withCaller(options, async (caller) => {
+      const { user, changed } = await caller.call('resetSecondFactor', { ...named(text), reason: options.reason });
       out.done(changed ? `user ${text} has no second factor any more` : `user ${text} had no second factor`);
       out.result({ user, changed }, []);
-    } finally {
-      caller.close();
-    }
+    });
   });
   addExample(command, 'sls admin user reset-second-factor ada --reason "lost phone, seen in person"');
 }
@@ -80,8 +76,7 @@ export function addKeys(admin: Command): void {
 export function addRevocations(admin: Command): void {
   const command = admin.command('revocations').description('everything that is revoked, with reasons');
   addAdminOptions(addOutputOptions(command)).action(async (options: AdminOptions & OutputOptions) => {
-    const caller = await AdminCaller.open(options);
-    try {
+    await withCaller(options, async (caller) => {
       const { revocations } = await caller.call('listRevocations', {});
       const json = revocations.map(({ subject, revokedAt, revokedBy, reason }) => ({
         ...describeSubject(subject),
@@ -90,9 +85,7 @@ export function addRevocations(admin: Command): void {
         reason,
       }));
       new Output(options).result(json, json.map((entry) => `${entry.revokedAt}  ${entry.kind} ${entry.subject}  by ${entry.revokedBy}: ${entry.reason}`));
-    } finally {
-      caller.close();
-    }
+    });
   });
   addExample(command, 'sls admin revocations');
 }

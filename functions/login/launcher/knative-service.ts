@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { DEFAULT_ENCLAVE } from '../../../core/enclaves/name';
 import type { EnclaveId } from '../../../core/enclaves/name';
-import { ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
+import { conditionOf, ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
 import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../core/kubernetes/objects';
 import { parseQuantity } from '../../../core/kubernetes/quantity';
 import type { EnclavePlan } from './launcher';
@@ -148,9 +148,13 @@ export function isCurrent(found: KnativeService | undefined, wanted: KnativeServ
   return now.getTime() - Date.parse(annotations[LAST_USED_ANNOTATION] ?? '') < LAST_USED_PRECISION_MS;
 }
 
+export function isPodReady({ status }: Pod): boolean {
+  return conditionOf(status?.conditions, 'Ready')?.status === 'True';
+}
+
 /** The pod that requests reach: ready, not ending, of the revision that serves. */
 export function servingPod(service: KnativeService, pods: Pod[]): Pod | undefined {
-  return current(service, pods).find((pod) => pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'));
+  return current(service, pods).find(isPodReady);
 }
 
 /** The pod that has answered through the route, ready by the kubelet's word or not yet: the only one there is, with an address, of the revision that serves. */

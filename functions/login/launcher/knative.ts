@@ -10,15 +10,13 @@ import { KubernetesError } from '../../../core/kubernetes/errors';
 import type { KnativeService, List, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
 import { observe } from '../../../core/kubernetes/observe';
 import { logger } from '../../../core/log/logger';
-import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
-import { callUnary } from '../../../core/rpc/client';
 import { deadline } from '../../../core/rpc/deadline';
 import { RpcError } from '../../../core/rpc/errors';
-import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
 import { failureOf, isReady, stageOf } from './knative-progress';
 import type { StartFailure } from './knative-progress';
-import { answeringPod, enclaveName, enclaveService, enclaveVolume, FIELD_MANAGER, isCurrent, servingPod } from './knative-service';
+import { endpointOf, wake } from './knative-route';
+import { answeringPod, enclaveName, enclaveService, enclaveVolume, FIELD_MANAGER, isCurrent, isPodReady, servingPod } from './knative-service';
 import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
 import type { Enclave, EnclavePlan, Launcher, LaunchOptions, Running } from './launcher';
@@ -111,10 +109,11 @@ export class KnativeLauncher implements Launcher {
     if (byObject.size === 0) return running;
     const query = { labelSelector: `serving.knative.dev/service in (${[...byObject.keys()].join(',')})` };
     const { items } = await this.options.api.get<List<Pod>>(this.podCollection(), { query });
-    for (const { metadata, spec, status } of items) {
+    for (const pod of items) {
+      const { metadata, spec } = pod;
       const name = byObject.get(metadata.labels?.['serving.knative.dev/service'] ?? '');
       if (name === undefined || metadata.deletionTimestamp !== undefined) continue;
-      const serves = status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') === true;
+      const serves = isPodReady(pod);
       if (serves || !running.has(name)) running.set(name, { serves, node: spec?.nodeName ?? '' });
     }
     return running;
@@ -293,31 +292,5 @@ class StartError extends Error {
 
   constructor(readonly failure: StartFailure) {
     super(failure.message);
-  }
-}
-
-/** http://HOST:PORT from a route's URL. */
-function endpointOf(text: string | undefined): string {
-  if (text === undefined) throw new Error('expected a ready Service with a URL, got none');
-  const url = new URL(text);
-  return `${url.protocol}//${url.hostname}:${url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port}`;
-}
-
-/** One request through the route: the activator holds it until a pod serves. @returns false when the signal ended it */
-async function wake(endpoint: string, signal: AbortSignal): Promise<boolean> {
-  const address = parseAddress(endpoint);
-  const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address));
-  try {
-    while (!signal.aborted) {
-      try {
-        await callUnary(client, client.getCertificate, {}, { timeout: 60_000, signal });
-        return true;
-      } catch {
-        await sleep(300, undefined, { signal }).catch(() => undefined);
-      }
-    }
-    return false;
-  } finally {
-    client.close();
   }
 }

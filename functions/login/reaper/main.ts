@@ -2,13 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../core/accounts/deletion';
 import { readEnvironment } from '../../../core/config/environment';
+import { enclaveKey } from '../../../core/enclaves/name';
 import type { EnclaveId } from '../../../core/enclaves/name';
 import { KubernetesApi } from '../../../core/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../core/kubernetes/enclave-objects';
 import { logger } from '../../../core/log/logger';
 import { openDatabase } from '../../../core/store/database';
 import type { Database } from '../../../core/store/database';
-import { keyOf, reap } from './reaper';
+import { reap } from './reaper';
 
 const DAY_MS = 86_400_000;
 
@@ -38,7 +39,7 @@ async function main(): Promise<void> {
           `SELECT user_id::text AS user, name FROM enclaves WHERE deleting_at IS NULL AND user_id::text = ANY(string_to_array($1, ','))`,
           [users.join(',')],
         );
-        return new Set(rows.map(keyOf));
+        return new Set(rows.map(enclaveKey));
       },
     });
     logger.info(reaped, 'looked for unused enclaves');

@@ -1,7 +1,7 @@
-import type { EnclaveId } from '../../../core/enclaves/name';
+import { enclaveKey } from '../../../core/enclaves/name';
 import type { KubernetesApi } from '../../../core/kubernetes/api';
-import { enclaveCollections } from '../../../core/kubernetes/enclave-objects';
-import { ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
+import { enclaveCollections, enclaveObjects } from '../../../core/kubernetes/enclave-objects';
+import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../../core/kubernetes/objects';
 import type { KnativeService, List, ObjectMeta, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
 import { logger } from '../../../core/log/logger';
 import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
@@ -12,7 +12,7 @@ export interface ReaperOptions {
   unusedMs: number;
   /** Of these users, the ones that have an account. */
   existing(users: string[]): Promise<Set<string>>;
-  /** The enclaves of these users that nobody has deleted, as `keyOf` has them. */
+  /** The enclaves of these users that nobody has deleted, as `enclaveKey` has them. */
   registered(users: string[]): Promise<Set<string>>;
   now: Date;
 }
@@ -24,8 +24,6 @@ export interface Reaped {
   kept: number;
 }
 
-export const keyOf = ({ user, name }: EnclaveId): string => `${user}/${name}`;
-
 /**
  * Deletes enclaves that nobody logged in to for `unusedMs` and that have no pod now, and what is left over of enclaves and users that were deleted,
  * volumes included. The volume of an enclave that is only unused stays: its user finds the files again.
@@ -35,10 +33,9 @@ export const keyOf = ({ user, name }: EnclaveId): string => `${user}/${name}`;
 export async function reap(options: ReaperOptions): Promise<Reaped> {
   const { api, namespace, unusedMs, now } = options;
   const [serviceCollection, volumeCollection] = [enclaveCollections.services(namespace), enclaveCollections.volumes(namespace)];
-  const labelSelector = Object.entries(ENCLAVE_LABEL).map(([key, value]) => `${key}=${value}`).join(',');
   // Objects before rows: what is made meanwhile has its row first, and is not among these.
   const services = marked((await api.get<List<KnativeService>>(serviceCollection)).items);
-  const volumes = marked((await api.get<List<PersistentVolumeClaim>>(volumeCollection, { query: { labelSelector } })).items);
+  const volumes = marked(await enclaveObjects<PersistentVolumeClaim>(api, volumeCollection));
   const pods = (await api.get<List<Pod>>(`/api/v1/namespaces/${namespace}/pods`)).items;
   const busy = new Set(pods.map(({ metadata }) => metadata.labels?.['serving.knative.dev/service']));
   const isOrphaned = await orphans(options, [...services, ...volumes]);
@@ -79,6 +76,6 @@ async function orphans({ existing, registered }: ReaperOptions, objects: ObjectM
     const user = userOf(metadata);
     const name = metadata.annotations?.[ENCLAVE_ANNOTATION];
     // One without a name is of before there were names, and is registered at its next login.
-    return !accounts.has(user) || (name !== undefined && !enclaves.has(keyOf({ user, name })));
+    return !accounts.has(user) || (name !== undefined && !enclaves.has(enclaveKey({ user, name })));
   };
 }

@@ -1,0 +1,30 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
+import { callUnary } from '../../../core/rpc/client';
+import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
+
+/** http://HOST:PORT from a route's URL. */
+export function endpointOf(text: string | undefined): string {
+  if (text === undefined) throw new Error('expected a ready Service with a URL, got none');
+  const url = new URL(text);
+  return `${url.protocol}//${url.hostname}:${url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port}`;
+}
+
+/** One request through the route: the activator holds it until a pod serves. @returns false when the signal ended it */
+export async function wake(endpoint: string, signal: AbortSignal): Promise<boolean> {
+  const address = parseAddress(endpoint);
+  const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address));
+  try {
+    while (!signal.aborted) {
+      try {
+        await callUnary(client, client.getCertificate, {}, { timeout: 60_000, signal });
+        return true;
+      } catch {
+        await sleep(300, undefined, { signal }).catch(() => undefined);
+      }
+    }
+    return false;
+  } finally {
+    client.close();
+  }
+}
