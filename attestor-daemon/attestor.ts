@@ -3,7 +3,7 @@ import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { claimsLeaf, encodeClaims } from '../core/evidence/claims';
 import { claimedName } from '../core/evidence/enclave-name';
-import { merkleTree } from '../core/evidence/merkle';
+import { merkleTree } from '../core/transparency/merkle';
 import { GroupCommit } from './group-commit';
 import type { Workload } from './identity/identity';
 import type { TpmQuote } from './tpm/quote';

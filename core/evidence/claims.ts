@@ -1,6 +1,6 @@
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
 import { DEFAULT_ENCLAVE, isEnclaveName } from './enclave-name';
-import { leafHash } from './merkle';
+import { leafHash } from '../transparency/merkle';
 import { EvidenceError } from './errors';
 
 /** Longest claims that are read, in bytes. */

@@ -3,7 +3,7 @@ import { Attestor } from '../../attestor-daemon/attestor';
 import type { AttestationRequest, CertifiedQuote } from '../../attestor-daemon/attestor';
 import { GroupCommit } from '../../attestor-daemon/group-commit';
 import { claimsLeaf, parseClaims } from '../../core/evidence/claims';
-import { rootFromPath } from '../../core/evidence/merkle';
+import { rootFromPath } from '../../core/transparency/merkle';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 
 const workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}`, node: 'node-1' };

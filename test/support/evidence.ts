@@ -5,7 +5,7 @@ import type { Evidence, PcrValue } from '../../proto/gen/licensing/v1/evidence';
 import { issueAttestationKeyCertificate } from '../../core/certificates/attestation-key';
 import type { AttestationKeyDetails } from '../../core/certificates/attestation-key';
 import { claimsLeaf } from '../../core/evidence/claims';
-import { merkleTree } from '../../core/evidence/merkle';
+import { merkleTree } from '../../core/transparency/merkle';
 import type { VerifyOptions } from '../../core/evidence/verify';
 import { pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../core/tpm/pcr';
 import { makeAuthority } from './authority';

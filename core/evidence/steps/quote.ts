@@ -4,7 +4,7 @@ import { parseQuote } from '../../tpm/quote';
 import type { Quote } from '../../tpm/quote';
 import { claimsLeaf } from '../claims';
 import { EvidenceError } from '../errors';
-import { rootFromPath } from '../merkle';
+import { rootFromPath } from '../../transparency/merkle';
 import type { Passed } from './step';
 
 /** Magic, type and structure by the parser; then which PCRs were quoted. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { claimsLeaf, encodeClaims, parseClaims } from '../../../core/evidence/claims';
 import { EvidenceError } from '../../../core/evidence/errors';
-import { leafHash } from '../../../core/evidence/merkle';
+import { leafHash } from '../../../core/transparency/merkle';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import { makeClaims } from '../../support/evidence';
 

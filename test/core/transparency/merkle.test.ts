@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { leafHash, merkleTree, nodeHash, rootFromPath } from '../../../core/evidence/merkle';
+import { leafHash, merkleTree, nodeHash, rootFromPath } from '../../../core/transparency/merkle';
 
 const sha256 = (...parts: Uint8Array[]): Buffer => createHash('sha256').update(Buffer.concat(parts)).digest();
 const zero = Buffer.from([0]);
