@@ -15,6 +15,7 @@ export async function describeTrust(bundle: TrustBundle): Promise<{ json: object
     attestationRoots: bundle.attestationRoots.map(sha256),
     serverRoots: bundle.serverRoots.map(sha256),
     revocationKeys: await Promise.all(bundle.revocationKeys.keys.map(fingerprint)),
+    logKeys: await Promise.all((bundle.logKeys?.keys ?? []).map(fingerprint)),
     policy,
   };
   const lines = [
@@ -25,6 +26,7 @@ export async function describeTrust(bundle: TrustBundle): Promise<{ json: object
     ...json.attestationRoots.map((hash) => `attestation   ${hash}`),
     ...json.serverRoots.map((hash) => `server        ${hash}`),
     ...json.revocationKeys.map((hash) => `revocations   ${hash}`),
+    ...json.logKeys.map((hash) => `audit log     ${hash}`),
     `software TPM  ${policy.softwareTpm}`,
     `images        ${policy.imageDigests?.join(', ') ?? 'any'}`,
     `boot states   ${policy.bootStates?.map(({ name }) => name).join(', ') ?? 'any'}`,

@@ -20,6 +20,7 @@ const PLACES: Record<KeyName, Place> = {
   'revocation-keys.json': { kind: 'secret', name: 'revocation-keys', key: 'keys.json' },
   'licence-keys.json': { kind: 'secret', name: 'licence-keys', key: 'keys.json' },
   'second-factor-keys.json': { kind: 'secret', name: 'second-factor-keys', key: 'keys.json' },
+  'log-keys.json': { kind: 'secret', name: 'log-keys', key: 'keys.json' },
   'trust-key.json': { kind: 'secret', name: 'trust-key', key: 'key.json' },
   'client-ca.key': { kind: 'secret', name: 'client-ca', key: 'key.pem' },
   'client-ca.crt': { kind: 'secret', name: 'client-ca', key: 'certificate.pem' },

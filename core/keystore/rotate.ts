@@ -5,6 +5,7 @@ import { readAuthorities } from '../certificates/pem';
 import { ACCESS_TOKEN_SECONDS } from '../tokens/access-token';
 import { generateSigningKey } from '../tokens/keys';
 import { MAX_LICENCE_YEARS } from '../licences/plan';
+import { TREE_HEAD_SECONDS } from '../transparency/tree-head';
 import { REVOCATIONS_SECONDS } from '../trust/revocations';
 import { KeyStoreError, need } from './store';
 import type { KeyName, KeyStore } from './store';
@@ -20,6 +21,7 @@ export const ROTATIONS = {
   'revocation-key': { life: REVOCATIONS_SECONDS, file: 'revocation-keys.json' },
   // What it signed can be redeemed for as long as a licence lives.
   'licence-key': { life: MAX_LICENCE_YEARS * 366 * 86_400, file: 'licence-keys.json' },
+  'log-key': { life: TREE_HEAD_SECONDS, file: 'log-keys.json' },
   'client-ca': { life: MAX_CLIENT_CERTIFICATE_SECONDS, file: 'client-ca', commonName: 'Client CA' },
   // Certificates of attestation keys live 7 days.
   'attestation-ca': { life: 7 * 86_400, file: 'attestation-ca', commonName: 'Attestation CA' },
@@ -53,11 +55,11 @@ export async function rotate(store: KeyStore, what: Rotation, { trustDomain, com
   const signsFrom = new Date(now.getTime() + (compromised ? 0 : store.settleSeconds * 1000));
   const times = { now, signsFrom, oldUntil: compromised ? now : new Date(signsFrom.getTime() + (life + SKEW_SECONDS) * 1000), compromised };
   const dropped =
-    what === 'token-key' || what === 'revocation-key' || what === 'licence-key'
+    what === 'token-key' || what === 'revocation-key' || what === 'licence-key' || what === 'log-key'
       ? await rotateKeySet(store, ROTATIONS[what].file, times)
       : await rotateAuthority(store, what, trustDomain, times);
   // These are what clients pin.
-  if (what === 'attestation-ca' || what === 'revocation-key' || what === 'licence-key') await publishTrustBundle(store);
+  if (what === 'attestation-ca' || what === 'revocation-key' || what === 'licence-key' || what === 'log-key') await publishTrustBundle(store);
   return { signsFrom, oldUntil: times.oldUntil, dropped };
 }
 

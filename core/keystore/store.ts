@@ -1,6 +1,6 @@
 /**
  * The keys of an installation that an operator makes and replaces, by name. `.key` and `.json` hold secrets (but `trust-bundle.json`):
- * - token-keys.json, revocation-keys.json, licence-keys.json: private JWK Sets, the new key first
+ * - token-keys.json, revocation-keys.json, licence-keys.json, log-keys.json: private JWK Sets, the new key first
  * - second-factor-keys.json: JWK Set of symmetric keys
  * - trust-key.json: private JWK
  * - *-ca.key, *-ca.crt: PEM; several while an authority is rotated
@@ -11,6 +11,7 @@ export const KEY_NAMES = [
   'revocation-keys.json',
   'licence-keys.json',
   'second-factor-keys.json',
+  'log-keys.json',
   'trust-key.json',
   'client-ca.key',
   'client-ca.crt',

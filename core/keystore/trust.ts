@@ -12,12 +12,12 @@ import type { KeyStore } from './store';
 
 const ADMIN_CA_YEARS = 10;
 
-/** Makes what is missing of the keys behind trust itself: trust key, revocation keys, licence keys, admin CA. Keys that are there stay. */
+/** Makes what is missing of the keys behind trust itself: trust key, revocation keys, licence keys, log keys, admin CA. Keys that are there stay. */
 export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustDomain: string }): Promise<void> {
   if ((await store.read('trust-key.json')) === undefined) {
     await store.write([['trust-key.json', JSON.stringify(await generateSigningKey())]]);
   }
-  for (const name of ['revocation-keys.json', 'licence-keys.json'] as const) {
+  for (const name of ['revocation-keys.json', 'licence-keys.json', 'log-keys.json'] as const) {
     if ((await store.read(name)) === undefined) await store.write([[name, JSON.stringify({ keys: [await generateSigningKey()] })]]);
   }
   if ((await store.read('admin-ca.crt')) === undefined) {
@@ -49,6 +49,7 @@ export async function publishTrustBundle(store: KeyStore, choices: Partial<Trust
     trustKey: await publicHalf(trustKey),
     revocationKeys: { keys: await publicHalves(await need(store, 'revocation-keys.json'), 'revocation-keys.json') },
     ...(await licenceKeys(store)),
+    ...(await logKeys(store)),
     attestationRoots: splitCertificates(await need(store, 'attestation-ca.crt')),
     serverRoots: splitCertificates((await store.read('server-ca.crt')) ?? ''),
     services: choices.services ?? before?.services ?? missing('services'),
@@ -66,6 +67,12 @@ export async function publishTrustBundle(store: KeyStore, choices: Partial<Trust
 async function licenceKeys(store: KeyStore): Promise<Pick<TrustBundle, 'licenceKeys'>> {
   const text = await store.read('licence-keys.json');
   return text === undefined ? {} : { licenceKeys: { keys: await publicHalves(text, 'licence-keys.json') } };
+}
+
+/** None in an installation of before the audit log. */
+async function logKeys(store: KeyStore): Promise<Pick<TrustBundle, 'logKeys'>> {
+  const text = await store.read('log-keys.json');
+  return text === undefined ? {} : { logKeys: { keys: await publicHalves(text, 'log-keys.json') } };
 }
 
 async function readSigned(store: KeyStore): Promise<TrustBundle | undefined> {

@@ -35,6 +35,7 @@ const address = z.string().refine((text) => {
   }
 }, 'expected unix:/PATH, http://HOST:PORT or https://HOST:PORT');
 
+/** Public keys as a JWK Set (RFC 7517, 5). */
 const keySet = z.strictObject({
   keys: z
     .array(publicKeySchema)
@@ -48,10 +49,12 @@ const bundleSchema = z.strictObject({
   sequence: z.number().int().min(0),
   /** Signs this bundle and those after it. A client that has it takes no other. */
   trustKey: publicKeySchema,
-  /** Sign revocation lists: a JWK Set (RFC 7517, 5). */
+  /** Sign revocation lists. */
   revocationKeys: keySet,
   /** Sign licence keys. Absent where nobody issues licences. */
   licenceKeys: keySet.optional(),
+  /** Sign the heads of the audit log. Absent: the installation has none. */
+  logKeys: keySet.optional(),
   trustDomain: z.string().max(253).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
   attestationRoots: z.array(certificate).min(1),
   serverRoots: z.array(certificate),
@@ -65,8 +68,8 @@ const bundleSchema = z.strictObject({
 
 /**
  * All that a client believes in beforehand, as one JSON file that it gets from its operator: roots of attestation key certificates
- * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles, revocation lists and licences, where the
- * services are, and what is wanted of an enclave.
+ * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles, revocation lists, licences and heads
+ * of the audit log, where the services are, and what is wanted of an enclave.
  */
 export type TrustBundle = z.infer<typeof bundleSchema>;
 
