@@ -64,6 +64,7 @@ export function programSettings(
       TRUST_BUNDLE_FILE: path('trust-bundle.jws'),
       REVOCATION_KEYS_FILE: path('keys', 'revocation-keys.json'),
       LICENCE_REQUIRED: String(licenceRequired),
+      LOG_KEYS_FILE: path('keys', 'log-keys.json'),
     },
     admin: {
       ...metrics(3),
@@ -72,6 +73,7 @@ export function programSettings(
       DATABASE_URL_FILE: databaseUrlFile,
       ADMIN_CA_FILE: path('keys', 'admin-ca.crt'),
       LICENCE_KEYS_FILE: path('keys', 'licence-keys.json'),
+      LOG_KEYS_FILE: path('keys', 'log-keys.json'),
     },
   };
 }

@@ -1,4 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { appendRecord } from '../audit/audit';
+import { newRecord } from '../audit/record';
+import { RpcError } from '../rpc/errors';
 import type { Database } from '../store/database';
 
 export interface Account {
@@ -21,19 +24,29 @@ const toAccount = ({ id, username, password_hash: passwordHash }: Row): Account 
 export class Accounts {
   constructor(private readonly database: Database) {}
 
-  /** @returns the new account's id; undefined when the username is taken */
+  /** Creates an account and records that, without its name. @returns the new account's id; undefined when the username is taken */
   async create(username: string, passwordHash: string): Promise<string | undefined> {
     const id = randomUUID();
     // The id is new, so the row tells whether a first try whose answer was lost took effect: then this is ours, not taken.
-    const rows = await this.database.queryTwice<{ id: string }>(
-      `WITH created AS (
-         INSERT INTO accounts (id, username, password_hash) VALUES ($1, $2, $3)
-         ON CONFLICT DO NOTHING RETURNING id
-       )
-       SELECT id FROM created UNION ALL SELECT id FROM accounts WHERE id = $1`,
-      [id, username, passwordHash],
-    );
-    return rows.length > 0 ? id : undefined;
+    const record = newRecord({ kind: 'account.created', detail: { user: id } });
+    const once = (): Promise<string | undefined> =>
+      this.database.transaction(async (queries) => {
+        const rows = await queries.query<{ id: string }>(
+          `WITH created AS (
+             INSERT INTO accounts (id, username, password_hash) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING RETURNING id
+           )
+           SELECT id FROM created UNION ALL SELECT id FROM accounts WHERE id = $1`,
+          [id, username, passwordHash],
+        );
+        if (rows.length === 0) return undefined;
+        await appendRecord(queries, record);
+        return id;
+      });
+    return once().catch((error: unknown) => {
+      if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
+      return once();
+    });
   }
 
   async find(username: string): Promise<Account | undefined> {

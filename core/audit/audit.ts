@@ -1,27 +1,33 @@
 import type { Queries } from '../store/database';
+import { leafHash } from '../transparency/merkle';
+import { newRecord, readRecord } from './record';
+import type { AuditEntry, AuditRecord } from './record';
 
-/** A decision about who is trusted. Holds no secret. */
-export interface AuditEntry {
-  /** What was decided: enrol.node_bound, admin.revoke, … */
-  kind: string;
-  detail: Record<string, unknown>;
+export type { AuditEntry, AuditRecord };
+
+/**
+ * Records a decision; in the transaction that carries it out, so that there is none without the other. The record gets its place in the log's tree
+ * afterwards (merge.ts): nobody waits for anybody here.
+ */
+export function recordAudit(queries: Queries, entry: AuditEntry): Promise<void> {
+  return appendRecord(queries, newRecord(entry));
 }
 
-export interface AuditRecord extends AuditEntry {
-  id: bigint;
-  at: Date;
+/** As `recordAudit`, for who needs the record itself. Appending it twice is appending it once. */
+export async function appendRecord(queries: Queries, record: Buffer): Promise<void> {
+  await queries.query('INSERT INTO audit (record, leaf_sha256, at) VALUES ($1, $2, NULL) ON CONFLICT (leaf_sha256) DO NOTHING', [record, leafHash(record)]);
 }
 
-/** Records a decision; in the transaction that carries it out, so that there is none without the other. */
-export async function recordAudit(queries: Queries, { kind, detail }: AuditEntry): Promise<void> {
-  await queries.query('INSERT INTO audit (kind, detail) VALUES ($1, $2)', [kind, JSON.stringify(detail)]);
+/** A record and its place in the log, from 0. */
+export interface LoggedRecord extends AuditRecord {
+  sequence: number;
 }
 
-/** Records after the given one, oldest first, `limit` at most. */
-export async function readAudit(queries: Queries, { after, limit }: { after: bigint; limit: number }): Promise<AuditRecord[]> {
-  const rows = await queries.query<{ id: string; at: Date; kind: string; detail: AuditEntry['detail'] }>(
-    'SELECT id::text, at, kind, detail FROM audit WHERE id > $1 ORDER BY audit.id LIMIT $2',
-    [after.toString(), limit],
+/** Records of the log after the given place, in their order, `limit` at most. What isn't in the tree yet isn't there. @throws TypeError for one that can't be read */
+export async function readAudit(queries: Queries, { after = -1, limit }: { after?: number | undefined; limit: number }): Promise<LoggedRecord[]> {
+  const rows = await queries.query<{ sequence: string; record: Buffer }>(
+    'SELECT sequence::text, record FROM audit WHERE sequence > $1 ORDER BY audit.sequence LIMIT $2',
+    [after, limit],
   );
-  return rows.map((row) => ({ ...row, id: BigInt(row.id) }));
+  return rows.map(({ sequence, record }) => ({ sequence: Number(sequence), ...readRecord(record) }));
 }

@@ -10,6 +10,7 @@ import type { LicenceServiceService } from '../../proto/gen/licensing/v1/licence
 import type { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import type { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
 import type { SessionServiceService } from '../../proto/gen/licensing/v1/session';
+import type { TransparencyServiceService } from '../../proto/gen/licensing/v1/transparency';
 import type { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 
 /** Every service there is. Types alone: nothing of it gets into a program that doesn't serve it. */
@@ -27,6 +28,7 @@ type Services =
   | typeof LoginServiceService
   | typeof SeatServiceService
   | typeof SessionServiceService
+  | typeof TransparencyServiceService
   | typeof TrustServiceService;
 
 type PathsOf<Service> = Service extends unknown ? { [Name in keyof Service]: Service[Name] extends { path: infer Path extends string } ? Path : never }[keyof Service] : never;
@@ -114,6 +116,9 @@ export const RULES = {
   '/licensing.v1.LoginService/GetTokenKeys': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
   '/licensing.v1.TrustService/GetTrustBundle': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
   '/licensing.v1.TrustService/GetRevocations': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.TransparencyService/GetTreeHead': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.TransparencyService/GetInclusionProof': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.TransparencyService/GetConsistencyProof': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
 
   '/licensing.v1.SeatService/TakeSeat': { caller: 'client key', lasts: QUERY, requestBytes: 64 * KiB },
   '/licensing.v1.SeatService/RenewSeat': { caller: 'heartbeat', lasts: QUERY, requestBytes: KiB },
@@ -140,6 +145,9 @@ export const RULES = {
   '/licensing.v1.AdminService/ListLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/RevokeLicence': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ReportLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/GetAuditTreeHead': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
+  // Of all records that there are.
+  '/licensing.v1.AdminService/ReadAuditLog': { caller: 'administrator', lasts: 'connection', requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/TailAudit': { caller: 'administrator', lasts: 'connection', requestBytes: 32 * KiB },
 
   // Some makers' chains are long.

@@ -88,6 +88,11 @@ export function clientNameOf(text: string): string {
   return text.normalize('NFC').replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '').trim().slice(0, 64);
 }
 
+/** What belongs into the transaction that begins or goes on with a session. May be done twice, where the first answer was lost. */
+export type Also = (queries: Queries) => Promise<void>;
+
+const nothing: Also = () => Promise.resolve();
+
 /** The sessions table. Refusals of the database: see Database. */
 export class Sessions {
   constructor(private readonly database: Database) {}
@@ -100,6 +105,7 @@ export class Sessions {
     { user, session = randomUUID(), authenticatedAt, passwordHash, rehashed }: NewSession,
     client: ClientDetails,
     certifiedSeconds = 0,
+    also = nothing,
   ): Promise<RefreshGrant> {
     const refreshToken = newRefreshToken();
     const ends = await this.database.transaction(async (queries) => {
@@ -119,6 +125,7 @@ export class Sessions {
         `DELETE FROM sessions WHERE user_id = $1 AND least(revoked_at, expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days') < now() - interval '1 day'`,
         [user],
       );
+      await also(queries);
       return row!.ends;
     });
     return { refreshToken, refreshTokenExpiresAt: ends };
@@ -157,12 +164,17 @@ export class Sessions {
    * `REUSE_GRACE_SECONDS`, until the next one is used: an answer that was lost costs nobody the session.
    * @throws RpcError as `check`, but for login.refresh_reused
    */
-  async rotate(refreshToken: string, client: ClientDetails, certifiedSeconds = 0): Promise<RefreshGrant> {
+  async rotate(refreshToken: string, client: ClientDetails, certifiedSeconds = 0, also = nothing): Promise<RefreshGrant> {
     const used = refreshTokenHash(refreshToken);
     if (!used) throw invalid();
     const next = newRefreshToken();
     const hashes = { used, next: hashOf(next) };
-    const once = (): Promise<number | undefined> => this.database.transaction((queries) => rotate(queries, hashes, client, certifiedSeconds));
+    const once = (): Promise<number | undefined> =>
+      this.database.transaction(async (queries) => {
+        const ends = await rotate(queries, hashes, client, certifiedSeconds);
+        if (ends !== undefined) await also(queries);
+        return ends;
+      });
     const ends = await once().catch(async (error: unknown) => {
       if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
       // The next token is ours alone: where it is there, the first try took effect.
@@ -174,13 +186,21 @@ export class Sessions {
   }
 
   /** Notes that an access token was used to have a client certificate made. @throws RpcError UNAUTHENTICATED login.session_ended */
-  async certify({ user, session }: { user: string; session: string }, certifiedSeconds: number): Promise<void> {
-    const rows = await this.database.queryTwice(
-      `UPDATE sessions s SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3))
-       WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE} RETURNING s.id`,
-      [session, user, certifiedSeconds],
-    );
-    if (rows.length === 0) throw ended();
+  async certify({ user, session }: { user: string; session: string }, certifiedSeconds: number, also = nothing): Promise<void> {
+    const once = (): Promise<void> =>
+      this.database.transaction(async (queries) => {
+        const rows = await queries.query(
+          `UPDATE sessions s SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3))
+           WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE} RETURNING s.id`,
+          [session, user, certifiedSeconds],
+        );
+        if (rows.length === 0) throw ended();
+        await also(queries);
+      });
+    await once().catch((error: unknown) => {
+      if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
+      return once();
+    });
   }
 
   /** @throws RpcError UNAUTHENTICATED login.session_ended */

@@ -1,3 +1,4 @@
+import { openAuditLog } from '../../core/audit/open';
 import { splitCertificates } from '../../core/certificates/pem';
 import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
@@ -52,12 +53,14 @@ runProgram(async () => {
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin' });
   if (metrics) watchDatabase(metrics, database);
   const licenceKeys = await openLicenceKeys(settings);
-  const implementation = adminService({ database, enclaves, rootsPem: () => rootsPem(), licenceKeys, trustDomain: settings.TRUST_DOMAIN });
+  const log = await openAuditLog(settings, database);
+  const implementation = adminService({ database, log, enclaves, rootsPem: () => rootsPem(), licenceKeys, trustDomain: settings.TRUST_DOMAIN });
   const server = await startServer({ address: settings.LISTEN, tls, observer: metrics, services: [{ definition: AdminServiceService, implementation }] });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
     metrics?.close();
+    log.close();
     await database.close();
   };
 });

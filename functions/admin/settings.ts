@@ -13,6 +13,8 @@ export const adminSettings = z.object({
   TRUST_DOMAIN: z.string(),
   /** A private JWK Set: see readTokenKeys. Signs licence keys; without it none is issued. */
   LICENCE_KEYS_FILE: z.string().optional(),
+  /** A private JWK Set: signs heads of the audit log. */
+  LOG_KEYS_FILE: z.string(),
   /** What enclaves are, so that a revoked user's can be ended. */
   LAUNCHER: z.enum(['process', 'knative']),
   /** LauncherService, for `process`. */

@@ -4,12 +4,13 @@ import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { normalizeUsername } from '../../core/accounts/username';
+import { aboutUser } from '../../core/audit/refusals';
 import { judged } from '../../core/limits/limits';
 import type { PasswordHasher } from '../../core/passwords/hasher';
 import { RpcError } from '../../core/rpc/errors';
 import { authenticateToken } from '../../core/sessions/bearer';
 import { PasswordHashChanged } from '../../core/sessions/sessions';
-import type { ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
+import type { Also, ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
 
@@ -28,9 +29,10 @@ export interface Authenticated {
   /**
    * Gives the tokens, once, at the end of the login: a refresh token is used up by a login that succeeds, not by one that failed.
    * @param certifiedSeconds life of the certificate that was made for the session
+   * @param also in the same transaction
    * @throws RpcError UNAUTHENTICATED `login.session_ended`, where the session was ended or the password changed meanwhile; ABORTED `login.refresh_raced`
    */
-  grant(certifiedSeconds: number): Promise<Tokens>;
+  grant(certifiedSeconds: number, also?: Also): Promise<Tokens>;
 }
 
 /** One answer for an unknown user, a wrong password and a username that can't be: nobody learns who has an account. */
@@ -63,17 +65,19 @@ async function byPassword(
   const knownSession = known && known.user === account?.id ? known.session : undefined;
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
   const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, signal));
-  if (!matches || !account) throw wrongCredentials();
+  if (!matches || !account) throw aboutUser(account?.id, wrongCredentials());
   const { id: user } = account;
-  await requireSecondFactor(backend, user, oneTimeCode, knownSession);
+  await requireSecondFactor(backend, user, oneTimeCode, knownSession).catch((refusal: Error) => {
+    throw aboutUser(user, refusal);
+  });
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
   return {
     user,
     session,
-    async grant(certifiedSeconds) {
+    async grant(certifiedSeconds, also) {
       const begin = async ({ passwordHash }: Account): Promise<RefreshGrant> =>
-        sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash) }, client, certifiedSeconds);
+        sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash) }, client, certifiedSeconds, also);
       const granted = await begin(account).catch(async (error: unknown) => {
         if (!(error instanceof PasswordHashChanged)) throw error;
         // Another login may have hashed the same password again; a new password ends this one.
@@ -97,8 +101,8 @@ async function byAccessToken(backend: AccountBackend, token: string): Promise<Au
     user,
     session,
     // The same token: who found one has no more than its minutes.
-    async grant(certifiedSeconds) {
-      await backend.sessions.certify({ user, session }, certifiedSeconds);
+    async grant(certifiedSeconds, also) {
+      await backend.sessions.certify({ user, session }, certifiedSeconds, also);
       return { accessToken: token, accessTokenExpiresAt: expiresAt };
     },
   };
@@ -109,8 +113,8 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
   return {
     user,
     session,
-    grant: async (certifiedSeconds) => ({
-      ...(await backend.sessions.rotate(token, client, certifiedSeconds)),
+    grant: async (certifiedSeconds, also) => ({
+      ...(await backend.sessions.rotate(token, client, certifiedSeconds, also)),
       ...(await accessToken(backend, user, session, authenticatedAt)),
     }),
   };

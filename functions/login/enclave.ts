@@ -53,6 +53,7 @@ function locate(enclave: Enclave, evidence: Evidence): Enclave | undefined {
  * Brings an enclave up and has it attested for the client. An enclave that turns out to be lost, or whose evidence is refused, is
  * discarded and started once more.
  * @param options.judge looks at the evidence before it counts
+ * @param options.onLaunched told of each one that was started
  * @returns with what `judge` gave
  * @throws RpcError UNAVAILABLE `login.enclave_unavailable`; the signal's reason when that aborts
  */
@@ -60,12 +61,20 @@ export async function attestedEnclave<Verdict>(
   launcher: Launcher,
   id: EnclaveId,
   request: AttestRequest,
-  { onStage, signal, plan, judge, patience = PATIENCE }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; patience?: Patience },
+  {
+    onStage,
+    signal,
+    plan,
+    judge,
+    onLaunched,
+    patience = PATIENCE,
+  }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; onLaunched?(enclave: Enclave): Promise<void>; patience?: Patience },
 ): Promise<{ enclave: Enclave; evidence: Evidence; verdict: Verdict }> {
   for (const last of [false, true]) {
     let enclave: Enclave | undefined;
     try {
       enclave = await launcher.ensure(id, { onStage, signal, plan });
+      if (enclave.started) await onLaunched?.(enclave);
       signal.throwIfAborted();
       onStage(LoginStage.LOGIN_STAGE_QUOTING);
       const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;

@@ -1,5 +1,6 @@
 import { openAccountBackend } from '../../core/accounts/backend';
 import { watchBackend } from '../../core/accounts/metrics';
+import { openAuditLog } from '../../core/audit/open';
 import { openAuthority } from '../../core/certificates/authority';
 import type { Signer } from '../../core/certificates/authority';
 import { readAuthorities, signingAuthority } from '../../core/certificates/pem';
@@ -19,6 +20,7 @@ import { EnclaveManagementServiceService } from '../../proto/gen/licensing/v1/en
 import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
+import { TransparencyServiceService } from '../../proto/gen/licensing/v1/transparency';
 import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import { accountDeletionService, keepFinishingDeletions } from './deletion';
 import { enclaveLimits } from './enclave-limit';
@@ -33,6 +35,7 @@ import { seatService } from './seats/service';
 import { seatSigner } from './seats/signer';
 import { loginService } from './service';
 import { loginSettings } from './settings';
+import { transparencyService } from './transparency';
 import { LoginTrust, trustService } from './trust';
 
 async function openLauncher({ LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress }): Promise<Launcher> {
@@ -88,6 +91,7 @@ runProgram(async () => {
   const launcher = metrics ? timeStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
   const trust = await openTrust(settings, backend.database);
+  const log = await openAuditLog(settings, backend.database);
   const enclaves = new EnclaveRegistry(backend.database);
   const { LICENCE_REQUIRED: required } = settings;
   const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS });
@@ -98,9 +102,10 @@ runProgram(async () => {
     tls,
     observer: metrics && countLogins(metrics),
     services: [
-      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, enclaves, enclaveLimit, licenceRequired: required }) },
+      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, log, enclaves, enclaveLimit, licenceRequired: required }) },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
+      { definition: TransparencyServiceService, implementation: transparencyService(log) },
       {
         definition: SeatServiceService,
         implementation: seatService({ backend, trust, seats, windowSeconds: settings.SEAT_SECONDS, clientRoots, signer, poolOf }),
@@ -115,6 +120,7 @@ runProgram(async () => {
     stopFinishing();
     await server.stop();
     metrics?.close();
+    log.close();
     await backend.close();
   };
 });

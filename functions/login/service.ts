@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { appendRecord, recordAudit } from '../../core/audit/audit';
+import type { AuditLog } from '../../core/audit/log';
+import { aboutUser, countingRefusals } from '../../core/audit/refusals';
 import type { Signer } from '../../core/certificates/authority';
 import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS, readRequestKey } from '../../core/certificates/client';
 import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
@@ -11,13 +15,15 @@ import type { Entitlement } from '../../core/licences/entitlement';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../core/rpc/handlers';
+import type { CallContext } from '../../core/rpc/handlers';
 import { toUnixSeconds } from '../../core/rpc/unix-time';
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
-import type { LicenceTerm, LoginRequest, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
+import type { LicenceTerm, LoginRequest, LoginResponse, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
 import { attestedEnclave } from './enclave';
 import type { Patience } from './enclave';
 import type { Launcher } from './launcher/launcher';
+import { loginRecord } from './record';
 import { registered } from './registered';
 import type { LoginTrust } from './trust';
 
@@ -30,6 +36,8 @@ export interface LoginOptions {
   /** How many enclaves a user may have. */
   enclaveLimit(user: string): Promise<number>;
   trust: LoginTrust;
+  /** Brought up to date after each login. */
+  log?: Pick<AuditLog, 'nudge'>;
   patience?: Patience;
   /** For an enclave of the same name that is being deleted. */
   deletionMs?: number;
@@ -61,15 +69,16 @@ function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm 
 }
 
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, patience, deletionMs, licenceRequired = false }: LoginOptions): LoginServiceServer {
+export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, log, patience, deletionMs, licenceRequired = false }: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
-    login: serverStream(async (call, context) => {
+    login: serverStream(countingRefusals(backend.database, async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
       const { request } = call;
       const { signal } = context;
       const clientKeySha256 = await checkRequest(request);
       const name = requireEnclaveName(request.enclave);
       const { user, session, grant } = await authenticate(backend, request, backend.clientOf(context, request.clientName), signal);
+      aboutUser(user, context);
       await trust.admit(user);
       const entitlement = await admitByLicence(backend.database, user, { required: licenceRequired, now: new Date() });
       // Nothing is started in vain; what runs in the end is looked at by its evidence.
@@ -95,6 +104,7 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
             await admitImage(backend.database, user, entitlement, Claims.decode(evidence.claims).imageDigest);
             return list;
           },
+          onLaunched: ({ workloadUid, node }) => recordAudit(backend.database, { kind: 'enclave.launched', detail: { user, workloadUid, node } }),
           plan: entitlement,
           onStage(stage) {
             // Each stage once, in its order; a second start after a lost enclave is told by the wait.
@@ -104,7 +114,9 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
           },
         },
       ));
-      const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS);
+      const record = loginRecord({ user, session }, evidence);
+      const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
+      log?.nudge();
       logger.info({ user, session, enclave: name, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
       await writeMessage(call, {
         event: {
@@ -125,10 +137,11 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
             evidence,
             revocations,
             licence: entitlement && termOf(entitlement),
+            receipt: { record },
           },
         },
       });
-    }),
+    })),
     getTokenKeys: unary(() => Promise.resolve({ jwks: backend.tokenKeys.jwks })),
   };
 }

@@ -16,6 +16,8 @@ export const loginSettings = z
     REVOCATION_KEYS_FILE: z.string(),
     /** Whether only users with a licence may log in. */
     LICENCE_REQUIRED: z.enum(['true', 'false']).default('false').transform((text) => text === 'true'),
+    /** A private JWK Set: signs heads of the audit log. */
+    LOG_KEYS_FILE: z.string(),
     /** What starts enclaves. `knative` has settings of its own: launcher/knative-settings.ts. */
     LAUNCHER: z.enum(['process', 'knative']),
     /** LauncherService, for `process`. */

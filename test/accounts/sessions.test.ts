@@ -1,6 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { Metadata, status } from '@grpc/grpc-js';
-import { readAudit } from '../../core/audit/audit';
 import { createAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { currentlyRevoked, revoke } from '../../core/revocation/store';
@@ -11,6 +10,7 @@ import { verifyAccessToken } from '../../core/tokens/access-token';
 import type { Enclave } from '../../functions/login/launcher/launcher';
 import type { SignUpResponse } from '../../proto/gen/licensing/v1/account';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
+import { recordsOf } from '../support/audit';
 import { beginSession, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -113,7 +113,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     }
     expect(await outcome(login(byToken(newest.accessToken)))).toBe('login.session_ended UNAUTHENTICATED');
     expect(await outcome(list(newest.accessToken))).toBe('login.session_ended UNAUTHENTICATED');
-    const records = (await readAudit(replicas[0].backend.database, { after: 0n, limit: 1000 })).filter(({ detail }) => detail['session'] === session);
+    const records = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['session'] === session);
     expect(records).toMatchObject([{ kind: 'session.revoked', detail: { user, session, because: 'reuse' } }]);
   });
 
@@ -144,7 +144,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     // Whoever is told so has to log in again, and the other one has nothing any more.
     const isOver = async (session: string, tokens: string[]): Promise<void> => {
       for (const token of tokens) expect(await outcome(refresh(token))).toBe('login.session_ended UNAUTHENTICATED');
-      const records = (await readAudit(replicas[0].backend.database, { after: 0n, limit: 1000 })).filter(({ detail }) => detail['session'] === session);
+      const records = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['session'] === session);
       expect(records).toMatchObject([{ kind: 'session.revoked', detail: { session, because: 'reuse' } }]);
     };
 
@@ -302,7 +302,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const { sessions } = await list(own.result.accessToken);
     expect(sessions.map((entry) => entry.session).sort()).toEqual([session, ...began.slice(5), ...added.map((tokens) => tokens.session)].sort());
     await refresh(other.refreshToken);
-    const records = (await readAudit(replicas[0].backend.database, { after: 0n, limit: 1000 })).filter(({ detail }) => detail['because'] === 'too_many');
+    const records = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['because'] === 'too_many');
     expect(records.map(({ detail }) => detail['session']).sort()).toEqual(began.slice(1, 5).sort());
   });
 

@@ -12,6 +12,7 @@ import type { Database } from '../../core/store/database';
 import { ADMIN_PROOF_KEY } from '../../core/tokens/admin-proof';
 import { adminService } from '../../functions/admin/service';
 import { AdminServiceClient, AdminServiceService } from '../../proto/gen/licensing/v1/admin';
+import { openTestLog } from '../support/audit';
 import { proofFor } from '../support/admin';
 import type { AdminMethod } from '../support/admin';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -30,6 +31,7 @@ let replica: AdminServiceClient;
 async function serve(): Promise<AdminServiceClient> {
   const implementation = adminService({
     database,
+    log: openTestLog(database),
     rootsPem: () => Promise.resolve(authority.certificate),
     trustDomain,
     enclaves: { end: () => Promise.reject(new Error('no test here ends an enclave')), remove: () => Promise.reject(new Error('nor removes one')) },

@@ -14,6 +14,7 @@ import { adminService } from '../../functions/admin/service';
 import { recordEnrolment } from '../../functions/enrol/nodes';
 import { AdminServiceClient, AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { RevokeRequest, TailAuditResponse } from '../../proto/gen/licensing/v1/admin';
+import { openTestLog } from '../support/audit';
 import { proofFor } from '../support/admin';
 import type { AdminMethod } from '../support/admin';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -47,7 +48,7 @@ beforeAll(async () => {
       return Promise.resolve();
     },
   };
-  const implementation = adminService({ database, enclaves, trustDomain, rootsPem: () => Promise.resolve(authority.certificate) });
+  const implementation = adminService({ database, log: openTestLog(database), enclaves, trustDomain, rootsPem: () => Promise.resolve(authority.certificate) });
   server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: AdminServiceService, implementation }] });
   client = new AdminServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
 });
@@ -65,12 +66,12 @@ beforeEach(() => {
 
 type Method<Request, Response> = (request: Request, metadata: Metadata, options: object, callback: never) => Response;
 
-async function admin<Request, Response>(name: Exclude<AdminMethod, 'tailAudit'>, request: Request): Promise<Response> {
+async function admin<Request, Response>(name: Exclude<AdminMethod, 'tailAudit' | 'readAuditLog'>, request: Request): Promise<Response> {
   const method = client[name] as unknown as Method<Request, never>;
   return callUnary(client, method as never, request, { timeout: 10_000, metadata: await proofFor(ada, name, request) });
 }
 
-async function audit(after = 0n): Promise<Array<{ id: bigint; kind: string; detail: Record<string, unknown> }>> {
+async function audit(after?: bigint): Promise<Array<{ id: bigint; kind: string; detail: Record<string, unknown> }>> {
   const request = { after, follow: false };
   const call = client.tailAudit(request, await proofFor(ada, 'tailAudit', request));
   const records: TailAuditResponse[] = [];

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { credentials, status } from '@grpc/grpc-js';
 import type { JWK } from 'jose';
 import { Accounts } from '../../core/accounts/accounts';
-import { readAudit } from '../../core/audit/audit';
 import type { AuditRecord } from '../../core/audit/audit';
 import { issueAdminCertificate } from '../../core/certificates/admin';
 import { createAuthority } from '../../core/certificates/authority';
@@ -20,6 +19,7 @@ import { adminService } from '../../functions/admin/service';
 import { AdminServiceClient, AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { IssueLicenceRequest, IssueLicenceResponse, ListLicencesResponse, ReportLicencesResponse } from '../../proto/gen/licensing/v1/admin';
 import { LicenceState } from '../../proto/gen/licensing/v1/licence';
+import { openTestLog, recordsOf } from '../support/audit';
 import { proofFor } from '../support/admin';
 import type { AdminMethod } from '../support/admin';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -45,7 +45,7 @@ beforeAll(async () => {
   const unused = (): Promise<never> => Promise.reject(new Error('no test here ends an enclave'));
   const enclaves = { end: unused, remove: unused };
   const serve = async (licenceKeys?: () => Promise<TokenKeys>): Promise<AdminServiceClient> => {
-    const implementation = adminService({ database, enclaves, trustDomain, licenceKeys, rootsPem: () => Promise.resolve(authority.certificate) });
+    const implementation = adminService({ database, log: openTestLog(database, { trustDomain }), enclaves, trustDomain, licenceKeys, rootsPem: () => Promise.resolve(authority.certificate) });
     const server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: AdminServiceService, implementation }] });
     servers.push(server);
     return new AdminServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
@@ -74,7 +74,7 @@ const wish = (change: Partial<IssueLicenceRequest> = {}): IssueLicenceRequest =>
   ...change,
 });
 const issue = (change?: Partial<IssueLicenceRequest>): Promise<IssueLicenceResponse> => admin('issueLicence', wish(change));
-const records = async (): Promise<AuditRecord[]> => readAudit(database, { after: 0n, limit: 10_000 });
+const records = async (): Promise<AuditRecord[]> => recordsOf(database);
 
 test('an issued licence has a key that anyone can verify offline, and is recorded without it', async () => {
   const image = `sha256:${'a'.repeat(64)}`;

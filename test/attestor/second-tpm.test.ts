@@ -23,6 +23,7 @@ import { enrolService } from '../../functions/enrol/service';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { recordsOf } from '../support/audit';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -99,8 +100,7 @@ async function expectBound({ daemon }: Machine, recordsBefore: number): Promise<
 }
 
 async function boundRecords(): Promise<number> {
-  const rows = await database.query<{ row: string }>('SELECT row_to_json(audit)::text AS row FROM audit');
-  return rows.filter(({ row }) => row.includes('enrol.node_bound')).length;
+  return (await recordsOf(database)).filter(({ kind }) => kind === 'enrol.node_bound').length;
 }
 
 let a: Machine;

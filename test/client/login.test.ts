@@ -85,6 +85,7 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     refreshToken: 'next refresh token',
     refreshTokenExpiresAt: 1_900_000_001n,
     licence: undefined,
+    receipt: undefined,
   };
 }
 

@@ -26,6 +26,7 @@ import { enrolService } from '../../functions/enrol/service';
 import type { EnrolOptions } from '../../functions/enrol/service';
 import { EnrolServiceClient, EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { BeginEnrolmentRequest, BeginEnrolmentResponse } from '../../proto/gen/licensing/v1/enrol';
+import { recordsOf } from '../support/audit';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startNodeTpm } from '../support/node-tpm';
 import type { NodeTpm } from '../support/node-tpm';
@@ -129,9 +130,8 @@ test('re-registration takes no node over: another TPM under the same name is ref
   await enrolAttestationKey(one.tools, client, { ak: one.ak, node: 'node-taken' });
   const attempt = enrolAttestationKey(two.tools, client, { ak: two.ak, node: 'node-taken' });
   await expect(attempt).rejects.toMatchObject({ code: 'enrol.node_bound', grpcStatus: status.PERMISSION_DENIED });
-  const rows = await database.query<{ row: string }>('SELECT row_to_json(audit)::text AS row FROM audit');
-  const record = rows.map(({ row }) => row).find((row) => row.includes('enrol.node_bound') && row.includes('node-taken'));
-  expect(record).toContain(endorsementKeyHash(two.ek.public));
+  const record = (await recordsOf(database)).find(({ kind, detail }) => kind === 'enrol.node_bound' && detail['node'] === 'node-taken');
+  expect(record?.detail).toMatchObject({ ekSha256: endorsementKeyHash(two.ek.public) });
   await expect(enrolAttestationKey(one.tools, client, { ak: one.ak, node: 'node-taken' })).resolves.toHaveLength(1);
 });
 

@@ -1,5 +1,4 @@
 import { Metadata, status } from '@grpc/grpc-js';
-import { readAudit } from '../../core/audit/audit';
 import { createAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { callUnary } from '../../core/rpc/client';
@@ -8,6 +7,7 @@ import type { Database } from '../../core/store/database';
 import type { EnclaveId } from '../../core/enclaves/name';
 import type { Enclave, LaunchOptions } from '../../functions/login/launcher/launcher';
 import type { LoginResult } from '../../proto/gen/licensing/v1/login';
+import { recordsOf } from '../support/audit';
 import { beginSession, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -96,7 +96,7 @@ async function refusal(replica: Replica, token: string): Promise<{ code: string;
 }
 
 async function refusalsOf(user: string): Promise<object[]> {
-  const records = await readAudit(database, { after: 0n, limit: 10_000 });
+  const records = await recordsOf(database);
   return records.filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === user).map(({ detail: { licence, code } }) => ({ licence, code }));
 }
 

@@ -10,6 +10,7 @@ import { verifySeatToken } from '../../core/seats/token';
 import { revoke } from '../../core/revocation/store';
 import { makeIdentity } from '../../enclave/identity';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { recordsOf } from '../support/audit';
 import { TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
@@ -268,7 +269,7 @@ describe('a heartbeat', () => {
     await takeSeat(replica.seats, await openConnection(client, tpm));
     await expect(renewSeat(replica.seats, lost, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
     await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
-    const rows = await replica.backend.database.query<{ detail: unknown }>(`SELECT detail FROM audit WHERE kind = 'licence.refused' AND detail->>'licence' = $1`, [licence]);
+    const rows = (await recordsOf(replica.backend.database)).filter(({ kind, detail }) => kind === 'licence.refused' && detail['licence'] === licence);
     expect(rows.map(({ detail }) => detail)).toEqual([{ user: client.user, licence, code: 'seat.none_free' }]);
   });
 
@@ -315,7 +316,7 @@ describe('a seat is free', () => {
     await expect(renewSeat(service, one, first.seat)).rejects.toMatchObject({ code: 'seat.freed' });
     expect(await callUnary(service, service.freeSeats, { seats: [] }, bearer(client))).toEqual({ freed: 1 });
     await expect(renewSeat(service, two, second.seat)).rejects.toMatchObject({ code: 'seat.freed' });
-    const audit = await replica.backend.database.query<{ detail: unknown }>(`SELECT detail FROM audit WHERE kind = 'seat.freed' ORDER BY id`);
+    const audit = (await recordsOf(replica.backend.database)).filter(({ kind }) => kind === 'seat.freed');
     expect(audit.map(({ detail }) => detail)).toEqual([first, second].map(({ seat }) => ({ user: client.user, seat })));
   });
 

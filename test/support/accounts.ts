@@ -15,7 +15,7 @@ export const TRUST_DOMAIN = 'sls.test';
 /** Files and settings that signup and login take, for a database of the test's. */
 export interface AccountFiles {
   folder: string;
-  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; SECOND_FACTOR_KEYS_FILE: string; TRUST_DOMAIN: string; TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string };
+  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; SECOND_FACTOR_KEYS_FILE: string; TRUST_DOMAIN: string; TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string; LOG_KEYS_FILE: string };
   remove(): Promise<void>;
 }
 
@@ -24,6 +24,7 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
   await writeFile(join(folder, 'url'), `${url}\n`, { mode: 0o600 });
   await writeFile(join(folder, 'keys.json'), await generateTokenKeys(), { mode: 0o600 });
   await writeFile(join(folder, 'second-factor-keys.json'), generateSecondFactorKeys(), { mode: 0o600 });
+  await writeFile(join(folder, 'log-keys.json'), await generateTokenKeys(), { mode: 0o600 });
   return {
     folder,
     settings: {
@@ -31,6 +32,7 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
       TOKEN_KEYS_FILE: join(folder, 'keys.json'),
       SECOND_FACTOR_KEYS_FILE: join(folder, 'second-factor-keys.json'),
       TRUST_DOMAIN,
+      LOG_KEYS_FILE: join(folder, 'log-keys.json'),
       ...(await writeTrustFiles(folder)),
     },
     remove: () => rm(folder, { recursive: true, force: true }),

@@ -28,6 +28,7 @@ import * as licence from '../../proto/gen/licensing/v1/licence';
 import * as login from '../../proto/gen/licensing/v1/login';
 import * as seat from '../../proto/gen/licensing/v1/seat';
 import * as session from '../../proto/gen/licensing/v1/session';
+import * as transparency from '../../proto/gen/licensing/v1/transparency';
 import * as trust from '../../proto/gen/licensing/v1/trust';
 import type { Machine } from './machine';
 
@@ -39,6 +40,7 @@ const SERVICES: Array<[Place, ServiceDefinition]> = [
   ['login', account.AccountDeletionServiceService],
   ['login', login.LoginServiceService],
   ['login', trust.TrustServiceService],
+  ['login', transparency.TransparencyServiceService],
   ['login', licence.LicenceServiceService],
   ['login', enclaves.EnclaveManagementServiceService],
   ['login', seat.SeatServiceService],

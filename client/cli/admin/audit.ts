@@ -9,7 +9,7 @@ import { AdminCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
-type Options = AdminOptions & OutputOptions & { follow?: boolean; after: string };
+type Options = AdminOptions & OutputOptions & { follow?: boolean; after?: string };
 
 /** `sls admin audit tail`: decisions about who is trusted, one a line. */
 export function addAudit(admin: Command): void {
@@ -17,20 +17,20 @@ export function addAudit(admin: Command): void {
     .command('audit')
     .description('decisions about who is trusted')
     .command('tail')
-    .description('print the record of decisions, oldest first')
+    .description('print the record of decisions, in the order of the audit log')
     .option('-f, --follow', 'go on with what is decided from now on')
-    .option('--after <id>', 'records after this one only', '0');
+    .option('--after <id>', 'records after this one only (default: all)');
   addAdminOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls admin audit tail --follow');
 }
 
 async function run(options: Options): Promise<void> {
-  if (!/^\d{1,18}$/.test(options.after)) throw new CliError(EXIT.usage, `expected --after ID, a number, got ${JSON.stringify(options.after)}`);
+  if (options.after !== undefined && !/^\d{1,18}$/.test(options.after)) throw new CliError(EXIT.usage, `expected --after ID, a number, got ${JSON.stringify(options.after)}`);
   // Not told of --json: its documents are whole results, these are lines.
   const out = new Output({ quiet: options.quiet });
   const caller = await AdminCaller.open(options);
   try {
-    const call = await caller.tailAudit({ after: BigInt(options.after), follow: options.follow === true });
+    const call = await caller.tailAudit({ after: options.after === undefined ? undefined : BigInt(options.after), follow: options.follow === true });
     // One JSON document a line with --json: a stream has no end to wait for.
     for await (const message of call) {
       const { id, at, kind, detail } = message as TailAuditResponse;

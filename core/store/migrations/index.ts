@@ -9,6 +9,7 @@ import { licences } from './0007-licences';
 import { seats } from './0008-seats';
 import { enclaves } from './0009-enclaves';
 import { secondFactor } from './0010-second-factor';
+import { transparency } from './0012-transparency';
 import { refreshTokens } from './0013-refresh-tokens';
 
 /**
@@ -26,5 +27,6 @@ export const migrations: readonly Migration[] = [
   seats,
   enclaves,
   secondFactor,
+  transparency,
   refreshTokens,
 ];

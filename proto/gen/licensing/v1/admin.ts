@@ -127,12 +127,13 @@ export interface Revocation {
 }
 
 export interface TailAuditRequest {
-  /** Records with a greater id only. */
-  after: bigint;
+  /** Records after that one only. */
+  after?: bigint | undefined;
   follow: boolean;
 }
 
 export interface TailAuditResponse {
+  /** Its place in the audit log, from 0. */
   id: bigint;
   /** Unix milliseconds. */
   at: bigint;
@@ -256,6 +257,28 @@ export interface DeleteUserResponse {
   user: string;
   /** False: the account is gone, and the service goes on removing its enclaves by itself. */
   enclavesRemoved: boolean;
+}
+
+export interface GetAuditTreeHeadRequest {
+}
+
+export interface GetAuditTreeHeadResponse {
+  head: string;
+}
+
+export interface ReadAuditLogRequest {
+  /** The first so many records: those of a head. */
+  size: bigint;
+}
+
+/** One record; some may be missing, and any may be wrong, where somebody changed the database. */
+export interface ReadAuditLogResponse {
+  sequence: bigint;
+  record: Buffer;
+  /** As it is stored: SHA-256(0x00 || record), 32 bytes. */
+  leafSha256: Buffer;
+  /** As they are stored: hashes of the subtrees that the record completes, of two leaves, four, and so on. Empty where one is missing. */
+  nodes: Buffer[];
 }
 
 function createBaseListNodesRequest(): ListNodesRequest {
@@ -1521,12 +1544,12 @@ export const Revocation: MessageFns<Revocation> = {
 };
 
 function createBaseTailAuditRequest(): TailAuditRequest {
-  return { after: 0n, follow: false };
+  return { after: undefined, follow: false };
 }
 
 export const TailAuditRequest: MessageFns<TailAuditRequest> = {
   encode(message: TailAuditRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.after !== 0n) {
+    if (message.after !== undefined) {
       if (BigInt.asIntN(64, message.after) !== message.after) {
         throw new globalThis.Error("value provided for field message.after of type int64 too large");
       }
@@ -1581,14 +1604,14 @@ export const TailAuditRequest: MessageFns<TailAuditRequest> = {
 
   fromJSON(object: any): TailAuditRequest {
     return {
-      after: isSet(object.after) ? BigInt(object.after) : 0n,
+      after: isSet(object.after) ? BigInt(object.after) : undefined,
       follow: isSet(object.follow) ? globalThis.Boolean(object.follow) : false,
     };
   },
 
   toJSON(message: TailAuditRequest): unknown {
     const obj: any = {};
-    if (message.after !== 0n) {
+    if (message.after !== undefined) {
       obj.after = message.after.toString();
     }
     if (message.follow !== false) {
@@ -1602,7 +1625,7 @@ export const TailAuditRequest: MessageFns<TailAuditRequest> = {
   },
   fromPartial(object: DeepPartial<TailAuditRequest>): TailAuditRequest {
     const message = createBaseTailAuditRequest();
-    message.after = (object.after !== undefined && object.after !== null) ? BigInt(object.after) : 0n;
+    message.after = (object.after !== undefined && object.after !== null) ? BigInt(object.after) : undefined;
     message.follow = object.follow ?? false;
     return message;
   },
@@ -3318,6 +3341,321 @@ export const DeleteUserResponse: MessageFns<DeleteUserResponse> = {
   },
 };
 
+function createBaseGetAuditTreeHeadRequest(): GetAuditTreeHeadRequest {
+  return {};
+}
+
+export const GetAuditTreeHeadRequest: MessageFns<GetAuditTreeHeadRequest> = {
+  encode(_: GetAuditTreeHeadRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetAuditTreeHeadRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetAuditTreeHeadRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetAuditTreeHeadRequest {
+    return {};
+  },
+
+  toJSON(_: GetAuditTreeHeadRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetAuditTreeHeadRequest>): GetAuditTreeHeadRequest {
+    return GetAuditTreeHeadRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetAuditTreeHeadRequest>): GetAuditTreeHeadRequest {
+    const message = createBaseGetAuditTreeHeadRequest();
+    return message;
+  },
+};
+
+function createBaseGetAuditTreeHeadResponse(): GetAuditTreeHeadResponse {
+  return { head: "" };
+}
+
+export const GetAuditTreeHeadResponse: MessageFns<GetAuditTreeHeadResponse> = {
+  encode(message: GetAuditTreeHeadResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.head !== "") {
+      writer.uint32(10).string(message.head);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetAuditTreeHeadResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetAuditTreeHeadResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.head = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetAuditTreeHeadResponse {
+    return { head: isSet(object.head) ? globalThis.String(object.head) : "" };
+  },
+
+  toJSON(message: GetAuditTreeHeadResponse): unknown {
+    const obj: any = {};
+    if (message.head !== "") {
+      obj.head = message.head;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetAuditTreeHeadResponse>): GetAuditTreeHeadResponse {
+    return GetAuditTreeHeadResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetAuditTreeHeadResponse>): GetAuditTreeHeadResponse {
+    const message = createBaseGetAuditTreeHeadResponse();
+    message.head = object.head ?? "";
+    return message;
+  },
+};
+
+function createBaseReadAuditLogRequest(): ReadAuditLogRequest {
+  return { size: 0n };
+}
+
+export const ReadAuditLogRequest: MessageFns<ReadAuditLogRequest> = {
+  encode(message: ReadAuditLogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.size !== 0n) {
+      if (BigInt.asIntN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type int64 too large");
+      }
+      writer.uint32(8).int64(message.size);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadAuditLogRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadAuditLogRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.size = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReadAuditLogRequest {
+    return { size: isSet(object.size) ? BigInt(object.size) : 0n };
+  },
+
+  toJSON(message: ReadAuditLogRequest): unknown {
+    const obj: any = {};
+    if (message.size !== 0n) {
+      obj.size = message.size.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReadAuditLogRequest>): ReadAuditLogRequest {
+    return ReadAuditLogRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadAuditLogRequest>): ReadAuditLogRequest {
+    const message = createBaseReadAuditLogRequest();
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    return message;
+  },
+};
+
+function createBaseReadAuditLogResponse(): ReadAuditLogResponse {
+  return { sequence: 0n, record: Buffer.alloc(0), leafSha256: Buffer.alloc(0), nodes: [] };
+}
+
+export const ReadAuditLogResponse: MessageFns<ReadAuditLogResponse> = {
+  encode(message: ReadAuditLogResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0n) {
+      if (BigInt.asIntN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type int64 too large");
+      }
+      writer.uint32(8).int64(message.sequence);
+    }
+    if (message.record.length !== 0) {
+      writer.uint32(18).bytes(message.record);
+    }
+    if (message.leafSha256.length !== 0) {
+      writer.uint32(26).bytes(message.leafSha256);
+    }
+    for (const v of message.nodes) {
+      writer.uint32(34).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadAuditLogResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadAuditLogResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.record = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.leafSha256 = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.nodes.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReadAuditLogResponse {
+    return {
+      sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
+      record: isSet(object.record) ? Buffer.from(bytesFromBase64(object.record)) : Buffer.alloc(0),
+      leafSha256: isSet(object.leafSha256)
+        ? Buffer.from(bytesFromBase64(object.leafSha256))
+        : isSet(object.leaf_sha256)
+        ? Buffer.from(bytesFromBase64(object.leaf_sha256))
+        : Buffer.alloc(0),
+      nodes: globalThis.Array.isArray(object?.nodes)
+        ? object.nodes.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+    };
+  },
+
+  toJSON(message: ReadAuditLogResponse): unknown {
+    const obj: any = {};
+    if (message.sequence !== 0n) {
+      obj.sequence = message.sequence.toString();
+    }
+    if (message.record.length !== 0) {
+      obj.record = base64FromBytes(message.record);
+    }
+    if (message.leafSha256.length !== 0) {
+      obj.leafSha256 = base64FromBytes(message.leafSha256);
+    }
+    if (message.nodes?.length) {
+      obj.nodes = message.nodes.map((e) => base64FromBytes(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReadAuditLogResponse>): ReadAuditLogResponse {
+    return ReadAuditLogResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadAuditLogResponse>): ReadAuditLogResponse {
+    const message = createBaseReadAuditLogResponse();
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.record = object.record ?? Buffer.alloc(0);
+    message.leafSha256 = object.leafSha256 ?? Buffer.alloc(0);
+    message.nodes = object.nodes?.map((e) => e) || [];
+    return message;
+  },
+};
+
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
   /** Every node name that is bound to an endorsement key. */
@@ -3393,7 +3731,7 @@ export const AdminServiceService = {
     responseSerialize: (value: DeleteUserResponse): Buffer => Buffer.from(DeleteUserResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteUserResponse => DeleteUserResponse.decode(value),
   },
-  /** Decisions, oldest first; with `follow`, those to come as well. */
+  /** Decisions, in the order of the audit log; with `follow`, those to come as well. */
   tailAudit: {
     path: "/licensing.v1.AdminService/TailAudit" as const,
     requestStream: false as const,
@@ -3402,6 +3740,29 @@ export const AdminServiceService = {
     requestDeserialize: (value: Buffer): TailAuditRequest => TailAuditRequest.decode(value),
     responseSerialize: (value: TailAuditResponse): Buffer => Buffer.from(TailAuditResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): TailAuditResponse => TailAuditResponse.decode(value),
+  },
+  /** As TransparencyService.GetTreeHead. */
+  getAuditTreeHead: {
+    path: "/licensing.v1.AdminService/GetAuditTreeHead" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetAuditTreeHeadRequest): Buffer =>
+      Buffer.from(GetAuditTreeHeadRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetAuditTreeHeadRequest => GetAuditTreeHeadRequest.decode(value),
+    responseSerialize: (value: GetAuditTreeHeadResponse): Buffer =>
+      Buffer.from(GetAuditTreeHeadResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetAuditTreeHeadResponse => GetAuditTreeHeadResponse.decode(value),
+  },
+  /** The audit log as it is stored, for verification: every record, with the hashes that were made when it came into the tree. */
+  readAuditLog: {
+    path: "/licensing.v1.AdminService/ReadAuditLog" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadAuditLogRequest): Buffer => Buffer.from(ReadAuditLogRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadAuditLogRequest => ReadAuditLogRequest.decode(value),
+    responseSerialize: (value: ReadAuditLogResponse): Buffer =>
+      Buffer.from(ReadAuditLogResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadAuditLogResponse => ReadAuditLogResponse.decode(value),
   },
   /** Makes a licence and its key. The key is nowhere else afterwards. */
   issueLicence: {
@@ -3463,8 +3824,12 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   resetSecondFactor: handleUnaryCall<ResetSecondFactorRequest, ResetSecondFactorResponse>;
   /** Deletes a user's account with everything that names a person, as AccountDeletionService does. Doing it twice, by id, is doing it once. */
   deleteUser: handleUnaryCall<DeleteUserRequest, DeleteUserResponse>;
-  /** Decisions, oldest first; with `follow`, those to come as well. */
+  /** Decisions, in the order of the audit log; with `follow`, those to come as well. */
   tailAudit: handleServerStreamingCall<TailAuditRequest, TailAuditResponse>;
+  /** As TransparencyService.GetTreeHead. */
+  getAuditTreeHead: handleUnaryCall<GetAuditTreeHeadRequest, GetAuditTreeHeadResponse>;
+  /** The audit log as it is stored, for verification: every record, with the hashes that were made when it came into the tree. */
+  readAuditLog: handleServerStreamingCall<ReadAuditLogRequest, ReadAuditLogResponse>;
   /** Makes a licence and its key. The key is nowhere else afterwards. */
   issueLicence: handleUnaryCall<IssueLicenceRequest, IssueLicenceResponse>;
   listLicences: handleUnaryCall<ListLicencesRequest, ListLicencesResponse>;
@@ -3586,13 +3951,39 @@ export interface AdminServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
   ): ClientUnaryCall;
-  /** Decisions, oldest first; with `follow`, those to come as well. */
+  /** Decisions, in the order of the audit log; with `follow`, those to come as well. */
   tailAudit(request: TailAuditRequest, options?: Partial<CallOptions>): ClientReadableStream<TailAuditResponse>;
   tailAudit(
     request: TailAuditRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<TailAuditResponse>;
+  /** As TransparencyService.GetTreeHead. */
+  getAuditTreeHead(
+    request: GetAuditTreeHeadRequest,
+    callback: (error: ServiceError | null, response: GetAuditTreeHeadResponse) => void,
+  ): ClientUnaryCall;
+  getAuditTreeHead(
+    request: GetAuditTreeHeadRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetAuditTreeHeadResponse) => void,
+  ): ClientUnaryCall;
+  getAuditTreeHead(
+    request: GetAuditTreeHeadRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetAuditTreeHeadResponse) => void,
+  ): ClientUnaryCall;
+  /** The audit log as it is stored, for verification: every record, with the hashes that were made when it came into the tree. */
+  readAuditLog(
+    request: ReadAuditLogRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadAuditLogResponse>;
+  readAuditLog(
+    request: ReadAuditLogRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadAuditLogResponse>;
   /** Makes a licence and its key. The key is nowhere else afterwards. */
   issueLicence(
     request: IssueLicenceRequest,
@@ -3666,6 +4057,14 @@ export const AdminServiceClient = makeGenericClientConstructor(
   service: typeof AdminServiceService;
   serviceName: string;
 };
+
+function bytesFromBase64(b64: string): Uint8Array {
+  return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+
+function base64FromBytes(arr: Uint8Array): string {
+  return globalThis.Buffer.from(arr).toString("base64");
+}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
 

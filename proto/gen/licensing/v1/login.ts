@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Evidence } from "./evidence";
+import { LogReceipt } from "./transparency";
 
 export const protobufPackage = "licensing.v1";
 
@@ -147,7 +148,11 @@ export interface LoginResult {
   refreshToken: string;
   refreshTokenExpiresAt: bigint;
   /** The licence that let the user in. Absent: none, and none was needed. */
-  licence: LicenceTerm | undefined;
+  licence:
+    | LicenceTerm
+    | undefined;
+  /** The record of this login in the audit log. */
+  receipt: LogReceipt | undefined;
 }
 
 /** What a login says about the licence that let it in, so that its client can tell when it will end. */
@@ -721,6 +726,7 @@ function createBaseLoginResult(): LoginResult {
     refreshToken: "",
     refreshTokenExpiresAt: 0n,
     licence: undefined,
+    receipt: undefined,
   };
 }
 
@@ -758,6 +764,9 @@ export const LoginResult: MessageFns<LoginResult> = {
     }
     if (message.licence !== undefined) {
       LicenceTerm.encode(message.licence, writer.uint32(74).fork()).join();
+    }
+    if (message.receipt !== undefined) {
+      LogReceipt.encode(message.receipt, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -847,6 +856,14 @@ export const LoginResult: MessageFns<LoginResult> = {
             message.licence = LicenceTerm.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.receipt = LogReceipt.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -890,6 +907,7 @@ export const LoginResult: MessageFns<LoginResult> = {
         ? BigInt(object.refresh_token_expires_at)
         : 0n,
       licence: isSet(object.licence) ? LicenceTerm.fromJSON(object.licence) : undefined,
+      receipt: isSet(object.receipt) ? LogReceipt.fromJSON(object.receipt) : undefined,
     };
   },
 
@@ -922,6 +940,9 @@ export const LoginResult: MessageFns<LoginResult> = {
     if (message.licence !== undefined) {
       obj.licence = LicenceTerm.toJSON(message.licence);
     }
+    if (message.receipt !== undefined) {
+      obj.receipt = LogReceipt.toJSON(message.receipt);
+    }
     return obj;
   },
 
@@ -949,6 +970,9 @@ export const LoginResult: MessageFns<LoginResult> = {
         : 0n;
     message.licence = (object.licence !== undefined && object.licence !== null)
       ? LicenceTerm.fromPartial(object.licence)
+      : undefined;
+    message.receipt = (object.receipt !== undefined && object.receipt !== null)
+      ? LogReceipt.fromPartial(object.receipt)
       : undefined;
     return message;
   },

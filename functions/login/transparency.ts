@@ -1,0 +1,15 @@
+import type { AuditLog } from '../../core/audit/log';
+import { unary } from '../../core/rpc/handlers';
+import type { TransparencyServiceServer } from '../../proto/gen/licensing/v1/transparency';
+
+/** TransparencyService: anyone may ask. */
+export function transparencyService(log: AuditLog): TransparencyServiceServer {
+  return {
+    getTreeHead: unary(async ({ atLeast }) => ({ head: (await log.head(Number(atLeast))).signed })),
+    getInclusionProof: unary(async ({ leafSha256, size }) => {
+      const { sequence, path } = await log.inclusion(leafSha256, Number(size));
+      return { sequence: BigInt(sequence), path };
+    }),
+    getConsistencyProof: unary(async ({ first, second }) => ({ path: await log.consistency(Number(first), Number(second)) })),
+  };
+}
