@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { Refusals } from '../audit/refusals';
 import { ConfigError } from '../config/environment';
 import { readSettingFile } from '../config/listen';
 import { currentFiles } from '../config/reloading-file';
@@ -63,6 +64,7 @@ export interface AccountBackend {
   hasher: PasswordHasher;
   limits: Limits;
   secondFactors: SecondFactors;
+  refusals: Refusals;
   /** Of the file as it is now: it may be replaced while the program runs. */
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
@@ -83,6 +85,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
   });
   const secondFactorKeys = settings.SECOND_FACTOR_KEYS_FILE === undefined ? undefined : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
   const database = await openFunctionDatabase(settings, program);
+  const refusals = new Refusals(database);
   const hasher = new PasswordHasher({ cost: settings.BCRYPT_COST, threads: settings.HASH_WORKERS, queue: settings.HASH_QUEUE });
   return {
     database,
@@ -95,6 +98,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
       signupsPerAddress: settings.SIGNUPS_PER_ADDRESS,
     }),
     secondFactors: new SecondFactors(database, () => secondFactorKeys?.current),
+    refusals,
     get tokenKeys() {
       return keys.current;
     },
@@ -103,6 +107,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
     async close() {
       keys.close();
       secondFactorKeys?.close();
+      await refusals.close();
       await Promise.all([hasher.close(), database.close()]);
     },
   };

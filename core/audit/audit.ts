@@ -18,6 +18,17 @@ export async function appendRecord(queries: Queries, record: Buffer): Promise<vo
   await queries.query('INSERT INTO audit (record, leaf_sha256, at) VALUES ($1, $2, NULL) ON CONFLICT (leaf_sha256) DO NOTHING', [record, leafHash(record)]);
 }
 
+/** As `appendRecord`, of several at once. */
+export async function appendRecords(queries: Queries, records: readonly Buffer[]): Promise<void> {
+  if (records.length === 0) return;
+  await queries.query(
+    `INSERT INTO audit (record, leaf_sha256, at)
+     SELECT decode(n.record, 'hex'), decode(n.leaf, 'hex'), NULL FROM json_to_recordset($1::json) AS n (nth int, record text, leaf text) ORDER BY n.nth
+     ON CONFLICT (leaf_sha256) DO NOTHING`,
+    [JSON.stringify(records.map((record, nth) => ({ nth, record: record.toString('hex'), leaf: leafHash(record).toString('hex') })))],
+  );
+}
+
 /** A record and its place in the log, from 0. */
 export interface LoggedRecord extends AuditRecord {
   sequence: number;

@@ -4,8 +4,9 @@ import { RpcError } from '../rpc/errors';
 import type { Database } from '../store/database';
 import type { Position } from '../transparency/frontier';
 import { consistencyProof, inclusionProof } from '../transparency/proof';
+import type { LogKeys } from './keys';
 import { damaged, merge } from './merge';
-import type { LogKeys, SignedHead } from './merge';
+import type { Merged, SignedHead } from './merge';
 
 /** Heads are made this often at most, by each replica. */
 const HEAD_MS = 1_000;
@@ -14,8 +15,8 @@ const BATCHES = 20;
 
 export interface AuditLogOptions {
   database: Database;
-  /** As they are now: they may be replaced while the program runs. */
-  keys(): Promise<LogKeys>;
+  /** As they are now: they may be replaced while the program runs. `fresh`: as they are at this moment. */
+  keys(options?: { fresh?: boolean }): Promise<LogKeys>;
   trustDomain: string;
 }
 
@@ -32,44 +33,51 @@ export interface StoredRecord {
 export class AuditLog {
   private latest: { made: Promise<SignedHead>; at: number } | undefined;
   private timer: NodeJS.Timeout | undefined;
+  private closed = false;
 
   constructor(private readonly options: AuditLogOptions) {}
 
   /**
-   * A signed head of the last second, over all that was recorded before it was made.
+   * A signed head of the last second, over all that was recorded before it was made. Costs the log as much for many callers as for one: anyone may ask.
    * @param atLeast one of this size is known to the caller
-   * @throws RpcError FAILED_PRECONDITION audit.tree_damaged
+   * @throws RpcError FAILED_PRECONDITION audit.tree_damaged; UNAVAILABLE audit.key_unknown
    */
   async head(atLeast = 0): Promise<SignedHead> {
-    if (this.latest && Date.now() - this.latest.at < HEAD_MS) {
-      const head = await this.latest.made;
-      if (head.size >= atLeast) return head;
-    }
-    return this.make();
+    const { latest } = this;
+    if (!latest || Date.now() - latest.at >= HEAD_MS) return this.update();
+    const head = await latest.made;
+    // Another replica may have signed a larger one meanwhile. What no replica has signed isn't looked for.
+    if (head.size >= atLeast || (await this.size()) <= head.size) return head;
+    return this.update();
   }
 
-  /** A signed head over all that was recorded until now. @throws RpcError FAILED_PRECONDITION audit.tree_damaged */
+  /** A signed head over all that was recorded until now. @throws as `head` */
   update(): Promise<SignedHead> {
-    return this.make();
+    const made = this.mergeAll(true);
+    // A failure counts as an answer for as long as a head does.
+    this.latest = { made, at: Date.now() };
+    made.catch(() => undefined);
+    return made;
   }
 
   /**
-   * Something was recorded: brings it into the tree within a second, in the background. A program that ends before leaves it to the next one
+   * Something was recorded: brings it into the tree within a second or two, in the background. A program that ends before leaves it to the next one
    * that is asked for a head.
    */
   nudge(): void {
-    if (this.timer) return;
+    if (this.timer || this.closed) return;
     const wait = Math.max(0, HEAD_MS - (Date.now() - (this.latest?.at ?? 0)));
     this.timer = setTimeout(() => {
       this.timer = undefined;
-      this.make(false).catch((err: unknown) => {
-        logger[err instanceof RpcError && err.code === 'audit.tree_damaged' ? 'error' : 'warn']({ err }, 'the audit log was not brought up to date');
+      this.bringUp().catch((err: unknown) => {
+        logger[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn']({ err }, 'the audit log was not brought up to date');
       });
     }, wait);
     this.timer.unref();
   }
 
   close(): void {
+    this.closed = true;
     clearTimeout(this.timer);
   }
 
@@ -85,7 +93,7 @@ export class AuditLog {
   /** @throws RpcError INVALID_ARGUMENT audit.size */
   async consistency(first: number, second: number): Promise<Buffer[]> {
     await this.requireSize(second);
-    if (first > second) throw new RpcError('audit.size', status.INVALID_ARGUMENT, `expected sizes of two trees, the smaller one first, got ${first} and ${second}`);
+    if (!Number.isSafeInteger(first) || first < 0 || first > second) throw new RpcError('audit.size', status.INVALID_ARGUMENT, `expected sizes of two trees, the smaller one first, got ${first} and ${second}`);
     return consistencyProof(first, second, (positions) => this.hashes(positions));
   }
 
@@ -103,30 +111,48 @@ export class AuditLog {
     return records.map((record, nth) => ({ ...record, nodes: (wanted[nth] ?? []).map(() => hashes[at++] ?? Buffer.alloc(0)) }));
   }
 
-  private make(wait = true): Promise<SignedHead> {
-    const before = this.latest;
-    const entry = { made: this.mergeAll(wait, before?.made), at: Date.now() };
-    this.latest = entry;
-    // One that could not be made is asked for again by the next one.
-    entry.made.catch(() => (this.latest = this.latest === entry ? undefined : this.latest));
-    return entry.made;
+  private async bringUp(): Promise<void> {
+    const at = Date.now();
+    const head = await this.mergeAll(false);
+    if (head) this.latest = { made: Promise.resolve(head), at };
+    // Another merge is at work, which may have begun before this record was there.
+    else this.nudge();
   }
 
-  private async mergeAll(wait: boolean, before: Promise<SignedHead> | undefined): Promise<SignedHead> {
-    const { database, trustDomain } = this.options;
-    const keys = await this.options.keys();
+  private async mergeAll(wait: true): Promise<SignedHead>;
+  private async mergeAll(wait: boolean): Promise<SignedHead | undefined>;
+  private async mergeAll(wait: boolean): Promise<SignedHead | undefined> {
     for (let batch = 1; ; batch++) {
-      const merged = await database.transaction((queries) => merge(queries, keys, { trustDomain, wait }));
-      // Another replica is at it.
-      if (!merged) return (await before?.catch(() => undefined)) ?? this.mergeAll(true, undefined);
-      if (!merged.more || batch === BATCHES) return merged.head;
+      const merged = await this.mergeOnce(wait);
+      if (!merged?.more) return merged?.head;
+      if (batch < BATCHES) continue;
+      this.nudge();
+      return merged.head;
     }
   }
 
-  private async requireSize(size: number): Promise<void> {
+  private async mergeOnce(wait: boolean): Promise<Merged | undefined> {
+    const { database, trustDomain, keys } = this.options;
+    const once = async (fresh: boolean): Promise<Merged | undefined> => {
+      const now = await keys({ fresh });
+      return database.transaction((queries) => merge(queries, now, { trustDomain, wait }));
+    };
+    return once(false).catch((error: unknown) => {
+      // Another replica has read a new key already.
+      if (error instanceof RpcError && error.code === 'audit.key_unknown') return once(true);
+      throw error;
+    });
+  }
+
+  private async size(): Promise<number> {
     const [row] = await this.options.database.query<{ size: string }>('SELECT size::text FROM audit_tree');
-    if (!Number.isSafeInteger(size) || size < 0 || size > Number(row?.size ?? 0)) {
-      throw new RpcError('audit.size', status.INVALID_ARGUMENT, `expected the size of a tree head of this log, ${row?.size ?? 0} at most, got ${size}`);
+    return Number(row?.size ?? 0);
+  }
+
+  private async requireSize(size: number): Promise<void> {
+    const largest = await this.size();
+    if (!Number.isSafeInteger(size) || size < 0 || size > largest) {
+      throw new RpcError('audit.size', status.INVALID_ARGUMENT, `expected the size of a tree head of this log, ${largest} at most, got ${size}`);
     }
   }
 

@@ -1,25 +1,20 @@
 import { status } from '@grpc/grpc-js';
-import type { CryptoKey } from 'jose';
-import { logger } from '../log/logger';
 import { RpcError } from '../rpc/errors';
 import type { Queries } from '../store/database';
 import { LogError } from '../transparency/errors';
 import { Frontier } from '../transparency/frontier';
 import type { Subtree } from '../transparency/frontier';
-import { readTreeHead, signTreeHead } from '../transparency/tree-head';
+import { headerOf, readTreeHead, signTreeHead } from '../transparency/tree-head';
 import type { TreeHead } from '../transparency/tree-head';
+import type { LogKeys } from './keys';
 import { recordRefusals } from './refusals';
 
 /** In one transaction: a few hundred milliseconds for those who wait. */
 const BATCH = 500;
 /** A head that nothing came after is signed again when it is this old: well before clients find it too old. */
 const RENEW_MS = 60_000;
-
-/** Keys of the log: the one that signs now, and all that are believed. */
-export interface LogKeys {
-  readonly signing: { kid: string; key: CryptoKey };
-  readonly verifying: { get(kid: string): CryptoKey | undefined };
-}
+/** SQLSTATE (PostgreSQL documentation, appendix A). */
+const UNIQUE_VIOLATION = '23505';
 
 export interface SignedHead extends TreeHead {
   /** As clients get it. */
@@ -37,6 +32,11 @@ export function damaged(what: string): RpcError {
   return new RpcError('audit.tree_damaged', status.FAILED_PRECONDITION, `the audit log's tree was changed in the database: ${what}`);
 }
 
+/** A key that this program has not read yet, or that never was one of the log's. */
+function unknownKey(kid: string): RpcError {
+  return new RpcError('audit.key_unknown', status.UNAVAILABLE, `the audit log's last head is signed by a key that this service does not know (${JSON.stringify(kid.slice(0, 80))}): nothing is signed after it`);
+}
+
 interface TreeRow {
   size: string;
   frontier: Buffer;
@@ -47,9 +47,9 @@ interface TreeRow {
  * Gives records that were written since the last time their places in the tree, in the order of their ids, and signs the new head. The row of the tree
  * is the lock: one merge at a time over all replicas, so places are dense and every head extends the one before. Whoever writes records never takes it.
  *
- * A head is signed only for a tree that extends what was signed last.
+ * A head is signed only for a tree that extends what was signed last, by whichever key: see LogKeys.
  * @param wait false: where another merge is at work, there is nothing to do
- * @throws RpcError FAILED_PRECONDITION audit.tree_damaged
+ * @throws RpcError FAILED_PRECONDITION audit.tree_damaged; UNAVAILABLE audit.key_unknown
  */
 export async function merge(queries: Queries, keys: LogKeys, { trustDomain, wait }: { trustDomain: string; wait: boolean }): Promise<Merged | undefined> {
   const [row] = await queries.query<TreeRow>(`SELECT size::text, frontier, head FROM audit_tree FOR UPDATE${wait ? '' : ' SKIP LOCKED'}`);
@@ -57,25 +57,29 @@ export async function merge(queries: Queries, keys: LogKeys, { trustDomain, wait
     if (wait) throw damaged('its row is gone');
     return undefined;
   }
-  await recordRefusals(queries);
+  const frontier = frontierOf(row);
+  const last = await lastHead(row, keys, trustDomain);
+  if (last && (last.size !== frontier.size || !last.root.equals(frontier.root()))) throw damaged('it does not end where it was signed last');
+  const moreRefusals = await recordRefusals(queries, BATCH);
   const fresh = await queries.query<{ id: string; leaf_sha256: Buffer }>(
     'SELECT id::text, leaf_sha256 FROM audit WHERE sequence IS NULL ORDER BY audit.id LIMIT $1',
     [BATCH],
   );
-  const frontier = frontierOf(row);
-  const last = await lastHead(row, keys, trustDomain);
-  if (last && (last.size !== frontier.size || !last.root.equals(frontier.root()))) throw damaged('it does not end where it was signed last');
-  const renewed = last && headIsFresh(last) && row.head !== null ? { ...last, signed: row.head } : undefined;
-  if (fresh.length === 0 && renewed && isSignedNow(row.head, keys)) return { head: renewed, more: false };
+  if (fresh.length === 0 && last && headIsFresh(last) && last.kid === keys.signing.kid) return { head: last, more: false };
 
   const first = frontier.size;
   const nodes = fresh.flatMap(({ leaf_sha256: leaf }) => frontier.append(leaf));
-  await place(queries, fresh.map(({ id }) => id), first);
-  await storeNodes(queries, nodes);
+  try {
+    await place(queries, fresh.map(({ id }) => id), first);
+    await storeNodes(queries, nodes);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) throw damaged('something stands already where the next record comes');
+    throw error;
+  }
   const head = { size: frontier.size, root: frontier.root(), at: new Date() };
   const signed = await signTreeHead(head, keys.signing, trustDomain);
   await queries.query('UPDATE audit_tree SET size = $1, frontier = $2, head = $3', [frontier.size, Buffer.concat(frontier.edge), signed]);
-  return { head: { ...head, signed }, more: fresh.length === BATCH };
+  return { head: { ...head, signed }, more: moreRefusals || fresh.length === BATCH };
 }
 
 function frontierOf({ size, frontier }: TreeRow): Frontier {
@@ -87,25 +91,25 @@ function frontierOf({ size, frontier }: TreeRow): Frontier {
   }
 }
 
-/** What was signed last; undefined where that was nothing, or by a key that is believed no longer. */
-async function lastHead({ head }: TreeRow, { verifying }: LogKeys, trustDomain: string): Promise<TreeHead | undefined> {
-  if (head === null) return undefined;
-  try {
-    return await readTreeHead(head, { keyOf: (kid) => verifying.get(kid), trustDomain });
-  } catch (error) {
-    if (!(error instanceof LogError)) throw error;
-    logger.warn({ code: error.code }, "the audit log's last head is by no key of now: the next one is signed without it");
+/** What was signed last. @returns undefined where nothing was, which is only before the first record */
+async function lastHead({ size, head }: TreeRow, { known }: LogKeys, trustDomain: string): Promise<(SignedHead & { kid: string }) | undefined> {
+  if (head === null) {
+    if (size !== '0') throw damaged('its last head is gone');
     return undefined;
+  }
+  try {
+    const { kid } = headerOf(head);
+    const key = known.get(kid);
+    if (!key) throw unknownKey(kid);
+    return { ...(await readTreeHead(head, { keyOf: () => key, trustDomain })), signed: head, kid };
+  } catch (error) {
+    if (error instanceof LogError) throw damaged('its last head is none of this log');
+    throw error;
   }
 }
 
 function headIsFresh({ at }: TreeHead): boolean {
   return Math.abs(Date.now() - at.getTime()) < RENEW_MS;
-}
-
-function isSignedNow(head: string | null, { signing }: LogKeys): boolean {
-  const [header = ''] = (head ?? '').split('.');
-  return (JSON.parse(Buffer.from(header, 'base64url').toString('utf8')) as { kid?: unknown }).kid === signing.kid;
 }
 
 async function place(queries: Queries, ids: readonly string[], first: number): Promise<void> {

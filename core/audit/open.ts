@@ -2,14 +2,14 @@ import { ConfigError } from '../config/environment';
 import { readSettingFile } from '../config/listen';
 import { reloadingFiles } from '../config/reloading-file';
 import type { Database } from '../store/database';
-import { readTokenKeys } from '../tokens/keys';
+import { readLogKeys } from './keys';
 import { AuditLog } from './log';
 
 /** Opens the log by the settings of the programs that sign its heads. @throws ConfigError */
 export async function openAuditLog(settings: { LOG_KEYS_FILE: string; TRUST_DOMAIN: string }, database: Database): Promise<AuditLog> {
   await readSettingFile('LOG_KEYS_FILE', settings.LOG_KEYS_FILE);
-  const keys = await reloadingFiles([settings.LOG_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
+  const keys = await reloadingFiles([settings.LOG_KEYS_FILE], ([json]) => readLogKeys(String(json))).catch((cause: Error) => {
     throw new ConfigError(`LOG_KEYS_FILE: ${cause.message}`, { cause });
   });
-  return new AuditLog({ database, keys: () => keys(), trustDomain: settings.TRUST_DOMAIN });
+  return new AuditLog({ database, keys, trustDomain: settings.TRUST_DOMAIN });
 }

@@ -1,72 +1,112 @@
-import { status } from '@grpc/grpc-js';
 import { logger } from '../log/logger';
-import { RpcError } from '../rpc/errors';
 import type { Queries } from '../store/database';
-import { appendRecord } from './audit';
 import { newRecord } from './record';
+import { appendRecords } from './audit';
 
 /** Different users, for each reason, whose refusals of one minute are counted by themselves. All others of that minute are one count. */
 const USERS_A_MINUTE = 50;
 /** In place of a user: nobody of that name, or one too many. */
 const NO_ONE = '';
+/** Counts stay in memory for this long at most. */
+const FLUSH_MS = 1_000;
 
 export interface Refusal {
-  /** The code of the refusal. */
+  /** The code of the refusal: one of the program's own, never a caller's text. */
   reason: string;
   /** The account, where there is one. Never a name. */
   user?: string | undefined;
 }
 
-/** Decisions, as against mistakes of the caller and failures of our own. */
-const DECISIONS = new Set([status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.RESOURCE_EXHAUSTED, status.FAILED_PRECONDITION]);
+/**
+ * Counts refusals. They cost whoever is refused nothing, so they are neither recorded one by one nor written one by one: a program counts in memory and
+ * adds its counts to the database's every second; and a minute's are one record for each reason and user, made when the minute is over, of no
+ * more than `USERS_A_MINUTE` users. A program that is killed loses the counts of its last second; one that is stopped writes them.
+ */
+export class Refusals {
+  private counts = new Map<string, Map<string, number>>();
+  private timer: NodeJS.Timeout | undefined;
+  private writing: Promise<void> = Promise.resolve();
 
-const users = new WeakMap<object, string>();
+  constructor(private readonly queries: Queries) {}
 
-/** Notes whom a call, or its refusal, is about. For the audit alone: nothing of it reaches the caller. @returns the same */
-export function aboutUser<T extends object>(user: string | undefined, about: T): T {
-  if (user !== undefined) users.set(about, user);
-  return about;
+  count({ reason, user = NO_ONE }: Refusal): void {
+    this.add(reason, user, 1);
+    this.wake();
+  }
+
+  /** Writes what was counted until now. A database that is away gets it later: nothing is thrown. */
+  flush(): Promise<void> {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.writing = this.writing.then(() => this.write());
+    return this.writing;
+  }
+
+  /** Writes what is left: before the database is closed. */
+  async close(): Promise<void> {
+    await this.flush();
+    clearTimeout(this.timer);
+  }
+
+  private wake(): void {
+    this.timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
+  }
+
+  private add(reason: string, user: string, count: number): void {
+    let users = this.counts.get(reason);
+    if (!users) this.counts.set(reason, (users = new Map<string, number>()));
+    const counted = users.has(user) || users.size < USERS_A_MINUTE ? user : NO_ONE;
+    users.set(counted, (users.get(counted) ?? 0) + count);
+  }
+
+  private async write(): Promise<void> {
+    const { counts } = this;
+    if (counts.size === 0) return;
+    this.counts = new Map();
+    const rows = [...counts].flatMap(([reason, users]) => [...users].map(([user, count]) => ({ reason, user, count })));
+    try {
+      await addCounts(this.queries, rows);
+    } catch (err) {
+      logger.warn({ err }, 'refusals are not counted in the database yet');
+      for (const { reason, user, count } of rows) this.add(reason, user, count);
+      this.wake();
+    }
+  }
 }
 
-/** A handler whose refusals are counted. Its last argument is the call's context. */
-export function countingRefusals<Arguments extends [...unknown[], object], T>(
-  queries: Queries,
-  handle: (...args: Arguments) => Promise<T>,
-): (...args: Arguments) => Promise<T> {
-  return async (...args) => {
-    try {
-      return await handle(...args);
-    } catch (error) {
-      if (error instanceof RpcError && DECISIONS.has(error.grpcStatus) && !error.code.startsWith('rpc.')) {
-        const refusal = { reason: error.code, user: users.get(error) ?? users.get(args[args.length - 1] as object) };
-        await countRefusal(queries, refusal).catch((err: unknown) => logger.warn({ err, ...refusal }, 'a refusal was not counted'));
-      }
-      throw error;
-    }
-  };
+/** Rows in one order on every replica: they wait for one another and never in a circle. */
+async function addCounts(queries: Queries, rows: ReadonlyArray<{ reason: string; user: string; count: number }>): Promise<void> {
+  await queries.query(
+    `WITH given AS (
+       SELECT n.reason, n.user_id, n.count, n.user_id = '' OR EXISTS (
+         SELECT 1 FROM audit_refusals c WHERE c.minute = date_trunc('minute', now()) AND c.reason = n.reason AND c.user_id = n.user_id) AS there
+       FROM json_to_recordset($1::json) AS n (reason text, user_id text, count bigint)
+     ), placed AS (
+       SELECT reason, count, CASE WHEN there OR (SELECT count(*) FROM audit_refusals c WHERE c.minute = date_trunc('minute', now()) AND c.reason = given.reason AND c.user_id <> '')
+         + count(*) FILTER (WHERE NOT there) OVER (PARTITION BY reason ORDER BY user_id) <= $2 THEN user_id ELSE '' END AS user_id
+       FROM given
+     )
+     INSERT INTO audit_refusals AS r (minute, reason, user_id, count)
+     SELECT date_trunc('minute', now()), reason, user_id, sum(count) FROM placed GROUP BY reason, user_id ORDER BY reason, user_id
+     ON CONFLICT (minute, reason, user_id) DO UPDATE SET count = r.count + excluded.count`,
+    [JSON.stringify(rows.map(({ user, ...row }) => ({ ...row, user_id: user }))), USERS_A_MINUTE],
+  );
 }
 
 /**
- * Counts a refusal. Refusals cost whoever is refused nothing, so they are not recorded one by one: a minute's are one record for each reason and user,
- * written when the minute is over, and of no more than `USERS_A_MINUTE` users.
+ * Records what was counted in minutes that are over. In the transaction that merges, of which there is one at a time.
+ * @returns whether more are left than `limit`
  */
-export async function countRefusal(queries: Queries, { reason, user = NO_ONE }: Refusal): Promise<void> {
-  await queries.query(
-    `INSERT INTO audit_refusals AS r (minute, reason, user_id, count)
-     SELECT date_trunc('minute', now()), $1::text,
-       CASE WHEN (SELECT count(*) FROM audit_refusals WHERE minute = date_trunc('minute', now()) AND reason = $1 AND user_id <> $2) < $3 THEN $2::text ELSE '' END, 1
-     ON CONFLICT (minute, reason, user_id) DO UPDATE SET count = r.count + 1`,
-    [reason, user, USERS_A_MINUTE],
-  );
-}
-
-/** Records what was counted in minutes that are over. In the transaction that merges, of which there is one at a time. */
-export async function recordRefusals(queries: Queries): Promise<void> {
+export async function recordRefusals(queries: Queries, limit: number): Promise<boolean> {
   const rows = await queries.query<{ minute: Date; reason: string; user_id: string; count: string }>(
-    `DELETE FROM audit_refusals WHERE minute < date_trunc('minute', now()) RETURNING minute, reason, user_id, count::text`,
+    `DELETE FROM audit_refusals WHERE (minute, reason, user_id) IN (
+       SELECT minute, reason, user_id FROM audit_refusals WHERE minute < date_trunc('minute', now()) ORDER BY minute, reason, user_id LIMIT $1)
+     RETURNING minute, reason, user_id, count::text`,
+    [limit],
   );
-  for (const { minute, reason, user_id: user, count } of rows) {
-    const detail = { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() };
-    await appendRecord(queries, newRecord({ kind: 'refused', detail }));
-  }
+  const records = rows.map(({ minute, reason, user_id: user, count }) =>
+    newRecord({ kind: 'refused', detail: { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() } }),
+  );
+  await appendRecords(queries, records);
+  return rows.length === limit;
 }

@@ -6,6 +6,7 @@ import { ACCESS_TOKEN_SECONDS } from '../tokens/access-token';
 import { generateSigningKey } from '../tokens/keys';
 import { MAX_LICENCE_YEARS } from '../licences/plan';
 import { TREE_HEAD_SECONDS } from '../transparency/tree-head';
+import { publicHalf } from '../trust/public-key';
 import { REVOCATIONS_SECONDS } from '../trust/revocations';
 import { KeyStoreError, need } from './store';
 import type { KeyName, KeyStore } from './store';
@@ -75,8 +76,9 @@ const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 async function rotateKeySet(store: KeyStore, name: KeyName, { now, signsFrom, oldUntil, compromised }: Times): Promise<number> {
   const text = await need(store, name);
   let old: Array<JWK & { exp?: unknown }>;
+  let retired: JWK[];
   try {
-    old = (JSON.parse(text) as { keys: JWK[] }).keys;
+    ({ keys: old, retired = [] } = JSON.parse(text) as { keys: JWK[]; retired?: JWK[] });
   } catch {
     throw new KeyStoreError('keystore.malformed', `expected ${name} to hold a JWK Set, got something else`);
   }
@@ -85,8 +87,11 @@ async function rotateKeySet(store: KeyStore, name: KeyName, { now, signsFrom, ol
     { ...(await generateSigningKey()), nbf: seconds(signsFrom) },
     ...kept.map((key) => ({ ...key, exp: typeof key.exp === 'number' ? key.exp : seconds(oldUntil) })),
   ];
-  await store.write([[name, JSON.stringify({ keys })]]);
-  return old.length - kept.length;
+  // The log is compared with its last head also where the key of that is believed no longer: core/audit/keys.ts.
+  const dropped = old.filter((key) => !kept.includes(key));
+  const past = name === 'log-keys.json' ? { retired: [...retired, ...(await Promise.all(dropped.map(publicHalf)))] } : {};
+  await store.write([[name, JSON.stringify({ keys, ...past })]]);
+  return dropped.length;
 }
 
 async function rotateAuthority(store: KeyStore, what: 'client-ca' | 'attestation-ca', trustDomain: string, times: Times): Promise<number> {

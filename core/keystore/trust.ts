@@ -17,8 +17,13 @@ export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustD
   if ((await store.read('trust-key.json')) === undefined) {
     await store.write([['trust-key.json', JSON.stringify(await generateSigningKey())]]);
   }
-  for (const name of ['revocation-keys.json', 'licence-keys.json', 'log-keys.json'] as const) {
+  for (const name of ['revocation-keys.json', 'licence-keys.json'] as const) {
     if ((await store.read(name)) === undefined) await store.write([[name, JSON.stringify({ keys: [await generateSigningKey()] })]]);
+  }
+  if ((await store.read('log-keys.json')) === undefined) {
+    // Where one was lost, the log goes on by what it signed: core/audit/keys.ts.
+    const retired = (await readSigned(store))?.logKeys?.keys ?? [];
+    await store.write([['log-keys.json', JSON.stringify({ keys: [await generateSigningKey()], retired })]]);
   }
   if ((await store.read('admin-ca.crt')) === undefined) {
     const authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: ADMIN_CA_YEARS });

@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
+import { bucketKey, Buckets } from '../limits/buckets';
 import { RpcError } from '../rpc/errors';
 import type { Database, Queries } from '../store/database';
 import { stateOf } from './entitlement';
@@ -37,6 +38,14 @@ export async function redeemLicence(database: Database, user: string, licence: s
 /** Records that someone was refused for their licence's sake. @param refused.licence its id, where there is one */
 export async function recordRefusal(queries: Queries, refused: { user: string; licence?: string; code: string }): Promise<void> {
   await recordAudit(queries, { kind: 'licence.refused', detail: refused });
+}
+
+/** Of one user in an hour: a login that is refused can be tried at once again. */
+const RECORDED_REFUSALS = { burst: 20, seconds: 3600 };
+
+/** As `recordRefusal`, of so many of one user that the log can't be filled. Of all others there are the counts (core/audit/refusals.ts). */
+export async function recordSomeRefusals(database: Database, refused: { user: string; licence?: string; code: string }): Promise<void> {
+  if ((await new Buckets(database).take(bucketKey('licence-refused', refused.user), RECORDED_REFUSALS)) === 0) await recordRefusal(database, refused);
 }
 
 async function decide(queries: Queries, user: string, id: string, now: Date): Promise<Redeemed | RpcError> {

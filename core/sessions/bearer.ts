@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Metadata } from '@grpc/grpc-js';
+import { aboutUser } from '../audit/counted';
 import { RpcError } from '../rpc/errors';
 import { TokenError, verifyAccessToken } from '../tokens/access-token';
 import type { AccessToken } from '../tokens/access-token';
@@ -31,11 +32,13 @@ export async function authenticateToken({ tokenKeys, trustDomain, sessions }: To
  * Who calls, by "authorization: Bearer TOKEN" (RFC 6750, 2.1).
  * @throws RpcError UNAUTHENTICATED login.token_missing, and as `authenticateToken`
  */
-export function authenticateBearer(checks: TokenChecks, metadata: Metadata): Promise<AccessToken> {
+export async function authenticateBearer(checks: TokenChecks, metadata: Metadata): Promise<AccessToken> {
   const values = metadata.get('authorization');
   const [, token] = (values.length === 1 && typeof values[0] === 'string' && BEARER.exec(values[0])) || [];
   if (token === undefined) {
     throw new RpcError('login.token_missing', status.UNAUTHENTICATED, 'expected one access token: authorization: Bearer TOKEN');
   }
-  return authenticateToken(checks, token);
+  const access = await authenticateToken(checks, token);
+  aboutUser(access.user, metadata);
+  return access;
 }

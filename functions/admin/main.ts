@@ -1,4 +1,6 @@
+import { countingRefusals } from '../../core/audit/counted';
 import { openAuditLog } from '../../core/audit/open';
+import { Refusals } from '../../core/audit/refusals';
 import { splitCertificates } from '../../core/certificates/pem';
 import { ConfigError, readEnvironment } from '../../core/config/environment';
 import { readSettingFile, readTls } from '../../core/config/listen';
@@ -54,13 +56,15 @@ runProgram(async () => {
   if (metrics) watchDatabase(metrics, database);
   const licenceKeys = await openLicenceKeys(settings);
   const log = await openAuditLog(settings, database);
+  const refusals = new Refusals(database);
   const implementation = adminService({ database, log, enclaves, rootsPem: () => rootsPem(), licenceKeys, trustDomain: settings.TRUST_DOMAIN });
-  const server = await startServer({ address: settings.LISTEN, tls, observer: metrics, services: [{ definition: AdminServiceService, implementation }] });
+  const server = await startServer({ address: settings.LISTEN, tls, observer: metrics, services: countingRefusals(refusals, [{ definition: AdminServiceService, implementation }]) });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
     metrics?.close();
     log.close();
+    await refusals.close();
     await database.close();
   };
 });

@@ -1,6 +1,5 @@
 import type { handleUnaryCall, MethodDefinition, ServerWritableStream } from '@grpc/grpc-js';
 import type { AuditLog } from '../../core/audit/log';
-import { countingRefusals } from '../../core/audit/refusals';
 import { logger } from '../../core/log/logger';
 import { serverStream, unary } from '../../core/rpc/handlers';
 import type { CallContext } from '../../core/rpc/handlers';
@@ -48,11 +47,11 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     reportLicences: (request) => report(database, request),
     getAuditTreeHead: async () => ({ head: (await log.update()).signed }),
   };
-  const authenticate = countingRefusals(database, async <Request>(method: MethodDefinition<Request, unknown>, request: Request, { metadata }: CallContext): Promise<Administrator> => {
+  const authenticate = async <Request>(method: MethodDefinition<Request, unknown>, request: Request, { metadata }: CallContext): Promise<Administrator> => {
     const administrator = await authenticateAdministrator(metadata, { method: method.path, request: method.requestSerialize(request) }, options);
     logger.info({ administrator: administrator.name, method: method.path }, 'administrator');
     return administrator;
-  });
+  };
   const guarded = Object.entries(handlers).map(([name, handle]) => {
     const method = AdminServiceService[name as keyof Handlers] as MethodDefinition<unknown, unknown>;
     const call = handle as (request: unknown, administrator: Administrator) => Promise<unknown>;

@@ -1,3 +1,5 @@
+import { countingRefusals } from '../../core/audit/counted';
+import { Refusals } from '../../core/audit/refusals';
 import { readAuthorities, signingAuthority } from '../../core/certificates/pem';
 import { makePool } from '../../core/certificates/complete-chain';
 import { ConfigError, readEnvironment } from '../../core/config/environment';
@@ -65,11 +67,12 @@ runProgram(async () => {
   const [sealKey, trust, authority] = await Promise.all([readSealKey(settings), readTrust(settings), openAuthority(settings)]);
   const database = await openFunctionDatabase(settings, 'enrol');
   if (metrics) watchDatabase(metrics, database);
+  const refusals = new Refusals(database);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: [
+    services: countingRefusals(refusals, [
       {
         definition: EnrolServiceService,
         implementation: enrolService({
@@ -81,12 +84,13 @@ runProgram(async () => {
           certificateDays: settings.CERTIFICATE_DAYS,
         }),
       },
-    ],
+    ]),
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
     metrics?.close();
+    await refusals.close();
     await database.close();
   };
 });

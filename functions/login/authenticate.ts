@@ -4,10 +4,11 @@ import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { normalizeUsername } from '../../core/accounts/username';
-import { aboutUser } from '../../core/audit/refusals';
+import { aboutUser } from '../../core/audit/counted';
 import { judged } from '../../core/limits/limits';
 import type { PasswordHasher } from '../../core/passwords/hasher';
 import { RpcError } from '../../core/rpc/errors';
+import type { CallContext } from '../../core/rpc/handlers';
 import { authenticateToken } from '../../core/sessions/bearer';
 import { PasswordHashChanged } from '../../core/sessions/sessions';
 import type { Also, ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
@@ -20,6 +21,8 @@ export interface Tokens extends Partial<RefreshGrant> {
   /** Unix seconds. */
   accessTokenExpiresAt: number;
 }
+
+type Call = Pick<CallContext, 'signal' | 'metadata'>;
 
 export interface Authenticated {
   /** Opaque id of the account. */
@@ -55,21 +58,20 @@ async function byPassword(
   credential: PasswordCredential,
   oneTimeCode: string,
   client: ClientDetails,
-  signal: AbortSignal,
+  { signal, metadata }: Call,
 ): Promise<Authenticated> {
   const { accounts, hasher, sessions, limits } = backend;
   // A text that can be no username takes the same way as one that nobody has.
   const username = normalizeUsername(credential.username) ?? '';
   const account = await accounts.find(username);
+  aboutUser(account?.id, metadata);
   const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
   const knownSession = known && known.user === account?.id ? known.session : undefined;
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
   const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, signal));
-  if (!matches || !account) throw aboutUser(account?.id, wrongCredentials());
+  if (!matches || !account) throw wrongCredentials();
   const { id: user } = account;
-  await requireSecondFactor(backend, user, oneTimeCode, knownSession).catch((refusal: Error) => {
-    throw aboutUser(user, refusal);
-  });
+  await requireSecondFactor(backend, user, oneTimeCode, knownSession);
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
   return {
@@ -131,7 +133,7 @@ export function authenticate(
   backend: AccountBackend,
   { credential, oneTimeCode }: Pick<LoginRequest, 'credential' | 'oneTimeCode'>,
   client: ClientDetails,
-  signal: AbortSignal,
+  call: Call,
 ): Promise<Authenticated> {
   switch (credential?.$case) {
     case 'accessToken':
@@ -139,7 +141,7 @@ export function authenticate(
     case 'refreshToken':
       return byRefreshToken(backend, credential.value, client);
     case 'password':
-      return byPassword(backend, credential.value, oneTimeCode, client, signal);
+      return byPassword(backend, credential.value, oneTimeCode, client, call);
     case undefined:
       throw new RpcError('login.credential_missing', status.UNAUTHENTICATED, 'expected an access token, a refresh token, or a username and a password');
   }

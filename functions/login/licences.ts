@@ -57,7 +57,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
   /** By a password where one came along: who needs a licence for a login, or is kept out by one, may have no token. */
   const whoCalls = async ({ password, oneTimeCode }: Pick<RedeemLicenceRequest, 'password' | 'oneTimeCode'>, context: CallContext): Promise<string> => {
     if (!password) return (await authenticateBearer(backend, context.metadata)).user;
-    return (await authenticate(backend, { credential: { $case: 'password', value: password }, oneTimeCode }, backend.clientOf(context, ''), context.signal)).user;
+    return (await authenticate(backend, { credential: { $case: 'password', value: password }, oneTimeCode }, backend.clientOf(context, ''), context)).user;
   };
 
   const readKey = async (user: string, key: string): Promise<LicenceTerms> => {

@@ -1,5 +1,6 @@
 import { openAccountBackend } from '../../core/accounts/backend';
 import { watchBackend } from '../../core/accounts/metrics';
+import { countingRefusals } from '../../core/audit/counted';
 import { openAuditLog } from '../../core/audit/open';
 import { openAuthority } from '../../core/certificates/authority';
 import type { Signer } from '../../core/certificates/authority';
@@ -101,7 +102,7 @@ runProgram(async () => {
     address: settings.LISTEN,
     tls,
     observer: metrics && countLogins(metrics),
-    services: [
+    services: countingRefusals(backend.refusals, [
       { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, log, enclaves, enclaveLimit, licenceRequired: required }) },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
@@ -112,7 +113,7 @@ runProgram(async () => {
       },
       { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
-    ],
+    ]),
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   const stopFinishing = keepFinishingDeletions(backend.database, enclaves, launcher);

@@ -4,7 +4,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { appendRecord, recordAudit } from '../../core/audit/audit';
 import type { AuditLog } from '../../core/audit/log';
-import { aboutUser, countingRefusals } from '../../core/audit/refusals';
+import { aboutUser } from '../../core/audit/counted';
 import type { Signer } from '../../core/certificates/authority';
 import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS, readRequestKey } from '../../core/certificates/client';
 import { NONCE_BYTES, verifyProof } from '../../core/certificates/proof';
@@ -72,13 +72,13 @@ function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm 
 export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, log, patience, deletionMs, licenceRequired = false }: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
-    login: serverStream(countingRefusals(backend.database, async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
+    login: serverStream(async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
       const { request } = call;
       const { signal } = context;
       const clientKeySha256 = await checkRequest(request);
       const name = requireEnclaveName(request.enclave);
-      const { user, session, grant } = await authenticate(backend, request, backend.clientOf(context, request.clientName), signal);
-      aboutUser(user, context);
+      const { user, session, grant } = await authenticate(backend, request, backend.clientOf(context, request.clientName), context);
+      aboutUser(user, context.metadata);
       await trust.admit(user);
       const entitlement = await admitByLicence(backend.database, user, { required: licenceRequired, now: new Date() });
       // Nothing is started in vain; what runs in the end is looked at by its evidence.
@@ -141,7 +141,7 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
           },
         },
       });
-    })),
+    }),
     getTokenKeys: unary(() => Promise.resolve({ jwks: backend.tokenKeys.jwks })),
   };
 }

@@ -1,5 +1,6 @@
 import { openAccountBackend } from '../../core/accounts/backend';
 import { watchBackend } from '../../core/accounts/metrics';
+import { countingRefusals } from '../../core/audit/counted';
 import { readEnvironment } from '../../core/config/environment';
 import { readTls } from '../../core/config/listen';
 import { writeReadyFile } from '../../core/config/ready-file';
@@ -19,7 +20,7 @@ runProgram(async () => {
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: [{ definition: AccountServiceService, implementation: accountService(backend) }],
+    services: countingRefusals(backend.refusals, [{ definition: AccountServiceService, implementation: accountService(backend) }]),
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

@@ -4,7 +4,6 @@ import type { AccountBackend } from '../../core/accounts/backend';
 import { isPasswordOf } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { recordAudit } from '../../core/audit/audit';
-import { aboutUser } from '../../core/audit/refusals';
 import { logger } from '../../core/log/logger';
 import { checkNewPassword } from '../../core/passwords/rules';
 import { RpcError } from '../../core/rpc/errors';
@@ -32,7 +31,7 @@ export interface Confirmed extends AccessToken {
 export async function confirmPassword(backend: AccountBackend, password: string, { metadata, signal }: CallContext, what = 'password'): Promise<Confirmed> {
   const caller = await authenticateBearer(backend, metadata);
   const account = await accountOf(backend, caller);
-  if (!(await isPasswordOf(backend, caller, account, password, signal))) throw aboutUser(caller.user, wrong(`the ${what} is wrong`));
+  if (!(await isPasswordOf(backend, caller, account, password, signal))) throw wrong(`the ${what} is wrong`);
   return { ...caller, account };
 }
 

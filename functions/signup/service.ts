@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
-import { countingRefusals } from '../../core/audit/refusals';
 import { checkNewUsername } from '../../core/accounts/username';
 import { logger } from '../../core/log/logger';
 import { checkNewPassword } from '../../core/passwords/rules';
 import { RpcError } from '../../core/rpc/errors';
-import { unary as anyUnary } from '../../core/rpc/handlers';
-import type { CallContext } from '../../core/rpc/handlers';
+import { unary } from '../../core/rpc/handlers';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { AccountServiceServer } from '../../proto/gen/licensing/v1/account';
 import { changePassword } from './password';
@@ -21,7 +19,6 @@ function taken(): RpcError {
 /** AccountService: accounts and their sessions. Of two sign-ups for one username at once, on whichever replicas, the database lets one in. */
 export function accountService(backend: AccountBackend): AccountServiceServer {
   const { accounts, hasher, limits, sessions, trustDomain } = backend;
-  const unary = <Request, Response>(handle: (request: Request, context: CallContext) => Promise<Response>) => anyUnary(countingRefusals(backend.database, handle));
   return {
     signUp: unary(async (request, context) => {
       const client = backend.clientOf(context, request.clientName);

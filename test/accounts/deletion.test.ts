@@ -72,6 +72,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   /** Every row of every table, as text; bytes as the text that they are. */
   const everything = async (): Promise<Array<{ table: string; row: string }>> => {
+    await Promise.all(replicas.map(({ backend }) => backend.refusals.flush()));
     const tables = await database().query<{ name: string }>(`SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'`);
     expect(tables.length).toBeGreaterThan(10);
     const rows = await Promise.all(

@@ -1,5 +1,6 @@
 import { credentials } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { countingRefusals } from '../../core/audit/counted';
 import { openAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
@@ -78,7 +79,7 @@ export async function startReplica(
   });
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
-    services: [
+    services: countingRefusals(backend.refusals, [
       { definition: AccountServiceService, implementation: accountService(backend) },
       { definition: LoginServiceService, implementation },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required: licenceRequired }) },
@@ -96,7 +97,7 @@ export async function startReplica(
       },
       { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
-    ],
+    ]),
   });
   const target = [`127.0.0.1:${server.port}`, credentials.createInsecure()] as const;
   const account = new AccountServiceClient(...target);

@@ -24,6 +24,7 @@ export const transparency: Migration = {
     UPDATE audit SET leaf_sha256 = sha256('\\x00'::bytea || record), at = NULL, kind = NULL, detail = NULL;
     ALTER TABLE audit ALTER COLUMN record SET NOT NULL;
     ALTER TABLE audit ALTER COLUMN leaf_sha256 SET NOT NULL;
+    ALTER TABLE audit ADD CONSTRAINT audit_leaf_of_record CHECK (leaf_sha256 = sha256('\\x00'::bytea || record));
     CREATE UNIQUE INDEX audit_leaf_sha256 ON audit (leaf_sha256);
     CREATE INDEX audit_not_in_the_tree ON audit (id) WHERE sequence IS NULL;
 

@@ -1,12 +1,13 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../../core/accounts/backend';
+import { aboutUser } from '../../../core/audit/counted';
 import { isUuid } from '../../../core/bytes/uuid';
 import { ClientCertificateError, verifyClientCertificate } from '../../../core/certificates/client';
 import type { ClientCertificate } from '../../../core/certificates/client';
 import type { SeatSigner } from '../../../core/certificates/seat-signer';
 import { enclaveOf } from '../../../core/evidence/enclave-name';
-import { recordRefusal } from '../../../core/licences/redeem';
+import { recordSomeRefusals } from '../../../core/licences/redeem';
 import { logger } from '../../../core/log/logger';
 import { RpcError } from '../../../core/rpc/errors';
 import { unary } from '../../../core/rpc/handlers';
@@ -104,22 +105,23 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
   };
 
   return {
-    takeSeat: unary(async (request) => {
+    takeSeat: unary(async (request, { metadata }) => {
       const client = await admitClient(request);
+      aboutUser(client.user, metadata);
       await sessions.requireLive(client);
       const session = await verifiedSession(client, request.evidence!);
       const { user, workloadUid } = session;
       const pool = await poolOf(user);
       const claims = await seats.take(session, pool).catch(async (error: unknown) => {
-        // Of sessions alone, each of which took a quote: heartbeats that find no room leave none.
-        if (error instanceof RpcError && error.code === 'seat.none_free') await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
+        // Of sessions alone: heartbeats that find no room are counted.
+        if (error instanceof RpcError && error.code === 'seat.none_free') await recordSomeRefusals(backend.database, { user, licence: pool.licence, code: error.code });
         throw error;
       });
       logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
       return { grant: await grant(claims) };
     }),
 
-    renewSeat: unary(async ({ seat, heartbeat }) => {
+    renewSeat: unary(async ({ seat, heartbeat }, { metadata }) => {
       const row = isUuid(seat) ? await seats.find(seat) : undefined;
       const at = Number(heartbeat?.at ?? 0n);
       // One answer for a seat that isn't there and for somebody else's.
@@ -127,6 +129,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
         throw denied('seat.heartbeat', "expected a heartbeat of the seat's own session, signed by its enclave");
       }
       if (Math.abs(Date.now() - at) > SKEW_MS) throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
+      aboutUser(row.user_id, metadata);
       await sessions.requireLive({ user: row.user_id, session: row.session_id });
       await trust.admit(row.user_id);
       return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id))) };
