@@ -2,7 +2,6 @@ import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { readTokenKeys } from '../tokens/keys';
-import { publicKeySchema } from '../trust/public-key';
 
 /** Keys of the log, as LOG_KEYS_FILE holds them. */
 export interface LogKeys {
@@ -15,7 +14,8 @@ export interface LogKeys {
   readonly known: { get(kid: string): CryptoKey | undefined };
 }
 
-const retiredKeys = z.object({ retired: z.array(publicKeySchema).default([]) });
+const publicKey = z.object({ kty: z.literal('EC'), crv: z.literal('P-256'), x: z.string(), y: z.string(), kid: z.string() });
+const retiredKeys = z.object({ retired: z.array(publicKey).default([]) });
 
 /**
  * Reads a private JWK Set, as readTokenKeys does, with one more member: `retired`, public keys that the set had before.
