@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
@@ -26,7 +27,7 @@ import { LoginRequest } from '../../proto/gen/licensing/v1/login';
 import type { PasswordCredential } from '../../proto/gen/licensing/v1/login';
 import { EndSeatRequest, RenewSeatRequest, TakeSeatRequest } from '../../proto/gen/licensing/v1/seat';
 import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
-import { callAt, codecOf, EveryService, methodsFor } from '../support/every-service';
+import { callAt, codecOf, EveryService, isFunctionOf, methodsFor } from '../support/every-service';
 import type { Outcome } from '../support/every-service';
 import { byPassword, byRefreshToken, byToken, loginRequest, newClientKey } from '../support/login-client';
 import { Machine, PASSWORD } from '../support/machine';
@@ -257,6 +258,9 @@ const STRANGERS: Record<Demanding, (method: Method) => Stranger[] | Promise<Stra
   workload: notWorkloads,
 };
 
+/** Who was refused so far, by reason. */
+const refused = new Map<string, number>();
+
 const isServedYet = (method: Method): boolean => !NOT_SERVED_YET.some((name) => method.includes(`.${name}/`));
 
 test.each(methodsFor(...(Object.keys(STRANGERS) as Demanding[])).filter(isServedYet))('%s is refused to everyone whom it is not for', async (method) => {
@@ -264,10 +268,23 @@ test.each(methodsFor(...(Object.keys(STRANGERS) as Demanding[])).filter(isServed
   const outcomes: Array<Stranger['is'] | { stranger: string; outcome: Outcome }> = [];
   for (const { is, request = EMPTY, metadata: sent } of strangers) {
     const outcome = await services.call(method, request, sent);
+    if (isFunctionOf(method)) refused.set(outcome.reason, (refused.get(outcome.reason) ?? 0) + 1);
     // The methods' own words, not those of something between.
     outcomes.push(REFUSED.includes(outcome.code) && outcome.reason !== '' ? is : { stranger: is, outcome });
   }
   expect(outcomes).toEqual(strangers.map(({ is }) => is));
+});
+
+test('each of these refusals, of whichever service, is counted for the audit', async () => {
+  expect(refused.size).toBeGreaterThan(10);
+  // Counts reach the database once a second.
+  let missing: unknown[] = [];
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await sleep(250)) {
+    const counted = await services.refusals();
+    missing = [...refused].filter(([reason, count]) => (counted.get(reason) ?? 0) < count).map(([reason, count]) => ({ reason, count, counted: counted.get(reason) }));
+    if (missing.length === 0) break;
+  }
+  expect(missing).toEqual([]);
 });
 
 test('what is not served yet is served by nobody, and leaves the list when it is', async () => {

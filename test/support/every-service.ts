@@ -4,6 +4,7 @@ import { ChannelCredentials, Client, Metadata, status } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
+import pg from 'pg';
 import { OneConnection } from '../../client/connect/credentials';
 import { secure } from '../../client/connect/tls';
 import { parseSession } from '../../client/session';
@@ -65,6 +66,11 @@ export function codecOf(method: Method): Codec {
   return found.codec;
 }
 
+/** Whether a program with a database serves it, which counts whom it refuses. */
+export function isFunctionOf(method: Method): boolean {
+  return ['signup', 'login', 'enrol', 'admin'].includes(METHODS.get(method)?.place ?? '');
+}
+
 /** Methods for such a caller, less those of grpc.health.v1, which every server has. */
 export function methodsFor(...callers: Caller[]): Method[] {
   return (Object.keys(RULES) as Method[]).filter((method) => callers.includes(RULES[method].caller) && !method.startsWith('/grpc.'));
@@ -97,6 +103,20 @@ export class EveryService {
 
   get administrator(): CertifiedKey {
     return { certificate: this.file('admin', 'certificate.pem'), privateKey: this.file('admin', 'key.pem') };
+  }
+
+  /** Counts of refusals by reason, recorded ones included. */
+  async refusals(): Promise<Map<string, number>> {
+    const client = new pg.Client(this.file('run', 'database-url').trim());
+    await client.connect();
+    const { rows } = await client.query<{ reason: string; count: number }>(
+      `SELECT reason, sum(count)::int AS count FROM (
+         SELECT reason, count FROM audit_refusals UNION ALL
+         SELECT r->'detail'->>'reason', (r->'detail'->>'count')::bigint FROM (SELECT convert_from(record, 'UTF8')::json AS r FROM audit) AS a WHERE r->>'kind' = 'refused'
+       ) AS c GROUP BY reason`,
+    );
+    await client.end();
+    return new Map(rows.map(({ reason, count }) => [reason, count]));
   }
 
   socket(place: 'admin' | 'enrol' | 'attestor' | 'launcher'): string {
