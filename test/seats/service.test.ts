@@ -137,6 +137,17 @@ describe('no seat for', () => {
     await refused({ client, evidence: (await openConnection(same, tpm)).evidence }, 'seat.evidence_refused', 'its evidence is refused (identity.client_key)');
   });
 
+  test("evidence of one's own enclave that claims the TLS session of somebody else: their seat stays theirs", async () => {
+    const [victim, thief] = [await newClient(), await newClient()];
+    const connection = await openConnection(victim, tpm);
+    const { tlsExporter } = connection;
+    const { seat } = await takeSeat(replica.seats, connection);
+    await refused(await openConnection(thief, tpm, { tlsExporter }), 'seat.other_session');
+    await expect(takeSeat(replica.seats, await openConnection(victim, tpm, { tlsExporter, workloadUid: newWorkload() }))).rejects.toMatchObject({ code: 'seat.other_session' });
+    expect((await listed(victim)).seats).toEqual([seat]);
+    await renewSeat(replica.seats, connection, seat);
+  });
+
   test('evidence by a TPM that is not trusted, of a revoked node, or old', async () => {
     const client = await newClient();
     await refused(await openConnection(client, await makeFakeTpm()), 'seat.evidence_refused', 'its evidence is refused (ak_certificate.untrusted)');

@@ -91,7 +91,7 @@ export async function startReplica(
           windowSeconds: seatSeconds,
           clientRoots: () => Promise.resolve(clientCa.certificate),
           signer: seatSigner(() => Promise.resolve(authority), backend.trustDomain),
-          poolOf: seatPools(backend.database, { defaultSeats }),
+          poolOf: seatPools(backend.database, { defaultSeats, required: licenceRequired }),
         }),
       },
       { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },

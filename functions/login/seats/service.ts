@@ -29,8 +29,8 @@ export interface SeatServiceOptions {
   /** PEM roots of client certificates, as they are now. */
   clientRoots(): Promise<string>;
   signer(): Promise<SeatSigner>;
-  /** Among which seats a user's count. @throws RpcError where the user may have none */
-  poolOf(user: string): Promise<SeatPool>;
+  /** Among which seats a user's count. @param before the licence that one counted by so far, null for none @throws RpcError where the user may have none */
+  poolOf(user: string, before?: string | null): Promise<SeatPool>;
 }
 
 /** Of one window: two heartbeats may be lost. */
@@ -129,7 +129,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       if (Math.abs(Date.now() - at) > SKEW_MS) throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
       await sessions.requireLive({ user: row.user_id, session: row.session_id });
       await trust.admit(row.user_id);
-      return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id))) };
+      return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id, row.licence_id))) };
     }),
 
     endSeat: unary(async ({ token }) => {
