@@ -283,6 +283,16 @@ describe('a heartbeat', () => {
     expect(rows.map(({ detail }) => detail)).toEqual([{ user: client.user, licence, code: 'seat.none_free' }]);
   });
 
+  test('evidence of one session that finds no room is refused however often it is shown, and fills no record', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    await takeSeat(replica.seats, await openConnection(client, tpm));
+    const connection = await openConnection(client, tpm);
+    const { backend, seats } = replica;
+    await Promise.all(Array.from({ length: 25 }, () => expect(takeSeat(seats, connection)).rejects.toMatchObject({ code: 'seat.none_free' })));
+    expect(await backend.database.query(`SELECT 1 AS there FROM audit WHERE kind = 'licence.refused' AND detail->>'user' = $1`, [client.user])).toHaveLength(20);
+  });
+
   test('keeps a seat that is held, also when there are fewer than before; moves to a licence that was redeemed meanwhile, where that has room', async () => {
     const client = await newClient();
     const [one, two] = [await openConnection(client, tpm), await openConnection(client, tpm)];
