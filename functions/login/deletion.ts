@@ -49,7 +49,7 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
 export async function finishDeletions(database: Database, enclaves: EnclaveRegistry, launcher: Launcher): Promise<void> {
   for (const user of await pendingDeletions(database)) await removeEnclavesOf(database, user, () => launcher.removeAll(user));
   for (const enclave of await enclaves.abandonedDeletions()) {
-    await enclaves.delete(enclave, (id) => launcher.remove(id)).catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
+    await enclaves.resumeDeletion(enclave, (id) => launcher.remove(id)).catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
   }
   await forgetDeletions(database);
 }
