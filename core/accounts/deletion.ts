@@ -27,8 +27,11 @@ export function deleteAccount(database: Database, user: string, record: Deletion
     if (!account) return false;
     const sessions = await queries.query<{ id: string }>('SELECT id FROM sessions WHERE user_id = $1', [user]);
     await forgetAccountLimits(queries, [account.username, user], sessions.map(({ id }) => id));
+    await queries.query(
+      'INSERT INTO deleted_users (user_id, certified_until) SELECT $1, max(certified_until) FROM sessions WHERE user_id = $1 ON CONFLICT DO NOTHING',
+      [user],
+    );
     await queries.query('DELETE FROM accounts WHERE id = $1', [user]);
-    await queries.query('INSERT INTO deleted_users (user_id) VALUES ($1) ON CONFLICT DO NOTHING', [user]);
     await recordAudit(queries, record);
     return true;
   });

@@ -260,7 +260,7 @@ export async function revokeSessions(
  */
 export async function recentlyRevokedSessions(queries: Queries): Promise<string[]> {
   const rows = await queries.query<{ id: string }>(
-    `SELECT id FROM sessions WHERE revoked_at > now() - interval '1 day' AND certified_until > now() ORDER BY revoked_at DESC LIMIT 10000`,
+    `SELECT id FROM sessions WHERE revoked_at > now() - interval '1 day' AND certified_until > now() ORDER BY revoked_at DESC LIMIT 8000`,
   );
   return rows.map(({ id }) => id);
 }

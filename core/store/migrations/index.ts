@@ -10,6 +10,7 @@ import { seats } from './0008-seats';
 import { enclaves } from './0009-enclaves';
 import { secondFactor } from './0010-second-factor';
 import { refreshTokens } from './0013-refresh-tokens';
+import { deletedUsers } from './0014-deleted-users';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -27,4 +28,5 @@ export const migrations: readonly Migration[] = [
   enclaves,
   secondFactor,
   refreshTokens,
+  deletedUsers,
 ];
