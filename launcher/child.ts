@@ -52,7 +52,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const logStart = (await log.stat()).size;
   let child: ChildProcess;
   try {
-    child = spawn(process.execPath, ['--enable-source-maps', file], {
+    child = spawn(process.execPath, [file], {
       // A group of its own: Ctrl-C at the terminal reaches the launcher alone, which ends everything in order.
       detached: true,
       cwd: '/',
