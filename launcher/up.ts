@@ -9,7 +9,7 @@ import { startEmbeddedPostgres } from '../core/store/embedded';
 import { issueWorkloadCredential } from '../core/tokens/workload';
 import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
-import { createAdministration, createKeys, createServerCertificate, openInstallation, resetRunFolder } from './installation';
+import { createAdministration, createKeys, createServerCertificate, openInstallation, prepareFolder, resetRunFolder } from './installation';
 import type { Installation } from './installation';
 import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
@@ -64,10 +64,11 @@ export async function startInstallation(options: UpOptions): Promise<RunningInst
 
 async function start(options: UpOptions, teardown: Teardown): Promise<RunningInstallation> {
   const { report, signal, logLevel } = options;
-  const installation = await openInstallation(options.folder);
-  const { record, path } = installation;
-  const lock = await lockInstallation(record.id, path('up.pid'));
+  const folder = await prepareFolder(options.folder);
+  const lock = await lockInstallation(folder);
   teardown.add(() => lock.release());
+  const installation = await openInstallation(folder);
+  const { record, path } = installation;
   // Of a run that was killed. None of them is anyone else's: the lock is ours.
   const mark = createHash('sha256').update(record.id).digest('hex').slice(0, 16);
   await endLeftovers(`${mark}/`);
