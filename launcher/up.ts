@@ -17,6 +17,7 @@ import { Programs, rotateLog } from './programs';
 import { launcherService } from './service';
 import { chooseServices, HOST } from './services';
 import { OWN_METRICS_PLACE, programSettings } from './settings';
+import type { OidcChoice } from './settings';
 import { Teardown } from './teardown';
 import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
@@ -32,6 +33,8 @@ export interface UpOptions {
   logLevel: string;
   /** Whether only users with a licence may log in. Default: false. */
   licenceRequired?: boolean | undefined;
+  /** Default: no logins by OIDC. */
+  oidc?: OidcChoice | undefined;
   /** Metrics of signup, login, enrol, admin, the attestor and the launcher itself, on this port and the five after it; without it there are none. */
   metricsPort?: number;
   /** What happens now, in the words of the person at the terminal. */
@@ -108,7 +111,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)], observer: metrics });
   teardown.add(() => launcher.stop(0));
 
-  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired });
+  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired, oidc: options.oidc });
   await programs.together([
     async () => {
       await programs.start('enrol', settings.enrol);

@@ -21,7 +21,7 @@ export interface DeletionRecord {
 export function deleteAccount(database: Database, user: string, record: DeletionRecord, passwordHash?: string): Promise<boolean> {
   return database.transaction(async (queries) => {
     const [account] = await queries.query<{ username: string }>(
-      'SELECT username FROM accounts WHERE id = $1 AND password_hash = coalesce($2, password_hash) FOR UPDATE',
+      'SELECT username FROM accounts WHERE id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR UPDATE',
       [user, passwordHash ?? null],
     );
     if (!account) return false;

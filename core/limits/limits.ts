@@ -101,6 +101,15 @@ export class Limits {
     return burst === 0 ? UNCOUNTED : { succeeded: () => this.buckets.giveBack(now, day) };
   }
 
+  /** Before a token of an OpenID provider is looked at, which is counted as a failed login of the address. @throws RpcError RESOURCE_EXHAUSTED login.limited */
+  async idTokenAttempt(address: string): Promise<Attempt> {
+    const { failuresPerAddress } = this.sizes;
+    const whole = bucketKey('address', subscriberOf(address));
+    const wait = await this.take(whole, failuresPerAddress, ADDRESS_SECONDS);
+    if (wait > 0) throw limited('failed logins from your network address', wait);
+    return failuresPerAddress === 0 ? UNCOUNTED : { succeeded: () => this.buckets.giveBack(whole) };
+  }
+
   /** Before an account is made. @throws RpcError RESOURCE_EXHAUSTED login.limited */
   async signup(address: string): Promise<void> {
     const wait = await this.take(bucketKey('signup', subscriberOf(address)), this.sizes.signupsPerAddress, ADDRESS_SECONDS);

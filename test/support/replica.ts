@@ -3,6 +3,7 @@ import type { AccountBackend } from '../../core/accounts/backend';
 import { openAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import type { OidcSettings } from '../../core/oidc/settings';
 import { Seats } from '../../core/seats/seats';
 import { startServer } from '../../core/rpc/server';
 import { accountDeletionService } from '../../functions/login/deletion';
@@ -48,6 +49,7 @@ export interface ReplicaOptions {
   licenceRequired?: boolean;
   defaultSeats?: number;
   seatSeconds?: number;
+  oidc?: OidcSettings;
 }
 
 /** @param enclaveOf where a user's enclave is, once it is started */
@@ -55,7 +57,7 @@ export async function startReplica(
   files: AccountFiles,
   clientCa: CertifiedKey,
   enclaveOf: (user: string) => Promise<Enclave>,
-  { launcher: own, defaultEnclaves = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
+  { launcher: own, defaultEnclaves = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, oidc, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
 ): Promise<Replica> {
   const backend = await openReplica(files, options);
   const authority = await openAuthority(clientCa);
@@ -79,7 +81,7 @@ export async function startReplica(
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [
-      { definition: AccountServiceService, implementation: accountService(backend) },
+      { definition: AccountServiceService, implementation: accountService(backend, oidc) },
       { definition: LoginServiceService, implementation },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required: licenceRequired }) },
       {
