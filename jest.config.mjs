@@ -1,4 +1,4 @@
-const esm = ['jose', '@kubernetes/client-node', 'openid-client', 'oauth4webapi', 'jsonpath-plus'].join('|');
+const esm = ['jose', 'oidc-provider', '@kubernetes/client-node', 'openid-client', 'oauth4webapi', 'jsonpath-plus'].join('|');
 
 /** @type {import('jest').Config} */
 export default {

@@ -12,7 +12,7 @@ import type { Row } from './bench';
 
 const MIB = 1024 * 1024;
 const SIZE = 512 * MIB;
-const ROUNDS = 3;
+const ROUNDS = 7;
 
 /**
  * Bytes a second through `sls cp` and `sls exec` with everything a user gets (verification, both quotes, the start of the process), beside the same bytes

@@ -1,5 +1,5 @@
 import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, parseAddress } from '../core/rpc/address';
+import { channelCredentials, grpcTarget, isLoopback, parseAddress } from '../core/rpc/address';
 import { WIDE_WINDOW_BYTES } from '../core/rpc/http2';
 import type { TrustBundle } from '../core/trust/bundle';
 
@@ -57,9 +57,5 @@ export async function withService<T extends { close(): void }, R>(
 /** Opens a channel to EnclaveService. No secret ever goes there, so it needs no TLS of its own. */
 export function openEnclave<T>(Client: ClientClass<T>, endpoint: string, trust: TrustBundle): T {
   return openService(Client, endpoint, trust, true);
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 

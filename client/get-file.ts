@@ -3,6 +3,7 @@ import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
+import { SyncedFile } from '../core/files/synced-file';
 import { RpcError } from '../core/rpc/errors';
 import { TracedCall } from '../core/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
@@ -17,16 +18,15 @@ export async function getFile(client: SessionServiceClient, path: string, target
   if (typeof target !== 'string') return receive(client, path, { write: (bytes) => writeTo(target, bytes) });
   const partial = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(8).toString('hex')}.part`);
   const file = await open(partial, 'wx', 0o600);
+  const synced = new SyncedFile(file);
   let mode = 0o600;
   try {
     await receive(client, path, {
       header: (header) => (mode = header.mode & 0o777),
-      write: async (bytes) => {
-        for (let offset = 0; offset < bytes.length; ) offset += (await file.write(bytes, offset)).bytesWritten;
-      },
+      write: (bytes) => synced.write(bytes),
     });
     await file.chmod(mode);
-    await file.sync();
+    await synced.sync();
     await file.close();
     await rename(partial, target);
   } catch (error) {

@@ -37,7 +37,7 @@ export interface Child {
   stop(): Promise<void>;
 }
 
-const PASSED_ON = ['PATH', 'TMPDIR', 'LANG', 'LC_ALL', 'TZ', 'LOG_LEVEL', 'OTEL_EXPORTER_OTLP_ENDPOINT', 'TRACES_PER_SECOND', 'DEFAULT_SEATS', 'SEAT_SECONDS', 'SEATS', 'SEAT_GRACE_SECONDS'];
+const PASSED_ON = ['PATH', 'TMPDIR', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS', 'OIDC_PUBLIC_CLIENT_SECRET', 'LOG_LEVEL', 'OTEL_EXPORTER_OTLP_ENDPOINT', 'TRACES_PER_SECOND', 'DEFAULT_SEATS', 'SEAT_SECONDS', 'SEATS', 'SEAT_GRACE_SECONDS'];
 
 /**
  * Starts one of our programs and waits until it serves. It ends with this process, even when this one is killed: see core/rpc/parent.ts.
@@ -52,7 +52,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const logStart = (await log.stat()).size;
   let child: ChildProcess;
   try {
-    child = spawn(process.execPath, ['--enable-source-maps', file], {
+    child = spawn(process.execPath, [file], {
       // A group of its own: Ctrl-C at the terminal reaches the launcher alone, which ends everything in order.
       detached: true,
       cwd: '/',

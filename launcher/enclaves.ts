@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DEFAULT_ENCLAVE, enclaveKey } from '../core/enclaves/name';
+import { enclaveKey } from '../core/enclaves/name';
 import type { EnclaveId } from '../core/enclaves/name';
 import { distFolder } from '../core/config/dist';
 import { logger } from '../core/log/logger';
@@ -9,6 +9,7 @@ import { describeExit, startChild } from './child';
 import type { Child } from './child';
 import { replaceFile } from './files';
 import { endLeftovers, WORKLOAD_VARIABLE } from './leftovers';
+import { removeWorkspaces, workspaceOf } from './workspaces';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 10_000;
@@ -176,16 +177,6 @@ export class Enclaves {
     const { id, workloadUid, imageDigest } = entry;
     await replaceFile(credentialFile(entry.folder), await this.options.issueCredential({ user: id.user, enclave: id.name, workloadUid, imageDigest }));
   }
-}
-
-/** The default one has the folder that users had before there were others. */
-function workspaceOf({ user, name }: EnclaveId): string {
-  return name === DEFAULT_ENCLAVE ? user : `${user}.${name}`;
-}
-
-async function removeWorkspaces(folder: string, id: EnclaveId): Promise<void> {
-  const names = id.name === '' ? (await readdir(folder).catch(() => [])).filter((name) => name === id.user || name.startsWith(`${id.user}.`)) : [workspaceOf(id)];
-  for (const name of names) await rm(join(folder, name), { recursive: true, force: true });
 }
 
 function credentialFile(folder: string): string {

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
-import { chmod, mkdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { createAuthority } from '../core/certificates/authority';
@@ -16,6 +16,9 @@ import { readIfThere, writeWhole } from './files';
 const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;
 const AUTHORITY_YEARS = 10;
 const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client CA', 'server-ca': 'Server CA' };
+const RECORD = 'installation.json';
+/** What a first start that was killed may have left. */
+const BEFORE_RECORD = ['lock', 'up.pid', `${RECORD}.new`];
 const SERVER_DAYS = 90;
 /** The first administrator of one machine's installation is who runs it. */
 const ADMIN_NAME = 'local';
@@ -23,7 +26,7 @@ const ADMIN_DAYS = 90;
 const ADMIN_RENEW_MS = 30 * 86_400_000;
 
 const recordSchema = z.object({
-  /** Names the lock. */
+  /** Marks the processes of its enclaves. */
   id: z.uuid(),
   node: z.string(),
   trustDomain: z.string(),
@@ -43,10 +46,11 @@ export interface Installation {
 }
 
 /**
- * Opens the installation, or makes its folder. Keys are `createKeys`'s: they wait for the lock.
- * @throws LauncherError launcher.path_too_long
+ * Makes an installation's folder where it isn't there.
+ * @returns its absolute path
+ * @throws LauncherError launcher.path_too_long, launcher.folder
  */
-export async function openInstallation(folder: string): Promise<Installation> {
+export async function prepareFolder(folder: string): Promise<string> {
   const root = resolve(folder);
   if (Buffer.byteLength(root) > LONGEST_FOLDER) {
     throw new LauncherError(
@@ -56,8 +60,14 @@ export async function openInstallation(folder: string): Promise<Installation> {
     );
   }
   await mkdir(root, { recursive: true, mode: 0o700 });
+  await demandOwn(root);
   await chmod(root, 0o700);
-  const file = join(root, 'installation.json');
+  return root;
+}
+
+/** Opens the installation in a folder that is locked. Keys are `createKeys`'s. */
+export async function openInstallation(root: string): Promise<Installation> {
+  const file = join(root, RECORD);
   const text = await readIfThere(file);
   const record: InstallationRecord =
     text === undefined ? { id: randomUUID(), node: 'localhost', trustDomain: 'sls.local', ports: {} } : recordSchema.parse(JSON.parse(text));
@@ -69,6 +79,17 @@ export async function openInstallation(folder: string): Promise<Installation> {
   };
   if (text === undefined) await installation.saveRecord();
   return installation;
+}
+
+/**
+ * What a folder holds is its owner's to replace, whatever modes the files have; and one with other things in it, /tmp or a home, is not to become 0700.
+ * @throws LauncherError launcher.folder
+ */
+async function demandOwn(folder: string): Promise<void> {
+  const refuse = (got: string): LauncherError => new LauncherError('launcher.folder', `expected a new folder for the installation, or one that holds yours, got ${got}: ${folder}`, 'choose another one with --dir');
+  if ((await stat(folder)).uid !== process.geteuid?.()) throw refuse("somebody else's");
+  const names = await readdir(folder);
+  if (!names.includes(RECORD) && names.some((name) => !BEFORE_RECORD.includes(name))) throw refuse('one with other files in it');
 }
 
 /** Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the key of second factors, the sealing key. Each file is 0600 in a 0700 folder. */

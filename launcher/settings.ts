@@ -8,8 +8,17 @@ export interface Surroundings {
   tpm: PreparedTpm;
   databaseUrlFile: string;
   licenceRequired?: boolean | undefined;
+  oidc?: OidcChoice | undefined;
   /** The first of six that follow one another, on the loopback address. */
   metricsPort?: number;
+}
+
+/** Logins by an OpenID provider: see core/oidc/settings.ts. */
+export interface OidcChoice {
+  issuer: string;
+  clientId: string;
+  scopes?: string | undefined;
+  signup: boolean;
 }
 
 /** The launcher's own port among those of metrics. */
@@ -17,10 +26,14 @@ export const OWN_METRICS_PLACE = 5;
 
 type Settings = Record<string, string>;
 
+function oidcSettings({ issuer, clientId, scopes = '', signup }: OidcChoice): Settings {
+  return { OIDC_ISSUER: issuer, OIDC_CLIENT_ID: clientId, OIDC_SCOPES: scopes, OIDC_SIGNUP: String(signup) };
+}
+
 /** The settings of each program, as its own settings.ts reads them. */
 export function programSettings(
   { record, path }: Installation,
-  { addresses, tpm, databaseUrlFile, metricsPort, licenceRequired = false }: Surroundings,
+  { addresses, tpm, databaseUrlFile, metricsPort, licenceRequired = false, oidc }: Surroundings,
 ): Record<'enrol' | 'attestor' | 'signup' | 'login' | 'admin', Settings> {
   const accounts = {
     DATABASE_URL_FILE: databaseUrlFile,
@@ -53,7 +66,7 @@ export function programSettings(
       LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
       ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
     },
-    signup: { ...metrics(0), ...accounts, LISTEN: `https://${HOST}:${record.ports.signup}` },
+    signup: { ...metrics(0), ...accounts, ...(oidc && oidcSettings(oidc)), LISTEN: `https://${HOST}:${record.ports.signup}` },
     login: {
       ...metrics(1),
       ...accounts,

@@ -9,7 +9,7 @@ import { startEmbeddedPostgres } from '../core/store/embedded';
 import { issueWorkloadCredential } from '../core/tokens/workload';
 import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
-import { createAdministration, createKeys, createServerCertificate, openInstallation, resetRunFolder } from './installation';
+import { createAdministration, createKeys, createServerCertificate, openInstallation, prepareFolder, resetRunFolder } from './installation';
 import type { Installation } from './installation';
 import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
@@ -17,6 +17,7 @@ import { Programs, rotateLog } from './programs';
 import { launcherService } from './service';
 import { chooseServices, HOST } from './services';
 import { OWN_METRICS_PLACE, programSettings } from './settings';
+import type { OidcChoice } from './settings';
 import { Teardown } from './teardown';
 import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
@@ -32,6 +33,8 @@ export interface UpOptions {
   logLevel: string;
   /** Whether only users with a licence may log in. Default: false. */
   licenceRequired?: boolean | undefined;
+  /** Default: no logins by OIDC. */
+  oidc?: OidcChoice | undefined;
   /** Metrics of signup, login, enrol, admin, the attestor and the launcher itself, on this port and the five after it; without it there are none. */
   metricsPort?: number;
   /** What happens now, in the words of the person at the terminal. */
@@ -64,10 +67,11 @@ export async function startInstallation(options: UpOptions): Promise<RunningInst
 
 async function start(options: UpOptions, teardown: Teardown): Promise<RunningInstallation> {
   const { report, signal, logLevel } = options;
-  const installation = await openInstallation(options.folder);
-  const { record, path } = installation;
-  const lock = await lockInstallation(record.id, path('up.pid'));
+  const folder = await prepareFolder(options.folder);
+  const lock = await lockInstallation(folder);
   teardown.add(() => lock.release());
+  const installation = await openInstallation(folder);
+  const { record, path } = installation;
   // Of a run that was killed. None of them is anyone else's: the lock is ours.
   const mark = createHash('sha256').update(record.id).digest('hex').slice(0, 16);
   await endLeftovers(`${mark}/`);
@@ -107,7 +111,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)], observer: metrics });
   teardown.add(() => launcher.stop(0));
 
-  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired });
+  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired, oidc: options.oidc });
   await programs.together([
     async () => {
       await programs.start('enrol', settings.enrol);

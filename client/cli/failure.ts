@@ -32,7 +32,7 @@ const LICENCE_HINTS: Record<string, string> = {
   'licence.unknown': 'ask your operator for another one',
   'licence.image': 'ask your operator which licence is for this image; sls redeem takes its key',
   'licence.not_held': 'sls licence shows which you have',
-  'licence.limited': 'wait that long; a key is taken as it was given, without a character more or less',
+  'licence.limited': 'wait that long; a key is taken as it was given, without a character more or less, and once is enough',
   'licence.unknown_key': 'is it of this service? Your trust bundle may be old, too: sls trust add brings a newer one',
   'licence.issuer': 'is it of this service? sls trust show says which one you use',
 };

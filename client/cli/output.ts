@@ -11,9 +11,18 @@ function colored(color: keyof typeof COLORS, text: string): string {
   return wanted ? `\u001b[${COLORS[color]}m${text}\u001b[0m` : text;
 }
 
-/** Strips what could steer the terminal from texts that came over the network. */
+/** C0 and C1 controls, and what turns a text's direction around or hides in it (Unicode, UAX 9 and Default_Ignorable_Code_Point). */
+const STEERING = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
+/** Strips what could steer the terminal from texts that came over the network, and what could pass for a line of ours: one text is one line. */
 export function printable(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '?');
+  return text.replace(/\s*[\r\n]\s*/g, ' ').replace(STEERING, '?');
+}
+
+/** Escapes in JSON what JSON.stringify leaves as it is and a terminal may take for a control. */
+function printableJson(value: unknown): string {
+  const text = JSON.stringify(value, null, 2);
+  return text.replace(STEERING, (character) => (character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`));
 }
 
 /** Results go to standard output; all talk goes to standard error, so that a pipe carries results alone. */
@@ -28,7 +37,7 @@ export class Output {
 
   /** The command's result: a JSON document with --json, lines otherwise. */
   result(json: unknown, lines: string[]): void {
-    if (this.options.json) process.stdout.write(`${JSON.stringify(json, null, 2)}\n`);
+    if (this.options.json) process.stdout.write(`${printableJson(json)}\n`);
     else for (const line of lines) process.stdout.write(`${printable(line)}\n`);
   }
 
@@ -71,7 +80,7 @@ export class Output {
 
   failure(message: string, details: { hint?: string; code?: string; step?: string }, exitCode: number): void {
     this.finish();
-    if (this.options.json) process.stdout.write(`${JSON.stringify({ error: { message, ...details, exitCode } }, null, 2)}\n`);
+    if (this.options.json) process.stdout.write(`${printableJson({ error: { message, ...details, exitCode } })}\n`);
     process.stderr.write(`${colored('red', 'sls')}: ${printable(message)}\n`);
     if (details.hint !== undefined) process.stderr.write(`${colored('bold', 'hint')}: ${printable(details.hint)}\n`);
   }

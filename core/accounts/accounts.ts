@@ -8,17 +8,18 @@ export interface Account {
   /** Opaque: it says nothing about the user, and stands in certificates and evidence. */
   id: string;
   username: string;
-  passwordHash: string;
+  /** Undefined of an account that has no password: its user logs in by OIDC. */
+  passwordHash: string | undefined;
 }
 
 interface Row {
   id: string;
   username: string;
-  password_hash: string;
+  password_hash: string | null;
 }
 
 const COLUMNS = 'id, username, password_hash';
-const toAccount = ({ id, username, password_hash: passwordHash }: Row): Account => ({ id, username, passwordHash });
+const toAccount = ({ id, username, password_hash }: Row): Account => ({ id, username, passwordHash: password_hash ?? undefined });
 
 /** The accounts table. Usernames are normalized ones: see username.ts. Refusals of the database: see Database. */
 export class Accounts {

@@ -21,14 +21,17 @@ export interface DeletionRecord {
 export function deleteAccount(database: Database, user: string, record: DeletionRecord, passwordHash?: string): Promise<boolean> {
   return database.transaction(async (queries) => {
     const [account] = await queries.query<{ username: string }>(
-      'SELECT username FROM accounts WHERE id = $1 AND password_hash = coalesce($2, password_hash) FOR UPDATE',
+      'SELECT username FROM accounts WHERE id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR UPDATE',
       [user, passwordHash ?? null],
     );
     if (!account) return false;
     const sessions = await queries.query<{ id: string }>('SELECT id FROM sessions WHERE user_id = $1', [user]);
     await forgetAccountLimits(queries, [account.username, user], sessions.map(({ id }) => id));
+    await queries.query(
+      'INSERT INTO deleted_users (user_id, certified_until) SELECT $1, max(certified_until) FROM sessions WHERE user_id = $1 ON CONFLICT DO NOTHING',
+      [user],
+    );
     await queries.query('DELETE FROM accounts WHERE id = $1', [user]);
-    await queries.query('INSERT INTO deleted_users (user_id) VALUES ($1) ON CONFLICT DO NOTHING', [user]);
     await recordAudit(queries, record);
     return true;
   });

@@ -1,18 +1,36 @@
+import { status } from '@grpc/grpc-js';
 import { judged } from '../limits/limits';
+import { RpcError } from '../rpc/errors';
 import type { AccessToken } from '../tokens/access-token';
 import type { Account } from './accounts';
 import type { AccountBackend } from './backend';
 
+/** A login this lately need not be shown again where a password is not to be had. */
+export const FRESH_SECONDS = 300;
+
+/** True of a session that began a moment ago, by a password or by an OpenID provider. */
+export function isFresh({ authenticatedAt }: Pick<AccessToken, 'authenticatedAt'>): boolean {
+  return Date.now() / 1000 - authenticatedAt < FRESH_SECONDS;
+}
+
 /**
- * Whether a password is the caller's own, who has a session already: for what a stolen access token must not do.
- * @throws RpcError RESOURCE_EXHAUSTED login.limited, login.busy
+ * Demands the caller's password, who has a session already: for what a stolen access token must not do. Of an account that has none, a session that began just now
+ * says the same.
+ * @param what the password is called in a refusal
+ * @throws RpcError UNAUTHENTICATED login.wrong_credentials, account.login_not_fresh; RESOURCE_EXHAUSTED login.limited, login.busy
  */
-export async function isPasswordOf(
+export async function requirePassword(
   { limits, hasher }: Pick<AccountBackend, 'limits' | 'hasher'>,
-  { user, session }: Pick<AccessToken, 'user' | 'session'>,
+  caller: Pick<AccessToken, 'user' | 'session' | 'authenticatedAt'>,
   { passwordHash }: Pick<Account, 'passwordHash'>,
   password: string,
-  signal: AbortSignal,
-): Promise<boolean> {
-  return judged(await limits.passwordAttempt(user, '', session), () => hasher.verify(password, passwordHash, signal));
+  { signal, what = 'password' }: { signal: AbortSignal; what?: string },
+): Promise<void> {
+  if (passwordHash === undefined) {
+    if (isFresh(caller)) return;
+    throw new RpcError('account.login_not_fresh', status.UNAUTHENTICATED, `expected a login of the last ${FRESH_SECONDS / 60} minutes, because the account has no password`);
+  }
+  if (!(await judged(await limits.passwordAttempt(caller.user, '', caller.session), () => hasher.verify(password, passwordHash, signal)))) {
+    throw new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, `the ${what} is wrong`);
+  }
 }

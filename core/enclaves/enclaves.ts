@@ -97,6 +97,18 @@ export class EnclaveRegistry {
     return this.removeMarked(rows, { user, name }, remove);
   }
 
+  /**
+   * Goes on with a deletion that whoever began it has not ended for so long; nobody else does meanwhile.
+   * @returns false when it has ended, or somebody goes on with it: an enclave that was made anew under the name is another one
+   */
+  async resumeDeletion({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>, afterSeconds = ABANDONED_SECONDS): Promise<boolean> {
+    const rows = await this.database.query(
+      'UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 AND deleting_at < now() - make_interval(secs => $3) RETURNING name',
+      [user, name, afterSeconds],
+    );
+    return this.removeMarked(rows, { user, name }, remove);
+  }
+
   /** Gives up a name that `claim` said was new, whose enclave never ran. @returns false when another login has got to it meanwhile */
   async abandon({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<boolean> {
     const rows = await this.database.queryTwice(

@@ -3,7 +3,7 @@ import type { Database } from '../store/database';
 import { applying, toEntitlement } from './entitlement';
 import type { Entitlement } from './entitlement';
 import { heldLicences } from './holdings';
-import { licenceRefusal, recordSomeRefusals } from './redeem';
+import { licenceRefusal, recordRefusal } from './redeem';
 
 /**
  * Whether a user may log in, by their licences. Who has one logs in by it or, when it is over, not at all until they redeem another one or give it back: a
@@ -15,7 +15,7 @@ import { licenceRefusal, recordSomeRefusals } from './redeem';
 export async function admitByLicence(database: Database, user: string, { required, now }: { required: boolean; now: Date }): Promise<Entitlement | undefined> {
   const found = applying(await heldLicences(database, user), now);
   const refuse = async (refusal: RpcError): Promise<never> => {
-    await recordSomeRefusals(database, { user, licence: found?.licence.licence, code: refusal.code });
+    await recordRefusal(database, { user, licence: found?.licence.licence, code: refusal.code });
     throw refusal;
   };
   if (!found) return required ? refuse(licenceRefusal('licence.required', 'a licence is needed here, and your account has none')) : undefined;
@@ -34,6 +34,6 @@ export async function admitByLicence(database: Database, user: string, { require
 export async function admitImage(database: Database, user: string, entitlement: Entitlement | undefined, image: string): Promise<void> {
   if (entitlement?.images === undefined || entitlement.images.includes(image)) return;
   const { licence, plan } = entitlement;
-  await recordSomeRefusals(database, { user, licence, code: 'licence.image' });
+  await recordRefusal(database, { user, licence, code: 'licence.image' });
   throw licenceRefusal('licence.image', `your licence ${licence} (${plan}) is for other images than the one that runs here, ${image}`);
 }

@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { bucketKey, Buckets } from '../limits/buckets';
+import { logger } from '../log/logger';
 import { RpcError } from '../rpc/errors';
 import type { Database, Queries } from '../store/database';
 import { stateOf } from './entitlement';
@@ -26,7 +27,7 @@ export interface Redeemed {
 export async function redeemLicence(database: Database, user: string, licence: string, now: Date): Promise<Redeemed> {
   const outcome = await database.transaction(async (queries): Promise<Redeemed | RpcError> => {
     const decided = await decide(queries, user, licence, now);
-    if (decided instanceof RpcError) await recordRefusal(queries, { user, licence, code: decided.code });
+    if (decided instanceof RpcError) await writeRefusal(queries, { user, licence, code: decided.code });
     else await recordAudit(queries, { kind: 'licence.redeemed', detail: { user, licence, again: decided.again } });
     return decided;
   });
@@ -35,17 +36,25 @@ export async function redeemLicence(database: Database, user: string, licence: s
   return outcome;
 }
 
-/** Records that someone was refused for their licence's sake. @param refused.licence its id, where there is one */
-export async function recordRefusal(queries: Queries, refused: { user: string; licence?: string; code: string }): Promise<void> {
-  await recordAudit(queries, { kind: 'licence.refused', detail: refused });
+/** Who was refused for their licence's sake, and why. */
+export interface LicenceRefusal {
+  user: string;
+  /** Its id, where there is one. */
+  licence?: string | undefined;
+  code: string;
 }
 
-/** Of one user in an hour: a login that is refused can be tried at once again. */
-const RECORDED_REFUSALS = { burst: 20, seconds: 3600 };
+/** Of one user, at once and again in an hour: a refusal costs who is refused nothing, so they could fill the record with theirs. */
+const RECORDED = { burst: 20, seconds: 3600 };
 
-/** As `recordRefusal`, of so many of one user that the log can't be filled. Of all others there are the counts (core/audit/refusals.ts). */
-export async function recordSomeRefusals(database: Database, refused: { user: string; licence?: string; code: string }): Promise<void> {
-  if ((await new Buckets(database).take(bucketKey('licence-refused', refused.user), RECORDED_REFUSALS)) === 0) await recordRefusal(database, refused);
+/** Records a refusal, unless as many of this user's were recorded lately as there may be: those are in the log alone. */
+export async function recordRefusal(database: Database, refused: LicenceRefusal): Promise<void> {
+  if ((await new Buckets(database).take(bucketKey('licence-refused', refused.user), RECORDED)) === 0) await writeRefusal(database, refused);
+  else logger.warn(refused, 'refused for the licence, too often to be recorded');
+}
+
+async function writeRefusal(queries: Queries, refused: LicenceRefusal): Promise<void> {
+  await recordAudit(queries, { kind: 'licence.refused', detail: { ...refused } });
 }
 
 async function decide(queries: Queries, user: string, id: string, now: Date): Promise<Redeemed | RpcError> {

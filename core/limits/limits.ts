@@ -36,6 +36,11 @@ const CODES_PER_DAY = 5;
 const DAY_SECONDS = 86_400;
 const UNCOUNTED: Attempt = { succeeded: () => Promise.resolve() };
 
+/** What codes that a session tries are counted for: it is nobody's id. */
+function ofSession(session: string): string {
+  return `session ${session}`;
+}
+
 function limited(what: string, seconds: number): RpcError {
   return new RpcError('login.limited', status.RESOURCE_EXHAUSTED, `too many ${what}: try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`);
 }
@@ -83,7 +88,7 @@ export class Limits {
    */
   async codeAttempt(user: string, session: string | undefined): Promise<Attempt> {
     const { failuresPerAccount: burst } = this.sizes;
-    const subject = session === undefined ? user : `session ${session}`;
+    const subject = session === undefined ? user : ofSession(session);
     const now = bucketKey('code', subject);
     const day = bucketKey('code-day', subject);
     const wait = await this.take(now, burst, ACCOUNT_SECONDS);
@@ -94,6 +99,15 @@ export class Limits {
       throw limited('wrong codes', dayWait);
     }
     return burst === 0 ? UNCOUNTED : { succeeded: () => this.buckets.giveBack(now, day) };
+  }
+
+  /** Before a token of an OpenID provider is looked at, which is counted as a failed login of the address. @throws RpcError RESOURCE_EXHAUSTED login.limited */
+  async idTokenAttempt(address: string): Promise<Attempt> {
+    const { failuresPerAddress } = this.sizes;
+    const whole = bucketKey('address', subscriberOf(address));
+    const wait = await this.take(whole, failuresPerAddress, ADDRESS_SECONDS);
+    if (wait > 0) throw limited('failed logins from your network address', wait);
+    return failuresPerAddress === 0 ? UNCOUNTED : { succeeded: () => this.buckets.giveBack(whole) };
   }
 
   /** Before an account is made. @throws RpcError RESOURCE_EXHAUSTED login.limited */
@@ -117,7 +131,8 @@ export class Limits {
 /** Forgets what was counted for an account, from whichever addresses, and for its sessions. @param accounts what names it: as in `passwordAttempt` */
 export async function forgetAccountLimits(queries: Queries, accounts: string[], sessions: string[]): Promise<void> {
   for (const account of accounts) await queries.query(`DELETE FROM limits WHERE key LIKE $1 || ':%'`, [bucketKey('account', account)]);
-  if (sessions.length === 0) return;
-  const places = sessions.map((_, index) => `$${index + 1}`).join(', ');
-  await queries.query(`DELETE FROM limits WHERE key IN (${places})`, sessions.map((session) => bucketKey('session', session)));
+  const subjects = [...accounts, ...sessions.map(ofSession)];
+  const keys = [...sessions.map((session) => bucketKey('session', session)), ...subjects.flatMap((subject) => [bucketKey('code', subject), bucketKey('code-day', subject)])];
+  // One text: a user may have had more sessions than a statement has parameters.
+  await queries.query(`DELETE FROM limits WHERE key = ANY(string_to_array($1, ','))`, [keys.join(',')]);
 }

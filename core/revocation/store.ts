@@ -14,6 +14,9 @@ export interface RevocationRecord {
   reason: string;
 }
 
+/** Newest first, in a revocation list; with what sessions take, two thirds of what a client reads (core/trust/revocations.ts). */
+const DELETED_USERS_MAX = 2_000;
+
 /** @returns false when it was revoked already: the first record stays */
 export async function revoke(queries: Queries, { kind, subject, revokedBy, reason }: Omit<RevocationRecord, 'revokedAt'>): Promise<boolean> {
   const rows = await queries.query(
@@ -44,7 +47,8 @@ export async function isAnyRevoked(queries: Queries, subjects: ReadonlyArray<rea
 
 /**
  * What a revocation list has to name: everything that could still be shown as good. Certificates of attestation keys live 7 days, and enrol
- * gives a revoked one no other; a client certificate lives an hour, and login gives a revoked or deleted user no other.
+ * gives a revoked one no other; a client certificate lives an hour, and login gives a revoked or deleted user no other. What users can make longer
+ * by themselves, by ending sessions and accounts, is bounded: a list that is too long to be read would keep everybody out.
  * @param user named however long ago they were revoked
  */
 export async function currentlyRevoked(queries: Queries, user = ''): Promise<Revoked> {
@@ -52,7 +56,9 @@ export async function currentlyRevoked(queries: Queries, user = ''): Promise<Rev
     `SELECT kind, subject FROM revocations
      WHERE revoked_at > now() - CASE WHEN kind = 'user' THEN interval '1 day' ELSE interval '10 days' END
         OR (kind = 'user' AND subject = $1)
-     UNION SELECT 'user', user_id::text FROM deleted_users WHERE deleted_at > now() - interval '1 day' OR user_id::text = $1
+     UNION SELECT 'user', user_id::text FROM deleted_users WHERE user_id::text = $1
+     UNION SELECT 'user', user_id FROM
+       (SELECT user_id::text FROM deleted_users WHERE certified_until > now() ORDER BY deleted_at DESC LIMIT ${DELETED_USERS_MAX}) AS deleted
      ORDER BY kind, subject`,
     [user],
   );

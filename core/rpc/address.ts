@@ -35,3 +35,8 @@ export function grpcTarget(address: Address): string {
 export function channelCredentials(address: Address, roots?: Buffer): ChannelCredentials {
   return address.scheme === 'https' ? ChannelCredentials.createSsl(roots ?? null) : ChannelCredentials.createInsecure();
 }
+
+/** True of a host, as URLs write it, that never leaves this machine. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
+}

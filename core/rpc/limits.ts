@@ -1,48 +1,67 @@
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Server, ServiceDefinition } from '@grpc/grpc-js';
+import { Bounded } from './bounded';
 import { http2ServersOf, onSession } from './http2';
+import { LOCAL_PEER, subscriberOf } from './peer';
 import { ruleOf } from './rules';
 
+/** Where there is one more of something than there may be, the address that has the most of it makes room: nobody is ended by a stranger elsewhere. */
 export interface PeerLimits {
-  /** HTTP/2 connections. One more, and the one that has been without work for longest is closed: the new one, where all others have some. */
+  /**
+   * HTTP/2 connections. One more, and of that address the one that has been without work for longest is closed. Where all of them have some, the oldest
+   * makes room for another address, and none for its own.
+   */
   connections?: number;
-  /** TLS handshakes that aren't finished. One more, and the oldest is closed. */
+  /** TLS handshakes that aren't finished. One more, and the oldest of that address is closed. */
   handshakes?: number;
   handshakeMs?: number;
-  /** Requests that aren't there as a whole. One more, and the oldest is cut: an honest one is never long the oldest. */
+  /** Requests that aren't there as a whole. One more, and the oldest of that address is cut: an honest one is never long the oldest. */
   requests?: number;
   requestMs?: number;
-  /** Calls with a deadline of their own (rules.ts), however long their callers leave the answer unread. One more, and the oldest is cut. */
+  /** Calls with a deadline of their own (rules.ts), however long their callers leave the answer unread. One more, and the oldest of that address is cut. */
   calls?: number;
   /** For the answer to be read, after the deadline. */
   readMs?: number;
 }
 
-/** Things that end by themselves, or when they are too old or too many. */
-class Bounded<T> {
-  private readonly timers = new Map<T, NodeJS.Timeout>();
+/** Connections, and how many calls are at work on each. */
+class Connections {
+  /** The one that began a call last is last. */
+  private readonly working = new Map<ServerHttp2Session, { owner: string; calls: number }>();
 
-  constructor(
-    private readonly most: number,
-    private readonly cut: (thing: T) => void,
-  ) {}
+  constructor(private readonly most: number) {}
 
-  add(thing: T, ms: number): void {
-    const [oldest] = this.timers.keys();
-    if (oldest !== undefined && this.timers.size >= this.most) this.end(oldest);
-    this.timers.set(thing, setTimeout(() => this.end(thing), ms).unref());
+  add(session: ServerHttp2Session, owner: string): void {
+    this.working.set(session, { owner, calls: 0 });
+    session.once('close', () => this.working.delete(session));
+    if (this.working.size > this.most) this.choose(session, owner).destroy();
   }
 
-  delete(thing: T): void {
-    clearTimeout(this.timers.get(thing));
-    this.timers.delete(thing);
+  /** @returns for the call's end */
+  began(session: ServerHttp2Session): () => void {
+    const entry = this.working.get(session);
+    if (entry === undefined) return () => undefined;
+    this.working.delete(session);
+    this.working.set(session, entry);
+    entry.calls += 1;
+    return () => void (entry.calls -= 1);
   }
 
-  private end(thing: T): void {
-    this.delete(thing);
-    this.cut(thing);
+  /** Which one closes for one more: of the owner who has the most, one without work; where all have some, the oldest, but for one more of their own. */
+  private choose(added: ServerHttp2Session, owner: string): ServerHttp2Session {
+    const counts = new Map<string, number>();
+    for (const { owner: one } of this.working.values()) counts.set(one, (counts.get(one) ?? 0) + 1);
+    const [greediest] = [...counts].reduce((one, other) => (other[1] > one[1] ? other : one));
+    const theirs = [...this.working].filter(([, entry]) => entry.owner === greediest);
+    const [idle] = theirs.find(([, { calls }]) => calls === 0) ?? [];
+    return idle ?? (owner === greediest ? added : theirs[0]![0]);
   }
+}
+
+/** Who is at the other end, as far as anything tells. */
+function ownerOf({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
+  return remoteAddress === undefined ? LOCAL_PEER : subscriberOf(remoteAddress);
 }
 
 /**
@@ -66,40 +85,29 @@ export function limitPeers(server: Server, services: readonly ServiceDefinition[
   const cut = (stream: ServerHttp2Stream): void => void stream.destroy();
   const unfinished = new Bounded<ServerHttp2Stream>(requests, cut);
   const bounded = new Bounded<ServerHttp2Stream>(calls, cut);
-  /** Calls at work, by connection; the one that began a call last is last. */
-  const working = new Map<ServerHttp2Session, number>();
+  const open = new Connections(connections);
 
   onSession(server, (session) => {
-    working.set(session, 0);
-    session.once('close', () => working.delete(session));
-    if (working.size > connections) [...working].find(([, count]) => count === 0)?.[0].destroy();
-
+    const owner = ownerOf(session.socket);
+    open.add(session, owner);
     session.on('stream', (stream, headers) => {
       const path = String(headers[':path']);
-      let counted = false;
-      const began = (): void => {
-        const count = working.get(session);
-        if (count === undefined) return;
-        counted = true;
-        working.delete(session);
-        working.set(session, count + 1);
-      };
+      let ended = (): void => undefined;
       if (streamsRequests.has(path)) {
-        began();
+        ended = open.began(session);
       } else {
-        unfinished.add(stream, requestMs);
+        unfinished.add(stream, owner, requestMs);
         stream.once('end', () => {
-          unfinished.delete(stream);
-          began();
+          unfinished.delete(stream, owner);
+          ended = open.began(session);
         });
       }
       const deadlineMs = deadlines.get(path);
-      if (deadlineMs !== undefined) bounded.add(stream, deadlineMs);
+      if (deadlineMs !== undefined) bounded.add(stream, owner, deadlineMs);
       stream.once('close', () => {
-        unfinished.delete(stream);
-        bounded.delete(stream);
-        const count = working.get(session);
-        if (counted && count !== undefined) working.set(session, count - 1);
+        unfinished.delete(stream, owner);
+        bounded.delete(stream, owner);
+        ended();
       });
     });
   });
@@ -116,15 +124,16 @@ function limitHandshakes(server: Server, { handshakes = 1024, handshakeMs = 10_0
     http2.on('connection', (socket) => {
       const name = nameOf(socket);
       open.set(name, socket);
-      bounded.add(socket, handshakeMs);
+      const owner = ownerOf(socket);
+      bounded.add(socket, owner, handshakeMs);
       socket.once('close', () => {
-        bounded.delete(socket);
+        bounded.delete(socket, owner);
         if (open.get(name) === socket) open.delete(name);
       });
     });
     http2.on('secureConnection', (socket) => {
       const transport = open.get(nameOf(socket));
-      if (transport) bounded.delete(transport);
+      if (transport) bounded.delete(transport, ownerOf(socket));
     });
   }
 }

@@ -70,7 +70,8 @@ export function callerAddress({ peer, metadata }: { peer: string; metadata: Meta
 }
 
 /** Whom an address stands for: a network hands out whole /64s of IPv6 to one subscriber (RFC 6177). */
-export function subscriberOf(address: string): string {
+export function subscriberOf(text: string): string {
+  const address = unmapped(text);
   if (!isIPv6(address)) return address;
   const [head = '', tail] = address.split('%')[0]!.split('::');
   const left = head === '' ? [] : head.split(':');

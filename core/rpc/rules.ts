@@ -102,6 +102,10 @@ export const RULES = {
   '/licensing.v1.AccountService/SignUp': { caller: 'anyone', lasts: HASHING, requestBytes: 16 * KiB },
   '/licensing.v1.AccountService/Refresh': { caller: 'refresh token', lasts: QUERY, requestBytes: 16 * KiB },
   '/licensing.v1.AccountService/LogOut': { caller: 'refresh token', lasts: QUERY, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/GetOidcSettings': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
+  // Asks the OpenID provider for its keys, which has five seconds for each of two answers.
+  '/licensing.v1.AccountService/ExchangeIdToken': { caller: 'credential', lasts: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AccountService/GetAccount': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.AccountService/ListSessions': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.AccountService/RevokeSession': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.AccountService/ChangePassword': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },

@@ -70,6 +70,7 @@ function refusal(code: string, grpcStatus: status, message: string): RpcError {
 }
 
 const freed = (): RpcError => refusal('seat.freed', status.FAILED_PRECONDITION, 'the seat was freed');
+const otherSession = (): RpcError => refusal('seat.other_session', status.PERMISSION_DENIED, 'the seat is for another session');
 const lapsed = (): RpcError => refusal('seat.lapsed', status.FAILED_PRECONDITION, 'the seat has lapsed: its heartbeat was missed');
 
 /**
@@ -85,13 +86,16 @@ export class Seats {
 
   /**
    * Takes a seat. A session that has one gets the same, no longer than before: evidence that is shown twice is no heartbeat.
-   * @throws RpcError RESOURCE_EXHAUSTED seat.none_free; FAILED_PRECONDITION seat.freed, seat.lapsed: the session had one, and it is over
+   * @throws RpcError RESOURCE_EXHAUSTED seat.none_free; FAILED_PRECONDITION seat.freed, seat.lapsed: the session had one, and it is over;
+   * PERMISSION_DENIED seat.other_session
    */
   take(session: SeatSession, pool: SeatPool): Promise<SeatClaims> {
     const { user, tlsExporter, enclaveKey, enclave, workloadUid, node } = session;
     return this.database.transaction(async (queries) => {
       await lock(queries, pool, user);
       const [known] = await queries.query<SeatRow & { live: boolean }>(`SELECT ${ROW}, ${LIVE} AS live FROM seats WHERE tls_exporter = $1`, [tlsExporter]);
+      // Evidence gets around, and a user's own code can have evidence made of any exporter: whose seat it is, the exporter alone doesn't tell.
+      if (known && (known.user_id !== user || known.workload_uid !== workloadUid)) throw otherSession();
       if (known?.freed_at) throw freed();
       if (known) {
         if (known.live) return toClaims(known);

@@ -26,7 +26,7 @@ export interface LiveSession {
   session: string;
   /** Opaque id of the account. */
   user: string;
-  /** Unix seconds when a password was given. */
+  /** Unix seconds when a password was given, or an OpenID provider's word. */
   authenticatedAt: number;
 }
 
@@ -35,6 +35,9 @@ export interface NewSession {
   session?: string;
   /** Unix seconds. */
   authenticatedAt: number;
+}
+
+export interface NewPasswordSession extends NewSession {
   /** What the password was compared with: no session begins by one that was changed meanwhile. */
   passwordHash: string;
   /** Another hash of the same password, which takes its place. */
@@ -101,34 +104,17 @@ export class Sessions {
    * Begins a session of a user who has just shown a password.
    * @throws PasswordHashChanged; nothing has begun then
    */
-  async begin(
-    { user, session = randomUUID(), authenticatedAt, passwordHash, rehashed }: NewSession,
-    client: ClientDetails,
-    certifiedSeconds = 0,
-    also = nothing,
-  ): Promise<RefreshGrant> {
-    const refreshToken = newRefreshToken();
-    const ends = await this.database.transaction(async (queries) => {
+  begin({ passwordHash, rehashed, ...begun }: NewPasswordSession, client: ClientDetails, certifiedSeconds = 0, also = nothing): Promise<RefreshGrant> {
+    const { user } = begun;
+    return this.database.transaction(async (queries) => {
       // Whoever changes the password waits for this row, or this for them.
       const known = await queries.query('SELECT id FROM accounts WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE', [user, passwordHash]);
       if (known.length === 0) throw new PasswordHashChanged();
       if (rehashed !== undefined) await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1', [user, rehashed]);
-      const [row] = await queries.query<{ ends: number }>(
-        `INSERT INTO sessions (id, user_id, authenticated_at, expires_at, certified_until, client_name, client_address)
-         VALUES ($1, $2, to_timestamp($3), now() + interval '${SESSION_DAYS} days', now() + make_interval(secs => $4), $5, $6) RETURNING ${EXPIRY}`,
-        [session, user, authenticatedAt, certifiedSeconds, client.name, client.address],
-      );
-      await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [hashOf(refreshToken), session]);
-      await this.endOldest(queries, user, session);
-      // What ended long ago is of no use to anyone.
-      await queries.query(
-        `DELETE FROM sessions WHERE user_id = $1 AND least(revoked_at, expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days') < now() - interval '1 day'`,
-        [user],
-      );
+      const granted = await beginSession(queries, begun, client, certifiedSeconds);
       await also(queries);
-      return row!.ends;
+      return granted;
     });
-    return { refreshToken, refreshTokenExpiresAt: ends };
   }
 
   /**
@@ -242,19 +228,42 @@ export class Sessions {
     return row;
   }
 
-  /** Ends what is too much of a user's sessions, whatever was unused the longest first. The account's row is locked: one login after the other comes here. */
-  private async endOldest(queries: Queries, user: string, newest: string): Promise<void> {
-    const tooMany = await queries.query<{ id: string }>(
-      `SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.id <> $2 AND ${LIVE} ORDER BY s.last_used_at DESC, s.id OFFSET $3`,
-      [user, newest, MAX_SESSIONS - 1],
-    );
-    for (const { id } of tooMany) await revokeSessions(queries, user, { session: id }, 'too_many');
-  }
-
   private async endFamily(user: string, session: string): Promise<void> {
     await this.revoke(user, { session }, 'reuse');
     logger.warn({ user, session }, 'a refresh token was used after its successor: its session is ended');
   }
+}
+
+/** Begins a session in the transaction of what shows who the user is, which holds the account's row: one login after the other comes here. */
+export async function beginSession(
+  queries: Queries,
+  { user, session = randomUUID(), authenticatedAt }: NewSession,
+  client: ClientDetails,
+  certifiedSeconds = 0,
+): Promise<RefreshGrant> {
+  const refreshToken = newRefreshToken();
+  const [row] = await queries.query<{ ends: number }>(
+    `INSERT INTO sessions (id, user_id, authenticated_at, expires_at, certified_until, client_name, client_address)
+     VALUES ($1, $2, to_timestamp($3), now() + interval '${SESSION_DAYS} days', now() + make_interval(secs => $4), $5, $6) RETURNING ${EXPIRY}`,
+    [session, user, authenticatedAt, certifiedSeconds, client.name, client.address],
+  );
+  await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [hashOf(refreshToken), session]);
+  await endOldest(queries, user, session);
+  // What ended long ago is of no use to anyone.
+  await queries.query(
+    `DELETE FROM sessions WHERE user_id = $1 AND least(revoked_at, expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days') < now() - interval '1 day'`,
+    [user],
+  );
+  return { refreshToken, refreshTokenExpiresAt: row!.ends };
+}
+
+/** Ends what is too much of a user's sessions, whatever was unused the longest first. */
+async function endOldest(queries: Queries, user: string, newest: string): Promise<void> {
+  const tooMany = await queries.query<{ id: string }>(
+    `SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.id <> $2 AND ${LIVE} ORDER BY s.last_used_at DESC, s.id OFFSET $3`,
+    [user, newest, MAX_SESSIONS - 1],
+  );
+  for (const { id } of tooMany) await revokeSessions(queries, user, { session: id }, 'too_many');
 }
 
 /** As `Sessions.revoke`, in the transaction of whatever else is decided with it. */
@@ -280,7 +289,7 @@ export async function revokeSessions(
  */
 export async function recentlyRevokedSessions(queries: Queries): Promise<string[]> {
   const rows = await queries.query<{ id: string }>(
-    `SELECT id FROM sessions WHERE revoked_at > now() - interval '1 day' AND certified_until > now() ORDER BY revoked_at DESC LIMIT 10000`,
+    `SELECT id FROM sessions WHERE revoked_at > now() - interval '1 day' AND certified_until > now() ORDER BY revoked_at DESC LIMIT 8000`,
   );
   return rows.map(({ id }) => id);
 }

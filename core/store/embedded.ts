@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
-import { access, chmod, mkdir, realpath, rename, rm, unlink } from 'node:fs/promises';
+import { access, chmod, mkdir, rename, rm, unlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import type { Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
+import { lockFile } from '../config/lock-file';
 import { logger } from '../log/logger';
 import { classifyFirst, MessageSplitter, SYNC, transactionState } from './wire';
 
@@ -90,20 +90,10 @@ async function serveClient(socket: Socket, database: PGlite, turns: Turns): Prom
   }
 }
 
-/**
- * Makes this process the only one that opens the database: two backends on the same files destroy them. The lock is an
- * abstract unix socket (unix(7)), which ends with the process, however that ends.
- */
-async function lockFolder(folder: string): Promise<Server> {
-  const name = createHash('sha256').update(await realpath(folder)).digest('hex').slice(0, 32);
-  const lock = createServer((socket) => socket.destroy());
-  await new Promise<void>((resolve, reject) => {
-    lock.once('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'EADDRINUSE' ? new Error(`the database in ${folder} is open in another process`) : error),
-    );
-    lock.listen(`\0sls-database-${name}`, resolve);
-  });
-  lock.unref();
+/** Makes this process the only one that opens the database: two backends on the same files destroy them. The lock lies beside the folder, which is moved into its place. */
+async function lockFolder(folder: string): Promise<{ release(): Promise<void> }> {
+  const lock = await lockFile(`${folder}.lock`);
+  if (!lock) throw new Error(`the database in ${folder} is open in another process`);
   return lock;
 }
 
@@ -165,12 +155,12 @@ export async function startEmbeddedPostgres(folder: string, socketFolder: string
         for (const socket of sockets.keys()) socket.destroy();
         await Promise.all([closed, ...sockets.values()]);
         await backend.close();
-        lock.close();
+        await lock.release();
       },
     };
   } catch (error) {
     await database?.close();
-    lock.close();
+    await lock.release();
     throw error;
   }
 }

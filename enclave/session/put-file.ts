@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import type { ServerReadableStream } from '@grpc/grpc-js';
+import { SyncedFile } from '../../core/files/synced-file';
 import { RpcError } from '../../core/rpc/errors';
 import { CallReader } from '../../core/rpc/read-call';
 import type { FileHeader, PutFileRequest, PutFileResponse } from '../../proto/gen/licensing/v1/session';
@@ -31,9 +31,10 @@ export async function receiveFile(
     const partial = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(8).toString('hex')}.part`);
     const file = await open(partial, 'wx', 0o600);
     try {
-      await writeParts(file, parts, header.size, signal);
+      const synced = new SyncedFile(file);
+      await writeParts(synced, parts, header.size, signal);
       await file.chmod(header.mode);
-      await file.sync();
+      await synced.sync();
       await file.close();
       await rename(partial, target);
     } catch (error) {
@@ -57,7 +58,7 @@ async function readHeader(parts: Parts): Promise<FileHeader> {
   return header;
 }
 
-async function writeParts(file: FileHandle, parts: Parts, size: bigint, signal: AbortSignal): Promise<void> {
+async function writeParts(file: SyncedFile, parts: Parts, size: bigint, signal: AbortSignal): Promise<void> {
   let written = 0n;
   for (;;) {
     const next = await parts.next();
@@ -66,7 +67,7 @@ async function writeParts(file: FileHandle, parts: Parts, size: bigint, signal: 
     const piece = next.part.value;
     written += BigInt(piece.length);
     if (written > size) throw invalid(`expected ${size} bytes, got more`);
-    for (let offset = 0; offset < piece.length; ) offset += (await file.write(piece, offset)).bytesWritten;
+    await file.write(piece);
   }
   signal.throwIfAborted();
   if (written < size) throw invalid(`expected ${size} bytes, got ${written}`);

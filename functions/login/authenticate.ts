@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { normalizeUsername } from '../../core/accounts/username';
@@ -69,8 +68,8 @@ async function byPassword(
   const knownSession = known && known.user === account?.id ? known.session : undefined;
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
   const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, signal));
-  if (!matches || !account) throw wrongCredentials();
-  const { id: user } = account;
+  if (!matches || account?.passwordHash === undefined) throw wrongCredentials();
+  const { id: user, passwordHash: shown } = account;
   await requireSecondFactor(backend, user, oneTimeCode, knownSession);
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
@@ -78,13 +77,13 @@ async function byPassword(
     user,
     session,
     async grant(certifiedSeconds, also) {
-      const begin = async ({ passwordHash }: Account): Promise<RefreshGrant> =>
+      const begin = async (passwordHash: string): Promise<RefreshGrant> =>
         sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash) }, client, certifiedSeconds, also);
-      const granted = await begin(account).catch(async (error: unknown) => {
+      const granted = await begin(shown).catch(async (error: unknown) => {
         if (!(error instanceof PasswordHashChanged)) throw error;
         // Another login may have hashed the same password again; a new password ends this one.
-        const now = await accounts.findById(user);
-        if (!now || !(await hasher.verify(credential.password, now.passwordHash, signal))) throw sessionEnded();
+        const now = (await accounts.findById(user))?.passwordHash;
+        if (now === undefined || !(await hasher.verify(credential.password, now, signal))) throw sessionEnded();
         return begin(now);
       });
       return { ...granted, ...(await accessToken(backend, user, session, authenticatedAt)) };

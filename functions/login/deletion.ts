@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { deleteAccount, findDeletion, forgetDeletions, pendingDeletions, removeEnclavesOf } from '../../core/accounts/deletion';
-import { isPasswordOf } from '../../core/accounts/password';
+import { requirePassword } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { logger } from '../../core/log/logger';
@@ -30,9 +30,7 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
       const account = await accounts.findById(user);
       // Another call deletes it at this moment.
       if (!account) throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
-      if (!(await isPasswordOf(backend, caller, account, password, signal))) {
-        throw new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, 'the password is wrong');
-      }
+      await requirePassword(backend, caller, account, password, { signal });
       await requireSecondFactor(backend, user, oneTimeCode, session);
       const deleted = await deleteAccount(database, user, { kind: 'account.deleted', detail: { user } }, account.passwordHash);
       // Of two calls at once one deletes it; both are told that it is.
@@ -49,7 +47,7 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
 export async function finishDeletions(database: Database, enclaves: EnclaveRegistry, launcher: Launcher): Promise<void> {
   for (const user of await pendingDeletions(database)) await removeEnclavesOf(database, user, () => launcher.removeAll(user));
   for (const enclave of await enclaves.abandonedDeletions()) {
-    await enclaves.delete(enclave, (id) => launcher.remove(id)).catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
+    await enclaves.resumeDeletion(enclave, (id) => launcher.remove(id)).catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
   }
   await forgetDeletions(database);
 }

@@ -9,6 +9,7 @@ import type { LicenceTerms } from '../../core/licences/key';
 import { planToMessage, stateToMessage } from '../../core/licences/messages';
 import { dropLicence, licenceRefusal, recordRefusal, redeemLicence } from '../../core/licences/redeem';
 import { bucketKey, Buckets } from '../../core/limits/buckets';
+import type { BucketSize } from '../../core/limits/buckets';
 import { logger } from '../../core/log/logger';
 import { RpcError } from '../../core/rpc/errors';
 import { unary } from '../../core/rpc/handlers';
@@ -26,8 +27,12 @@ export interface LicenceOptions {
   required: boolean;
 }
 
-/** Each refusal is a record; a key can't be guessed, so this is against filling the record. */
+/**
+ * Of one account, at once and again in an hour: keys that are no good, and licences that are redeemed and given back. A key can't be guessed; but each of
+ * these is a record, and nobody is to fill that.
+ */
 const REFUSED_KEYS = { burst: 20, seconds: 3600 };
+const CHANGES = { burst: 20, seconds: 3600 };
 
 function toMessage(held: HeldLicence, applies: boolean, now: Date): OwnLicence {
   const { licence, plan, redeemedAt, until, graceUntil } = held;
@@ -60,13 +65,18 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
     return (await authenticate(backend, { credential: { $case: 'password', value: password }, oneTimeCode }, backend.clientOf(context, ''), context)).user;
   };
 
+  const limit = async (kind: string, user: string, size: BucketSize, what: string): Promise<void> => {
+    const wait = await buckets.take(bucketKey(kind, user), size);
+    if (wait > 0) throw new RpcError('licence.limited', status.RESOURCE_EXHAUSTED, `too many ${what}: try again in ${wait} seconds`);
+  };
+  const limitChanges = (user: string): Promise<void> => limit('licence-change', user, CHANGES, 'licences redeemed and given back');
+
   const readKey = async (user: string, key: string): Promise<LicenceTerms> => {
     try {
       return await verifyLicenceKey(await trust.licenceKeys(), key, { trustDomain });
     } catch (cause) {
       if (!(cause instanceof LicenceKeyError)) throw cause;
-      const wait = await buckets.take(bucketKey('licence', user), REFUSED_KEYS);
-      if (wait > 0) throw new RpcError('licence.limited', status.RESOURCE_EXHAUSTED, `too many licence keys that were refused: try again in ${wait} seconds`);
+      await limit('licence', user, REFUSED_KEYS, 'licence keys that were refused');
       await recordRefusal(database, { user, code: cause.code });
       throw new RpcError(cause.code, cause.code === 'licence.expired' ? status.FAILED_PRECONDITION : status.INVALID_ARGUMENT, cause.message, { cause });
     }
@@ -77,6 +87,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
       const user = await whoCalls(request, context);
       await trust.admit(user);
       const { licence } = await readKey(user, request.key);
+      await limitChanges(user);
       const { again } = await redeemLicence(database, user, licence, new Date());
       logger.info({ user, licence, again }, 'licence redeemed');
       return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
@@ -86,6 +97,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
       const user = await whoCalls(request, context);
       const { licence } = request;
       if (!isUuid(licence)) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
+      await limitChanges(user);
       await dropLicence(database, user, licence);
       logger.info({ user, licence }, 'licence given back');
       return {};

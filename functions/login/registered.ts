@@ -49,11 +49,13 @@ async function claim({ enclaves, launcher, enclaveLimit, signal, deletionMs = DE
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== 'enclave.being_deleted') throw error;
       if (Date.now() >= patientUntil) {
-        await enclaves.delete(id, (enclave) => launcher.remove(enclave)).catch((cause: unknown) => {
+        const resumed = await enclaves.resumeDeletion(id, (enclave) => launcher.remove(enclave), deletionMs / 1000).catch((cause: unknown) => {
           logger.error({ err: cause, user: id.user }, 'an enclave is not removed yet');
           throw error;
         });
-      } else await sleep(AGAIN_MS, undefined, { signal });
+        if (resumed) continue;
+      }
+      await sleep(AGAIN_MS, undefined, { signal });
     }
   }
 }

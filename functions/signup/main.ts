@@ -5,6 +5,7 @@ import { readEnvironment } from '../../core/config/environment';
 import { readTls } from '../../core/config/listen';
 import { writeReadyFile } from '../../core/config/ready-file';
 import { openMetrics } from '../../core/metrics/open';
+import { readOidcSettings } from '../../core/oidc/settings';
 import { runProgram } from '../../core/rpc/program';
 import { startServer } from '../../core/rpc/server';
 import { AccountServiceService } from '../../proto/gen/licensing/v1/account';
@@ -13,6 +14,7 @@ import { signupSettings } from './settings';
 
 runProgram(async () => {
   const settings = readEnvironment(signupSettings);
+  const oidc = readOidcSettings(settings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const backend = await openAccountBackend(settings, 'signup');
   if (metrics) watchBackend(metrics, backend);
@@ -20,7 +22,7 @@ runProgram(async () => {
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: countingRefusals(backend.refusals, [{ definition: AccountServiceService, implementation: accountService(backend) }]),
+    services: countingRefusals(backend.refusals, [{ definition: AccountServiceService, implementation: accountService(backend, oidc) }]),
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
-import { isPasswordOf } from '../../core/accounts/password';
+import { isFresh, requirePassword } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { recordAudit } from '../../core/audit/audit';
 import { logger } from '../../core/log/logger';
@@ -13,9 +13,6 @@ import { revokeSessions } from '../../core/sessions/sessions';
 import type { AccessToken } from '../../core/tokens/access-token';
 import type { ChangePasswordRequest, ChangePasswordResponse } from '../../proto/gen/licensing/v1/account';
 
-/** A password that was given this lately need not be given again. */
-const FRESH_SECONDS = 300;
-
 function wrong(message: string): RpcError {
   return new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, message);
 }
@@ -26,22 +23,16 @@ export interface Confirmed extends AccessToken {
 
 /**
  * Who calls, and that they know the account's password: for what a stolen access token must not do.
- * @throws RpcError as authenticateBearer; UNAUTHENTICATED login.wrong_credentials; RESOURCE_EXHAUSTED login.limited
+ * @throws RpcError as authenticateBearer and requirePassword
  */
-export async function confirmPassword(backend: AccountBackend, password: string, { metadata, signal }: CallContext, what = 'password'): Promise<Confirmed> {
+export async function confirmPassword(backend: AccountBackend, password: string, { metadata, signal }: CallContext): Promise<Confirmed> {
   const caller = await authenticateBearer(backend, metadata);
   const account = await accountOf(backend, caller);
-  if (!(await isPasswordOf(backend, caller, account, password, signal))) throw wrong(`the ${what} is wrong`);
+  await requirePassword(backend, caller, account, password, { signal });
   return { ...caller, account };
 }
 
-async function freshlyLoggedIn(backend: AccountBackend, { metadata }: CallContext): Promise<Confirmed> {
-  const caller = await authenticateBearer(backend, metadata);
-  if (Date.now() / 1000 - caller.authenticatedAt >= FRESH_SECONDS) throw wrong('expected the old password');
-  return { ...caller, account: await accountOf(backend, caller) };
-}
-
-async function accountOf({ accounts }: AccountBackend, { user }: AccessToken): Promise<Account> {
+export async function accountOf({ accounts }: AccountBackend, { user }: AccessToken): Promise<Account> {
   const account = await accounts.findById(user);
   if (!account) throw wrong('the account is gone');
   return account;
@@ -49,7 +40,8 @@ async function accountOf({ accounts }: AccountBackend, { user }: AccessToken): P
 
 /**
  * Changes a password and ends all other sessions: whoever had the old one is out.
- * @throws RpcError as confirmPassword, checkNewPassword and requireSecondFactor; ABORTED account.password_raced
+ * @throws RpcError as authenticateBearer, requirePassword, checkNewPassword and requireSecondFactor; ABORTED account.password_raced; FAILED_PRECONDITION account.no_password: who logs in by
+ * an OpenID provider gets no second way in, past what the provider demands
  */
 export async function changePassword(
   backend: AccountBackend,
@@ -58,7 +50,13 @@ export async function changePassword(
 ): Promise<ChangePasswordResponse> {
   const { hasher, database } = backend;
   const { signal } = context;
-  const { user, session, account } = oldPassword === '' ? await freshlyLoggedIn(backend, context) : await confirmPassword(backend, oldPassword, context, 'old password');
+  const caller = await authenticateBearer(backend, context.metadata);
+  const { user, session } = caller;
+  const account = await accountOf(backend, caller);
+  const { passwordHash: oldHash } = account;
+  if (oldHash === undefined) throw new RpcError('account.no_password', status.FAILED_PRECONDITION, 'the account has no password: its user logs in by OIDC');
+  if (oldPassword !== '') await requirePassword(backend, caller, account, oldPassword, { signal, what: 'old password' });
+  else if (!isFresh(caller)) throw wrong('expected the old password');
   await checkNewPassword(newPassword, [account.username]);
   // Last of what may be refused: a code is good once.
   await requireSecondFactor(backend, user, oneTimeCode, session);
@@ -68,7 +66,7 @@ export async function changePassword(
     const changed = await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1 AND password_hash = $3 RETURNING id', [
       user,
       passwordHash,
-      account.passwordHash,
+      oldHash,
     ]);
     if (changed.length === 0) throw new RpcError('account.password_raced', status.ABORTED, 'the password was changed at this moment by another call');
     await recordAudit(queries, { kind: 'account.password_changed', detail: { user, session } });

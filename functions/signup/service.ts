@@ -6,8 +6,12 @@ import { logger } from '../../core/log/logger';
 import { checkNewPassword } from '../../core/passwords/rules';
 import { RpcError } from '../../core/rpc/errors';
 import { unary } from '../../core/rpc/handlers';
+import { IdTokenVerifier } from '../../core/oidc/verifier';
+import type { OidcSettings } from '../../core/oidc/settings';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { AccountServiceServer } from '../../proto/gen/licensing/v1/account';
+import { getAccount } from './account';
+import { exchangeIdToken, getOidcSettings } from './oidc';
 import { changePassword } from './password';
 import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, getSecondFactor, renewRecoveryCodes } from './second-factor';
 import { listSessions, logOut, refresh, revokeSession } from './sessions';
@@ -16,8 +20,12 @@ function taken(): RpcError {
   return new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
 }
 
-/** AccountService: accounts and their sessions. Of two sign-ups for one username at once, on whichever replicas, the database lets one in. */
-export function accountService(backend: AccountBackend): AccountServiceServer {
+/**
+ * AccountService: accounts and their sessions. Of two sign-ups for one username at once, on whichever replicas, the database lets one in.
+ * @param oidc undefined: no logins by an OpenID provider
+ */
+export function accountService(backend: AccountBackend, oidc?: OidcSettings): AccountServiceServer {
+  const provider = oidc && { ...oidc, verifier: new IdTokenVerifier(oidc) };
   const { accounts, hasher, limits, sessions, trustDomain } = backend;
   return {
     signUp: unary(async (request, context) => {
@@ -39,6 +47,9 @@ export function accountService(backend: AccountBackend): AccountServiceServer {
     }),
     refresh: unary((request, context) => refresh(backend, request, context)),
     logOut: unary((request) => logOut(backend, request)),
+    getOidcSettings: unary(() => Promise.resolve(getOidcSettings(oidc))),
+    exchangeIdToken: unary((request, context) => exchangeIdToken(backend, provider, request, context)),
+    getAccount: unary((_request, context) => getAccount(backend, context)),
     listSessions: unary((_request, context) => listSessions(backend, context)),
     revokeSession: unary((request, context) => revokeSession(backend, request, context)),
     changePassword: unary((request, context) => changePassword(backend, request, context)),

@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { Metadata, status } from '@grpc/grpc-js';
+import { importJWK } from 'jose';
+import type { CryptoKey } from 'jose';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { createAuthority } from '../../core/certificates/authority';
 import { deleteAccount, findDeletion } from '../../core/accounts/deletion';
+import { forgetAccountLimits } from '../../core/limits/limits';
 import { currentlyRevoked } from '../../core/revocation/store';
 import { callUnary } from '../../core/rpc/client';
+import { readRevocations, signRevocations } from '../../core/trust/revocations';
 import type { RpcError } from '../../core/rpc/errors';
 import { deleteUser } from '../../functions/admin/users';
 import { finishDeletions } from '../../functions/login/deletion';
@@ -17,6 +21,7 @@ import { TestCluster } from '../support/enclave-objects';
 import { giveLicence, insertLicence } from '../support/licences';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
 import type { ClientKey } from '../support/login-client';
+import { revocationKey } from '../support/login-trust';
 import { noPostgres, startTestPostgres } from '../support/postgres';
 import { startReplica } from '../support/replica';
 import type { Replica } from '../support/replica';
@@ -131,6 +136,44 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect((await currentlyRevoked(database())).users).not.toContain(user);
     await remove();
     expect((await currentlyRevoked(database())).users).toContain(user);
+  });
+
+  test('a user who had no certificate stands in no revocation list: nobody makes that larger by signing up and leaving', async () => {
+    await remove();
+    expect((await currentlyRevoked(database())).users).not.toContain(user);
+    // A login that began before learns it all the same.
+    expect((await currentlyRevoked(database(), user)).users).toContain(user);
+  });
+
+  test('a user whose certificates are over stands in no revocation list either', async () => {
+    await login();
+    await database().query(`UPDATE sessions SET certified_until = now() - interval '1 minute' WHERE user_id = $1`, [user]);
+    await remove();
+    expect((await currentlyRevoked(database())).users).not.toContain(user);
+  });
+
+  test('however many users and sessions end with certificates that are good, clients read the list', async () => {
+    await database().query(`INSERT INTO deleted_users (user_id, enclaves_removed_at, certified_until) SELECT gen_random_uuid(), now(), now() + interval '1 hour' FROM generate_series(1, 15000)`);
+    await database().query(
+      `INSERT INTO sessions (id, user_id, authenticated_at, expires_at, certified_until, client_name, client_address, revoked_at)
+       SELECT gen_random_uuid(), $1, now(), now() + interval '1 day', now() + interval '1 hour', '', '', now() FROM generate_series(1, 15000)`,
+      [user],
+    );
+    const signer = { kid: 'revocation', key: (await importJWK(revocationKey.privateKey, 'ES256')) as CryptoKey };
+    const list = await signRevocations({ ...(await currentlyRevoked(database())), trustSequence: 1 }, signer);
+    expect((await readRevocations(list, [revocationKey.publicKey])).users.length).toBeGreaterThan(1_000);
+    await database().query('DELETE FROM deleted_users WHERE certified_until IS NOT NULL');
+    await database().query('DELETE FROM sessions WHERE revoked_at IS NOT NULL');
+  });
+
+  test('what was counted for more sessions than a statement has parameters is forgotten all the same, and that of others is not', async () => {
+    const [gone, other] = [randomUUID(), randomUUID()];
+    const { limits } = replicas[0].backend;
+    for (const session of [gone, other]) await limits.codeAttempt(user, session);
+    const count = async (): Promise<number> => (await everything()).filter(({ table, row }) => table === 'limits' && row.includes('"code')).length;
+    const before = await count();
+    await database().transaction((queries) => forgetAccountLimits(queries, [username], [gone, ...Array.from({ length: 70_000 }, () => randomUUID())]));
+    expect(await count()).toBe(before - 2);
   });
 
   test('the password is asked for again: a token alone, a wrong one, or nobody\'s token deletes nothing; guesses are limited', async () => {

@@ -370,7 +370,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
     test('is none where a login hashes the password anew, because the cost setting was changed: sessions and logins under way go on', async () => {
       const { user, refreshToken } = await person('ora');
-      const stored = async (): Promise<string> => (await replicas[0].backend.accounts.findById(user))!.passwordHash;
+      const stored = async (): Promise<string> => (await replicas[0].backend.accounts.findById(user))!.passwordHash!;
       expect(await stored()).toContain('$2b$04$');
       const costly = await Promise.all([5, 5].map((cost) => startReplica(files, clientCa, enclaveOf, { cost })));
       stops.push(...costly.map((replica) => () => replica.stop()));

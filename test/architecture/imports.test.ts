@@ -5,7 +5,7 @@ const root = resolve(__dirname, '../..');
 
 /** Lower layers first. A file may import its own folder and what stands below it. */
 const CORE_LAYERS = [
-  ['core/bytes', 'core/log', 'core/metrics', 'core/traces'],
+  ['core/bytes', 'core/files', 'core/log', 'core/metrics', 'core/traces'],
   ['core/rpc', 'core/config', 'core/tpm', 'core/kubernetes'],
   ['core/certificates', 'core/store', 'core/boot'],
   ['core/transparency', 'core/tokens'],

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createAuthority } from '../../core/certificates/authority';
 import { serializeTrustBundle } from '../../core/trust/bundle';
 import { Machine } from '../support/machine';
@@ -95,6 +95,15 @@ test('a saved session that is damaged is told, not thrown', async () => {
   expect((await machine.sls(['logout'])).code).toBe(0);
   expect(() => readFileSync(machine.path('state', 'sls', 'session.json'))).toThrow('ENOENT');
   expect(JSON.parse((await machine.sls(['logout', '--json'])).stdout)).toEqual({ loggedOut: false, sessionsEnded: 0 });
+});
+
+test('logout --all ends all, whatever enclave the environment prefers; named beside it, the enclave is refused', async () => {
+  mkdirSync(machine.path('state', 'sls'), { recursive: true });
+  for (const name of ['session.json', 'session-gpu-lab.json']) writeFileSync(machine.path('state', 'sls', name), '{}');
+  const refused = await machine.sls(['logout', '--all', '--enclave', 'gpu-lab']);
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('expected --all or --enclave, got both') as string });
+  expect((await machine.sls(['logout', '--all'], { env: { SLS_ENCLAVE: 'gpu-lab' } })).code).toBe(0);
+  for (const name of ['session.json', 'session-gpu-lab.json']) expect(existsSync(machine.path('state', 'sls', name))).toBe(false);
 });
 
 test('a service that nobody serves: 6, with a hint; with --json the error is a document too', async () => {

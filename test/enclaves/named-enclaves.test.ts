@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
+import type { EnclaveId } from '../../core/enclaves/name';
 import { callUnary } from '../../core/rpc/client';
 import type { RpcError } from '../../core/rpc/errors';
 import { finishDeletions } from '../../functions/login/deletion';
@@ -16,6 +17,7 @@ import { giveLicence, insertLicence } from '../support/licences';
 import { byToken, logIn, loginRequest, newClientKey } from '../support/login-client';
 import type { ClientKey } from '../support/login-client';
 import { noPostgres, startTestPostgres } from '../support/postgres';
+import { fakeLauncher } from '../support/launcher';
 import { startReplica } from '../support/replica';
 import type { Replica } from '../support/replica';
 
@@ -196,6 +198,35 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await Promise.all(replicas.map((replica) => finishDeletions(database, replica.enclaves, replica.launcher)));
     expect(cluster.of(user)).toEqual([]);
     await login('two');
+  });
+
+  test('what one replica has finished deleting and its user has made anew, another one that saw it unfinished leaves alone', async () => {
+    const { database } = replicas[0].backend;
+    for (const name of ['one', 'two']) await login(name);
+    cluster.failing = true;
+    for (const name of ['one', 'two']) await outcome(remove(name));
+    cluster.failing = false;
+    await database.query(`UPDATE enclaves SET deleting_at = now() - interval '10 minutes' * (CASE name WHEN 'one' THEN 2 ELSE 1 END) WHERE user_id = $1`, [user]);
+    let [reached, goOn] = [(): void => undefined, (): void => undefined];
+    const atTheFirst = new Promise<void>((resolve) => (reached = resolve));
+    const released = new Promise<void>((resolve) => (goOn = resolve));
+    const slow = {
+      ...fakeLauncher(cluster.launcher),
+      async remove(enclave: EnclaveId) {
+        reached();
+        await released;
+        await cluster.launcher.remove!(enclave);
+      },
+    };
+    // Busy with the first one, and knows of the second.
+    const finishing = finishDeletions(database, replicas[1].enclaves, slow);
+    await atTheFirst;
+    await login('two');
+    expect(cluster.of(user)).toContain(`${user}/two`);
+    goOn();
+    await finishing;
+    expect(cluster.of(user)).toEqual([`${user}/two`]);
+    expect(await names()).toEqual(['two']);
   });
 
   test('one that is deleted while it starts is not handed out, and nothing of it stays', async () => {

@@ -100,6 +100,12 @@ async function refusalsOf(user: string): Promise<object[]> {
   return records.filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === user).map(({ detail: { licence, code } }) => ({ licence, code }));
 }
 
+test('who is refused again and again is refused each time, and fills no record', async () => {
+  const { user, token } = await person();
+  for (let turn = 0; turn < 25; turn += 1) expect((await refusal(strict, token)).code).toBe('licence.required FAILED_PRECONDITION');
+  expect(await refusalsOf(user)).toHaveLength(20);
+});
+
 test('without a licence a login works where none is required, and is refused where one is', async () => {
   const { user, token } = await person();
   expect((await login(open, token)).licence).toBeUndefined();

@@ -230,6 +230,34 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await redeem(someone.metadata, { key: await keyOf(await insertLicence(database)) })).toMatchObject({ changed: true });
   });
 
+  test.each([
+    ['redeems one key again and again', async () => insertLicence(database), ['licence.redeemed']],
+    ['shows the key of a full licence again and again', async (): Promise<string> => {
+      const full = await insertLicence(database);
+      await giveLicence(database, full, (await person()).user);
+      return full;
+    }, ['licence.refused']],
+  ])('who %s fills no record', async (_what, issue, kinds) => {
+    const someone = await person();
+    const key = await keyOf(await issue());
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => outcome(redeem(someone.metadata, { key }, index))));
+    expect(answers.filter((each) => each === 'licence.limited RESOURCE_EXHAUSTED')).toHaveLength(20);
+    const records = (await recordsOf(someone.user)) as Array<{ kind: string }>;
+    expect({ count: records.length, kinds: [...new Set(records.map(({ kind }) => kind))] }).toEqual({ count: 20, kinds });
+  });
+
+  test('who redeems a licence and gives it back in turns fills no record', async () => {
+    const someone = await person();
+    const licence = await insertLicence(database);
+    const key = await keyOf(licence);
+    for (let turn = 0; turn < 12; turn += 1) {
+      await outcome(redeem(someone.metadata, { key }));
+      await outcome(drop(someone, licence));
+    }
+    expect(await recordsOf(someone.user)).toHaveLength(20);
+    expect(await outcome(drop(someone, licence))).toBe('licence.limited RESOURCE_EXHAUSTED');
+  });
+
   test('the one redeemed last applies; redeeming one again makes it that', async () => {
     const someone = await person();
     const [first, second] = [await insertLicence(database), await insertLicence(database)];

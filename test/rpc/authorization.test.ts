@@ -19,7 +19,7 @@ import { issueAccessToken } from '../../core/tokens/access-token';
 import { ADMIN_PROOF_KEY, signAdminProof } from '../../core/tokens/admin-proof';
 import { generateTokenKeys, readTokenKeys } from '../../core/tokens/keys';
 import { issueWorkloadCredential } from '../../core/tokens/workload';
-import { LogOutRequest, SignUpRequest, SignUpResponse } from '../../proto/gen/licensing/v1/account';
+import { ExchangeIdTokenRequest, LogOutRequest, SignUpRequest, SignUpResponse } from '../../proto/gen/licensing/v1/account';
 import { EnclaveServiceAttestRequest } from '../../proto/gen/licensing/v1/enclave';
 import { BeginEnrolmentRequest, CompleteEnrolmentRequest } from '../../proto/gen/licensing/v1/enrol';
 import { DropLicenceRequest, RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
@@ -31,6 +31,7 @@ import { callAt, codecOf, EveryService, isFunctionOf, methodsFor } from '../supp
 import type { Outcome } from '../support/every-service';
 import { byPassword, byRefreshToken, byToken, loginRequest, newClientKey } from '../support/login-client';
 import { Machine, PASSWORD } from '../support/machine';
+import { OpenIdProvider } from '../support/openid-provider';
 import { connectUnchecked, isServed } from '../support/session-client';
 import { encodeEccPublic } from '../support/tpm-structures';
 
@@ -42,15 +43,18 @@ const NOT_SERVED_YET: string[] = [];
 
 let machine: Machine;
 let services: EveryService;
+let provider: OpenIdProvider;
 beforeAll(async () => {
   machine = new Machine();
-  await machine.startService();
+  provider = await OpenIdProvider.start();
+  await machine.startService(provider.upOptions);
   await machine.signUpAndLogin('ada');
   services = new EveryService(machine);
 });
 afterAll(async () => {
   services.close();
   await machine.remove();
+  await provider.goDown();
 });
 
 /** A caller who is not the one that the method is for. */
@@ -238,6 +242,16 @@ const CREDENTIALS: { [M in Method as (typeof RULES)[M]['caller'] extends 'creden
       { is: 'someone who signs tokens with a key of their own', request: request(byToken(await foreignToken())) },
       { is: 'a user whose session has ended', request: request(byToken(ended.accessToken)) },
       { is: 'a user whose session has ended, with its refresh token', request: request(byRefreshToken(ended.refreshToken)) },
+    ];
+  },
+  '/licensing.v1.AccountService/ExchangeIdToken': async () => {
+    const request = (idToken: string): Buffer => Buffer.from(ExchangeIdTokenRequest.encode({ idToken, username: '', oneTimeCode: '', clientName: '' }).finish());
+    return [
+      { is: 'nobody', request: request('') },
+      { is: 'someone with rubbish', request: request('rubbish') },
+      { is: 'someone with an access token', request: request(services.session.accessToken) },
+      { is: 'someone who signs ID tokens with a key of their own', request: request(await provider.sign(provider.claims('ada'), { key: provider.foreignKey() })) },
+      { is: 'someone with an ID token for another client', request: request(await provider.sign({ ...provider.claims('ada'), aud: 'another' })) },
     ];
   },
   '/licensing.v1.LicenceService/RedeemLicence': () => withoutLicenceCredential((password) => RedeemLicenceRequest.encode({ key: 'a.b.c', password, oneTimeCode: '' })),

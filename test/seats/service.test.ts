@@ -138,6 +138,17 @@ describe('no seat for', () => {
     await refused({ client, evidence: (await openConnection(same, tpm)).evidence }, 'seat.evidence_refused', 'its evidence is refused (identity.client_key)');
   });
 
+  test("evidence of one's own enclave that claims the TLS session of somebody else: their seat stays theirs", async () => {
+    const [victim, thief] = [await newClient(), await newClient()];
+    const connection = await openConnection(victim, tpm);
+    const { tlsExporter } = connection;
+    const { seat } = await takeSeat(replica.seats, connection);
+    await refused(await openConnection(thief, tpm, { tlsExporter }), 'seat.other_session');
+    await expect(takeSeat(replica.seats, await openConnection(victim, tpm, { tlsExporter, workloadUid: newWorkload() }))).rejects.toMatchObject({ code: 'seat.other_session' });
+    expect((await listed(victim)).seats).toEqual([seat]);
+    await renewSeat(replica.seats, connection, seat);
+  });
+
   test('evidence by a TPM that is not trusted, of a revoked node, or old', async () => {
     const client = await newClient();
     await refused(await openConnection(client, await makeFakeTpm()), 'seat.evidence_refused', 'its evidence is refused (ak_certificate.untrusted)');
@@ -271,6 +282,16 @@ describe('a heartbeat', () => {
     await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
     const rows = (await recordsOf(replica.backend.database)).filter(({ kind, detail }) => kind === 'licence.refused' && detail['licence'] === licence);
     expect(rows.map(({ detail }) => detail)).toEqual([{ user: client.user, licence, code: 'seat.none_free' }]);
+  });
+
+  test('evidence of one session that finds no room is refused however often it is shown, and fills no record', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    await takeSeat(replica.seats, await openConnection(client, tpm));
+    const connection = await openConnection(client, tpm);
+    const { backend, seats } = replica;
+    await Promise.all(Array.from({ length: 25 }, () => expect(takeSeat(seats, connection)).rejects.toMatchObject({ code: 'seat.none_free' })));
+    expect((await recordsOf(backend.database)).filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === client.user)).toHaveLength(20);
   });
 
   test('keeps a seat that is held, also when there are fewer than before; moves to a licence that was redeemed meanwhile, where that has room', async () => {

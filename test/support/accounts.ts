@@ -50,7 +50,7 @@ export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2,
 
 /** Begins a session of a user who is there. @returns its tokens */
 export async function beginSession(backend: AccountBackend, user: string): Promise<{ session: string; accessToken: string; refreshToken: string }> {
-  const { passwordHash } = (await backend.accounts.findById(user))!;
+  const passwordHash = (await backend.accounts.findById(user))!.passwordHash!;
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
   const { refreshToken } = await backend.sessions.begin({ user, session, authenticatedAt, passwordHash }, { name: 'test', address: '192.0.2.1' });

@@ -4,6 +4,7 @@ import { countingRefusals } from '../../core/audit/counted';
 import { openAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { EnclaveRegistry } from '../../core/enclaves/enclaves';
+import type { OidcSettings } from '../../core/oidc/settings';
 import { Seats } from '../../core/seats/seats';
 import { startServer } from '../../core/rpc/server';
 import { accountDeletionService } from '../../functions/login/deletion';
@@ -49,6 +50,7 @@ export interface ReplicaOptions {
   licenceRequired?: boolean;
   defaultSeats?: number;
   seatSeconds?: number;
+  oidc?: OidcSettings;
 }
 
 /** @param enclaveOf where a user's enclave is, once it is started */
@@ -56,7 +58,7 @@ export async function startReplica(
   files: AccountFiles,
   clientCa: CertifiedKey,
   enclaveOf: (user: string) => Promise<Enclave>,
-  { launcher: own, defaultEnclaves = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
+  { launcher: own, defaultEnclaves = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, oidc, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
 ): Promise<Replica> {
   const backend = await openReplica(files, options);
   const authority = await openAuthority(clientCa);
@@ -80,7 +82,7 @@ export async function startReplica(
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: countingRefusals(backend.refusals, [
-      { definition: AccountServiceService, implementation: accountService(backend) },
+      { definition: AccountServiceService, implementation: accountService(backend, oidc) },
       { definition: LoginServiceService, implementation },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required: licenceRequired }) },
       {
@@ -92,7 +94,7 @@ export async function startReplica(
           windowSeconds: seatSeconds,
           clientRoots: () => Promise.resolve(clientCa.certificate),
           signer: seatSigner(() => Promise.resolve(authority), backend.trustDomain),
-          poolOf: seatPools(backend.database, { defaultSeats }),
+          poolOf: seatPools(backend.database, { defaultSeats, required: licenceRequired }),
         }),
       },
       { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },

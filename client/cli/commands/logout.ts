@@ -27,13 +27,15 @@ export function addLogout(program: Command): void {
   addExample(command, 'sls logout', 'sls logout --enclave gpu-lab', 'sls logout --all');
 }
 
-async function run(options: Options): Promise<void> {
+async function run(options: Options, command: Command): Promise<void> {
   const out = new Output(options);
-  if (options.all && options.enclave !== undefined) throw new CliError(EXIT.usage, 'expected --all or --enclave, got both');
-  const files = options.enclave === undefined ? await sessionFiles() : [sessionFile()];
+  if (options.all && command.getOptionValueSource('enclave') === 'cli') throw new CliError(EXIT.usage, 'expected --all or --enclave, got both');
+  // What the environment says of enclaves is a preference; --all was asked for.
+  const one = !options.all && options.enclave !== undefined;
+  const files = one ? [sessionFile()] : await sessionFiles();
   const sessions = await ownSessions(files);
   // First: whatever the service says, nothing stays here.
-  let removed = options.enclave === undefined && (await removeTokenFile());
+  let removed = !one && (await removeTokenFile());
   for (const file of files) removed = (await removeSession(file)) || removed;
   let ended = 0;
   for (const { trust, refreshToken } of sessions) {

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { watchParent } from '../../../core/rpc/parent';
 import { defaultInstallationFolder } from '../../../launcher/folder';
+import { checkIssuer } from '../../../core/oidc/issuer';
+import type { OidcChoice } from '../../../launcher/settings';
 import type { TpmChoice } from '../../../launcher/tpm';
 import { CliError, EXIT } from '../exit';
 import { requestedLogLevel } from '../log-level';
@@ -15,6 +17,10 @@ interface Options extends OutputOptions {
   databaseUrlFile?: string;
   idle: string;
   licenceRequired?: boolean;
+  oidcIssuer?: string;
+  oidcClientId?: string;
+  oidcScopes?: string;
+  oidcSignup: boolean;
   metricsPort?: string;
 }
 
@@ -31,6 +37,10 @@ export function addUp(program: Command): void {
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option('--idle <seconds>', 'end an enclave that nobody is connected to after this; 0: never. Workspaces stay', '600')
     .option('--licence-required', 'let only users with a licence log in: sls admin licence issue makes one')
+    .option('--oidc-issuer <url>', 'let users log in by this OpenID provider as well: sls login --oidc')
+    .option('--oidc-client-id <id>', 'as the provider knows this service: a client for devices, without a secret')
+    .option('--oidc-scopes <scopes>', 'what to ask the provider for (default: openid)')
+    .option('--no-oidc-signup', 'a first login by OIDC makes no account')
     .option('--metrics-port <port>', 'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin, attestor and launcher on the five after it (default: none)');
   addOutputOptions(command).action(run);
   addExample(command, 'sls up');
@@ -58,6 +68,7 @@ async function run(options: Options): Promise<void> {
     databaseUrlFile: options.databaseUrlFile,
     idleSeconds: Number(options.idle),
     licenceRequired: options.licenceRequired,
+    oidc: chooseOidc(options),
     logLevel: requestedLogLevel ?? 'info',
     metricsPort,
     report: (line) => out.note(line),
@@ -80,6 +91,16 @@ async function run(options: Options): Promise<void> {
   out.progress('stopping');
   await installation.stop();
   out.done('stopped');
+}
+
+function chooseOidc({ oidcIssuer, oidcClientId, oidcScopes, oidcSignup }: Options): OidcChoice | undefined {
+  if (oidcIssuer === undefined && oidcClientId === undefined) return undefined;
+  if (oidcIssuer === undefined || oidcClientId === undefined) throw new CliError(EXIT.usage, 'expected --oidc-issuer URL and --oidc-client-id ID together');
+  try {
+    return { issuer: checkIssuer(oidcIssuer), clientId: oidcClientId, scopes: oidcScopes, signup: oidcSignup };
+  } catch (error) {
+    throw new CliError(EXIT.usage, (error as Error).message, {}, { cause: error });
+  }
 }
 
 /** Five more follow it. */

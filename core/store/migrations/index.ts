@@ -9,12 +9,15 @@ import { licences } from './0007-licences';
 import { seats } from './0008-seats';
 import { enclaves } from './0009-enclaves';
 import { secondFactor } from './0010-second-factor';
+import { oidc } from './0011-oidc';
 import { transparency } from './0012-transparency';
 import { refreshTokens } from './0013-refresh-tokens';
+import { deletedUsers } from './0014-deleted-users';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
- * name, and a line at the end of this list. One statement may follow another in its `sql`, divided by semicolons.
+ * name, and a line in this list. One statement may follow another in its `sql`, divided by semicolons. A database that has a later step gets one that
+ * it lacks all the same, so none builds on what has a higher number.
  */
 export const migrations: readonly Migration[] = [
   accounts,
@@ -27,6 +30,8 @@ export const migrations: readonly Migration[] = [
   seats,
   enclaves,
   secondFactor,
+  oidc,
   transparency,
   refreshTokens,
+  deletedUsers,
 ];

@@ -7,7 +7,7 @@ import { ClientCertificateError, verifyClientCertificate } from '../../../core/c
 import type { ClientCertificate } from '../../../core/certificates/client';
 import type { SeatSigner } from '../../../core/certificates/seat-signer';
 import { enclaveOf } from '../../../core/evidence/enclave-name';
-import { recordSomeRefusals } from '../../../core/licences/redeem';
+import { recordRefusal } from '../../../core/licences/redeem';
 import { logger } from '../../../core/log/logger';
 import { RpcError } from '../../../core/rpc/errors';
 import { unary } from '../../../core/rpc/handlers';
@@ -30,8 +30,8 @@ export interface SeatServiceOptions {
   /** PEM roots of client certificates, as they are now. */
   clientRoots(): Promise<string>;
   signer(): Promise<SeatSigner>;
-  /** Among which seats a user's count. @throws RpcError where the user may have none */
-  poolOf(user: string): Promise<SeatPool>;
+  /** Among which seats a user's count. @param before the licence that one counted by so far, null for none @throws RpcError where the user may have none */
+  poolOf(user: string, before?: string | null): Promise<SeatPool>;
 }
 
 /** Of one window: two heartbeats may be lost. */
@@ -114,7 +114,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       const pool = await poolOf(user);
       const claims = await seats.take(session, pool).catch(async (error: unknown) => {
         // Of sessions alone: heartbeats that find no room are counted.
-        if (error instanceof RpcError && error.code === 'seat.none_free') await recordSomeRefusals(backend.database, { user, licence: pool.licence, code: error.code });
+        if (error instanceof RpcError && error.code === 'seat.none_free') await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
         throw error;
       });
       logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
@@ -132,7 +132,7 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       aboutUser(row.user_id, metadata);
       await sessions.requireLive({ user: row.user_id, session: row.session_id });
       await trust.admit(row.user_id);
-      return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id))) };
+      return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id, row.licence_id))) };
     }),
 
     endSeat: unary(async ({ token }) => {

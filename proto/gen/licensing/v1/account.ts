@@ -26,7 +26,7 @@ export const protobufFileName = "licensing/v1/account.proto";
 /**
  * Accounts and their sessions: AccountService is served by functions/signup, AccountDeletionService by functions/login.
  *
- * A session begins with a password, at sign-up or login, and is carried on by refresh tokens. Each gives the next one, and is good until that
+ * A session begins with a password, at sign-up or login, or with the word of an OpenID provider, and is carried on by refresh tokens. Each gives the next one, and is good until that
  * is used; one that is used after it ends its session. A session that nobody uses ends after 30 days, every one after 90.
  */
 
@@ -69,6 +69,52 @@ export interface LogOutRequest {
 export interface LogOutResponse {
   /** Sessions that ended by it. */
   ended: number;
+}
+
+export interface GetOidcSettingsRequest {
+}
+
+export interface GetOidcSettingsResponse {
+  /** Empty: there is none. */
+  issuer: string;
+  clientId: string;
+  /** What some providers give to clients that can keep no secret and call one all the same; or empty. */
+  publicClientSecret: string;
+  scopes: string[];
+}
+
+export interface ExchangeIdTokenRequest {
+  /** Compact JWS, issued in the last five minutes. */
+  idToken: string;
+  /** What the account shall be called where there is none yet; empty: a name is made. Where there is one, empty or its name. */
+  username: string;
+  /** Where the user has a second factor: a code of the authenticator or a recovery code. Without one the token is not used up. */
+  oneTimeCode: string;
+  /** What the client's machine is called, for the list of sessions. */
+  clientName: string;
+}
+
+export interface ExchangeIdTokenResponse {
+  /** As in SignUpResponse. */
+  accessToken: string;
+  expiresAt: bigint;
+  refreshToken: string;
+  refreshTokenExpiresAt: bigint;
+  username: string;
+  /** The account was made by this call. */
+  created: boolean;
+}
+
+export interface GetAccountRequest {
+}
+
+export interface GetAccountResponse {
+  /** Opaque id. */
+  user: string;
+  username: string;
+  hasPassword: boolean;
+  /** The OpenID provider that the account is bound to, or empty. */
+  oidcIssuer: string;
 }
 
 export interface ListSessionsRequest {
@@ -807,6 +853,663 @@ export const LogOutResponse: MessageFns<LogOutResponse> = {
   fromPartial(object: DeepPartial<LogOutResponse>): LogOutResponse {
     const message = createBaseLogOutResponse();
     message.ended = object.ended ?? 0;
+    return message;
+  },
+};
+
+function createBaseGetOidcSettingsRequest(): GetOidcSettingsRequest {
+  return {};
+}
+
+export const GetOidcSettingsRequest: MessageFns<GetOidcSettingsRequest> = {
+  encode(_: GetOidcSettingsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetOidcSettingsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetOidcSettingsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetOidcSettingsRequest {
+    return {};
+  },
+
+  toJSON(_: GetOidcSettingsRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetOidcSettingsRequest>): GetOidcSettingsRequest {
+    return GetOidcSettingsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetOidcSettingsRequest>): GetOidcSettingsRequest {
+    const message = createBaseGetOidcSettingsRequest();
+    return message;
+  },
+};
+
+function createBaseGetOidcSettingsResponse(): GetOidcSettingsResponse {
+  return { issuer: "", clientId: "", publicClientSecret: "", scopes: [] };
+}
+
+export const GetOidcSettingsResponse: MessageFns<GetOidcSettingsResponse> = {
+  encode(message: GetOidcSettingsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.issuer !== "") {
+      writer.uint32(10).string(message.issuer);
+    }
+    if (message.clientId !== "") {
+      writer.uint32(18).string(message.clientId);
+    }
+    if (message.publicClientSecret !== "") {
+      writer.uint32(26).string(message.publicClientSecret);
+    }
+    for (const v of message.scopes) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetOidcSettingsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetOidcSettingsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.publicClientSecret = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.scopes.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetOidcSettingsResponse {
+    return {
+      issuer: isSet(object.issuer) ? globalThis.String(object.issuer) : "",
+      clientId: isSet(object.clientId)
+        ? globalThis.String(object.clientId)
+        : isSet(object.client_id)
+        ? globalThis.String(object.client_id)
+        : "",
+      publicClientSecret: isSet(object.publicClientSecret)
+        ? globalThis.String(object.publicClientSecret)
+        : isSet(object.public_client_secret)
+        ? globalThis.String(object.public_client_secret)
+        : "",
+      scopes: globalThis.Array.isArray(object?.scopes) ? object.scopes.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: GetOidcSettingsResponse): unknown {
+    const obj: any = {};
+    if (message.issuer !== "") {
+      obj.issuer = message.issuer;
+    }
+    if (message.clientId !== "") {
+      obj.clientId = message.clientId;
+    }
+    if (message.publicClientSecret !== "") {
+      obj.publicClientSecret = message.publicClientSecret;
+    }
+    if (message.scopes?.length) {
+      obj.scopes = message.scopes;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetOidcSettingsResponse>): GetOidcSettingsResponse {
+    return GetOidcSettingsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetOidcSettingsResponse>): GetOidcSettingsResponse {
+    const message = createBaseGetOidcSettingsResponse();
+    message.issuer = object.issuer ?? "";
+    message.clientId = object.clientId ?? "";
+    message.publicClientSecret = object.publicClientSecret ?? "";
+    message.scopes = object.scopes?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseExchangeIdTokenRequest(): ExchangeIdTokenRequest {
+  return { idToken: "", username: "", oneTimeCode: "", clientName: "" };
+}
+
+export const ExchangeIdTokenRequest: MessageFns<ExchangeIdTokenRequest> = {
+  encode(message: ExchangeIdTokenRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.idToken !== "") {
+      writer.uint32(10).string(message.idToken);
+    }
+    if (message.username !== "") {
+      writer.uint32(18).string(message.username);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(26).string(message.oneTimeCode);
+    }
+    if (message.clientName !== "") {
+      writer.uint32(34).string(message.clientName);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExchangeIdTokenRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExchangeIdTokenRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.idToken = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.clientName = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExchangeIdTokenRequest {
+    return {
+      idToken: isSet(object.idToken)
+        ? globalThis.String(object.idToken)
+        : isSet(object.id_token)
+        ? globalThis.String(object.id_token)
+        : "",
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+      clientName: isSet(object.clientName)
+        ? globalThis.String(object.clientName)
+        : isSet(object.client_name)
+        ? globalThis.String(object.client_name)
+        : "",
+    };
+  },
+
+  toJSON(message: ExchangeIdTokenRequest): unknown {
+    const obj: any = {};
+    if (message.idToken !== "") {
+      obj.idToken = message.idToken;
+    }
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
+    if (message.clientName !== "") {
+      obj.clientName = message.clientName;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ExchangeIdTokenRequest>): ExchangeIdTokenRequest {
+    return ExchangeIdTokenRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExchangeIdTokenRequest>): ExchangeIdTokenRequest {
+    const message = createBaseExchangeIdTokenRequest();
+    message.idToken = object.idToken ?? "";
+    message.username = object.username ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
+    message.clientName = object.clientName ?? "";
+    return message;
+  },
+};
+
+function createBaseExchangeIdTokenResponse(): ExchangeIdTokenResponse {
+  return { accessToken: "", expiresAt: 0n, refreshToken: "", refreshTokenExpiresAt: 0n, username: "", created: false };
+}
+
+export const ExchangeIdTokenResponse: MessageFns<ExchangeIdTokenResponse> = {
+  encode(message: ExchangeIdTokenResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.accessToken !== "") {
+      writer.uint32(10).string(message.accessToken);
+    }
+    if (message.expiresAt !== 0n) {
+      if (BigInt.asIntN(64, message.expiresAt) !== message.expiresAt) {
+        throw new globalThis.Error("value provided for field message.expiresAt of type int64 too large");
+      }
+      writer.uint32(16).int64(message.expiresAt);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(26).string(message.refreshToken);
+    }
+    if (message.refreshTokenExpiresAt !== 0n) {
+      if (BigInt.asIntN(64, message.refreshTokenExpiresAt) !== message.refreshTokenExpiresAt) {
+        throw new globalThis.Error("value provided for field message.refreshTokenExpiresAt of type int64 too large");
+      }
+      writer.uint32(32).int64(message.refreshTokenExpiresAt);
+    }
+    if (message.username !== "") {
+      writer.uint32(42).string(message.username);
+    }
+    if (message.created !== false) {
+      writer.uint32(48).bool(message.created);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExchangeIdTokenResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExchangeIdTokenResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.accessToken = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.expiresAt = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.refreshTokenExpiresAt = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.created = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExchangeIdTokenResponse {
+    return {
+      accessToken: isSet(object.accessToken)
+        ? globalThis.String(object.accessToken)
+        : isSet(object.access_token)
+        ? globalThis.String(object.access_token)
+        : "",
+      expiresAt: isSet(object.expiresAt)
+        ? BigInt(object.expiresAt)
+        : isSet(object.expires_at)
+        ? BigInt(object.expires_at)
+        : 0n,
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
+      refreshTokenExpiresAt: isSet(object.refreshTokenExpiresAt)
+        ? BigInt(object.refreshTokenExpiresAt)
+        : isSet(object.refresh_token_expires_at)
+        ? BigInt(object.refresh_token_expires_at)
+        : 0n,
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      created: isSet(object.created) ? globalThis.Boolean(object.created) : false,
+    };
+  },
+
+  toJSON(message: ExchangeIdTokenResponse): unknown {
+    const obj: any = {};
+    if (message.accessToken !== "") {
+      obj.accessToken = message.accessToken;
+    }
+    if (message.expiresAt !== 0n) {
+      obj.expiresAt = message.expiresAt.toString();
+    }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
+    }
+    if (message.refreshTokenExpiresAt !== 0n) {
+      obj.refreshTokenExpiresAt = message.refreshTokenExpiresAt.toString();
+    }
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.created !== false) {
+      obj.created = message.created;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ExchangeIdTokenResponse>): ExchangeIdTokenResponse {
+    return ExchangeIdTokenResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExchangeIdTokenResponse>): ExchangeIdTokenResponse {
+    const message = createBaseExchangeIdTokenResponse();
+    message.accessToken = object.accessToken ?? "";
+    message.expiresAt = (object.expiresAt !== undefined && object.expiresAt !== null) ? BigInt(object.expiresAt) : 0n;
+    message.refreshToken = object.refreshToken ?? "";
+    message.refreshTokenExpiresAt =
+      (object.refreshTokenExpiresAt !== undefined && object.refreshTokenExpiresAt !== null)
+        ? BigInt(object.refreshTokenExpiresAt)
+        : 0n;
+    message.username = object.username ?? "";
+    message.created = object.created ?? false;
+    return message;
+  },
+};
+
+function createBaseGetAccountRequest(): GetAccountRequest {
+  return {};
+}
+
+export const GetAccountRequest: MessageFns<GetAccountRequest> = {
+  encode(_: GetAccountRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetAccountRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetAccountRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetAccountRequest {
+    return {};
+  },
+
+  toJSON(_: GetAccountRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetAccountRequest>): GetAccountRequest {
+    return GetAccountRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetAccountRequest>): GetAccountRequest {
+    const message = createBaseGetAccountRequest();
+    return message;
+  },
+};
+
+function createBaseGetAccountResponse(): GetAccountResponse {
+  return { user: "", username: "", hasPassword: false, oidcIssuer: "" };
+}
+
+export const GetAccountResponse: MessageFns<GetAccountResponse> = {
+  encode(message: GetAccountResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.user !== "") {
+      writer.uint32(10).string(message.user);
+    }
+    if (message.username !== "") {
+      writer.uint32(18).string(message.username);
+    }
+    if (message.hasPassword !== false) {
+      writer.uint32(24).bool(message.hasPassword);
+    }
+    if (message.oidcIssuer !== "") {
+      writer.uint32(34).string(message.oidcIssuer);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetAccountResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetAccountResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.username = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.hasPassword = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.oidcIssuer = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetAccountResponse {
+    return {
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      username: isSet(object.username) ? globalThis.String(object.username) : "",
+      hasPassword: isSet(object.hasPassword)
+        ? globalThis.Boolean(object.hasPassword)
+        : isSet(object.has_password)
+        ? globalThis.Boolean(object.has_password)
+        : false,
+      oidcIssuer: isSet(object.oidcIssuer)
+        ? globalThis.String(object.oidcIssuer)
+        : isSet(object.oidc_issuer)
+        ? globalThis.String(object.oidc_issuer)
+        : "",
+    };
+  },
+
+  toJSON(message: GetAccountResponse): unknown {
+    const obj: any = {};
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.username !== "") {
+      obj.username = message.username;
+    }
+    if (message.hasPassword !== false) {
+      obj.hasPassword = message.hasPassword;
+    }
+    if (message.oidcIssuer !== "") {
+      obj.oidcIssuer = message.oidcIssuer;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetAccountResponse>): GetAccountResponse {
+    return GetAccountResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetAccountResponse>): GetAccountResponse {
+    const message = createBaseGetAccountResponse();
+    message.user = object.user ?? "";
+    message.username = object.username ?? "";
+    message.hasPassword = object.hasPassword ?? false;
+    message.oidcIssuer = object.oidcIssuer ?? "";
     return message;
   },
 };
@@ -2365,6 +3068,42 @@ export const AccountServiceService = {
     responseSerialize: (value: LogOutResponse): Buffer => Buffer.from(LogOutResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): LogOutResponse => LogOutResponse.decode(value),
   },
+  /** The OpenID provider whose word counts here, and as what the client asks it for an ID token: by a device code (RFC 8628). */
+  getOidcSettings: {
+    path: "/licensing.v1.AccountService/GetOidcSettings" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetOidcSettingsRequest): Buffer =>
+      Buffer.from(GetOidcSettingsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetOidcSettingsRequest => GetOidcSettingsRequest.decode(value),
+    responseSerialize: (value: GetOidcSettingsResponse): Buffer =>
+      Buffer.from(GetOidcSettingsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetOidcSettingsResponse => GetOidcSettingsResponse.decode(value),
+  },
+  /**
+   * Begins a session by an ID token (OpenID Connect Core 1.0, 2) of that provider, which is good for one. Whom no account is bound to gets one, where the
+   * service lets them. The tokens are good for Login.
+   */
+  exchangeIdToken: {
+    path: "/licensing.v1.AccountService/ExchangeIdToken" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExchangeIdTokenRequest): Buffer =>
+      Buffer.from(ExchangeIdTokenRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExchangeIdTokenRequest => ExchangeIdTokenRequest.decode(value),
+    responseSerialize: (value: ExchangeIdTokenResponse): Buffer =>
+      Buffer.from(ExchangeIdTokenResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExchangeIdTokenResponse => ExchangeIdTokenResponse.decode(value),
+  },
+  getAccount: {
+    path: "/licensing.v1.AccountService/GetAccount" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetAccountRequest): Buffer => Buffer.from(GetAccountRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetAccountRequest => GetAccountRequest.decode(value),
+    responseSerialize: (value: GetAccountResponse): Buffer => Buffer.from(GetAccountResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetAccountResponse => GetAccountResponse.decode(value),
+  },
   listSessions: {
     path: "/licensing.v1.AccountService/ListSessions" as const,
     requestStream: false as const,
@@ -2386,7 +3125,7 @@ export const AccountServiceService = {
       Buffer.from(RevokeSessionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeSessionResponse => RevokeSessionResponse.decode(value),
   },
-  /** Changes the password and ends all other sessions of the user. */
+  /** Changes the password and ends all other sessions of the user. An account without one gets none. */
   changePassword: {
     path: "/licensing.v1.AccountService/ChangePassword" as const,
     requestStream: false as const,
@@ -2465,10 +3204,18 @@ export interface AccountServiceServer extends UntypedServiceImplementation {
   refresh: handleUnaryCall<RefreshRequest, RefreshResponse>;
   /** Ends the session of a refresh token, or all of its user's. */
   logOut: handleUnaryCall<LogOutRequest, LogOutResponse>;
+  /** The OpenID provider whose word counts here, and as what the client asks it for an ID token: by a device code (RFC 8628). */
+  getOidcSettings: handleUnaryCall<GetOidcSettingsRequest, GetOidcSettingsResponse>;
+  /**
+   * Begins a session by an ID token (OpenID Connect Core 1.0, 2) of that provider, which is good for one. Whom no account is bound to gets one, where the
+   * service lets them. The tokens are good for Login.
+   */
+  exchangeIdToken: handleUnaryCall<ExchangeIdTokenRequest, ExchangeIdTokenResponse>;
+  getAccount: handleUnaryCall<GetAccountRequest, GetAccountResponse>;
   listSessions: handleUnaryCall<ListSessionsRequest, ListSessionsResponse>;
   /** Ends a session of the caller's own user. */
   revokeSession: handleUnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
-  /** Changes the password and ends all other sessions of the user. */
+  /** Changes the password and ends all other sessions of the user. An account without one gets none. */
   changePassword: handleUnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
   getSecondFactor: handleUnaryCall<GetSecondFactorRequest, GetSecondFactorResponse>;
   /** Makes a secret for the authenticator. Nothing changes before ConfirmSecondFactor, which has to come within ten minutes. */
@@ -2529,6 +3276,56 @@ export interface AccountServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: LogOutResponse) => void,
   ): ClientUnaryCall;
+  /** The OpenID provider whose word counts here, and as what the client asks it for an ID token: by a device code (RFC 8628). */
+  getOidcSettings(
+    request: GetOidcSettingsRequest,
+    callback: (error: ServiceError | null, response: GetOidcSettingsResponse) => void,
+  ): ClientUnaryCall;
+  getOidcSettings(
+    request: GetOidcSettingsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetOidcSettingsResponse) => void,
+  ): ClientUnaryCall;
+  getOidcSettings(
+    request: GetOidcSettingsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetOidcSettingsResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins a session by an ID token (OpenID Connect Core 1.0, 2) of that provider, which is good for one. Whom no account is bound to gets one, where the
+   * service lets them. The tokens are good for Login.
+   */
+  exchangeIdToken(
+    request: ExchangeIdTokenRequest,
+    callback: (error: ServiceError | null, response: ExchangeIdTokenResponse) => void,
+  ): ClientUnaryCall;
+  exchangeIdToken(
+    request: ExchangeIdTokenRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ExchangeIdTokenResponse) => void,
+  ): ClientUnaryCall;
+  exchangeIdToken(
+    request: ExchangeIdTokenRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ExchangeIdTokenResponse) => void,
+  ): ClientUnaryCall;
+  getAccount(
+    request: GetAccountRequest,
+    callback: (error: ServiceError | null, response: GetAccountResponse) => void,
+  ): ClientUnaryCall;
+  getAccount(
+    request: GetAccountRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetAccountResponse) => void,
+  ): ClientUnaryCall;
+  getAccount(
+    request: GetAccountRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetAccountResponse) => void,
+  ): ClientUnaryCall;
   listSessions(
     request: ListSessionsRequest,
     callback: (error: ServiceError | null, response: ListSessionsResponse) => void,
@@ -2560,7 +3357,7 @@ export interface AccountServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
   ): ClientUnaryCall;
-  /** Changes the password and ends all other sessions of the user. */
+  /** Changes the password and ends all other sessions of the user. An account without one gets none. */
   changePassword(
     request: ChangePasswordRequest,
     callback: (error: ServiceError | null, response: ChangePasswordResponse) => void,
@@ -2670,7 +3467,7 @@ export type AccountDeletionServiceService = typeof AccountDeletionServiceService
 export const AccountDeletionServiceService = {
   /**
    * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
-   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password.
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes.
    */
   deleteAccount: {
     path: "/licensing.v1.AccountDeletionService/DeleteAccount" as const,
@@ -2687,7 +3484,7 @@ export const AccountDeletionServiceService = {
 export interface AccountDeletionServiceServer extends UntypedServiceImplementation {
   /**
    * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
-   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password.
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes.
    */
   deleteAccount: handleUnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
 }
@@ -2695,7 +3492,7 @@ export interface AccountDeletionServiceServer extends UntypedServiceImplementati
 export interface AccountDeletionServiceClient extends Client {
   /**
    * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
-   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password.
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes.
    */
   deleteAccount(
     request: DeleteAccountRequest,

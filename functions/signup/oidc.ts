@@ -1,0 +1,135 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../core/accounts/backend';
+import { createByIdentity, findByIdentity, holdByIdentity } from '../../core/accounts/identities';
+import { requireSecondFactor } from '../../core/accounts/second-factor';
+import { checkNewUsername, normalizeUsername } from '../../core/accounts/username';
+import { logger } from '../../core/log/logger';
+import { IdTokenError, OidcProviderError } from '../../core/oidc/errors';
+import type { VerifiedIdToken } from '../../core/oidc/id-token';
+import type { OidcSettings } from '../../core/oidc/settings';
+import { forgetUsedTokens, isUsed, useToken } from '../../core/oidc/used-tokens';
+import type { IdTokenVerifier } from '../../core/oidc/verifier';
+import { isAnyRevoked } from '../../core/revocation/store';
+import { RpcError } from '../../core/rpc/errors';
+import type { CallContext } from '../../core/rpc/handlers';
+import { base32 } from '../../core/second-factor/totp';
+import { beginSession } from '../../core/sessions/sessions';
+import type { ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
+import { issueAccessToken } from '../../core/tokens/access-token';
+import type { ExchangeIdTokenRequest, ExchangeIdTokenResponse, GetOidcSettingsResponse } from '../../proto/gen/licensing/v1/account';
+
+export interface OidcProvider extends OidcSettings {
+  verifier: Pick<IdTokenVerifier, 'verify'>;
+}
+
+export function getOidcSettings(oidc: OidcSettings | undefined): GetOidcSettingsResponse {
+  return { issuer: oidc?.issuer ?? '', clientId: oidc?.clientId ?? '', publicClientSecret: oidc?.publicClientSecret ?? '', scopes: oidc?.scopes ?? [] };
+}
+
+/** Another call made or deleted the account at this moment: what was found before is not so any more. */
+class IdentityChanged extends Error {}
+
+interface Begun extends RefreshGrant {
+  user: string;
+  username: string;
+  created: boolean;
+}
+
+/**
+ * Begins a session for whom the OpenID provider says that somebody is: the account that is bound to issuer and subject, whatever else the token says. A
+ * token is used up by the session that begins with it, so one that a second factor is missing for can be shown again.
+ * @throws RpcError FAILED_PRECONDITION oidc.off, oidc.other_username; UNAUTHENTICATED oidc.token_invalid, oidc.token_used, login.revoked, and as requireSecondFactor;
+ * PERMISSION_DENIED oidc.unknown_user; UNAVAILABLE oidc.provider_unavailable, oidc.provider_invalid; RESOURCE_EXHAUSTED login.limited; for a new account as SignUp
+ */
+export async function exchangeIdToken(
+  backend: AccountBackend,
+  provider: OidcProvider | undefined,
+  request: ExchangeIdTokenRequest,
+  context: CallContext,
+): Promise<ExchangeIdTokenResponse> {
+  if (!provider) throw new RpcError('oidc.off', status.FAILED_PRECONDITION, 'this service takes no logins by OIDC');
+  const client = backend.clientOf(context, request.clientName);
+  const token = await verified(backend, provider, request.idToken, client);
+  if (await isUsed(backend.database, token)) throw used();
+  const session = randomUUID();
+  const authenticatedAt = Math.floor(Date.now() / 1000);
+  const begin = (): Promise<Begun> => beginByToken(backend, provider, { token, request, session, authenticatedAt, client });
+  const begun = await begin().catch((error: unknown) => {
+    if (error instanceof IdentityChanged) return begin();
+    throw error;
+  });
+  const { user, username, created, refreshToken, refreshTokenExpiresAt } = begun;
+  logger.info({ user, session, created }, 'logged in by OIDC');
+  await forgetUsedTokens(backend.database).catch((err: unknown) => logger.warn({ err }, 'used ID tokens were not forgotten'));
+  const { token: accessToken, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain: backend.trustDomain });
+  return { accessToken, expiresAt: BigInt(expiresAt), refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt), username, created };
+}
+
+interface Beginning {
+  token: VerifiedIdToken;
+  request: ExchangeIdTokenRequest;
+  session: string;
+  authenticatedAt: number;
+  client: ClientDetails;
+}
+
+async function beginByToken(backend: AccountBackend, provider: OidcProvider, beginning: Beginning): Promise<Begun> {
+  const { token, request, session, authenticatedAt, client } = beginning;
+  const { database } = backend;
+  const known = await findByIdentity(database, token);
+  if (!known) return beginFirst(backend, provider, beginning);
+  const { user, username } = known;
+  if (request.username !== '' && normalizeUsername(request.username) !== username) {
+    throw new RpcError('oidc.other_username', status.FAILED_PRECONDITION, `your account here is called ${username}`);
+  }
+  if (await isAnyRevoked(database, [['user', user]])) throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
+  // Last of what may be refused: a code is good once.
+  await requireSecondFactor(backend, user, request.oneTimeCode, undefined);
+  return database.transaction(async (queries) => {
+    if (!(await useToken(queries, token))) throw used();
+    if (!(await holdByIdentity(queries, user, token))) throw new IdentityChanged();
+    return { user, username, created: false, ...(await beginSession(queries, { user, session, authenticatedAt }, client)) };
+  });
+}
+
+async function beginFirst({ database, limits }: AccountBackend, { signup }: OidcProvider, { token, request, session, authenticatedAt, client }: Beginning): Promise<Begun> {
+  if (!signup) throw new RpcError('oidc.unknown_user', status.PERMISSION_DENIED, 'the OpenID provider knows you, but you have no account here');
+  const username = request.username === '' ? madeUsername() : checkNewUsername(request.username);
+  await limits.signup(client.address);
+  return database.transaction(async (queries) => {
+    if (!(await useToken(queries, token))) throw used();
+    const made = await createByIdentity(queries, username, token);
+    if ('taken' in made) {
+      if (made.taken === 'identity') throw new IdentityChanged();
+      throw new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
+    }
+    const { user } = made;
+    return { user, username, created: true, ...(await beginSession(queries, { user, session, authenticatedAt }, client)) };
+  });
+}
+
+async function verified({ limits }: AccountBackend, { verifier }: OidcProvider, idToken: string, { address }: ClientDetails): Promise<VerifiedIdToken> {
+  const attempt = await limits.idTokenAttempt(address);
+  try {
+    const token = await verifier.verify(idToken);
+    await attempt.succeeded();
+    return token;
+  } catch (error) {
+    if (error instanceof IdTokenError) throw new RpcError('oidc.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
+    // Nobody could look.
+    await attempt.succeeded();
+    if (!(error instanceof OidcProviderError)) throw error;
+    logger.warn({ code: error.code, reason: error.message }, 'no ID token can be checked');
+    throw new RpcError(error.code, status.UNAVAILABLE, error.message, { cause: error });
+  }
+}
+
+function used(): RpcError {
+  return new RpcError('oidc.token_used', status.UNAUTHENTICATED, 'the ID token was used before: ask the OpenID provider for another one');
+}
+
+/** 50 random bits: of the person the name says nothing. */
+function madeUsername(): string {
+  return `user-${base32(randomBytes(7)).toLowerCase().slice(0, 10)}`;
+}
