@@ -7,12 +7,13 @@ export type Phase = 'login' | 'connection' | 'session';
 
 /**
  * Something about the enclave could not be proved. Nothing of the user's was sent, and the connection is closed. `step` is the step that refused:
- * one of core/evidence, or `evidence`, `trust`, `revocation`, `certificate`, `connection`, `session`. `code` is `STEP.REASON` and stable; beside those of EvidenceError
+ * one of core/evidence, or `evidence`, `trust`, `revocation`, `log`, `certificate`, `connection`, `session`. `code` is `STEP.REASON` and stable; beside those of EvidenceError
  * and PolicyError:
  * - evidence.missing: an answer without evidence
  * - trust.key_changed, trust.domain_changed, trust.signature, trust.type, trust.malformed: the service offers a trust bundle by someone else
  * - revocation.node, revocation.ak, revocation.ek, revocation.user: what the evidence is about is trusted no longer
  * - revocation.missing, revocation.stale, revocation.signature, revocation.malformed: nothing shows that it still is
+ * - log.record_wrong: what the service wrote down about the login in its audit log is not what the evidence says
  * - certificate.mismatch: the enclave hands out another certificate than the one that was attested
  * - connection.certificate_mismatch, connection.protocol, connection.resumed: what TLS presents is not what was verified
  * - session.exporter: the evidence is about another TLS session: somebody stands between

@@ -5,6 +5,7 @@ import { DEFAULT_ENCLAVE } from '../core/evidence/enclave-name';
 import { callUnary } from '../core/rpc/client';
 import { fromServiceError, isServiceError } from '../core/rpc/errors';
 import { TracedCall } from '../core/rpc/trace';
+import { leafHash } from '../core/transparency/merkle';
 import type { TrustBundle } from '../core/trust/bundle';
 import { EnclaveServiceClient } from '../proto/gen/licensing/v1/enclave';
 import { LoginServiceClient, LoginServiceService } from '../proto/gen/licensing/v1/login';
@@ -17,6 +18,8 @@ import type { VerifyingOptions } from './evidence';
 import { freshTrust, refuseRevoked } from './fresh-trust';
 import type { TrustOptions } from './fresh-trust';
 import { makeClientKey, privateKey, publicKeyDer } from './key';
+import { checkReceipt } from './receipt';
+import type { LoginReceipt } from './receipt';
 import { sessionId } from './session';
 import type { Session } from './session';
 
@@ -54,6 +57,11 @@ export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOption
   includeEventLog?: boolean | undefined;
   /** Told the new tokens, before anything of the answer is verified: they are all that there is of the session, whatever the evidence says. */
   onTokens?: (tokens: SessionTokens) => void | Promise<void>;
+  /**
+   * Told what the audit log has of this login, once that was compared with the evidence. Keep it for `checkAuditLog`. Undefined where the service gave none:
+   * there is no audit log, or this replica is of before there was one.
+   */
+  onReceipt?: (receipt: LoginReceipt | undefined) => void | Promise<void>;
   /** Told what is being waited for. */
   onStage?: (stage: LoginStage) => void;
 }
@@ -106,6 +114,9 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   refuseRevoked('login', fresh.list, evidence, verified, options.onStep, sessionId(session));
   checkOwnCertificate(session);
   const { claims } = verified;
+  const receipt = checkReceipt(result.receipt, { session: sessionId(session), evidence, claims });
+  if (receipt) options.onStep?.({ phase: 'login', step: 'log', title: 'the audit record of this login says what the evidence says', detail: `SHA-256 ${leafHash(receipt.record).toString('hex')}` });
+  await options.onReceipt?.(receipt);
   // What the login service left to the evidence is known now, and stays so for the session.
   return { ...session, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
 }

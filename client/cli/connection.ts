@@ -9,6 +9,7 @@ import { allowPlaintext } from './plaintext';
 import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
 import { outlastingRaces } from './race';
+import { keepReceipt } from './receipts';
 import { loadSession, saveRenewed, saveTokens } from './session-file';
 import type { SavedSession } from './session-file';
 import { TrustKeeper } from './trust-keeper';
@@ -52,6 +53,7 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
       enclaveGone,
       onTrust: keeper.onTrust,
       onTokens: async (tokens) => void (await saveTokens(saved, tokens)),
+      onReceipt: keepReceipt(() => keeper.trust, out),
       onStage: tellStage(out),
       onStep,
       signal,

@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { EvidenceError, PolicyError } from '../../core/evidence/errors';
 import { RpcError } from '../../core/rpc/errors';
-import { AttestationRefused, LicenceKeyError } from '../index';
+import { AttestationRefused, LicenceKeyError, LogError } from '../index';
 import { CliError, EXIT } from './exit';
 
 /** What to do about a refusal of the policy. */
@@ -19,8 +19,23 @@ const TRUST_HINTS: Record<string, string> = {
   'revocation.ek': 'your operator revoked the TPM of the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
   'revocation.user': 'your operator revoked your account: ask them',
   'revocation.session': 'the session was ended, here or from another machine; nothing of yours was sent. Log in again: sls login',
+  'log.record_wrong': 'nothing of yours was sent. The service kept a wrong record of your login: tell your operator',
   'revocation.stale': "nothing was sent; is this machine's clock right?",
   'trust.key_changed': 'someone may be passing as your operator; nothing was sent. Only if they told you of a new key by another way: sls trust remove, then sls trust add',
+};
+
+/** Of the audit log. */
+const LOG_HINTS: Record<string, string> = {
+  'log.head_signature': 'whoever answers has no key of the log: someone may be passing as the service. Does your operator say that the keys were replaced? sls trust add brings the newer trust bundle',
+  'log.head_malformed': 'is it the service of your trust bundle? sls trust show says which one that is',
+  'log.rolled_back': 'records are gone that were there before: ask your operator. Only if they restored a backup and say so: sls audit forget',
+  'log.forked': 'records were changed, or you are shown another log than others: ask your operator, and show them both heads',
+  'log.proof_wrong': 'ask your operator; with sls admin audit verify they see the first record that is wrong',
+  'log.record_missing': 'ask your operator: somebody removed it, or the service shows you another log than the one it writes',
+  'log.record_wrong': 'somebody changed the record in the database after it was signed',
+  'log.tampered': 'no record was changed, but proofs that are made of these hashes are refused; somebody changed the database',
+  'audit.key_unknown': 'right after a change of keys, try again in a moment. If it stays, somebody changed the tables: sls admin audit verify names what is wrong',
+  'audit.tree_damaged': "somebody changed the audit log's tables: the service signs nothing more until its operator has looked; sls admin audit verify names what is wrong",
 };
 
 /** Of a licence. */
@@ -64,6 +79,10 @@ export function toCliError(error: unknown): CliError {
   }
   if (error instanceof RpcError) return fromRpc(error);
   if (error instanceof LicenceKeyError) return licenceError(error);
+  if (error instanceof LogError) {
+    const { code, hint = LOG_HINTS[code], records } = error;
+    return new CliError(EXIT.attestation, error.message, { code, hint, ...(records && { records }) }, { cause: error });
+  }
   if (error instanceof CommanderError) {
     return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });
   }
@@ -96,6 +115,8 @@ function fromRpc(error: RpcError): CliError {
     return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] }, options);
   }
   if (code.startsWith('licence.')) return licenceError(error);
+  if (code === 'audit.key_unknown') return new CliError(EXIT.unavailable, error.message, { code, hint: LOG_HINTS[code] }, options);
+  if (code === 'audit.tree_damaged') return new CliError(EXIT.attestation, error.message, { code, hint: LOG_HINTS[code] }, options);
   const hint = FACTOR_HINTS[code];
   if (hint !== undefined) return new CliError(error.grpcStatus === status.UNAUTHENTICATED ? EXIT.authentication : EXIT.failure, error.message, { code, hint }, options);
   if (code === 'login.revoked') return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);

@@ -9,6 +9,7 @@ import { addLogin } from './commands/login';
 import { addLogout } from './commands/logout';
 import { addPasswd } from './commands/passwd';
 import { addRedeem } from './commands/redeem';
+import { addAuditCheck } from './commands/audit';
 import { addAccount } from './commands/account';
 import { addEnclaves } from './commands/enclaves';
 import { addSeats } from './commands/seats';
@@ -32,7 +33,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addEnclaves, addSeats, addPasswd, addTotp, addAccount, addRedeem, addLicence, addVerify, addTrust, addUp]) add(program);
+  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addEnclaves, addSeats, addPasswd, addTotp, addAccount, addRedeem, addLicence, addAuditCheck, addVerify, addTrust, addUp]) add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

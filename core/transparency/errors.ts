@@ -1,6 +1,14 @@
+/** Records of a log by their places, from 0: the first and the last one. */
+export interface RecordRange {
+  first: number;
+  last: number;
+}
+
 /** The log contradicts itself, its signatures, or what it showed before. `code` is stable. */
 export class LogError extends Error {
   override readonly name = 'LogError';
+  /** Which records it is about, where that is known. */
+  readonly records: RecordRange | undefined;
 
   constructor(
     readonly code:
@@ -15,8 +23,9 @@ export class LogError extends Error {
       | 'log.tampered',
     message: string,
     readonly hint?: string,
-    options?: ErrorOptions,
+    { records, ...options }: ErrorOptions & { records?: RecordRange | undefined } = {},
   ) {
     super(message, options);
+    this.records = records;
   }
 }

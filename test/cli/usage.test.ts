@@ -8,7 +8,8 @@ const VERBS = ['signup', 'login', 'exec', 'cp', 'status', 'logout', 'verify', 'u
 /** Groups of commands, and what is in them. */
 const GROUPS: Record<string, string[]> = {
   trust: ['add', 'show', 'remove'],
-  admin: ['init', 'certificate', 'nodes list', 'nodes approve', 'nodes revoke', 'user revoke', 'ak revoke', 'ek restore', 'revocations', 'rotate', 'trust-bundle export', 'audit tail'],
+  audit: ['check', 'forget'],
+  admin: ['init', 'certificate', 'nodes list', 'nodes approve', 'nodes revoke', 'user revoke', 'ak revoke', 'ek restore', 'revocations', 'rotate', 'trust-bundle export', 'audit tail', 'audit verify'],
 };
 
 let machine: Machine;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { attest, AttestationRefused, login, LoginStage, parseSession, PlaintextRefused, renew, serializeSession, signUp } from '../../client/index';
-import type { SessionTokens, TrustBundle } from '../../client/index';
+import type { LoginReceipt, SessionTokens, TrustBundle } from '../../client/index';
 import { issueClientCertificate } from '../../core/certificates/client';
 import { parseAddress } from '../../core/rpc/address';
 import { serverStream, unary } from '../../core/rpc/handlers';
@@ -9,11 +9,13 @@ import { startServer } from '../../core/rpc/server';
 import type { RunningServer } from '../../core/rpc/server';
 import { openEnclave } from '../../client/channel';
 import { makeClientKey } from '../../client/key';
+import { sessionId } from '../../client/session';
 import { callUnary } from '../../core/rpc/client';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import type { LoginRequest, LoginResponse, LoginResult } from '../../proto/gen/licensing/v1/login';
+import { loginRecord } from '../../functions/login/record';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { makeEvidence, makeFakeTpm, TRUST_DOMAIN } from '../support/evidence';
@@ -85,7 +87,7 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     refreshToken: 'next refresh token',
     refreshTokenExpiresAt: 1_900_000_001n,
     licence: undefined,
-    receipt: undefined,
+    receipt: { record: loginRecord({ user: fixture.user, session: sessionId({ clientCertificates })! }, evidence!) },
   };
 }
 
@@ -97,8 +99,56 @@ test('a login gives a verified session, and tells its stages', async () => {
   const steps: string[] = [];
   const session = await login(trust, { credential, onStage: (stage) => told.push(stage), onStep: ({ step }) => steps.push(step) });
   expect(told).toEqual(stages);
-  expect(steps.slice(-2)).toEqual(['policy', 'revocation']);
+  expect(steps.slice(-3)).toEqual(['policy', 'revocation', 'log']);
   expect(session).toMatchObject({ accessToken: 'next token', accessTokenExpiresAt: 1_900_000_000, enclave: { user: fixture.user } });
+});
+
+describe('the receipt of a login', () => {
+  const attempt = (received: Array<LoginReceipt | undefined> = []): Promise<unknown> => login(trust, { credential, onReceipt: (receipt) => void received.push(receipt) });
+  const change = (from: RegExp, to: string): void => {
+    lie = ({ receipt }) => ({ receipt: { record: Buffer.from(receipt!.record.toString('utf8').replace(from, to), 'utf8') } });
+  };
+
+  test('is compared with the evidence, and told; so is that there is none', async () => {
+    const received: Array<LoginReceipt | undefined> = [];
+    let record: Buffer | undefined;
+    lie = ({ receipt }) => ({ receipt: { record: (record = receipt!.record) } });
+    await attempt(received);
+    lie = () => ({ receipt: undefined });
+    await attempt(received);
+    expect(received).toEqual([{ record, receivedAt: expect.any(Date) }, undefined]);
+  });
+
+  test.each([
+    ['of another user', /"user":"[^"]+"/, '"user":"somebody"'],
+    ['of another session', /"session":"[^"]+"/, '"session":"another"'],
+    ['of another enclave', /"workloadUid":"[^"]+"/, '"workloadUid":"another"'],
+    ['of another node', /"node":"[^"]+"/, '"node":"another"'],
+    ['of another image', /"imageDigest":"[^"]+"/, '"imageDigest":"another"'],
+    ['of other evidence', /"claimsSha256":"../, '"claimsSha256":"zz'],
+    ['without a session', /"session":"[^"]+",/, ''],
+    ['with a session that is no text', /"session":"[^"]+"/, '"session":{}'],
+    ['of another time', /"at":"\d{4}/, '"at":"1999'],
+    ['of a time to come', /"at":"\d{4}/, '"at":"2999'],
+    ['of something else', /login\.granted/, 'refused'],
+    ['of nothing', /^.*$/s, ''],
+    ['that is no JSON', /^.*$/s, 'x'],
+    ['that is null', /^.*$/s, 'null'],
+    ['without end', /"kind"/, `"padding":"${'x'.repeat(20_000)}","kind"`],
+  ])('is refused where it is %s, and not told', async (_name, from, to) => {
+    change(from, to);
+    const received: Array<LoginReceipt | undefined> = [];
+    await expect(attempt(received)).rejects.toMatchObject({ name: 'AttestationRefused', phase: 'login', step: 'log', code: 'log.record_wrong' });
+    expect(received).toEqual([]);
+  });
+
+  test('is refused where it is that of a login before', async () => {
+    let before: LoginResult['receipt'];
+    lie = ({ receipt }) => ({ receipt: (before = receipt) });
+    await attempt();
+    lie = () => ({ receipt: before });
+    await expect(attempt()).rejects.toMatchObject({ code: 'log.record_wrong', message: expect.stringContaining('with session') });
+  });
 });
 
 test('every login has a nonce and a key of its own', async () => {
@@ -214,7 +264,7 @@ describe('a session is renewed by itself', () => {
     const renewed = await renew(trust, old, { onStep: ({ step }) => steps.push(step), onTokens: (tokens) => void given.push(tokens) });
     expect(requests[1]!.credential).toEqual({ $case: 'refreshToken', value: 'next refresh token' });
     expect(renewed.clientKey).not.toBe(session.clientKey);
-    expect(steps.slice(-2)).toEqual(['policy', 'revocation']);
+    expect(steps.slice(-3)).toEqual(['policy', 'revocation', 'log']);
     expect(given).toMatchObject([{ accessToken: 'next token', refreshToken: 'next refresh token' }]);
   });
 

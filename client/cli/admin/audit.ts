@@ -5,17 +5,22 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { addVerify } from './audit-verify';
 import { AdminCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
 type Options = AdminOptions & OutputOptions & { follow?: boolean; after?: string };
 
-/** `sls admin audit tail`: decisions about who is trusted, one a line. */
+/** `sls admin audit …`: decisions about who is trusted, as a log that only grows. */
 export function addAudit(admin: Command): void {
-  const command = admin
-    .command('audit')
-    .description('decisions about who is trusted')
+  const audit = admin.command('audit').description('decisions about who is trusted');
+  addTail(audit);
+  addVerify(audit);
+}
+
+function addTail(audit: Command): void {
+  const command = audit
     .command('tail')
     .description('print the record of decisions, in the order of the audit log')
     .option('-f, --follow', 'go on with what is decided from now on')

@@ -8,7 +8,7 @@ import { ADMIN_PROOF_KEY, signAdminProof } from '../../../core/tokens/admin-proo
 import { certificateTrustDomain } from '../../../core/certificates/admin';
 import { parseTrustBundle } from '../../../core/trust/bundle';
 import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/licensing/v1/admin';
-import type { TailAuditRequest, TailAuditResponse } from '../../../proto/gen/licensing/v1/admin';
+import type { ReadAuditLogRequest, ReadAuditLogResponse, TailAuditRequest, TailAuditResponse } from '../../../proto/gen/licensing/v1/admin';
 import { CliError, EXIT } from '../exit';
 import { adminFiles, readNamed } from './options';
 import type { AdminOptions } from './options';
@@ -16,7 +16,7 @@ import type { AdminOptions } from './options';
 /** One that is starting is waited for before it is ended. */
 const TIMEOUT_MS = 100_000;
 
-type UnaryName = Exclude<keyof typeof AdminServiceService, 'tailAudit'>;
+type UnaryName = Exclude<keyof typeof AdminServiceService, 'tailAudit' | 'readAuditLog'>;
 type RequestOf<Name extends UnaryName> = Parameters<(typeof AdminServiceService)[Name]['requestSerialize']>[0];
 type ResponseOf<Name extends UnaryName> = ReturnType<(typeof AdminServiceService)[Name]['responseDeserialize']>;
 
@@ -50,6 +50,10 @@ export class AdminCaller {
 
   async tailAudit(request: TailAuditRequest): Promise<ClientReadableStream<TailAuditResponse>> {
     return this.client.tailAudit(request, await this.prove('tailAudit', request));
+  }
+
+  async readAuditLog(request: ReadAuditLogRequest): Promise<ClientReadableStream<ReadAuditLogResponse>> {
+    return this.client.readAuditLog(request, await this.prove('readAuditLog', request));
   }
 
   close(): void {

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
+import { decodeJwt } from 'jose';
 import { deleteAccount, secondFactor } from '../../index';
 import { callOptions } from '../call-options';
 import { CliError, EXIT } from '../exit';
+import { LogMemory } from '../log-memory';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
@@ -43,6 +45,8 @@ async function runDelete(options: Options): Promise<void> {
   const { enclavesRemoved } = await deleteAccount(trust, accessToken, { password, oneTimeCode }, callOptions());
   for (const file of await sessionFiles()) await removeSession(file);
   await removeTokenFile();
+  const { sub } = decodeJwt(accessToken);
+  if (sub !== undefined) await (await LogMemory.of(trust)).forgetLogins(sub);
   out.done(`the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`);
   out.result({ deleted: true, enclavesRemoved }, []);
 }

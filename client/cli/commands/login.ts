@@ -17,6 +17,7 @@ import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
 import { outlastingRaces } from '../race';
+import { keepReceipt } from '../receipts';
 import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
 import { saveSession } from '../session-file';
@@ -122,6 +123,7 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
       enclave: chosenEnclave(),
       includeEventLog: options.eventLog,
       onTokens: (given) => keep((tokens = given)),
+      onReceipt: keepReceipt(() => keeper.trust, out),
       onStage: tellStage(out),
       onStep: tellStep(out, { details }),
     });

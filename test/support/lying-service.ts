@@ -1,0 +1,62 @@
+import { Client } from '@grpc/grpc-js';
+import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { TrustBundle } from '../../client/index';
+import { channelCredentials, grpcTarget, parseAddress } from '../../core/rpc/address';
+import { fromServiceError } from '../../core/rpc/errors';
+import { serverStream, unary } from '../../core/rpc/handlers';
+import { startServer } from '../../core/rpc/server';
+import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
+import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
+import { TransparencyServiceService } from '../../proto/gen/licensing/v1/transparency';
+import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
+
+const SERVICES: ServiceDefinition[] = [LoginServiceService, TransparencyServiceService, TrustServiceService, SeatServiceService];
+
+/** A login service that was taken over: passes calls on to the real one, and says what it likes of the answers. */
+export interface LyingService {
+  /** The installation's own bundle, but for where the login service is. */
+  trust: TrustBundle;
+  /** By name of the method, such as GetTreeHead: what it makes of an answer. */
+  lies: Record<string, (answer: never) => unknown>;
+  stop(): Promise<void>;
+}
+
+export async function startLyingService(trust: TrustBundle): Promise<LyingService> {
+  const address = parseAddress(trust.services.login);
+  const real = new Client(grpcTarget(address), channelCredentials(address, Buffer.from(trust.serverRoots.join('\n'))));
+  const lies: LyingService['lies'] = {};
+  const server = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    services: SERVICES.map((definition) => ({
+      definition,
+      implementation: Object.fromEntries(Object.entries(definition).map(([name, method]) => [name, passOn(real, method as MethodDefinition<unknown, unknown>, lies)])) as UntypedServiceImplementation,
+    })),
+  });
+  return {
+    trust: { ...trust, services: { ...trust.services, login: `http://127.0.0.1:${server.port}` } },
+    lies,
+    async stop() {
+      real.close();
+      await server.stop(0);
+    },
+  };
+}
+
+function passOn(real: Client, { path, requestSerialize, responseDeserialize, responseStream }: MethodDefinition<unknown, unknown>, lies: LyingService['lies']): unknown {
+  const change = (answer: unknown): unknown => (lies[path.split('/')[2] ?? ''] as ((answer: unknown) => unknown) | undefined)?.(answer) ?? answer;
+  if (!responseStream) {
+    return unary((request: unknown, { metadata }) =>
+      new Promise((resolve, reject) => {
+        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, answer) => (error ? reject(fromServiceError(error)) : resolve(change(answer))));
+      }),
+    );
+  }
+  return serverStream(async (call) => {
+    const answers = real.makeServerStreamRequest(path, requestSerialize, responseDeserialize, call.request, call.metadata);
+    try {
+      for await (const answer of answers) call.write(change(answer));
+    } catch (error) {
+      throw fromServiceError(error as Parameters<typeof fromServiceError>[0]);
+    }
+  });
+}
