@@ -36,7 +36,8 @@ interface TokensMessage {
   refreshTokenExpiresAt: bigint;
 }
 
-function tokensOf({ accessToken, expiresAt, refreshToken, refreshTokenExpiresAt }: TokensMessage): SessionTokens {
+/** The tokens of an answer. */
+export function tokensOf({ accessToken, expiresAt, refreshToken, refreshTokenExpiresAt }: TokensMessage): SessionTokens {
   return { accessToken, accessTokenExpiresAt: Number(expiresAt), refreshToken, refreshTokenExpiresAt: Number(refreshTokenExpiresAt) };
 }
 

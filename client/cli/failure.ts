@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { EvidenceError, PolicyError } from '../../core/evidence/errors';
 import { RpcError } from '../../core/rpc/errors';
-import { AttestationRefused, LicenceKeyError, LogError } from '../index';
+import { AttestationRefused, DeviceLoginError, LicenceKeyError, LogError, OidcProviderError } from '../index';
 import { CliError, EXIT } from './exit';
 
 /** What to do about a refusal of the policy. */
@@ -54,13 +54,32 @@ const LICENCE_HINTS: Record<string, string> = {
 const FORGED_HINT = 'use the licence key as your operator gave it, without a character more or less';
 /** Of the second factor. */
 const FACTOR_HINTS: Record<string, string> = {
-  'login.second_factor_required': 'with --password-stdin, pass a code of your authenticator on the line after the password',
+  'login.second_factor_required': 'pass a code of your authenticator on standard input: with --password-stdin on the line after the password',
   'login.second_factor_wrong': 'a code works once, for half a minute: wait for the next one, or use a recovery code. Lost both? Ask your operator',
   'account.second_factor_enabled': 'for another authenticator: sls totp disable, then sls totp enable',
   'account.second_factor_disabled': 'get one with sls totp enable',
   'account.second_factor_not_begun': 'begin anew: sls totp enable',
   'account.second_factor_unavailable': 'ask your operator',
 };
+
+/** Of logins at an OpenID provider. */
+const OIDC_HINTS: Record<string, string> = {
+  'oidc.off': 'log in by password: sls login',
+  'oidc.denied': 'to begin anew: sls login --oidc',
+  'oidc.code_expired': 'to begin anew: sls login --oidc',
+  'oidc.no_device_codes': 'ask your operator',
+  'oidc.client_refused': 'ask your operator: the OpenID provider has to know the service as a client that may use device codes',
+  'oidc.provider_unavailable': 'is the OpenID provider up? Try again in a moment',
+  'oidc.provider_invalid': 'ask your operator: the OpenID provider of the service is not set up right',
+  'oidc.token_invalid': "to begin anew: sls login --oidc; if it stays, your operator's or the provider's clock or settings may be wrong",
+  'oidc.token_used': 'to begin anew: sls login --oidc',
+  'oidc.unknown_user': 'ask your operator for an account',
+  'oidc.other_username': 'leave --username out',
+  'account.login_not_fresh': 'log in again: sls login --oidc',
+  'account.no_password': 'your OpenID provider has it: change it there',
+};
+
+const OIDC_EXITS: Record<string, number> = { 'oidc.denied': EXIT.authentication, 'oidc.code_expired': EXIT.authentication, 'oidc.provider_unavailable': EXIT.unavailable };
 
 /** Turns whatever a command threw into a message, a hint and an exit code. */
 export function toCliError(error: unknown): CliError {
@@ -82,6 +101,10 @@ export function toCliError(error: unknown): CliError {
   if (error instanceof LogError) {
     const { code, hint = LOG_HINTS[code], records } = error;
     return new CliError(EXIT.attestation, error.message, { code, hint, ...(records && { records }) }, { cause: error });
+  }
+  if (error instanceof DeviceLoginError || error instanceof OidcProviderError) {
+    const { code } = error;
+    return new CliError(OIDC_EXITS[code] ?? EXIT.failure, error.message, { code, hint: OIDC_HINTS[code] }, { cause: error });
   }
   if (error instanceof CommanderError) {
     return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });
@@ -117,6 +140,8 @@ function fromRpc(error: RpcError): CliError {
   if (code.startsWith('licence.')) return licenceError(error);
   if (code === 'audit.key_unknown') return new CliError(EXIT.unavailable, error.message, { code, hint: LOG_HINTS[code] }, options);
   if (code === 'audit.tree_damaged') return new CliError(EXIT.attestation, error.message, { code, hint: LOG_HINTS[code] }, options);
+  const oidcHint = OIDC_HINTS[code];
+  if (oidcHint !== undefined) return new CliError(exitOf(error), error.message, { code, hint: oidcHint }, options);
   const hint = FACTOR_HINTS[code];
   if (hint !== undefined) return new CliError(error.grpcStatus === status.UNAUTHENTICATED ? EXIT.authentication : EXIT.failure, error.message, { code, hint }, options);
   if (code === 'login.revoked') return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);
@@ -136,6 +161,18 @@ function fromRpc(error: RpcError): CliError {
     default:
       if (code === 'seat.lapsed') return new CliError(EXIT.unavailable, error.message, { code, hint: 'run the command again: it takes a seat anew' }, options);
       return new CliError(EXIT.failure, error.message, { code }, options);
+  }
+}
+
+function exitOf({ grpcStatus }: RpcError): number {
+  switch (grpcStatus) {
+    case status.UNAUTHENTICATED:
+    case status.PERMISSION_DENIED:
+      return EXIT.authentication;
+    case status.UNAVAILABLE:
+      return EXIT.unavailable;
+    default:
+      return EXIT.failure;
   }
 }
 

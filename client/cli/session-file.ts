@@ -14,6 +14,8 @@ import type { TrustPreferences } from './trust';
 /** What is kept between commands: the session's keys and tokens, and what it was verified against. */
 export interface SavedSession {
   username: string;
+  /** Began at the OpenID provider: so does the next one. */
+  oidc?: boolean | undefined;
   /** As it was at login, with that login's policy: later commands demand the same. */
   trust: TrustBundle;
   /** What that login wanted otherwise than the operator's bundle says: put over newer bundles as well. */
@@ -35,8 +37,8 @@ export async function sessionFiles(): Promise<string[]> {
 }
 
 /** Replaces a saved session. @param file where it was loaded from; left out: that of the enclave that this command is about */
-export async function saveSession({ username, trust, preferences = {}, session }: SavedSession, file = sessionFile()): Promise<void> {
-  await writePrivate(file, JSON.stringify({ version: 1, username, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
+export async function saveSession({ username, oidc, trust, preferences = {}, session }: SavedSession, file = sessionFile()): Promise<void> {
+  await writePrivate(file, JSON.stringify({ version: 1, username, oidc, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
 }
 
 /** Replaces the tokens of the saved session: the refresh token that was used for them is worth nothing any more. */
@@ -72,9 +74,9 @@ export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSes
   });
   if (text === undefined) return undefined;
   try {
-    const { version, username, trust, preferences, session } = JSON.parse(text) as Record<string, unknown>;
+    const { version, username, oidc, trust, preferences, session } = JSON.parse(text) as Record<string, unknown>;
     if (version !== 1 || typeof username !== 'string') throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
-    return { username, trust: parseTrustBundle(JSON.stringify(trust)), preferences: preferences as TrustPreferences | undefined, session: parseSession(JSON.stringify(session)) };
+    return { username, oidc: oidc === true, trust: parseTrustBundle(JSON.stringify(trust)), preferences: preferences as TrustPreferences | undefined, session: parseSession(JSON.stringify(session)) };
   } catch (cause) {
     throw new CliError(EXIT.authentication, `the saved session ${file} can't be read`, { hint: 'run: sls login' }, { cause });
   }

@@ -13,16 +13,19 @@ const MARGIN_SECONDS = 10;
 /** Tokens and whose they are. */
 export interface SavedTokens extends SessionTokens {
   username: string;
+  /** As in SavedSession. */
+  oidc?: boolean | undefined;
 }
 
 /** Where saved tokens came from, and go back to when they are renewed. */
 export interface FoundTokens {
   username: string;
+  oidc: boolean;
   tokens: SessionTokens;
   keep(renewed: SessionTokens): Promise<void>;
 }
 
-/** The tokens that sign-up gave: the first login needs no password. */
+/** The tokens that sign-up or an OpenID provider's word gave: the login by them needs no password. */
 function tokenFile(): string {
   return join(stateFolder(), 'token.json');
 }
@@ -65,10 +68,10 @@ export async function sessionOf(trust: TrustBundle, file = sessionFile()): Promi
 export async function findTokens(trust: TrustBundle, username: string | undefined, { anyEnclave = false } = {}): Promise<FoundTokens | undefined> {
   const candidates: FoundTokens[] = [];
   const first = await readTokenFile(trust);
-  if (first) candidates.push({ username: first.username, tokens: first, keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }) });
+  if (first) candidates.push({ username: first.username, oidc: first.oidc === true, tokens: first, keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }) });
   for (const file of anyEnclave ? await sessionFiles() : [sessionFile()]) {
     const saved = await sessionOf(trust, file);
-    if (saved) candidates.push({ username: saved.username, tokens: saved.session, keep: async (renewed) => void (await saveTokens(saved, renewed, file)) });
+    if (saved) candidates.push({ username: saved.username, oidc: saved.oidc === true, tokens: saved.session, keep: async (renewed) => void (await saveTokens(saved, renewed, file)) });
   }
   return candidates.find(({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens));
 }

@@ -1,14 +1,16 @@
 import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
-import { deleteAccount, secondFactor } from '../../index';
+import { accountSummary, deleteAccount, secondFactor } from '../../index';
 import { callOptions } from '../call-options';
+import { confirmed } from '../confirmation';
 import { CliError, EXIT } from '../exit';
 import { LogMemory } from '../log-memory';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { ownAccessToken } from '../own-tokens';
-import { askCode, askPassword, confirmTyped } from '../prompt';
+import { askCode, confirmTyped } from '../prompt';
+import { row } from '../report';
 import { currentTrust, removeSession, sessionFiles } from '../session-file';
 import { findTokens, removeTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
@@ -18,6 +20,9 @@ type Options = CommonOptions & { yes?: boolean; passwordStdin?: boolean };
 /** `sls account …` */
 export function addAccount(program: Command): void {
   const account = program.command('account').description('your account');
+  const show = account.command('show').description('your name, id, and how you log in');
+  addTrustOptions(addOutputOptions(show)).action(runShow);
+  addExample(show, 'sls account show');
   const remove = account
     .command('delete')
     .description('delete your account for good: enclaves, files, sessions, licences; nothing that names you is kept')
@@ -25,6 +30,14 @@ export function addAccount(program: Command): void {
     .option('--yes', 'without asking once more');
   addTrustOptions(addOutputOptions(remove)).action(runDelete);
   addExample(remove, 'sls account delete');
+}
+
+async function runShow(options: CommonOptions): Promise<void> {
+  const trust = await currentTrust(() => loadTrust(options), options);
+  const { user, username, hasPassword, oidcIssuer } = await accountSummary(trust, await ownAccessToken(trust), callOptions());
+  const ways = [...(hasPassword ? ['password'] : []), ...(oidcIssuer === undefined ? [] : [`OpenID provider ${oidcIssuer}`])];
+  const rows: Array<[string, string]> = [['username', username], ['user', user], ['logs in by', ways.join(', ')]];
+  new Output(options).result({ username, user, hasPassword, ...(oidcIssuer !== undefined && { oidcIssuer }) }, rows.map(row));
 }
 
 async function runDelete(options: Options): Promise<void> {
@@ -39,10 +52,11 @@ async function runDelete(options: Options): Promise<void> {
     throw new CliError(EXIT.failure, 'the account is not deleted: another name was typed');
   }
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  const password = await askPassword({ fromStdin });
-  const oneTimeCode = enabled ? await askCode({ fromStdin }) : undefined;
-  out.progress('deleting the account');
-  const { enclavesRemoved } = await deleteAccount(trust, accessToken, { password, oneTimeCode }, callOptions());
+  const { enclavesRemoved } = await confirmed(out, trust, accessToken, options, async (by) => {
+    const oneTimeCode = enabled ? await askCode(by) : undefined;
+    out.progress('deleting the account');
+    return deleteAccount(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
+  });
   for (const file of await sessionFiles()) await removeSession(file);
   await removeTokenFile();
   const { sub } = decodeJwt(accessToken);

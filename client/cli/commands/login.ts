@@ -11,6 +11,7 @@ import { addEnclaveOption, chosenEnclave } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
 import { tellLicence } from '../licence-notice';
 import { tellStage, tellStep } from '../narration';
+import { logInAtProvider } from '../oidc';
 import { allowPlaintext } from '../plaintext';
 import { addExample, addOutputOptions, addTrustOptions, addVerboseOption } from '../options';
 import type { CommonOptions } from '../options';
@@ -21,7 +22,7 @@ import { keepReceipt } from '../receipts';
 import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
 import { saveSession } from '../session-file';
-import { findTokens, removeTokenFile, sessionOf } from '../token-file';
+import { findTokens, removeTokenFile, saveTokenFile, sessionOf } from '../token-file';
 import { loadTrust, servicesOf } from '../trust';
 import type { TrustPreferences } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
@@ -29,6 +30,7 @@ import { TrustKeeper } from '../trust-keeper';
 interface Options extends CommonOptions {
   username?: string;
   passwordStdin?: boolean;
+  oidc?: boolean;
   evidence?: string;
   eventLog?: boolean;
   imageDigest?: string[];
@@ -45,21 +47,25 @@ export function addLogin(program: Command): void {
     .description('start your enclave, verify it and keep the session')
     .option('-u, --username <name>', 'asked for when left out')
     .option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input')
+    .option('--oidc', "log in at your organization's OpenID provider, with a browser on any machine; --username names a new account")
     .option('--evidence <file>', 'save the evidence, for sls verify')
     .option('--event-log', "have the machine's firmware event log in the evidence, for sls verify --explain")
     .option('--image-digest <digest...>', 'accept these images only (sha256:HEX)')
     .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
   addEnclaveOption(addVerboseOption(addTrustOptions(addOutputOptions(command)))).action(run);
-  addExample(command, 'sls login --username ada --evidence proof.json', 'sls login --enclave gpu-lab');
+  addExample(command, 'sls login --username ada --evidence proof.json', 'sls login --oidc', 'sls login --enclave gpu-lab');
 }
 
-/** The saved session is over: a password begins another one. */
+/** The saved session is over: a password, or the OpenID provider's word, begins another one. */
 const OVER = new Set(['login.session_ended', 'login.refresh_reused', 'login.refresh_invalid', 'login.token_invalid']);
 
 type PasswordCredential = Extract<LoginOptions['credential'], { password: string }>;
 
 interface Chosen {
   username: string;
+  oidc: boolean;
+  /** Begins a session of its own: the one of before ends when it is there. */
+  begins: boolean;
   credential: LoginOptions['credential'];
   /** Keeps tokens that came before the login was verified. */
   keep(tokens: SessionTokens): Promise<void>;
@@ -70,15 +76,35 @@ interface Chosen {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
+  if (options.oidc && options.passwordStdin) throw new CliError(EXIT.usage, 'expected --oidc or --password-stdin, got both');
+  if (options.oidc) return logInByOidc(keeper, options, out);
   const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username);
-  if (!found) return logInByPassword(keeper, options, out);
+  if (!found) return logInAnew(keeper, options, out);
   try {
     await outlastingRaces(async () => logIn((await savedCredential(keeper.trust, found.username)) ?? found, keeper, options, out));
   } catch (error) {
     if (!(error instanceof RpcError && OVER.has(error.code))) throw error;
-    out.note(`${error.message}: log in with your password`);
-    await logInByPassword(keeper, { ...options, username: found.username }, out);
+    out.note(`${error.message}: log in ${found.oidc ? 'at your OpenID provider' : 'with your password'}`);
+    await logInAnew(keeper, { ...options, username: found.username }, out);
   }
+}
+
+/** As the session before began, where there was one. */
+async function logInAnew(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+  const before = options.passwordStdin ? undefined : await sessionOf(keeper.trust);
+  if (before?.oidc !== true || (options.username ?? before.username) !== before.username) return logInByPassword(keeper, options, out);
+  if (!process.stderr.isTTY) throw new CliError(EXIT.authentication, 'the session has ended', { code: 'login.session_over', hint: 'run: sls login --oidc' });
+  await logInByOidc(keeper, { ...options, username: before.username }, out);
+}
+
+/** The session is kept from its beginning on: whatever fails after it, the next login needs no browser. */
+async function logInByOidc(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+  const { username, created, ...tokens } = await logInAtProvider(keeper.trust, out, options);
+  const keep = (renewed: SessionTokens): Promise<void> => saveTokenFile(keeper.trust, { username, oidc: true, ...renewed });
+  await keep(tokens);
+  if (created) out.done(`a new account was made for you: ${username}`);
+  const credential = { refreshToken: tokens.refreshToken ?? '' };
+  await logIn({ username, oidc: true, begins: true, credential, keep, abandon: () => Promise.resolve() }, keeper, options, out);
 }
 
 async function logInByPassword(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
@@ -88,10 +114,9 @@ async function logInByPassword(keeper: TrustKeeper, options: Options, out: Outpu
   );
 }
 
-async function logIn({ username, credential, keep, abandon }: Chosen, keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+async function logIn({ username, oidc, begins, credential, keep, abandon }: Chosen, keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
   const details = options.verbose === true;
-  // Of another session, when a password begins a new one.
-  const before = 'password' in credential ? await sessionOf(keeper.trust) : undefined;
+  const before = begins ? await sessionOf(keeper.trust) : undefined;
   let tokens: SessionTokens | undefined;
   out.progress('logging in');
   const { session, warnings, full } = await verifiedLogin().catch(async (error: unknown) => {
@@ -99,7 +124,7 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
     throw error;
   });
   const { trust, preferences } = keeper;
-  await saveSession({ username, trust, preferences, session });
+  await saveSession({ username, oidc, trust, preferences, session });
   await removeTokenFile();
   if (options.evidence !== undefined) {
     await writeFile(options.evidence, writeEvidenceJson(session.evidence));
@@ -141,14 +166,14 @@ async function logIn({ username, credential, keep, abandon }: Chosen, keeper: Tr
   }
 }
 
-/** A session that is still good spares the password; --password-stdin insists on it. */
+/** A session that is still good spares the password; --password-stdin and --oidc insist on another one. */
 async function savedCredential(trust: TrustBundle, username: string | undefined): Promise<Chosen | undefined> {
   const found = await findTokens(trust, username);
   if (!found) return undefined;
   const { accessToken, refreshToken } = found.tokens;
   const credential = refreshToken === undefined ? { accessToken } : { refreshToken };
   // The session was there before this login, and stays.
-  return { username: found.username, credential, keep: found.keep, abandon: () => Promise.resolve() };
+  return { username: found.username, oidc: found.oidc, begins: false, credential, keep: found.keep, abandon: () => Promise.resolve() };
 }
 
 async function passwordCredential(trust: TrustBundle, options: Options): Promise<Chosen & { credential: PasswordCredential }> {
@@ -157,6 +182,8 @@ async function passwordCredential(trust: TrustBundle, options: Options): Promise
   const known = await findTokens(trust, username, { anyEnclave: true });
   return {
     username,
+    oidc: false,
+    begins: true,
     credential: { username, password, knownSession: known?.tokens.refreshToken },
     keep: () => Promise.resolve(),
     // Nobody has the session that began by it.

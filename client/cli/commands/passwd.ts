@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { changePassword, secondFactor } from '../../index';
+import { accountSummary, changePassword, secondFactor } from '../../index';
 import { callOptions } from '../call-options';
+import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
@@ -28,6 +29,9 @@ async function run(options: Options): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
   // Before the questions: who isn't logged in is told at once.
   const accessToken = await ownAccessToken(trust);
+  if (!(await accountSummary(trust, accessToken, callOptions())).hasPassword) {
+    throw new CliError(EXIT.failure, 'your account has no password', { code: 'account.no_password', hint: 'your OpenID provider has it: change it there' });
+  }
   const fromStdin = options.passwordStdin === true;
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
   const passwords = await askPasswordChange({ fromStdin });

@@ -1,14 +1,15 @@
 import type { Command } from 'commander';
 import type { TrustBundle } from '../../../core/trust/bundle';
 import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecoveryCodes, RpcError, secondFactor } from '../../index';
-import type { SecondFactorSecret } from '../../index';
+import type { BothFactors, SecondFactorSecret } from '../../index';
 import { callOptions } from '../call-options';
+import { confirmed } from '../confirmation';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { ownAccessToken } from '../own-tokens';
-import { askCode, askPassword } from '../prompt';
+import { askCode } from '../prompt';
 import { qrCode } from '../qr-code';
 import { currentTrust } from '../session-file';
 import { loadTrust } from '../trust';
@@ -28,7 +29,7 @@ export function addTotp(program: Command): void {
     addTrustOptions(addOutputOptions(command)).action(action);
     return command;
   };
-  addExample(withFactors('enable', 'show the secret to your authenticator; logins by password take its codes from then on', 'a code', runEnable), 'sls totp enable');
+  addExample(withFactors('enable', 'show the secret to your authenticator; logins take its codes from then on', 'a code', runEnable), 'sls totp enable');
   addExample(withFactors('disable', 'take the second factor away', 'a code or a recovery code', runDisable), 'sls totp disable');
   addExample(withFactors('recovery-codes', 'make new recovery codes; the old ones are worth nothing any more', 'a code or a recovery code', runRecoveryCodes), 'sls totp recovery-codes');
   const status = totp.command('status').description('whether you have a second factor');
@@ -50,14 +51,14 @@ async function callerOf(options: Options): Promise<Caller> {
 
 async function runEnable(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
-  const fromStdin = options.passwordStdin === true;
   if ((await secondFactor(trust, accessToken, callOptions())).enabled) {
     throw new CliError(EXIT.failure, 'you have a second factor already', { code: 'account.second_factor_enabled', hint: 'for another authenticator: sls totp disable, then sls totp enable' });
   }
-  const password = await askPassword({ fromStdin });
-  await show(await beginSecondFactor(trust, accessToken, password, callOptions()), options);
-  const recoveryCodes = await confirm({ out, trust, accessToken }, fromStdin);
-  out.done('logins by password take a code of your authenticator from now on');
+  const recoveryCodes = await confirmed(out, trust, accessToken, options, async (confirmation) => {
+    await show(await beginSecondFactor(trust, confirmation.accessToken, confirmation.password, callOptions()), options);
+    return confirm({ out, trust, accessToken: confirmation.accessToken }, confirmation.fromStdin);
+  });
+  out.done('logins take a code of your authenticator from now on');
   tellRecoveryCodes(out, recoveryCodes, { enabled: true, recoveryCodes });
 }
 
@@ -86,23 +87,22 @@ function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown):
 
 async function runDisable(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
-  await disableSecondFactor(trust, accessToken, await askBoth(trust, accessToken, options), callOptions());
-  out.done('your password alone is enough to log in');
+  await byBoth({ out, trust, accessToken }, options, (by, factors) => disableSecondFactor(trust, by, factors, callOptions()));
+  out.done('logins take no code any more');
   out.result({ enabled: false }, []);
 }
 
 async function runRecoveryCodes(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
-  const recoveryCodes = await renewRecoveryCodes(trust, accessToken, await askBoth(trust, accessToken, options), callOptions());
+  const recoveryCodes = await byBoth({ out, trust, accessToken }, options, (by, factors) => renewRecoveryCodes(trust, by, factors, callOptions()));
   tellRecoveryCodes(out, recoveryCodes, { recoveryCodes });
 }
 
-async function askBoth(trust: TrustBundle, accessToken: string, { passwordStdin }: Options): Promise<{ password: string; oneTimeCode: string }> {
+async function byBoth<T>({ out, trust, accessToken }: Caller, options: Options, work: (accessToken: string, factors: BothFactors) => Promise<T>): Promise<T> {
   if (!(await secondFactor(trust, accessToken, callOptions())).enabled) {
     throw new CliError(EXIT.failure, 'you have no second factor', { code: 'account.second_factor_disabled', hint: 'get one with sls totp enable' });
   }
-  const fromStdin = passwordStdin === true;
-  return { password: await askPassword({ fromStdin }), oneTimeCode: await askCode({ fromStdin }) };
+  return confirmed(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) => work(by, { password, oneTimeCode: await askCode({ fromStdin }) }));
 }
 
 async function runStatus(options: CommonOptions): Promise<void> {

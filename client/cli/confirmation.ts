@@ -1,0 +1,50 @@
+import { decodeJwt } from 'jose';
+import { accountSummary, logOut } from '../index';
+import type { TrustBundle } from '../index';
+import { callOptions } from './call-options';
+import { CliError, EXIT } from './exit';
+import { logInAtProvider } from './oidc';
+import type { Output, OutputOptions } from './output';
+import { askPassword } from './prompt';
+
+/** The service takes a login of the last five minutes for it; what is left of them has to be long enough to type a code. */
+const FRESH_SECONDS = 180;
+
+/** What shows beside a session that its user is the one who asks: the password; or, of an account without one, that the session began just now. */
+export interface Confirmation {
+  accessToken: string;
+  /** Empty where the account has none. */
+  password: string;
+  /** Whether codes come from standard input. */
+  fromStdin: boolean;
+}
+
+export interface ConfirmationOptions extends OutputOptions {
+  passwordStdin?: boolean;
+}
+
+/**
+ * Asks the user to confirm that it is them, by the password or at their OpenID provider, and does what that is for.
+ * @throws CliError 2 where a password is to be read and the account has none
+ */
+export async function confirmed<T>(out: Output, trust: TrustBundle, accessToken: string, options: ConfirmationOptions, work: (confirmation: Confirmation) => Promise<T>): Promise<T> {
+  const fromStdin = options.passwordStdin === true;
+  const { hasPassword, username } = await accountSummary(trust, accessToken, callOptions());
+  if (hasPassword) return work({ accessToken, password: await askPassword({ fromStdin }), fromStdin });
+  if (fromStdin) throw new CliError(EXIT.usage, 'your account has no password to read', { code: 'account.no_password', hint: 'leave --password-stdin out: you are asked to log in at your OpenID provider' });
+  const withoutPassword = { password: '', fromStdin: !process.stdin.isTTY };
+  if (isFresh(accessToken)) return work({ accessToken, ...withoutPassword });
+  out.note('log in once more, to show that it is you');
+  const { accessToken: fresh, refreshToken } = await logInAtProvider(trust, out, { ...options, username });
+  try {
+    return await work({ accessToken: fresh, ...withoutPassword });
+  } finally {
+    // The session was for this alone.
+    if (refreshToken !== undefined) await logOut(trust, refreshToken, callOptions()).catch(() => undefined);
+  }
+}
+
+function isFresh(accessToken: string): boolean {
+  const { auth_time: at } = decodeJwt<{ auth_time?: number }>(accessToken);
+  return at !== undefined && Date.now() / 1000 - at < FRESH_SECONDS;
+}

@@ -1,0 +1,49 @@
+import { logInByDevice, exchangeIdToken, oidcSettings } from '../index';
+import type { DeviceCode, OidcLogin, TrustBundle } from '../index';
+import { callOptions } from './call-options';
+import { CliError, EXIT } from './exit';
+import { interruptible } from './interrupt';
+import { printable } from './output';
+import type { Output, OutputOptions } from './output';
+import { qrCode } from './qr-code';
+import { withSecondFactor } from './second-factor';
+
+/**
+ * Has the user log in at the OpenID provider of the service, and begins a session by that.
+ * @param username what an account that is not there yet shall be called
+ * @throws CliError, DeviceLoginError, OidcProviderError, RpcError
+ */
+export async function logInAtProvider(trust: TrustBundle, out: Output, options: OutputOptions & { username?: string | undefined }): Promise<OidcLogin> {
+  const { username } = options;
+  const idToken = await interruptible(async (signal) => {
+    const settings = await oidcSettings(trust, { ...callOptions(), signal });
+    if (!settings) throw new CliError(EXIT.failure, 'this service takes no logins by OIDC', { code: 'oidc.off', hint: 'log in by password: sls login' });
+    out.progress(`asking ${settings.issuer} for a code`);
+    return logInByDevice(settings, {
+      signal,
+      async onCode(code) {
+        out.finish();
+        await show(code, settings.issuer, options);
+        out.progress('waiting for you to log in there');
+      },
+    });
+  });
+  out.progress('logging in');
+  // Where nobody can be asked, standard input may bring the code.
+  return withSecondFactor(out, { fromStdin: !process.stdin.isTTY }, (oneTimeCode) => exchangeIdToken(trust, { idToken, username, oneTimeCode }, callOptions()));
+}
+
+/** On the terminal, never on standard output; also with --quiet, because without it nobody could log in. */
+async function show({ address, completeAddress, userCode, expiresAt }: DeviceCode, issuer: string, { json }: OutputOptions): Promise<void> {
+  const minutes = Math.max(1, Math.floor((expiresAt.getTime() - Date.now()) / 60_000));
+  const picture = process.stderr.isTTY && json !== true ? ['', ...(await qrCode(completeAddress ?? address))] : [];
+  const lines = [
+    `Log in at ${issuer}: open this address in a browser, on this machine or another one,`,
+    completeAddress === undefined ? 'and type the code that stands below it:' : 'and go on only if it shows the code that stands below it:',
+    '',
+    `  ${completeAddress ?? address}`,
+    '',
+    `  ${userCode}`,
+  ].map(printable);
+  process.stderr.write([...lines, ...picture, '', `It is good for ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}. Ctrl-C ends the wait.`, ''].join('\n'));
+}

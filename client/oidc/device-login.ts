@@ -1,0 +1,143 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { discover } from '../../core/oidc/discovery';
+import { OidcProviderError } from '../../core/oidc/errors';
+import { fetchText, parseJson } from '../../core/oidc/fetch';
+import { isEndpointOf } from '../../core/oidc/issuer';
+import type { OidcSettings } from './service';
+
+const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
+/** RFC 8628, 3.2 and 3.5: between two questions, where the provider says nothing else, and more after each slow_down. */
+const INTERVAL_SECONDS = 5;
+const SLOWER_SECONDS = 5;
+/** Nobody is waited for longer than this, and the provider not asked more seldom than that, whatever it says. */
+const LONGEST_SECONDS = 3600;
+const SLOWEST_SECONDS = 60;
+
+export type DeviceLoginErrorCode =
+  /** The user said no, or the provider did. */
+  | 'oidc.denied'
+  /** Nobody came with the code in time. */
+  | 'oidc.code_expired'
+  /** The provider offers no device codes. */
+  | 'oidc.no_device_codes'
+  /** The provider refuses the service as its client: the operator's to put right. */
+  | 'oidc.client_refused';
+
+/** A login at the OpenID provider that did not come about. `code` is stable. */
+export class DeviceLoginError extends Error {
+  override readonly name = 'DeviceLoginError';
+
+  constructor(
+    readonly code: DeviceLoginErrorCode,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What the user has to be shown. By the provider's word: texts for a terminal have to be made fit for one. */
+export interface DeviceCode {
+  /** Where they go with a browser, on whatever machine, and type the code. */
+  address: string;
+  userCode: string;
+  /** The same with the code in it, for a QR code; they compare it there (RFC 8628, 3.3.1). */
+  completeAddress: string | undefined;
+  expiresAt: Date;
+}
+
+export interface DeviceLoginOptions {
+  onCode(code: DeviceCode): void | Promise<void>;
+  /** Ends the wait; the code is left to expire. */
+  signal?: AbortSignal | undefined;
+}
+
+const answerSchema = z.object({
+  device_code: z.string().min(1).max(4096),
+  user_code: z.string().min(1).max(64),
+  verification_uri: z.string().max(2048),
+  verification_uri_complete: z.string().max(2048).optional(),
+  expires_in: z.number().positive(),
+  interval: z.number().min(0).optional(),
+});
+const tokenSchema = z.object({ id_token: z.string() });
+const errorSchema = z.object({ error: z.string(), error_description: z.string().optional() });
+
+/**
+ * Has the user log in at the provider, by a device code (RFC 8628): asks for one, shows it by `onCode`, waits until the user has been there.
+ * @returns an ID token, which is as good as a password for a few minutes
+ * @throws DeviceLoginError, OidcProviderError; what `signal` was aborted with
+ */
+export async function logInByDevice(settings: OidcSettings, { onCode, signal }: DeviceLoginOptions): Promise<string> {
+  const { issuer, clientId, publicClientSecret, scopes } = settings;
+  const { deviceAuthorizationEndpoint, tokenEndpoint } = await discover(issuer, { signal });
+  if (deviceAuthorizationEndpoint === undefined || tokenEndpoint === undefined) {
+    throw new DeviceLoginError('oidc.no_device_codes', `the OpenID provider ${issuer} offers no login by device code`);
+  }
+  const client = { client_id: clientId, ...(publicClientSecret !== '' && { client_secret: publicClientSecret }) };
+  const began = Date.now();
+  const answer = read(answerSchema, await post(deviceAuthorizationEndpoint, { ...client, scope: scopes.join(' ') }, signal), deviceAuthorizationEndpoint);
+  const { device_code, user_code: userCode, verification_uri: address, verification_uri_complete: completeAddress, expires_in, interval = INTERVAL_SECONDS } = answer;
+  for (const uri of [address, completeAddress]) {
+    if (uri !== undefined && !isEndpointOf(issuer, uri)) throw new OidcProviderError('oidc.provider_invalid', `expected an https address to send the user to, of the OpenID provider ${issuer}`);
+  }
+  const expiresAt = began + Math.min(expires_in, LONGEST_SECONDS) * 1000;
+  await onCode({ address, userCode, completeAddress, expiresAt: new Date(expiresAt) });
+  return waitForToken({ url: tokenEndpoint, form: { ...client, grant_type: DEVICE_CODE, device_code }, interval, expiresAt }, signal);
+}
+
+interface Waiting {
+  url: string;
+  form: Record<string, string>;
+  interval: number;
+  expiresAt: number;
+}
+
+/** RFC 8628, 3.4 and 3.5. */
+async function waitForToken({ url, form, interval, expiresAt }: Waiting, signal: AbortSignal | undefined): Promise<string> {
+  for (let seconds = interval; ; seconds = Math.min(seconds, SLOWEST_SECONDS)) {
+    if (Date.now() + seconds * 1000 >= expiresAt) throw expired();
+    await sleep(seconds * 1000, undefined, { signal }).catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw error;
+    });
+    try {
+      const answer = await post(url, form, signal);
+      if (answer.status === 200) return read(tokenSchema, answer, url).id_token;
+      const { error } = read(errorSchema, answer, url, [400, 401]);
+      if (error === 'slow_down') seconds += SLOWER_SECONDS;
+      else if (error !== 'authorization_pending') throw error === 'expired_token' ? expired() : refused(error);
+    } catch (error) {
+      if (!(error instanceof OidcProviderError && error.code === 'oidc.provider_unavailable')) throw error;
+      // It may be back before the code expires; asked half as often each time.
+      seconds = Math.max(1, seconds * 2);
+    }
+  }
+}
+
+interface Answer {
+  status: number;
+  json: unknown;
+}
+
+async function post(url: string, form: Record<string, string>, signal: AbortSignal | undefined): Promise<Answer> {
+  const { status, text } = await fetchText(url, { form, signal });
+  return { status, json: parseJson(text, url) };
+}
+
+function read<T>(schema: z.ZodType<T>, { status, json }: Answer, url: string, statuses = [200]): T {
+  const result = schema.safeParse(json);
+  if (statuses.includes(status) && result.success) return result.data;
+  const refusal = errorSchema.safeParse(json);
+  if (status >= 400 && refusal.success) throw refused(refusal.data.error, refusal.data.error_description);
+  throw new OidcProviderError('oidc.provider_invalid', `expected another answer of ${new URL(url).origin}${new URL(url).pathname}, got HTTP ${status}`);
+}
+
+function expired(): DeviceLoginError {
+  return new DeviceLoginError('oidc.code_expired', 'nobody logged in by the code in time');
+}
+
+function refused(error: string, description?: string): DeviceLoginError {
+  if (error === 'access_denied') return new DeviceLoginError('oidc.denied', 'the login was denied at the OpenID provider');
+  return new DeviceLoginError('oidc.client_refused', `the OpenID provider refuses: ${error}${description === undefined ? '' : `, ${description}`}`.slice(0, 300));
+}

@@ -1,0 +1,149 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Authenticator } from '../support/authenticator';
+import { Machine, PASSWORD, SLS } from '../support/machine';
+import type { Ended, RunOptions } from '../support/machine';
+import { OpenIdProvider } from '../support/openid-provider';
+
+jest.setTimeout(120_000);
+
+let machine: Machine;
+let provider: OpenIdProvider;
+beforeAll(async () => {
+  machine = new Machine();
+  provider = await OpenIdProvider.start();
+  await machine.startService(provider.upOptions);
+});
+afterAll(async () => {
+  await machine.remove();
+  await provider.goDown();
+});
+
+/** Runs sls while a person does with the address that it shows what `person` says. */
+async function withPerson(args: string[], person: (address: string, child: ChildProcess) => Promise<unknown>, options: RunOptions = {}): Promise<Ended> {
+  let gone: Promise<unknown> | undefined;
+  const ended = await machine.sls(args, {
+    ...options,
+    onStart(child) {
+      let said = '';
+      child.stderr?.on('data', (text) => {
+        said += String(text);
+        const [, address] = /^ {2}(http\S+user_code=\S+)$/m.exec(said) ?? [];
+        if (address !== undefined) gone ??= person(address, child);
+      });
+    },
+  });
+  await gone;
+  return ended;
+}
+const approve = (subject: string) => (address: string): Promise<void> => provider.approve(address, subject);
+const saved = (): string => readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8');
+
+test('a user logs in with a browser, and works in an enclave of their own', async () => {
+  const login = await withPerson(['login', '--oidc', '--username', 'ada', '--json'], approve('ada'));
+  expect(login).toMatchObject({ code: 0 });
+  expect(JSON.parse(login.stdout)).toMatchObject({ username: 'ada', enclave: { name: 'default' } });
+  expect(login.stderr).toContain(`Log in at ${provider.issuer}`);
+  expect(login.stderr).toMatch(/^ {2}[A-Z]{4}-[A-Z]{4}$/m);
+  expect(login.stderr).toContain('a new account was made for you: ada');
+  expect(await machine.sls(['exec', '--', 'echo', 'ok'])).toMatchObject({ code: 0, stdout: 'ok\n' });
+  const { stdout } = await machine.sls(['account', 'show', '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({ username: 'ada', hasPassword: false, oidcIssuer: provider.issuer });
+  // The session goes on without the provider.
+  await provider.goDown();
+  expect(await machine.sls(['login'])).toMatchObject({ code: 0 });
+  await provider.goUp();
+});
+
+test('another login ends the session of the one before, and finds the same account', async () => {
+  const user = (): unknown => (JSON.parse(saved()) as { session: { enclave: { user: string } } }).session.enclave.user;
+  const before = user();
+  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
+  expect(user()).toBe(before);
+  const { stdout } = await machine.sls(['sessions', 'list', '--json']);
+  expect(JSON.parse(stdout)).toHaveLength(1);
+});
+
+test('no token of the provider is kept, printed or logged', async () => {
+  const login = await withPerson(['login', '--oidc', '--verbose'], approve('ada'));
+  const logs = ['signup.log', 'login.log'].map((name) => readFileSync(machine.server('log', name), 'utf8')).join('');
+  for (const text of [login.stdout, login.stderr, saved(), logs]) expect(text).not.toMatch(new RegExp(Buffer.from('{"alg":"RS256"').toString('base64url').slice(0, 18)));
+});
+
+test('the password that there is none of is asked for nowhere: a login of a moment ago stands for it', async () => {
+  expect(await machine.sls(['passwd'])).toMatchObject({ code: 1, stderr: expect.stringContaining('no password') });
+  expect(await machine.sls(['account', 'delete', '--yes', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 2, stderr: expect.stringContaining('no password') });
+  const wrong = await machine.sls(['login', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` });
+  expect(wrong).toMatchObject({ code: 4, stderr: expect.stringContaining('the username or the password is wrong') });
+});
+
+test('what goes wrong is said in words, with a way out', async () => {
+  const denied = await withPerson(['login', '--oidc'], (address) => provider.deny(address));
+  expect(denied).toMatchObject({ code: 4, stderr: expect.stringMatching(/denied[^]*hint: to begin anew: sls login --oidc/) });
+  const other = await withPerson(['login', '--oidc', '--username', 'bea', '--json'], approve('ada'));
+  expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('your account here is called ada') });
+  expect(JSON.parse(other.stdout)).toMatchObject({ error: { code: 'oidc.other_username', exitCode: 1 } });
+  expect(await machine.sls(['login', '--oidc', '--password-stdin'])).toMatchObject({ code: 2 });
+  const goOn = provider.hang();
+  const began = Date.now();
+  expect(await machine.sls(['login', '--oidc'])).toMatchObject({ code: 6, stderr: expect.stringContaining('hint: is the OpenID provider up?') });
+  expect(Date.now() - began).toBeLessThan(10_000);
+  goOn();
+  // The session of before is still there.
+  expect(await machine.sls(['exec', '--', 'echo', 'ok'])).toMatchObject({ code: 0 });
+});
+
+test('Ctrl-C ends the wait at once, and leaves the session of before as it was', async () => {
+  const before = saved();
+  const ended = await withPerson(['login', '--oidc'], (_address, child) => Promise.resolve(child.kill('SIGINT')));
+  expect(ended).toMatchObject({ code: 130, stderr: expect.stringContaining('ended by SIGINT') });
+  expect(ended.stderr).not.toMatch(/ {4}at /);
+  expect(saved()).toBe(before);
+});
+
+/** `sls totp enable` as a person does it who logged in a moment ago: no password, and what the authenticator makes of the secret that is shown. */
+async function enableSecondFactor(): Promise<{ authenticator: Authenticator; recoveryCodes: string[] }> {
+  const child = spawn(process.execPath, [SLS, 'totp', 'enable', '--json'], { env: machine.env });
+  let [stdout, stderr] = ['', ''];
+  let authenticator: Authenticator | undefined;
+  child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
+  child.stderr.on('data', (text: Buffer) => {
+    stderr += text.toString();
+    const secret = /Secret[^:]*: ([A-Z2-7 ]+)\n/.exec(stderr)?.[1];
+    if (secret === undefined || authenticator) return;
+    authenticator = new Authenticator(secret);
+    child.stdin.end(`${authenticator.code()}\n`);
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code !== 0 || !authenticator) throw new Error(`sls totp enable ended with ${code}: ${stderr}`);
+  return { authenticator, recoveryCodes: (JSON.parse(stdout) as { recoveryCodes: string[] }).recoveryCodes };
+}
+
+test('a second factor is asked for after the browser, where there is one', async () => {
+  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
+  const { authenticator, recoveryCodes } = await enableSecondFactor();
+  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 4, stderr: expect.stringContaining('code') });
+  expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.wrong()}\n` })).toMatchObject({ code: 4 });
+  await authenticator.early();
+  expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.code(1)}\n` })).toMatchObject({ code: 0 });
+  expect(await machine.sls(['totp', 'disable'], { stdin: `${recoveryCodes[0]}\n` })).toMatchObject({ code: 0 });
+  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
+});
+
+test('a session that is over is begun anew at the provider, by who is told to', async () => {
+  const { stdout } = await machine.sls(['sessions', 'list', '--json']);
+  const [{ session } = { session: '' }] = JSON.parse(stdout) as Array<{ session: string }>;
+  await machine.sls(['sessions', 'revoke', session]);
+  // Nobody watches: there is no use in a code.
+  expect(await machine.sls(['login'])).toMatchObject({ code: 4, stderr: expect.stringContaining('hint: run: sls login --oidc') });
+  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
+});
+
+test('an account is deleted by who logged in just now, and is gone at the next login', async () => {
+  expect(await withPerson(['login', '--oidc', '--username', 'gus'], approve('gus'))).toMatchObject({ code: 0 });
+  expect(await machine.sls(['account', 'delete', '--yes', '--json'])).toMatchObject({ code: 0 });
+  const again = await withPerson(['login', '--oidc'], approve('gus'));
+  expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('a new account was made for you: user-') });
+});
