@@ -1,5 +1,4 @@
 import { Metadata, status } from '@grpc/grpc-js';
-import { readAudit } from '../../core/audit/audit';
 import { createAuthority } from '../../core/certificates/authority';
 import { revoke } from '../../core/revocation/store';
 import { callUnary } from '../../core/rpc/client';
@@ -10,6 +9,7 @@ import type { ExchangeIdTokenResponse } from '../../proto/gen/licensing/v1/accou
 import { TRUST_DOMAIN, UNLIMITED, writeAccountFiles } from '../support/accounts';
 import type { AccountFiles } from '../support/accounts';
 import { Authenticator } from '../support/authenticator';
+import { recordsOf } from '../support/audit';
 import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../support/enclave-endpoint';
 import { byPassword, byRefreshToken, logIn, loginRequest, newClientKey } from '../support/login-client';
@@ -259,12 +259,15 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     });
   });
 
-  test('the audit says that an account was bound to a provider, by ids alone', async () => {
+  test('the audit says that an account was made, and bound to a provider, by ids alone', async () => {
     const { username, accessToken } = await logInAs('kim@example.com');
     const user = await userOf({ accessToken });
-    const all = await readAudit(database(), { limit: 10_000 });
+    const all = await recordsOf(database());
     const records = all.filter(({ detail }) => detail['user'] === user).map(({ kind, detail }) => ({ kind, detail }));
-    expect(records).toEqual([{ kind: 'account.oidc_bound', detail: { user, issuer: provider.issuer } }]);
+    expect(records).toEqual([
+      { kind: 'account.created', detail: { user } },
+      { kind: 'account.oidc_bound', detail: { user, issuer: provider.issuer } },
+    ]);
     expect(JSON.stringify(records)).not.toMatch(new RegExp(`kim|${username}`));
   });
 
