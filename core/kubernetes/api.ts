@@ -1,5 +1,5 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
-import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { AgentOptions, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { Agent, request } from 'node:https';
 import type { RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
@@ -30,6 +30,8 @@ export interface WatchEvent<T> {
  */
 export class KubernetesApi {
   private agent: Agent | HttpAgent | undefined;
+  /** Of watches: each has its connection for as long as it lasts, and none of them is to keep a call from one. */
+  private watching: Agent | HttpAgent | undefined;
   private readonly server: URL;
 
   constructor(
@@ -143,16 +145,23 @@ export class KubernetesApi {
     const timeout = limited ? deadline(CALL_TIMEOUT_MS) : undefined;
     const signals = [signal, timeout?.signal].filter((each) => each !== undefined);
     return new Promise((resolve, reject) => {
-      const call = start(url, { method, headers, agent: this.keptOpen(authenticated), signal: AbortSignal.any(signals) }, resolve);
+      const call = start(url, { method, headers, agent: limited ? this.keptOpen(authenticated) : this.unbounded(authenticated), signal: AbortSignal.any(signals) }, resolve);
       call.on('error', reject);
       call.on('close', () => timeout?.clear());
       call.end(body);
     });
   }
 
-  private keptOpen({ ca, cert, key, rejectUnauthorized }: RequestOptions): Agent | HttpAgent {
-    const options = { keepAlive: true, maxSockets: 64, timeout: 60_000 };
-    return (this.agent ??= this.server.protocol === 'https:' ? new Agent({ ...options, ca, cert, key, rejectUnauthorized }) : new HttpAgent(options));
+  private keptOpen(authenticated: RequestOptions): Agent | HttpAgent {
+    return (this.agent ??= this.newAgent(authenticated, { keepAlive: true, maxSockets: 64, timeout: 60_000 }));
+  }
+
+  private unbounded(authenticated: RequestOptions): Agent | HttpAgent {
+    return (this.watching ??= this.newAgent(authenticated, {}));
+  }
+
+  private newAgent({ ca, cert, key, rejectUnauthorized }: RequestOptions, options: AgentOptions): Agent | HttpAgent {
+    return this.server.protocol === 'https:' ? new Agent({ ...options, ca, cert, key, rejectUnauthorized }) : new HttpAgent(options);
   }
 }
 

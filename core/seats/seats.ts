@@ -166,8 +166,11 @@ export class Seats {
   }
 
   /** An enclave has ended: its seats are free, unless a heartbeat says otherwise. */
-  async lapse({ user, enclave }: { user: string; enclave?: string }): Promise<void> {
-    await this.database.queryTwice(`UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND ($2 = '' OR enclave = $2) AND ${LIVE}`, [user, enclave ?? '']);
+  async lapse({ user, enclave = '', workloadUid = '' }: { user: string; enclave?: string; workloadUid?: string }): Promise<void> {
+    await this.database.queryTwice(
+      `UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND ($2 = '' OR enclave = $2) AND ($3 = '' OR workload_uid = $3) AND ${LIVE}`,
+      [user, enclave, workloadUid],
+    );
   }
 
   /** The user's seats that count now, the one that was taken last first; and how many count among the same. */

@@ -14,6 +14,19 @@ export interface Choices {
   enclaveTemplate?: { sha256: string };
   /** Relative paths to components of knative/components. */
   components?: string[];
+  /** The OpenID provider by which users may log in. */
+  oidc?: OidcChoice;
+}
+
+export interface OidcChoice {
+  issuer: string;
+  clientId: string;
+  /** Divided by spaces. */
+  scopes: string;
+  /** Whether a first login makes an account. */
+  signup: boolean;
+  /** What the provider calls a secret and every client gets; none: ''. */
+  publicClientSecret: string;
 }
 
 export const PROGRAMS = ['signup', 'login', 'enrol', 'admin', 'attestor-daemon', 'enclave'] as const;
@@ -25,7 +38,7 @@ const CONTAINER = '/spec/template/spec/containers/0';
 const TPM_VOLUME = 3;
 
 /** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
-export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder, enclaveTemplate, components = [] }: Choices): object {
+export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder, enclaveTemplate, components = [], oidc }: Choices): object {
   const [label, value] = nodeSelector?.split('=', 2) ?? [];
   const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
   const attestor = [...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(','))];
@@ -56,9 +69,15 @@ export function kustomization({ overlay, images, earlierImages = [], nodeSelecto
     }),
     patches: [
       { target: { group: 'serving.knative.dev', kind: 'Service', name: 'login' }, patch: JSON.stringify(login) },
+      ...(oidc ? [{ target: { group: 'serving.knative.dev', kind: 'Service', name: 'signup' }, patch: JSON.stringify(oidcEnvironment(oidc)) }] : []),
       { target: { kind: 'DaemonSet', name: 'attestor' }, patch: JSON.stringify(attestor) },
     ],
   };
+}
+
+function oidcEnvironment({ issuer, clientId, scopes, signup, publicClientSecret }: OidcChoice): Operation[] {
+  const values = { OIDC_ISSUER: issuer, OIDC_CLIENT_ID: clientId, OIDC_SCOPES: scopes, OIDC_SIGNUP: String(signup), OIDC_PUBLIC_CLIENT_SECRET: publicClientSecret };
+  return Object.entries(values).flatMap(([name, value], index) => environment(index, name, value));
 }
 
 function environment(index: number, name: string, value: string): Operation[] {

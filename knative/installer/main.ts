@@ -7,10 +7,11 @@ import { distFolder } from '../../core/config/dist';
 import { KeyStoreError } from '../../core/keystore/store';
 import { publishTrustBundle } from '../../core/keystore/trust';
 import { find, kubectl, KubectlError } from '../../core/kubernetes/kubectl';
+import { checkIssuer } from '../../core/oidc/issuer';
 import { parseTrustBundle, serializeTrustBundle } from '../../core/trust/bundle';
 import { createKeys, SERVICES } from './keys';
 import { kustomization, PROGRAMS } from './kustomization';
-import type { Program } from './kustomization';
+import type { OidcChoice, Program } from './kustomization';
 
 interface Flags {
   overlay: string;
@@ -25,6 +26,11 @@ interface Flags {
   trustBundle: string;
   metrics?: boolean;
   retireImages?: boolean;
+  oidcIssuer?: string;
+  oidcClientId?: string;
+  oidcScopes: string;
+  oidcSignup: boolean;
+  oidcPublicClientSecret: string;
   timeout: string;
 }
 
@@ -46,13 +52,25 @@ const program = new Command('install')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
   .option('--enclave-template <file>', 'Knative Service that enclaves are made from (knative/base/enclave.yaml): resources, volumes, timeouts')
   .option('--metrics', 'metrics for Prometheus, and PodMonitors for its operator')
+  .option('--oidc-issuer <url>', 'let users log in by this OpenID provider as well')
+  .option('--oidc-client-id <id>', 'as the provider knows this installation: a client for devices, without a secret')
+  .option('--oidc-scopes <scopes>', 'what to ask the provider for', 'openid')
+  .option('--no-oidc-signup', 'a first login by OIDC makes no account')
+  .option('--oidc-public-client-secret <text>', 'what some providers give to such clients and call a secret; every user gets it', '')
   .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
   .option('--retire-images', 'refuse the enclave image before this one from now on')
   .option('--timeout <duration>', 'for each part to come up', '180s');
 
+function oidcChoice({ oidcIssuer: issuer, oidcClientId: clientId, oidcScopes: scopes, oidcSignup: signup, oidcPublicClientSecret: publicClientSecret }: Flags): OidcChoice | undefined {
+  if (issuer === undefined && clientId === undefined) return undefined;
+  if (issuer === undefined || clientId === undefined) throw new TypeError('expected --oidc-issuer URL and --oidc-client-id ID together');
+  return { issuer: checkIssuer(issuer), clientId, scopes, signup, publicClientSecret };
+}
+
 async function install(flags: Flags): Promise<void> {
   const images = Object.fromEntries(PROGRAMS.map((name) => [name, reference(name, flags.image[name])])) as Record<Program, string>;
+  const oidc = oidcChoice(flags);
   const manifests = join(distFolder(), '..', 'knative');
 
   say('namespaces and keys');
@@ -80,7 +98,7 @@ async function install(flags: Flags): Promise<void> {
     if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
     const enclaveTemplate = template === undefined ? undefined : { sha256: createHash('sha256').update(template).digest('hex') };
     const components = flags.metrics ? [relative(folder, join(manifests, 'components', 'metrics'))] : [];
-    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder, enclaveTemplate, components };
+    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder, enclaveTemplate, components, oidc };
     await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization(choices), null, 2));
     await kubectl(['apply', '--server-side', '--force-conflicts', '-k', folder]);
   } finally {

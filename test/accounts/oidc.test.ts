@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../core/certificates/authority';
 import { revoke } from '../../core/revocation/store';
@@ -201,6 +202,27 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await outcome(exchange(token))).toBe('login.revoked UNAUTHENTICATED');
       await database().query(`DELETE FROM revocations WHERE subject = $1`, [user]);
       expect(await exchange(token)).toMatchObject({ created: false });
+    });
+
+    test('what nobody can check, because the provider is down or does not answer: unavailable within seconds, and not counted', async () => {
+      const away = await OpenIdProvider.start();
+      const limits = { ...UNLIMITED, LOGIN_FAILURES_PER_ADDRESS: 3 };
+      const oidc = { issuer: away.issuer, clientId: away.clientId, publicClientSecret: undefined, scopes: ['openid'], signup: true };
+      const at = await startReplica(files, await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }), () => Promise.reject(new Error('no enclave')), { oidc, limits });
+      stops.push(() => at.stop(), () => away.goDown());
+      const token = await away.sign(away.claims('ada'));
+      const goOn = away.hang();
+      const began = Date.now();
+      expect(await Promise.all([token, token, token].map((each) => outcome(exchange(each, { at }))))).toEqual(Array(3).fill('oidc.provider_unavailable UNAVAILABLE'));
+      expect(Date.now() - began).toBeLessThan(8_000);
+      await away.goDown();
+      await sleep(2_100);
+      expect(await outcome(exchange(token, { at }))).toBe('oidc.provider_unavailable UNAVAILABLE');
+      await sleep(2_100);
+      goOn();
+      await away.goUp();
+      expect(await exchange(token, { at })).toMatchObject({ created: true });
+      await database().query('DELETE FROM limits');
     });
 
     test('every login by OIDC where it is off', async () => {

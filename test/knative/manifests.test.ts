@@ -2,8 +2,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { loadAll } from 'js-yaml';
+import { readEnvironment } from '../../core/config/environment';
+import { readOidcSettings } from '../../core/oidc/settings';
+import { signupSettings } from '../../functions/signup/settings';
 import { kustomization, PROGRAMS } from '../../knative/installer/kustomization';
-import type { Program } from '../../knative/installer/kustomization';
+import type { OidcChoice, Program } from '../../knative/installer/kustomization';
 
 const root = join(__dirname, '../..');
 const base = join(root, 'knative/base');
@@ -93,6 +96,30 @@ test('no Secret stands in the repository, and secrets come as files', () => {
       expect(attestor?.containers[0]?.env).toContainEqual({ name: 'ENCLAVE_IMAGES', value: `${images.enclave},${earlier}` });
       expect(attestor?.nodeSelector).toEqual({ 'x/tpm': 'yes' });
       expect(attestor?.volumes).toContainEqual({ name: 'tpm', hostPath: { path: '/var/tpm', type: 'Directory' } });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('the OpenID provider is none unless the installer is told one, and signup alone hears of it', () => {
+    const folder = mkdtempSync(join(root, 'knative/.test-'));
+    try {
+      const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
+      const oidcOf = (oidc?: OidcChoice): Record<string, Record<string, string | undefined>> => {
+        writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, oidc })));
+        const services = render(folder).filter(({ kind, apiVersion }) => kind === 'Service' && apiVersion === 'serving.knative.dev/v1');
+        const settings = services.map(({ metadata, spec }) => [metadata.name, (spec?.template?.spec.containers[0]?.env ?? []).filter(({ name }) => name.startsWith('OIDC_'))] as const);
+        return Object.fromEntries(settings.filter(([, env]) => env.length > 0).map(([name, env]) => [name, Object.fromEntries(env.map((each) => [each.name, each.value]))]));
+      };
+      const none = { OIDC_ISSUER: '', OIDC_CLIENT_ID: '', OIDC_SCOPES: 'openid', OIDC_SIGNUP: 'true', OIDC_PUBLIC_CLIENT_SECRET: '' };
+      expect(oidcOf()).toEqual({ signup: none });
+      const oidc = { issuer: 'https://accounts.example.com', clientId: 'sls', scopes: 'openid offline_access', signup: false, publicClientSecret: 'x' };
+      const told = { OIDC_ISSUER: oidc.issuer, OIDC_CLIENT_ID: 'sls', OIDC_SCOPES: oidc.scopes, OIDC_SIGNUP: 'false', OIDC_PUBLIC_CLIENT_SECRET: 'x' };
+      expect(oidcOf(oidc)).toEqual({ signup: told });
+      // As signup reads them.
+      const settings = { LISTEN: 'http://0.0.0.0:8080', DATABASE_URL_FILE: 'x', TOKEN_KEYS_FILE: 'x', TRUST_DOMAIN: 'sls.test' };
+      expect(readOidcSettings(readEnvironment(signupSettings, { ...settings, ...none }))).toBeUndefined();
+      expect(readOidcSettings(readEnvironment(signupSettings, { ...settings, ...told }))).toMatchObject({ issuer: oidc.issuer, signup: false });
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { load } from 'js-yaml';
 import type { EnclaveId } from '../../core/enclaves/name';
 import type { KnativeService } from '../../core/kubernetes/objects';
 import { KnativeLauncher } from '../../functions/login/launcher/knative';
 import { enclaveName } from '../../functions/login/launcher/knative-service';
+import type { FakeAnswer } from '../support/fake-api-server';
 import { FakeCluster } from '../support/fake-cluster';
 
 const NAMESPACE = 'enclaves';
@@ -37,6 +39,70 @@ test('each name of a user is a Service of its own, under a name that tells nothi
   expect(annotations()).toEqual([{ user: 'ada', name: 'default' }, { user: 'ada', name: 'gpu-lab' }]);
   for (const { metadata } of cluster.services()) expect(metadata.name).toMatch(/^enclave-[a-z2-7]{20}$/);
   expect(cluster.volumes()).toEqual([]);
+});
+
+describe('while an enclave does not start', () => {
+  const watches = (): number => cluster.server.requests.filter(({ query }) => query.has('watch')).length;
+  /** Ada's has no pod that anybody sees. */
+  const hide = (watch: FakeAnswer | undefined): void => {
+    const stuck = enclaveName(nameKey, of('ada'));
+    cluster.intercept = ({ query }) => {
+      if (query.has('watch')) return watch;
+      return query.get('labelSelector')?.endsWith(`=${stuck}`) === true ? { body: { metadata: {}, items: [] } } : undefined;
+    };
+  };
+
+  test('whoever waits for it, however often, keeps nobody else from theirs, and it is watched once', async () => {
+    const grace = await plain.ensure(of('grace'), quiet);
+    cluster.server.requests.length = 0;
+    hide({ silent: true });
+    const over = new AbortController();
+    const wait = (): Promise<unknown> => plain.ensure(of('ada'), { ...quiet, signal: over.signal }).catch(() => undefined);
+    const waiting = [wait()];
+    for (const end = Date.now() + 2_000; watches() < 2 && Date.now() < end; ) await sleep(20);
+    waiting.push(...Array.from({ length: 50 }, wait));
+    await sleep(500);
+    const found = await Promise.race([plain.ensure(of('grace'), quiet), sleep(1_500)]);
+    const watched = watches();
+    over.abort();
+    await Promise.all(waiting);
+    expect(found).toMatchObject({ workloadUid: grace.workloadUid, started: false });
+    // The Service, and its pods.
+    expect(watched).toBe(2);
+  });
+
+  test('those who wait for many at once keep nobody else from theirs', async () => {
+    const grace = await plain.ensure(of('grace'), quiet);
+    cluster.intercept = ({ query }) => {
+      if (query.has('watch')) return { silent: true };
+      return /=enclave-/.test(query.get('labelSelector') ?? '') && !query.get('labelSelector')!.endsWith(enclaveName(nameKey, of('grace'))) ? { body: { metadata: {}, items: [] } } : undefined;
+    };
+    const over = new AbortController();
+    const waiting = Array.from({ length: 50 }, (_, index) => plain.ensure(of(`user-${index}`), { ...quiet, signal: over.signal }).catch(() => undefined));
+    for (const end = Date.now() + 3_000; watches() < 100 && Date.now() < end; ) await sleep(20);
+    const found = await Promise.race([plain.ensure(of('grace'), quiet), sleep(1_500)]);
+    over.abort();
+    await Promise.all(waiting);
+    expect(found).toMatchObject({ workloadUid: grace.workloadUid, started: false });
+  });
+
+  test('one who gives up takes nobody along, whoever comes later is told how far it is, and all get the same one', async () => {
+    await plain.ensure(of('ada'), quiet);
+    await plain.stop(of('ada'));
+    hide(undefined);
+    const [impatient, stages] = [new AbortController(), [] as number[]];
+    const first = plain.ensure(of('ada'), { ...quiet, signal: impatient.signal });
+    await sleep(300);
+    const later = [0, 1].map(() => plain.ensure(of('ada'), { signal: quiet.signal, onStage: (stage) => stages.push(stage) }));
+    await sleep(300);
+    impatient.abort();
+    await expect(first).rejects.toMatchObject({ code: 'login.enclave_unavailable' });
+    cluster.intercept = () => undefined;
+    const [one, two] = await Promise.all(later);
+    expect(one).toEqual(two);
+    expect(one).toMatchObject({ started: true, node: 'node-a' });
+    expect(stages.length % 2).toBe(0);
+  });
 });
 
 test('what runs is found by name, in one question; what is asked for only', async () => {

@@ -363,6 +363,19 @@ describe('a seat is free', () => {
     expect((await listed(client)).taken).toBe(0);
   });
 
+  test('when login gives an enclave up, and not where another one runs in its place by now', async () => {
+    const client = await newClient();
+    const lost = newWorkload();
+    const [id, found] = [{ user: client.user, name: 'default' }, { workloadUid: lost, node: '', endpoint: '', tlsAddress: '', started: false }];
+    await takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: lost }));
+    await replica.launcher.discard(id, found);
+    expect((await listed(client)).taken).toBe(0);
+    const { seat } = await takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: newWorkload() }));
+    // Another login had found the first one lost, too, and was slower.
+    await replica.launcher.discard(id, found);
+    expect((await listed(client)).seats).toEqual([seat]);
+  });
+
   test('when its account is deleted', async () => {
     const [client, other] = [await newClient(), await newClient()];
     await licensed(1, client, other);

@@ -19,6 +19,8 @@ export interface FakeAnswer {
   headers?: Record<string, string>;
   /** Cuts the connection instead of answering. */
   cut?: boolean;
+  /** Nothing comes after the headers, as of a watch in which nothing happens. */
+  silent?: boolean;
 }
 
 /** Speaks HTTP like an API server and answers what the test says. */
@@ -62,9 +64,10 @@ export class FakeApiServer {
       body: text === '' ? undefined : JSON.parse(text),
     };
     this.requests.push(request);
-    const { status = 200, body = {}, headers = {}, cut = false } = this.answer(request);
+    const { status = 200, body = {}, headers = {}, cut = false, silent = false } = this.answer(request);
     if (cut) return void message.socket.destroy();
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
-    response.end(JSON.stringify(body));
+    if (silent) response.flushHeaders();
+    else response.end(JSON.stringify(body));
   }
 }

@@ -12,7 +12,6 @@ import { observe } from '../../../core/kubernetes/observe';
 import { logger } from '../../../core/log/logger';
 import { deadline } from '../../../core/rpc/deadline';
 import { RpcError } from '../../../core/rpc/errors';
-import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
 import { failureOf, isReady, stageOf } from './knative-progress';
 import type { StartFailure } from './knative-progress';
 import { endpointOf, wake } from './knative-route';
@@ -20,6 +19,7 @@ import { answeringPod, enclaveName, enclaveService, enclaveVolume, FIELD_MANAGER
 import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
 import type { Enclave, EnclavePlan, Launcher, LaunchOptions, Running } from './launcher';
+import { SharedStarts } from './shared-start';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -61,6 +61,7 @@ export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Pro
 export class KnativeLauncher implements Launcher {
   readonly image: string;
   private readonly now: () => Date;
+  private readonly starts = new SharedStarts<Enclave>();
 
   constructor(private readonly options: KnativeLauncherOptions) {
     this.image = options.kind.image.slice(options.kind.image.lastIndexOf('@') + 1);
@@ -85,7 +86,8 @@ export class KnativeLauncher implements Launcher {
       if (found?.metadata.uid !== service.metadata.uid) created = service;
       const warm = isReady(service) ? servingPod(service, pods) : undefined;
       if (warm) return this.enclave(service, warm, false);
-      return await this.start(name, service, limit, onStage);
+      const { uid, generation } = service.metadata;
+      return await this.starts.join(`${uid}/${generation}`, { signal: limit, onStage }, (shared) => this.start(name, service, shared));
     } catch (error) {
       if (created && !signal.aborted) await this.end(created);
       throw this.refusal(error, signal, limit);
@@ -164,7 +166,7 @@ export class KnativeLauncher implements Launcher {
   }
 
   /** Wakes the enclave and waits for a pod that serves, telling what is being waited for. */
-  private async start(name: string, applied: KnativeService, signal: AbortSignal, onStage: (stage: LoginStage) => void): Promise<Enclave> {
+  private async start(name: string, applied: KnativeService, { signal, onStage }: Pick<LaunchOptions, 'signal' | 'onStage'>): Promise<Enclave> {
     const { api, scheduleMs } = this.options;
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);

@@ -5,27 +5,28 @@ import type { Enclave, Launcher } from '../launcher/launcher';
 
 /** A launcher that frees the seats of the enclaves that it ends, instead of leaving them to their heartbeats. */
 export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>): Launcher {
-  const free = async (user: string, enclave?: string): Promise<void> => {
+  const free = async (which: Parameters<Seats['lapse']>[0]): Promise<void> => {
     // The enclave is gone whatever becomes of this; the missing heartbeat does the same, later.
-    await seats.lapse({ user, ...(enclave !== undefined && { enclave }) }).catch((err: unknown) => logger.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
+    await seats.lapse(which).catch((err: unknown) => logger.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
   };
   // Whatever else a launcher has is left as it is.
   return Object.assign(Object.create(launcher) as Launcher, {
     async discard(enclave: EnclaveId, found: Enclave): Promise<void> {
       await launcher.discard(enclave, found);
-      await free(enclave.user, enclave.name);
+      // It may be another one by now, whose sessions go on.
+      await free({ user: enclave.user, enclave: enclave.name, workloadUid: found.workloadUid });
     },
     async stop(enclave: EnclaveId): Promise<void> {
       await launcher.stop(enclave);
-      await free(enclave.user, enclave.name);
+      await free({ user: enclave.user, enclave: enclave.name });
     },
     async remove(enclave: EnclaveId): Promise<void> {
       await launcher.remove(enclave);
-      await free(enclave.user, enclave.name);
+      await free({ user: enclave.user, enclave: enclave.name });
     },
     async removeAll(user: string): Promise<void> {
       await launcher.removeAll(user);
-      await free(user);
+      await free({ user });
     },
   });
 }
