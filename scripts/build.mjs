@@ -11,6 +11,7 @@ const programs = {
   'attestor-daemon': 'attestor-daemon/main.ts',
   enclave: 'enclave/main.ts',
   'password-worker': 'core/passwords/worker.ts',
+  'password-judge': 'core/passwords/judge-worker.ts',
   'cluster-install': 'knative/installer/main.ts',
   sls: 'client/cli/main.ts',
   client: 'client/index.ts',

@@ -1,6 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import { judged } from '../limits/limits';
+import type { Requester } from '../passwords/threads';
 import { RpcError } from '../rpc/errors';
+import { subscriberOf } from '../rpc/peer';
+import type { ClientDetails } from '../sessions/sessions';
 import type { AccessToken } from '../tokens/access-token';
 import type { Account } from './accounts';
 import type { AccountBackend } from './backend';
@@ -11,6 +14,11 @@ export const FRESH_SECONDS = 300;
 /** True of a session that began a moment ago, by a password or by an OpenID provider. */
 export function isFresh({ authenticatedAt }: Pick<AccessToken, 'authenticatedAt'>): boolean {
   return Date.now() / 1000 - authenticatedAt < FRESH_SECONDS;
+}
+
+/** For whom a password is hashed or judged: those who wait take turns by where they are. */
+export function requesterOf({ address }: Pick<ClientDetails, 'address'>, signal?: AbortSignal): Requester {
+  return { signal, owner: subscriberOf(address) };
 }
 
 /**
@@ -24,13 +32,13 @@ export async function requirePassword(
   caller: Pick<AccessToken, 'user' | 'session' | 'authenticatedAt'>,
   { passwordHash }: Pick<Account, 'passwordHash'>,
   password: string,
-  { signal, what = 'password' }: { signal: AbortSignal; what?: string },
+  { requester, what = 'password' }: { requester: Requester; what?: string },
 ): Promise<void> {
   if (passwordHash === undefined) {
     if (isFresh(caller)) return;
     throw new RpcError('account.login_not_fresh', status.UNAUTHENTICATED, `expected a login of the last ${FRESH_SECONDS / 60} minutes, because the account has no password`);
   }
-  if (!(await judged(await limits.passwordAttempt(caller.user, '', caller.session), () => hasher.verify(password, passwordHash, signal)))) {
+  if (!(await judged(await limits.passwordAttempt(caller.user, '', caller.session), () => hasher.verify(password, passwordHash, requester)))) {
     throw new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, `the ${what} is wrong`);
   }
 }

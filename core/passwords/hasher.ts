@@ -5,6 +5,7 @@ import { distFolder } from '../config/dist';
 import { prehash } from './prehash';
 import { isHashable } from './rules';
 import { Threads } from './threads';
+import type { Requester } from './threads';
 
 export interface HasherOptions {
   /** bcrypt's cost: work doubles with each. */
@@ -37,9 +38,14 @@ function dummyHash(cost: number): string {
   return `$2b$${String(cost).padStart(2, '0')}$${letters.join('')}`;
 }
 
-/** Hashes and checks passwords in threads of their own. Refusals: see Threads.run. */
+/** The dictionaries of zxcvbn and what it makes of them. */
+const JUDGE_MEMORY_MIB = 128;
+
+/** Hashes, checks and judges passwords in threads of their own. Refusals: see Threads.run. */
 export class PasswordHasher {
   private readonly pool: Threads;
+  /** One is enough: a password is judged when it is new. */
+  private readonly judge: Threads;
   /** What an unknown user's password is compared with. */
   private readonly dummy: string;
   /** By cost: the sum of what stands below a cost takes the time of that cost, less the first. */
@@ -51,13 +57,14 @@ export class PasswordHasher {
       threads: options.threads ?? availableParallelism(),
       queue: options.queue,
     });
+    this.judge = new Threads({ program: join(distFolder(), 'password-judge.cjs'), threads: 1, queue: options.queue, memoryMiB: JUDGE_MEMORY_MIB });
     this.dummy = dummyHash(options.cost);
     this.padding = Array.from({ length: options.cost }, (_, cost) => dummyHash(cost));
   }
 
   /** @returns the text to store, algorithm and salt included */
-  async hash(password: string, signal?: AbortSignal): Promise<string> {
-    return `${SCHEME}${await this.pool.run({ kind: 'hash', prehash: prehash(password), cost: this.options.cost }, signal)}`;
+  async hash(password: string, requester?: Requester): Promise<string> {
+    return `${SCHEME}${String(await this.pool.run({ kind: 'hash', prehash: prehash(password), cost: this.options.cost }, requester))}`;
   }
 
   /**
@@ -65,13 +72,19 @@ export class PasswordHasher {
    * doesn't tell who has an account. A hash of a lower cost, from before the setting was raised, takes the work of the present one: comparing costs
    * 2^c, and 2^c + (2^c + … + 2^(n-1)) = 2^n.
    */
-  async verify(password: string, stored: string | undefined, signal?: AbortSignal): Promise<boolean> {
+  async verify(password: string, stored: string | undefined, requester?: Requester): Promise<boolean> {
     const hashable = isHashable(password);
     const known = stored?.startsWith(SCHEME) === true;
     const hash = known ? stored.slice(SCHEME.length) : this.dummy;
     const padding = this.padding.slice(Math.max(costOf(hash), LEAST_COST));
-    const matches = await this.pool.run({ kind: 'compare', prehash: prehash(hashable ? password : ''), hash, padding }, signal);
+    const matches = await this.pool.run({ kind: 'compare', prehash: prehash(hashable ? password : ''), hash, padding }, requester);
     return hashable && known && matches === true;
+  }
+
+  /** Why a new password is easy to guess: see `weakness` in strength.ts. @param inputs what whoever guesses knows of the user */
+  async weakness(password: string, inputs: readonly string[], requester?: Requester): Promise<string | undefined> {
+    const reason = await this.judge.run({ kind: 'judge', password, inputs: [...inputs] }, requester);
+    return typeof reason === 'string' ? reason : undefined;
   }
 
   /** True of a hash that this hasher would make otherwise: hash the password again while it is at hand. */
@@ -84,7 +97,7 @@ export class PasswordHasher {
     return this.pool.queued;
   }
 
-  close(): Promise<void> {
-    return this.pool.close();
+  async close(): Promise<void> {
+    await Promise.all([this.pool.close(), this.judge.close()]);
   }
 }

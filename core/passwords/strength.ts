@@ -26,7 +26,6 @@ let judge: ZxcvbnFactory | undefined;
 
 /**
  * Why a password is too easy to guess (zxcvbn, USENIX Security 2016), in words that follow "the password is too easy to guess: ".
- * Loaded when it is wanted: its dictionaries are 2 MB.
  * @param inputs what whoever guesses knows of the user
  * @returns undefined for one that is good enough
  */

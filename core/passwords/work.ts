@@ -1,10 +1,19 @@
 /**
- * What a hashing thread is asked. The password itself never gets there: see prehash.ts. `padding`: hashes that are compared for the time that it
- * takes alone.
+ * What a hashing thread is asked, which never gets the password itself: see prehash.ts. `padding`: hashes that are compared for the time that it takes
+ * alone.
  */
-export type Work = { kind: 'hash'; prehash: string; cost: number } | { kind: 'compare'; prehash: string; hash: string; padding: string[] };
+export type Hashing = { kind: 'hash'; prehash: string; cost: number } | { kind: 'compare'; prehash: string; hash: string; padding: string[] };
 
-/** A hash for `hash`, a verdict for `compare`. */
+/** What the judging thread is asked: how a new password (NFKC) is weak for whoever knows `inputs`. */
+export interface Judging {
+  kind: 'judge';
+  password: string;
+  inputs: string[];
+}
+
+export type Work = Hashing | Judging;
+
+/** A hash for `hash`, a verdict for `compare`, a reason or nothing for `judge`. */
 export interface Answer {
-  value: string | boolean;
+  value: string | boolean | undefined;
 }

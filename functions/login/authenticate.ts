@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { requesterOf } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { normalizeUsername } from '../../core/accounts/username';
 import { aboutUser } from '../../core/audit/counted';
 import { judged } from '../../core/limits/limits';
 import type { PasswordHasher } from '../../core/passwords/hasher';
+import type { Requester } from '../../core/passwords/threads';
 import { RpcError } from '../../core/rpc/errors';
 import type { CallContext } from '../../core/rpc/handlers';
 import { authenticateToken } from '../../core/sessions/bearer';
@@ -66,8 +68,9 @@ async function byPassword(
   aboutUser(account?.id, metadata);
   const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
   const knownSession = known && known.user === account?.id ? known.session : undefined;
+  const requester = requesterOf(client, signal);
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
-  const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, signal));
+  const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, requester));
   if (!matches || account?.passwordHash === undefined) throw wrongCredentials();
   const { id: user, passwordHash: shown } = account;
   await requireSecondFactor(backend, user, oneTimeCode, knownSession);
@@ -78,12 +81,12 @@ async function byPassword(
     session,
     async grant(certifiedSeconds, also) {
       const begin = async (passwordHash: string): Promise<RefreshGrant> =>
-        sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash) }, client, certifiedSeconds, also);
+        sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash, requesterOf(client)) }, client, certifiedSeconds, also);
       const granted = await begin(shown).catch(async (error: unknown) => {
         if (!(error instanceof PasswordHashChanged)) throw error;
         // Another login may have hashed the same password again; a new password ends this one.
         const now = (await accounts.findById(user))?.passwordHash;
-        if (now === undefined || !(await hasher.verify(credential.password, now, signal))) throw sessionEnded();
+        if (now === undefined || !(await hasher.verify(credential.password, now, requester))) throw sessionEnded();
         return begin(now);
       });
       return { ...granted, ...(await accessToken(backend, user, session, authenticatedAt)) };
@@ -92,8 +95,8 @@ async function byPassword(
 }
 
 /** The password hashed as the settings have it now, where that is another way than before. A service that is busy does it at a later login. */
-async function rehashed(hasher: PasswordHasher, password: string, stored: string): Promise<string | undefined> {
-  return hasher.isOutdated(stored) ? hasher.hash(password).catch(() => undefined) : undefined;
+async function rehashed(hasher: PasswordHasher, password: string, stored: string, requester: Requester): Promise<string | undefined> {
+  return hasher.isOutdated(stored) ? hasher.hash(password, requester).catch(() => undefined) : undefined;
 }
 
 async function byAccessToken(backend: AccountBackend, token: string): Promise<Authenticated> {

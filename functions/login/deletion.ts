@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { deleteAccount, findDeletion, forgetDeletions, pendingDeletions, removeEnclavesOf } from '../../core/accounts/deletion';
-import { requirePassword } from '../../core/accounts/password';
+import { requesterOf, requirePassword } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
 import { logger } from '../../core/log/logger';
@@ -24,13 +24,13 @@ export interface DeletionOptions {
 export function accountDeletionService({ backend, launcher }: DeletionOptions): AccountDeletionServiceServer {
   const { database, accounts } = backend;
   return {
-    deleteAccount: unary(async ({ password, oneTimeCode }, { metadata, signal }) => {
-      const caller = await authenticateBearer(backend, metadata);
+    deleteAccount: unary(async ({ password, oneTimeCode }, context) => {
+      const caller = await authenticateBearer(backend, context.metadata);
       const { user, session } = caller;
       const account = await accounts.findById(user);
       // Another call deletes it at this moment.
       if (!account) throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
-      await requirePassword(backend, caller, account, password, { signal });
+      await requirePassword(backend, caller, account, password, { requester: requesterOf(backend.clientOf(context, ''), context.signal) });
       await requireSecondFactor(backend, user, oneTimeCode, session);
       const deleted = await deleteAccount(database, user, { kind: 'account.deleted', detail: { user } }, account.passwordHash);
       // Of two calls at once one deletes it; both are told that it is.

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { Account } from '../../core/accounts/accounts';
 import type { AccountBackend } from '../../core/accounts/backend';
-import { isFresh, requirePassword } from '../../core/accounts/password';
+import { isFresh, requesterOf, requirePassword } from '../../core/accounts/password';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { recordAudit } from '../../core/audit/audit';
 import { logger } from '../../core/log/logger';
@@ -25,10 +25,10 @@ export interface Confirmed extends AccessToken {
  * Who calls, and that they know the account's password: for what a stolen access token must not do.
  * @throws RpcError as authenticateBearer and requirePassword
  */
-export async function confirmPassword(backend: AccountBackend, password: string, { metadata, signal }: CallContext): Promise<Confirmed> {
-  const caller = await authenticateBearer(backend, metadata);
+export async function confirmPassword(backend: AccountBackend, password: string, context: CallContext): Promise<Confirmed> {
+  const caller = await authenticateBearer(backend, context.metadata);
   const account = await accountOf(backend, caller);
-  await requirePassword(backend, caller, account, password, { signal });
+  await requirePassword(backend, caller, account, password, { requester: requesterOf(backend.clientOf(context, ''), context.signal) });
   return { ...caller, account };
 }
 
@@ -49,18 +49,18 @@ export async function changePassword(
   context: CallContext,
 ): Promise<ChangePasswordResponse> {
   const { hasher, database } = backend;
-  const { signal } = context;
+  const requester = requesterOf(backend.clientOf(context, ''), context.signal);
   const caller = await authenticateBearer(backend, context.metadata);
   const { user, session } = caller;
   const account = await accountOf(backend, caller);
   const { passwordHash: oldHash } = account;
   if (oldHash === undefined) throw new RpcError('account.no_password', status.FAILED_PRECONDITION, 'the account has no password: its user logs in by OIDC');
-  if (oldPassword !== '') await requirePassword(backend, caller, account, oldPassword, { signal, what: 'old password' });
+  if (oldPassword !== '') await requirePassword(backend, caller, account, oldPassword, { requester, what: 'old password' });
   else if (!isFresh(caller)) throw wrong('expected the old password');
-  await checkNewPassword(newPassword, [account.username]);
+  await checkNewPassword(hasher, newPassword, [account.username], requester);
   // Last of what may be refused: a code is good once.
   await requireSecondFactor(backend, user, oneTimeCode, session);
-  const passwordHash = await hasher.hash(newPassword, signal);
+  const passwordHash = await hasher.hash(newPassword, requester);
   const ended = await database.transaction(async (queries) => {
     // First the account: a login by the old password waits here, or is among the sessions that end.
     const changed = await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1 AND password_hash = $3 RETURNING id', [

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
+import { requesterOf } from '../../core/accounts/password';
 import { checkNewUsername } from '../../core/accounts/username';
 import { logger } from '../../core/log/logger';
 import { checkNewPassword } from '../../core/passwords/rules';
@@ -32,10 +33,11 @@ export function accountService(backend: AccountBackend, oidc?: OidcSettings): Ac
       const client = backend.clientOf(context, request.clientName);
       const username = checkNewUsername(request.username);
       await limits.signup(client.address);
-      await checkNewPassword(request.password, [username]);
+      const requester = requesterOf(client, context.signal);
+      await checkNewPassword(hasher, request.password, [username], requester);
       // Spares the hashing; that a username is taken is what signing up tells everyone anyway.
       if (await accounts.find(username)) throw taken();
-      const passwordHash = await hasher.hash(request.password, context.signal);
+      const passwordHash = await hasher.hash(request.password, requester);
       const user = await accounts.create(username, passwordHash);
       if (user === undefined) throw taken();
       const session = randomUUID();

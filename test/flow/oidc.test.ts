@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createAuthority } from '../../core/certificates/authority';
+import { issueServerCertificate } from '../../core/certificates/server';
 import { Authenticator } from '../support/authenticator';
 import { Machine, PASSWORD, SLS } from '../support/machine';
 import type { Ended, RunOptions } from '../support/machine';
@@ -13,7 +15,10 @@ let machine: Machine;
 let provider: OpenIdProvider;
 beforeAll(async () => {
   machine = new Machine();
-  provider = await OpenIdProvider.start();
+  const ca = await createAuthority({ commonName: "the provider's CA", trustDomain: 'idp.test', years: 1 });
+  provider = await OpenIdProvider.start({ certificate: await issueServerCertificate(ca, { hosts: ['localhost'] }) });
+  machine.env['NODE_EXTRA_CA_CERTS'] = machine.path('provider-ca.pem');
+  writeFileSync(machine.path('provider-ca.pem'), ca.certificate);
   await machine.startService(provider.upOptions);
 });
 afterAll(async () => {
@@ -93,6 +98,11 @@ test('what goes wrong is said in words, with a way out', async () => {
   goOn();
   // The session of before is still there.
   expect(await machine.sls(['exec', '--', 'echo', 'ok'])).toMatchObject({ code: 0 });
+});
+
+test('a provider whose certificate nobody vouches for is sent nothing', async () => {
+  const ended = await machine.sls(['login', '--oidc'], { env: { NODE_EXTRA_CA_CERTS: '' } });
+  expect(ended).toMatchObject({ code: 6, stderr: expect.stringContaining("can't be reached") });
 });
 
 test('Ctrl-C ends the wait at once, and leaves the session of before as it was', async () => {

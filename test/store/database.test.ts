@@ -154,6 +154,30 @@ describe('a database that is away', () => {
   });
 });
 
+test('a step that an installation lacks, and that has a lower number than some it has, is applied all the same', async () => {
+  const server = await startEmbeddedTestPostgres();
+  const client = new pg.Client(server.url);
+  await client.connect();
+  const query = async (text: string, values?: unknown[]) => (await client.query(text, values)).rows;
+  const transaction = async (work: (queries: object) => Promise<unknown>): Promise<unknown> => {
+    await query('BEGIN');
+    await work({ query });
+    return query('COMMIT');
+  };
+  const database = { query, transaction } as unknown as Parameters<typeof migrate>[0];
+  try {
+    await migrate(database, migrations.filter(({ name }) => name !== '0011-oidc'));
+    await query(`INSERT INTO accounts (id, username, password_hash) VALUES ('00000000-0000-4000-8000-000000000001', 'ada', 'x')`);
+    await migrate(database, migrations);
+    expect(await query('SELECT username, password_hash FROM accounts')).toEqual([{ username: 'ada', password_hash: 'x' }]);
+    expect(await query('SELECT count(*)::int AS n FROM oidc_identities')).toEqual([{ n: 0 }]);
+    expect(await query('SELECT name FROM schema_migrations ORDER BY name')).toEqual(migrations.map(({ name }) => ({ name })));
+  } finally {
+    await client.end();
+    await server.stop();
+  }
+});
+
 test('migrations are numbered in the order of the list, one for each file', () => {
   const names = migrations.map(({ name }) => name);
   const numbers = names.map((name) => Number(/^(\d{4})-[a-z-]+$/.exec(name)?.[1]));

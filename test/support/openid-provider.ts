@@ -1,10 +1,12 @@
 import { createHmac, createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { importJWK, SignJWT } from 'jose';
 import type { JWK, JWTHeaderParameters, JWTPayload } from 'jose';
+import type { CertifiedKey } from '../../core/certificates/authority';
 import { Browser } from './browser';
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
@@ -32,17 +34,22 @@ export class OpenIdProvider {
   slowDowns = 0;
   /** Of device codes, in seconds. */
   deviceCodeSeconds = 120;
-  private server: Server | undefined;
+  private servers: Server[] = [];
   private port = 0;
+  /** Where the test itself goes, without TLS. */
+  private plainPort = 0;
   /** In seconds. */
   private lastToken = 0;
-  private handle!: Parameters<typeof createServer>[1];
+  private handle!: RequestListener;
 
-  static async start(): Promise<OpenIdProvider> {
+  private constructor(private readonly certificate: CertifiedKey | undefined) {}
+
+  /** @param certificate of localhost, for an issuer with TLS; left out: one without */
+  static async start({ certificate }: { certificate?: CertifiedKey } = {}): Promise<OpenIdProvider> {
     // It warns of what is meant so here.
     jest.spyOn(console, 'info').mockImplementation(() => undefined);
     const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
-    const provider = new OpenIdProvider();
+    const provider = new OpenIdProvider(certificate);
     await provider.goUp();
     const { default: Provider } = await import('oidc-provider');
     const made = new Provider(provider.issuer, {
@@ -97,24 +104,36 @@ export class OpenIdProvider {
   }
 
   get issuer(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return this.certificate ? `https://localhost:${this.port}` : `http://127.0.0.1:${this.port}`;
   }
 
   /** Serves, on the port of before. */
   async goUp(): Promise<void> {
-    const server = createServer((request, response) => this.handle?.(request, response));
-    this.server = server;
-    await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
-    this.port = (server.address() as AddressInfo).port;
+    const listener: RequestListener = (request, response) => this.handle?.(request, response);
+    this.plainPort = await this.listen(createServer(listener), this.plainPort);
+    const { certificate } = this;
+    this.port = certificate ? await this.listen(createTlsServer({ key: certificate.privateKey, cert: certificate.certificate }, listener), this.port) : this.plainPort;
   }
 
   async goDown(): Promise<void> {
-    const { server } = this;
-    this.server = undefined;
-    if (!server) return;
-    const closed = new Promise((resolve) => server.close(resolve));
-    server.closeAllConnections();
-    await closed;
+    const servers = this.servers.splice(0);
+    await Promise.all(
+      servers.map((server) => {
+        const closed = new Promise((resolve) => server.close(resolve));
+        server.closeAllConnections();
+        return closed;
+      }),
+    );
+  }
+
+  private async listen(server: Server, port: number): Promise<number> {
+    this.servers.push(server);
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  }
+
+  private plain(address: string): string {
+    return address.replace(this.issuer, `http://127.0.0.1:${this.plainPort}`);
   }
 
   /** Accepts connections and never answers. @returns what ends that */
@@ -127,7 +146,7 @@ export class OpenIdProvider {
   /** What somebody does at a browser whom a device shows an address to. @param subject who they are to the provider */
   async approve(address: string, subject: string): Promise<void> {
     const browser = new Browser();
-    await browser.open(address);
+    await browser.open(this.plain(address));
     for (let pages = 0; browser.asks && pages < PAGES; pages += 1) {
       await browser.submit(browser.has('login') ? { login: subject, password: 'known to the provider alone' } : {});
     }
@@ -137,7 +156,7 @@ export class OpenIdProvider {
   /** The same, for somebody who thinks better of it. */
   async deny(address: string): Promise<void> {
     const browser = new Browser();
-    await browser.open(address);
+    await browser.open(this.plain(address));
     await browser.submit();
     await browser.submit({ abort: 'yes' });
   }
@@ -147,7 +166,7 @@ export class OpenIdProvider {
    */
   async idToken(subject: string, scope = 'openid'): Promise<string> {
     const post = async (path: string, form: Record<string, string>): Promise<Record<string, string>> =>
-      (await (await fetch(this.issuer + path, { method: 'POST', body: new URLSearchParams({ client_id: this.clientId, ...form }) })).json()) as Record<string, string>;
+      (await (await fetch(this.plain(this.issuer) + path, { method: 'POST', body: new URLSearchParams({ client_id: this.clientId, ...form }) })).json()) as Record<string, string>;
     const { device_code = '', verification_uri_complete = '' } = await post('/device/auth', { scope });
     await this.approve(verification_uri_complete, subject);
     while (Math.floor(Date.now() / 1000) === this.lastToken) await sleep(20);
