@@ -31,7 +31,7 @@ export interface StoredRecord {
 
 /** The audit as a log (RFC 9162, 2.1): heads and proofs. Refusals of the database: see Database. */
 export class AuditLog {
-  private latest: { made: Promise<SignedHead>; at: number } | undefined;
+  private latest: { made: Promise<SignedHead>; at: number; pending: boolean } | undefined;
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
 
@@ -44,7 +44,8 @@ export class AuditLog {
    */
   async head(atLeast = 0): Promise<SignedHead> {
     const { latest } = this;
-    if (!latest || Date.now() - latest.at >= HEAD_MS) return this.update();
+    // One that is being made is waited for, however long it takes: each that is begun holds a connection.
+    if (!latest || (!latest.pending && Date.now() - latest.at >= HEAD_MS)) return this.update();
     const head = await latest.made;
     // Another replica may have signed a larger one meanwhile. What no replica has signed isn't looked for.
     if (head.size >= atLeast || (await this.size()) <= head.size) return head;
@@ -55,8 +56,10 @@ export class AuditLog {
   update(): Promise<SignedHead> {
     const made = this.mergeAll(true);
     // A failure counts as an answer for as long as a head does.
-    this.latest = { made, at: Date.now() };
-    made.catch(() => undefined);
+    const latest = { made, at: Date.now(), pending: true };
+    this.latest = latest;
+    const settled = (): void => void (latest.pending = false);
+    made.then(settled, settled);
     return made;
   }
 
@@ -114,7 +117,7 @@ export class AuditLog {
   private async bringUp(): Promise<void> {
     const at = Date.now();
     const head = await this.mergeAll(false);
-    if (head) this.latest = { made: Promise.resolve(head), at };
+    if (head) this.latest = { made: Promise.resolve(head), at, pending: false };
     // Another merge is at work, which may have begun before this record was there.
     else this.nudge();
   }

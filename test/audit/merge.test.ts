@@ -196,6 +196,25 @@ describeOnBoth('the log', (store) => {
     expect((await logs[0].head(2)).size).toBe(2);
   });
 
+  test('a crowd that asks while no head can be made waits together, on one connection', async () => {
+    if (store().embedded) return;
+    const database = store().open();
+    const log = openTestLog(database, { key });
+    await log.head();
+    await sleep(1_100);
+    const asking: Array<Promise<SignedHead>> = [];
+    await databases[1].transaction(async ({ query }) => {
+      await query('SELECT size FROM audit_tree FOR UPDATE');
+      for (let nth = 0; nth < 20; nth++) {
+        asking.push(log.head());
+        await sleep(100);
+      }
+      expect(database.use().connections - database.use().idle).toBe(1);
+    });
+    expect(new Set((await Promise.all(asking)).map(({ signed }) => signed)).size).toBe(1);
+    log.close();
+  });
+
   test.each([
     ['a record', `UPDATE audit SET record = 'x' WHERE sequence = 0`],
     ['its hash', `UPDATE audit SET leaf_sha256 = sha256('x') WHERE sequence = 0`],

@@ -30,7 +30,7 @@ test('login verifies every step, warns that the TPM is software, and keeps the s
   const file = machine.path('state', 'sls', 'session.json');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(statSync(machine.path('state', 'sls')).mode & 0o777).toBe(0o700);
-  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['server', 'session.json']);
+  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server', 'session.json']);
 });
 
 describe('exec', () => {
@@ -200,9 +200,17 @@ test('status tells who, where and until when; with --connect it asks the enclave
   expect(JSON.parse(connected.stdout)).toMatchObject({ username: 'ada', live: { sessions: expect.any(Number), commands: 0 } });
 });
 
-test('logout removes keys and tokens', async () => {
+test('logout removes keys and tokens; what the audit log has of the login stays, without any of them', async () => {
+  const { session } = JSON.parse(readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8')) as { session: { accessToken: string; refreshToken: string; clientKey: string } };
   expect((await machine.sls(['logout'])).code).toBe(0);
+  const kept = readdirSync(machine.path('state', 'sls', 'log'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.json'));
+  expect(kept.length).toBeGreaterThan(0);
+  for (const name of kept) {
+    const text = readFileSync(machine.path('state', 'sls', 'log', name), 'utf8');
+    const { record } = JSON.parse(text) as { record: string };
+    for (const secret of [session.accessToken, session.refreshToken, session.clientKey]) expect(text + Buffer.from(record, 'base64').toString('utf8')).not.toContain(secret);
+  }
   expect(existsSync(machine.path('state', 'sls', 'session.json'))).toBe(false);
-  expect(readdirSync(machine.path('state', 'sls'))).toEqual(['server']);
+  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server']);
   expect((await machine.sls(['exec', 'true'])).code).toBe(4);
 });

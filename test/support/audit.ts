@@ -58,6 +58,8 @@ export async function readWholeLog(log: AuditLog, { size, root }: SignedHead): P
 
 export interface TestStore {
   url: string;
+  /** One transaction at a time: nobody can wait for another one's lock. */
+  embedded: boolean;
   /** Another pool, as another replica has one. Closed with the store. */
   open(poolSize?: number): Database;
   stop(): Promise<void>;
@@ -78,6 +80,7 @@ export function describeOnBoth(name: string, tests: (store: () => TestStore) => 
         const pools: Database[] = [];
         store = {
           url: server.url,
+          embedded: start === startEmbeddedTestPostgres,
           open(poolSize = 4) {
             const database = openDatabase(server.url, { poolSize });
             pools.push(database);
