@@ -30,8 +30,7 @@ export async function createByIdentity(queries: Queries, username: string, { iss
   if (made.length === 0) return { taken: (await findByIdentity(queries, { issuer, subject })) ? 'identity' : 'username' };
   const bound = await queries.query('INSERT INTO oidc_identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id', [issuer, subject, user]);
   if (bound.length === 0) return { taken: 'identity' };
-  await recordAudit(queries, { kind: 'account.created', detail: { user } });
-  await recordAudit(queries, { kind: 'account.oidc_bound', detail: { user, issuer } });
+  await recordAudit(queries, { kind: 'account.created', detail: { user, issuer } });
   return { user };
 }
 

@@ -135,6 +135,7 @@ describe('at a provider that does not do as the standard says', () => {
   test.each<[string, () => typeof answers, string]>([
     ['no device codes', () => ({ '/.well-known/openid-configuration': { body: { issuer, jwks_uri: `${issuer}/jwks`, token_endpoint: `${issuer}/token` } } }), 'oidc.no_device_codes'],
     ['an address without TLS', () => ({ '/device': { body: { ...code, verification_uri: 'http://example.com/' } } }), 'oidc.provider_invalid'],
+    ['an address that steers the terminal', () => ({ '/device': { body: { ...code, verification_uri_complete: 'https://example.com/\u001b[2J' } } }), 'oidc.provider_invalid'],
     ['an address that runs a program', () => ({ '/device': { body: { ...code, verification_uri_complete: 'javascript:alert(1)' } } }), 'oidc.provider_invalid'],
     ['a code without an end', () => ({ '/device': { body: { ...code, expires_in: undefined } } }), 'oidc.provider_invalid'],
     ['no code', () => ({ '/device': { body: '<html>' } }), 'oidc.provider_invalid'],

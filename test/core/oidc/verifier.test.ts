@@ -166,7 +166,7 @@ describe('what calls itself a provider', () => {
 
 test('an issuer is an https URL, or one on this machine', () => {
   for (const issuer of ['https://accounts.example.com', 'https://example.com/realms/sls/', 'http://127.0.0.1:8080', 'http://localhost', 'http://[::1]:1']) expect(checkIssuer(issuer)).toBe(issuer);
-  for (const issuer of ['', 'accounts.example.com', 'http://example.com', 'http://127.0.0.1.example.com', 'https://a/?b', 'https://a/#b', 'https://user@a', 'ftp://a', 'https://a b']) {
+  for (const issuer of ['', 'accounts.example.com', 'http://example.com', 'http://127.0.0.1.example.com', 'https://a/?b', 'https://a/#b', 'https://user@a', 'ftp://a', 'https://a b', 'https://a/\u001b[2J']) {
     expect(() => checkIssuer(issuer)).toThrow(TypeError);
   }
   // A provider of the network names nothing on this machine's plain ports.
