@@ -133,7 +133,7 @@ export function deleteAccount(
  * Changes the password and ends all other sessions.
  * @param oldPassword may be empty within five minutes of a login by password
  * @param oneTimeCode where the user has a second factor: of the authenticator, or a recovery code
- * @returns how many sessions ended
+ * @returns how many sessions ended, and the refresh token by which this one goes on: those of before are worth nothing any more
  * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong, signup.password_…
  */
 export function changePassword(
@@ -141,9 +141,10 @@ export function changePassword(
   accessToken: string,
   { oldPassword, newPassword, oneTimeCode = '' }: { oldPassword: string; newPassword: string; oneTimeCode?: string | undefined },
   options: CallOptions = {},
-): Promise<number> {
+): Promise<{ ended: number; refreshToken: string; refreshTokenExpiresAt: number }> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
-    return (await callUnary(client, client.changePassword, { oldPassword, newPassword, oneTimeCode }, call)).ended;
+    const changed = await callUnary(client, client.changePassword, { oldPassword, newPassword, oneTimeCode }, call);
+    return { ...changed, refreshTokenExpiresAt: Number(changed.refreshTokenExpiresAt) };
   });
 }

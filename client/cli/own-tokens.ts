@@ -1,5 +1,6 @@
 import type { TrustBundle } from '../../core/trust/bundle';
 import { refresh } from '../index';
+import type { SessionTokens } from '../index';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
 import { outlastingRaces } from './race';
@@ -10,16 +11,26 @@ import { findTokens, isFresh } from './token-file';
  * @param username who it has to be; left out: whoever it is
  * @throws CliError 4 when nobody is, RpcError when the session has ended
  */
-export function ownAccessToken(trust: TrustBundle, username?: string): Promise<string> {
-  return outlastingRaces(() => freshAccessToken(trust, username));
+export async function ownAccessToken(trust: TrustBundle, username?: string): Promise<string> {
+  return (await ownTokens(trust, username)).accessToken;
 }
 
-async function freshAccessToken(trust: TrustBundle, username: string | undefined): Promise<string> {
+/** As `ownAccessToken`, for what may renew them. */
+export function ownTokens(trust: TrustBundle, username?: string): Promise<OwnTokens> {
+  return outlastingRaces(() => freshTokens(trust, username));
+}
+
+export interface OwnTokens extends SessionTokens {
+  /** Saves what takes their place. */
+  keep(renewed: SessionTokens): Promise<void>;
+}
+
+async function freshTokens(trust: TrustBundle, username: string | undefined): Promise<OwnTokens> {
   const found = await findTokens(trust, username, { anyEnclave: true });
   if (!found) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
   const { tokens, keep } = found;
-  if (isFresh(tokens.accessTokenExpiresAt) || tokens.refreshToken === undefined) return tokens.accessToken;
+  if (isFresh(tokens.accessTokenExpiresAt) || tokens.refreshToken === undefined) return { ...tokens, keep };
   const renewed = await refresh(trust, tokens.refreshToken, callOptions());
   await keep(renewed);
-  return renewed.accessToken;
+  return { ...renewed, keep };
 }

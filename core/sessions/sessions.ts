@@ -5,7 +5,7 @@ import { logger } from '../log/logger';
 import { RpcError } from '../rpc/errors';
 import type { Database, Queries } from '../store/database';
 import { newRefreshToken, refreshTokenHash } from '../tokens/refresh-token';
-import { EXPIRY, LIVE, REUSE_GRACE_SECONDS, rotate, rotated, SESSION_IDLE_DAYS } from './rotation';
+import { EXPIRY, LIVE, replaceTokens, REUSE_GRACE_SECONDS, rotate, rotated, SESSION_IDLE_DAYS } from './rotation';
 
 export { REUSE_GRACE_SECONDS, SESSION_IDLE_DAYS };
 /** Every session ends after this: then the password is asked for again. */
@@ -264,6 +264,18 @@ async function endOldest(queries: Queries, user: string, newest: string): Promis
     [user, newest, MAX_SESSIONS - 1],
   );
   for (const { id } of tooMany) await revokeSessions(queries, user, { session: id }, 'too_many');
+}
+
+/**
+ * Ends all other sessions of a user who goes on in this one with a token that nobody else can have, in the transaction of what changed.
+ * @returns with how many ended
+ * @throws RpcError UNAUTHENTICATED login.session_ended
+ */
+export async function goOnAlone(queries: Queries, { user, session }: { user: string; session: string }, because: RevokedBecause): Promise<RefreshGrant & { ended: number }> {
+  const refreshToken = newRefreshToken();
+  const refreshTokenExpiresAt = await replaceTokens(queries, session, hashOf(refreshToken));
+  if (refreshTokenExpiresAt === undefined) throw ended();
+  return { refreshToken, refreshTokenExpiresAt, ended: await revokeSessions(queries, user, { except: session }, because) };
 }
 
 /** As `Sessions.revoke`, in the transaction of whatever else is decided with it. */

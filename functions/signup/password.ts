@@ -9,7 +9,7 @@ import { checkNewPassword } from '../../core/passwords/rules';
 import { RpcError } from '../../core/rpc/errors';
 import type { CallContext } from '../../core/rpc/handlers';
 import { authenticateBearer } from '../../core/sessions/bearer';
-import { revokeSessions } from '../../core/sessions/sessions';
+import { goOnAlone } from '../../core/sessions/sessions';
 import type { AccessToken } from '../../core/tokens/access-token';
 import type { ChangePasswordRequest, ChangePasswordResponse } from '../../proto/gen/licensing/v1/account';
 
@@ -61,7 +61,7 @@ export async function changePassword(
   // Last of what may be refused: a code is good once.
   await requireSecondFactor(backend, user, oneTimeCode, session);
   const passwordHash = await hasher.hash(newPassword, requester);
-  const ended = await database.transaction(async (queries) => {
+  const { ended, refreshToken, refreshTokenExpiresAt } = await database.transaction(async (queries) => {
     // First the account: a login by the old password waits here, or is among the sessions that end.
     const changed = await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1 AND password_hash = $3 RETURNING id', [
       user,
@@ -70,8 +70,8 @@ export async function changePassword(
     ]);
     if (changed.length === 0) throw new RpcError('account.password_raced', status.ABORTED, 'the password was changed at this moment by another call');
     await recordAudit(queries, { kind: 'account.password_changed', detail: { user, session } });
-    return revokeSessions(queries, user, { except: session }, 'password');
+    return goOnAlone(queries, caller, 'password');
   });
   logger.info({ user, session, ended }, 'password changed');
-  return { ended };
+  return { ended, refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };
 }

@@ -1,14 +1,15 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../core/certificates/authority';
 import type { CertifiedKey } from '../../core/certificates/authority';
 import { currentlyRevoked, revoke } from '../../core/revocation/store';
 import { callUnary } from '../../core/rpc/client';
 import type { RpcError } from '../../core/rpc/errors';
-import { MAX_SESSIONS, REUSE_GRACE_SECONDS, SESSION_DAYS, SESSION_IDLE_DAYS } from '../../core/sessions/sessions';
+import { MAX_SESSIONS, REUSE_GRACE_SECONDS, revokeSessions, SESSION_DAYS, SESSION_IDLE_DAYS } from '../../core/sessions/sessions';
 import { verifyAccessToken } from '../../core/tokens/access-token';
 import type { Enclave } from '../../functions/login/launcher/launcher';
-import type { SignUpResponse } from '../../proto/gen/licensing/v1/account';
+import type { ChangePasswordResponse, SignUpResponse } from '../../proto/gen/licensing/v1/account';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
 import { recordsOf } from '../support/audit';
 import { beginSession, TRUST_DOMAIN, writeAccountFiles } from '../support/accounts';
@@ -327,7 +328,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   });
 
   describe('a password change', () => {
-    const change = (token: string, oldPassword: string, newPassword: string): Promise<{ ended: number }> =>
+    const change = (token: string, oldPassword: string, newPassword: string): Promise<ChangePasswordResponse> =>
       callUnary(replicas[1].account, replicas[1].account.changePassword, { oldPassword, newPassword, oneTimeCode: '' }, { ...TIMEOUT, metadata: bearer(token) });
     const age = (session: string): Promise<unknown> => sql(`UPDATE sessions SET authenticated_at = now() - interval '1 hour' WHERE id = $1`, [session]);
 
@@ -338,9 +339,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       const own = await refresh(mine.refreshToken);
       for (const wrong of ['', 'wrong password']) expect(await outcome(change(own.accessToken, wrong, 'another good one'))).toBe('login.wrong_credentials UNAUTHENTICATED');
       expect(await outcome(change(own.accessToken, password, 'short'))).toBe('signup.password_too_short INVALID_ARGUMENT');
-      expect(await change(own.accessToken, password, 'another good one')).toEqual({ ended: 1 });
+      const changed = await change(own.accessToken, password, 'another good one');
+      expect(changed.ended).toBe(1);
       expect(await outcome(refresh(other.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
-      await refresh(own.refreshToken);
+      expect(await sessionOf((await refresh(changed.refreshToken)).accessToken)).toBe(mine.session);
       expect(await outcome(login(byPassword('max', password)))).toBe('login.wrong_credentials UNAUTHENTICATED');
       await login(byPassword('max', 'another good one'));
     });
@@ -348,7 +350,33 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     test('needs no old password right after a login by password', async () => {
       await person('mia');
       const { result } = await login(byPassword('mia', password));
-      expect(await change(result.accessToken, '', 'another good one')).toEqual({ ended: 1 });
+      expect(await change(result.accessToken, '', 'another good one')).toMatchObject({ ended: 1 });
+    });
+
+    test('leaves whoever has a copy of this session\'s refresh token with nothing, used or not', async () => {
+      for (const used of [false, true]) {
+        const { refreshToken, accessToken, session } = await person(used ? 'wilma.used' : 'wilma');
+        const stolen = used ? (await refresh(refreshToken)).refreshToken : refreshToken;
+        await pass(session, REUSE_GRACE_SECONDS + 1);
+        const changed = await change(accessToken, password, 'another good one');
+        if (!used) expect(await sessionOf((await refresh(changed.refreshToken)).accessToken)).toBe(session);
+        expect(await outcome(refresh(stolen))).toBe('login.refresh_reused UNAUTHENTICATED');
+      }
+    });
+
+    test('is none by a session that ends meanwhile', async () => {
+      const { accessToken, session, user } = await person('pat');
+      const { database } = replicas[0].backend;
+      let late: Promise<unknown> = Promise.resolve();
+      await database.transaction(async (queries) => {
+        await queries.query('SELECT id FROM accounts WHERE id = $1 FOR UPDATE', [user]);
+        late = outcome(change(accessToken, password, 'another good one'));
+        // Until it has been authenticated, and waits for the account.
+        await sleep(1_500);
+        await revokeSessions(queries, user, { session }, 'user');
+      });
+      expect(await late).toBe('login.session_ended UNAUTHENTICATED');
+      await login(byPassword('pat', password));
     });
 
     test('ends a login by the old password that is under way', async () => {

@@ -110,6 +110,9 @@ test('sls passwd ends all other sessions, and the old password with them', async
   expect((await machine.sls(['exec', 'true'], { env: other('phone') })).code).toBe(5);
   expect((await logIn('phone')).code).toBe(4);
   expect((await machine.sls(['exec', '-q', 'true'])).code).toBe(0);
+  // This machine goes on by the token that the change gave.
+  outliveAccessToken();
+  expect((await machine.sls(['sessions', 'list', '-q'])).code).toBe(0);
   await machine.sls(['passwd', '-q', '--password-stdin'], { stdin: `quite another password\n${PASSWORD}\n` });
 });
 

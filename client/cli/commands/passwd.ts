@@ -5,7 +5,7 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
-import { ownAccessToken } from '../own-tokens';
+import { ownTokens } from '../own-tokens';
 import { askCode, askPasswordChange } from '../prompt';
 import { currentTrust } from '../session-file';
 import { loadTrust } from '../trust';
@@ -28,7 +28,7 @@ async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
   // Before the questions: who isn't logged in is told at once.
-  const accessToken = await ownAccessToken(trust);
+  const { keep, accessToken, accessTokenExpiresAt } = await ownTokens(trust);
   if (!(await accountSummary(trust, accessToken, callOptions())).hasPassword) {
     throw new CliError(EXIT.failure, 'your account has no password', { code: 'account.no_password', hint: 'your OpenID provider has it: change it there' });
   }
@@ -36,7 +36,8 @@ async function run(options: Options): Promise<void> {
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
   const passwords = await askPasswordChange({ fromStdin });
   const oneTimeCode = enabled ? await askCode({ fromStdin }) : undefined;
-  const ended = await changePassword(trust, accessToken, { ...passwords, oneTimeCode }, callOptions());
+  const { ended, ...renewed } = await changePassword(trust, accessToken, { ...passwords, oneTimeCode }, callOptions());
+  await keep({ accessToken, accessTokenExpiresAt, ...renewed });
   out.done(`the password is changed; ${ended === 1 ? '1 other session' : `${ended} other sessions`} ended`);
   out.result({ changed: true, sessionsEnded: ended }, []);
 }

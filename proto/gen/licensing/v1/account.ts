@@ -157,6 +157,10 @@ export interface ChangePasswordRequest {
 export interface ChangePasswordResponse {
   /** Other sessions that ended by it. */
   ended: number;
+  /** Of this session, in place of all that it had. */
+  refreshToken: string;
+  /** Unix time, seconds: it ends then unless it is used before. */
+  refreshTokenExpiresAt: bigint;
 }
 
 export interface DeleteAccountRequest {
@@ -2043,13 +2047,22 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
 };
 
 function createBaseChangePasswordResponse(): ChangePasswordResponse {
-  return { ended: 0 };
+  return { ended: 0, refreshToken: "", refreshTokenExpiresAt: 0n };
 }
 
 export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
   encode(message: ChangePasswordResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.ended !== 0) {
       writer.uint32(8).uint32(message.ended);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(18).string(message.refreshToken);
+    }
+    if (message.refreshTokenExpiresAt !== 0n) {
+      if (BigInt.asIntN(64, message.refreshTokenExpiresAt) !== message.refreshTokenExpiresAt) {
+        throw new globalThis.Error("value provided for field message.refreshTokenExpiresAt of type int64 too large");
+      }
+      writer.uint32(24).int64(message.refreshTokenExpiresAt);
     }
     return writer;
   },
@@ -2075,6 +2088,22 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
             message.ended = reader.uint32();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.refreshTokenExpiresAt = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2088,13 +2117,31 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
   },
 
   fromJSON(object: any): ChangePasswordResponse {
-    return { ended: isSet(object.ended) ? globalThis.Number(object.ended) : 0 };
+    return {
+      ended: isSet(object.ended) ? globalThis.Number(object.ended) : 0,
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
+      refreshTokenExpiresAt: isSet(object.refreshTokenExpiresAt)
+        ? BigInt(object.refreshTokenExpiresAt)
+        : isSet(object.refresh_token_expires_at)
+        ? BigInt(object.refresh_token_expires_at)
+        : 0n,
+    };
   },
 
   toJSON(message: ChangePasswordResponse): unknown {
     const obj: any = {};
     if (message.ended !== 0) {
       obj.ended = Math.round(message.ended);
+    }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
+    }
+    if (message.refreshTokenExpiresAt !== 0n) {
+      obj.refreshTokenExpiresAt = message.refreshTokenExpiresAt.toString();
     }
     return obj;
   },
@@ -2105,6 +2152,11 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
   fromPartial(object: DeepPartial<ChangePasswordResponse>): ChangePasswordResponse {
     const message = createBaseChangePasswordResponse();
     message.ended = object.ended ?? 0;
+    message.refreshToken = object.refreshToken ?? "";
+    message.refreshTokenExpiresAt =
+      (object.refreshTokenExpiresAt !== undefined && object.refreshTokenExpiresAt !== null)
+        ? BigInt(object.refreshTokenExpiresAt)
+        : 0n;
     return message;
   },
 };
@@ -3125,7 +3177,10 @@ export const AccountServiceService = {
       Buffer.from(RevokeSessionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeSessionResponse => RevokeSessionResponse.decode(value),
   },
-  /** Changes the password and ends all other sessions of the user. An account without one gets none. */
+  /**
+   * Changes the password and ends all other sessions of the user. This one goes on by the refresh token in the answer; those of before are worth nothing any
+   * more. An account without a password gets none.
+   */
   changePassword: {
     path: "/licensing.v1.AccountService/ChangePassword" as const,
     requestStream: false as const,
@@ -3215,7 +3270,10 @@ export interface AccountServiceServer extends UntypedServiceImplementation {
   listSessions: handleUnaryCall<ListSessionsRequest, ListSessionsResponse>;
   /** Ends a session of the caller's own user. */
   revokeSession: handleUnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
-  /** Changes the password and ends all other sessions of the user. An account without one gets none. */
+  /**
+   * Changes the password and ends all other sessions of the user. This one goes on by the refresh token in the answer; those of before are worth nothing any
+   * more. An account without a password gets none.
+   */
   changePassword: handleUnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
   getSecondFactor: handleUnaryCall<GetSecondFactorRequest, GetSecondFactorResponse>;
   /** Makes a secret for the authenticator. Nothing changes before ConfirmSecondFactor, which has to come within ten minutes. */
@@ -3357,7 +3415,10 @@ export interface AccountServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
   ): ClientUnaryCall;
-  /** Changes the password and ends all other sessions of the user. An account without one gets none. */
+  /**
+   * Changes the password and ends all other sessions of the user. This one goes on by the refresh token in the answer; those of before are worth nothing any
+   * more. An account without a password gets none.
+   */
   changePassword(
     request: ChangePasswordRequest,
     callback: (error: ServiceError | null, response: ChangePasswordResponse) => void,
