@@ -114,6 +114,18 @@ describe('taking', () => {
   });
 });
 
+test('one who shows evidence without end waits for themselves, and nobody else for them', async () => {
+  const [flooder, other] = [await newClient(), await newClient()];
+  const connection = await openConnection(flooder, tpm);
+  let answered = 0;
+  const flood = Promise.all(Array.from({ length: 100 }, () => takeSeat(replica.seats, connection).then(() => (answered += 1))));
+  await sleep(1);
+  await takeSeat(replica.seats, await openConnection(other, tpm));
+  const before = answered;
+  await flood;
+  expect(before).toBeLessThan(50);
+});
+
 describe('no seat for', () => {
   const refused = async (request: Parameters<typeof takeRequest>[0], code: string, message?: string): Promise<void> => {
     await expect(takeSeat(replica.seats, request)).rejects.toMatchObject({ code, ...(message !== undefined && { message }) });

@@ -20,6 +20,7 @@ import { authenticateBearer } from '../../../core/sessions/bearer';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
+import { Turns } from './turns';
 
 export interface SeatServiceOptions {
   backend: AccountBackend;
@@ -69,6 +70,7 @@ function claimedExporter(claims: Buffer): Buffer {
 /** SeatService: gives seats to sessions that are shown to run, by the evidence and the heartbeats of their enclaves. */
 export function seatService({ backend, trust, seats, windowSeconds, clientRoots, signer, poolOf }: SeatServiceOptions): SeatServiceServer {
   const { trustDomain, sessions } = backend;
+  const turns = new Turns();
 
   const grant = async (claims: SeatClaims): Promise<SeatGrant> => ({
     seat: claims.seat,
@@ -105,23 +107,25 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
   };
 
   return {
-    takeSeat: unary(async (request, { metadata }) => {
+    takeSeat: unary(async (request, { signal, metadata }) => {
       const client = await admitClient(request);
       aboutUser(client.user, metadata);
-      await sessions.requireLive(client);
-      const session = await verifiedSession(client, request.evidence!);
-      const { user, workloadUid } = session;
-      const pool = await poolOf(user);
-      const claims = await seats.take(session, pool).catch(async (error: unknown) => {
-        // Of sessions alone: heartbeats that find no room are counted.
-        if (error instanceof RpcError && error.code === 'seat.none_free') await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
-        throw error;
+      return turns.take(client.user, signal, async () => {
+        await sessions.requireLive(client);
+        const session = await verifiedSession(client, request.evidence!);
+        const { user, workloadUid } = session;
+        const pool = await poolOf(user);
+        const claims = await seats.take(session, pool).catch(async (error: unknown) => {
+          // Of sessions alone: heartbeats that find no room are counted.
+          if (error instanceof RpcError && error.code === 'seat.none_free') await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
+          throw error;
+        });
+        logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
+        return { grant: await grant(claims) };
       });
-      logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
-      return { grant: await grant(claims) };
     }),
 
-    renewSeat: unary(async ({ seat, heartbeat }, { metadata }) => {
+    renewSeat: unary(async ({ seat, heartbeat }, { signal, metadata }) => {
       const row = isUuid(seat) ? await seats.find(seat) : undefined;
       const at = Number(heartbeat?.at ?? 0n);
       // One answer for a seat that isn't there and for somebody else's.
@@ -130,9 +134,11 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       }
       if (Math.abs(Date.now() - at) > SKEW_MS) throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
       aboutUser(row.user_id, metadata);
-      await sessions.requireLive({ user: row.user_id, session: row.session_id });
-      await trust.admit(row.user_id);
-      return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id, row.licence_id))) };
+      return turns.take(row.user_id, signal, async () => {
+        await sessions.requireLive({ user: row.user_id, session: row.session_id });
+        await trust.admit(row.user_id);
+        return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id, row.licence_id))) };
+      });
     }),
 
     endSeat: unary(async ({ token }) => {
