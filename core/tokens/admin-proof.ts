@@ -107,7 +107,11 @@ export async function verifyAdminProof(
   return { name, jti, expiresAt: new Date((iat + ADMIN_PROOF_SECONDS) * 1000) };
 }
 
-function readCertificate(proof: string, options: { rootsPem: string; trustDomain: string; now: Date }): ReturnType<typeof verifyAdminCertificate> {
+/**
+ * The administrator's certificate that a proof brings along, where it is good.
+ * @throws AdminProofError admin.proof_malformed, admin.proof_type, admin.certificate
+ */
+export function readCertificate(proof: string, options: { rootsPem: string; trustDomain: string; now?: Date }): ReturnType<typeof verifyAdminCertificate> {
   let header: ReturnType<typeof decodeProtectedHeader>;
   try {
     header = decodeProtectedHeader(proof);

@@ -12,14 +12,16 @@ const FOLLOW_MS = 1_000;
 /**
  * Records in the order of the log. A record gets its place there when its transaction has ended, so none comes to stand before one that was
  * shown already.
+ * @param admitted throws where whoever follows the log may not any more
  */
 export async function tailAudit(
   call: ServerWritableStream<TailAuditRequest, TailAuditResponse>,
   signal: AbortSignal,
-  { database, log }: { database: Database; log: AuditLog },
+  { database, log, admitted }: { database: Database; log: AuditLog; admitted(): Promise<void> },
 ): Promise<void> {
   let after = call.request.after === undefined ? undefined : Number(call.request.after);
   while (!signal.aborted) {
+    await admitted();
     await log.update();
     const records = await readAudit(database, { after, limit: PAGE });
     for (const { sequence, at, kind, detail } of records) {

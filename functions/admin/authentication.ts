@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import type { Metadata } from '@grpc/grpc-js';
 import { RpcError } from '../../core/rpc/errors';
 import type { Database } from '../../core/store/database';
-import { ADMIN_PROOF_KEY, AdminProofError, verifyAdminProof } from '../../core/tokens/admin-proof';
+import { ADMIN_PROOF_KEY, AdminProofError, readCertificate, verifyAdminProof } from '../../core/tokens/admin-proof';
 import type { AdminCall } from '../../core/tokens/admin-proof';
 
 /** Proofs are kept beyond their end by this, for clocks of function and database that differ. */
@@ -23,15 +23,32 @@ export interface Administrator {
  * Who makes this call: by a proof over the call itself, taken once, on whichever replica it is shown.
  * @throws RpcError UNAUTHENTICATED with the code of AdminProofError, or `admin.proof_replayed`
  */
-export async function authenticateAdministrator(metadata: Metadata, call: AdminCall, options: AuthenticationOptions): Promise<Administrator> {
-  const proofs = metadata.get(ADMIN_PROOF_KEY);
-  // Two proofs would be two readers' choice.
-  const proof = proofs.length === 1 ? String(proofs[0]) : undefined;
+export function authenticateAdministrator(metadata: Metadata, call: AdminCall, options: AuthenticationOptions): Promise<Administrator> {
   const { database, trustDomain } = options;
-  try {
-    const { name, jti, expiresAt } = await verifyAdminProof(proof, call, { rootsPem: await options.rootsPem(), trustDomain });
+  return asRefusal(async () => {
+    const { name, jti, expiresAt } = await verifyAdminProof(proofIn(metadata), call, { rootsPem: await options.rootsPem(), trustDomain });
     await useOnce(database, jti, expiresAt);
     return { name };
+  });
+}
+
+/**
+ * That whoever made a call that goes on is an administrator still: their certificate has not ended, nor has the admin CA been replaced.
+ * @throws RpcError UNAUTHENTICATED admin.certificate
+ */
+export async function requireStillAdministrator(metadata: Metadata, { rootsPem, trustDomain }: AuthenticationOptions): Promise<void> {
+  await asRefusal(async () => readCertificate(proofIn(metadata) ?? '', { rootsPem: await rootsPem(), trustDomain }));
+}
+
+/** Two proofs would be two readers' choice. */
+function proofIn(metadata: Metadata): string | undefined {
+  const proofs = metadata.get(ADMIN_PROOF_KEY);
+  return proofs.length === 1 ? String(proofs[0]) : undefined;
+}
+
+async function asRefusal<T>(look: () => Promise<T>): Promise<T> {
+  try {
+    return await look();
   } catch (error) {
     if (!(error instanceof AdminProofError)) throw error;
     throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });

@@ -6,7 +6,7 @@ import type { CallContext } from '../../core/rpc/handlers';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { AdminServiceServer } from '../../proto/gen/licensing/v1/admin';
 import { readAuditLog, tailAudit } from './audit';
-import { authenticateAdministrator } from './authentication';
+import { authenticateAdministrator, requireStillAdministrator } from './authentication';
 import type { Administrator, AuthenticationOptions } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';
 import { issue, issuedLicences, report, revoke } from './licences';
@@ -64,14 +64,14 @@ export function adminService(options: AdminOptions): AdminServiceServer {
       }),
     ];
   });
-  const streaming = <Request, Response>(name: Streaming, stream: (call: ServerWritableStream<Request, Response>, signal: AbortSignal) => Promise<void>) =>
+  const streaming = <Request, Response>(name: Streaming, stream: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>) =>
     serverStream<Request, Response>(async (call, context) => {
       await authenticate(AdminServiceService[name] as unknown as MethodDefinition<Request, unknown>, call.request, context);
-      await stream(call, context.signal);
+      await stream(call, context);
     });
   const streams: Pick<AdminServiceServer, Streaming> = {
-    tailAudit: streaming('tailAudit', (call, signal) => tailAudit(call, signal, options)),
-    readAuditLog: streaming('readAuditLog', (call, signal) => readAuditLog(call, signal, log)),
+    tailAudit: streaming('tailAudit', (call, { signal, metadata }) => tailAudit(call, signal, { database, log, admitted: () => requireStillAdministrator(metadata, options) })),
+    readAuditLog: streaming('readAuditLog', (call, { signal }) => readAuditLog(call, signal, log)),
   };
   return { ...(Object.fromEntries(guarded) as unknown as Omit<AdminServiceServer, Streaming>), ...streams } as AdminServiceServer;
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/grpc-js';
 import { issueAdminCertificate } from '../../core/certificates/admin';
@@ -178,5 +179,26 @@ describe('a proof is refused', () => {
     const metadata = await proofFor(ada, 'listNodes', {});
     const outcomes = await Promise.all([client, replica, client, replica].map((on) => call(on, 'listNodes', metadata)));
     expect(outcomes.filter(({ code }) => code === status.OK)).toHaveLength(1);
+  });
+});
+
+describe('who follows the audit', () => {
+  const follow = async (administrator: CertifiedKey): Promise<Outcome> => {
+    const request = { ...defaults('tailAudit'), follow: true };
+    return call(client, 'tailAudit', await proofFor(administrator, 'tailAudit', request), request);
+  };
+
+  test('does so no longer than their certificate lives', async () => {
+    const soonOver = await issueAdminCertificate(authority, { name: 'grace', trustDomain, days: 3 / 86_400 });
+    expect(await follow(soonOver)).toEqual(unauthenticated('admin.certificate'));
+  });
+
+  test('stops when the admin CA is replaced, which is how a stolen key is ended', async () => {
+    const before = authority;
+    const following = follow(ada);
+    await sleep(1_500);
+    authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: 1 });
+    expect(await following).toEqual(unauthenticated('admin.certificate'));
+    authority = before;
   });
 });
