@@ -57,6 +57,19 @@ export async function readLogHead(trust: Pick<TrustBundle, 'logKeys' | 'trustDom
 }
 
 /**
+ * Reads a head that somebody else was shown, of any time.
+ * @throws LogError log.head_malformed, log.head_signature
+ */
+export async function readOtherHead(trust: Pick<TrustBundle, 'logKeys' | 'trustDomain'>, signed: string): Promise<LogHead> {
+  try {
+    return await readLogHead(trust, signed, undefined);
+  } catch (error) {
+    if (!(error instanceof LogError)) throw error;
+    throw new LogError(error.code, `the head to compare with can't be used: ${error.message}`, 'have it printed anew by sls audit check --json; the key of an old one may be gone', { cause: error });
+  }
+}
+
+/**
  * Looks at the audit log as anyone may: its head is signed by a key of the log and of now, the log has only grown since each known head, and each login
  * is in it. Nobody has to be logged in, and nothing is sent but hashes.
  *
@@ -67,7 +80,7 @@ export async function checkAuditLog(trust: TrustBundle, { known: seen = [], othe
   const fresh = await freshTrust('login', trust, undefined, options);
   return withService(TransparencyServiceClient, fresh.trust.services.login, fresh.trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, signal: options.signal };
-    const known = [...seen, ...(await Promise.all(others.map((other) => readLogHead(fresh.trust, other, undefined))))];
+    const known = [...seen, ...(await Promise.all(others.map((other) => readOtherHead(fresh.trust, other))))];
     const largest = known.reduce<KnownHead | undefined>((most, head) => (most && most.size >= head.size ? most : head), undefined);
     const { head: signed } = await callUnary(client, client.getTreeHead, { atLeast: BigInt(largest?.size ?? 0) }, call).catch((error: unknown) => {
       // It says itself that it has not so many any more.

@@ -25,7 +25,7 @@ export type { KnownHead } from '../core/transparency/growth';
 export { LoginStage } from '../proto/gen/licensing/v1/login';
 export { changePassword, deleteAccount, listSessions, logOut, refresh, revokeSession, signUp } from './account';
 export type { CallOptions, SessionSummary, SessionTokens } from './account';
-export { checkAuditLog, readLogHead } from './audit-log';
+export { checkAuditLog, readLogHead, readOtherHead } from './audit-log';
 export type { FoundLogin, LogCheck, LogCheckOptions, LogHead } from './audit-log';
 export { PlaintextRefused } from './channel';
 export { connect } from './connect/connect';

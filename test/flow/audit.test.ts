@@ -1,8 +1,10 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { readRecord } from '../../core/audit/record';
+import { RpcError } from '../../core/rpc/errors';
 import { parseTrustBundle, serializeTrustBundle } from '../../core/trust/bundle';
 import { signTreeHead, TREE_HEAD_SECONDS } from '../../core/transparency/tree-head';
 import type { LoginResponse } from '../../proto/gen/licensing/v1/login';
@@ -88,12 +90,18 @@ describe('a log that nobody touched', () => {
     const { fingerprint } = await answerOf<{ fingerprint: string }>(machine.sls(['trust', 'show', '--json']));
     expect((await machine.sls(['trust', 'add', machine.server('trust-bundle.json'), '--fingerprint', fingerprint], { env })).code).toBe(0);
     await answerOf(machine.check());
+    writeFileSync(machine.path('old.json'), readFileSync(machine.server('trust-bundle.json')));
+    writeFileSync(machine.path('mine.json'), (await machine.check()).stdout);
     expect((await machine.sls(['admin', 'rotate', 'log-key', '--compromised'])).code).toBe(0);
     await sleep(2_500);
     await machine.login();
     const { before, head } = await answerOf(machine.check([], env));
     expect(head.size).toBeGreaterThan(before!.size);
-    expect((await machine.verify()).code).toBe(0);
+    for (const args of [[], ['--trust', 'old.json']]) expect((await machine.verify(args)).code).toBe(0);
+    // What the key of before signed, anybody may have signed.
+    for (const refused of [machine.check(['--head', 'mine.json']), machine.verify(['--trust', 'old.json', '--head', 'mine.json'])]) {
+      expect(await refusalOf(refused)).toMatchObject({ code: 'log.head_signature', exitCode: 5, message: expect.stringMatching(/^the head to compare with can't be used: /) });
+    }
   });
 });
 
@@ -139,6 +147,20 @@ describe('a service that lies', () => {
       liar.lies['GetInclusionProof'] = ({ sequence, path }: GetInclusionProofResponse): GetInclusionProofResponse => ({ sequence: sequence + by, path });
       expect(await refusalOf(lying())).toMatchObject({ code: 'log.proof_wrong', exitCode: 5 });
     }
+  });
+
+  test('that there is no audit log, or no longer so many records', async () => {
+    liar.lies['GetTreeHead'] = () => {
+      throw new RpcError('rpc.unimplemented', status.UNIMPLEMENTED, 'no such method');
+    };
+    expect(await refusalOf(lying())).toMatchObject({ code: 'log.none', exitCode: 6, hint: expect.stringContaining('being updated') });
+    liar.lies['GetTreeHead'] = () => {
+      throw new RpcError('audit.size', status.INVALID_ARGUMENT, 'there are not so many');
+    };
+    expect(await refusalOf(lying())).toMatchObject({ code: 'log.rolled_back', exitCode: 5 });
+    const { logKeys: _, ...without } = parseTrustBundle(readFileSync(machine.server('trust-bundle.json'), 'utf8'));
+    writeFileSync(machine.path('without.json'), serializeTrustBundle(without));
+    expect(await refusalOf(machine.check(['--trust', 'without.json']))).toMatchObject({ code: 'log.none', exitCode: 1, hint: expect.stringContaining('sls trust add') });
   });
 
   test('a proof of growth that proves nothing', async () => {

@@ -16,7 +16,7 @@ const SERVICES: ServiceDefinition[] = [LoginServiceService, TransparencyServiceS
 export interface LyingService {
   /** The installation's own bundle, but for where the login service is. */
   trust: TrustBundle;
-  /** By name of the method, such as GetTreeHead: what it makes of an answer. */
+  /** By name of the method, such as GetTreeHead: what it makes of an answer; throws RpcError to give none. */
   lies: Record<string, (answer: never) => unknown>;
   stop(): Promise<void>;
 }
@@ -47,8 +47,8 @@ function passOn(real: Client, { path, requestSerialize, responseDeserialize, res
   if (!responseStream) {
     return unary((request: unknown, { metadata }) =>
       new Promise((resolve, reject) => {
-        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, answer) => (error ? reject(fromServiceError(error)) : resolve(change(answer))));
-      }),
+        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, answer) => (error ? reject(fromServiceError(error)) : resolve(answer)));
+      }).then(change),
     );
   }
   return serverStream(async (call) => {

@@ -5,14 +5,17 @@ import { Replay } from '../../../core/transparency/replay';
 import { parseTrustBundle } from '../../../core/trust/bundle';
 import type { TrustBundle } from '../../../core/trust/bundle';
 import type { ReadAuditLogResponse } from '../../../proto/gen/licensing/v1/admin';
-import { readLogHead } from '../../index';
+import { freshTrust } from '../../fresh-trust';
+import { readLogHead, readOtherHead } from '../../index';
 import type { KnownHead } from '../../index';
 import { describeHead, extendingMemory, readHeadFile } from '../extending-memory';
 import { LogMemory } from '../log-memory';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { allowPlaintext } from '../plaintext';
 import { loadTrust } from '../trust';
+import { TrustKeeper } from '../trust-keeper';
 import { withCaller } from './call';
 import type { AdminCaller } from './call';
 import { addAdminOptions, adminFiles } from './options';
@@ -39,8 +42,8 @@ export function addVerify(audit: Command): void {
 
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
-  const trust = await trustOf(options);
-  const others = await Promise.all((options.head ?? []).map(async (file) => readLogHead(trust, await readHeadFile(file), undefined)));
+  const trust = await trustOf(options, out);
+  const others = await Promise.all((options.head ?? []).map(async (file) => readOtherHead(trust, await readHeadFile(file))));
   await withCaller(options, async (caller) => {
     out.progress('reading the audit log');
     const { head, before } = await extendingMemory(await LogMemory.of(trust), out, async (remembered, onHead) => {
@@ -102,11 +105,14 @@ function progress(out: Output, size: number): (done: number) => void {
   };
 }
 
-/** The bundle of the installation that is asked. */
-async function trustOf(options: Options): Promise<TrustBundle> {
+/** The bundle of the installation that is asked, brought up to date where it is not the installation's own: a log key may have been taken back. */
+async function trustOf(options: Options, out: Output): Promise<TrustBundle> {
   if (options.trust === undefined && options.address === undefined) {
     const text = await readFile(adminFiles(options).trustBundle, 'utf8').catch(() => undefined);
     if (text !== undefined) return parseTrustBundle(text);
   }
-  return loadTrust({ trust: options.trust });
+  const keeper = new TrustKeeper(await loadTrust({ trust: options.trust }), {}, out);
+  // An administrator may be where the login service can't be reached.
+  await freshTrust('login', keeper.trust, undefined, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext() });
+  return keeper.trust;
 }

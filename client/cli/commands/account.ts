@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
+import type { TrustBundle } from '../../../core/trust/bundle';
 import { accountSummary, deleteAccount, secondFactor } from '../../index';
 import { callOptions } from '../call-options';
 import { confirmed } from '../confirmation';
@@ -60,7 +61,16 @@ async function runDelete(options: Options): Promise<void> {
   for (const file of await sessionFiles()) await removeSession(file);
   await removeTokenFile();
   const { sub } = decodeJwt(accessToken);
-  if (sub !== undefined) await (await LogMemory.of(trust)).forgetLogins(sub);
+  if (sub !== undefined) await forgetLogins(trust, sub, out);
   out.done(`the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`);
   out.result({ deleted: true, enclavesRemoved }, []);
+}
+
+async function forgetLogins(trust: TrustBundle, user: string, out: Output): Promise<void> {
+  try {
+    await (await LogMemory.of(trust)).forgetLogins(user);
+  } catch (error) {
+    // The account is deleted all the same.
+    out.warning(`what this machine has of its logins can't be removed: ${(error as Error).message}`);
+  }
 }
