@@ -37,6 +37,7 @@ test('an administrator sees the nodes that enrolled, ends a user for good, and f
   const record = await admin('audit', 'tail', '--json');
   expect(record).toContain('admin.revoke');
   expect(record).toContain(user);
+  expect(JSON.parse(await admin('audit', 'verify', '--json'))).toMatchObject({ head: { size: expect.any(Number) as number } });
 });
 
 test('without a certificate of the admin CA every call is refused', async () => {

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { enclavePods, enclaves, ENCLAVES } from './support/cluster';
+import { enclavePods, enclaves, ENCLAVES, eventually } from './support/cluster';
 import { Person } from './support/person';
 import { digestOf } from './support/settings';
 
@@ -44,6 +44,18 @@ test('inside an enclave pod there is no TPM, no service account token for the AP
   expect(secrets).toMatch(/No such file/);
   expect(touch).toMatch(/Read-only/);
   expect(uid).toBe('1000');
+});
+
+test('the login is a record of the audit log, which the user checks alone', async () => {
+  const { claims } = await ada.status();
+  await eventually(
+    'the login is in the log',
+    async () => {
+      const { logins } = JSON.parse((await ada.do(['audit', 'check', '--json'])).stdout) as { logins: Array<{ state: string; workload: string; node: string }> };
+      return logins.some(({ state, workload, node }) => state === 'logged' && workload === claims.workload && node === claims.node);
+    },
+    90,
+  );
 });
 
 test("an enclave's name tells nothing and cannot be guessed; nothing of it names the user", async () => {
