@@ -46,8 +46,8 @@ export { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecov
 export type { BothFactors, SecondFactorSecret, SecondFactorState } from './second-factor';
 export { DeviceLoginError, logInByDevice } from './oidc/device-login';
 export type { DeviceCode, DeviceLoginOptions } from './oidc/device-login';
-export { accountSummary, exchangeIdToken, oidcSettings } from './oidc/service';
-export type { AccountSummary, OidcLogin, OidcSettings } from './oidc/service';
+export { accountSummary, exchangeIdToken, linkIdentity, oidcSettings, unlinkIdentity } from './oidc/service';
+export type { AccountSummary, OidcLogin, OidcSettings, OwnerFactors } from './oidc/service';
 export { attest, login, LoginError } from './service';
 export type { AttestOptions, LoginOptions } from './service';
 export { deleteEnclave, listEnclaves, stopEnclave } from './enclaves';

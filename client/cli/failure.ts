@@ -74,6 +74,8 @@ const OIDC_HINTS: Record<string, string> = {
   'oidc.token_invalid': "to begin anew: sls login --oidc; if it stays, your operator's or the provider's clock or settings may be wrong",
   'oidc.token_used': 'to begin anew: sls login --oidc',
   'oidc.unknown_user': 'ask your operator for an account',
+  'oidc.already_bound': 'sls account show says what yours is bound to; sls account unlink takes that back',
+  'oidc.not_bound': 'sls account show says how you log in',
   'oidc.other_username': 'leave --username out',
   'account.login_not_fresh': 'log in again: sls login --oidc',
   'account.no_password': 'your OpenID provider has it: change it there',

@@ -15,7 +15,19 @@ import { withSecondFactor } from './second-factor';
  */
 export async function logInAtProvider(trust: TrustBundle, out: Output, options: OutputOptions & { username?: string | undefined }): Promise<OidcLogin> {
   const { username } = options;
-  const idToken = await interruptible(async (signal) => {
+  const idToken = await askProvider(trust, out, options);
+  out.progress('logging in');
+  // Where nobody can be asked, standard input may bring the code.
+  return withSecondFactor(out, { fromStdin: !process.stdin.isTTY }, (oneTimeCode) => exchangeIdToken(trust, { idToken, username, oneTimeCode }, callOptions()));
+}
+
+/**
+ * Has the user log in at the OpenID provider of the service.
+ * @returns an ID token
+ * @throws CliError, DeviceLoginError, OidcProviderError, RpcError
+ */
+export function askProvider(trust: TrustBundle, out: Output, options: OutputOptions): Promise<string> {
+  return interruptible(async (signal) => {
     const settings = await oidcSettings(trust, { ...callOptions(), signal });
     if (!settings) throw new CliError(EXIT.failure, 'this service takes no logins by OIDC', { code: 'oidc.off', hint: 'log in by password: sls login' });
     out.progress(`asking ${settings.issuer} for a code`);
@@ -28,9 +40,6 @@ export async function logInAtProvider(trust: TrustBundle, out: Output, options: 
       },
     });
   });
-  out.progress('logging in');
-  // Where nobody can be asked, standard input may bring the code.
-  return withSecondFactor(out, { fromStdin: !process.stdin.isTTY }, (oneTimeCode) => exchangeIdToken(trust, { idToken, username, oneTimeCode }, callOptions()));
 }
 
 /** On the terminal, never on standard output; also with --quiet, because without it nobody could log in. */

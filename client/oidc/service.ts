@@ -3,7 +3,7 @@ import { OidcProviderError } from '../../core/oidc/errors';
 import { isLoopback } from '../../core/rpc/address';
 import { callUnary } from '../../core/rpc/client';
 import type { TrustBundle } from '../../core/trust/bundle';
-import { bearer, TIMEOUT_MS, tokensOf, withAccountService } from '../account';
+import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, tokensOf, withAccountService } from '../account';
 import type { CallOptions, SessionTokens } from '../account';
 
 /** The OpenID provider by which users log in, and as what it knows the service. */
@@ -58,6 +58,32 @@ export function exchangeIdToken(
     const answer = await callUnary(client, client.exchangeIdToken, { idToken, username, oneTimeCode, clientName }, { timeout: TIMEOUT_MS, signal });
     return { ...tokensOf(answer), username: answer.username, created: answer.created };
   });
+}
+
+/** What shows that it is the account's owner who asks. */
+export interface OwnerFactors {
+  password: string;
+  /** Where there is a second factor. */
+  oneTimeCode?: string | undefined;
+}
+
+/**
+ * Binds the account to whom an ID token names, which is used up by it.
+ * @returns the issuer
+ * @throws RpcError login.wrong_credentials, oidc.already_bound, and as exchangeIdToken
+ */
+export function linkIdentity(trust: TrustBundle, accessToken: string, { idToken, password, oneTimeCode = '' }: OwnerFactors & { idToken: string }, options: CallOptions = {}): Promise<string> {
+  return withAccountService(trust, options, async (client) => {
+    const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
+    return (await callUnary(client, client.linkIdentity, { idToken, password, oneTimeCode }, call)).oidcIssuer;
+  });
+}
+
+/** Takes that back. @throws RpcError login.wrong_credentials, oidc.not_bound, account.no_password */
+export async function unlinkIdentity(trust: TrustBundle, accessToken: string, { password, oneTimeCode = '' }: OwnerFactors, options: CallOptions = {}): Promise<void> {
+  await withAccountService(trust, options, (client) =>
+    callUnary(client, client.unlinkIdentity, { password, oneTimeCode }, { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+  );
 }
 
 export interface AccountSummary {

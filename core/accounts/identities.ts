@@ -34,6 +34,23 @@ export async function createByIdentity(queries: Queries, username: string, { iss
   return { user };
 }
 
+/**
+ * Binds an account that is there, in the transaction that uses the token up.
+ * @returns false where the account, or the identity, is bound already
+ */
+export async function bindIdentity(queries: Queries, user: string, { issuer, subject }: Identity): Promise<boolean> {
+  const bound = await queries.query('INSERT INTO oidc_identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id', [issuer, subject, user]);
+  if (bound.length > 0) await recordAudit(queries, { kind: 'account.oidc_bound', detail: { user, issuer } });
+  return bound.length > 0;
+}
+
+/** @returns false where there was nothing to unbind */
+export async function unbindIdentity(queries: Queries, user: string): Promise<boolean> {
+  const [row] = await queries.query<{ issuer: string }>('DELETE FROM oidc_identities WHERE user_id = $1 RETURNING issuer', [user]);
+  if (row) await recordAudit(queries, { kind: 'account.oidc_unbound', detail: { user, issuer: row.issuer } });
+  return row !== undefined;
+}
+
 /** Holds the account of an identity for the rest of the transaction. @returns false where it is gone, or another one's meanwhile */
 export async function holdByIdentity(queries: Queries, user: string, { issuer, subject }: Identity): Promise<boolean> {
   const rows = await queries.query(

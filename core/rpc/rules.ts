@@ -106,6 +106,9 @@ export const RULES = {
   // Asks the OpenID provider for its keys, which has five seconds for each of two answers.
   '/licensing.v1.AccountService/ExchangeIdToken': { caller: 'credential', lasts: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AccountService/GetAccount': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
+  // Both wait their turn, and one asks the provider besides.
+  '/licensing.v1.AccountService/LinkIdentity': { caller: 'access token', lasts: HASHING, requestBytes: 32 * KiB },
+  '/licensing.v1.AccountService/UnlinkIdentity': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
   '/licensing.v1.AccountService/ListSessions': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.AccountService/RevokeSession': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.AccountService/ChangePassword': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },

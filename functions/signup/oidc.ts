@@ -4,6 +4,7 @@ import type { AccountBackend } from '../../core/accounts/backend';
 import { createByIdentity, findByIdentity, holdByIdentity } from '../../core/accounts/identities';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
 import { checkNewUsername, normalizeUsername } from '../../core/accounts/username';
+import type { Limits } from '../../core/limits/limits';
 import { logger } from '../../core/log/logger';
 import { IdTokenError, OidcProviderError } from '../../core/oidc/errors';
 import type { VerifiedIdToken } from '../../core/oidc/id-token';
@@ -48,10 +49,9 @@ export async function exchangeIdToken(
   request: ExchangeIdTokenRequest,
   context: CallContext,
 ): Promise<ExchangeIdTokenResponse> {
-  if (!provider) throw new RpcError('oidc.off', status.FAILED_PRECONDITION, 'this service takes no logins by OIDC');
+  if (!provider) throw off();
   const client = backend.clientOf(context, request.clientName);
-  const token = await verified(backend, provider, request.idToken, client);
-  if (await isUsed(backend.database, token)) throw used();
+  const token = await freshToken(backend, provider, request.idToken, client);
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
   const begin = (): Promise<Begun> => beginByToken(backend, provider, { token, request, session, authenticatedAt, client });
@@ -109,7 +109,17 @@ async function beginFirst({ database, limits }: AccountBackend, { signup }: Oidc
   });
 }
 
-async function verified({ limits }: AccountBackend, { verifier }: OidcProvider, idToken: string, { address }: ClientDetails): Promise<VerifiedIdToken> {
+/**
+ * What an ID token says that can still be used.
+ * @throws RpcError UNAUTHENTICATED oidc.token_invalid, oidc.token_used; UNAVAILABLE oidc.provider_unavailable, oidc.provider_invalid; RESOURCE_EXHAUSTED login.limited
+ */
+export async function freshToken({ limits, database }: AccountBackend, provider: OidcProvider, idToken: string, client: ClientDetails): Promise<VerifiedIdToken> {
+  const token = await verified(limits, provider, idToken, client);
+  if (await isUsed(database, token)) throw used();
+  return token;
+}
+
+async function verified(limits: Limits, { verifier }: OidcProvider, idToken: string, { address }: ClientDetails): Promise<VerifiedIdToken> {
   const attempt = await limits.idTokenAttempt(address);
   try {
     const token = await verifier.verify(idToken);
@@ -125,7 +135,11 @@ async function verified({ limits }: AccountBackend, { verifier }: OidcProvider, 
   }
 }
 
-function used(): RpcError {
+export function off(): RpcError {
+  return new RpcError('oidc.off', status.FAILED_PRECONDITION, 'this service takes no logins by OIDC');
+}
+
+export function used(): RpcError {
   return new RpcError('oidc.token_used', status.UNAUTHENTICATED, 'the ID token was used before: ask the OpenID provider for another one');
 }
 

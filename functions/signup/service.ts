@@ -12,6 +12,7 @@ import type { OidcSettings } from '../../core/oidc/settings';
 import { issueAccessToken } from '../../core/tokens/access-token';
 import type { AccountServiceServer } from '../../proto/gen/licensing/v1/account';
 import { getAccount } from './account';
+import { linkIdentity, unlinkIdentity } from './link';
 import { exchangeIdToken, getOidcSettings } from './oidc';
 import { changePassword } from './password';
 import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, getSecondFactor, renewRecoveryCodes } from './second-factor';
@@ -51,6 +52,8 @@ export function accountService(backend: AccountBackend, oidc?: OidcSettings): Ac
     logOut: unary((request) => logOut(backend, request)),
     getOidcSettings: unary(() => Promise.resolve(getOidcSettings(oidc))),
     exchangeIdToken: unary((request, context) => exchangeIdToken(backend, provider, request, context)),
+    linkIdentity: unary((request, context) => linkIdentity(backend, provider, request, context)),
+    unlinkIdentity: unary((request, context) => unlinkIdentity(backend, request, context)),
     getAccount: unary((_request, context) => getAccount(backend, context)),
     listSessions: unary((_request, context) => listSessions(backend, context)),
     revokeSession: unary((request, context) => revokeSession(backend, request, context)),

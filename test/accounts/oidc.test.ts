@@ -281,6 +281,80 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     });
   });
 
+  describe('an account with a password', () => {
+    const password = 'correct horse battery';
+    const signUp = async (username: string): Promise<{ accessToken: string; user: string }> => {
+      const { accessToken } = await callUnary(replicas[0].account, replicas[0].account.signUp, { username, password, clientName: '' }, TIMEOUT);
+      return { accessToken, user: await userOf({ accessToken }) };
+    };
+    const link = (accessToken: string, idToken: string, { secret = password, code = '', at = replicas[0] } = {}) =>
+      outcome(callUnary(at.account, at.account.linkIdentity, { idToken, password: secret, oneTimeCode: code }, withToken(accessToken)));
+    const unlink = (accessToken: string, secret = password) =>
+      outcome(callUnary(replicas[0].account, replicas[0].account.unlinkIdentity, { password: secret, oneTimeCode: '' }, withToken(accessToken)));
+
+    test('can be bound to who its user is to the provider, by the password, and unbound again', async () => {
+      const { accessToken, user } = await signUp('nia');
+      const token = await provider.idToken('nia@provider');
+      expect(await link(accessToken, token, { secret: 'wrong horse battery' })).toBe('login.wrong_credentials UNAUTHENTICATED');
+      expect(await link(accessToken, token, { secret: '' })).toBe('login.wrong_credentials UNAUTHENTICATED');
+      expect(await link(accessToken, 'rubbish')).toBe(INVALID);
+      expect(await link(accessToken, token)).toEqual({ oidcIssuer: provider.issuer });
+      // Used up by it.
+      expect(await outcome(exchange(token))).toBe(USED);
+      const login = await logInAs('nia@provider', { at: replicas[2] });
+      expect(login).toMatchObject({ username: 'nia', created: false });
+      expect(await userOf(login)).toBe(user);
+      expect(await logIn(replicas[0].login, loginRequest(await newClientKey(), byPassword('nia', password)))).toBeDefined();
+      expect(await unlink(accessToken, 'wrong horse battery')).toBe('login.wrong_credentials UNAUTHENTICATED');
+      expect(await unlink(accessToken)).toEqual({});
+      expect(await unlink(accessToken)).toBe('oidc.not_bound FAILED_PRECONDITION');
+      expect(await outcome(logInAs('nia@provider', { at: replicas[2] }))).toBe('oidc.unknown_user PERMISSION_DENIED');
+    });
+
+    test('is bound to one, and nobody to two accounts, however many ask at once', async () => {
+      const people = await Promise.all(['oda', 'odb', 'odc', 'odd'].map(signUp));
+      const tokens = await Promise.all(people.map(() => provider.sign(provider.claims('od@provider'))));
+      const results = await Promise.all(people.map(({ accessToken }, index) => link(accessToken, tokens[index]!, { at: replicas[index % 2]! })));
+      expect(results.filter((result) => result === 'oidc.already_bound ALREADY_EXISTS')).toHaveLength(3);
+      const winner = people[results.findIndex((result) => typeof result === 'object')]!;
+      expect(await link(winner.accessToken, await provider.sign(provider.claims('another@provider')))).toBe('oidc.already_bound ALREADY_EXISTS');
+      expect(await userOf(await logInAs('od@provider'))).toBe(winner.user);
+    });
+
+    test('has its second factor asked for as well', async () => {
+      const { accessToken } = await signUp('pia');
+      const { secret } = await callUnary(replicas[0].account, replicas[0].account.beginSecondFactor, { password }, withToken(accessToken));
+      const authenticator = new Authenticator(secret);
+      const { recoveryCodes } = await callUnary(replicas[0].account, replicas[0].account.confirmSecondFactor, { oneTimeCode: authenticator.code() }, withToken(accessToken));
+      const token = await provider.sign(provider.claims('pia@provider'));
+      expect(await link(accessToken, token)).toBe('login.second_factor_required UNAUTHENTICATED');
+      expect(await link(accessToken, token, { code: authenticator.wrong() })).toBe('login.second_factor_wrong UNAUTHENTICATED');
+      expect(await link(accessToken, token, { code: recoveryCodes[0]! })).toEqual({ oidcIssuer: provider.issuer });
+      expect(await unlink(accessToken)).toBe('login.second_factor_required UNAUTHENTICATED');
+    });
+
+    test('is the only kind that is unbound: without a password nobody could log in', async () => {
+      const { accessToken } = await logInAs('quin@provider');
+      expect(await unlink(accessToken, '')).toBe('account.no_password FAILED_PRECONDITION');
+    });
+  });
+
+  test('a used token that is shown again gives its address no more tries', async () => {
+    const limits = { ...UNLIMITED, LOGIN_FAILURES_PER_ADDRESS: 3 };
+    const oidc = { issuer: provider.issuer, clientId: provider.clientId, publicClientSecret: undefined, scopes: ['openid'], signup: true };
+    const at = await startReplica(files, await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }), () => Promise.reject(new Error('no enclave')), { oidc, limits });
+    stops.push(() => at.stop());
+    await database().query('DELETE FROM limits');
+    const token = await provider.sign(provider.claims('ray'));
+    await exchange(token, { at });
+    for (let index = 0; index < 3; index += 1) {
+      expect(await outcome(exchange('rubbish', { at }))).toBe(INVALID);
+      if (index < 2) expect(await outcome(exchange(token, { at }))).toBe(USED);
+    }
+    expect(await outcome(exchange('rubbish', { at }))).toBe('login.limited RESOURCE_EXHAUSTED');
+    await database().query('DELETE FROM limits');
+  });
+
   test('the audit says that an account was made by the word of a provider, by ids alone', async () => {
     const { username, accessToken } = await logInAs('kim@example.com');
     const user = await userOf({ accessToken });

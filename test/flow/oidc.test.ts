@@ -151,6 +151,18 @@ test('a session that is over is begun anew at the provider, by who is told to', 
   expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
 });
 
+test('who has a password can log in at the provider as well, once they have said so with it', async () => {
+  await machine.signUpAndLogin('zoe', ['--username', 'zoe', '--password-stdin']);
+  const link = await withPerson(['account', 'link', '--password-stdin', '--json'], approve('zoe@provider'), { stdin: `${PASSWORD}\n` });
+  expect(link).toMatchObject({ code: 0 });
+  expect(JSON.parse(link.stdout)).toEqual({ oidcIssuer: provider.issuer });
+  expect(await machine.sls(['account', 'link', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 1, stderr: expect.stringContaining('hint: sls account unlink') });
+  const login = await withPerson(['login', '--oidc', '--json'], approve('zoe@provider'));
+  expect(JSON.parse(login.stdout)).toMatchObject({ username: 'zoe' });
+  expect(await machine.sls(['account', 'unlink', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 0 });
+  expect((await machine.sls(['account', 'show'])).stdout).toMatch(/logs in by +password$/m);
+});
+
 test('an account is deleted by who logged in just now, and is gone at the next login', async () => {
   expect(await withPerson(['login', '--oidc', '--username', 'gus'], approve('gus'))).toMatchObject({ code: 0 });
   expect(await machine.sls(['account', 'delete', '--yes', '--json'])).toMatchObject({ code: 0 });

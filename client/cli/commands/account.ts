@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
 import type { TrustBundle } from '../../../core/trust/bundle';
-import { accountSummary, deleteAccount, secondFactor } from '../../index';
+import { accountSummary, deleteAccount, linkIdentity, secondFactor, unlinkIdentity } from '../../index';
 import { callOptions } from '../call-options';
 import { confirmed } from '../confirmation';
 import { CliError, EXIT } from '../exit';
 import { LogMemory } from '../log-memory';
+import { askProvider } from '../oidc';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
@@ -24,6 +25,14 @@ export function addAccount(program: Command): void {
   const show = account.command('show').description('your name, id, and how you log in');
   addTrustOptions(addOutputOptions(show)).action(runShow);
   addExample(show, 'sls account show');
+  const link = account.command('link').description('bind your account to who you are at the OpenID provider: sls login --oidc gets into it from then on, beside the password');
+  const unlink = account.command('unlink').description('take that back');
+  for (const [command, action] of [[link, runLink], [unlink, runUnlink]] as const) {
+    command.option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input');
+    addTrustOptions(addOutputOptions(command)).action(action);
+  }
+  addExample(link, 'sls account link');
+  addExample(unlink, 'sls account unlink');
   const remove = account
     .command('delete')
     .description('delete your account for good: enclaves, files, sessions, licences; nothing that names you is kept')
@@ -39,6 +48,40 @@ async function runShow(options: CommonOptions): Promise<void> {
   const ways = [...(hasPassword ? ['password'] : []), ...(oidcIssuer === undefined ? [] : [`OpenID provider ${oidcIssuer}`])];
   const rows: Array<[string, string]> = [['username', username], ['user', user], ['logs in by', ways.join(', ')]];
   new Output(options).result({ username, user, hasPassword, ...(oidcIssuer !== undefined && { oidcIssuer }) }, rows.map(row));
+}
+
+/** The password before the browser: an ID token is good for minutes. */
+async function runLink(options: Options): Promise<void> {
+  const out = new Output(options);
+  const trust = await currentTrust(() => loadTrust(options), options);
+  const accessToken = await ownAccessToken(trust);
+  const { oidcIssuer } = await accountSummary(trust, accessToken, callOptions());
+  if (oidcIssuer !== undefined) throw new CliError(EXIT.failure, `your account is bound to ${oidcIssuer} already`, { code: 'oidc.already_bound', hint: 'sls account unlink takes that back' });
+  const { enabled } = await secondFactor(trust, accessToken, callOptions());
+  const issuer = await confirmed(out, trust, accessToken, options, async (by) => {
+    const idToken = await askProvider(trust, out, options);
+    out.finish();
+    const oneTimeCode = enabled ? await askCode(by) : undefined;
+    return linkIdentity(trust, by.accessToken, { idToken, password: by.password, oneTimeCode }, callOptions());
+  });
+  out.done(`your account is bound to ${issuer}: sls login --oidc gets into it`);
+  out.result({ oidcIssuer: issuer }, []);
+}
+
+async function runUnlink(options: Options): Promise<void> {
+  const out = new Output(options);
+  const trust = await currentTrust(() => loadTrust(options), options);
+  const accessToken = await ownAccessToken(trust);
+  const { oidcIssuer, hasPassword } = await accountSummary(trust, accessToken, callOptions());
+  if (oidcIssuer === undefined) throw new CliError(EXIT.failure, 'your account is bound to no OpenID provider', { code: 'oidc.not_bound' });
+  if (!hasPassword) throw new CliError(EXIT.failure, 'your account has no password: nobody could log into it any more', { code: 'account.no_password' });
+  const { enabled } = await secondFactor(trust, accessToken, callOptions());
+  await confirmed(out, trust, accessToken, options, async (by) => {
+    const oneTimeCode = enabled ? await askCode(by) : undefined;
+    await unlinkIdentity(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
+  });
+  out.done(`your account is not bound to ${oidcIssuer} any more`);
+  out.result({ unlinked: true }, []);
 }
 
 async function runDelete(options: Options): Promise<void> {

@@ -117,6 +117,25 @@ export interface GetAccountResponse {
   oidcIssuer: string;
 }
 
+export interface LinkIdentityRequest {
+  password: string;
+  oneTimeCode: string;
+  /** As in ExchangeIdTokenRequest, and used up like there. */
+  idToken: string;
+}
+
+export interface LinkIdentityResponse {
+  oidcIssuer: string;
+}
+
+export interface UnlinkIdentityRequest {
+  password: string;
+  oneTimeCode: string;
+}
+
+export interface UnlinkIdentityResponse {
+}
+
 export interface ListSessionsRequest {
 }
 
@@ -1514,6 +1533,329 @@ export const GetAccountResponse: MessageFns<GetAccountResponse> = {
     message.username = object.username ?? "";
     message.hasPassword = object.hasPassword ?? false;
     message.oidcIssuer = object.oidcIssuer ?? "";
+    return message;
+  },
+};
+
+function createBaseLinkIdentityRequest(): LinkIdentityRequest {
+  return { password: "", oneTimeCode: "", idToken: "" };
+}
+
+export const LinkIdentityRequest: MessageFns<LinkIdentityRequest> = {
+  encode(message: LinkIdentityRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.password !== "") {
+      writer.uint32(10).string(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(18).string(message.oneTimeCode);
+    }
+    if (message.idToken !== "") {
+      writer.uint32(26).string(message.idToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LinkIdentityRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLinkIdentityRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.idToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LinkIdentityRequest {
+    return {
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+      idToken: isSet(object.idToken)
+        ? globalThis.String(object.idToken)
+        : isSet(object.id_token)
+        ? globalThis.String(object.id_token)
+        : "",
+    };
+  },
+
+  toJSON(message: LinkIdentityRequest): unknown {
+    const obj: any = {};
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
+    if (message.idToken !== "") {
+      obj.idToken = message.idToken;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LinkIdentityRequest>): LinkIdentityRequest {
+    return LinkIdentityRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LinkIdentityRequest>): LinkIdentityRequest {
+    const message = createBaseLinkIdentityRequest();
+    message.password = object.password ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
+    message.idToken = object.idToken ?? "";
+    return message;
+  },
+};
+
+function createBaseLinkIdentityResponse(): LinkIdentityResponse {
+  return { oidcIssuer: "" };
+}
+
+export const LinkIdentityResponse: MessageFns<LinkIdentityResponse> = {
+  encode(message: LinkIdentityResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.oidcIssuer !== "") {
+      writer.uint32(10).string(message.oidcIssuer);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LinkIdentityResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLinkIdentityResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.oidcIssuer = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LinkIdentityResponse {
+    return {
+      oidcIssuer: isSet(object.oidcIssuer)
+        ? globalThis.String(object.oidcIssuer)
+        : isSet(object.oidc_issuer)
+        ? globalThis.String(object.oidc_issuer)
+        : "",
+    };
+  },
+
+  toJSON(message: LinkIdentityResponse): unknown {
+    const obj: any = {};
+    if (message.oidcIssuer !== "") {
+      obj.oidcIssuer = message.oidcIssuer;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LinkIdentityResponse>): LinkIdentityResponse {
+    return LinkIdentityResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LinkIdentityResponse>): LinkIdentityResponse {
+    const message = createBaseLinkIdentityResponse();
+    message.oidcIssuer = object.oidcIssuer ?? "";
+    return message;
+  },
+};
+
+function createBaseUnlinkIdentityRequest(): UnlinkIdentityRequest {
+  return { password: "", oneTimeCode: "" };
+}
+
+export const UnlinkIdentityRequest: MessageFns<UnlinkIdentityRequest> = {
+  encode(message: UnlinkIdentityRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.password !== "") {
+      writer.uint32(10).string(message.password);
+    }
+    if (message.oneTimeCode !== "") {
+      writer.uint32(18).string(message.oneTimeCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnlinkIdentityRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnlinkIdentityRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.password = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.oneTimeCode = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnlinkIdentityRequest {
+    return {
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      oneTimeCode: isSet(object.oneTimeCode)
+        ? globalThis.String(object.oneTimeCode)
+        : isSet(object.one_time_code)
+        ? globalThis.String(object.one_time_code)
+        : "",
+    };
+  },
+
+  toJSON(message: UnlinkIdentityRequest): unknown {
+    const obj: any = {};
+    if (message.password !== "") {
+      obj.password = message.password;
+    }
+    if (message.oneTimeCode !== "") {
+      obj.oneTimeCode = message.oneTimeCode;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<UnlinkIdentityRequest>): UnlinkIdentityRequest {
+    return UnlinkIdentityRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnlinkIdentityRequest>): UnlinkIdentityRequest {
+    const message = createBaseUnlinkIdentityRequest();
+    message.password = object.password ?? "";
+    message.oneTimeCode = object.oneTimeCode ?? "";
+    return message;
+  },
+};
+
+function createBaseUnlinkIdentityResponse(): UnlinkIdentityResponse {
+  return {};
+}
+
+export const UnlinkIdentityResponse: MessageFns<UnlinkIdentityResponse> = {
+  encode(_: UnlinkIdentityResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnlinkIdentityResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnlinkIdentityResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): UnlinkIdentityResponse {
+    return {};
+  },
+
+  toJSON(_: UnlinkIdentityResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<UnlinkIdentityResponse>): UnlinkIdentityResponse {
+    return UnlinkIdentityResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<UnlinkIdentityResponse>): UnlinkIdentityResponse {
+    const message = createBaseUnlinkIdentityResponse();
     return message;
   },
 };
@@ -3192,6 +3534,32 @@ export const AccountServiceService = {
       Buffer.from(ChangePasswordResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ChangePasswordResponse => ChangePasswordResponse.decode(value),
   },
+  /**
+   * Binds the account to whom an ID token names, so that it can be logged into by the OpenID provider as well. Takes the password and, where there is one,
+   * the second factor.
+   */
+  linkIdentity: {
+    path: "/licensing.v1.AccountService/LinkIdentity" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: LinkIdentityRequest): Buffer => Buffer.from(LinkIdentityRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): LinkIdentityRequest => LinkIdentityRequest.decode(value),
+    responseSerialize: (value: LinkIdentityResponse): Buffer =>
+      Buffer.from(LinkIdentityResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LinkIdentityResponse => LinkIdentityResponse.decode(value),
+  },
+  /** Takes that back, with the same. Not of an account without a password, which nobody could log into then. */
+  unlinkIdentity: {
+    path: "/licensing.v1.AccountService/UnlinkIdentity" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UnlinkIdentityRequest): Buffer =>
+      Buffer.from(UnlinkIdentityRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UnlinkIdentityRequest => UnlinkIdentityRequest.decode(value),
+    responseSerialize: (value: UnlinkIdentityResponse): Buffer =>
+      Buffer.from(UnlinkIdentityResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UnlinkIdentityResponse => UnlinkIdentityResponse.decode(value),
+  },
   getSecondFactor: {
     path: "/licensing.v1.AccountService/GetSecondFactor" as const,
     requestStream: false as const,
@@ -3275,6 +3643,13 @@ export interface AccountServiceServer extends UntypedServiceImplementation {
    * more. An account without a password gets none.
    */
   changePassword: handleUnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
+  /**
+   * Binds the account to whom an ID token names, so that it can be logged into by the OpenID provider as well. Takes the password and, where there is one,
+   * the second factor.
+   */
+  linkIdentity: handleUnaryCall<LinkIdentityRequest, LinkIdentityResponse>;
+  /** Takes that back, with the same. Not of an account without a password, which nobody could log into then. */
+  unlinkIdentity: handleUnaryCall<UnlinkIdentityRequest, UnlinkIdentityResponse>;
   getSecondFactor: handleUnaryCall<GetSecondFactorRequest, GetSecondFactorResponse>;
   /** Makes a secret for the authenticator. Nothing changes before ConfirmSecondFactor, which has to come within ten minutes. */
   beginSecondFactor: handleUnaryCall<BeginSecondFactorRequest, BeginSecondFactorResponse>;
@@ -3433,6 +3808,41 @@ export interface AccountServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ChangePasswordResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Binds the account to whom an ID token names, so that it can be logged into by the OpenID provider as well. Takes the password and, where there is one,
+   * the second factor.
+   */
+  linkIdentity(
+    request: LinkIdentityRequest,
+    callback: (error: ServiceError | null, response: LinkIdentityResponse) => void,
+  ): ClientUnaryCall;
+  linkIdentity(
+    request: LinkIdentityRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: LinkIdentityResponse) => void,
+  ): ClientUnaryCall;
+  linkIdentity(
+    request: LinkIdentityRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: LinkIdentityResponse) => void,
+  ): ClientUnaryCall;
+  /** Takes that back, with the same. Not of an account without a password, which nobody could log into then. */
+  unlinkIdentity(
+    request: UnlinkIdentityRequest,
+    callback: (error: ServiceError | null, response: UnlinkIdentityResponse) => void,
+  ): ClientUnaryCall;
+  unlinkIdentity(
+    request: UnlinkIdentityRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UnlinkIdentityResponse) => void,
+  ): ClientUnaryCall;
+  unlinkIdentity(
+    request: UnlinkIdentityRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UnlinkIdentityResponse) => void,
   ): ClientUnaryCall;
   getSecondFactor(
     request: GetSecondFactorRequest,

@@ -1,0 +1,47 @@
+import { status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../core/accounts/backend';
+import { bindIdentity, unbindIdentity } from '../../core/accounts/identities';
+import { requireSecondFactor } from '../../core/accounts/second-factor';
+import { logger } from '../../core/log/logger';
+import { useToken } from '../../core/oidc/used-tokens';
+import { RpcError } from '../../core/rpc/errors';
+import type { CallContext } from '../../core/rpc/handlers';
+import type { LinkIdentityRequest, LinkIdentityResponse, UnlinkIdentityRequest, UnlinkIdentityResponse } from '../../proto/gen/licensing/v1/account';
+import { freshToken, off, used } from './oidc';
+import type { OidcProvider } from './oidc';
+import { confirmPassword } from './password';
+
+/**
+ * Binds the caller's account to whom the OpenID provider names. A stolen access token is not enough: it would be a way in for good.
+ * @throws RpcError as confirmPassword, freshToken and requireSecondFactor; FAILED_PRECONDITION oidc.off; ALREADY_EXISTS oidc.already_bound
+ */
+export async function linkIdentity(
+  backend: AccountBackend,
+  provider: OidcProvider | undefined,
+  { password, oneTimeCode, idToken }: LinkIdentityRequest,
+  context: CallContext,
+): Promise<LinkIdentityResponse> {
+  if (!provider) throw off();
+  const { user, session } = await confirmPassword(backend, password, context);
+  const token = await freshToken(backend, provider, idToken, backend.clientOf(context, ''));
+  await requireSecondFactor(backend, user, oneTimeCode, session);
+  await backend.database.transaction(async (queries) => {
+    if (!(await useToken(queries, token))) throw used();
+    // One answer for both: whose account it is else is nobody's business.
+    if (!(await bindIdentity(queries, user, token))) throw new RpcError('oidc.already_bound', status.ALREADY_EXISTS, 'your account, or who you are to the OpenID provider, is bound already');
+  });
+  logger.info({ user, session }, 'bound to an OpenID provider');
+  return { oidcIssuer: token.issuer };
+}
+
+/** @throws RpcError as confirmPassword and requireSecondFactor; FAILED_PRECONDITION account.no_password, oidc.not_bound */
+export async function unlinkIdentity(backend: AccountBackend, { password, oneTimeCode }: UnlinkIdentityRequest, context: CallContext): Promise<UnlinkIdentityResponse> {
+  const { user, session, account } = await confirmPassword(backend, password, context);
+  if (account.passwordHash === undefined) throw new RpcError('account.no_password', status.FAILED_PRECONDITION, 'the account has no password: nobody could log into it any more');
+  await requireSecondFactor(backend, user, oneTimeCode, session);
+  if (!(await backend.database.transaction((queries) => unbindIdentity(queries, user)))) {
+    throw new RpcError('oidc.not_bound', status.FAILED_PRECONDITION, 'your account is bound to no OpenID provider');
+  }
+  logger.info({ user, session }, 'bound to no OpenID provider any more');
+  return {};
+}
