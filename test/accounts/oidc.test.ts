@@ -355,6 +355,16 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await database().query('DELETE FROM limits');
   });
 
+  test('refusals of who is known by then are counted by the user, those of others by nobody', async () => {
+    const user = await userOf(await logInAs('lee', { username: 'lee' }));
+    expect(await outcome(logInAs('lee', { username: 'mia' }))).toBe('oidc.other_username FAILED_PRECONDITION');
+    expect(await outcome(exchange('rubbish'))).toBe('oidc.token_invalid UNAUTHENTICATED');
+    await replicas[0].backend.refusals.flush();
+    const counted = await database().query<{ reason: string; user_id: string }>('SELECT DISTINCT reason, user_id FROM audit_refusals');
+    expect(counted).toContainEqual({ reason: 'oidc.other_username', user_id: user });
+    expect(counted).toContainEqual({ reason: 'oidc.token_invalid', user_id: '' });
+  });
+
   test('the audit says that an account was made by the word of a provider, by ids alone', async () => {
     const { username, accessToken } = await logInAs('kim@example.com');
     const user = await userOf({ accessToken });
