@@ -1,8 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import type { Metadata } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { createByIdentity, findByIdentity, holdByIdentity } from '../../core/accounts/identities';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
+import { aboutUser } from '../../core/audit/counted';
 import { checkNewUsername, normalizeUsername } from '../../core/accounts/username';
 import type { Limits } from '../../core/limits/limits';
 import { logger } from '../../core/log/logger';
@@ -54,7 +56,7 @@ export async function exchangeIdToken(
   const token = await freshToken(backend, provider, request.idToken, client);
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
-  const begin = (): Promise<Begun> => beginByToken(backend, provider, { token, request, session, authenticatedAt, client });
+  const begin = (): Promise<Begun> => beginByToken(backend, provider, { token, request, session, authenticatedAt, client, metadata: context.metadata });
   const begun = await begin().catch((error: unknown) => {
     if (error instanceof IdentityChanged) return begin();
     throw error;
@@ -72,6 +74,8 @@ interface Beginning {
   session: string;
   authenticatedAt: number;
   client: ClientDetails;
+  /** Of the call. */
+  metadata: Metadata;
 }
 
 async function beginByToken(backend: AccountBackend, provider: OidcProvider, beginning: Beginning): Promise<Begun> {
@@ -80,6 +84,7 @@ async function beginByToken(backend: AccountBackend, provider: OidcProvider, beg
   const known = await findByIdentity(database, token);
   if (!known) return beginFirst(backend, provider, beginning);
   const { user, username } = known;
+  aboutUser(user, beginning.metadata);
   if (request.username !== '' && normalizeUsername(request.username) !== username) {
     throw new RpcError('oidc.other_username', status.FAILED_PRECONDITION, `your account here is called ${username}`);
   }
