@@ -1,9 +1,7 @@
-import { status } from '@grpc/grpc-js';
 import { judged } from '../limits/limits';
 import type { Limits } from '../limits/limits';
-import { RpcError } from '../rpc/errors';
 import { recoveryCodeHash } from '../second-factor/recovery-codes';
-import { wrongCode } from '../second-factor/second-factors';
+import { codeRequired, wrongCode } from '../second-factor/second-factors';
 import type { SecondFactors } from '../second-factor/second-factors';
 
 /** More than any code. */
@@ -12,6 +10,7 @@ const MAX_CODE_LENGTH = 64;
 /**
  * Takes the second factor of a user whose password was right just now, where they have one; only who has the password learns whether they do.
  * @param code of the authenticator, or a recovery code
+ * @returns false where they have none: what they do now is for who has none then, either
  * @param session that the caller has shown to have: what it tries is counted by itself
  * @throws RpcError UNAUTHENTICATED login.second_factor_required, login.second_factor_wrong; RESOURCE_EXHAUSTED login.limited;
  * UNAVAILABLE account.second_factor_unavailable
@@ -21,15 +20,16 @@ export async function requireSecondFactor(
   user: string,
   code: string,
   session: string | undefined,
-): Promise<void> {
-  if ((await secondFactors.status(user)).enabledAt === undefined) return;
-  if (code === '') throw new RpcError('login.second_factor_required', status.UNAUTHENTICATED, 'expected a code of your authenticator as well');
+): Promise<boolean> {
+  if ((await secondFactors.status(user)).enabledAt === undefined) return false;
+  if (code === '') throw codeRequired();
   if (code.length > MAX_CODE_LENGTH) throw wrongCode();
   const recovery = recoveryCodeHash(code);
   // Not to be guessed, so not counted: it is the way in when somebody has used the tries up.
   if (recovery) {
     if (!(await secondFactors.useRecoveryCode(user, recovery))) throw wrongCode();
-    return;
+    return true;
   }
   if (!(await judged(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code)))) throw wrongCode();
+  return true;
 }

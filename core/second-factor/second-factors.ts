@@ -22,6 +22,10 @@ export function wrongCode(): RpcError {
   return new RpcError('login.second_factor_wrong', status.UNAUTHENTICATED, 'the code is wrong, or was used before');
 }
 
+export function codeRequired(): RpcError {
+  return new RpcError('login.second_factor_required', status.UNAUTHENTICATED, 'expected a code of your authenticator as well');
+}
+
 function unavailable(cause?: unknown): RpcError {
   return new RpcError('account.second_factor_unavailable', status.UNAVAILABLE, 'second factors can not be used for now: tell your operator', { cause });
 }
@@ -103,20 +107,25 @@ export class SecondFactors {
     });
   }
 
-  /** @throws RpcError FAILED_PRECONDITION account.second_factor_disabled where there is no second factor */
-  async renewRecoveryCodes(user: string): Promise<string[]> {
+  /**
+   * @param shown whether the user has just shown the second factor: one that was enabled since then is not touched without it
+   * @throws RpcError FAILED_PRECONDITION account.second_factor_disabled where there is no second factor; UNAUTHENTICATED login.second_factor_required
+   */
+  async renewRecoveryCodes(user: string, shown: boolean): Promise<string[]> {
     return this.database.transaction(async (queries) => {
       const there = await queries.query('SELECT user_id FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL FOR UPDATE', [user]);
       if (there.length === 0) throw new RpcError('account.second_factor_disabled', status.FAILED_PRECONDITION, 'you have no second factor');
+      if (!shown) throw codeRequired();
       await recordAudit(queries, { kind: 'account.recovery_codes_renewed', detail: { user } });
       return replaceRecoveryCodes(queries, user);
     });
   }
 
-  /** @returns false where there was none */
-  async disable(user: string): Promise<boolean> {
+  /** @param shown as for `renewRecoveryCodes` @returns false where there was none @throws RpcError UNAUTHENTICATED login.second_factor_required */
+  async disable(user: string, shown: boolean): Promise<boolean> {
     return this.database.transaction(async (queries) => {
       const removed = await removeSecondFactor(queries, user);
+      if (removed && !shown) throw codeRequired();
       if (removed) await recordAudit(queries, { kind: 'account.second_factor_disabled', detail: { user } });
       return removed;
     });

@@ -4,8 +4,8 @@ import type { Metadata } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../core/accounts/backend';
 import { createByIdentity, findByIdentity, holdByIdentity } from '../../core/accounts/identities';
 import { requireSecondFactor } from '../../core/accounts/second-factor';
-import { checkNewUsername, normalizeUsername } from '../../core/accounts/username';
 import { aboutUser } from '../../core/audit/counted';
+import { checkNewUsername, normalizeUsername } from '../../core/accounts/username';
 import type { Limits } from '../../core/limits/limits';
 import { logger } from '../../core/log/logger';
 import { IdTokenError, OidcProviderError } from '../../core/oidc/errors';
@@ -74,7 +74,7 @@ interface Beginning {
   session: string;
   authenticatedAt: number;
   client: ClientDetails;
-  /** The call's. */
+  /** Of the call. */
   metadata: Metadata;
 }
 

@@ -45,8 +45,7 @@ export async function confirmSecondFactor(backend: AccountBackend, { oneTimeCode
 /** @throws RpcError as confirmPassword and requireSecondFactor. That there is none is what was wanted. */
 export async function disableSecondFactor(backend: AccountBackend, { password, oneTimeCode }: DisableSecondFactorRequest, context: CallContext): Promise<DisableSecondFactorResponse> {
   const { user, session } = await confirmPassword(backend, password, context);
-  await requireSecondFactor(backend, user, oneTimeCode, session);
-  await backend.secondFactors.disable(user);
+  await backend.secondFactors.disable(user, await requireSecondFactor(backend, user, oneTimeCode, session));
   logger.info({ user, session }, 'second factor disabled');
   return {};
 }
@@ -54,6 +53,6 @@ export async function disableSecondFactor(backend: AccountBackend, { password, o
 /** @throws RpcError as confirmPassword, requireSecondFactor and SecondFactors.renewRecoveryCodes */
 export async function renewRecoveryCodes(backend: AccountBackend, { password, oneTimeCode }: RenewRecoveryCodesRequest, context: CallContext): Promise<RenewRecoveryCodesResponse> {
   const { user, session } = await confirmPassword(backend, password, context);
-  await requireSecondFactor(backend, user, oneTimeCode, session);
-  return { recoveryCodes: await backend.secondFactors.renewRecoveryCodes(user) };
+  const shown = await requireSecondFactor(backend, user, oneTimeCode, session);
+  return { recoveryCodes: await backend.secondFactors.renewRecoveryCodes(user, shown) };
 }

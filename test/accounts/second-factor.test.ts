@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readFile, writeFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../core/certificates/authority';
@@ -123,6 +124,23 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await login('ada', ` ${authenticator.code().replace(/(...)/, '$1 ')} `, { at: 1 })).toBe('logged in');
   });
 
+  test('one that is being enabled at this moment is neither disabled nor given other recovery codes by who has the password alone', async () => {
+    for (const [name, attack] of [['amy', disable], ['abe', renewCodes]] as const) {
+      const victim = await person(name);
+      await begin(victim);
+      let late: Promise<unknown> = Promise.resolve();
+      await replicas[1]!.backend.database.transaction(async (queries) => {
+        // As confirming does, in its transaction.
+        await queries.query('UPDATE second_factors SET enabled_at = now(), last_step = 0 WHERE user_id = $1', [victim.user]);
+        late = outcome(attack(victim, ''));
+        // Until it has seen that there is none, and waits for the row.
+        await sleep(1_500);
+      });
+      expect([REQUIRED, 'account.second_factor_disabled FAILED_PRECONDITION']).toContain(await late);
+      expect(await state(victim)).toMatchObject({ enabled: true, recoveryCodes: 0 });
+    }
+  });
+
   test('whether a user has a second factor is learnt after the right password alone', async () => {
     const { authenticator, username } = await enrolled('bea');
     await person('ben');
@@ -191,7 +209,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await outcome(change('', old))).toBe(REQUIRED);
       expect(await outcome(change(gus.authenticator.wrong(), old))).toBe(WRONG_CODE);
     }
-    expect(await change(gus.authenticator.code())).toEqual({ ended: 0 });
+    expect(await change(gus.authenticator.code())).toMatchObject({ ended: 0 });
     expect(await login('gus', gus.authenticator.code(1), { secret: 'another good one' })).toBe('logged in');
   });
 

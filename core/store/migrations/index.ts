@@ -13,6 +13,7 @@ import { oidc } from './0011-oidc';
 import { transparency } from './0012-transparency';
 import { refreshTokens } from './0013-refresh-tokens';
 import { deletedUsers } from './0014-deleted-users';
+import { seatsBySession } from './0015-seats-by-session';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -34,4 +35,5 @@ export const migrations: readonly Migration[] = [
   transparency,
   refreshTokens,
   deletedUsers,
+  seatsBySession,
 ];
