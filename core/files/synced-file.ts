@@ -1,5 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 
+/** Pieces that are being written while the next one comes. */
+const WRITES = 4;
 /** Written and not yet on its way to the disk: more, and the system is told to begin. */
 const SYNC_BYTES = 32 * 1024 * 1024;
 
@@ -8,6 +10,8 @@ const SYNC_BYTES = 32 * 1024 * 1024;
  * for all of it at once.
  */
 export class SyncedFile {
+  private position = 0;
+  private readonly writing: Array<Promise<void>> = [];
   private unsynced = 0;
   private syncing: Promise<void> | undefined;
   private failure: { error: unknown } | undefined;
@@ -15,9 +19,19 @@ export class SyncedFile {
   /** @param file open for writing, empty; closed by who opened it, once nothing of this is under way */
   constructor(private readonly file: FileHandle) {}
 
-  /** @throws what the system says, about this piece or about one of before */
+  /**
+   * Returns before the piece is written, unless as many wait as there may be: whoever sends need not wait for the file.
+   * @param piece not to be changed afterwards
+   * @throws what the system says, about one of before
+   */
   async write(piece: Uint8Array): Promise<void> {
-    for (let offset = 0; offset < piece.length; ) offset += (await this.file.write(piece, offset)).bytesWritten;
+    const { position } = this;
+    this.position += piece.length;
+    const written = this.put(piece, position);
+    // Looked at in its turn; a failure before that is not unhandled.
+    written.catch(() => undefined);
+    this.writing.push(written);
+    if (this.writing.length > WRITES) await this.writing.shift();
     this.unsynced += piece.length;
     if (this.failure) throw this.failure.error;
     if (this.unsynced < SYNC_BYTES || this.syncing) return;
@@ -28,8 +42,13 @@ export class SyncedFile {
     );
   }
 
+  private async put(piece: Uint8Array, position: number): Promise<void> {
+    for (let offset = 0; offset < piece.length; ) offset += (await this.file.write(piece, offset, piece.length - offset, position + offset)).bytesWritten;
+  }
+
   /** All of it, and what `chmod` and others changed, is on disk. @throws what the system says */
   async sync(): Promise<void> {
+    await Promise.all(this.writing);
     await this.syncing;
     if (this.failure) throw this.failure.error;
     await this.file.sync();
