@@ -17,8 +17,8 @@ const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;
 const AUTHORITY_YEARS = 10;
 const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client CA', 'server-ca': 'Server CA' };
 const RECORD = 'installation.json';
-/** What a first start that was killed may have left. */
-const BEFORE_RECORD = ['lock', 'up.pid', `${RECORD}.new`];
+/** What a first start that was killed may have left, and the firmware's log for a software TPM, which is put there before. */
+const BEFORE_RECORD = ['lock', 'up.pid', `${RECORD}.new`, 'event-log'];
 const SERVER_DAYS = 90;
 /** The first administrator of one machine's installation is who runs it. */
 const ADMIN_NAME = 'local';
