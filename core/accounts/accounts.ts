@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { appendRecord } from '../audit/audit';
 import { newRecord } from '../audit/record';
-import { RpcError } from '../rpc/errors';
 import type { Database } from '../store/database';
 
 export interface Account {
@@ -30,23 +29,18 @@ export class Accounts {
     const id = randomUUID();
     // The id is new, so the row tells whether a first try whose answer was lost took effect: then this is ours, not taken.
     const record = newRecord({ kind: 'account.created', detail: { user: id } });
-    const once = (): Promise<string | undefined> =>
-      this.database.transaction(async (queries) => {
-        const rows = await queries.query<{ id: string }>(
-          `WITH created AS (
-             INSERT INTO accounts (id, username, password_hash) VALUES ($1, $2, $3)
-             ON CONFLICT DO NOTHING RETURNING id
-           )
-           SELECT id FROM created UNION ALL SELECT id FROM accounts WHERE id = $1`,
-          [id, username, passwordHash],
-        );
-        if (rows.length === 0) return undefined;
-        await appendRecord(queries, record);
-        return id;
-      });
-    return once().catch((error: unknown) => {
-      if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
-      return once();
+    return this.database.transactionTwice(async (queries) => {
+      const rows = await queries.query<{ id: string }>(
+        `WITH created AS (
+           INSERT INTO accounts (id, username, password_hash) VALUES ($1, $2, $3)
+           ON CONFLICT DO NOTHING RETURNING id
+         )
+         SELECT id FROM created UNION ALL SELECT id FROM accounts WHERE id = $1`,
+        [id, username, passwordHash],
+      );
+      if (rows.length === 0) return undefined;
+      await appendRecord(queries, record);
+      return id;
     });
   }
 

@@ -173,19 +173,14 @@ export class Sessions {
 
   /** Notes that an access token was used to have a client certificate made. @throws RpcError UNAUTHENTICATED login.session_ended */
   async certify({ user, session }: { user: string; session: string }, certifiedSeconds: number, also = nothing): Promise<void> {
-    const once = (): Promise<void> =>
-      this.database.transaction(async (queries) => {
-        const rows = await queries.query(
-          `UPDATE sessions s SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3))
-           WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE} RETURNING s.id`,
-          [session, user, certifiedSeconds],
-        );
-        if (rows.length === 0) throw ended();
-        await also(queries);
-      });
-    await once().catch((error: unknown) => {
-      if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
-      return once();
+    await this.database.transactionTwice(async (queries) => {
+      const rows = await queries.query(
+        `UPDATE sessions s SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3))
+         WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE} RETURNING s.id`,
+        [session, user, certifiedSeconds],
+      );
+      if (rows.length === 0) throw ended();
+      await also(queries);
     });
   }
 

@@ -25,6 +25,8 @@ export interface Database extends Queries {
   queryTwice<Row extends object>(text: string, values?: readonly Value[]): Promise<Row[]>;
   /** Runs `work` in one transaction: rolled back when it throws. `work` does nothing but statements. */
   transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T>;
+  /** As `transaction`, tried again when the connection breaks: only for work that may be done twice, as with `queryTwice`. */
+  transactionTwice<T>(work: (queries: Queries) => Promise<T>): Promise<T>;
   /** Applies the migrations that are missing. Called by itself before the first statement; known to be done afterwards. */
   prepare(): Promise<void>;
   /** Of the pool, now. */
@@ -154,22 +156,27 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
     return withClient((client) => rows<Row>(client, text, values));
   };
 
+  const begin: Database['transaction'] = async (work) => {
+    await prepare();
+    return transaction(work);
+  };
+
   return {
     query,
-    async queryTwice(text, values) {
-      try {
-        return await query(text, values);
-      } catch (error) {
-        if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
-        return query(text, values);
-      }
-    },
-    async transaction(work) {
-      await prepare();
-      return transaction(work);
-    },
+    queryTwice: (text, values) => twice(() => query(text, values)),
+    transaction: begin,
+    transactionTwice: (work) => twice(() => begin(work)),
     prepare,
     use: () => ({ connections: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: () => pool.end(),
   };
+}
+
+async function twice<T>(once: () => Promise<T>): Promise<T> {
+  try {
+    return await once();
+  } catch (error) {
+    if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
+    return once();
+  }
 }
