@@ -1,7 +1,7 @@
 import { callUnary } from '../core/rpc/client';
 import { RpcError } from '../core/rpc/errors';
 import { LogError } from '../core/transparency/errors';
-import { requireGrowth, rolledBack } from '../core/transparency/growth';
+import { largestOf, requireGrowth, rolledBack } from '../core/transparency/growth';
 import type { KnownHead } from '../core/transparency/growth';
 import { leafHash, rootFromPath } from '../core/transparency/merkle';
 import { keysByName, MERGE_SECONDS, readTreeHead } from '../core/transparency/tree-head';
@@ -81,7 +81,7 @@ export async function checkAuditLog(trust: TrustBundle, { known: seen = [], othe
   return withService(TransparencyServiceClient, fresh.trust.services.login, fresh.trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, signal: options.signal };
     const known = [...seen, ...(await Promise.all(others.map((other) => readOtherHead(fresh.trust, other))))];
-    const largest = known.reduce<KnownHead | undefined>((most, head) => (most && most.size >= head.size ? most : head), undefined);
+    const largest = largestOf(known);
     const { head: signed } = await callUnary(client, client.getTreeHead, { atLeast: BigInt(largest?.size ?? 0) }, call).catch((error: unknown) => {
       // It says itself that it has not so many any more.
       if (largest && error instanceof RpcError && error.code === 'audit.size') throw new LogError('log.rolled_back', `the audit log was rolled back: it had ${largest.size} records, and now ${error.message}`);

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
+import { largestOf } from '../../core/transparency/growth';
 import { LogError } from '../index';
-import type { KnownHead, LogHead } from '../index';
+import type { LogHead } from '../index';
 import { CliError, EXIT } from './exit';
 import type { LogMemory, RememberedHead } from './log-memory';
 import type { Output } from './output';
@@ -24,17 +25,13 @@ export async function extendingMemory<T extends { head: LogHead }>(
     for (;;) {
       const checked = await check(known, (head) => (shown = head));
       const others = await memory.remember(checked.head, known);
-      if (others.length === 0) return { ...checked, before: largest(remembered) };
+      if (others.length === 0) return { ...checked, before: largestOf(remembered) };
       known = [...others, checked.head];
     }
   } catch (error) {
     if (error instanceof LogError && CONTRADICTIONS.has(error.code) && shown) out.warning(`both signed heads are kept: ${await memory.keepContradiction(known, shown.signed)}`);
     throw error;
   }
-}
-
-function largest<T extends KnownHead>(heads: readonly T[]): T | undefined {
-  return heads.reduce<T | undefined>((most, head) => (most && most.size >= head.size ? most : head), undefined);
 }
 
 /** A head for programs. */

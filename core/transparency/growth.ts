@@ -17,6 +17,11 @@ export async function requireGrowth(known: KnownHead, head: KnownHead, prove: (f
   if (!isConsistent(known, head, proof)) throw forked(known);
 }
 
+/** The head of the largest log; undefined of none. */
+export function largestOf<T extends KnownHead>(heads: readonly T[]): T | undefined {
+  return heads.reduce<T | undefined>((most, head) => (most && most.size >= head.size ? most : head), undefined);
+}
+
 export function rolledBack(known: KnownHead, size: number): LogError {
   return new LogError('log.rolled_back', `the audit log was rolled back: it had ${known.size} records, and shows ${size} now`);
 }
