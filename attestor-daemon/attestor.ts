@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
-import { claimsLeaf, encodeClaims } from '../core/evidence/claims';
-import { claimedName } from '../core/evidence/enclave-name';
-import { merkleTree } from '../core/transparency/merkle';
+import { claimsLeaf, encodeClaims } from '../attestation/evidence/claims';
+import { claimedName } from '../attestation/evidence/enclave-name';
+import { merkleTree } from '../attestation/transparency/merkle';
 import { GroupCommit } from './group-commit';
 import type { Workload } from './identity/identity';
 import type { TpmQuote } from './tpm/quote';

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { logger } from '../core/log/logger';
-import type { Metrics } from '../core/metrics/metrics';
-import { channelCredentials, grpcTarget } from '../core/rpc/address';
-import type { Address } from '../core/rpc/address';
-import { startServer } from '../core/rpc/server';
-import type { RunningServer } from '../core/rpc/server';
+import { logger } from '../runtime/log/logger';
+import type { Metrics } from '../runtime/metrics/metrics';
+import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
+import type { Address } from '../runtime/rpc/address';
+import { startServer } from '../runtime/rpc/server';
+import type { RunningServer } from '../runtime/rpc/server';
 import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import { EnrolServiceClient } from '../proto/gen/licensing/v1/enrol';
 import { Attestor } from './attestor';
@@ -104,7 +104,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   };
 }
 
-/** The verifier reads no more (core/tpm/event-log), and evidence has to fit in a message. Logs of real machines have 20 to 200 kB. */
+/** The verifier reads no more (attestation/tpm/event-log), and evidence has to fit in a message. Logs of real machines have 20 to 200 kB. */
 const EVENT_LOG_MAX = 512 * 1024;
 
 /** It doesn't change while the node is up, so it is read once. */

@@ -1,8 +1,8 @@
-import { readAttestationKeyCertificate } from '../core/certificates/attestation-key';
-import type { AttestationKeyCertificate } from '../core/certificates/attestation-key';
-import { publicKeyObject } from '../core/tpm/public';
-import type { TpmPublic } from '../core/tpm/public';
-import { callUnary } from '../core/rpc/client';
+import { readAttestationKeyCertificate } from '../attestation/certificates/attestation-key';
+import type { AttestationKeyCertificate } from '../attestation/certificates/attestation-key';
+import { publicKeyObject } from '../attestation/tpm/public';
+import type { TpmPublic } from '../attestation/tpm/public';
+import { callUnary } from '../runtime/rpc/client';
 import type { EnrolServiceClient } from '../proto/gen/licensing/v1/enrol';
 import type { AttestationKey } from './tpm/attestation-key';
 import { activateCredential, readEndorsementKey } from './tpm/endorsement-key';

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { ConfigError, readEnvironment } from '../core/config/environment';
-import { readSettingFile } from '../core/config/listen';
-import { writeReadyFile } from '../core/config/ready-file';
-import { openMetrics } from '../core/metrics/open';
-import { runProgram } from '../core/rpc/program';
+import { ConfigError, readEnvironment } from '../runtime/config/environment';
+import { readSettingFile } from '../runtime/config/listen';
+import { writeReadyFile } from '../runtime/config/ready-file';
+import { openMetrics } from '../runtime/metrics/open';
+import { runProgram } from '../runtime/rpc/program';
 import { startDaemon } from './daemon';
 import type { WorkloadIdentifier } from './identity/identity';
 import { kubernetesIdentity } from './identity/kubernetes';

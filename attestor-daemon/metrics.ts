@@ -1,4 +1,4 @@
-import type { Metrics } from '../core/metrics/metrics';
+import type { Metrics } from '../runtime/metrics/metrics';
 
 /** Seconds: software TPMs sign in tens of milliseconds, real ones take up to one. */
 const QUOTE_BUCKETS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 5, 10];

@@ -1,10 +1,10 @@
 import { status } from '@grpc/grpc-js';
 import type { Metadata, ServerDuplexStream } from '@grpc/grpc-js';
-import { logger } from '../core/log/logger';
-import { RpcError } from '../core/rpc/errors';
-import { bidiStream, writeMessage } from '../core/rpc/handlers';
-import { parseTraceparent } from '../core/traces/context';
-import { KIND, withSpan } from '../core/traces/span';
+import { logger } from '../runtime/log/logger';
+import { RpcError } from '../runtime/rpc/errors';
+import { bidiStream, writeMessage } from '../runtime/rpc/handlers';
+import { parseTraceparent } from '../runtime/traces/context';
+import { KIND, withSpan } from '../runtime/traces/span';
 import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestorServiceServer, AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { addressSetting } from '../core/config/environment';
-import { listenSettings } from '../core/config/listen';
+import { addressSetting } from '../runtime/config/environment';
+import { listenSettings } from '../runtime/config/listen';
 
 /** RFC 1123 subdomain, as Kubernetes names nodes. */
 const NODE_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;

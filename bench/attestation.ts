@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { startDaemon } from '../attestor-daemon/daemon';
-import { parseAddress } from '../core/rpc/address';
+import { parseAddress } from '../runtime/rpc/address';
 import { AttestStream, attestorClient } from '../test/support/attest-stream';
 import { startNodeTpm } from '../test/support/node-tpm';
 import { startTrustingEnrol } from '../test/support/enrol';

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { appendRecord, appendRecords } from '../core/audit/audit';
-import { newRecord } from '../core/audit/record';
-import type { AccountBackend } from '../core/accounts/backend';
-import type { Database } from '../core/store/database';
-import { leafHash } from '../core/transparency/merkle';
+import { appendRecord, appendRecords } from '../licensing/audit/audit';
+import { newRecord } from '../attestation/transparency/record';
+import type { AccountBackend } from '../licensing/accounts/backend';
+import type { Database } from '../licensing/store/database';
+import { leafHash } from '../attestation/transparency/merkle';
 import { beginSession, openReplica, writeAccountFiles } from '../test/support/accounts';
 import { openTestLog } from '../test/support/audit';
 import { startEmbeddedTestPostgres } from '../test/support/embedded-postgres';

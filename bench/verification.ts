@@ -1,4 +1,4 @@
-import { verifyEvidence } from '../core/evidence/verify';
+import { verifyEvidence } from '../attestation/evidence/verify';
 import { makeEvidence, makeFakeTpm, verifyOptions } from '../test/support/evidence';
 import { percentile } from './bench';
 import type { Row } from './bench';

@@ -1,7 +1,7 @@
 import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, isLoopback, parseAddress } from '../core/rpc/address';
-import { WIDE_WINDOW_BYTES } from '../core/rpc/http2';
-import type { TrustBundle } from '../core/trust/bundle';
+import { channelCredentials, grpcTarget, isLoopback, parseAddress } from '../runtime/rpc/address';
+import { WIDE_WINDOW_BYTES } from '../runtime/rpc/http2';
+import type { TrustBundle } from '../attestation/trust/bundle';
 
 /** A password or a token would be sent to a host of the network without TLS. */
 export class PlaintextRefused extends Error {

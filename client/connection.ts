@@ -1,8 +1,8 @@
 import type { Readable, Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
-import type { VerifiedEvidence } from '../core/evidence/verify';
-import { callUnary } from '../core/rpc/client';
+import type { VerifiedEvidence } from '../attestation/evidence/verify';
+import { callUnary } from '../runtime/rpc/client';
 import type { GetStatusResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import { callError, unavailable } from './errors';
 import { runCommand } from './exec';

@@ -1,7 +1,7 @@
 import type { Metadata } from '@grpc/grpc-js';
-import { callUnary } from '../core/rpc/client';
-import { fromUnixSeconds } from '../core/rpc/unix-time';
-import type { TrustBundle } from '../core/trust/bundle';
+import { callUnary } from '../runtime/rpc/client';
+import { fromUnixSeconds } from '../runtime/rpc/unix-time';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import { EnclaveManagementServiceClient, EnclaveState } from '../proto/gen/licensing/v1/enclaves';
 import { bearer } from './account';
 import type { CallOptions } from './account';

@@ -1,13 +1,13 @@
 import { status } from '@grpc/grpc-js';
-import { EvidenceError, PolicyError } from '../core/evidence/errors';
-import { fromServiceError, isServiceError, RpcError } from '../core/rpc/errors';
+import { EvidenceError, PolicyError } from '../attestation/evidence/errors';
+import { fromServiceError, isServiceError, RpcError } from '../runtime/rpc/errors';
 
 /** What was being verified: the evidence of the login, the connection, or the connection's own evidence. */
 export type Phase = 'login' | 'connection' | 'session';
 
 /**
  * Something about the enclave could not be proved. Nothing of the user's was sent, and the connection is closed. `step` is the step that refused:
- * one of core/evidence, or `evidence`, `trust`, `revocation`, `log`, `certificate`, `connection`, `session`. `code` is `STEP.REASON` and stable; beside those of EvidenceError
+ * one of attestation/evidence, or `evidence`, `trust`, `revocation`, `log`, `certificate`, `connection`, `session`. `code` is `STEP.REASON` and stable; beside those of EvidenceError
  * and PolicyError:
  * - evidence.missing: an answer without evidence
  * - trust.key_changed, trust.domain_changed, trust.signature, trust.type, trust.malformed: the service offers a trust bundle by someone else

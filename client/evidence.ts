@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { DEFAULT_ENCLAVE, enclaveOf } from '../core/evidence/enclave-name';
-import type { Policy } from '../core/evidence/policy';
-import { verifyEvidence } from '../core/evidence/verify';
-import type { Expected, PassedStep, VerifiedEvidence } from '../core/evidence/verify';
-import type { TrustBundle } from '../core/trust/bundle';
+import { DEFAULT_ENCLAVE, enclaveOf } from '../attestation/evidence/enclave-name';
+import type { Policy } from '../attestation/evidence/policy';
+import { verifyEvidence } from '../attestation/evidence/verify';
+import type { Expected, PassedStep, VerifiedEvidence } from '../attestation/evidence/verify';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { AttestationRefused, refusing } from './errors';

@@ -2,8 +2,8 @@ import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import { RpcError } from '../core/rpc/errors';
-import { TracedCall } from '../core/rpc/trace';
+import { RpcError } from '../runtime/rpc/errors';
+import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { ExecRequest, ExecResponse, SessionServiceClient, TerminalSize } from '../proto/gen/licensing/v1/session';
 

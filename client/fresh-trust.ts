@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { callUnary } from '../core/rpc/client';
-import type { VerifiedEvidence } from '../core/evidence/verify';
-import type { TrustBundle } from '../core/trust/bundle';
-import { checkRevocations, readRevocations, RevocationError } from '../core/trust/revocations';
-import type { RevocationList } from '../core/trust/revocations';
-import { acceptNewer, TrustError } from '../core/trust/signed-bundle';
+import { callUnary } from '../runtime/rpc/client';
+import type { VerifiedEvidence } from '../attestation/evidence/verify';
+import type { TrustBundle } from '../attestation/trust/bundle';
+import { checkRevocations, readRevocations, RevocationError } from '../attestation/trust/revocations';
+import type { RevocationList } from '../attestation/trust/revocations';
+import { acceptNewer, TrustError } from '../attestation/trust/signed-bundle';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { TrustServiceClient } from '../proto/gen/licensing/v1/trust';
 import { withService } from './channel';

@@ -3,9 +3,9 @@ import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
-import { SyncedFile } from '../core/files/synced-file';
-import { RpcError } from '../core/rpc/errors';
-import { TracedCall } from '../core/rpc/trace';
+import { SyncedFile } from '../runtime/files/synced-file';
+import { RpcError } from '../runtime/rpc/errors';
+import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { FileHeader, GetFileResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 

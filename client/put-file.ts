@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { ServiceError } from '@grpc/grpc-js';
-import { TracedCall } from '../core/rpc/trace';
+import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { PutFileRequest, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import type { FileSource } from './connection';

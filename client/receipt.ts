@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readRecord } from '../core/audit/record';
-import { LogError } from '../core/transparency/errors';
+import { readRecord } from '../attestation/transparency/record';
+import { LogError } from '../attestation/transparency/errors';
 import type { Claims, Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { LogReceipt } from '../proto/gen/licensing/v1/transparency';
 import { AttestationRefused } from './errors';

@@ -1,5 +1,5 @@
 import { Claims } from '../proto/gen/licensing/v1/evidence';
-import type { TrustBundle } from '../core/trust/bundle';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import { attest, login, LoginError } from './service';
 import type { LoginOptions } from './service';
 import { certificateExpiresAt } from './session';

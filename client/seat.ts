@@ -1,9 +1,9 @@
 import { status } from '@grpc/grpc-js';
-import { callUnary } from '../core/rpc/client';
-import { RpcError } from '../core/rpc/errors';
-import { fromUnixSeconds } from '../core/rpc/unix-time';
-import { signSeatProof } from '../core/seats/statements';
-import type { TrustBundle } from '../core/trust/bundle';
+import { callUnary } from '../runtime/rpc/client';
+import { RpcError } from '../runtime/rpc/errors';
+import { fromUnixSeconds } from '../runtime/rpc/unix-time';
+import { signSeatProof } from '../attestation/seats/statements';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { SeatServiceClient } from '../proto/gen/licensing/v1/seat';
 import type { SeatGrant } from '../proto/gen/licensing/v1/seat';

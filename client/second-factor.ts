@@ -1,6 +1,6 @@
-import { callUnary } from '../core/rpc/client';
-import { fromUnixSeconds } from '../core/rpc/unix-time';
-import type { TrustBundle } from '../core/trust/bundle';
+import { callUnary } from '../runtime/rpc/client';
+import { fromUnixSeconds } from '../runtime/rpc/unix-time';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, withAccountService } from './account';
 import type { CallOptions } from './account';
 

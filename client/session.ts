@@ -1,8 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
-import { certificateIdentity, parseClientIdentity } from '../core/certificates/client-identity';
-import { readEvidenceJson, writeEvidenceJson } from '../core/evidence/json';
-import { isEnclaveName } from '../core/evidence/enclave-name';
+import { certificateIdentity, parseClientIdentity } from '../attestation/certificates/client-identity';
+import { readEvidenceJson, writeEvidenceJson } from '../attestation/evidence/json';
+import { isEnclaveName } from '../attestation/evidence/enclave-name';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { EnclaveLocation } from '../proto/gen/licensing/v1/login';
 import type { SessionTokens } from './account';

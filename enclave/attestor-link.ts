@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget } from '../core/rpc/address';
-import type { Address } from '../core/rpc/address';
-import { RpcError } from '../core/rpc/errors';
-import { logger } from '../core/log/logger';
-import { currentContext, formatTraceparent } from '../core/traces/context';
-import { KIND, withSpan } from '../core/traces/span';
+import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
+import type { Address } from '../runtime/rpc/address';
+import { RpcError } from '../runtime/rpc/errors';
+import { logger } from '../runtime/log/logger';
+import { currentContext, formatTraceparent } from '../runtime/traces/context';
+import { KIND, withSpan } from '../runtime/traces/span';
 import { AttestorServiceClient, AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Claims } from '../proto/gen/licensing/v1/evidence';

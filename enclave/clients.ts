@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { ClientCertificateError, verifyClientCertificate } from '../core/certificates/client';
-import type { ClientCertificate } from '../core/certificates/client';
-import { RpcError } from '../core/rpc/errors';
+import { ClientCertificateError, verifyClientCertificate } from '../attestation/certificates/client';
+import type { ClientCertificate } from '../attestation/certificates/client';
+import { RpcError } from '../runtime/rpc/errors';
 
 /** Whom the enclave lets in. */
 export interface ClientPolicy {

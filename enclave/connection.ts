@@ -1,9 +1,9 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { ServerOptions } from '@grpc/grpc-js';
-import { BulkSessionService } from '../core/rpc/bulk';
-import { SERVER_CHANNEL_OPTIONS } from '../core/rpc/server';
-import { widenWindows } from '../core/rpc/http2';
-import { largestRequest, limitSizes, refuseOversized } from '../core/rpc/sizes';
+import { BulkSessionService } from '../runtime/rpc/bulk';
+import { SERVER_CHANNEL_OPTIONS } from '../runtime/rpc/server';
+import { widenWindows } from '../runtime/rpc/http2';
+import { largestRequest, limitSizes, refuseOversized } from '../runtime/rpc/sizes';
 import { Session } from './session/session';
 import type { SessionOptions } from './session/session';
 import type { SecureConnection } from './tls';

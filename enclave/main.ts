@@ -1,6 +1,6 @@
-import { readEnvironment } from '../core/config/environment';
-import { writeReadyFile } from '../core/config/ready-file';
-import { runProgram } from '../core/rpc/program';
+import { readEnvironment } from '../runtime/config/environment';
+import { writeReadyFile } from '../runtime/config/ready-file';
+import { runProgram } from '../runtime/rpc/program';
 import { startEnclave } from './enclave';
 import { enclaveSettings } from './settings';
 

@@ -1,8 +1,8 @@
 import { Metadata, status } from '@grpc/grpc-js';
-import { NONCE_BYTES, verifyProof } from '../core/certificates/proof';
-import { CallDuplex } from '../core/rpc/duplex';
-import { RpcError } from '../core/rpc/errors';
-import { bidiStream, unary } from '../core/rpc/handlers';
+import { NONCE_BYTES, verifyProof } from '../attestation/certificates/proof';
+import { CallDuplex } from '../runtime/rpc/duplex';
+import { RpcError } from '../runtime/rpc/errors';
+import { bidiStream, unary } from '../runtime/rpc/handlers';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { EnclaveServiceServer } from '../proto/gen/licensing/v1/enclave';
 import type { AttestorLink } from './attestor-link';

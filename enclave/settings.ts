@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { addressSetting } from '../core/config/environment';
+import { addressSetting } from '../runtime/config/environment';
 
 /** HOST:PORT; an IPv6 host in brackets. */
 const hostPort = z.string().transform((text, context) => {

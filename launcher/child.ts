@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { distFolder } from '../core/config/dist';
+import { distFolder } from '../runtime/config/dist';
 import { LauncherError } from './errors';
 
 /** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
@@ -40,7 +40,7 @@ export interface Child {
 const PASSED_ON = ['PATH', 'TMPDIR', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS', 'OIDC_PUBLIC_CLIENT_SECRET', 'LOG_LEVEL', 'OTEL_EXPORTER_OTLP_ENDPOINT', 'TRACES_PER_SECOND', 'DEFAULT_SEATS', 'SEAT_SECONDS', 'SEATS', 'SEAT_GRACE_SECONDS'];
 
 /**
- * Starts one of our programs and waits until it serves. It ends with this process, even when this one is killed: see core/rpc/parent.ts.
+ * Starts one of our programs and waits until it serves. It ends with this process, even when this one is killed: see runtime/rpc/parent.ts.
  * @throws LauncherError launcher.start_failed with the program's own last words; whatever `signal` was aborted with
  */
 export async function startChild(options: ChildOptions): Promise<Child> {

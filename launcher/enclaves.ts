@@ -1,10 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { enclaveKey } from '../core/enclaves/name';
-import type { EnclaveId } from '../core/enclaves/name';
-import { distFolder } from '../core/config/dist';
-import { logger } from '../core/log/logger';
+import { enclaveKey } from '../licensing/enclaves/name';
+import type { EnclaveId } from '../licensing/enclaves/name';
+import { distFolder } from '../runtime/config/dist';
+import { logger } from '../runtime/log/logger';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
 import { replaceFile } from './files';

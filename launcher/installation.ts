@@ -2,13 +2,13 @@ import { generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'n
 import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { createAuthority } from '../core/certificates/authority';
-import { issueAdminCertificate } from '../core/certificates/admin';
-import { issueServerCertificate } from '../core/certificates/server';
-import { FolderKeyStore } from '../core/keystore/folder';
-import { createTrustKeys } from '../core/keystore/trust';
-import { generateSecondFactorKeys } from '../core/second-factor/keys';
-import { generateTokenKeys } from '../core/tokens/keys';
+import { createAuthority } from '../licensing/authority/authority';
+import { issueAdminCertificate } from '../attestation/certificates/admin';
+import { issueServerCertificate } from '../licensing/authority/server';
+import { FolderKeyStore } from '../installation/folder';
+import { createTrustKeys } from '../installation/trust';
+import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
+import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from './files';
 

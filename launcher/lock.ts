@@ -1,6 +1,6 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { lockFile } from '../core/config/lock-file';
+import { lockFile } from '../runtime/config/lock-file';
 import { LauncherError } from './errors';
 
 /** Tells people who runs the installation. */

@@ -1,10 +1,10 @@
 import { status } from '@grpc/grpc-js';
-import { isUuid } from '../core/bytes/uuid';
-import { requireEnclaveName } from '../core/enclaves/name';
-import type { EnclaveId } from '../core/enclaves/name';
-import { logger } from '../core/log/logger';
-import { RpcError } from '../core/rpc/errors';
-import { unary } from '../core/rpc/handlers';
+import { isUuid } from '../attestation/bytes/uuid';
+import { requireEnclaveName } from '../licensing/enclaves/name';
+import type { EnclaveId } from '../licensing/enclaves/name';
+import { logger } from '../runtime/log/logger';
+import { RpcError } from '../runtime/rpc/errors';
+import { unary } from '../runtime/rpc/handlers';
 import { LauncherServiceService } from '../proto/gen/licensing/v1/launcher';
 import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
 import type { Enclaves } from './enclaves';

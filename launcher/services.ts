@@ -1,4 +1,4 @@
-import type { TrustBundle } from '../core/trust/bundle';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import type { Installation } from './installation';
 import { choosePort } from './ports';
 

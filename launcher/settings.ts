@@ -13,7 +13,7 @@ export interface Surroundings {
   metricsPort?: number;
 }
 
-/** Logins by an OpenID provider: see core/oidc/settings.ts. */
+/** Logins by an OpenID provider: see licensing/oidc/settings.ts. */
 export interface OidcChoice {
   issuer: string;
   clientId: string;

@@ -1,4 +1,4 @@
-import { logger } from '../core/log/logger';
+import { logger } from '../runtime/log/logger';
 
 /** Things to undo, last first. One that fails doesn't keep the others from being undone. */
 export class Teardown {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { FolderKeyStore } from '../core/keystore/folder';
-import { publishTrustBundle } from '../core/keystore/trust';
-import { parseTrustBundle } from '../core/trust/bundle';
-import type { TrustBundle } from '../core/trust/bundle';
+import { FolderKeyStore } from '../installation/folder';
+import { publishTrustBundle } from '../installation/trust';
+import { parseTrustBundle } from '../attestation/trust/bundle';
+import type { TrustBundle } from '../attestation/trust/bundle';
 import type { Installation } from './installation';
 
 /**

@@ -1,4 +1,4 @@
-import type { Pod } from '../../core/kubernetes/objects';
+import type { Pod } from '../../runtime/kubernetes/objects';
 
 /** Variables by which the loader, Node, OpenSSL (a configuration names modules to load) or the shell run other code than the image's. */
 const LOADING_VARIABLE = /^(LD_|NODE_|OPENSSL_|GCONV_PATH$|PATH$|BASH_ENV$|ENV$)/;

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
-import { readEnvironment } from '../../core/config/environment';
-import { KubernetesApi } from '../../core/kubernetes/api';
-import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../core/kubernetes/objects';
-import type { Pod, TokenReview } from '../../core/kubernetes/objects';
-import { logger } from '../../core/log/logger';
-import { RpcError } from '../../core/rpc/errors';
+import { readEnvironment } from '../../runtime/config/environment';
+import { KubernetesApi } from '../../runtime/kubernetes/api';
+import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../runtime/kubernetes/objects';
+import type { Pod, TokenReview } from '../../runtime/kubernetes/objects';
+import { logger } from '../../runtime/log/logger';
+import { RpcError } from '../../runtime/rpc/errors';
 import type { Workload, WorkloadIdentifier } from './identity';
 import { runsForeignCode } from './foreign-code';
 import { kubernetesIdentitySettings } from './kubernetes-settings';

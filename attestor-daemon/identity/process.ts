@@ -5,9 +5,9 @@ import { status } from '@grpc/grpc-js';
 import { importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import { z } from 'zod';
-import { logger } from '../../core/log/logger';
-import { RpcError } from '../../core/rpc/errors';
-import { WORKLOAD_TOKEN } from '../../core/tokens/workload';
+import { logger } from '../../runtime/log/logger';
+import { RpcError } from '../../runtime/rpc/errors';
+import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
 import type { Workload, WorkloadIdentifier } from './identity';
 
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { logger } from '../../core/log/logger';
-import { hasAttribute, parsePublic, publicKeyObject } from '../../core/tpm/public';
-import type { TpmPublic } from '../../core/tpm/public';
+import { logger } from '../../runtime/log/logger';
+import { hasAttribute, parsePublic, publicKeyObject } from '../../attestation/tpm/public';
+import type { TpmPublic } from '../../attestation/tpm/public';
 import { TpmCommandError } from './errors';
 import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';

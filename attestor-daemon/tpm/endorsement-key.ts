@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
-import { DER, DerReader } from '../../core/bytes/der';
-import { parseEndorsementKey } from '../../core/tpm/endorsement';
-import { publicKeyObject } from '../../core/tpm/public';
-import type { TpmPublic } from '../../core/tpm/public';
+import { DER, DerReader } from '../../attestation/bytes/der';
+import { parseEndorsementKey } from '../../attestation/tpm/endorsement';
+import { publicKeyObject } from '../../attestation/tpm/public';
+import type { TpmPublic } from '../../attestation/tpm/public';
 import type { AttestationKey } from './attestation-key';
 import { TpmCommandError } from './errors';
 import { KEY_CREATION_MS } from './tools';
@@ -45,7 +45,7 @@ export function readEndorsementKey(tools: TpmTools): Promise<EndorsementKey> {
 
 /**
  * TPM2_ActivateCredential: opens what was encrypted to the endorsement key and the attestation key's name.
- * @param credential credentialBlob and encryptedSecret with their sizes, as core/tpm/credential makes them
+ * @param credential credentialBlob and encryptedSecret with their sizes, as attestation/tpm/credential makes them
  * @throws TpmCommandError when it was made for other keys
  */
 export function activateCredential(

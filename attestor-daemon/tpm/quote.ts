@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { logger } from '../../core/log/logger';
-import { pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../core/tpm/pcr';
-import { publicKeyObject } from '../../core/tpm/public';
-import { parseQuote } from '../../core/tpm/quote';
-import { parseSignature, verifyEcdsaP256 } from '../../core/tpm/signature';
+import { logger } from '../../runtime/log/logger';
+import { pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../attestation/tpm/pcr';
+import { publicKeyObject } from '../../attestation/tpm/public';
+import { parseQuote } from '../../attestation/tpm/quote';
+import { parseSignature, verifyEcdsaP256 } from '../../attestation/tpm/signature';
 import type { AttestationKey } from './attestation-key';
 import { TpmCommandError } from './errors';
 import type { TpmTools } from './tools';

@@ -1,6 +1,6 @@
-import { startServer } from '../../core/rpc/server';
-import { runProgram } from '../../core/rpc/program';
-import { parseAddress } from '../../core/rpc/address';
+import { startServer } from '../../runtime/rpc/server';
+import { runProgram } from '../../runtime/rpc/program';
+import { parseAddress } from '../../runtime/rpc/address';
 
 /** A plain gRPC service in Node: what starts from zero are compared with. */
 runProgram(async () => {

@@ -1,10 +1,10 @@
 import { join, resolve } from 'node:path';
 import { readFileSync } from 'node:fs';
 import { build } from 'esbuild';
-import { callUnary } from '../../core/rpc/client';
-import { channelCredentials, grpcTarget, parseAddress } from '../../core/rpc/address';
-import { apply, kubectl } from '../../core/kubernetes/kubectl';
-import type { List, Pod } from '../../core/kubernetes/objects';
+import { callUnary } from '../../runtime/rpc/client';
+import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { apply, kubectl } from '../../runtime/kubernetes/kubectl';
+import type { List, Pod } from '../../runtime/kubernetes/objects';
 import { HealthClient } from '../../proto/gen/grpc/health/v1/health';
 import { parseTrustBundle, signUp } from '../../client/index';
 import type { TrustBundle } from '../../client/index';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { login } from '../../client/index';
-import { kubectl } from '../../core/kubernetes/kubectl';
+import { kubectl } from '../../runtime/kubernetes/kubectl';
 import { percentile, timed } from '../bench';
 import type { Row } from '../bench';
 import { allAtZero, callHello, ENCLAVES, newUser, PLAINTEXT, prepareHello, removeEnclaves, removeHello, startHello, installed } from './services';

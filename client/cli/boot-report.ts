@@ -1,8 +1,8 @@
-import { compareWithNearest } from '../../core/boot/compare';
-import type { MeasuredBoot } from '../../core/boot/measured';
-import { statePcrs } from '../../core/boot/state';
-import type { BootState } from '../../core/boot/state';
-import { causeText } from '../../core/boot/text';
+import { compareWithNearest } from '../../attestation/boot/compare';
+import type { MeasuredBoot } from '../../attestation/boot/measured';
+import { statePcrs } from '../../attestation/boot/state';
+import type { BootState } from '../../attestation/boot/state';
+import { causeText } from '../../attestation/boot/text';
 
 /** How a machine booted, PCR by PCR, beside the golden state that is nearest to it: for people and programs. */
 export function explainBoot(states: readonly BootState[] | undefined, boot: MeasuredBoot): { json: unknown; lines: string[] } {

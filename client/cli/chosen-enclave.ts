@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { DEFAULT_ENCLAVE, isEnclaveName } from '../../core/evidence/enclave-name';
+import { DEFAULT_ENCLAVE, isEnclaveName } from '../../attestation/evidence/enclave-name';
 
 let chosen = DEFAULT_ENCLAVE;
 

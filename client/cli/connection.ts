@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, connect, LoginError, renew } from '../index';
 import type { EnclaveConnection, Session } from '../index';
 import { callOptions } from './call-options';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { largestOf } from '../../core/transparency/growth';
+import { largestOf } from '../../attestation/transparency/growth';
 import { LogError } from '../index';
 import type { LogHead } from '../index';
 import { CliError, EXIT } from './exit';

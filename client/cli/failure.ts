@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
-import { EvidenceError, PolicyError } from '../../core/evidence/errors';
-import { RpcError } from '../../core/rpc/errors';
+import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, DeviceLoginError, LicenceKeyError, LogError, OidcProviderError } from '../index';
 import { CliError, EXIT } from './exit';
 

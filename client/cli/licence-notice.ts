@@ -1,4 +1,4 @@
-import type { TrustBundle } from '../../core/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { Session, SessionLicence } from '../index';
 import type { Output } from './output';
 import { saveSession } from './session-file';

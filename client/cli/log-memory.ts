@@ -1,9 +1,9 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { fingerprint } from '../../core/trust/public-key';
-import { leafHash } from '../../core/transparency/merkle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { fingerprint } from '../../attestation/trust/public-key';
+import { leafHash } from '../../attestation/transparency/merkle';
 import { readLoginRecord } from '../index';
 import type { KnownHead, LogHead, LoginReceipt } from '../index';
 import { CliError, EXIT } from './exit';

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { RpcError } from '../../core/rpc/errors';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { RpcError } from '../../runtime/rpc/errors';
 import type { LicenceCredential } from '../index';
 import { CliError, EXIT } from './exit';
 import { ownAccessToken } from './own-tokens';

@@ -1,4 +1,4 @@
-import type { TrustBundle } from '../../core/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import { refresh } from '../index';
 import type { SessionTokens } from '../index';
 import { callOptions } from './call-options';

@@ -1,4 +1,4 @@
-import type { TrustBundle } from '../../core/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { LoginOptions } from '../index';
 import { LogMemory } from './log-memory';
 import type { Output } from './output';

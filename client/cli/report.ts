@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { enclaveOf } from '../../core/evidence/enclave-name';
+import { enclaveOf } from '../../attestation/evidence/enclave-name';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { SavedSession } from './session-file';
 

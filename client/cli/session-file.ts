@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { DEFAULT_ENCLAVE } from '../../core/evidence/enclave-name';
-import { parseTrustBundle } from '../../core/trust/bundle';
-import type { TrustBundle } from '../../core/trust/bundle';
+import { DEFAULT_ENCLAVE } from '../../attestation/evidence/enclave-name';
+import { parseTrustBundle } from '../../attestation/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import { parseSession, serializeSession } from '../index';
 import type { Session, SessionTokens } from '../index';
 import { chosenEnclave } from './chosen-enclave';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TrustBundle } from '../../core/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';

@@ -1,7 +1,7 @@
-import { ConfigError, readEnvironment } from '../../core/config/environment';
-import { parseTraceparent } from '../../core/traces/context';
-import { openTraces, tracesSettings } from '../../core/traces/settings';
-import { KIND, withSpan } from '../../core/traces/span';
+import { ConfigError, readEnvironment } from '../../runtime/config/environment';
+import { parseTraceparent } from '../../runtime/traces/context';
+import { openTraces, tracesSettings } from '../../runtime/traces/settings';
+import { KIND, withSpan } from '../../runtime/traces/span';
 import { CliError, EXIT } from './exit';
 
 /** A collector that is away does not hold a command up for longer. */

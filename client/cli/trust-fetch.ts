@@ -1,8 +1,8 @@
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { grpcTarget, parseAddress } from '../../core/rpc/address';
-import { callUnary } from '../../core/rpc/client';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { readSignedBundle, TrustError } from '../../core/trust/signed-bundle';
+import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { callUnary } from '../../runtime/rpc/client';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { readSignedBundle, TrustError } from '../../attestation/trust/signed-bundle';
 import { TrustServiceClient } from '../../proto/gen/licensing/v1/trust';
 import { CliError, EXIT } from './exit';
 

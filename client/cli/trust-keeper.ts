@@ -1,4 +1,4 @@
-import type { TrustBundle } from '../../core/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { Output } from './output';
 import { applyPreferences, keepNewerTrust } from './trust';
 import type { TrustPreferences } from './trust';

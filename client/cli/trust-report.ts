@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { fingerprint } from '../../core/trust/public-key';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { fingerprint } from '../../attestation/trust/public-key';
 
 const sha256 = (pem: string): string => new X509Certificate(pem).fingerprint256.replaceAll(':', '').toLowerCase();
 

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isSameKey } from '../../core/trust/public-key';
-import { parseTrustBundle, serializeTrustBundle } from '../../core/trust/bundle';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { readSignedBundle } from '../../core/trust/signed-bundle';
+import { isSameKey } from '../../attestation/trust/public-key';
+import { parseTrustBundle, serializeTrustBundle } from '../../attestation/trust/bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { readSignedBundle } from '../../attestation/trust/signed-bundle';
 import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
 import { configFolder } from './folders';

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { newNonce } from '../../core/certificates/proof';
-import type { VerifiedEvidence } from '../../core/evidence/verify';
-import { BulkSessionServiceClient } from '../../core/rpc/bulk';
-import { channelBinding } from '../../core/rpc/channel-binding';
-import { callUnary } from '../../core/rpc/client';
-import type { TrustBundle } from '../../core/trust/bundle';
+import { newNonce } from '../../attestation/certificates/proof';
+import type { VerifiedEvidence } from '../../attestation/evidence/verify';
+import { BulkSessionServiceClient } from '../../runtime/rpc/bulk';
+import { channelBinding } from '../../runtime/rpc/channel-binding';
+import { callUnary } from '../../runtime/rpc/client';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { CLIENT_OPTIONS, openEnclave } from '../channel';

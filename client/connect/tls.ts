@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, unavailable } from '../errors';
 
 export interface TlsOptions {

@@ -1,8 +1,8 @@
 import { Metadata } from '@grpc/grpc-js';
-import { BulkEnclaveServiceClient } from '../../core/rpc/bulk';
-import { CallDuplex } from '../../core/rpc/duplex';
-import { grpcTarget, parseAddress } from '../../core/rpc/address';
-import type { TrustBundle } from '../../core/trust/bundle';
+import { BulkEnclaveServiceClient } from '../../runtime/rpc/bulk';
+import { CallDuplex } from '../../runtime/rpc/duplex';
+import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { EnclaveLocation } from '../../proto/gen/licensing/v1/login';
 import { openEnclave } from '../channel';
 import type { Transport } from './credentials';

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { discover } from '../../core/oidc/discovery';
-import { OidcProviderError } from '../../core/oidc/errors';
-import { fetchText, parseJson } from '../../core/oidc/fetch';
-import { isEndpointOf } from '../../core/oidc/issuer';
+import { discover } from '../../runtime/oidc/discovery';
+import { OidcProviderError } from '../../runtime/oidc/errors';
+import { fetchText, parseJson } from '../../runtime/oidc/fetch';
+import { isEndpointOf } from '../../runtime/oidc/issuer';
 import type { OidcSettings } from './service';
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';

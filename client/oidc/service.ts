@@ -1,8 +1,8 @@
-import { isOnThisMachine, checkIssuer } from '../../core/oidc/issuer';
-import { OidcProviderError } from '../../core/oidc/errors';
-import { isLoopback } from '../../core/rpc/address';
-import { callUnary } from '../../core/rpc/client';
-import type { TrustBundle } from '../../core/trust/bundle';
+import { isOnThisMachine, checkIssuer } from '../../runtime/oidc/issuer';
+import { OidcProviderError } from '../../runtime/oidc/errors';
+import { isLoopback } from '../../runtime/rpc/address';
+import { callUnary } from '../../runtime/rpc/client';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, tokensOf, withAccountService } from '../account';
 import type { CallOptions, SessionTokens } from '../account';
 

@@ -3,8 +3,8 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { status } from '@grpc/grpc-js';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
-import { writeMessage } from '../../core/rpc/handlers';
+import { RpcError } from '../../runtime/rpc/errors';
+import { writeMessage } from '../../runtime/rpc/handlers';
 import type { GetFileRequest, GetFileResponse } from '../../proto/gen/licensing/v1/session';
 import { fileError, resolvePath } from './paths';
 

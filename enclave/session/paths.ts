@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { status } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 
 /** PATH_MAX of Linux, in bytes. */
 const PATH_MAX = 4096;

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { status } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 import type { Command, CommandStart, Exit } from './command';
 
 /** Starts a command with pipes, in a process group of its own. @throws RpcError `exec.failed` */

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { status } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** What a command gets of the enclave's own environment. Its settings are no business of the command's. */

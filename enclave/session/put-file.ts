@@ -3,9 +3,9 @@ import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import type { ServerReadableStream } from '@grpc/grpc-js';
-import { SyncedFile } from '../../core/files/synced-file';
-import { RpcError } from '../../core/rpc/errors';
-import { CallReader } from '../../core/rpc/read-call';
+import { SyncedFile } from '../../runtime/files/synced-file';
+import { RpcError } from '../../runtime/rpc/errors';
+import { CallReader } from '../../runtime/rpc/read-call';
 import type { FileHeader, PutFileRequest, PutFileResponse } from '../../proto/gen/licensing/v1/session';
 import { fileError, resolvePath } from './paths';
 

@@ -1,8 +1,8 @@
 import { status } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
-import { signHeartbeat } from '../../core/seats/statements';
-import { SeatTokenError, verifySeatToken } from '../../core/seats/token';
-import type { SeatClaims } from '../../core/seats/token';
+import { RpcError } from '../../runtime/rpc/errors';
+import { signHeartbeat } from '../../attestation/seats/statements';
+import { SeatTokenError, verifySeatToken } from '../../attestation/seats/token';
+import type { SeatClaims } from '../../attestation/seats/token';
 import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
 
 /** What an enclave believes about seats, and what it does without. */

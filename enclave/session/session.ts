@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
-import { NONCE_BYTES } from '../../core/certificates/proof';
-import { RpcError } from '../../core/rpc/errors';
-import { bidiStream, clientStream, serverStream, unary } from '../../core/rpc/handlers';
+import { NONCE_BYTES } from '../../attestation/certificates/proof';
+import { RpcError } from '../../runtime/rpc/errors';
+import { bidiStream, clientStream, serverStream, unary } from '../../runtime/rpc/handlers';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { GetStatusResponse, SessionServiceServer } from '../../proto/gen/licensing/v1/session';
 import type { AttestorLink } from '../attestor-link';

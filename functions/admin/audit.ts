@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { readAudit } from '../../core/audit/audit';
-import type { AuditLog } from '../../core/audit/log';
-import { writeMessage } from '../../core/rpc/handlers';
-import type { Database } from '../../core/store/database';
+import { readAudit } from '../../licensing/audit/audit';
+import type { AuditLog } from '../../licensing/audit/log';
+import { writeMessage } from '../../runtime/rpc/handlers';
+import type { Database } from '../../licensing/store/database';
 import type { ReadAuditLogRequest, ReadAuditLogResponse, TailAuditRequest, TailAuditResponse } from '../../proto/gen/licensing/v1/admin';
 
 const PAGE = 200;

@@ -1,9 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import type { Metadata } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
-import type { Database } from '../../core/store/database';
-import { ADMIN_PROOF_KEY, AdminProofError, readCertificate, verifyAdminProof } from '../../core/tokens/admin-proof';
-import type { AdminCall } from '../../core/tokens/admin-proof';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { Database } from '../../licensing/store/database';
+import { ADMIN_PROOF_KEY, AdminProofError, readCertificate, verifyAdminProof } from '../../attestation/tokens/admin-proof';
+import type { AdminCall } from '../../attestation/tokens/admin-proof';
 
 /** Proofs are kept beyond their end by this, for clocks of function and database that differ. */
 const KEEP_SECONDS = 300;

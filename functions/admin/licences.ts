@@ -1,15 +1,15 @@
 import { status } from '@grpc/grpc-js';
-import { isUuid } from '../../core/bytes/uuid';
-import { issueLicence, LICENCE_PAGE, listLicences, listLicenceUse, revokeLicence } from '../../core/licences/issue';
-import type { IssuedLicence as IssuedRecord, LicenceCursor } from '../../core/licences/issue';
-import { signLicenceKey } from '../../core/licences/key';
-import { planFromMessage, planToMessage, stateToMessage } from '../../core/licences/messages';
-import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../core/licences/plan';
-import type { Plan } from '../../core/licences/plan';
-import { RpcError } from '../../core/rpc/errors';
-import { fromUnixSeconds, toUnixSeconds } from '../../core/rpc/unix-time';
-import type { Database } from '../../core/store/database';
-import type { TokenKeys } from '../../core/tokens/keys';
+import { isUuid } from '../../attestation/bytes/uuid';
+import { issueLicence, LICENCE_PAGE, listLicences, listLicenceUse, revokeLicence } from '../../licensing/licences/issue';
+import type { IssuedLicence as IssuedRecord, LicenceCursor } from '../../licensing/licences/issue';
+import { signLicenceKey } from '../../attestation/licences/key';
+import { planFromMessage, planToMessage, stateToMessage } from '../../attestation/licences/messages';
+import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../attestation/licences/plan';
+import type { Plan } from '../../attestation/licences/plan';
+import { RpcError } from '../../runtime/rpc/errors';
+import { fromUnixSeconds, toUnixSeconds } from '../../runtime/rpc/unix-time';
+import type { Database } from '../../licensing/store/database';
+import type { TokenKeys } from '../../licensing/tokens/keys';
 import type {
   IssuedLicence,
   IssueLicenceRequest,

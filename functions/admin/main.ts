@@ -1,19 +1,19 @@
-import { countingRefusals } from '../../core/audit/counted';
-import { openAuditLog } from '../../core/audit/open';
-import { Refusals } from '../../core/audit/refusals';
-import { splitCertificates } from '../../core/certificates/pem';
-import { ConfigError, readEnvironment } from '../../core/config/environment';
-import { readSettingFile, readTls } from '../../core/config/listen';
-import { writeReadyFile } from '../../core/config/ready-file';
-import { reloadingFiles } from '../../core/config/reloading-file';
-import type { Reloading } from '../../core/config/reloading-file';
-import { openMetrics } from '../../core/metrics/open';
-import { runProgram } from '../../core/rpc/program';
-import { startServer } from '../../core/rpc/server';
-import { watchDatabase } from '../../core/store/metrics';
-import { openDatabase } from '../../core/store/database';
-import { readTokenKeys } from '../../core/tokens/keys';
-import type { TokenKeys } from '../../core/tokens/keys';
+import { countingRefusals } from '../../licensing/audit/counted';
+import { openAuditLog } from '../../licensing/audit/open';
+import { Refusals } from '../../licensing/audit/refusals';
+import { splitCertificates } from '../../attestation/certificates/pem';
+import { ConfigError, readEnvironment } from '../../runtime/config/environment';
+import { readSettingFile, readTls } from '../../runtime/config/listen';
+import { writeReadyFile } from '../../runtime/config/ready-file';
+import { reloadingFiles } from '../../runtime/config/reloading-file';
+import type { Reloading } from '../../runtime/config/reloading-file';
+import { openMetrics } from '../../runtime/metrics/open';
+import { runProgram } from '../../runtime/rpc/program';
+import { startServer } from '../../runtime/rpc/server';
+import { watchDatabase } from '../../licensing/store/metrics';
+import { openDatabase } from '../../licensing/store/database';
+import { readTokenKeys } from '../../licensing/tokens/keys';
+import type { TokenKeys } from '../../licensing/tokens/keys';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { Enclaves } from './enclaves/enclaves';
 import { adminService } from './service';
@@ -23,7 +23,7 @@ type Settings = ReturnType<typeof readEnvironment<typeof adminSettings>>;
 
 async function openEnclaves({ LAUNCHER, LAUNCHER_ADDRESS, ENCLAVE_NAMESPACE }: Settings): Promise<Enclaves> {
   if (LAUNCHER === 'knative') {
-    const [{ knativeEnclaves }, { KubernetesApi }] = await Promise.all([import('./enclaves/knative'), import('../../core/kubernetes/api')]);
+    const [{ knativeEnclaves }, { KubernetesApi }] = await Promise.all([import('./enclaves/knative'), import('../../runtime/kubernetes/api')]);
     return knativeEnclaves(await KubernetesApi.inCluster(), ENCLAVE_NAMESPACE);
   }
   if (LAUNCHER_ADDRESS === undefined) throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');

@@ -1,8 +1,8 @@
 import { status } from '@grpc/grpc-js';
-import { recordAudit } from '../../core/audit/audit';
-import { RpcError } from '../../core/rpc/errors';
-import { toUnixSeconds } from '../../core/rpc/unix-time';
-import type { Database } from '../../core/store/database';
+import { recordAudit } from '../../licensing/audit/audit';
+import { RpcError } from '../../runtime/rpc/errors';
+import { toUnixSeconds } from '../../runtime/rpc/unix-time';
+import type { Database } from '../../licensing/store/database';
 import type { ApproveNodeRequest, Node } from '../../proto/gen/licensing/v1/admin';
 import type { Administrator } from './authentication';
 import { requireReason, requireSha256 } from './requests';

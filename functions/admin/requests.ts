@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_REASON = 1000;

@@ -1,11 +1,11 @@
 import { status } from '@grpc/grpc-js';
-import { recordAudit } from '../../core/audit/audit';
-import { logger } from '../../core/log/logger';
-import { listRevocations, restore, revoke } from '../../core/revocation/store';
-import type { RevocationKind } from '../../core/revocation/store';
-import { RpcError } from '../../core/rpc/errors';
-import { toUnixSeconds } from '../../core/rpc/unix-time';
-import type { Database } from '../../core/store/database';
+import { recordAudit } from '../../licensing/audit/audit';
+import { logger } from '../../runtime/log/logger';
+import { listRevocations, restore, revoke } from '../../licensing/revocation/store';
+import type { RevocationKind } from '../../licensing/revocation/store';
+import { RpcError } from '../../runtime/rpc/errors';
+import { toUnixSeconds } from '../../runtime/rpc/unix-time';
+import type { Database } from '../../licensing/store/database';
 import type { Revocation, RevocationSubject, RevokeRequest } from '../../proto/gen/licensing/v1/admin';
 import type { Administrator } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';

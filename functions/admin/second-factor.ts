@@ -1,6 +1,6 @@
-import { recordAudit } from '../../core/audit/audit';
-import { removeSecondFactor } from '../../core/second-factor/second-factors';
-import type { Database } from '../../core/store/database';
+import { recordAudit } from '../../licensing/audit/audit';
+import { removeSecondFactor } from '../../licensing/second-factor/second-factors';
+import type { Database } from '../../licensing/store/database';
 import type { ResetSecondFactorRequest, ResetSecondFactorResponse } from '../../proto/gen/licensing/v1/admin';
 import type { Administrator } from './authentication';
 import { requireReason } from './requests';

@@ -1,8 +1,8 @@
 import type { handleUnaryCall, MethodDefinition, ServerWritableStream } from '@grpc/grpc-js';
-import type { AuditLog } from '../../core/audit/log';
-import { logger } from '../../core/log/logger';
-import { serverStream, unary } from '../../core/rpc/handlers';
-import type { CallContext } from '../../core/rpc/handlers';
+import type { AuditLog } from '../../licensing/audit/log';
+import { logger } from '../../runtime/log/logger';
+import { serverStream, unary } from '../../runtime/rpc/handlers';
+import type { CallContext } from '../../runtime/rpc/handlers';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { AdminServiceServer } from '../../proto/gen/licensing/v1/admin';
 import { readAuditLog, tailAudit } from './audit';

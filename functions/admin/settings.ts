@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { addressSetting } from '../../core/config/environment';
-import { listenSettings } from '../../core/config/listen';
+import { addressSetting } from '../../runtime/config/environment';
+import { listenSettings } from '../../runtime/config/listen';
 
 export const adminSettings = z.object({
   ...listenSettings,

@@ -1,10 +1,10 @@
 import { status } from '@grpc/grpc-js';
-import { Accounts } from '../../core/accounts/accounts';
-import { deleteAccount, findDeletion, removeEnclavesOf } from '../../core/accounts/deletion';
-import { normalizeUsername } from '../../core/accounts/username';
-import { isUuid } from '../../core/bytes/uuid';
-import { RpcError } from '../../core/rpc/errors';
-import type { Database } from '../../core/store/database';
+import { Accounts } from '../../licensing/accounts/accounts';
+import { deleteAccount, findDeletion, removeEnclavesOf } from '../../licensing/accounts/deletion';
+import { normalizeUsername } from '../../licensing/accounts/username';
+import { isUuid } from '../../attestation/bytes/uuid';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { Database } from '../../licensing/store/database';
 import type { DeleteUserRequest, DeleteUserResponse } from '../../proto/gen/licensing/v1/admin';
 import type { Administrator } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';

@@ -1,7 +1,7 @@
 import { CompactEncrypt, compactDecrypt } from 'jose';
 import { status } from '@grpc/grpc-js';
 import { z } from 'zod';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 
 const LIFE_SECONDS = 300;
 const TYPE = 'sls-enrolment+jwe';

@@ -1,11 +1,11 @@
-import { DER, decodeOid, DerReader } from '../../core/bytes/der';
-import type { AttestationKeyDetails } from '../../core/certificates/attestation-key';
-import { CertificateError, verifyChain } from '../../core/certificates/chain';
-import type { ParsedCertificate } from '../../core/certificates/chain';
-import { completeChain } from '../../core/certificates/complete-chain';
-import type { IntermediatePool } from '../../core/certificates/complete-chain';
-import { publicKeyObject } from '../../core/tpm/public';
-import type { TpmPublic } from '../../core/tpm/public';
+import { DER, decodeOid, DerReader } from '../../attestation/bytes/der';
+import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
+import { CertificateError, verifyChain } from '../../attestation/certificates/chain';
+import type { ParsedCertificate } from '../../attestation/certificates/chain';
+import { completeChain } from '../../attestation/certificates/complete-chain';
+import type { IntermediatePool } from '../../attestation/certificates/complete-chain';
+import { publicKeyObject } from '../../attestation/tpm/public';
+import type { TpmPublic } from '../../attestation/tpm/public';
 
 /** Whose endorsement keys are taken. */
 export interface EndorsementTrust {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { distFolder } from '../../core/config/dist';
+import { distFolder } from '../../runtime/config/dist';
 
 /** PEM, one certificate each. */
 export interface MakerCertificates {

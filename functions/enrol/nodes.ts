@@ -1,8 +1,8 @@
 import { status } from '@grpc/grpc-js';
-import { recordAudit } from '../../core/audit/audit';
-import { isAnyRevoked } from '../../core/revocation/store';
-import { RpcError } from '../../core/rpc/errors';
-import type { Database, Queries } from '../../core/store/database';
+import { recordAudit } from '../../licensing/audit/audit';
+import { isAnyRevoked } from '../../licensing/revocation/store';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { Database, Queries } from '../../licensing/store/database';
 import type { TpmDetails } from './endorsement-certificate';
 
 /** An attestation key that its TPM has proved to hold. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { listenSettings } from '../../core/config/listen';
+import { listenSettings } from '../../runtime/config/listen';
 
 export const enrolSettings = z.object({
   ...listenSettings,

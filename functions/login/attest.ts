@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, parseAddress } from '../../core/rpc/address';
-import { callUnary } from '../../core/rpc/client';
-import { RpcError } from '../../core/rpc/errors';
+import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { callUnary } from '../../runtime/rpc/client';
+import { RpcError } from '../../runtime/rpc/errors';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 

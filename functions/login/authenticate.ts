@@ -1,19 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { requesterOf } from '../../core/accounts/password';
-import { requireSecondFactor } from '../../core/accounts/second-factor';
-import { normalizeUsername } from '../../core/accounts/username';
-import { aboutUser } from '../../core/audit/counted';
-import { judged } from '../../core/limits/limits';
-import type { PasswordHasher } from '../../core/passwords/hasher';
-import type { Requester } from '../../core/passwords/threads';
-import { RpcError } from '../../core/rpc/errors';
-import type { CallContext } from '../../core/rpc/handlers';
-import { authenticateToken } from '../../core/sessions/bearer';
-import { PasswordHashChanged } from '../../core/sessions/sessions';
-import type { Also, ClientDetails, RefreshGrant } from '../../core/sessions/sessions';
-import { issueAccessToken } from '../../core/tokens/access-token';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { requesterOf } from '../../licensing/accounts/password';
+import { requireSecondFactor } from '../../licensing/accounts/second-factor';
+import { normalizeUsername } from '../../licensing/accounts/username';
+import { aboutUser } from '../../licensing/audit/counted';
+import { judged } from '../../licensing/limits/limits';
+import type { PasswordHasher } from '../../licensing/passwords/hasher';
+import type { Requester } from '../../licensing/passwords/threads';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { CallContext } from '../../runtime/rpc/handlers';
+import { authenticateToken } from '../../licensing/sessions/bearer';
+import { PasswordHashChanged } from '../../licensing/sessions/sessions';
+import type { Also, ClientDetails, RefreshGrant } from '../../licensing/sessions/sessions';
+import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
 
 /** What a login gives, besides the certificate and the enclave. */

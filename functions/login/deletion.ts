@@ -1,14 +1,14 @@
 import { status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { deleteAccount, findDeletion, forgetDeletions, pendingDeletions, removeEnclavesOf } from '../../core/accounts/deletion';
-import { requesterOf, requirePassword } from '../../core/accounts/password';
-import { requireSecondFactor } from '../../core/accounts/second-factor';
-import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
-import { logger } from '../../core/log/logger';
-import { RpcError } from '../../core/rpc/errors';
-import { unary } from '../../core/rpc/handlers';
-import { authenticateBearer } from '../../core/sessions/bearer';
-import type { Database } from '../../core/store/database';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { deleteAccount, findDeletion, forgetDeletions, pendingDeletions, removeEnclavesOf } from '../../licensing/accounts/deletion';
+import { requesterOf, requirePassword } from '../../licensing/accounts/password';
+import { requireSecondFactor } from '../../licensing/accounts/second-factor';
+import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
+import { logger } from '../../runtime/log/logger';
+import { RpcError } from '../../runtime/rpc/errors';
+import { unary } from '../../runtime/rpc/handlers';
+import { authenticateBearer } from '../../licensing/sessions/bearer';
+import type { Database } from '../../licensing/store/database';
 import type { AccountDeletionServiceServer } from '../../proto/gen/licensing/v1/account';
 import type { Launcher } from './launcher/launcher';
 

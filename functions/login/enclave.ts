@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
-import type { EnclaveId } from '../../core/enclaves/name';
-import { logger } from '../../core/log/logger';
-import { isServiceError, RpcError } from '../../core/rpc/errors';
+import type { EnclaveId } from '../../licensing/enclaves/name';
+import { logger } from '../../runtime/log/logger';
+import { isServiceError, RpcError } from '../../runtime/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';

@@ -1,5 +1,5 @@
-import type { CallObserver } from '../../core/metrics/calls';
-import type { Metrics } from '../../core/metrics/metrics';
+import type { CallObserver } from '../../runtime/metrics/calls';
+import type { Metrics } from '../../runtime/metrics/metrics';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import type { Launcher } from './launcher/launcher';
 

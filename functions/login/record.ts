@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { newRecord } from '../../core/audit/record';
+import { newRecord } from '../../attestation/transparency/record';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EnclaveRegistry } from '../../core/enclaves/enclaves';
-import type { EnclaveId } from '../../core/enclaves/name';
-import { logger } from '../../core/log/logger';
-import { RpcError } from '../../core/rpc/errors';
+import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
+import type { EnclaveId } from '../../licensing/enclaves/name';
+import { logger } from '../../runtime/log/logger';
+import { RpcError } from '../../runtime/rpc/errors';
 import type { Launcher } from './launcher/launcher';
 
 /** Whoever deletes an enclave has so long, before a login that waits for its name does it for them. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { accountSettings } from '../../core/accounts/backend';
-import { addressSetting } from '../../core/config/environment';
-import { listenSettings } from '../../core/config/listen';
+import { accountSettings } from '../../licensing/accounts/backend';
+import { addressSetting } from '../../runtime/config/environment';
+import { listenSettings } from '../../runtime/config/listen';
 
 export const loginSettings = z
   .object({

@@ -1,5 +1,5 @@
-import type { AuditLog } from '../../core/audit/log';
-import { unary } from '../../core/rpc/handlers';
+import type { AuditLog } from '../../licensing/audit/log';
+import { unary } from '../../runtime/rpc/handlers';
 import type { TransparencyServiceServer } from '../../proto/gen/licensing/v1/transparency';
 
 /** TransparencyService: anyone may ask. */

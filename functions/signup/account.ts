@@ -1,7 +1,7 @@
-import type { AccountBackend } from '../../core/accounts/backend';
-import { issuerOf } from '../../core/accounts/identities';
-import type { CallContext } from '../../core/rpc/handlers';
-import { authenticateBearer } from '../../core/sessions/bearer';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { issuerOf } from '../../licensing/accounts/identities';
+import type { CallContext } from '../../runtime/rpc/handlers';
+import { authenticateBearer } from '../../licensing/sessions/bearer';
 import type { GetAccountResponse } from '../../proto/gen/licensing/v1/account';
 import { accountOf } from './password';
 

@@ -1,11 +1,11 @@
 import { status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { bindIdentity, unbindIdentity } from '../../core/accounts/identities';
-import { requireSecondFactor } from '../../core/accounts/second-factor';
-import { logger } from '../../core/log/logger';
-import { useToken } from '../../core/oidc/used-tokens';
-import { RpcError } from '../../core/rpc/errors';
-import type { CallContext } from '../../core/rpc/handlers';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { bindIdentity, unbindIdentity } from '../../licensing/accounts/identities';
+import { requireSecondFactor } from '../../licensing/accounts/second-factor';
+import { logger } from '../../runtime/log/logger';
+import { useToken } from '../../licensing/oidc/used-tokens';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { CallContext } from '../../runtime/rpc/handlers';
 import type { LinkIdentityRequest, LinkIdentityResponse, UnlinkIdentityRequest, UnlinkIdentityResponse } from '../../proto/gen/licensing/v1/account';
 import { freshToken, off, used } from './oidc';
 import type { OidcProvider } from './oidc';

@@ -1,16 +1,16 @@
 import { status } from '@grpc/grpc-js';
-import type { Account } from '../../core/accounts/accounts';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { isFresh, requesterOf, requirePassword } from '../../core/accounts/password';
-import { requireSecondFactor } from '../../core/accounts/second-factor';
-import { recordAudit } from '../../core/audit/audit';
-import { logger } from '../../core/log/logger';
-import { checkNewPassword } from '../../core/passwords/rules';
-import { RpcError } from '../../core/rpc/errors';
-import type { CallContext } from '../../core/rpc/handlers';
-import { authenticateBearer } from '../../core/sessions/bearer';
-import { goOnAlone } from '../../core/sessions/sessions';
-import type { AccessToken } from '../../core/tokens/access-token';
+import type { Account } from '../../licensing/accounts/accounts';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { isFresh, requesterOf, requirePassword } from '../../licensing/accounts/password';
+import { requireSecondFactor } from '../../licensing/accounts/second-factor';
+import { recordAudit } from '../../licensing/audit/audit';
+import { logger } from '../../runtime/log/logger';
+import { checkNewPassword } from '../../licensing/passwords/rules';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { CallContext } from '../../runtime/rpc/handlers';
+import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { goOnAlone } from '../../licensing/sessions/sessions';
+import type { AccessToken } from '../../licensing/tokens/access-token';
 import type { ChangePasswordRequest, ChangePasswordResponse } from '../../proto/gen/licensing/v1/account';
 
 function wrong(message: string): RpcError {

@@ -1,10 +1,10 @@
-import type { AccountBackend } from '../../core/accounts/backend';
-import { requireSecondFactor } from '../../core/accounts/second-factor';
-import { logger } from '../../core/log/logger';
-import type { CallContext } from '../../core/rpc/handlers';
-import { toUnixSeconds } from '../../core/rpc/unix-time';
-import { base32, totpUri } from '../../core/second-factor/totp';
-import { authenticateBearer } from '../../core/sessions/bearer';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { requireSecondFactor } from '../../licensing/accounts/second-factor';
+import { logger } from '../../runtime/log/logger';
+import type { CallContext } from '../../runtime/rpc/handlers';
+import { toUnixSeconds } from '../../runtime/rpc/unix-time';
+import { base32, totpUri } from '../../licensing/second-factor/totp';
+import { authenticateBearer } from '../../licensing/sessions/bearer';
 import type {
   BeginSecondFactorRequest,
   BeginSecondFactorResponse,

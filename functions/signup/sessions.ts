@@ -1,12 +1,12 @@
 import { status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { isUuid } from '../../core/bytes/uuid';
-import { isAnyRevoked } from '../../core/revocation/store';
-import { RpcError } from '../../core/rpc/errors';
-import type { CallContext } from '../../core/rpc/handlers';
-import { toUnixSeconds } from '../../core/rpc/unix-time';
-import { authenticateBearer } from '../../core/sessions/bearer';
-import { issueAccessToken } from '../../core/tokens/access-token';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { isUuid } from '../../attestation/bytes/uuid';
+import { isAnyRevoked } from '../../licensing/revocation/store';
+import { RpcError } from '../../runtime/rpc/errors';
+import type { CallContext } from '../../runtime/rpc/handlers';
+import { toUnixSeconds } from '../../runtime/rpc/unix-time';
+import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type {
   ListSessionsResponse,
   LogOutRequest,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { accountSettings } from '../../core/accounts/backend';
-import { listenSettings } from '../../core/config/listen';
-import { oidcSettings } from '../../core/oidc/settings';
+import { accountSettings } from '../../licensing/accounts/backend';
+import { listenSettings } from '../../runtime/config/listen';
+import { oidcSettings } from '../../licensing/oidc/settings';
 
 export const signupSettings = z.object({ ...listenSettings, ...accountSettings, ...oidcSettings });

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { createAuthority } from '../../core/certificates/authority';
-import { KubernetesKeyStore } from '../../core/keystore/kubernetes';
-import type { KeyStore } from '../../core/keystore/store';
-import { createTrustKeys } from '../../core/keystore/trust';
-import { apply, find, kubectl } from '../../core/kubernetes/kubectl';
-import { generateSecondFactorKeys } from '../../core/second-factor/keys';
-import { generateTokenKeys } from '../../core/tokens/keys';
+import { createAuthority } from '../../licensing/authority/authority';
+import { KubernetesKeyStore } from '../../installation/kubernetes';
+import type { KeyStore } from '../../installation/store';
+import { createTrustKeys } from '../../installation/trust';
+import { apply, find, kubectl } from '../../runtime/kubernetes/kubectl';
+import { generateSecondFactorKeys } from '../../licensing/second-factor/keys';
+import { generateTokenKeys } from '../../licensing/tokens/keys';
 
 export const SERVICES = 'licensing';
 export const ENCLAVES = 'licensing-enclaves';

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { login, parseTrustBundle, signUp } from '../../client/index';
-import { RpcError } from '../../core/rpc/errors';
+import { RpcError } from '../../runtime/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import { PASSWORD } from '../support/machine';
 import { ENCLAVES, enclaves, forgetLimits, kubectl } from './support/cluster';

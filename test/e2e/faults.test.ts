@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ATTESTOR, enclavePods, eventually, kubectl, list, SERVICES } from './support/cluster';
-import type { Pod } from '../../core/kubernetes/objects';
+import type { Pod } from '../../runtime/kubernetes/objects';
 import { PASSWORD } from '../support/machine';
 import { onNode } from './support/node';
 import { Person } from './support/person';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Pod } from '../../core/kubernetes/objects';
+import type { Pod } from '../../runtime/kubernetes/objects';
 import { makeIdentity } from '../../enclave/identity';
 import { apply, ATTESTOR, enclavePods, ENCLAVES, eventually, kubectl, list, SERVICES, tokenOf } from './support/cluster';
 import { Person } from './support/person';

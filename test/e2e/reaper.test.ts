@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { KnativeService } from '../../core/kubernetes/objects';
+import type { KnativeService } from '../../runtime/kubernetes/objects';
 import { apply, ENCLAVES, enclavePods, enclaves, eventually, kubectl, SERVICES } from './support/cluster';
 import { Person } from './support/person';
 

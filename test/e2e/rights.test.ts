@@ -1,4 +1,4 @@
-import type { KubernetesApi } from '../../core/kubernetes/api';
+import type { KubernetesApi } from '../../runtime/kubernetes/api';
 import { apiOf, ATTESTOR, ENCLAVES, SERVICES } from './support/cluster';
 
 /** What an attacker who holds the account would try. */

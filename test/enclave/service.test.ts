@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
-import { newNonce, signProof } from '../../core/certificates/proof';
-import { callUnary } from '../../core/rpc/client';
+import { newNonce, signProof } from '../../attestation/certificates/proof';
+import { callUnary } from '../../runtime/rpc/client';
 import { openEnclave } from '../../client/channel';
 import { privateKey } from '../../client/key';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';

@@ -3,7 +3,7 @@ import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
-import { createAuthority } from '../../core/certificates/authority';
+import { createAuthority } from '../../licensing/authority/authority';
 import { connect } from '../../client/index';
 import { makeIdentity } from '../../enclave/identity';
 import { TlsEndpoint } from '../../enclave/tls';

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leafHash } from '../../core/transparency/merkle';
+import { leafHash } from '../../attestation/transparency/merkle';
 import { answerOf, AuditMachine, refusalOf } from '../support/audit-machine';
 import { makeSigningKey } from '../support/trust';
 

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from '@lydell/node-pty';
-import { openDatabase } from '../../core/store/database';
+import { openDatabase } from '../../licensing/store/database';
 import { Machine, PASSWORD, SLS } from '../support/machine';
 import type { Ended } from '../support/machine';
 

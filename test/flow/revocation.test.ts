@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { issueAdminCertificate } from '../../core/certificates/admin';
-import { createAuthority } from '../../core/certificates/authority';
+import { issueAdminCertificate } from '../../attestation/certificates/admin';
+import { createAuthority } from '../../licensing/authority/authority';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, login, parseTrustBundle } from '../../client/index';
 import type { Session, TrustBundle } from '../../client/index';
-import { splitCertificates } from '../../core/certificates/pem';
-import { verifyAttestationKeyChain } from '../../core/certificates/attestation-key';
+import { splitCertificates } from '../../attestation/certificates/pem';
+import { verifyAttestationKeyChain } from '../../attestation/certificates/attestation-key';
 import { Machine, PASSWORD } from '../support/machine';
 
 jest.setTimeout(240_000);

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openAccountBackend } from '../../core/accounts/backend';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { TrustedProxies } from '../../core/rpc/peer';
-import { issueAccessToken } from '../../core/tokens/access-token';
-import { generateSecondFactorKeys } from '../../core/second-factor/keys';
-import { generateTokenKeys } from '../../core/tokens/keys';
+import { openAccountBackend } from '../../licensing/accounts/backend';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { TrustedProxies } from '../../runtime/rpc/peer';
+import { issueAccessToken } from '../../licensing/tokens/access-token';
+import { generateSecondFactorKeys } from '../../licensing/second-factor/keys';
+import { generateTokenKeys } from '../../licensing/tokens/keys';
 import { writeTrustFiles } from './login-trust';
 
 export const TRUST_DOMAIN = 'sls.test';

@@ -1,7 +1,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/grpc-js';
-import type { CertifiedKey } from '../../core/certificates/authority';
-import { ADMIN_PROOF_KEY, signAdminProof } from '../../core/tokens/admin-proof';
+import type { CertifiedKey } from '../../licensing/authority/authority';
+import { ADMIN_PROOF_KEY, signAdminProof } from '../../attestation/tokens/admin-proof';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 
 export type AdminMethod = keyof typeof AdminServiceService;

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Metadata } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget } from '../../core/rpc/address';
-import type { Address } from '../../core/rpc/address';
-import { fromServiceError } from '../../core/rpc/errors';
+import { channelCredentials, grpcTarget } from '../../runtime/rpc/address';
+import type { Address } from '../../runtime/rpc/address';
+import { fromServiceError } from '../../runtime/rpc/errors';
 import { AttestorServiceClient } from '../../proto/gen/licensing/v1/attestor';
 import type { AttestRequest, AttestResponse } from '../../proto/gen/licensing/v1/attestor';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';

@@ -1,7 +1,7 @@
-import { readMeasuredBoot } from '../../core/boot/measured';
-import type { MeasuredBoot } from '../../core/boot/measured';
-import { parseEventLog } from '../../core/tpm/event-log/parse';
-import { replayEventLog } from '../../core/tpm/event-log/replay';
+import { readMeasuredBoot } from '../../attestation/boot/measured';
+import type { MeasuredBoot } from '../../attestation/boot/measured';
+import { parseEventLog } from '../../attestation/tpm/event-log/parse';
+import { replayEventLog } from '../../attestation/tpm/event-log/replay';
 import type { PcrValue } from '../../proto/gen/licensing/v1/evidence';
 import { encodeEventLog } from './event-log';
 import type { EventInput } from './event-log';

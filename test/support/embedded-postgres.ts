@@ -24,7 +24,7 @@ export async function startEmbeddedProcess(folder: string, socketFolder: string)
   await build({
     stdin: {
       contents: `
-        import { startEmbeddedPostgres } from './core/store/embedded';
+        import { startEmbeddedPostgres } from './launcher/postgres/embedded';
         startEmbeddedPostgres(process.argv[2], process.argv[3]).then(
           ({ url, stop }) => {
             process.on('SIGTERM', () => stop().then(() => process.exit(0)));

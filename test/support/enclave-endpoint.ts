@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { verifyClientCertificate } from '../../core/certificates/client';
-import { verifyProof } from '../../core/certificates/proof';
-import { RpcError } from '../../core/rpc/errors';
-import { unary } from '../../core/rpc/handlers';
-import { startServer } from '../../core/rpc/server';
-import type { RunningServer } from '../../core/rpc/server';
+import { verifyClientCertificate } from '../../attestation/certificates/client';
+import { verifyProof } from '../../attestation/certificates/proof';
+import { RpcError } from '../../runtime/rpc/errors';
+import { unary } from '../../runtime/rpc/handlers';
+import { startServer } from '../../runtime/rpc/server';
+import type { RunningServer } from '../../runtime/rpc/server';
 import type { Enclave } from '../../functions/login/launcher/launcher';
 import { EnclaveServiceService } from '../../proto/gen/licensing/v1/enclave';
 import type { EnclaveServiceServer } from '../../proto/gen/licensing/v1/enclave';

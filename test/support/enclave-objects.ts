@@ -1,5 +1,5 @@
-import type { EnclaveId } from '../../core/enclaves/name';
-import { RpcError } from '../../core/rpc/errors';
+import type { EnclaveId } from '../../licensing/enclaves/name';
+import { RpcError } from '../../runtime/rpc/errors';
 import { status } from '@grpc/grpc-js';
 import type { Enclave, Launcher } from '../../functions/login/launcher/launcher';
 import { startEnclaveEndpoint } from './enclave-endpoint';

@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { issueAttestationKeyCertificate } from '../../core/certificates/attestation-key';
-import { createAuthority } from '../../core/certificates/authority';
-import type { CertifiedKey } from '../../core/certificates/authority';
-import { parseAddress } from '../../core/rpc/address';
-import { RpcError } from '../../core/rpc/errors';
-import { unary } from '../../core/rpc/handlers';
-import { startServer } from '../../core/rpc/server';
-import { makeCredential } from '../../core/tpm/credential';
-import { endorsementKeyHash, parseEndorsementKey } from '../../core/tpm/endorsement';
-import { parsePublic, publicKeyObject, publicName } from '../../core/tpm/public';
+import { issueAttestationKeyCertificate } from '../../attestation/certificates/attestation-key';
+import { createAuthority } from '../../licensing/authority/authority';
+import type { CertifiedKey } from '../../licensing/authority/authority';
+import { parseAddress } from '../../runtime/rpc/address';
+import { RpcError } from '../../runtime/rpc/errors';
+import { unary } from '../../runtime/rpc/handlers';
+import { startServer } from '../../runtime/rpc/server';
+import { makeCredential } from '../../attestation/tpm/credential';
+import { endorsementKeyHash, parseEndorsementKey } from '../../attestation/tpm/endorsement';
+import { parsePublic, publicKeyObject, publicName } from '../../attestation/tpm/public';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { BeginEnrolmentRequest, EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
 

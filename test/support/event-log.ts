@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { DIGEST_SIZES, EVENT_TYPE } from '../../core/tpm/event-log/constants';
-import { TPM_ALG } from '../../core/tpm/constants';
+import { DIGEST_SIZES, EVENT_TYPE } from '../../attestation/tpm/event-log/constants';
+import { TPM_ALG } from '../../attestation/tpm/constants';
 
 /** An event to be written into a log. */
 export interface EventInput {

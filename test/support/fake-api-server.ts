@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { KubeConfig } from '@kubernetes/client-node';
-import { KubernetesApi } from '../../core/kubernetes/api';
+import { KubernetesApi } from '../../runtime/kubernetes/api';
 
 export interface FakeRequest {
   method: string;

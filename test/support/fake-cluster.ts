@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { ObjectMeta } from '../../core/kubernetes/objects';
+import type { ObjectMeta } from '../../runtime/kubernetes/objects';
 import { FakeApiServer } from './fake-api-server';
 import type { FakeAnswer, FakeRequest } from './fake-api-server';
 

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { signLicenceKey } from '../../core/licences/key';
-import type { LicenceTerms } from '../../core/licences/key';
-import type { Plan } from '../../core/licences/plan';
-import type { Queries } from '../../core/store/database';
-import { readTokenKeys } from '../../core/tokens/keys';
+import { signLicenceKey } from '../../attestation/licences/key';
+import type { LicenceTerms } from '../../attestation/licences/key';
+import type { Plan } from '../../attestation/licences/plan';
+import type { Queries } from '../../licensing/store/database';
+import { readTokenKeys } from '../../licensing/tokens/keys';
 import { TRUST_DOMAIN } from './accounts';
 import { licenceKey } from './login-trust';
 

@@ -3,8 +3,8 @@ import { createPrivateKey, webcrypto } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Metadata } from '@grpc/grpc-js';
 import * as x509 from '@peculiar/x509';
-import { newNonce, signProof } from '../../core/certificates/proof';
-import { fromServiceError, isServiceError } from '../../core/rpc/errors';
+import { newNonce, signProof } from '../../attestation/certificates/proof';
+import { fromServiceError, isServiceError } from '../../runtime/rpc/errors';
 import type { LoginRequest, LoginResponse, LoginResult, LoginServiceClient, LoginStage } from '../../proto/gen/licensing/v1/login';
 
 /** A client's TLS key and its certificate request. */

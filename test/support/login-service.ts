@@ -1,11 +1,11 @@
 import { credentials, status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../core/accounts/backend';
-import { createAuthority, openAuthority } from '../../core/certificates/authority';
-import type { CertifiedKey } from '../../core/certificates/authority';
-import { EnclaveRegistry } from '../../core/enclaves/enclaves';
-import type { EnclaveId } from '../../core/enclaves/name';
-import type { RpcError } from '../../core/rpc/errors';
-import { startServer } from '../../core/rpc/server';
+import type { AccountBackend } from '../../licensing/accounts/backend';
+import { createAuthority, openAuthority } from '../../licensing/authority/authority';
+import type { CertifiedKey } from '../../licensing/authority/authority';
+import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
+import type { EnclaveId } from '../../licensing/enclaves/name';
+import type { RpcError } from '../../runtime/rpc/errors';
+import { startServer } from '../../runtime/rpc/server';
 import type { Enclave, LaunchOptions } from '../../functions/login/launcher/launcher';
 import { loginService } from '../../functions/login/service';
 import { LoginTrust } from '../../functions/login/trust';

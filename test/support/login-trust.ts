@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { signTrustBundle } from '../../core/trust/signed-bundle';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { signTrustBundle } from '../../attestation/trust/signed-bundle';
 import { makeFakeTpm } from './evidence';
 import type { FakeTpm } from './evidence';
 import { makeSigningKey } from './trust';

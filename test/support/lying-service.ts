@@ -1,10 +1,10 @@
 import { Client } from '@grpc/grpc-js';
 import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { TrustBundle } from '../../client/index';
-import { channelCredentials, grpcTarget, parseAddress } from '../../core/rpc/address';
-import { fromServiceError } from '../../core/rpc/errors';
-import { serverStream, unary } from '../../core/rpc/handlers';
-import { startServer } from '../../core/rpc/server';
+import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { fromServiceError } from '../../runtime/rpc/errors';
+import { serverStream, unary } from '../../runtime/rpc/handlers';
+import { startServer } from '../../runtime/rpc/server';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
 import { TransparencyServiceService } from '../../proto/gen/licensing/v1/transparency';

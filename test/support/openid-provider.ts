@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { importJWK, SignJWT } from 'jose';
 import type { JWK, JWTHeaderParameters, JWTPayload } from 'jose';
-import type { CertifiedKey } from '../../core/certificates/authority';
+import type { CertifiedKey } from '../../licensing/authority/authority';
 import { Browser } from './browser';
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';

@@ -1,10 +1,10 @@
 import { createHash, createPrivateKey, createPublicKey, randomBytes, randomUUID } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Metadata } from '@grpc/grpc-js';
-import type { CertifiedKey } from '../../core/certificates/authority';
-import { issueClientCertificate } from '../../core/certificates/client';
-import { callUnary } from '../../core/rpc/client';
-import { signHeartbeat, signSeatProof } from '../../core/seats/statements';
+import type { CertifiedKey } from '../../licensing/authority/authority';
+import { issueClientCertificate } from '../../attestation/certificates/client';
+import { callUnary } from '../../runtime/rpc/client';
+import { signHeartbeat, signSeatProof } from '../../attestation/seats/statements';
 import { makeIdentity } from '../../enclave/identity';
 import type { Identity } from '../../enclave/identity';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';

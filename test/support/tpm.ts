@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { startSwtpm } from '../../launcher/swtpm';
-import { QUOTED_PCRS } from '../../core/tpm/pcr';
+import { QUOTED_PCRS } from '../../attestation/tpm/pcr';
 
 const run = promisify(execFile);
 

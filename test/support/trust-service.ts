@@ -1,11 +1,11 @@
 import { importJWK } from 'jose';
 import type { CryptoKey } from 'jose';
-import { unary } from '../../core/rpc/handlers';
-import { startServer } from '../../core/rpc/server';
-import type { TrustBundle } from '../../core/trust/bundle';
-import { signRevocations } from '../../core/trust/revocations';
-import type { Revoked } from '../../core/trust/revocations';
-import { signTrustBundle } from '../../core/trust/signed-bundle';
+import { unary } from '../../runtime/rpc/handlers';
+import { startServer } from '../../runtime/rpc/server';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { signRevocations } from '../../attestation/trust/revocations';
+import type { Revoked } from '../../attestation/trust/revocations';
+import { signTrustBundle } from '../../attestation/trust/signed-bundle';
 import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import { makeSigningKey } from './trust';
 import type { TestSigningKey } from './trust';

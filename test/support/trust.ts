@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import type { JWK } from 'jose';
-import type { PublicKey } from '../../core/trust/public-key';
+import type { PublicKey } from '../../attestation/trust/public-key';
 
 /** A P-256 key of a test's own, as JWK: the private one is a secret nowhere else. */
 export interface TestSigningKey {

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { fromServiceError, isServiceError, RpcError } from '../../../core/rpc/errors';
-import { Replay } from '../../../core/transparency/replay';
-import { parseTrustBundle } from '../../../core/trust/bundle';
-import type { TrustBundle } from '../../../core/trust/bundle';
+import { fromServiceError, isServiceError, RpcError } from '../../../runtime/rpc/errors';
+import { Replay } from '../../../attestation/transparency/replay';
+import { parseTrustBundle } from '../../../attestation/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import type { ReadAuditLogResponse } from '../../../proto/gen/licensing/v1/admin';
 import { freshTrust } from '../../fresh-trust';
 import { readLogHead, readOtherHead } from '../../index';

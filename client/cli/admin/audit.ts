@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { fromServiceError, isServiceError } from '../../../core/rpc/errors';
+import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
 import type { TailAuditResponse } from '../../../proto/gen/licensing/v1/admin';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';

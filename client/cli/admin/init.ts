@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { issueAdminCertificate } from '../../../core/certificates/admin';
-import { splitCertificates, splitPrivateKeys } from '../../../core/certificates/pem';
-import { createAllKeys } from '../../../core/keystore/create';
-import { need } from '../../../core/keystore/store';
-import type { KeyStore } from '../../../core/keystore/store';
+import { issueAdminCertificate } from '../../../attestation/certificates/admin';
+import { splitCertificates, splitPrivateKeys } from '../../../attestation/certificates/pem';
+import { createAllKeys } from '../../../installation/create';
+import { need } from '../../../installation/store';
+import type { KeyStore } from '../../../installation/store';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { planFromMessage, stateFromMessage } from '../../../core/licences/messages';
-import { fromUnixSeconds } from '../../../core/rpc/unix-time';
+import { planFromMessage, stateFromMessage } from '../../../attestation/licences/messages';
+import { fromUnixSeconds } from '../../../runtime/rpc/unix-time';
 import type { IssuedLicence, LicenceReport, ListLicencesResponse, ReportLicencesResponse } from '../../../proto/gen/licensing/v1/admin';
 import { CliError, EXIT } from '../exit';
 import { describePlan, describeState } from '../licence-report';

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { FolderKeyStore } from '../../../core/keystore/folder';
-import type { KeyStore } from '../../../core/keystore/store';
-import { parseTrustBundle } from '../../../core/trust/bundle';
+import { FolderKeyStore } from '../../../installation/folder';
+import type { KeyStore } from '../../../installation/store';
+import { parseTrustBundle } from '../../../attestation/trust/bundle';
 import { defaultInstallationFolder } from '../../../launcher/folder';
 import { CliError, EXIT } from '../exit';
 
@@ -24,7 +24,7 @@ export function addPlaceOptions(command: Command): Command {
 export async function openKeyStore({ dir, namespace, enclaveNamespace }: PlaceOptions): Promise<KeyStore> {
   if (namespace === undefined) return new FolderKeyStore(installationFolder({ dir }));
   if (dir !== undefined) throw new CliError(EXIT.usage, 'expected --dir or --namespace, got both');
-  const { KubernetesKeyStore } = await import('../../../core/keystore/kubernetes');
+  const { KubernetesKeyStore } = await import('../../../installation/kubernetes');
   return new KubernetesKeyStore({ services: namespace, enclaves: enclaveNamespace ?? `${namespace}-enclaves` });
 }
 

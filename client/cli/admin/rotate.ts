@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { Argument } from 'commander';
-import { rotate, ROTATIONS } from '../../../core/keystore/rotate';
-import type { Rotation } from '../../../core/keystore/rotate';
+import { rotate, ROTATIONS } from '../../../installation/rotate';
+import type { Rotation } from '../../../installation/rotate';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';

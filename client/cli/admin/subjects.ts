@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { isUuid } from '../../../core/bytes/uuid';
+import { isUuid } from '../../../attestation/bytes/uuid';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { need } from '../../../core/keystore/store';
-import { publishTrustBundle } from '../../../core/keystore/trust';
-import { fingerprint } from '../../../core/trust/public-key';
+import { need } from '../../../installation/store';
+import { publishTrustBundle } from '../../../installation/trust';
+import { fingerprint } from '../../../attestation/trust/public-key';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';

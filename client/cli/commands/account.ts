@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
-import type { TrustBundle } from '../../../core/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { accountSummary, deleteAccount, linkIdentity, secondFactor, unlinkIdentity } from '../../index';
 import { callOptions } from '../call-options';
 import { confirmed } from '../confirmation';

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Command } from 'commander';
-import type { TrustBundle } from '../../../core/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { checkAuditLog, LogError, readLoginRecord, RpcError } from '../../index';
 import type { FoundLogin } from '../../index';
 import { callOptions } from '../call-options';

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { writeEvidenceJson } from '../../../core/evidence/json';
-import type { TrustBundle } from '../../../core/trust/bundle';
+import { writeEvidenceJson } from '../../../attestation/evidence/json';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import { connect, logOut, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';

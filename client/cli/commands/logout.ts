@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { TrustBundle } from '../../../core/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { logOut } from '../../index';
 import { callOptions } from '../call-options';
 import { addEnclaveOption } from '../chosen-enclave';

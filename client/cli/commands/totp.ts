@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { TrustBundle } from '../../../core/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecoveryCodes, RpcError, secondFactor } from '../../index';
 import type { BothFactors, SecondFactorSecret } from '../../index';
 import { callOptions } from '../call-options';

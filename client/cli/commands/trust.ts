@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { parseTrustBundle, TrustBundleError } from '../../../core/trust/bundle';
-import type { TrustBundle } from '../../../core/trust/bundle';
-import { fingerprint, isSameKey } from '../../../core/trust/public-key';
-import { readSignedBundle, TrustError } from '../../../core/trust/signed-bundle';
+import { parseTrustBundle, TrustBundleError } from '../../../attestation/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
+import { fingerprint, isSameKey } from '../../../attestation/trust/public-key';
+import { readSignedBundle, TrustError } from '../../../attestation/trust/signed-bundle';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { watchParent } from '../../../core/rpc/parent';
+import { watchParent } from '../../../runtime/rpc/parent';
 import { defaultInstallationFolder } from '../../../launcher/folder';
-import { checkIssuer } from '../../../core/oidc/issuer';
+import { checkIssuer } from '../../../runtime/oidc/issuer';
 import type { OidcChoice } from '../../../launcher/settings';
 import type { TpmChoice } from '../../../launcher/tpm';
 import { CliError, EXIT } from '../exit';

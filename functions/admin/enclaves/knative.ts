@@ -1,5 +1,5 @@
-import type { KubernetesApi } from '../../../core/kubernetes/api';
-import { deleteObjectsOf, enclaveCollections } from '../../../core/kubernetes/enclave-objects';
+import type { KubernetesApi } from '../../../runtime/kubernetes/api';
+import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
 import type { Enclaves } from './enclaves';
 
 /** Enclaves as Knative Services. Deleting the Service ends its pod and every connection to it; volumes stay until they are removed as well. */

@@ -1,6 +1,6 @@
-import { channelCredentials, grpcTarget } from '../../../core/rpc/address';
-import type { Address } from '../../../core/rpc/address';
-import { callUnary } from '../../../core/rpc/client';
+import { channelCredentials, grpcTarget } from '../../../runtime/rpc/address';
+import type { Address } from '../../../runtime/rpc/address';
+import { callUnary } from '../../../runtime/rpc/client';
 import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
 import type { Enclaves } from './enclaves';
 

@@ -1,5 +1,5 @@
-import { conditionOf } from '../../../core/kubernetes/objects';
-import type { KnativeService, Pod } from '../../../core/kubernetes/objects';
+import { conditionOf } from '../../../runtime/kubernetes/objects';
+import type { KnativeService, Pod } from '../../../runtime/kubernetes/objects';
 import { LoginStage } from '../../../proto/gen/licensing/v1/login';
 
 /** Why an enclave can't start, in words that its user may read. `waits` marks what may still change by itself. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
-import { callUnary } from '../../../core/rpc/client';
+import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
+import { callUnary } from '../../../runtime/rpc/client';
 import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 
 /** http://HOST:PORT from a route's URL. */

@@ -1,9 +1,9 @@
 import { createHash, createHmac } from 'node:crypto';
-import { DEFAULT_ENCLAVE } from '../../../core/enclaves/name';
-import type { EnclaveId } from '../../../core/enclaves/name';
-import { conditionOf, ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../core/kubernetes/objects';
-import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../core/kubernetes/objects';
-import { parseQuantity } from '../../../core/kubernetes/quantity';
+import { DEFAULT_ENCLAVE } from '../../../licensing/enclaves/name';
+import type { EnclaveId } from '../../../licensing/enclaves/name';
+import { conditionOf, ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
+import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../runtime/kubernetes/objects';
+import { parseQuantity } from '../../../runtime/kubernetes/quantity';
 import type { EnclavePlan } from './launcher';
 
 /** Annotation of the Service: hash of what it was made from. */

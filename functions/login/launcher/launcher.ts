@@ -1,4 +1,4 @@
-import type { EnclaveId } from '../../../core/enclaves/name';
+import type { EnclaveId } from '../../../licensing/enclaves/name';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
 
 /** A user's enclave that runs, by the word of whatever started it. Nothing of it is trusted before its evidence is verified. */

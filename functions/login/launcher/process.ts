@@ -1,11 +1,11 @@
-import { channelCredentials, grpcTarget } from '../../../core/rpc/address';
-import type { Address } from '../../../core/rpc/address';
-import { callUnary } from '../../../core/rpc/client';
-import { RpcError } from '../../../core/rpc/errors';
+import { channelCredentials, grpcTarget } from '../../../runtime/rpc/address';
+import type { Address } from '../../../runtime/rpc/address';
+import { callUnary } from '../../../runtime/rpc/client';
+import { RpcError } from '../../../runtime/rpc/errors';
 import { status } from '@grpc/grpc-js';
 import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../proto/gen/licensing/v1/login';
-import type { EnclaveId } from '../../../core/enclaves/name';
+import type { EnclaveId } from '../../../licensing/enclaves/name';
 import type { Enclave, LaunchOptions, Launcher, Running } from './launcher';
 
 const ENSURE_MS = 60_000;

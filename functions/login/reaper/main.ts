@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../core/accounts/deletion';
-import { readEnvironment } from '../../../core/config/environment';
-import { enclaveKey } from '../../../core/enclaves/name';
-import type { EnclaveId } from '../../../core/enclaves/name';
-import { KubernetesApi } from '../../../core/kubernetes/api';
-import { deleteObjectsOf, enclaveCollections } from '../../../core/kubernetes/enclave-objects';
-import { logger } from '../../../core/log/logger';
-import { openDatabase } from '../../../core/store/database';
-import type { Database } from '../../../core/store/database';
+import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../licensing/accounts/deletion';
+import { readEnvironment } from '../../../runtime/config/environment';
+import { enclaveKey } from '../../../licensing/enclaves/name';
+import type { EnclaveId } from '../../../licensing/enclaves/name';
+import { KubernetesApi } from '../../../runtime/kubernetes/api';
+import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
+import { logger } from '../../../runtime/log/logger';
+import { openDatabase } from '../../../licensing/store/database';
+import type { Database } from '../../../licensing/store/database';
 import { reap } from './reaper';
 
 const DAY_MS = 86_400_000;

@@ -1,9 +1,9 @@
-import { enclaveKey } from '../../../core/enclaves/name';
-import type { KubernetesApi } from '../../../core/kubernetes/api';
-import { enclaveCollections, enclaveObjects } from '../../../core/kubernetes/enclave-objects';
-import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../../core/kubernetes/objects';
-import type { KnativeService, List, ObjectMeta, PersistentVolumeClaim, Pod } from '../../../core/kubernetes/objects';
-import { logger } from '../../../core/log/logger';
+import { enclaveKey } from '../../../licensing/enclaves/name';
+import type { KubernetesApi } from '../../../runtime/kubernetes/api';
+import { enclaveCollections, enclaveObjects } from '../../../runtime/kubernetes/enclave-objects';
+import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
+import type { KnativeService, List, ObjectMeta, PersistentVolumeClaim, Pod } from '../../../runtime/kubernetes/objects';
+import { logger } from '../../../runtime/log/logger';
 import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
 
 export interface ReaperOptions {

@@ -1,6 +1,6 @@
-import type { EnclaveId } from '../../../core/enclaves/name';
-import { logger } from '../../../core/log/logger';
-import type { Seats } from '../../../core/seats/seats';
+import type { EnclaveId } from '../../../licensing/enclaves/name';
+import { logger } from '../../../runtime/log/logger';
+import type { Seats } from '../../../licensing/seats/seats';
 import type { Enclave, Launcher } from '../launcher/launcher';
 
 /** A launcher that frees the seats of the enclaves that it ends, instead of leaving them to their heartbeats. */

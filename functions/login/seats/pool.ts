@@ -1,7 +1,7 @@
-import { lastingEntitlementOf } from '../../../core/licences/entitlement';
-import { licenceRefusal } from '../../../core/licences/redeem';
-import type { SeatPool } from '../../../core/seats/seats';
-import type { Database } from '../../../core/store/database';
+import { lastingEntitlementOf } from '../../../licensing/licences/entitlement';
+import { licenceRefusal } from '../../../licensing/licences/redeem';
+import type { SeatPool } from '../../../licensing/seats/seats';
+import type { Database } from '../../../licensing/store/database';
 
 /**
  * Among which seats a user's count: those of the licence that applies or, without one, so many of the account's own. A licence that has expired keeps its user

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
-import { KubernetesApi } from '../../../core/kubernetes/api';
-import type { KnativeService, List, Pod } from '../../../core/kubernetes/objects';
-import { apply, kubectl } from '../../../core/kubernetes/kubectl';
+import { KubernetesApi } from '../../../runtime/kubernetes/api';
+import type { KnativeService, List, Pod } from '../../../runtime/kubernetes/objects';
+import { apply, kubectl } from '../../../runtime/kubernetes/kubectl';
 
 export { apply, kubectl };
 export const SERVICES = 'licensing';

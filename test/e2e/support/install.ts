@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { apply, kubectl } from '../../../core/kubernetes/kubectl';
+import { apply, kubectl } from '../../../runtime/kubernetes/kubectl';
 import { imageOf, setting } from './settings';
 
 const INSTALLER = join(process.env['SLS_DIST'] ?? resolve(__dirname, '../../../dist'), 'cluster-install.cjs');

@@ -1,7 +1,7 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { ServiceError } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, parseAddress } from '../../../core/rpc/address';
-import { fromServiceError } from '../../../core/rpc/errors';
+import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
+import { fromServiceError } from '../../../runtime/rpc/errors';
 import { AttestorServiceClient } from '../../../proto/gen/licensing/v1/attestor';
 import type { AttestResponse } from '../../../proto/gen/licensing/v1/attestor';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';

@@ -1,0 +1,197 @@
+import 'reflect-metadata';
+import { createPublicKey, X509Certificate } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import * as x509 from '@peculiar/x509';
+import { openAuthority, P256, signEndEntity } from '../../licensing/authority/authority';
+import type { CertifiedKey, Signer } from '../../licensing/authority/authority';
+import { certificateIdentity, formatClientIdentity, parseClientIdentity } from './client-identity';
+
+/** The longest life of a client certificate. */
+export const MAX_CLIENT_CERTIFICATE_SECONDS = 3600;
+/** A request for a P-256 key takes a few hundred bytes; what is larger is not worth parsing. */
+const MAX_CSR_BYTES = 4096;
+const MAX_CERTIFICATE_BYTES = 8192;
+const MAX_CHAIN = 4;
+
+/** id-kp-clientAuth (RFC 5280, 4.2.1.12). */
+const CLIENT_AUTH = x509.ExtendedKeyUsage.clientAuth;
+
+/** A request or client certificate that can't be taken. `code` is stable. */
+export class ClientCertificateError extends Error {
+  override readonly name = 'ClientCertificateError';
+
+  constructor(
+    readonly code:
+      | 'certificate.csr_malformed'
+      | 'certificate.csr_key'
+      | 'certificate.csr_signature'
+      | 'certificate.malformed'
+      | 'certificate.chain'
+      | 'certificate.time'
+      | 'certificate.purpose'
+      | 'certificate.identity'
+      | 'certificate.key',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+function isP256(key: KeyObject): boolean {
+  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
+}
+
+/**
+ * Reads a certificate request (PKCS#10, RFC 2986) and checks that whoever made it holds the key. Only the key is taken:
+ * the subject and the extensions that it asks for mean nothing here.
+ * @param der at most 4096 bytes
+ * @returns the key, P-256
+ * @throws ClientCertificateError
+ */
+export async function readRequestKey(der: Uint8Array): Promise<{ publicKey: KeyObject; spki: Buffer }> {
+  if (der.length === 0 || der.length > MAX_CSR_BYTES) {
+    throw new ClientCertificateError('certificate.csr_malformed', `expected a request of 1 to ${MAX_CSR_BYTES} bytes, got ${der.length}`);
+  }
+  let request: x509.Pkcs10CertificateRequest;
+  let spki: Buffer;
+  try {
+    request = new x509.Pkcs10CertificateRequest(new Uint8Array(der));
+    spki = Buffer.from(request.publicKey.rawData);
+  } catch (cause) {
+    throw new ClientCertificateError('certificate.csr_malformed', 'expected a PKCS#10 request in DER', { cause });
+  }
+  let publicKey: KeyObject;
+  try {
+    publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+  } catch (cause) {
+    throw new ClientCertificateError('certificate.csr_key', 'expected a P-256 key in the request', { cause });
+  }
+  if (!isP256(publicKey)) throw new ClientCertificateError('certificate.csr_key', 'expected a P-256 key in the request');
+  const good = await request.verify().catch(() => false);
+  if (!good) throw new ClientCertificateError('certificate.csr_signature', "the request's signature is not by its key");
+  return { publicKey, spki };
+}
+
+export interface ClientCertificateOptions {
+  /** Opaque id of the account. */
+  user: string;
+  session: string;
+  trustDomain: string;
+  /** Life in seconds, an hour at most. */
+  seconds: number;
+  now?: Date;
+}
+
+/**
+ * Certifies the key of a request for one user and session: SAN URI spiffe://TD/user/USER/session/SESSION, purpose clientAuth.
+ * @param authority the client CA, as PEM texts or opened by `openAuthority`
+ * @returns DER, leaf first; the root is left out
+ * @throws ClientCertificateError for a request that `readRequestKey` refuses
+ */
+export async function issueClientCertificate(
+  authority: CertifiedKey | Signer,
+  csrDer: Uint8Array,
+  { user, session, trustDomain, seconds, now = new Date() }: ClientCertificateOptions,
+): Promise<Buffer[]> {
+  const { spki } = await readRequestKey(csrDer);
+  if (!(seconds > 0 && seconds <= MAX_CLIENT_CERTIFICATE_SECONDS)) {
+    throw new TypeError(`expected 1 to ${MAX_CLIENT_CERTIFICATE_SECONDS} seconds of life, got ${seconds}`);
+  }
+  const signer = 'key' in authority ? authority : await openAuthority(authority);
+  const certificate = await signEndEntity(signer, {
+    publicKey: await new x509.PublicKey(new Uint8Array(spki)).export(P256, ['verify']),
+    name: [],
+    alternativeNames: [{ type: 'url', value: formatClientIdentity({ trustDomain, user, session }) }],
+    extendedKeyUsage: [CLIENT_AUTH],
+    seconds,
+    now,
+  });
+  return [Buffer.from(certificate.rawData)];
+}
+
+export interface ClientCertificate {
+  user: string;
+  session: string;
+  /** P-256. */
+  publicKey: KeyObject;
+  notAfter: Date;
+}
+
+function parseCertificate(der: Uint8Array): X509Certificate {
+  if (der.length > MAX_CERTIFICATE_BYTES) {
+    throw new ClientCertificateError('certificate.malformed', `expected a certificate of at most ${MAX_CERTIFICATE_BYTES} bytes, got ${der.length}`);
+  }
+  let parsed: X509Certificate;
+  try {
+    parsed = new X509Certificate(der);
+  } catch (cause) {
+    throw new ClientCertificateError('certificate.malformed', 'expected an X.509 certificate in DER', { cause });
+  }
+  if (!parsed.raw.equals(der)) throw new ClientCertificateError('certificate.malformed', 'expected nothing after the certificate');
+  return parsed;
+}
+
+function checkTime(certificate: X509Certificate, now: Date): void {
+  if (now < new Date(certificate.validFrom) || now > new Date(certificate.validTo)) {
+    throw new ClientCertificateError(
+      'certificate.time',
+      `expected a certificate that is good at ${now.toISOString()}, got one good from ${certificate.validFrom} to ${certificate.validTo}`,
+    );
+  }
+}
+
+function signedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+}
+
+/** Walks from the leaf through the intermediates to a root; each certificate is used in the order given. */
+function checkChain(chain: readonly X509Certificate[], roots: readonly X509Certificate[], now: Date): void {
+  for (const [position, certificate] of chain.entries()) {
+    checkTime(certificate, now);
+    const root = roots.find((candidate) => signedBy(certificate, candidate));
+    if (root) return checkTime(root, now);
+    const next = chain[position + 1];
+    if (!next || !signedBy(certificate, next)) break;
+  }
+  throw new ClientCertificateError('certificate.chain', 'expected a chain to the client authority, got none');
+}
+
+/** Reads every certificate of PEM texts. @throws the parser's error: these are the operator's own files. */
+function readRoots(pem: string | readonly string[]): X509Certificate[] {
+  const blocks = (typeof pem === 'string' ? [pem] : pem).flatMap(
+    (text) => text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [],
+  );
+  return blocks.map((block) => new X509Certificate(block));
+}
+
+/**
+ * Checks a client certificate: chain to one of the roots, time, purpose, identity, key.
+ * @param chainDer leaf first, as LoginResult.client_certificates
+ * @param rootsPem the client CA's certificates: PEM texts, each with one or more
+ * @throws ClientCertificateError
+ */
+export function verifyClientCertificate(
+  chainDer: readonly Uint8Array[],
+  rootsPem: string | readonly string[],
+  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+): ClientCertificate {
+  if (chainDer.length === 0 || chainDer.length > MAX_CHAIN) {
+    throw new ClientCertificateError('certificate.malformed', `expected 1 to ${MAX_CHAIN} certificates, got ${chainDer.length}`);
+  }
+  const chain = chainDer.map(parseCertificate);
+  const leaf = chain[0]!;
+  checkChain(chain, readRoots(rootsPem), now);
+  if (leaf.ca) throw new ClientCertificateError('certificate.purpose', 'expected an end-entity certificate, got a CA');
+  // Node names the extended key usage `keyUsage`.
+  if (leaf.keyUsage?.length !== 1 || leaf.keyUsage[0] !== CLIENT_AUTH) {
+    throw new ClientCertificateError('certificate.purpose', 'expected the purpose clientAuth and no other');
+  }
+  const uri = certificateIdentity(leaf.raw);
+  const identity = uri === undefined ? undefined : parseClientIdentity(uri);
+  if (identity?.trustDomain !== trustDomain) {
+    throw new ClientCertificateError('certificate.identity', `expected one URI spiffe://${trustDomain}/user/USER/session/SESSION`);
+  }
+  if (!isP256(leaf.publicKey)) throw new ClientCertificateError('certificate.key', 'expected a P-256 key');
+  return { user: identity.user, session: identity.session, publicKey: leaf.publicKey, notAfter: new Date(leaf.validTo) };
+}

@@ -1,0 +1,98 @@
+import { X509Certificate } from 'node:crypto';
+import { z } from 'zod';
+import { bootStateSchema } from '../boot/state';
+import { parseAddress } from '../../runtime/rpc/address';
+import { publicKeySchema } from './public-key';
+
+/** A trust bundle that can't be used. */
+export class TrustBundleError extends Error {
+  override readonly name = 'TrustBundleError';
+
+  constructor(
+    readonly code: 'trust_bundle.not_json' | 'trust_bundle.malformed',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Exactly one certificate: what stands behind it in the same text would be dropped in silence. */
+const certificate = z.string().refine((text) => {
+  try {
+    return (text.match(/-----BEGIN /g) ?? []).length === 1 && new X509Certificate(text).ca;
+  } catch {
+    return false;
+  }
+}, 'expected one CA certificate in PEM');
+
+/** Kept as text, in the form that runtime/rpc reads. */
+const address = z.string().refine((text) => {
+  try {
+    return parseAddress(text) !== undefined;
+  } catch {
+    return false;
+  }
+}, 'expected unix:/PATH, http://HOST:PORT or https://HOST:PORT');
+
+/** Public keys as a JWK Set (RFC 7517, 5). */
+const keySet = z.strictObject({
+  keys: z
+    .array(publicKeySchema)
+    .min(1)
+    .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'expected every kid once'),
+});
+
+const bundleSchema = z.strictObject({
+  version: z.literal(1),
+  /** Grows with every change: of two bundles signed by one trust key, the higher one is newer. */
+  sequence: z.number().int().min(0),
+  /** Signs this bundle and those after it. A client that has it takes no other. */
+  trustKey: publicKeySchema,
+  /** Sign revocation lists. */
+  revocationKeys: keySet,
+  /** Sign licence keys. Absent where nobody issues licences. */
+  licenceKeys: keySet.optional(),
+  /** Sign the heads of the audit log. Absent: the installation has none. */
+  logKeys: keySet.optional(),
+  trustDomain: z.string().max(253).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
+  attestationRoots: z.array(certificate).min(1),
+  serverRoots: z.array(certificate),
+  services: z.strictObject({ signup: address, login: address }),
+  policy: z.strictObject({
+    softwareTpm: z.enum(['allow', 'refuse']),
+    imageDigests: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits')).optional(),
+    bootStates: z.array(bootStateSchema).min(1).max(64).optional(),
+  }),
+});
+
+/**
+ * All that a client believes in beforehand, as one JSON file that it gets from its operator: roots of attestation key certificates
+ * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles, revocation lists, licences and heads
+ * of the audit log, where the services are, and what is wanted of an enclave.
+ */
+export type TrustBundle = z.infer<typeof bundleSchema>;
+
+/**
+ * @param text JSON
+ * @throws TrustBundleError that names the fields which are wrong
+ */
+export function parseTrustBundle(text: string): TrustBundle {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new TrustBundleError('trust_bundle.not_json', 'expected a trust bundle in JSON, got something else', { cause: error });
+  }
+  const result = bundleSchema.safeParse(json);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `${issue.path.join('.') || 'bundle'}: ${issue.message}`);
+  throw new TrustBundleError('trust_bundle.malformed', `the trust bundle is wrong: ${lines.join('; ')}`);
+}
+
+/** JSON with two spaces and a newline at the end. @throws TrustBundleError: what can't be read is not written. */
+export function serializeTrustBundle(bundle: TrustBundle): string {
+  const text = `${JSON.stringify(bundle, null, 2)}\n`;
+  parseTrustBundle(text);
+  return text;
+}

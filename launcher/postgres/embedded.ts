@@ -1,0 +1,166 @@
+import { access, chmod, mkdir, rename, rm, unlink } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { PGlite } from '@electric-sql/pglite';
+import { lockFile } from '../../runtime/config/lock-file';
+import { logger } from '../../runtime/log/logger';
+import { classifyFirst, MessageSplitter, SYNC, transactionState } from './wire';
+
+export interface EmbeddedPostgres {
+  /** For `pg`: postgres://…?host=FOLDER. */
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** A client that leaves a transaction open this long is cut off: everyone else waits for it. */
+const IDLE_IN_TRANSACTION_MS = 10_000;
+
+/** The socket's name is a convention of PostgreSQL's. */
+const SOCKET_NAME = '.s.PGSQL.5432';
+
+/** Gives a turn to one caller after another. */
+class Turns {
+  private last: Promise<void> = Promise.resolve();
+
+  /** @returns what ends the turn */
+  async take(): Promise<() => void> {
+    const before = this.last;
+    let end!: () => void;
+    this.last = new Promise((resolve) => (end = resolve));
+    await before;
+    return end;
+  }
+}
+
+/**
+ * Serves one client. The one backend is lent to it for as long as its transaction or extended query lasts, so that
+ * clients are isolated from one another; between them it goes to whoever waits longest.
+ */
+async function serveClient(socket: Socket, database: PGlite, turns: Turns): Promise<void> {
+  const splitter = new MessageSplitter();
+  let batch: Buffer[] = [];
+  let endTurn: (() => void) | undefined;
+  let idle: NodeJS.Timeout | undefined;
+
+  const execute = async (): Promise<void> => {
+    clearTimeout(idle);
+    endTurn ??= await turns.take();
+    const answer = await database.execProtocolRaw(Buffer.concat(batch));
+    batch = [];
+    if (socket.writable) socket.write(answer);
+    if (transactionState(answer) === 'I') {
+      endTurn();
+      endTurn = undefined;
+    } else {
+      idle = setTimeout(() => socket.destroy(), IDLE_IN_TRANSACTION_MS);
+    }
+  };
+
+  try {
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      splitter.push(chunk);
+      for (let message = splitter.next(); message; message = splitter.next()) {
+        if (message.type === '') {
+          const first = classifyFirst(message.bytes);
+          if (first === 'encryption') socket.write('N');
+          else if (first !== 'startup') return;
+          else {
+            splitter.typed = true;
+            batch.push(message.bytes);
+            await execute();
+          }
+        } else if (message.type === 'X') {
+          return;
+        } else {
+          batch.push(message.bytes);
+          // Query, Sync, Flush, function call and the ends of a COPY wait for an answer; the rest belongs to what follows.
+          if ('QSHFcf'.includes(message.type)) await execute();
+        }
+      }
+    }
+  } finally {
+    clearTimeout(idle);
+    if (endTurn) {
+      await database.execProtocolRaw(SYNC).catch(() => undefined);
+      await database.exec('ROLLBACK').catch((err: unknown) => logger.error({ err }, 'embedded database: rollback failed'));
+      endTurn();
+    }
+    socket.destroy();
+  }
+}
+
+/** Makes this process the only one that opens the database: two backends on the same files destroy them. The lock lies beside the folder, which is moved into its place. */
+async function lockFolder(folder: string): Promise<{ release(): Promise<void> }> {
+  const lock = await lockFile(`${folder}.lock`);
+  if (!lock) throw new Error(`the database in ${folder} is open in another process`);
+  return lock;
+}
+
+/**
+ * Makes the database's files unless they are there. They are made beside the folder and moved into it when they are whole:
+ * a start that was killed in the middle leaves nothing that a later one would trip over.
+ */
+async function initialize(folder: string): Promise<void> {
+  const present = await access(join(folder, 'PG_VERSION')).then(
+    () => true,
+    () => false,
+  );
+  if (present) return;
+  const fresh = `${folder}.new`;
+  await rm(fresh, { recursive: true, force: true });
+  await mkdir(fresh, { mode: 0o700 });
+  const database = await PGlite.create(fresh);
+  await database.close();
+  await rename(fresh, folder);
+}
+
+/**
+ * Starts PostgreSQL inside this process (PGlite) and serves it on a unix socket for any number of local processes. It has
+ * one backend: settings made by SET and named prepared statements are shared by all clients, so don't use them.
+ * What was committed survives a killed process; after a power cut the last seconds may be lost, because PGlite has no fsync.
+ * @param folder where the data is; made when it isn't there
+ * @param socketFolder made with mode 0700: whoever can open the socket is the database's owner
+ * @throws Error when another process has the folder open
+ */
+export async function startEmbeddedPostgres(folder: string, socketFolder: string): Promise<EmbeddedPostgres> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await mkdir(socketFolder, { recursive: true, mode: 0o700 });
+  await chmod(socketFolder, 0o700);
+  const lock = await lockFolder(folder);
+  const path = join(socketFolder, SOCKET_NAME);
+  const sockets = new Map<Socket, Promise<void>>();
+  const turns = new Turns();
+  let database: PGlite | undefined;
+  try {
+    await initialize(folder);
+    const backend = await PGlite.create(folder);
+    database = backend;
+    await unlink(path).catch(() => undefined);
+    const server = createServer((socket) => {
+      socket.on('error', () => socket.destroy());
+      const served = serveClient(socket, backend, turns)
+        .catch((err: NodeJS.ErrnoException) => {
+          if (err.code !== 'ERR_STREAM_PREMATURE_CLOSE' && err.code !== 'ECONNRESET') logger.warn({ err }, 'embedded database: client dropped');
+        })
+        .finally(() => sockets.delete(socket));
+      sockets.set(socket, served);
+    });
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve));
+    await chmod(path, 0o600);
+    return {
+      url: `postgres://postgres@/postgres?host=${encodeURIComponent(socketFolder)}`,
+      async stop() {
+        const closed = new Promise((resolve) => server.close(resolve));
+        for (const socket of sockets.keys()) socket.destroy();
+        await Promise.all([closed, ...sockets.values()]);
+        await backend.close();
+        await lock.release();
+      },
+    };
+  } catch (error) {
+    await database?.close();
+    await lock.release();
+    throw error;
+  }
+}

@@ -1,0 +1,121 @@
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { Refusals } from '../audit/refusals';
+import { ConfigError } from '../../runtime/config/environment';
+import { readSettingFile } from '../../runtime/config/listen';
+import { currentFiles } from '../../runtime/config/reloading-file';
+import type { CurrentFiles } from '../../runtime/config/reloading-file';
+import { Limits } from '../limits/limits';
+import { PasswordHasher } from '../passwords/hasher';
+import type { CallContext } from '../../runtime/rpc/handlers';
+import { callerAddress, TrustedProxies } from '../../runtime/rpc/peer';
+import { readSecondFactorKeys } from '../second-factor/keys';
+import type { SecondFactorKeys } from '../second-factor/keys';
+import { SecondFactors } from '../second-factor/second-factors';
+import { clientNameOf, Sessions } from '../sessions/sessions';
+import type { ClientDetails } from '../sessions/sessions';
+import type { Database } from '../store/database';
+import { openFunctionDatabase } from '../store/open';
+import { readTokenKeys } from '../tokens/keys';
+import type { TokenKeys } from '../tokens/keys';
+import { Accounts } from './accounts';
+
+const count = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+
+/** Settings of the programs that know accounts, signup and login: spread into their schemas. */
+export const accountSettings = {
+  /** A file with one line: postgres://… */
+  DATABASE_URL_FILE: z.string(),
+  /** Connections at most, for each replica. */
+  DATABASE_POOL: count(1, 100).default(4),
+  /** A private JWK Set: see readTokenKeys. */
+  TOKEN_KEYS_FILE: z.string(),
+  TRUST_DOMAIN: z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?$/, 'expected a DNS-like name'),
+  /** Encrypts authenticators' secrets: see readSecondFactorKeys. Without it nobody can have a second factor. */
+  SECOND_FACTOR_KEYS_FILE: z.string().optional(),
+  BCRYPT_COST: count(4, 16).default(12),
+  HASH_WORKERS: count(1, 256).default(availableParallelism()),
+  HASH_QUEUE: count(0, 10_000).default(32),
+  /** Limits on guessing, for all replicas together; 0: none. See LimitSizes. */
+  LOGIN_FAILURES_PER_ACCOUNT: count(0, 1_000_000).default(10),
+  LOGIN_FAILURES_PER_ADDRESS: count(0, 1_000_000).default(300),
+  SIGNUPS_PER_ADDRESS: count(0, 1_000_000).default(200),
+  /** Addresses and networks (CIDR) of the proxies before this program; nobody else's X-Forwarded-For is believed. */
+  TRUSTED_PROXIES: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      try {
+        return new TrustedProxies(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    }),
+};
+
+type AccountSettings = z.infer<z.ZodObject<typeof accountSettings>>;
+
+/** What signup and login share: accounts, sessions, passwords, tokens. */
+export interface AccountBackend {
+  database: Database;
+  accounts: Accounts;
+  sessions: Sessions;
+  hasher: PasswordHasher;
+  limits: Limits;
+  secondFactors: SecondFactors;
+  refusals: Refusals;
+  /** Of the file as it is now: it may be replaced while the program runs. */
+  readonly tokenKeys: TokenKeys;
+  trustDomain: string;
+  /** Who calls, as far as it can be seen. @param name the client's own word */
+  clientOf(context: CallContext, name: string): ClientDetails;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens it by the settings. A database that is away doesn't keep a function from serving: its calls are answered
+ * UNAVAILABLE until the database is back, which restarting every replica would not bring about.
+ * @throws ConfigError for unfit files; MigrationError or pg's error when the database refuses the schema
+ */
+export async function openAccountBackend(settings: AccountSettings, program: string): Promise<AccountBackend> {
+  await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
+  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
+    throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
+  });
+  const secondFactorKeys = settings.SECOND_FACTOR_KEYS_FILE === undefined ? undefined : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
+  const database = await openFunctionDatabase(settings, program);
+  const refusals = new Refusals(database);
+  const hasher = new PasswordHasher({ cost: settings.BCRYPT_COST, threads: settings.HASH_WORKERS, queue: settings.HASH_QUEUE });
+  return {
+    database,
+    accounts: new Accounts(database),
+    sessions: new Sessions(database),
+    hasher,
+    limits: new Limits(database, {
+      failuresPerAccount: settings.LOGIN_FAILURES_PER_ACCOUNT,
+      failuresPerAddress: settings.LOGIN_FAILURES_PER_ADDRESS,
+      signupsPerAddress: settings.SIGNUPS_PER_ADDRESS,
+    }),
+    secondFactors: new SecondFactors(database, () => secondFactorKeys?.current),
+    refusals,
+    get tokenKeys() {
+      return keys.current;
+    },
+    trustDomain: settings.TRUST_DOMAIN,
+    clientOf: (context, name) => ({ name: clientNameOf(name), address: callerAddress(context, settings.TRUSTED_PROXIES) }),
+    async close() {
+      keys.close();
+      secondFactorKeys?.close();
+      await refusals.close();
+      await Promise.all([hasher.close(), database.close()]);
+    },
+  };
+}
+
+async function openSecondFactorKeys(file: string): Promise<CurrentFiles<SecondFactorKeys>> {
+  await readSettingFile('SECOND_FACTOR_KEYS_FILE', file);
+  return currentFiles([file], ([json]) => readSecondFactorKeys(String(json))).catch((cause: Error) => {
+    throw new ConfigError(`SECOND_FACTOR_KEYS_FILE: ${cause.message}`, { cause });
+  });
+}

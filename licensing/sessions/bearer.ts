@@ -1,0 +1,44 @@
+import { status } from '@grpc/grpc-js';
+import type { Metadata } from '@grpc/grpc-js';
+import { aboutUser } from '../audit/counted';
+import { RpcError } from '../../runtime/rpc/errors';
+import { TokenError, verifyAccessToken } from '../tokens/access-token';
+import type { AccessToken } from '../tokens/access-token';
+import type { TokenKeys } from '../tokens/keys';
+import type { Sessions } from './sessions';
+
+const BEARER = /^Bearer ([\x21-\x7e]+)$/i;
+
+export interface TokenChecks {
+  readonly tokenKeys: TokenKeys;
+  trustDomain: string;
+  sessions: Sessions;
+}
+
+/**
+ * Checks an access token, and that its session has not ended meanwhile.
+ * @throws RpcError UNAUTHENTICATED login.token_invalid, login.session_ended
+ */
+export async function authenticateToken({ tokenKeys, trustDomain, sessions }: TokenChecks, token: string): Promise<AccessToken> {
+  const access = await verifyAccessToken(tokenKeys, token, { trustDomain }).catch((error: unknown) => {
+    if (error instanceof TokenError) throw new RpcError('login.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
+    throw error;
+  });
+  await sessions.requireLive(access);
+  return access;
+}
+
+/**
+ * Who calls, by "authorization: Bearer TOKEN" (RFC 6750, 2.1).
+ * @throws RpcError UNAUTHENTICATED login.token_missing, and as `authenticateToken`
+ */
+export async function authenticateBearer(checks: TokenChecks, metadata: Metadata): Promise<AccessToken> {
+  const values = metadata.get('authorization');
+  const [, token] = (values.length === 1 && typeof values[0] === 'string' && BEARER.exec(values[0])) || [];
+  if (token === undefined) {
+    throw new RpcError('login.token_missing', status.UNAUTHENTICATED, 'expected one access token: authorization: Bearer TOKEN');
+  }
+  const access = await authenticateToken(checks, token);
+  aboutUser(access.user, metadata);
+  return access;
+}

@@ -1,0 +1,182 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import pg from 'pg';
+import { logger } from '../../runtime/log/logger';
+import { RpcError } from '../../runtime/rpc/errors';
+import { migrate } from './migrate';
+import { migrations } from './migrations';
+
+export type Value = string | number | boolean | Date | Buffer | null;
+
+/** Runs statements. Parameters are $1, $2, …: a value never becomes part of the text. */
+export interface Queries {
+  query<Row extends object>(text: string, values?: readonly Value[]): Promise<Row[]>;
+}
+
+/**
+ * The database of the functions. Every method throws RpcError UNAVAILABLE `store.unavailable` when the database can't be
+ * reached or doesn't answer in time; other errors are pg's.
+ */
+export interface Database extends Queries {
+  /**
+   * As `query`, tried again when the connection breaks: only for a statement that may run twice, because nobody knows
+   * whether the first one took effect.
+   */
+  queryTwice<Row extends object>(text: string, values?: readonly Value[]): Promise<Row[]>;
+  /** Runs `work` in one transaction: rolled back when it throws. `work` does nothing but statements. */
+  transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T>;
+  /** As `transaction`, tried again when the connection breaks: only for work that may be done twice, as with `queryTwice`. */
+  transactionTwice<T>(work: (queries: Queries) => Promise<T>): Promise<T>;
+  /** Applies the migrations that are missing. Called by itself before the first statement; known to be done afterwards. */
+  prepare(): Promise<void>;
+  /** Of the pool, now. */
+  use(): { connections: number; idle: number; waiting: number };
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  /** Connections at most: small, because every replica of a function has its own pool. */
+  poolSize: number;
+  /** Shown by PostgreSQL in its list of connections. */
+  applicationName?: string;
+}
+
+const CONNECT_MS = 5_000;
+const STATEMENT_MS = 5_000;
+const RETRY_DELAYS_MS = [100, 300, 900];
+/** No new try after this: the caller waits, and so do those behind it. */
+const RETRY_MS = 3_000;
+
+/**
+ * SQLSTATE classes (PostgreSQL documentation, appendix A) of a server that is not there for now: connection exceptions,
+ * insufficient resources, operator intervention; and what a standby says during a failover.
+ */
+const AWAY = /^(08|53|57)|^25006$/;
+
+/** Errors of the connection itself, by Node's code or pg's text: pg gives these no code. */
+const BROKEN = /^(ECONN|EPIPE|ENOENT|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EACCES)/;
+const BROKEN_TEXT = /timeout exceeded when trying to connect|connection terminated|query read timeout|not queryable|cannot use a pool after/i;
+
+/** True when the database is away, as against having refused a statement. */
+export function isAway(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false;
+  const { code, message, errors } = error as { code?: unknown; message?: unknown; errors?: unknown };
+  // Node tries every address of a host name and reports one error for each.
+  if (Array.isArray(errors) && errors.some(isAway)) return true;
+  if (typeof code === 'string' && (AWAY.test(code) || BROKEN.test(code))) return true;
+  return typeof message === 'string' && BROKEN_TEXT.test(message);
+}
+
+function unavailable(cause: unknown): RpcError {
+  return new RpcError('store.unavailable', status.UNAVAILABLE, 'the account database is away for now: try again', { cause });
+}
+
+/** Opens a pool. Connects at the first statement, so a database that is away doesn't keep a program from starting. */
+export function openDatabase(url: string, { poolSize, applicationName = 'sls' }: DatabaseOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolSize,
+    connectionTimeoutMillis: CONNECT_MS,
+    idleTimeoutMillis: 10_000,
+    statement_timeout: STATEMENT_MS,
+    query_timeout: STATEMENT_MS + 1_000,
+    idle_in_transaction_session_timeout: STATEMENT_MS,
+    keepAlive: true,
+    application_name: applicationName,
+  });
+  // A connection that broke while nobody used it: pg drops it from the pool, the next statement gets another one.
+  pool.on('error', (err) => logger.warn({ reason: err.message }, 'database connection lost'));
+
+  let prepared: Promise<void> | undefined;
+
+  /** A connection that answers; tried again while the database comes back, as after a restart. Nothing was sent before. */
+  const connect = async (): Promise<pg.PoolClient> => {
+    const end = Date.now() + RETRY_MS;
+    for (const delay of [...RETRY_DELAYS_MS, undefined]) {
+      try {
+        return await pool.connect();
+      } catch (error) {
+        if (delay === undefined || Date.now() + delay > end || pool.ending || !isAway(error)) {
+          logger.error({ reason: (error as Error).message, code: (error as { code?: string }).code }, 'database not reached');
+          throw unavailable(error);
+        }
+        await sleep(delay);
+      }
+    }
+    throw new Error('not reached');
+  };
+
+  const withClient = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+    const client = await connect();
+    let broken: Error | undefined;
+    // Without a listener, a connection that breaks between two statements of a transaction would end the process.
+    const onError = (error: Error): void => void (broken = error);
+    client.on('error', onError);
+    try {
+      return await work(client);
+    } catch (error) {
+      if (!broken && !isAway(error)) throw error;
+      broken ??= error as Error;
+      logger.warn({ reason: (error as Error).message }, 'database connection lost');
+      throw unavailable(error);
+    } finally {
+      client.off('error', onError);
+      client.release(broken);
+    }
+  };
+
+  const rows = async <Row extends object>(client: pg.PoolClient, text: string, values: readonly Value[]): Promise<Row[]> =>
+    (await client.query<Row>(text, [...values])).rows;
+
+  const transaction = <T>(work: (queries: Queries) => Promise<T>): Promise<T> =>
+    withClient(async (client) => {
+      await client.query('BEGIN');
+      try {
+        const result = await work({ query: (text, values = []) => rows(client, text, values) });
+        await client.query('COMMIT');
+        return result;
+      } catch (error) {
+        await client.query('ROLLBACK').catch(() => undefined);
+        throw error;
+      }
+    });
+
+  const prepare = (): Promise<void> => {
+    prepared ??= migrate({ query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction }, migrations).catch(
+      (error: unknown) => {
+        prepared = undefined;
+        throw error;
+      },
+    );
+    return prepared;
+  };
+
+  const query = async <Row extends object>(text: string, values: readonly Value[] = []): Promise<Row[]> => {
+    await prepare();
+    return withClient((client) => rows<Row>(client, text, values));
+  };
+
+  const begin: Database['transaction'] = async (work) => {
+    await prepare();
+    return transaction(work);
+  };
+
+  return {
+    query,
+    queryTwice: (text, values) => twice(() => query(text, values)),
+    transaction: begin,
+    transactionTwice: (work) => twice(() => begin(work)),
+    prepare,
+    use: () => ({ connections: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    close: () => pool.end(),
+  };
+}
+
+async function twice<T>(once: () => Promise<T>): Promise<T> {
+  try {
+    return await once();
+  } catch (error) {
+    if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
+    return once();
+  }
+}

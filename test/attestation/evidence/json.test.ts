@@ -1,0 +1,66 @@
+import fc from 'fast-check';
+import { EvidenceFileError, readEvidenceJson, writeEvidenceJson } from '../../../attestation/evidence/json';
+import { verifyEvidence } from '../../../attestation/evidence/verify';
+import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
+import { makeEvidence, makeFakeTpm, verifyOptions } from '../../support/evidence';
+import type { FakeTpm } from '../../support/evidence';
+
+let tpm: FakeTpm;
+let evidence: Evidence;
+beforeAll(async () => {
+  tpm = await makeFakeTpm();
+  evidence = makeEvidence(tpm, { leavesAfter: [Buffer.from('another')] });
+});
+
+const code = (value: string): Error => expect.objectContaining({ name: 'EvidenceFileError', code: value });
+const change = (edit: (json: Record<string, unknown>) => void): string => {
+  const json = JSON.parse(writeEvidenceJson(evidence)) as Record<string, unknown>;
+  edit(json);
+  return JSON.stringify(json);
+};
+
+test('evidence survives its file, and verifies with it and the trust bundle alone', () => {
+  const read = readEvidenceJson(writeEvidenceJson(evidence));
+  expect(read).toEqual(evidence);
+  expect(() => verifyEvidence(read, verifyOptions(tpm))).not.toThrow();
+});
+
+test('a file that is no JSON, or too large, is an error that says so', () => {
+  expect(() => readEvidenceJson('-----BEGIN')).toThrow(code('evidence_file.not_json'));
+  expect(() => readEvidenceJson(`"${'a'.repeat(1_000_000)}"`)).toThrow(code('evidence_file.too_large'));
+});
+
+test.each<[string, (json: Record<string, unknown>) => void, string]>([
+  ['a missing field', (json) => delete json['attest'], 'attest'],
+  ['an unknown field', (json) => (json['extra'] = 1), 'extra'],
+  ['another name of a field', (json) => (json['ak_public'] = json['akPublic']), 'ak_public'],
+  ['bytes that are no base64', (json) => (json['attest'] = '!!'), 'attest'],
+  ['base64 without padding', (json) => (json['attest'] = 'YQ'), 'attest'],
+  ['base64 for URLs', (json) => (json['attest'] = '-_-_'), 'attest'],
+  ['a number as text', (json) => (json['leafIndex'] = '1'), 'leafIndex'],
+  ['a negative number', (json) => (json['leafCount'] = -1), 'leafCount'],
+  ['a fraction', (json) => (json['leafCount'] = 1.5), 'leafCount'],
+  ['null for a list', (json) => (json['pcrs'] = null), 'pcrs'],
+  ['a thousand certificates', (json) => (json['akCertificates'] = Array(1000).fill('YQ==')), 'akCertificates'],
+])('%s is an error that names the field', (_, edit, field) => {
+  expect(() => readEvidenceJson(change(edit))).toThrow(code('evidence_file.malformed'));
+  expect(() => readEvidenceJson(change(edit))).toThrow(field);
+});
+
+test('arbitrary JSON gives evidence or an EvidenceFileError', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.json({ maxDepth: 6 }), fc.string()), (text) => {
+      try {
+        readEvidenceJson(text);
+      } catch (error) {
+        expect(error).toBeInstanceOf(EvidenceFileError);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('deep nesting is an error, not a crash', () => {
+  expect(() => readEvidenceJson('['.repeat(200_000))).toThrow(EvidenceFileError);
+  expect(() => readEvidenceJson(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)).toThrow(EvidenceFileError);
+});

@@ -1,0 +1,353 @@
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { issueAttestationKeyCertificate } from '../../../attestation/certificates/attestation-key';
+import { STEPS } from '../../../attestation/evidence/errors';
+import { verifyEvidence } from '../../../attestation/evidence/verify';
+import type { PassedStep, VerifyOptions } from '../../../attestation/evidence/verify';
+import { TPM_ALG, TPM_ECC_CURVE, TPM_ST_ATTEST_CERTIFY, TPMA_OBJECT } from '../../../attestation/tpm/constants';
+import { QUOTED_PCRS } from '../../../attestation/tpm/pcr';
+import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
+import { makeAuthority } from '../../support/authority';
+import { ENCLAVE_CERTIFICATE, makeClaims, makeEvidence, makeFakeTpm, TRUST_DOMAIN, verifyOptions } from '../../support/evidence';
+import type { EvidenceOptions, FakeTpm } from '../../support/evidence';
+import { AK_ATTRIBUTES, encodeAttest, encodeEcdsa, encodeRsaPublic, sized, u16 } from '../../support/tpm-structures';
+
+const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+const others = [Buffer.from('one'), Buffer.from('two'), Buffer.from('three')];
+
+let tpm: FakeTpm;
+beforeAll(async () => {
+  tpm = await makeFakeTpm();
+});
+
+function refusal(code: string): Error {
+  const [step] = code.split('.');
+  return expect.objectContaining({ name: step === 'policy' ? 'PolicyError' : 'EvidenceError', step, code });
+}
+
+/** Verifies, and expects a refusal with this code, all steps before it having passed. */
+function expectRefused(code: string, evidence: EvidenceOptions, options: Partial<VerifyOptions> = {}, by: FakeTpm = tpm): void {
+  const passed: string[] = [];
+  const verify = (): unknown =>
+    verifyEvidence(makeEvidence(by, evidence), verifyOptions(by, { ...options, onStep: ({ step }) => passed.push(step) }));
+  expect(verify).toThrow(refusal(code));
+  const steps = Object.keys(STEPS);
+  expect(passed).toEqual(steps.slice(0, steps.indexOf(code.split('.')[0] ?? '')));
+}
+
+test('good evidence passes every step, in the order of trust, each explained', () => {
+  const steps: PassedStep[] = [];
+  const claims = makeClaims();
+  const verified = verifyEvidence(
+    makeEvidence(tpm, { claims, leavesBefore: others, leavesAfter: others }),
+    verifyOptions(tpm, {
+      expected: {
+        purpose: Purpose.PURPOSE_CERTIFICATE,
+        nonce: claims.nonce,
+        clientKeySha256: claims.clientKeySha256,
+        certificateSha256: sha256(ENCLAVE_CERTIFICATE),
+        user: claims.user,
+        workloadUid: claims.workloadUid,
+        node: 'node-a',
+      },
+      policy: { softwareTpm: 'refuse', imageDigests: [claims.imageDigest], nodes: ['node-a'] },
+      onStep: (step) => steps.push(step),
+    }),
+  );
+  expect(verified).toMatchObject({ claims, warnings: [], attestationKey: { certificate: { node: 'node-a' } } });
+  expect(steps.map(({ step }) => step)).toEqual(Object.keys(STEPS));
+  for (const { title, detail } of steps) expect(`${title}: ${detail}`).not.toMatch(/undefined|: $/);
+});
+
+test("a session's evidence passes with this session's exporter", () => {
+  const tlsExporter = randomBytes(32);
+  const evidence = makeEvidence(tpm, { claims: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } });
+  const expected = { purpose: Purpose.PURPOSE_SESSION, tlsExporter };
+  expect(verifyEvidence(evidence, verifyOptions(tpm, { expected })).claims.tlsExporter).toEqual(tlsExporter);
+});
+
+describe('AK certificate', () => {
+  test('signature or chain not checked: a chain to another root is refused', async () => {
+    const stranger = await makeAuthority('attestation root');
+    expectRefused('ak_certificate.untrusted', {}, { trust: { attestationRoots: [stranger.certificate], trustDomain: 'sls.test' } });
+  });
+  test('no certificate', () => expectRefused('ak_certificate.malformed', { after: { akCertificates: [] } }));
+  test('bytes that are no certificate', () => expectRefused('ak_certificate.malformed', { after: { akCertificates: [Buffer.from('x')] } }));
+  test('bytes after the certificate', () => {
+    expectRefused('ak_certificate.malformed', { after: { akCertificates: [Buffer.concat([tpm.akCertificate, Buffer.alloc(1)])] } });
+  });
+  test('a certificate that has ended, or not begun', () => {
+    const day = 86_400_000;
+    expectRefused('ak_certificate.expired', {}, { now: new Date(Date.now() + 8 * day) });
+    expectRefused('ak_certificate.not_yet_valid', {}, { now: new Date(Date.now() - day / 2) });
+  });
+  test('another trust domain', () => {
+    expectRefused('ak_certificate.trust_domain', {}, { trust: { attestationRoots: [tpm.authority.certificate], trustDomain: 'else.test' } });
+  });
+  test("a genuine certificate beside somebody else's key", async () => {
+    const other = await makeFakeTpm({ authority: tpm.authority });
+    expectRefused('ak_certificate.key_mismatch', { signer: other.privateKey, after: { akPublic: other.akPublic } });
+  });
+  test('a public area that is malformed or weak', () => {
+    expectRefused('ak_certificate.malformed', { after: { akPublic: tpm.akPublic.subarray(0, 80) } });
+    expectRefused('ak_certificate.malformed', { after: { akPublic: Buffer.concat([tpm.akPublic, Buffer.alloc(1)]) } });
+    expectRefused('ak_certificate.unsupported', { after: { akPublic: Buffer.from('0008000b', 'hex') } });
+    const p192 = Buffer.from(tpm.akPublic);
+    p192.writeUInt16BE(TPM_ECC_CURVE.P192, 2 + 2 + 4 + 2 + 2 + 4);
+    expectRefused('ak_certificate.weak_key', { after: { akPublic: p192 } });
+  });
+});
+
+describe('AK attributes', () => {
+  test.each(['restricted', 'sign', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'] as const)('a key that is not %s is refused', async (attribute) => {
+    const other = await makeFakeTpm({ authority: tpm.authority, public: { attributes: AK_ATTRIBUTES & ~TPMA_OBJECT[attribute] } });
+    expectRefused('ak_attributes.attributes', {}, {}, other);
+  });
+  test('a key that may decrypt is refused', async () => {
+    const other = await makeFakeTpm({ authority: tpm.authority, public: { attributes: AK_ATTRIBUTES | TPMA_OBJECT.decrypt } });
+    expectRefused('ak_attributes.attributes', {}, {}, other);
+  });
+  test.each([
+    ['no scheme of its own', { scheme: TPM_ALG.ECDH }],
+    ['SHA-1', { hash: TPM_ALG.SHA1 }],
+    ['SHA-384', { hash: TPM_ALG.SHA384 }],
+  ])('a key with %s is refused', async (_, area) => {
+    const other = await makeFakeTpm({ authority: tpm.authority, public: area });
+    expectRefused('ak_attributes.algorithm', {}, {}, other);
+  });
+});
+
+describe('signature', () => {
+  test('signature not checked: valid magic and extraData, random signature: refused', () => {
+    expectRefused('signature.mismatch', { after: { signature: encodeEcdsa(randomBytes(32), randomBytes(32)) } });
+  });
+  test('a signature by another key, and one over other bytes', () => {
+    expectRefused('signature.mismatch', { signer: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey });
+    expectRefused('signature.mismatch', { after: { attest: encodeAttest() } });
+  });
+  test('an RSA signature with an EC key: an error, not a crash', () => {
+    expectRefused('signature.unsupported', { after: { signature: Buffer.concat([u16(TPM_ALG.RSASSA), u16(TPM_ALG.SHA256), sized(Buffer.alloc(256, 1))]) } });
+  });
+  test('a malformed signature', () => {
+    expectRefused('signature.malformed', { after: { signature: Buffer.alloc(0) } });
+    expectRefused('signature.malformed', { after: { signature: Buffer.concat([encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1)), Buffer.alloc(1)]) } });
+  });
+  test('more signed bytes than any quote has', () => expectRefused('signature.malformed', { attestBytes: Buffer.alloc(2000) }));
+});
+
+describe('quote', () => {
+  test('magic not checked: magic 0, validly signed by an unrestricted key: refused', () => expectRefused('quote.magic', { attest: { magic: 0 } }));
+  test('type not checked: type CERTIFY (0x8017), validly signed: refused', () => {
+    expectRefused('quote.type', { attest: { type: TPM_ST_ATTEST_CERTIFY } });
+  });
+  test('trailing bytes inside the signature', () => expectRefused('quote.malformed', { attest: { trailing: Buffer.alloc(1) } }));
+
+  describe('PCR selection not checked', () => {
+    test.each([
+      ['empty selection', []],
+      ['a bank with no PCRs', [{ hash: TPM_ALG.SHA256, pcrs: [] }]],
+      ['one PCR missing', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.filter((pcr) => pcr !== 4) }]],
+      ['PCR 23 missing', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.filter((pcr) => pcr !== 23) }]],
+      ['another PCR with the same value', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.map((pcr) => (pcr === 23 ? 16 : pcr)) }]],
+      ['one PCR more', [{ hash: TPM_ALG.SHA256, pcrs: [...QUOTED_PCRS, 16] }]],
+      ['SHA-1 bank', [{ hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS }]],
+      ['SHA-1 bank beside', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }, { hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS }]],
+      ['SHA-256 bank twice', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }, { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }]],
+    ])('%s: refused', (_, pcrSelections) => expectRefused('quote.pcr_selection', { attest: { pcrSelections } }));
+  });
+});
+
+describe('PCR digest', () => {
+  const values = (edit: (values: { index: number; sha256: Buffer }[]) => unknown): EvidenceOptions => {
+    const { pcrs } = makeEvidence(tpm);
+    edit(pcrs);
+    return { after: { pcrs } };
+  };
+  test('another value beside the quote', () => expectRefused('pcr_digest.mismatch', values((pcrs) => (pcrs[0]!.sha256 = Buffer.alloc(32, 1)))));
+  test('a signed digest of other values', () => expectRefused('pcr_digest.mismatch', { attest: { pcrDigest: Buffer.alloc(32, 1) } }));
+  test('a value missing, one twice, one of another index, one too short, another order', () => {
+    expectRefused('pcr_digest.values', values((pcrs) => pcrs.pop()));
+    expectRefused('pcr_digest.values', values((pcrs) => pcrs.push(pcrs[8]!)));
+    expectRefused('pcr_digest.values', values((pcrs) => (pcrs[8]!.index = 16)));
+    expectRefused('pcr_digest.values', values((pcrs) => (pcrs[0]!.sha256 = Buffer.alloc(31))));
+    expectRefused('pcr_digest.values', values((pcrs) => pcrs.reverse()));
+    expectRefused('pcr_digest.values', { after: { pcrs: [] } });
+  });
+  test('values cut at other places than 32 bytes hash to the same digest, and are refused', () => {
+    expectRefused('pcr_digest.values', values((pcrs) => {
+      const joined = Buffer.concat([pcrs[0]!.sha256, pcrs[1]!.sha256]);
+      pcrs[0]!.sha256 = joined.subarray(0, 16);
+      pcrs[1]!.sha256 = joined.subarray(16);
+    }));
+  });
+});
+
+describe('root', () => {
+  test('PCR 23 reset and extended by another process: refused, whatever the PCR says', () => {
+    expectRefused('root.pcr', { pcr23: Buffer.alloc(32) });
+    expectRefused('root.pcr', { pcr23: sha256(Buffer.alloc(64)) });
+  });
+  test('qualifying data of another root: refused, whatever PCR 23 says', () => {
+    expectRefused('root.qualifying_data', { extraData: Buffer.alloc(32, 1) });
+    expectRefused('root.qualifying_data', { extraData: Buffer.alloc(0) });
+  });
+  test('other claims than the quoted ones', () => {
+    expectRefused('root.qualifying_data', { after: { claims: Buffer.from(Claims.encode(makeClaims()).finish()) } });
+  });
+  test('claims that are an inner node of the tree: the prefixes differ', () => {
+    const evidence = makeEvidence(tpm, { leavesAfter: others });
+    const [first, second] = evidence.merklePath;
+    const inner = Buffer.concat([sha256(Buffer.concat([Buffer.from([0]), evidence.claims])), first!]);
+    const forged = { ...evidence, claims: inner, leafIndex: 0, leafCount: 2, merklePath: [second!] };
+    expect(() => verifyEvidence(forged, verifyOptions(tpm))).toThrow(refusal('root.qualifying_data'));
+  });
+  test("another position, another leaf's path", () => {
+    const tree = { leavesBefore: others, leavesAfter: others };
+    expectRefused('root.qualifying_data', { ...tree, after: { leafIndex: 2 } });
+    expectRefused('root.qualifying_data', { ...tree, after: { merklePath: makeEvidence(tpm, tree).merklePath.map(() => Buffer.alloc(32)) } });
+  });
+  test('a path that does not fit its position', () => {
+    expectRefused('root.path', { after: { merklePath: [Buffer.alloc(32)] } });
+    expectRefused('root.path', { after: { leafCount: 0 } });
+    expectRefused('root.path', { after: { leafIndex: 1 } });
+    expectRefused('root.path', { leavesBefore: others, after: { merklePath: [] } });
+    expectRefused('root.path', { leavesAfter: others.slice(0, 1), after: { merklePath: [Buffer.alloc(20)] } });
+  });
+});
+
+describe('claims', () => {
+  test('verified bytes are the parsed bytes: claims with a second, contradicting user, quoted as they are: refused', () => {
+    const claimsBytes = Buffer.concat([Claims.encode(makeClaims()).finish(), Buffer.from([0x2a, 1, 0x78])]);
+    expectRefused('claims.not_canonical', { claimsBytes });
+  });
+  test('claims without a nonce, quoted as they are: refused', () => expectRefused('claims.invalid', { claims: { nonce: Buffer.alloc(0) } }));
+  test('base64 of the nonce: refused', () => {
+    const nonce = randomBytes(32);
+    expectRefused('claims.invalid', { claims: { nonce: Buffer.from(nonce.toString('base64')) } }, { expected: { nonce } });
+  });
+  test('claims beyond 4 KiB', () => expectRefused('claims.too_long', { claimsBytes: Buffer.alloc(5000) }));
+  test('values beside the signed blob count for nothing', () => {
+    const claims = makeClaims();
+    const evidence = { ...makeEvidence(tpm, { claims }), user: 'mallory', nonce: Buffer.alloc(32), node: 'node-m' };
+    expect(verifyEvidence(evidence, verifyOptions(tpm)).claims).toEqual(claims);
+  });
+});
+
+describe('freshness', () => {
+  const seconds = BigInt(Math.floor(Date.now() / 1000));
+  test("somebody else's nonce, and an earlier one", () => {
+    expectRefused('freshness.nonce', {}, { expected: { nonce: randomBytes(32) } });
+    expectRefused('freshness.nonce', { claims: { nonce: Buffer.alloc(32, 1) } }, { expected: { nonce: Buffer.alloc(16, 1) } });
+  });
+  test("evidence of one purpose doesn't stand in for the other", () => {
+    const tlsExporter = randomBytes(32);
+    expectRefused('freshness.purpose', {}, { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } });
+    expectRefused('freshness.purpose', { claims: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } }, { expected: { purpose: Purpose.PURPOSE_CERTIFICATE } });
+  });
+  test('evidence that has ended, by more than the clocks may differ', () => {
+    expectRefused('freshness.expired', { claims: { issuedAt: seconds - 400n, expiresAt: seconds - 70n } });
+    expect(() => verifyEvidence(makeEvidence(tpm, { claims: { issuedAt: seconds - 400n, expiresAt: seconds - 50n } }), verifyOptions(tpm))).not.toThrow();
+  });
+  test('evidence from the future, by more than the clocks may differ', () => {
+    expectRefused('freshness.not_yet_valid', { claims: { issuedAt: seconds + 70n, expiresAt: seconds + 100n } });
+    expect(() => verifyEvidence(makeEvidence(tpm, { claims: { issuedAt: seconds + 50n, expiresAt: seconds + 100n } }), verifyOptions(tpm))).not.toThrow();
+  });
+  test('evidence for longer than ten minutes', () => {
+    expectRefused('freshness.lifetime', { claims: { issuedAt: seconds, expiresAt: seconds + 601n } });
+  });
+});
+
+describe('certificate hash', () => {
+  test('a swapped certificate beside the claims', () => {
+    expectRefused('certificate_hash.mismatch', { after: { enclaveCertificate: Buffer.from('another certificate') } });
+  });
+  test('good evidence for another certificate than the one that is presented', () => {
+    expectRefused('certificate_hash.unexpected', {}, { expected: { certificateSha256: sha256(Buffer.from('presented')) } });
+  });
+});
+
+describe('identity', () => {
+  test('any genuine TPM accepted (diversion): a second enrolled node, same PCRs, for this user: refused', async () => {
+    const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
+    expectRefused('identity.node', {}, { expected: { node: 'node-a' } }, second);
+  });
+  test('another enclave of the same user, also the default one: refused', () => {
+    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab' } }, { expected: { enclave: 'default' } });
+    expectRefused('identity.enclave', {}, { expected: { enclave: 'gpu-lab' } });
+    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab-2' } }, { expected: { enclave: 'gpu-lab' } });
+    const named = makeEvidence(tpm, { claims: { enclave: 'gpu-lab' } });
+    expect(() => verifyEvidence(named, { ...verifyOptions(tpm), expected: { enclave: 'gpu-lab' } })).not.toThrow();
+    expect(() => verifyEvidence(makeEvidence(tpm), { ...verifyOptions(tpm), expected: { enclave: 'default' } })).not.toThrow();
+  });
+  test("claims about another node than the one whose TPM signed: refused without being told which", async () => {
+    const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
+    expectRefused('identity.ak_node', { claims: { node: 'node-a' } }, {}, second);
+  });
+  test("another client's key", () => expectRefused('identity.client_key', {}, { expected: { clientKeySha256: Buffer.alloc(32) } }));
+  test('another user', () => expectRefused('identity.user', {}, { expected: { user: 'somebody else' } }));
+  test('another workload of the same user', () => expectRefused('identity.workload', {}, { expected: { workloadUid: 'before' } }));
+  test('relayed evidence: the TLS exporter of another session', () => {
+    const claims = { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) };
+    expectRefused('identity.tls_exporter', { claims }, { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) } });
+    expectRefused('identity.tls_exporter', {}, { expected: { tlsExporter: randomBytes(32) } });
+  });
+  test("a caller who forgets its own exporter: refused, or any session's evidence would do", () => {
+    const claims = { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) };
+    expectRefused('identity.tls_exporter', { claims }, { expected: { purpose: Purpose.PURPOSE_SESSION } });
+  });
+});
+
+describe('policy', () => {
+  test('image matched by digest: another digest is refused', () => {
+    expectRefused('policy.image_digest', { claims: { imageDigest: `sha256:${'00'.repeat(32)}` } }, { policy: { softwareTpm: 'refuse', imageDigests: [`sha256:${'11'.repeat(32)}`] } });
+  });
+  test('a node that is not on the list', () => expectRefused('policy.node', {}, { policy: { softwareTpm: 'refuse', nodes: ['node-b'] } }));
+  test('a software TPM is refused unless allowed, and said aloud when it is', async () => {
+    const software = await makeFakeTpm({ authority: tpm.authority, details: { software: true } });
+    expectRefused('policy.software_tpm', {}, {}, software);
+    const verified = verifyEvidence(makeEvidence(software), verifyOptions(software, { policy: { softwareTpm: 'allow' } }));
+    expect(verified.warnings).toEqual([expect.objectContaining({ code: 'policy.software_tpm' })]);
+  });
+});
+
+describe('clock, resetCount, safe ignored', () => {
+  const warnings = (attest: EvidenceOptions['attest'], previous?: { clock: bigint; resetCount: number; restartCount: number; safe: boolean }): string[] =>
+    verifyEvidence(makeEvidence(tpm, { attest }), verifyOptions(tpm, { expected: { previousClock: previous } })).warnings.map(({ code }) => code);
+  const before = { clock: 1000n, resetCount: 5, restartCount: 2, safe: true };
+
+  test('safe=0: flagged', () => expect(warnings({ safe: 0 })).toEqual(['quote.clock_unsafe']));
+  test.each([
+    ['resetCount backwards', { resetCount: 4, restartCount: 9, clock: 9000n }],
+    ['restartCount backwards', { resetCount: 5, restartCount: 1, clock: 9000n }],
+    ['clock backwards', { resetCount: 5, restartCount: 2, clock: 999n }],
+  ])('%s: flagged', (_, attest) => expect(warnings(attest, before)).toEqual(['quote.clock_backwards']));
+  test('forwards: not flagged, nor a counter that wraps', () => {
+    expect(warnings({ resetCount: 6, restartCount: 0, clock: 5n }, before)).toEqual([]);
+    expect(warnings({ resetCount: 5, restartCount: 2, clock: 1000n }, before)).toEqual([]);
+    expect(warnings({ resetCount: 1, restartCount: 0 }, { ...before, resetCount: 0xffffffff })).toEqual([]);
+  });
+});
+
+test('a certified RSA attestation key: refused by its kind, not a crash', async () => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const akCertificate = await issueAttestationKeyCertificate({
+    ca: tpm.authority,
+    trustDomain: TRUST_DOMAIN,
+    node: tpm.node,
+    akPublicKey: publicKey.export({ format: 'der', type: 'spki' }),
+    details: { ekSha256: '00'.repeat(32), manufacturer: '', model: '', firmware: '', software: false },
+    days: 1,
+  });
+  const by = { ...tpm, privateKey, akPublic: encodeRsaPublic(publicKey), akCertificate };
+  expectRefused('ak_attributes.algorithm', { signer: tpm.privateKey }, {}, by);
+});
+
+test('one evidence is verified in under 2 ms of processor time', () => {
+  const evidence = makeEvidence(tpm, { leavesBefore: others, leavesAfter: others });
+  const options = verifyOptions(tpm);
+  const rounds = 300;
+  const start = process.cpuUsage();
+  for (let round = 0; round < rounds; round++) verifyEvidence(evidence, options);
+  // Not the clock's time: a busy machine is no slow verifier.
+  const { user, system } = process.cpuUsage(start);
+  expect((user + system) / 1000 / rounds).toBeLessThan(2);
+});

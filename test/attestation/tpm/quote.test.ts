@@ -1,0 +1,59 @@
+import { TPM_ALG, TPM_ST_ATTEST_CERTIFY } from '../../../attestation/tpm/constants';
+import { extendPcr, isQuotedSelection, parsePcrSelections, pcrDigest, QUOTED_PCRS, rootPcrValue } from '../../../attestation/tpm/pcr';
+import { parseQuote } from '../../../attestation/tpm/quote';
+import { encodeAttest, encodeSelections, u32 } from '../../support/tpm-structures';
+
+const code = (value: string): Error => expect.objectContaining({ name: 'TpmError', code: value });
+
+test('a quote is read field by field', () => {
+  const quote = parseQuote(encodeAttest({ extraData: Buffer.alloc(32, 1), clock: 77n, resetCount: 3, restartCount: 2, safe: 0, firmwareVersion: 9n }));
+  expect(quote).toMatchObject({
+    extraData: Buffer.alloc(32, 1),
+    clockInfo: { clock: 77n, resetCount: 3, restartCount: 2, safe: false },
+    firmwareVersion: 9n,
+    pcrSelections: [{ hash: TPM_ALG.SHA256, pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 23] }],
+  });
+});
+
+test('magic and type are refused before the rest is read', () => {
+  expect(() => parseQuote(u32(0))).toThrow(code('tpm.magic'));
+  expect(() => parseQuote(encodeAttest({ magic: 0 }))).toThrow(code('tpm.magic'));
+  expect(() => parseQuote(encodeAttest({ type: TPM_ST_ATTEST_CERTIFY }).subarray(0, 6))).toThrow(code('tpm.attest_type'));
+});
+
+test('lengths past the end, fields that are too long, bytes after it: a typed error', () => {
+  const good = encodeAttest();
+  for (let length = 0; length < good.length; length++) expect(() => parseQuote(good.subarray(0, length))).toThrow(code('tpm.truncated'));
+  expect(() => parseQuote(encodeAttest({ trailing: Buffer.alloc(1) }))).toThrow(code('tpm.trailing'));
+  expect(() => parseQuote(encodeAttest({ extraData: Buffer.alloc(67) }))).toThrow(code('tpm.invalid'));
+  expect(() => parseQuote(encodeAttest({ qualifiedSigner: Buffer.alloc(67) }))).toThrow(code('tpm.invalid'));
+  expect(() => parseQuote(encodeAttest({ pcrDigest: Buffer.alloc(65) }))).toThrow(code('tpm.invalid'));
+  expect(() => parseQuote(encodeAttest({ safe: 2 }))).toThrow(code('tpm.invalid'));
+});
+
+test('four thousand million banks cost nothing', () => {
+  expect(() => parsePcrSelections(u32(0xffffffff))).toThrow(code('tpm.invalid'));
+  expect(() => parsePcrSelections(Buffer.from('00000001000bff', 'hex'))).toThrow(code('tpm.invalid'));
+});
+
+test('only PCRs 0 to 7 and 23 of the SHA-256 bank are the quoted selection', () => {
+  const selection = (...banks: { hash: number; pcrs: readonly number[] }[]): boolean => isQuotedSelection(parsePcrSelections(encodeSelections(banks)));
+  const sha256 = { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS };
+  expect(selection(sha256)).toBe(true);
+  expect(selection()).toBe(false);
+  expect(selection({ hash: TPM_ALG.SHA256, pcrs: [] })).toBe(false);
+  expect(selection({ hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS })).toBe(false);
+  expect(selection({ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.slice(1) })).toBe(false);
+  expect(selection({ hash: TPM_ALG.SHA256, pcrs: [...QUOTED_PCRS, 16] })).toBe(false);
+  // A fourth octet with PCR 24, after all that are wanted.
+  expect(isQuotedSelection(parsePcrSelections(Buffer.from('00000001000b04ff008001', 'hex')))).toBe(false);
+  expect(isQuotedSelection(parsePcrSelections(Buffer.from('00000001000b04ff008000', 'hex')))).toBe(true);
+  expect(selection(sha256, sha256)).toBe(false);
+  expect(selection(sha256, { hash: TPM_ALG.SHA1, pcrs: [] })).toBe(false);
+});
+
+test('extension and digest are SHA-256 over what is joined', () => {
+  // sha256 of 32 zero bytes and 32 bytes 01, by another tool: printf | sha256sum
+  expect(extendPcr(Buffer.alloc(32), Buffer.alloc(32, 1)).toString('hex')).toBe('5c85955f709283ecce2b74f1b1552918819f390911816e7bb466805a38ab87f3');
+  expect(rootPcrValue(Buffer.alloc(32, 1))).toEqual(pcrDigest([Buffer.alloc(32), Buffer.alloc(32, 1)]));
+});

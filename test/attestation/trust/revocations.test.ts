@@ -1,0 +1,88 @@
+import { importJWK } from 'jose';
+import type { CryptoKey } from 'jose';
+import { checkRevocations, readRevocations, REVOCATIONS_SECONDS, signRevocations } from '../../../attestation/trust/revocations';
+import { makeSigningKey } from '../../support/trust';
+import type { TestSigningKey } from '../../support/trust';
+
+const AK = 'aa'.repeat(32);
+const EK = 'ee'.repeat(32);
+const NOBODY = { nodes: [], aks: [], eks: [], users: [], trustSequence: 3 };
+const NOW = new Date('2030-01-01T00:00:00Z');
+const after = (seconds: number): Date => new Date(NOW.getTime() + seconds * 1000);
+const code = (value: string): Error => expect.objectContaining({ name: 'RevocationError', step: 'revocation', code: value });
+
+let key: TestSigningKey;
+beforeAll(() => void (key = makeSigningKey('revocation-1')));
+
+async function list(content: Partial<typeof NOBODY> = {}, signer = key, now = NOW): Promise<string> {
+  return signRevocations({ ...NOBODY, ...content }, { kid: signer.publicKey.kid, key: (await importJWK(signer.privateKey, 'ES256')) as CryptoKey }, now);
+}
+
+test('a list is read as it was signed', async () => {
+  const read = await readRevocations(await list({ users: ['u'] } as never), [key.publicKey], NOW);
+  expect(read).toMatchObject({ nodes: [], users: ['u'], trustSequence: 3 });
+});
+
+test('while the key is rotated, lists by both keys are taken', async () => {
+  const next = makeSigningKey('revocation-2');
+  const keys = [next.publicKey, key.publicKey];
+  await readRevocations(await list({}, next), keys, NOW);
+  await readRevocations(await list({}, key), keys, NOW);
+});
+
+test.each([undefined, ''])('no list at all is refused (%p)', async (none) => {
+  await expect(readRevocations(none, [key.publicKey], NOW)).rejects.toThrow(code('revocation.missing'));
+});
+
+test('a list by a key that the trust bundle does not name is refused', async () => {
+  await expect(readRevocations(await list({}, makeSigningKey('other')), [key.publicKey], NOW)).rejects.toThrow(code('revocation.signature'));
+});
+
+test('a list by another key under the name of the right one is refused', async () => {
+  await expect(readRevocations(await list({}, makeSigningKey('revocation-1')), [key.publicKey], NOW)).rejects.toThrow(code('revocation.signature'));
+});
+
+test('a list from which an entry was taken is refused', async () => {
+  const [header, payload, signature] = (await list({ nodes: ['node-a'] } as never)).split('.');
+  const changed = { ...(JSON.parse(Buffer.from(payload ?? '', 'base64url').toString()) as object), nodes: [] };
+  const text = `${header}.${Buffer.from(JSON.stringify(changed)).toString('base64url')}.${signature}`;
+  await expect(readRevocations(text, [key.publicKey], NOW)).rejects.toThrow(code('revocation.signature'));
+});
+
+test.each(['x', 'a.b.c', 'y'.repeat(800_000)])('what is no list is refused (%#)', async (text) => {
+  await expect(readRevocations(text, [key.publicKey], NOW)).rejects.toThrow(code('revocation.malformed'));
+});
+
+describe('by the time of the list', () => {
+  test.each([
+    ['at once', 0],
+    ['just before it ends', REVOCATIONS_SECONDS - 1],
+    ['by a client whose clock is a minute behind', -60],
+  ])('a list is taken %s', async (_, seconds) => {
+    await readRevocations(await list(), [key.publicKey], after(seconds));
+  });
+
+  test.each([
+    ['a minute old', REVOCATIONS_SECONDS],
+    ['of yesterday', 86_400],
+    ['of the future', -61],
+  ])('a list %s is refused: it may be an old one that is shown again', async (_, seconds) => {
+    await expect(readRevocations(await list(), [key.publicKey], after(seconds))).rejects.toThrow(code('revocation.stale'));
+  });
+});
+
+describe('what stands in the list is refused', () => {
+  const subject = { node: 'node-a', akSha256: AK, ekSha256: EK, user: 'user-1' };
+  test.each([
+    ['node', { nodes: ['node-b', 'node-a'] }],
+    ['ak', { aks: [AK] }],
+    ['ek', { eks: [EK] }],
+    ['user', { users: ['user-1'] }],
+  ])('%s', (what, revoked) => {
+    expect(() => checkRevocations({ ...NOBODY, ...revoked }, subject)).toThrow(code(`revocation.${what}`));
+  });
+
+  test('and nothing else is', () => {
+    expect(() => checkRevocations({ nodes: ['node-aa'], aks: [EK], eks: [AK], users: ['user-11'] }, subject)).not.toThrow();
+  });
+});

@@ -1,0 +1,212 @@
+import { PassThrough, Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from '../../../client/index';
+import type { CommandControl, CommandExit, EnclaveConnection, ExecOptions } from '../../../client/index';
+import { startEnclaveFixture } from '../../support/enclave';
+import type { EnclaveFixture } from '../../support/enclave';
+
+let fixture: EnclaveFixture;
+let connection: EnclaveConnection;
+beforeAll(async () => {
+  fixture = await startEnclaveFixture();
+  connection = await connect(fixture.trust, await fixture.session());
+});
+afterAll(async () => {
+  connection.close();
+  await fixture.stop();
+});
+
+interface Run {
+  exit: Promise<CommandExit>;
+  control: CommandControl;
+  stdin: PassThrough;
+  output: { stdout: string; stderr: string };
+  /** Resolves once standard output holds the text. */
+  shows(text: string): Promise<void>;
+}
+
+function start(argv: string[], options: Partial<ExecOptions> = {}, over: EnclaveConnection = connection): Run {
+  const stdin = new PassThrough();
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const output = { stdout: '', stderr: '' };
+  stdout.on('data', (chunk: Buffer) => (output.stdout += String(chunk)));
+  stderr.on('data', (chunk: Buffer) => (output.stderr += String(chunk)));
+  let control: CommandControl | undefined;
+  const exit = over.exec(argv, { stdin, stdout, stderr, onStarted: (value) => (control = value), ...options });
+  exit.catch(() => undefined);
+  const shows = async (text: string): Promise<void> => {
+    for (const deadline = Date.now() + 10_000; !output.stdout.includes(text); await sleep(10)) {
+      if (Date.now() > deadline) throw new Error(`expected ${text}, got ${output.stdout}`);
+    }
+  };
+  return { exit, control: control as CommandControl, stdin, output, shows };
+}
+
+async function run(argv: string[], options: Partial<ExecOptions> = {}): Promise<CommandExit & { stdout: string; stderr: string }> {
+  const running = start(argv, options);
+  running.stdin.end();
+  return { ...(await running.exit), ...running.output };
+}
+
+/** Until the enclave has no command left. */
+async function untilIdle(): Promise<void> {
+  for (const deadline = Date.now() + 5_000; (await connection.status()).commands > 0; await sleep(20)) expect(Date.now()).toBeLessThan(deadline);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+async function untilDead(pid: number): Promise<void> {
+  for (const deadline = Date.now() + 5_000; isAlive(pid); await sleep(20)) {
+    if (Date.now() > deadline) throw new Error(`expected process ${pid} to be gone`);
+  }
+}
+
+test('exit status, standard output and standard error arrive', async () => {
+  expect(await run(['sh', '-c', 'echo out; echo err >&2; exit 7'])).toEqual({ code: 7, signal: '', stdout: 'out\n', stderr: 'err\n' });
+});
+
+test('no shell is put between, and arguments stay as they are', async () => {
+  expect(await run(['printf', '%s|', '$HOME', 'a b', '', '*', '"; ls'])).toMatchObject({ code: 0, stdout: '$HOME|a b||*|"; ls|' });
+});
+
+test('a command that ends by a signal says so', async () => {
+  expect(await run(['sh', '-c', 'kill -KILL $$'])).toMatchObject({ code: 137, signal: 'SIGKILL' });
+});
+
+test('the environment holds what was asked for, and nothing of the enclave', async () => {
+  process.env['ATTESTOR_CREDENTIAL_FILE'] = '/secret';
+  const { stdout } = await run(['env'], { env: { COLOR: 'green' } });
+  delete process.env['ATTESTOR_CREDENTIAL_FILE'];
+  expect(stdout).toContain('COLOR=green\n');
+  expect(stdout).not.toContain('ATTESTOR');
+});
+
+test('the directory is the workspace, or one relative to it', async () => {
+  expect((await run(['pwd'])).stdout).toBe(`${fixture.workspace}\n`);
+  await run(['mkdir', 'deeper']);
+  expect((await run(['pwd'], { directory: 'deeper' })).stdout).toBe(`${fixture.workspace}/deeper\n`);
+});
+
+test('what cannot be started is an error with a code', async () => {
+  await expect(run(['no-such-program'])).rejects.toMatchObject({ code: 'exec.not_found', message: '"no-such-program": no such program' });
+  await expect(run(['/etc/passwd'])).rejects.toMatchObject({ code: 'exec.not_executable' });
+  await expect(run(['pwd'], { directory: 'nowhere' })).rejects.toMatchObject({ code: 'file.not_found' });
+  await expect(run([])).rejects.toMatchObject({ code: 'exec.argv' });
+  await expect(run(['echo', 'a\0b'])).rejects.toMatchObject({ code: 'exec.argv' });
+  await expect(run(['env'], { env: { 'A=B': 'c' } })).rejects.toMatchObject({ code: 'exec.env' });
+});
+
+test('a signal reaches the command and what it started', async () => {
+  const running = start(['sh', '-c', 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.05; done']);
+  await running.shows('ready');
+  running.control.signal('SIGINT');
+  expect(await running.exit).toEqual({ code: 3, signal: '' });
+  expect(running.output.stdout).toContain('caught');
+});
+
+test('a signal that there is not is an error, and ends the command', async () => {
+  const running = start(['sleep', '1000']);
+  running.control.signal('SIGNOT');
+  await expect(running.exit).rejects.toMatchObject({ code: 'exec.signal' });
+});
+
+test('a signal gets through to a command that does not read its input', async () => {
+  const running = start(['sleep', '1000'], { stdin: Readable.from(Array.from({ length: 400 }, () => Buffer.alloc(65_536))) });
+  await sleep(500);
+  running.control.signal('SIGTERM');
+  expect(await running.exit).toEqual({ code: 143, signal: 'SIGTERM' });
+  await untilIdle();
+});
+
+test('input that the command does not want is no failure', async () => {
+  expect(await run(['true'], { stdin: Readable.from(Array.from({ length: 50 }, () => Buffer.alloc(65_536))) })).toMatchObject({ code: 0 });
+});
+
+test('a slow reader costs no memory and loses nothing', async () => {
+  let bytes = 0;
+  const before = process.memoryUsage().rss;
+  const stdout = new PassThrough({ highWaterMark: 1024 });
+  const exit = connection.exec(['head', '-c', '67108864', '/dev/zero'], { stdin: Readable.from([]), stdout, stderr: new PassThrough() });
+  await sleep(500);
+  expect(process.memoryUsage().rss - before).toBeLessThan(40 * 1024 * 1024);
+  stdout.on('data', (chunk: Buffer) => (bytes += chunk.length));
+  expect(await exit).toEqual({ code: 0, signal: '' });
+  expect(bytes).toBe(67_108_864);
+});
+
+test('the call ends with the command, even when something in the background keeps its output open', async () => {
+  const start = Date.now();
+  const { stdout } = await run(['sh', '-c', 'sleep 30 & echo $!']);
+  expect(Date.now() - start).toBeLessThan(5_000);
+  process.kill(Number(stdout), 'SIGKILL');
+});
+
+describe('a terminal', () => {
+  const terminal = { columns: 101, rows: 33 };
+
+  test('has the size that was asked for, and the next one', async () => {
+    const running = start(['sh', '-c', 'trap "stty size; exit 5" WINCH; stty size; while :; do sleep 0.05; done'], { terminal });
+    await running.shows('33 101');
+    running.control.resize({ columns: 80, rows: 24 });
+    expect(await running.exit).toEqual({ code: 5, signal: '' });
+    expect(running.output.stdout).toContain('24 80');
+  });
+
+  test('takes keys: Ctrl-C interrupts, Ctrl-D ends the input', async () => {
+    const interrupted = start(['sh', '-c', 'echo ready; exec sleep 1000'], { terminal });
+    await interrupted.shows('ready');
+    interrupted.stdin.write('\x03');
+    expect(await interrupted.exit).toEqual({ code: 130, signal: 'SIGINT' });
+    const ended = start(['sh', '-c', 'cat; echo over'], { terminal });
+    ended.stdin.end('typed\n');
+    expect(await ended.exit).toEqual({ code: 0, signal: '' });
+    expect(ended.output.stdout).toContain('over');
+  });
+
+  test('a size of zero is none that breaks anything', async () => {
+    expect(await run(['stty', 'size'], { terminal: { columns: 0, rows: 0 } })).toMatchObject({ code: 0, stdout: '1 1\r\n' });
+  });
+});
+
+describe('no orphans', () => {
+  const script = 'sleep 1000 & echo "pids $$ $!."; wait';
+
+  async function pids(running: Run): Promise<number[]> {
+    await running.shows('.');
+    return running.output.stdout.match(/\d+/g)!.map(Number);
+  }
+
+  test.each([['with pipes', undefined], ['with a terminal', { columns: 80, rows: 24 }]])('the call is cancelled, %s', async (_name, terminal) => {
+    const cancelling = new AbortController();
+    const running = start(['sh', '-c', script], { terminal, signal: cancelling.signal });
+    const processes = await pids(running);
+    cancelling.abort();
+    await expect(running.exit).rejects.toMatchObject({ code: 'rpc.cancelled' });
+    for (const pid of processes) await untilDead(pid);
+    await untilIdle();
+  });
+
+  test('the connection is closed', async () => {
+    const other = await connect(fixture.trust, await fixture.session());
+    const running = start(['sh', '-c', script], {}, other);
+    const processes = await pids(running);
+    other.close();
+    await expect(running.exit).rejects.toMatchObject({ code: 'connection.closed' });
+    for (const pid of processes) await untilDead(pid);
+    await untilIdle();
+  });
+
+  test('a command that ignores SIGTERM is killed', async () => {
+    const cancelling = new AbortController();
+    const running = start(['sh', '-c', 'trap "" TERM; echo "pids $$."; while :; do sleep 0.05; done'], { signal: cancelling.signal });
+    const [pid] = await pids(running);
+    cancelling.abort();
+    await untilDead(pid!);
+  });
+});

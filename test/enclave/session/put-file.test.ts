@@ -1,0 +1,187 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Metadata } from '@grpc/grpc-js';
+import { connect } from '../../../client/index';
+import type { EnclaveConnection, FileSource } from '../../../client/index';
+import type { PutFileRequest } from '../../../proto/gen/licensing/v1/session';
+import type { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
+import { startEnclaveFixture } from '../../support/enclave';
+import type { EnclaveFixture } from '../../support/enclave';
+
+const MIB = 1024 * 1024;
+
+let fixture: EnclaveFixture;
+let connection: EnclaveConnection;
+beforeAll(async () => {
+  fixture = await startEnclaveFixture();
+  connection = await connect(fixture.trust, await fixture.session());
+});
+afterAll(async () => {
+  connection.close();
+  await fixture.stop();
+});
+
+const local = (name: string): string => join(fixture.folder, name);
+const inside = (name: string): string => join(fixture.workspace, name);
+const source = (stream: Readable, size: number, mode = 0o644): FileSource => Object.assign(stream, { size, mode });
+const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Zeros without holding them. */
+function zeros(size: number): Readable {
+  const piece = Buffer.alloc(MIB);
+  let left = size;
+  return new Readable({
+    read() {
+      const length = Math.min(left, MIB);
+      left -= length;
+      this.push(length === 0 ? null : piece.subarray(0, length));
+    },
+  });
+}
+
+test.each([0, 1, 65_535, 262_144, 262_145, 3 * MIB + 17])('a file of %i bytes there and back, with its mode', async (size) => {
+  const bytes = randomBytes(size);
+  await writeFile(local('from'), bytes);
+  await chmod(local('from'), 0o751);
+  await connection.putFile(local('from'), 'file.bin');
+  expect(sha256(await readFile(inside('file.bin')))).toBe(sha256(bytes));
+  expect((await stat(inside('file.bin'))).mode & 0o7777).toBe(0o751);
+  await connection.getFile('file.bin', local('to'));
+  expect(sha256(await readFile(local('to')))).toBe(sha256(bytes));
+  expect((await stat(local('to'))).mode & 0o7777).toBe(0o751);
+});
+
+test('512 MiB both ways in constant memory', async () => {
+  let peak = 0;
+  const before = process.memoryUsage().rss;
+  const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 20);
+  await connection.putFile(source(zeros(512 * MIB), 512 * MIB), 'large');
+  let received = 0;
+  await connection.getFile('large', new Writable({ write: (chunk: Buffer, _encoding, done) => done((received += chunk.length) < 0 ? new Error() : null) }));
+  clearInterval(watch);
+  expect(received).toBe(512 * MIB);
+  // Both ends are in this process.
+  expect(peak - before).toBeLessThan(128 * MIB);
+  await connection.exec(['rm', 'large'], { stdin: Readable.from([]), stdout: new PassThrough(), stderr: new PassThrough() });
+});
+
+describe('a put that fails leaves nothing', () => {
+  async function unchanged(work: () => Promise<unknown>): Promise<void> {
+    await writeFile(inside('kept'), 'as it was');
+    const before = await readdir(fixture.workspace);
+    await work();
+    for (const deadline = Date.now() + 5_000; (await readdir(fixture.workspace)).length !== before.length; await sleep(20)) {
+      if (Date.now() > deadline) break;
+    }
+    expect(await readdir(fixture.workspace)).toEqual(before);
+    expect(await readFile(inside('kept'), 'utf8')).toBe('as it was');
+  }
+
+  test('fewer bytes than announced', () =>
+    unchanged(() => expect(connection.putFile(source(zeros(10), 11), 'kept')).rejects.toMatchObject({ code: 'file.stream', message: 'expected 11 bytes, got 10' })));
+
+  test('more bytes than announced', () =>
+    unchanged(() => expect(connection.putFile(source(zeros(3 * MIB), 11), 'kept')).rejects.toMatchObject({ code: 'file.stream' })));
+
+  test('the source fails half-way', () =>
+    unchanged(async () => {
+      const broken = Readable.from(
+        (async function* () {
+          yield Buffer.alloc(MIB);
+          await sleep(50);
+          throw new Error('unplugged');
+        })(),
+      );
+      await expect(connection.putFile(source(broken, 2 * MIB), 'kept')).rejects.toThrow('unplugged');
+    }));
+
+  test('the connection ends half-way', () =>
+    unchanged(async () => {
+      const other = await connect(fixture.trust, await fixture.session());
+      const stalled = new PassThrough();
+      stalled.write(Buffer.alloc(MIB));
+      const put = other.putFile(source(stalled, 2 * MIB), 'kept');
+      put.catch(() => undefined);
+      await sleep(300);
+      other.close();
+      stalled.end();
+      await expect(put).rejects.toMatchObject({ code: 'connection.closed' });
+    }));
+
+  test('no header, or permission bits that are none', () =>
+    unchanged(async () => {
+      await expect(connection.putFile(source(zeros(1), 1, 0o644), '')).rejects.toMatchObject({ code: 'file.path' });
+      const { client } = connection as unknown as { client: SessionServiceClient };
+      const code = (message: PutFileRequest): Promise<string> =>
+        new Promise((resolve) => {
+          const call = client.putFile(new Metadata(), (error) => resolve(error?.details ?? 'none'));
+          call.on('error', () => undefined);
+          call.write(message);
+          call.end();
+        });
+      expect(await code({ part: { $case: 'data', value: Buffer.from('x') } })).toBe('expected the file header first');
+      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o4755, size: 0n } } })).toBe('expected permission bits up to 0o777, got 0o4755');
+      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o644, size: -1n } } })).toBe('expected a size of 0 or more, got -1');
+    }));
+});
+
+test('a get that fails leaves nothing, and what was there', async () => {
+  await writeFile(local('kept'), 'as it was');
+  const before = await readdir(fixture.folder);
+  await expect(connection.getFile('absent', local('kept'))).rejects.toMatchObject({ code: 'file.not_found', message: '"absent": no such file or folder' });
+  await writeFile(inside('shrinking'), '');
+  await expect(connection.getFile('.', local('kept'))).rejects.toMatchObject({ code: 'file.is_folder' });
+  expect(await readdir(fixture.folder)).toEqual(before);
+  expect(await readFile(local('kept'), 'utf8')).toBe('as it was');
+});
+
+test('errors name the path as the client wrote it', async () => {
+  const put = (path: string): Promise<void> => connection.putFile(source(zeros(1), 1), path);
+  await mkdir(inside('folder'), { recursive: true });
+  await writeFile(inside('plain'), '');
+  await expect(put('nowhere/file')).rejects.toMatchObject({ code: 'file.not_found', message: '"nowhere/file": no such file or folder' });
+  await expect(put('plain/file')).rejects.toMatchObject({ code: 'file.not_found' });
+  await expect(put('folder')).rejects.toMatchObject({ code: 'file.is_folder' });
+  await expect(put('/dev/null')).rejects.toMatchObject({ code: 'file.not_regular' });
+  await expect(put('a\0b')).rejects.toMatchObject({ code: 'file.path' });
+  await expect(put('x'.repeat(5000))).rejects.toMatchObject({ code: 'file.path' });
+  await expect(put('x'.repeat(300))).rejects.toMatchObject({ code: 'file.path' });
+  await expect(connection.getFile('/dev/zero', local('never'))).rejects.toMatchObject({ code: 'file.not_regular' });
+  await expect(connection.getFile('a\0b', local('never'))).rejects.toMatchObject({ code: 'file.path' });
+});
+
+test('a fifo that nobody writes is refused, not waited for', async () => {
+  await connection.exec(['mkfifo', 'fifo'], { stdin: Readable.from([]), stdout: new PassThrough(), stderr: new PassThrough() });
+  await expect(connection.getFile('fifo', local('never'))).rejects.toMatchObject({ code: 'file.not_regular' });
+  await expect(connection.putFile(source(zeros(1), 1), 'fifo')).rejects.toMatchObject({ code: 'file.not_regular' });
+});
+
+test('a file that shrinks while it is read is an error, not a short file', async () => {
+  await connection.putFile(source(zeros(16 * MIB), 16 * MIB), 'shrinking');
+  let first = true;
+  const slow = new Writable({
+    highWaterMark: 1,
+    write(_chunk, _encoding, done) {
+      if (!first) return done();
+      first = false;
+      void writeFile(inside('shrinking'), 'short').then(() => setTimeout(done, 100));
+    },
+  });
+  await expect(connection.getFile('shrinking', slow)).rejects.toMatchObject({ code: 'file.changed' });
+});
+
+test('a link is written through', async () => {
+  await writeFile(inside('real'), 'old');
+  await symlink('real', inside('link'));
+  await connection.putFile(source(Readable.from([Buffer.from('new')]), 3), 'link');
+  expect(await readlink(inside('link'))).toBe('real');
+  expect(await readFile(inside('real'), 'utf8')).toBe('new');
+});
+
+test('absolute paths work as they do for commands', async () => {
+  await connection.putFile(source(Readable.from([Buffer.from('there')]), 5), local('absolute'));
+  expect(await readFile(local('absolute'), 'utf8')).toBe('there');
+});

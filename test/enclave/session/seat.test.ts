@@ -1,0 +1,279 @@
+import { createPrivateKey, createPublicKey, randomBytes, randomUUID, webcrypto, X509Certificate } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import type { TLSSocket } from 'node:tls';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Metadata } from '@grpc/grpc-js';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { importPKCS8, SignJWT } from 'jose';
+import { OneConnection } from '../../../client/connect/credentials';
+import { secure } from '../../../client/connect/tls';
+import { createAuthority, openAuthority } from '../../../licensing/authority/authority';
+import { issueClientCertificate } from '../../../attestation/certificates/client';
+import { newNonce } from '../../../attestation/certificates/proof';
+import { issueSeatSigner } from '../../../attestation/certificates/seat-signer';
+import type { SeatSigner } from '../../../attestation/certificates/seat-signer';
+import { channelBinding } from '../../../runtime/rpc/channel-binding';
+import { callUnary } from '../../../runtime/rpc/client';
+import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
+import { verifyHeartbeat } from '../../../attestation/seats/statements';
+import { issueSeatToken, SEAT_TOKEN_TYPE } from '../../../attestation/seats/token';
+import type { SeatClaims } from '../../../attestation/seats/token';
+import { generateTokenKeys, readTokenKeys } from '../../../licensing/tokens/keys';
+import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
+import type { ExecRequest, ExecResponse } from '../../../proto/gen/licensing/v1/session';
+import { startEnclaveFixture } from '../../support/enclave';
+import type { EnclaveFixture } from '../../support/enclave';
+import { TRUST_DOMAIN } from '../../support/evidence';
+import { newClientKey } from '../../support/login-client';
+import { connectUnchecked, isServed } from '../../support/session-client';
+
+const GRACE_SECONDS = 2;
+
+let fixture: EnclaveFixture;
+let signer: SeatSigner;
+const open: SessionServiceClient[] = [];
+
+beforeAll(async () => {
+  fixture = await startEnclaveFixture({ settings: { SEATS: 'required', SEAT_GRACE_SECONDS: GRACE_SECONDS } });
+  signer = await issueSeatSigner(await openAuthority(fixture.clientAuthority), { trustDomain: TRUST_DOMAIN, seconds: 600 });
+});
+afterEach(() => {
+  for (const client of open.splice(0)) client.close();
+});
+afterAll(() => fixture.stop());
+
+interface Opened {
+  client: SessionServiceClient;
+  claims: SeatClaims;
+  enclaveKey: Buffer;
+}
+
+const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1000) + seconds;
+
+/** A connection that has attested, and what a seat token for it says. */
+async function connection({ attest = true } = {}): Promise<Opened> {
+  const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
+  let socket: TLSSocket | undefined;
+  const credentials = new OneConnection(async (dialled) => (socket = await secure(dialled, { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN })));
+  const client = new SessionServiceClient(enclave.tlsAddress, credentials);
+  open.push(client);
+  if (attest) expect(await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 5_000 })).toMatchObject({ seatRequired: true });
+  else await new Promise<void>((resolve, reject) => client.waitForReady(Date.now() + 5_000, (error) => (error ? reject(error) : resolve())));
+  const { user, workloadUid } = fixture;
+  const claims = { seat: randomUUID(), user, workloadUid, tlsExporter: channelBinding(socket as TLSSocket), expiresAt: inSeconds(60) };
+  return { client, claims, enclaveKey: new X509Certificate(evidence.enclaveCertificate).publicKey.export({ type: 'spki', format: 'der' }) };
+}
+
+const hold = ({ client }: Opened, token: string): Promise<unknown> => callUnary(client, client.holdSeat, { token }, { timeout: 5_000 });
+const token = (claims: SeatClaims, by = signer, trustDomain = TRUST_DOMAIN): Promise<string> => issueSeatToken(by, claims, { trustDomain });
+const beat = ({ client }: Opened) => callUnary(client, client.signHeartbeat, {}, { timeout: 5_000 });
+
+interface Ran {
+  call: ClientDuplexStream<ExecRequest, ExecResponse>;
+  stdout: string;
+  stderr: string;
+  /** The exit code, or the code of the refusal. */
+  ended: Promise<number | string>;
+}
+
+function run({ client }: Opened, ...argv: string[]): Ran {
+  const call = client.exec(new Metadata());
+  const ran: Ran = { call, stdout: '', stderr: '', ended: Promise.resolve('') };
+  ran.ended = new Promise((resolve) => {
+    call.on('data', ({ output }: ExecResponse) => {
+      if (output?.$case === 'stdout') ran.stdout += output.value.toString();
+      if (output?.$case === 'stderr') ran.stderr += output.value.toString();
+      if (output?.$case === 'exit') resolve(output.value.code);
+    });
+    call.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error)));
+  });
+  call.write({ input: { $case: 'start', value: { argv, env: {}, directory: '', terminal: undefined } } });
+  return ran;
+}
+
+async function putCode({ client }: Opened, path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const call = client.putFile(new Metadata(), (error) => resolve(error ? fromServiceError(error).code : 'ok'));
+    call.write({ part: { $case: 'header', value: { path, mode: 0o644, size: 0n } } });
+    call.end();
+  });
+}
+
+async function getCode({ client }: Opened, path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const call = client.getFile({ path }, new Metadata());
+    call.on('data', () => resolve('ok'));
+    call.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error)));
+  });
+}
+
+const codes = async (opened: Opened): Promise<unknown[]> => [await run(opened, 'touch', 'made').ended, await putCode(opened, 'made'), await getCode(opened, '/etc/passwd')];
+
+test('without a seat nothing runs and no file moves; how the enclave is may be asked', async () => {
+  const opened = await connection();
+  expect(await codes(opened)).toEqual(['seat.required', 'seat.required', 'seat.required']);
+  expect(await readdir(fixture.workspace)).toEqual([]);
+  await callUnary(opened.client, opened.client.getStatus, {}, { timeout: 5_000 });
+  await expect(beat(opened)).rejects.toMatchObject({ code: 'seat.required' });
+});
+
+test('with a seat of this very session everything works', async () => {
+  const opened = await connection();
+  await hold(opened, await token(opened.claims));
+  expect([await run(opened, 'true').ended, await putCode(opened, 'there'), await getCode(opened, 'there')]).toEqual([0, 'ok', 'ok']);
+});
+
+test('a seat is nothing without the evidence before it', async () => {
+  const opened = await connection({ attest: false });
+  await expect(hold(opened, await token(opened.claims))).rejects.toMatchObject({ code: 'session.not_attested' });
+});
+
+describe('a token opens nothing', () => {
+  const refused = async (opened: Opened, shown: string, code: string): Promise<void> => {
+    await expect(hold(opened, shown)).rejects.toMatchObject({ code });
+    expect(await codes(opened)).toEqual(['seat.required', 'seat.required', 'seat.required']);
+  };
+
+  test('of another user, of another workload, of another session of the same user', async () => {
+    const opened = await connection();
+    await refused(opened, await token({ ...opened.claims, user: randomUUID() }), 'seat.other_user');
+    await refused(opened, await token({ ...opened.claims, workloadUid: randomUUID() }), 'seat.other_workload');
+    const other = await connection();
+    await hold(other, await token(other.claims));
+    await refused(opened, await token(other.claims), 'seat.other_session');
+    await refused(opened, await token({ ...opened.claims, tlsExporter: randomBytes(32) }), 'seat.other_session');
+  });
+
+  test('that has expired', async () => {
+    const opened = await connection();
+    await refused(opened, await token({ ...opened.claims, expiresAt: inSeconds(-10) }), 'seat.token_expired');
+  });
+
+  test('by a signer of another authority, by a signer that is over, for another installation', async () => {
+    const opened = await connection();
+    const foreign = await openAuthority(await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }));
+    await refused(opened, await token(opened.claims, await issueSeatSigner(foreign, { trustDomain: TRUST_DOMAIN, seconds: 600 })), 'seat.token_invalid');
+    const own = await openAuthority(fixture.clientAuthority);
+    await refused(opened, await token(opened.claims, await issueSeatSigner(own, { trustDomain: TRUST_DOMAIN, seconds: 60, now: new Date(Date.now() - 3_600_000) })), 'seat.token_invalid');
+    await refused(opened, await token(opened.claims, signer, 'other.test'), 'seat.token_invalid');
+    await refused(opened, await token(opened.claims, await issueSeatSigner(own, { trustDomain: 'other.test', seconds: 600 })), 'seat.token_invalid');
+  });
+
+  test('signed with the key of a client, whose certificate is by the same authority', async () => {
+    const opened = await connection();
+    const { privateKey, csr } = await newClientKey();
+    const [certificate] = await issueClientCertificate(fixture.clientAuthority, csr, { user: fixture.user, session: randomUUID(), trustDomain: TRUST_DOMAIN, seconds: 600 });
+    const key = (await importPKCS8(privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, 'ES256')) as SeatSigner['key'];
+    await refused(opened, await token(opened.claims, { key, certificate: certificate! }), 'seat.token_invalid');
+  });
+
+  test('that was changed, is of another kind, names no signer, or is none', async () => {
+    const opened = await connection();
+    const good = await token(opened.claims);
+    const [header = '', , signature = ''] = good.split('.');
+    const [, payload = ''] = (await token({ ...opened.claims, expiresAt: inSeconds(6000) })).split('.');
+    await refused(opened, `${header}.${payload}.${signature}`, 'seat.token_invalid');
+    const claims = { workload: opened.claims.workloadUid, tls_exporter: opened.claims.tlsExporter.toString('base64url') };
+    const jwt = (): SignJWT => new SignJWT(claims).setIssuer(`spiffe://${TRUST_DOMAIN}/seats`).setAudience(TRUST_DOMAIN).setSubject(fixture.user).setJti(randomUUID()).setExpirationTime('1 min');
+    const x5c = [signer.certificate.toString('base64')];
+    await refused(opened, await jwt().setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', x5c }).sign(signer.key), 'seat.token_invalid');
+    await refused(opened, await jwt().setProtectedHeader({ alg: 'HS256', typ: SEAT_TOKEN_TYPE, x5c }).sign(createPublicKey(new X509Certificate(signer.certificate).publicKey.export({ type: 'spki', format: 'pem' })).export({ type: 'spki', format: 'der' })), 'seat.token_invalid');
+    const { signing } = await readTokenKeys(await generateTokenKeys());
+    await refused(opened, await jwt().setProtectedHeader({ alg: 'ES256', typ: SEAT_TOKEN_TYPE, kid: signing.kid }).sign(signing.key), 'seat.token_invalid');
+    await refused(opened, await jwt().setProtectedHeader({ alg: 'ES256', typ: SEAT_TOKEN_TYPE, x5c }).sign(signing.key), 'seat.token_invalid');
+    for (const rubbish of ['', 'a.b.c', 'x'.repeat(9_000)]) await refused(opened, rubbish, 'seat.token_invalid');
+  });
+
+  test('good in itself, of whom the enclave has a newer one', async () => {
+    const opened = await connection();
+    await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(60) }));
+    await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(1) }));
+    await sleep(1_200);
+    expect(await run(opened, 'true').ended).toBe(0);
+  });
+});
+
+test('whoever signs seats gets into no enclave by that certificate', async () => {
+  const clientKey = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', signer.key));
+  const pem = createPrivateKey({ key: clientKey, format: 'der', type: 'pkcs8' }).export({ type: 'pkcs8', format: 'pem' }) as string;
+  const { ports } = fixture.enclave;
+  expect(await isServed(connectUnchecked({ clientKey: pem, clientCertificates: [signer.certificate] }, ports.tls!))).toBe(false);
+  const { clientCertificates, clientKey: own } = await fixture.session();
+  expect(await isServed(connectUnchecked({ clientKey: own, clientCertificates }, ports.tls!))).toBe(true);
+});
+
+test('heartbeats are about this seat and session, of now, by the key of the attested certificate', async () => {
+  const opened = await connection();
+  await hold(opened, await token(opened.claims));
+  const { heartbeat } = await beat(opened);
+  const { seat, tlsExporter } = opened.claims;
+  const at = Number(heartbeat!.at);
+  expect(Math.abs(Date.now() - at)).toBeLessThan(5_000);
+  expect(verifyHeartbeat(opened.enclaveKey, { seat, tlsExporter, at }, heartbeat!.signature)).toBe(true);
+  for (const wrong of [{ seat: randomUUID(), tlsExporter, at }, { seat, tlsExporter: randomBytes(32), at }, { seat, tlsExporter, at: at + 1 }]) {
+    expect(verifyHeartbeat(opened.enclaveKey, wrong, heartbeat!.signature)).toBe(false);
+  }
+});
+
+describe('when a seat lapses', () => {
+  test('nothing new begins; what runs is told when it will be ended, goes on until then, and is ended', async () => {
+    const opened = await connection();
+    await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(2) }));
+    const lapsesAt = inSeconds(2) * 1000;
+    const ran = run(opened, 'sh', '-c', 'trap "echo asked; exit 3" TERM; echo running; while :; do sleep 0.05; done');
+    const before = Date.now();
+    while (!ran.stderr.includes('lapsed') && Date.now() - before < 6_000) await sleep(20);
+    expect(ran).toMatchObject({ stdout: 'running\n' });
+    const [, end = ''] = /^sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at (\S+) unless there is a seat again\n$/.exec(ran.stderr) ?? [];
+    expect(Math.abs(Date.parse(end) - (lapsesAt + GRACE_SECONDS * 1000))).toBeLessThan(1_500);
+    expect(await codes(opened)).toEqual(['seat.lapsed', 'seat.lapsed', 'seat.lapsed']);
+    // It was asked to end, not killed, and not before its time.
+    expect(await ran.ended).toBe(3);
+    expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(end) - 50);
+    expect(ran.stderr).toContain('sls: the seat of this session has lapsed, and what ran is ended\n');
+    // The connection stays, and a seat opens it again.
+    expect((await beat(opened)).heartbeat).toBeDefined();
+    await hold(opened, await token(opened.claims));
+    expect(await run(opened, 'true').ended).toBe(0);
+  });
+
+  test('calls that were opened before and say only now what they are for begin nothing either', async () => {
+    const opened = await connection();
+    await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(2) }));
+    const exec = opened.client.exec(new Metadata());
+    const started = new Promise((resolve) => exec.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error))).on('data', resolve));
+    let put: ReturnType<typeof opened.client.putFile> | undefined;
+    const written = new Promise((resolve) => (put = opened.client.putFile(new Metadata(), (error) => resolve(error ? fromServiceError(error).code : 'ok'))));
+    await sleep(2_300);
+    exec.write({ input: { $case: 'start', value: { argv: ['touch', 'late'], env: {}, directory: '', terminal: undefined } } });
+    put!.write({ part: { $case: 'header', value: { path: 'late', mode: 0o644, size: 0n } } });
+    put!.end();
+    expect([await started, await written]).toEqual(['seat.lapsed', 'seat.lapsed']);
+    expect(await readdir(fixture.workspace)).not.toContain('late');
+  });
+
+  test('a seat that is there again in time lets what runs go on', async () => {
+    const opened = await connection();
+    await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(1) }));
+    const ran = run(opened, 'sh', '-c', 'sleep 4.5; echo finished');
+    while (!ran.stderr.includes('lapsed')) await sleep(20);
+    await hold(opened, await token(opened.claims));
+    expect(await run(opened, 'true').ended).toBe(0);
+    expect(await ran.ended).toBe(0);
+    expect(ran.stdout).toBe('finished\n');
+  });
+});
+
+test('where seats are off, nobody needs one', async () => {
+  const without = await startEnclaveFixture({ settings: { SEATS: 'off' } });
+  try {
+    const { clientKey, clientCertificates, evidence, enclave } = await without.session();
+    const credentials = new OneConnection((dialled) => secure(dialled, { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN }));
+    const client = new SessionServiceClient(enclave.tlsAddress, credentials);
+    open.push(client);
+    expect(await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 5_000 })).toMatchObject({ seatRequired: false });
+    expect(await run({ client } as Opened, 'true').ended).toBe(0);
+  } finally {
+    await without.stop();
+  }
+});

@@ -1,0 +1,86 @@
+import { readdir } from 'node:fs/promises';
+import { Metadata } from '@grpc/grpc-js';
+import type { ClientReadableStream } from '@grpc/grpc-js';
+import { newNonce } from '../../../attestation/certificates/proof';
+import { channelBinding } from '../../../runtime/rpc/channel-binding';
+import { callUnary } from '../../../runtime/rpc/client';
+import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
+import { OneConnection } from '../../../client/connect/credentials';
+import { secure } from '../../../client/connect/tls';
+import type { TLSSocket } from 'node:tls';
+import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
+import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
+import { startEnclaveFixture } from '../../support/enclave';
+import type { EnclaveFixture } from '../../support/enclave';
+import { TRUST_DOMAIN } from '../../support/evidence';
+
+let fixture: EnclaveFixture;
+beforeAll(async () => {
+  fixture = await startEnclaveFixture();
+});
+afterAll(() => fixture.stop());
+
+/** A client that verifies nothing and attests only when told. */
+async function open(): Promise<{ client: SessionServiceClient; socket: () => TLSSocket; keySha256: Buffer }> {
+  const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
+  let socket: TLSSocket | undefined;
+  const credentials = new OneConnection(async (dialled) => {
+    socket = await secure(dialled, { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN });
+    return socket;
+  });
+  const client = new SessionServiceClient(enclave.tlsAddress, credentials);
+  return { client, socket: () => socket as TLSSocket, keySha256: Claims.decode(evidence.claims).clientKeySha256 };
+}
+
+function codeOf(call: ClientReadableStream<unknown>): Promise<string> {
+  return new Promise((resolve) => {
+    call.on('data', () => resolve('answered'));
+    call.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error)));
+  });
+}
+
+test('before Attest, every other call is refused and does nothing', async () => {
+  const { client } = await open();
+  await expect(callUnary(client, client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.not_attested' });
+  const exec = client.exec(new Metadata());
+  exec.write({ input: { $case: 'start', value: { argv: ['touch', 'made'], env: {}, directory: '', terminal: undefined } } });
+  expect(await codeOf(exec)).toBe('session.not_attested');
+  expect(await codeOf(client.getFile({ path: '/etc/passwd' }, new Metadata()))).toBe('session.not_attested');
+  const put = await new Promise<string>((resolve) => {
+    const call = client.putFile(new Metadata(), (error) => resolve(error ? fromServiceError(error).code : 'answered'));
+    call.write({ part: { $case: 'header', value: { path: 'made', mode: 0o644, size: 0n } } });
+    call.end();
+  });
+  expect(put).toBe('session.not_attested');
+  expect(await readdir(fixture.workspace)).toEqual([]);
+  client.close();
+});
+
+test('an Attest that failed opens nothing', async () => {
+  const { client } = await open();
+  await expect(callUnary(client, client.attest, { nonce: Buffer.alloc(31) }, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.nonce' });
+  await expect(callUnary(client, client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.not_attested' });
+  client.close();
+});
+
+test('one connection that is attested opens nothing for another one', async () => {
+  const [one, two] = [await open(), await open()];
+  await callUnary(one.client, one.client.attest, { nonce: newNonce() }, { timeout: 5_000 });
+  await callUnary(one.client, one.client.getStatus, {}, { timeout: 5_000 });
+  await expect(callUnary(two.client, two.client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.not_attested' });
+  one.client.close();
+  two.client.close();
+});
+
+test("evidence is about this TLS session's exporter and this client's key", async () => {
+  const [one, two] = [await open(), await open()];
+  const nonce = newNonce();
+  const answers = await Promise.all([one, two].map(({ client }) => callUnary(client, client.attest, { nonce }, { timeout: 5_000 })));
+  const claims = answers.map(({ evidence }) => Claims.decode(evidence!.claims));
+  expect(claims.map(({ purpose }) => purpose)).toEqual([Purpose.PURPOSE_SESSION, Purpose.PURPOSE_SESSION]);
+  expect(claims.map(({ tlsExporter }) => tlsExporter)).toEqual([one, two].map(({ socket }) => channelBinding(socket())));
+  expect(claims[0]!.tlsExporter.equals(claims[1]!.tlsExporter)).toBe(false);
+  expect(claims.map(({ clientKeySha256 }) => clientKeySha256)).toEqual([one.keySha256, two.keySha256]);
+  one.client.close();
+  two.client.close();
+});

@@ -1,0 +1,87 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseCertificate, verifyChain, verifyPath } from '../../../attestation/certificates/chain';
+import type { ParsedCertificate } from '../../../attestation/certificates/chain';
+import { completeChain, makePool } from '../../../attestation/certificates/complete-chain';
+import { KEY_USAGE } from '../../../attestation/certificates/fields';
+import { shippedMakerCertificates } from '../../../functions/enrol/maker-certificates';
+import { makeAuthority } from '../../support/authority';
+
+const folder = join(__dirname, '../../../trust/ek-roots');
+const files = readdirSync(folder).filter((name) => name.endsWith('.pem'));
+const list = readFileSync(join(folder, 'README.md'), 'utf8');
+const shipped = shippedMakerCertificates();
+
+/** Roots that end within a year belong on this list, with the day when they leave it: an operator then knows beforehand. */
+const ENDING: string[] = [];
+
+test('every root that ships is on the list, and no other', () => {
+  const listed = [...list.matchAll(/^\| [^|]+ \| `([a-z0-9-]+\.pem)` \|/gm)].map((match) => match[1]);
+  expect(listed.sort()).toEqual([...files].sort());
+  expect(shipped.roots).toHaveLength(files.length);
+});
+
+test.each(files)('%s: one certificate, self-signed, its fingerprint as listed, not about to end', (file) => {
+  const text = readFileSync(join(folder, file), 'utf8');
+  expect(text).toMatch(/^-----BEGIN CERTIFICATE-----\n[^-]+-----END CERTIFICATE-----\n$/);
+  const certificate = new X509Certificate(text);
+  expect(certificate.ca).toBe(true);
+  expect(certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey)).toBe(true);
+  const fingerprint = createHash('sha256').update(certificate.raw).digest('hex');
+  const row = list.split('\n').find((line) => line.includes(`\`${file}\``)) ?? '';
+  expect(row).toContain(`\`${fingerprint}\``);
+  const day = (text: string): string => new Date(text).toISOString().slice(0, 10);
+  expect(row).toContain(`| ${day(certificate.validFrom)} to ${day(certificate.validTo)} |`);
+  expect(row).toMatch(/\| (<https?:\/\/[^>]+>|not known) \| (A|B|A, B|C) \|$/);
+  const soon = Date.now() + 365 * 86_400_000;
+  expect({ file, ends: new Date(certificate.validTo).getTime() < soon }).toEqual({ file, ends: ENDING.includes(file) });
+});
+
+describe('intermediates', () => {
+  const pool = makePool(shipped.intermediates);
+
+  test.each(shipped.intermediates.map((pem): [string, string] => [new X509Certificate(pem).subject.replaceAll('\n', ', '), pem]))(
+    '%s leads to a root that ships, and may certify keys below it',
+    (_, pem) => {
+      const chain = completeChain([new X509Certificate(pem).raw], pool).map(parseCertificate);
+      expect(() => verifyPath(chain, shipped.roots, new Date())).not.toThrow();
+      const { basicConstraints, keyUsage } = (chain[0] as ParsedCertificate).fields;
+      expect(basicConstraints?.ca).toBe(true);
+      expect((keyUsage ?? 0) & KEY_USAGE.keyCertSign).toBeTruthy();
+      expect(chain.length).toBeLessThan(6);
+    },
+  );
+});
+
+describe('completing a chain', () => {
+  test('a leaf alone is verified by way of the pool, and no pool makes it trusted', async () => {
+    const root = await makeAuthority('root');
+    const middle = await makeAuthority('middle', { issuer: root });
+    const lower = await makeAuthority('lower', { issuer: middle });
+    const leaf = await makeAuthority('leaf', { issuer: lower, ca: false, usages: 1 });
+    const der = (authority: { certificate: string }): Buffer => new X509Certificate(authority.certificate).raw;
+    const pool = makePool([middle.certificate, lower.certificate]);
+    const chain = completeChain([der(leaf)], pool);
+    expect(chain).toEqual([leaf, lower, middle].map(der));
+    expect(completeChain([der(leaf), der(lower)], pool)).toEqual(chain);
+    expect(completeChain([leaf, middle, root, lower].map(der), makePool([]))).toEqual(chain);
+    expect(completeChain([der(leaf), Buffer.from('junk')], pool)).toEqual([der(leaf), Buffer.from('junk')]);
+    expect(completeChain(Array(17).fill(der(leaf)), pool)).toHaveLength(17);
+    expect(completeChain([], pool)).toEqual([]);
+    expect(completeChain([Buffer.from('junk')], pool)).toEqual([Buffer.from('junk')]);
+    expect(() => verifyChain({ certificates: chain, roots: [root.certificate], now: new Date() })).not.toThrow();
+    const other = await makeAuthority('root');
+    expect(() => verifyChain({ certificates: chain, roots: [other.certificate], now: new Date() })).toThrow(
+      expect.objectContaining({ code: 'certificate.untrusted' }),
+    );
+  });
+
+  test('authorities that name each other as issuer end somewhere', async () => {
+    const a = await makeAuthority('a');
+    const b = await makeAuthority('b', { issuer: a });
+    const again = await makeAuthority('a', { issuer: b });
+    const chain = completeChain([new X509Certificate(b.certificate).raw], makePool([again.certificate, b.certificate]));
+    expect(chain.length).toBeLessThanOrEqual(6);
+  });
+});

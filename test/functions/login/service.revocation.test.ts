@@ -1,0 +1,173 @@
+import { createHash } from 'node:crypto';
+import { credentials, status } from '@grpc/grpc-js';
+import type { AccountBackend } from '../../../licensing/accounts/backend';
+import { createAuthority, openAuthority } from '../../../licensing/authority/authority';
+import type { CertifiedKey } from '../../../licensing/authority/authority';
+import { restore, revoke } from '../../../licensing/revocation/store';
+import type { RevocationKind } from '../../../licensing/revocation/store';
+import { callUnary } from '../../../runtime/rpc/client';
+import { startServer } from '../../../runtime/rpc/server';
+import type { RunningServer } from '../../../runtime/rpc/server';
+import { readRevocations } from '../../../attestation/trust/revocations';
+import { readSignedBundle } from '../../../attestation/trust/signed-bundle';
+import { EnclaveRegistry } from '../../../licensing/enclaves/enclaves';
+import type { Enclave } from '../../../functions/login/launcher/launcher';
+import { loginService } from '../../../functions/login/service';
+import { LoginTrust, trustService } from '../../../functions/login/trust';
+import { LoginServiceClient, LoginServiceService } from '../../../proto/gen/licensing/v1/login';
+import { TrustServiceClient, TrustServiceService } from '../../../proto/gen/licensing/v1/trust';
+import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
+import type { AccountFiles } from '../../support/accounts';
+import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
+import type { EnclaveEndpoint } from '../../support/enclave-endpoint';
+import { makeFakeTpm } from '../../support/evidence';
+import { fakeLauncher } from '../../support/launcher';
+import { byPassword, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
+import type { ClientKey } from '../../support/login-client';
+import { loginBundle, loginTpm, revocationKey } from '../../support/login-trust';
+
+const password = 'correct horse battery';
+let database: { url: string; stop(): Promise<void> };
+let files: AccountFiles;
+let backend: AccountBackend;
+let clientCa: CertifiedKey;
+let server: RunningServer;
+let client: LoginServiceClient;
+let trust: TrustServiceClient;
+let key: ClientKey;
+let user: string;
+let endpoint: EnclaveEndpoint;
+let discarded: Enclave[] = [];
+let beforeEnsure: () => Promise<unknown> = () => Promise.resolve();
+
+beforeAll(async () => {
+  database = await startEmbeddedTestPostgres();
+  files = await writeAccountFiles(database.url);
+  backend = await openReplica(files);
+  clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
+  key = await newClientKey();
+  user = (await backend.accounts.create('alice', await backend.hasher.hash(password)))!;
+  endpoint = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
+  const authority = await openAuthority(clientCa);
+  const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
+  const loginTrust = await LoginTrust.open({ trustBundle, revocationKeys }, backend.database);
+  const implementation = loginService({
+    backend,
+    authority: () => Promise.resolve(authority),
+    trust: loginTrust,
+    patience: { startedMs: 2_000, runningMs: 400 },
+    launcher: fakeLauncher({
+      async ensure() {
+        await beforeEnsure();
+        return endpoint.location;
+      },
+      discard: (_id, enclave) => (discarded.push(enclave), Promise.resolve()),
+    }),
+    enclaves: new EnclaveRegistry(backend.database),
+    enclaveLimit: () => Promise.resolve(4),
+  });
+  server = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    services: [
+      { definition: LoginServiceService, implementation },
+      { definition: TrustServiceService, implementation: trustService(loginTrust) },
+    ],
+  });
+  client = new LoginServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
+  trust = new TrustServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
+});
+afterAll(async () => {
+  client.close();
+  trust.close();
+  await Promise.all([server.stop(0), endpoint.stop()]);
+  await backend.close();
+  await files.remove();
+  await database.stop();
+});
+beforeEach(() => {
+  discarded = [];
+  beforeEnsure = () => Promise.resolve();
+});
+
+const login = () => logIn(client, loginRequest(key, byPassword('alice', password)));
+const put = (kind: RevocationKind, subject: string): Promise<boolean> => revoke(backend.database, { kind, subject, revokedBy: 'test', reason: 'test' });
+
+async function subjectOf(kind: RevocationKind): Promise<string> {
+  const tpm = await loginTpm();
+  if (kind === 'node') return tpm.node;
+  if (kind === 'ak') return createHash('sha256').update(tpm.akPublic).digest('hex');
+  return 'ab'.repeat(32);
+}
+
+test('a login comes with a list that its client can read', async () => {
+  const { result } = await login();
+  expect(await readRevocations(result.revocations, [revocationKey.publicKey])).toMatchObject({ nodes: [], aks: [], eks: [], users: [], trustSequence: 1 });
+});
+
+test('anyone gets the signed bundle and the list', async () => {
+  const { bundle } = await callUnary(trust, trust.getTrustBundle, {}, { timeout: 5_000 });
+  expect(await readSignedBundle(bundle)).toEqual(await loginBundle());
+  const { revocations } = await callUnary(trust, trust.getRevocations, {}, { timeout: 5_000 });
+  await readRevocations(revocations, [revocationKey.publicKey]);
+});
+
+describe('a revoked user', () => {
+  afterEach(() => restore(backend.database, 'user', user));
+
+  test('is UNAUTHENTICATED, by password and by token, and nothing is started', async () => {
+    const { result } = await login();
+    await put('user', user);
+    let ensured = 0;
+    beforeEnsure = () => Promise.resolve((ensured += 1));
+    for (const credential of [byPassword('alice', password), byToken(result.accessToken)]) {
+      await expect(logIn(client, loginRequest(key, credential))).rejects.toMatchObject({ code: 'login.revoked', grpcStatus: status.UNAUTHENTICATED });
+    }
+    expect(ensured).toBe(0);
+  });
+
+  test('with a wrong password learns nothing of the revocation', async () => {
+    await put('user', user);
+    await expect(logIn(client, loginRequest(key, byPassword('alice', 'wrong')))).rejects.toMatchObject({ code: 'login.wrong_credentials' });
+  });
+
+  test('who is revoked while the enclave starts gets nothing, and the enclave is ended', async () => {
+    beforeEnsure = () => put('user', user);
+    await expect(login()).rejects.toMatchObject({ code: 'login.revoked' });
+    expect(discarded).toHaveLength(1);
+  });
+
+  test('is in the list within seconds', async () => {
+    await put('user', user);
+    for (const end = Date.now() + 5_000; ; ) {
+      const { revocations } = await callUnary(trust, trust.getRevocations, {}, { timeout: 5_000 });
+      if ((await readRevocations(revocations, [revocationKey.publicKey])).users.includes(user)) break;
+      expect(Date.now()).toBeLessThan(end);
+    }
+  });
+});
+
+describe.each(['node', 'ak', 'ek'] as const)('evidence of a revoked %s', (kind) => {
+  test('is refused, and the enclave discarded', async () => {
+    await put(kind, await subjectOf(kind));
+    try {
+      await expect(login()).rejects.toThrow(`revocation.${kind}`);
+      expect(discarded.length).toBeGreaterThan(0);
+    } finally {
+      await restore(backend.database, kind, await subjectOf(kind));
+    }
+    await login();
+  });
+});
+
+test('evidence by a TPM that nobody certified is refused by login itself', async () => {
+  const rogue = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate, tpm: await makeFakeTpm() });
+  const genuine = endpoint;
+  endpoint = rogue;
+  try {
+    await expect(login()).rejects.toThrow('ak_certificate.untrusted');
+  } finally {
+    endpoint = genuine;
+    await rogue.stop();
+  }
+});

@@ -1,0 +1,53 @@
+import { KubernetesError } from '../../../runtime/kubernetes/errors';
+import { FakeApiServer } from '../../support/fake-api-server';
+import type { FakeAnswer } from '../../support/fake-api-server';
+
+let fake: FakeApiServer;
+let answers: FakeAnswer[];
+
+beforeEach(async () => {
+  answers = [];
+  fake = await FakeApiServer.start(() => answers.shift() ?? { body: { ok: true } });
+});
+afterEach(() => fake.stop());
+
+test('throttling is waited out as long as the API server says', async () => {
+  answers = [{ status: 429, headers: { 'retry-after': '1' }, body: { reason: 'TooManyRequests' } }];
+  const begin = Date.now();
+  await expect(fake.api().get('/api/v1/pods')).resolves.toEqual({ ok: true });
+  expect(Date.now() - begin).toBeGreaterThanOrEqual(950);
+  expect(fake.requests).toHaveLength(2);
+});
+
+test('a conflict of an apply, an unavailable server and a lost connection are tried again', async () => {
+  answers = [{ status: 409, body: { reason: 'Conflict' } }, { status: 503 }, { cut: true }];
+  await expect(fake.api().apply('/x', { kind: 'X' }, 'manager')).resolves.toEqual({ ok: true });
+  expect(fake.requests).toHaveLength(4);
+  const last = fake.requests.at(-1);
+  expect(last).toMatchObject({ method: 'PATCH', contentType: 'application/apply-patch+yaml', authorization: 'Bearer api-token' });
+  expect(last?.query.get('fieldManager')).toBe('manager');
+  expect(last?.query.get('force')).toBe('true');
+});
+
+test('what is forbidden is not tried again', async () => {
+  answers = [{ status: 403, body: { reason: 'Forbidden', message: 'no' } }];
+  await expect(fake.api().get('/x')).rejects.toMatchObject({ status: 403, reason: 'Forbidden', code: 'kubernetes.refused' });
+  expect(fake.requests).toHaveLength(1);
+});
+
+test('a server that never recovers ends in its error, and an aborted call ends at once', async () => {
+  answers = Array.from({ length: 20 }, () => ({ status: 500, body: { reason: 'InternalError' } }));
+  await expect(fake.api(3).get('/x')).rejects.toBeInstanceOf(KubernetesError);
+  expect(fake.requests).toHaveLength(3);
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(new Error('enough')), 100);
+  await expect(fake.api(100).get('/x', { signal: controller.signal })).rejects.toThrow(/enough|aborted/);
+});
+
+test('deleting what is gone is no error, and preconditions are sent along', async () => {
+  answers = [{ status: 404, body: { reason: 'NotFound' } }];
+  await fake.api().delete('/x', { uid: 'u1', resourceVersion: '7' });
+  expect(fake.requests[0]?.body).toMatchObject({ preconditions: { uid: 'u1', resourceVersion: '7' } });
+  answers = [{ status: 409, body: { reason: 'Conflict' } }];
+  await expect(fake.api().delete('/x', { uid: 'u2' })).rejects.toMatchObject({ status: 409 });
+});

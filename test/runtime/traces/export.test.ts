@@ -1,0 +1,81 @@
+import { credentials, Metadata } from '@grpc/grpc-js';
+import { callUnary } from '../../../runtime/rpc/client';
+import { unary } from '../../../runtime/rpc/handlers';
+import { startServer } from '../../../runtime/rpc/server';
+import type { RunningServer } from '../../../runtime/rpc/server';
+import { Exporter } from '../../../runtime/traces/export';
+import { exportSpans } from '../../../runtime/traces/span';
+import { TrustServiceClient, TrustServiceService } from '../../../proto/gen/licensing/v1/trust';
+import { startCollector } from '../../support/otlp';
+
+let collector: Awaited<ReturnType<typeof startCollector>>;
+let server: RunningServer;
+let client: TrustServiceClient;
+beforeAll(async () => {
+  collector = await startCollector();
+  const implementation = { getTrustBundle: unary(() => Promise.resolve({ bundle: '' })), getRevocations: unary(() => Promise.reject(new Error('out of order'))) };
+  server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: TrustServiceService, implementation }] });
+  client = new TrustServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
+});
+afterEach(() => {
+  exportSpans(undefined);
+  collector.spans.length = 0;
+});
+afterAll(async () => {
+  client.close();
+  await server.stop(0);
+  await collector.stop();
+});
+
+/** As an attacker sets it: a trace of its own for each call, and the wish that all be recorded. */
+function sampled(i: number): Metadata {
+  const metadata = new Metadata();
+  metadata.set('traceparent', `00-${String(i + 1).padStart(32, '0')}-${'1'.padStart(16, '0')}-01`);
+  return metadata;
+}
+
+/** Calls without this process's own spans of the calling side. */
+function call(i: number): Promise<void> {
+  return new Promise((resolve, reject) => client.getTrustBundle({}, sampled(i), (error) => (error ? reject(error) : resolve())));
+}
+
+test('callers who want everything recorded get as much as the limit allows', async () => {
+  const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 5 });
+  exportSpans(exporter);
+  const began = Date.now();
+  for (let i = 0; i < 500; i++) await call(i);
+  await exporter.flush();
+  const seconds = (Date.now() - began) / 1_000;
+  expect(collector.spans.length).toBeGreaterThanOrEqual(5);
+  expect(collector.spans.length).toBeLessThanOrEqual(5 + Math.ceil(seconds * 5));
+});
+
+test('none is none', async () => {
+  const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 0 });
+  exportSpans(exporter);
+  for (let i = 0; i < 20; i++) await call(i);
+  await exporter.flush();
+  expect(collector.spans).toEqual([]);
+});
+
+test('a call that fails says so', async () => {
+  const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 100 });
+  exportSpans(exporter);
+  await expect(callUnary(client, client.getRevocations, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'internal' });
+  await exporter.flush();
+  const [first, second] = [...collector.spans].sort((a, b) => b.kind - a.kind);
+  expect(first).toMatchObject({ kind: 3, name: 'licensing.v1.TrustService/GetRevocations', status: { code: 2 }, attributes: { 'rpc.grpc.status_code': 13 } });
+  expect(second).toMatchObject({ kind: 2, traceId: first?.traceId, parentSpanId: first?.spanId, status: { code: 2 } });
+  expect(collector.raw()).not.toContain('out of order');
+});
+
+test('a collector that refuses, or is gone, costs what was to be sent and nothing else', async () => {
+  for (const endpoint of [`${collector.url}/nowhere`, 'http://127.0.0.1:9']) {
+    const exporter = new Exporter({ endpoint, service: 'test', tracesPerSecond: 1_000 });
+    exportSpans(exporter);
+    for (let i = 0; i < 100; i++) await call(i);
+    await exporter.flush();
+    await exporter.flush();
+  }
+  expect(collector.spans).toEqual([]);
+});
