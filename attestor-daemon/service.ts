@@ -4,13 +4,14 @@ import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { bidiStream, writeMessage } from '../runtime/rpc/handlers';
 import { parseTraceparent } from '../runtime/traces/context';
-import { KIND, withSpan } from '../runtime/traces/span';
+import { withSpan } from '../runtime/traces/span';
 import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestorServiceServer, AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { Attestor } from './attestor';
 import type { Workload, WorkloadIdentifier } from './identity/identity';
 import { AttestRefusal, RequestChecks } from './requests';
+import { KIND } from '../runtime/traces/record';
 
 export interface AttestorServiceOptions {
   attestor: Attestor;

@@ -1,4 +1,4 @@
-import type { Readable, Writable } from 'node:stream';
+import type { Writable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { VerifiedEvidence } from '../attestation/evidence/verify';
@@ -10,11 +10,9 @@ import type { CommandExit, ExecOptions } from './exec';
 import { getFile } from './get-file';
 import { putFile } from './put-file';
 import type { HeldSeat } from './seat';
+import type { FileSource } from './put-file';
 
 const STATUS_TIMEOUT_MS = 15_000;
-
-/** A readable stream with the mode (permission bits) and size (bytes) of the file that it is. */
-export type FileSource = Readable & { mode: number; size: number };
 
 /** A verified connection to the enclave. It never reconnects by itself: what was verified was this connection. */
 export class EnclaveConnection {

@@ -30,7 +30,8 @@ export type { FoundLogin, LogCheck, LogCheckOptions, LogHead } from './audit-log
 export { PlaintextRefused } from './channel';
 export { connect } from './connect/connect';
 export type { ConnectOptions } from './connect/connect';
-export type { EnclaveConnection, FileSource } from './connection';
+export type { EnclaveConnection } from './connection';
+export type { FileSource } from './put-file';
 export { AttestationRefused } from './errors';
 export type { Phase } from './errors';
 export type { VerifiedStep, VerifyingOptions } from './evidence';

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { createHash, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
-import { exportPrivateKey, newKeyPair, P256 } from '../licensing/authority/authority';
+import { exportPrivateKey, newKeyPair, P256 } from '../runtime/keys/key-pair';
 
 /** The client's TLS key of one login. */
 export interface ClientKey {

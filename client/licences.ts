@@ -1,9 +1,8 @@
 import { Metadata } from '@grpc/grpc-js';
-import type { LicenceState } from '../licensing/licences/entitlement';
 import { verifyLicenceKey } from '../attestation/licences/key';
 import type { LicenceTerms } from '../attestation/licences/key';
 import { planFromMessage, stateFromMessage } from '../attestation/licences/messages';
-import type { Plan } from '../attestation/licences/plan';
+import type { LicenceState, Plan } from '../attestation/licences/plan';
 import { callUnary } from '../runtime/rpc/client';
 import { fromUnixSeconds } from '../runtime/rpc/unix-time';
 import type { TrustBundle } from '../attestation/trust/bundle';

@@ -4,7 +4,9 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { PutFileRequest, SessionServiceClient } from '../proto/gen/licensing/v1/session';
-import type { FileSource } from './connection';
+
+/** A readable stream with the mode (permission bits) and size (bytes) of the file that it is. */
+export type FileSource = Readable & { mode: number; size: number };
 
 /** Bytes of one message. */
 const PIECE_BYTES = 256 * 1024;

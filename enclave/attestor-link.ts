@@ -6,11 +6,12 @@ import type { Address } from '../runtime/rpc/address';
 import { RpcError } from '../runtime/rpc/errors';
 import { logger } from '../runtime/log/logger';
 import { currentContext, formatTraceparent } from '../runtime/traces/context';
-import { KIND, withSpan } from '../runtime/traces/span';
+import { withSpan } from '../runtime/traces/span';
 import { AttestorServiceClient, AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Claims } from '../proto/gen/licensing/v1/evidence';
 import type { Evidence, Purpose } from '../proto/gen/licensing/v1/evidence';
+import { KIND } from '../runtime/traces/record';
 
 export interface AttestorLinkOptions {
   address: Address;

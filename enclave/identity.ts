@@ -10,7 +10,7 @@ import {
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../licensing/authority/authority';
+import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../runtime/keys/key-pair';
 
 /** RFC 5280, 4.1.2.5: no well-defined end. The certificate ends with the process that made it. */
 const NEVER = new Date('9999-12-31T23:59:59Z');

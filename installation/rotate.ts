@@ -1,7 +1,5 @@
 import type { JWK } from 'jose';
 import { createAuthority } from '../licensing/authority/authority';
-import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../attestation/certificates/client';
-import { readAuthorities } from '../attestation/certificates/pem';
 import { ACCESS_TOKEN_SECONDS } from '../licensing/tokens/access-token';
 import { generateSigningKey } from '../licensing/tokens/keys';
 import { MAX_LICENCE_YEARS } from '../attestation/licences/plan';
@@ -11,6 +9,8 @@ import { REVOCATIONS_SECONDS } from '../attestation/trust/revocations';
 import { KeyStoreError, need } from './store';
 import type { KeyName, KeyStore } from './store';
 import { publishTrustBundle } from './trust';
+import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../licensing/authority/client';
+import { readAuthorities } from '../licensing/authority/rotating';
 
 /** Clocks of two machines differ by this at most; added to every life. */
 const SKEW_SECONDS = 60;

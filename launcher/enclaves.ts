@@ -1,8 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { enclaveKey } from '../licensing/enclaves/name';
-import type { EnclaveId } from '../licensing/enclaves/name';
 import { distFolder } from '../runtime/config/dist';
 import { logger } from '../runtime/log/logger';
 import { describeExit, startChild } from './child';
@@ -10,6 +8,8 @@ import type { Child } from './child';
 import { replaceFile } from './files';
 import { endLeftovers, WORKLOAD_VARIABLE } from './leftovers';
 import { removeWorkspaces, workspaceOf } from './workspaces';
+import { enclaveKey } from '../attestation/evidence/enclave-name';
+import type { EnclaveId } from '../attestation/evidence/enclave-name';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 10_000;

@@ -3,7 +3,6 @@ import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { createAuthority } from '../licensing/authority/authority';
-import { issueAdminCertificate } from '../attestation/certificates/admin';
 import { issueServerCertificate } from '../licensing/authority/server';
 import { FolderKeyStore } from '../installation/folder';
 import { createTrustKeys } from '../installation/trust';
@@ -11,6 +10,7 @@ import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from './files';
+import { issueAdminCertificate } from '../licensing/authority/admin';
 
 /** sockaddr_un.sun_path of Linux, less the longest name that a socket gets under run/. */
 const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;

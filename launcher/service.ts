@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { isUuid } from '../attestation/bytes/uuid';
-import { requireEnclaveName } from '../licensing/enclaves/name';
-import type { EnclaveId } from '../licensing/enclaves/name';
+import { DEFAULT_ENCLAVE, ENCLAVE_NAME_RULE, isEnclaveName } from '../attestation/evidence/enclave-name';
+import type { EnclaveId } from '../attestation/evidence/enclave-name';
 import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { unary } from '../runtime/rpc/handlers';
@@ -9,13 +9,12 @@ import { LauncherServiceService } from '../proto/gen/licensing/v1/launcher';
 import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
 import type { Enclaves } from './enclaves';
 
-/** User ids become names of folders: the form in which accounts have them, and nothing else. */
 /** LauncherService over the installation's enclaves. */
 export function launcherService(enclaves: Enclaves, node: string): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
   const implementation: LauncherServiceServer = {
     ensureEnclave: unary(async ({ user, name }) => {
       requireUserId(user);
-      const id = { user, name: requireEnclaveName(name) };
+      const id = { user, name: enclaveName(name) };
       try {
         const { workloadUid, endpoint, tlsAddress, started } = await enclaves.ensure(id);
         return { workloadUid, node, endpoint, tlsAddress, started };
@@ -43,9 +42,17 @@ export function launcherService(enclaves: Enclaves, node: string): { definition:
 /** No name: all of the user's. */
 function idOrAll(user: string, name: string): EnclaveId {
   requireUserId(user);
-  return { user, name: name === '' ? '' : requireEnclaveName(name) };
+  return { user, name: name === '' ? '' : enclaveName(name) };
 }
 
+/** Names become names of folders; no name is the default one. */
+function enclaveName(text: string): string {
+  if (text === '') return DEFAULT_ENCLAVE;
+  if (isEnclaveName(text)) return text;
+  throw new RpcError('enclave.name', status.INVALID_ARGUMENT, `expected ${ENCLAVE_NAME_RULE}, got something else`);
+}
+
+/** User ids become names of folders: the form in which accounts have them, and nothing else. */
 function requireUserId(user: string): void {
   if (isUuid(user)) return;
   throw new RpcError('launcher.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');

@@ -6,7 +6,6 @@ import { openMetrics } from '../runtime/metrics/open';
 import { parseAddress } from '../runtime/rpc/address';
 import { startServer } from '../runtime/rpc/server';
 import { startEmbeddedPostgres } from './postgres/embedded';
-import { issueWorkloadCredential } from '../attestation/tokens/workload';
 import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
 import { createAdministration, createKeys, createServerCertificate, openInstallation, prepareFolder, resetRunFolder } from './installation';
@@ -22,6 +21,7 @@ import { Teardown } from './teardown';
 import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
 import { writeTrustBundle } from './trust';
+import { issueWorkloadCredential } from './workload-credential';
 
 export interface UpOptions {
   folder: string;

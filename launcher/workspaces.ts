@@ -1,7 +1,7 @@
 import { chmod, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DEFAULT_ENCLAVE } from '../licensing/enclaves/name';
-import type { EnclaveId } from '../licensing/enclaves/name';
+import { DEFAULT_ENCLAVE } from '../attestation/evidence/enclave-name';
+import type { EnclaveId } from '../attestation/evidence/enclave-name';
 
 /** Name of an enclave's folder. The default one has the folder that users had before there were others. */
 export function workspaceOf({ user, name }: EnclaveId): string {

@@ -1,39 +1,13 @@
 import { X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { exportPrivateKey, newKeyPair, openAuthority, signEndEntity } from '../../licensing/authority/authority';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { CertificateError, verifyChain } from './chain';
 import { splitCertificates } from './pem';
 
 /** id-kp-clientAuth (RFC 5280, 4.2.1.12). */
-const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
+export const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 const URI_TAG = 6;
-const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-
-export interface AdminCertificateOptions {
-  /** Stands in the audit records. */
-  name: string;
-  trustDomain: string;
-  /** 90 unless told. */
-  days?: number;
-  now?: Date;
-}
-
-/** Makes an administrator's P-256 key and certificate: SAN URI spiffe://TD/admin/NAME, purpose clientAuth. */
-export async function issueAdminCertificate(authority: CertifiedKey, options: AdminCertificateOptions): Promise<CertifiedKey> {
-  const { name, trustDomain, days = 90, now = new Date() } = options;
-  if (!NAME.test(name)) throw new TypeError(`expected an administrator's name of a-z, 0-9, dot, dash and underscore, got ${JSON.stringify(name)}`);
-  const keys = await newKeyPair();
-  const certificate = await signEndEntity(await openAuthority(authority), {
-    publicKey: keys.publicKey,
-    name: [],
-    alternativeNames: [{ type: 'url', value: `spiffe://${trustDomain}/admin/${name}` }],
-    extendedKeyUsage: [CLIENT_AUTH],
-    seconds: days * 86_400,
-    now,
-  });
-  return { certificate: certificate.toString('pem'), privateKey: await exportPrivateKey(keys.privateKey) };
-}
+/** What an administrator may be called. */
+export const ADMIN_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
 /**
  * Checks an administrator's certificate: chain to a root, time, purpose, the one name in it.
@@ -51,7 +25,7 @@ export function verifyAdminCertificate(
   const prefix = `spiffe://${trustDomain}/admin/`;
   const uri = only?.tag === URI_TAG && others.length === 0 ? only.value.toString('latin1') : '';
   const name = uri.startsWith(prefix) ? uri.slice(prefix.length) : '';
-  if (!NAME.test(name)) throw new CertificateError('certificate.name', `expected one URI ${prefix}NAME as subject alternative name, got something else`);
+  if (!ADMIN_NAME.test(name)) throw new CertificateError('certificate.name', `expected one URI ${prefix}NAME as subject alternative name, got something else`);
   return { name, publicKey };
 }
 

@@ -1,18 +1,4 @@
-import 'reflect-metadata';
-import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsageExtension,
-  Extension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509Certificate,
-  X509CertificateGenerator,
-} from '@peculiar/x509';
 import { z } from 'zod';
 import { DER, DerReader } from '../bytes/der';
 import { CertificateError, parseCertificate, verifyChain } from './chain';
@@ -56,58 +42,6 @@ const NODE_URI = new RegExp(`^spiffe://(${DNS_NAME})/node/(${DNS_NAME})$`);
 const NAME_MAX = 253;
 /** uniformResourceIdentifier among GeneralNames (RFC 5280, 4.2.1.6). */
 const URI_TAG = 6;
-/** Clocks of authority and verifier differ by this at most. */
-const BACKDATE_MS = 5 * 60_000;
-
-/**
- * Certifies an attestation key for a node: spiffe://TRUST_DOMAIN/node/NODE in the subject alternative name. The validity ends with the authority's
- * at the latest. Call it only after credential activation has shown that the key lives in the TPM of `details.ekSha256`.
- * @param request.akPublicKey SubjectPublicKeyInfo, DER
- * @returns DER
- * @throws CertificateError certificate.name, certificate.details
- */
-export async function issueAttestationKeyCertificate(request: {
-  ca: { certificate: string; privateKey: string };
-  trustDomain: string;
-  node: string;
-  akPublicKey: Uint8Array;
-  details: AttestationKeyDetails;
-  days: number;
-  now?: Date;
-}): Promise<Buffer> {
-  const uri = `spiffe://${request.trustDomain}/node/${request.node}`;
-  parseNodeUri(uri);
-  const authority = new X509Certificate(request.ca.certificate);
-  const now = request.now ?? new Date();
-  const end = new Date(now.getTime() + request.days * 86_400_000);
-  const serial = randomBytes(16);
-  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
-  const { key, algorithm } = await importSigningKey(request.ca.privateKey);
-  const certificate = await X509CertificateGenerator.create(
-    {
-      serialNumber: serial.toString('hex'),
-      issuer: authority.subjectName,
-      // The subject's common name has 64 characters at most (RFC 5280, appendix A.1); the full name is the URI.
-      subject: [{ CN: [request.node.slice(0, 64)] }],
-      notBefore: new Date(now.getTime() - BACKDATE_MS),
-      notAfter: end < authority.notAfter ? end : authority.notAfter,
-      publicKey: new Uint8Array(request.akPublicKey),
-      signingKey: key,
-      signingAlgorithm: algorithm,
-      extensions: [
-        new BasicConstraintsExtension(false, undefined, true),
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-        new ExtendedKeyUsageExtension([ATTESTATION_KEY_PURPOSE]),
-        new SubjectAlternativeNameExtension([{ type: 'url', value: uri }]),
-        await AuthorityKeyIdentifierExtension.create(authority.publicKey, false, webcrypto),
-        await SubjectKeyIdentifierExtension.create(createPublicKeyBytes(request.akPublicKey), false, webcrypto),
-        new Extension(ATTESTATION_KEY_DETAILS, false, encodeUtf8String(JSON.stringify(parseDetails(request.details)))),
-      ],
-    },
-    webcrypto,
-  );
-  return Buffer.from(certificate.rawData);
-}
 
 /**
  * Reads an attestation key's certificate; who signed it is verifyAttestationKeyChain's question.
@@ -145,7 +79,8 @@ function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCer
   };
 }
 
-function parseNodeUri(uri: string): { trustDomain: string; node: string } {
+/** Reads spiffe://TRUST_DOMAIN/node/NODE. @throws CertificateError certificate.name */
+export function parseNodeUri(uri: string): { trustDomain: string; node: string } {
   const [, trustDomain, node] = NODE_URI.exec(uri) ?? [];
   if (trustDomain === undefined || node === undefined || trustDomain.length > NAME_MAX || node.length > NAME_MAX) {
     throw new CertificateError('certificate.name', 'expected spiffe://TRUST_DOMAIN/node/NODE with DNS names in lower case, got something else');
@@ -153,7 +88,8 @@ function parseNodeUri(uri: string): { trustDomain: string; node: string } {
   return { trustDomain, node };
 }
 
-function parseDetails(value: unknown): AttestationKeyDetails {
+/** @throws CertificateError certificate.details */
+export function parseDetails(value: unknown): AttestationKeyDetails {
   const result = detailsSchema.safeParse(value);
   if (result.success) return result.data;
   const fields = result.error.issues.map((issue) => issue.path.join('.') || issue.code).join(', ');
@@ -170,25 +106,4 @@ function decodeDetails(value: Buffer): AttestationKeyDetails {
     throw new CertificateError('certificate.details', 'expected a UTF8String with JSON as details of the TPM, got something else', { cause: error });
   }
   return parseDetails(json);
-}
-
-/** DER UTF8String (X.690, 8.23) of up to 65,535 bytes. */
-function encodeUtf8String(text: string): Buffer {
-  const bytes = Buffer.from(text, 'utf8');
-  const { length } = bytes;
-  const head = length < 0x80 ? [0x0c, length] : length < 0x100 ? [0x0c, 0x81, length] : [0x0c, 0x82, length >> 8, length & 0xff];
-  return Buffer.concat([Buffer.from(head), bytes]);
-}
-
-function createPublicKeyBytes(spki: Uint8Array): ArrayBuffer {
-  const der = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({ format: 'der', type: 'spki' });
-  return new Uint8Array(der).buffer;
-}
-
-async function importSigningKey(pem: string): Promise<{ key: webcrypto.CryptoKey; algorithm: webcrypto.EcdsaParams & webcrypto.EcKeyImportParams }> {
-  const key = createPrivateKey(pem);
-  const namedCurve = key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'P-384' : 'P-256';
-  const algorithm = { name: 'ECDSA', namedCurve, hash: namedCurve === 'P-384' ? 'SHA-384' : 'SHA-256' };
-  const pkcs8 = key.export({ format: 'der', type: 'pkcs8' });
-  return { key: await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']), algorithm };
 }

@@ -1,30 +1,21 @@
 import 'reflect-metadata';
-import { createPublicKey, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
-import { openAuthority, P256, signEndEntity } from '../../licensing/authority/authority';
-import type { CertifiedKey, Signer } from '../../licensing/authority/authority';
-import { certificateIdentity, formatClientIdentity, parseClientIdentity } from './client-identity';
+import { certificateIdentity, parseClientIdentity } from './client-identity';
 
-/** The longest life of a client certificate. */
-export const MAX_CLIENT_CERTIFICATE_SECONDS = 3600;
-/** A request for a P-256 key takes a few hundred bytes; what is larger is not worth parsing. */
-const MAX_CSR_BYTES = 4096;
 const MAX_CERTIFICATE_BYTES = 8192;
 const MAX_CHAIN = 4;
 
 /** id-kp-clientAuth (RFC 5280, 4.2.1.12). */
-const CLIENT_AUTH = x509.ExtendedKeyUsage.clientAuth;
+export const CLIENT_AUTH = x509.ExtendedKeyUsage.clientAuth;
 
-/** A request or client certificate that can't be taken. `code` is stable. */
+/** A client certificate that can't be taken. `code` is stable. */
 export class ClientCertificateError extends Error {
   override readonly name = 'ClientCertificateError';
 
   constructor(
     readonly code:
-      | 'certificate.csr_malformed'
-      | 'certificate.csr_key'
-      | 'certificate.csr_signature'
       | 'certificate.malformed'
       | 'certificate.chain'
       | 'certificate.time'
@@ -38,76 +29,8 @@ export class ClientCertificateError extends Error {
   }
 }
 
-function isP256(key: KeyObject): boolean {
+export function isP256(key: KeyObject): boolean {
   return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
-}
-
-/**
- * Reads a certificate request (PKCS#10, RFC 2986) and checks that whoever made it holds the key. Only the key is taken:
- * the subject and the extensions that it asks for mean nothing here.
- * @param der at most 4096 bytes
- * @returns the key, P-256
- * @throws ClientCertificateError
- */
-export async function readRequestKey(der: Uint8Array): Promise<{ publicKey: KeyObject; spki: Buffer }> {
-  if (der.length === 0 || der.length > MAX_CSR_BYTES) {
-    throw new ClientCertificateError('certificate.csr_malformed', `expected a request of 1 to ${MAX_CSR_BYTES} bytes, got ${der.length}`);
-  }
-  let request: x509.Pkcs10CertificateRequest;
-  let spki: Buffer;
-  try {
-    request = new x509.Pkcs10CertificateRequest(new Uint8Array(der));
-    spki = Buffer.from(request.publicKey.rawData);
-  } catch (cause) {
-    throw new ClientCertificateError('certificate.csr_malformed', 'expected a PKCS#10 request in DER', { cause });
-  }
-  let publicKey: KeyObject;
-  try {
-    publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' });
-  } catch (cause) {
-    throw new ClientCertificateError('certificate.csr_key', 'expected a P-256 key in the request', { cause });
-  }
-  if (!isP256(publicKey)) throw new ClientCertificateError('certificate.csr_key', 'expected a P-256 key in the request');
-  const good = await request.verify().catch(() => false);
-  if (!good) throw new ClientCertificateError('certificate.csr_signature', "the request's signature is not by its key");
-  return { publicKey, spki };
-}
-
-export interface ClientCertificateOptions {
-  /** Opaque id of the account. */
-  user: string;
-  session: string;
-  trustDomain: string;
-  /** Life in seconds, an hour at most. */
-  seconds: number;
-  now?: Date;
-}
-
-/**
- * Certifies the key of a request for one user and session: SAN URI spiffe://TD/user/USER/session/SESSION, purpose clientAuth.
- * @param authority the client CA, as PEM texts or opened by `openAuthority`
- * @returns DER, leaf first; the root is left out
- * @throws ClientCertificateError for a request that `readRequestKey` refuses
- */
-export async function issueClientCertificate(
-  authority: CertifiedKey | Signer,
-  csrDer: Uint8Array,
-  { user, session, trustDomain, seconds, now = new Date() }: ClientCertificateOptions,
-): Promise<Buffer[]> {
-  const { spki } = await readRequestKey(csrDer);
-  if (!(seconds > 0 && seconds <= MAX_CLIENT_CERTIFICATE_SECONDS)) {
-    throw new TypeError(`expected 1 to ${MAX_CLIENT_CERTIFICATE_SECONDS} seconds of life, got ${seconds}`);
-  }
-  const signer = 'key' in authority ? authority : await openAuthority(authority);
-  const certificate = await signEndEntity(signer, {
-    publicKey: await new x509.PublicKey(new Uint8Array(spki)).export(P256, ['verify']),
-    name: [],
-    alternativeNames: [{ type: 'url', value: formatClientIdentity({ trustDomain, user, session }) }],
-    extendedKeyUsage: [CLIENT_AUTH],
-    seconds,
-    now,
-  });
-  return [Buffer.from(certificate.rawData)];
 }
 
 export interface ClientCertificate {

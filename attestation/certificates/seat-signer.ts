@@ -1,35 +1,13 @@
-import type { KeyObject, webcrypto } from 'node:crypto';
-import { newKeyPair, signEndEntity } from '../../licensing/authority/authority';
-import type { Signer } from '../../licensing/authority/authority';
+import type { KeyObject } from 'node:crypto';
 import { CertificateError, verifyChain } from './chain';
 import { splitCertificates } from './pem';
 
 /** id-kp-jwt, for keys that sign JWTs (RFC 9509, 3). */
-const JWT_SIGNING = '1.3.6.1.5.5.7.3.37';
+export const JWT_SIGNING = '1.3.6.1.5.5.7.3.37';
 const URI_TAG = 6;
 
-const nameOf = (trustDomain: string): string => `spiffe://${trustDomain}/seats`;
-
-/** A key that signs seat tokens, and what shows that it may: a certificate of the client CA's. */
-export interface SeatSigner {
-  key: webcrypto.CryptoKey;
-  /** DER. */
-  certificate: Buffer;
-}
-
-/** Makes a P-256 key and its certificate: SAN URI spiffe://TD/seats, purpose id-kp-jwt. Neither is good for anything else. */
-export async function issueSeatSigner(authority: Signer, { trustDomain, seconds, now = new Date() }: { trustDomain: string; seconds: number; now?: Date }): Promise<SeatSigner> {
-  const keys = await newKeyPair();
-  const certificate = await signEndEntity(authority, {
-    publicKey: keys.publicKey,
-    name: [],
-    alternativeNames: [{ type: 'url', value: nameOf(trustDomain) }],
-    extendedKeyUsage: [JWT_SIGNING],
-    seconds,
-    now,
-  });
-  return { key: keys.privateKey, certificate: Buffer.from(certificate.rawData) };
-}
+/** The one name in a seat signer's certificate. */
+export const seatSignerName = (trustDomain: string): string => `spiffe://${trustDomain}/seats`;
 
 /**
  * Checks a seat signer's certificate: chain to a root, time, purpose, the one name in it.
@@ -41,8 +19,8 @@ export async function issueSeatSigner(authority: Signer, { trustDomain, seconds,
 export function verifySeatSigner(certificates: readonly Uint8Array[], rootsPem: string, { trustDomain, now = new Date() }: { trustDomain: string; now?: Date }): KeyObject {
   const { fields, publicKey } = verifyChain({ certificates, roots: splitCertificates(rootsPem), now, purpose: JWT_SIGNING });
   const [only, ...others] = fields.subjectAlternativeNames;
-  if (only?.tag !== URI_TAG || others.length > 0 || only.value.toString('latin1') !== nameOf(trustDomain)) {
-    throw new CertificateError('certificate.name', `expected ${nameOf(trustDomain)} as the one subject alternative name, got something else`);
+  if (only?.tag !== URI_TAG || others.length > 0 || only.value.toString('latin1') !== seatSignerName(trustDomain)) {
+    throw new CertificateError('certificate.name', `expected ${seatSignerName(trustDomain)} as the one subject alternative name, got something else`);
   }
   if (publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
   return publicKey;

@@ -1,14 +1,13 @@
-import { errors, importJWK, jwtVerify, SignJWT } from 'jose';
+import { errors, importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
-import { TOKEN_ALGORITHM } from '../../licensing/tokens/keys';
-import type { TokenKeys } from '../../licensing/tokens/keys';
+import { TOKEN_ALGORITHM } from '../tokens/algorithm';
 import { planSchema } from './plan';
 import type { Plan } from './plan';
 
 /** Keeps every other JWS of the installation from being taken for a licence key, and a licence key for another (RFC 8725, 3.11). */
 export const LICENCE_TYPE = 'sls-licence+jwt';
-const AUDIENCE = 'sls-licence';
+export const LICENCE_AUDIENCE = 'sls-licence';
 const CLOCK_SKEW_SECONDS = 5;
 /** Twice what a plan with all its images takes. */
 export const MAX_LICENCE_KEY_LENGTH = 8192;
@@ -56,24 +55,8 @@ export interface LicenceTerms {
   accounts: number;
 }
 
-const issuerOf = (trustDomain: string): string => `https://${trustDomain}`;
+export const licenceIssuer = (trustDomain: string): string => `https://${trustDomain}`;
 const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
-
-/** Makes the key of a licence: a compact JWS (RFC 7515) with the claims of a JWT. A secret: whoever has it can redeem it. */
-export async function signLicenceKey(
-  { kid, key }: TokenKeys['signing'],
-  { licence, plan, until, graceDays, accounts }: LicenceTerms,
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
-): Promise<string> {
-  return new SignJWT({ plan, grace_days: graceDays, accounts })
-    .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: LICENCE_TYPE, kid })
-    .setIssuer(issuerOf(trustDomain))
-    .setAudience(AUDIENCE)
-    .setJti(licence)
-    .setIssuedAt(seconds(now))
-    .setExpirationTime(seconds(until))
-    .sign(key);
-}
 
 const claimsSchema = z.object({
   jti: z.uuid(),
@@ -128,8 +111,8 @@ export async function verifyLicenceKey(
     const { payload } = await jwtVerify(text, keyNamed, {
       algorithms: [TOKEN_ALGORITHM],
       typ: LICENCE_TYPE,
-      issuer: issuerOf(trustDomain),
-      audience: AUDIENCE,
+      issuer: licenceIssuer(trustDomain),
+      audience: LICENCE_AUDIENCE,
       requiredClaims: ['jti', 'iat', 'exp', 'plan', 'grace_days', 'accounts'],
       clockTolerance: CLOCK_SKEW_SECONDS,
       currentDate: now,

@@ -1,7 +1,6 @@
 import { LicenceState as StateMessage } from '../../proto/gen/licensing/v1/licence';
 import type { Plan as PlanMessage } from '../../proto/gen/licensing/v1/licence';
-import type { LicenceState } from '../../licensing/licences/entitlement';
-import type { Plan } from './plan';
+import type { LicenceState, Plan } from './plan';
 
 const STATES: Record<LicenceState, StateMessage> = {
   valid: StateMessage.LICENCE_STATE_VALID,

@@ -31,3 +31,6 @@ export const planSchema = z.strictObject({
 
 /** What a licence allows. */
 export type Plan = z.infer<typeof planSchema>;
+
+/** How a licence stands at a time. */
+export type LicenceState = 'valid' | 'grace' | 'expired' | 'revoked';

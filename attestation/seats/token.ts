@@ -1,12 +1,11 @@
-import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from 'jose';
+import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import { z } from 'zod';
+import { TOKEN_ALGORITHM } from '../tokens/algorithm';
 import { CertificateError } from '../certificates/chain';
-import { verifySeatSigner } from '../certificates/seat-signer';
-import type { SeatSigner } from '../certificates/seat-signer';
+import { seatSignerName, verifySeatSigner } from '../certificates/seat-signer';
 
 /** What keeps seat tokens and every other JWT apart. */
 export const SEAT_TOKEN_TYPE = 'sls-seat+jwt';
-const ALGORITHM = 'ES256';
 /** Holds one certificate; more is not worth parsing. */
 const MAX_TOKEN_LENGTH = 8 * 1024;
 const CLOCK_SKEW_SECONDS = 5;
@@ -36,22 +35,8 @@ export interface SeatClaims {
   expiresAt: number;
 }
 
-/** Signs a seat token: a JWT that brings its signer's certificate along (x5c: RFC 7515, 4.1.6). */
-export function issueSeatToken(signer: SeatSigner, { seat, user, workloadUid, tlsExporter, expiresAt }: SeatClaims, { trustDomain }: { trustDomain: string }): Promise<string> {
-  return new SignJWT({ workload: workloadUid, tls_exporter: tlsExporter.toString('base64url') })
-    .setProtectedHeader({ alg: ALGORITHM, typ: SEAT_TOKEN_TYPE, x5c: [signer.certificate.toString('base64')] })
-    .setIssuer(issuerOf(trustDomain))
-    .setAudience(trustDomain)
-    .setSubject(user)
-    .setJti(seat)
-    .setExpirationTime(expiresAt)
-    .sign(signer.key);
-}
-
-const issuerOf = (trustDomain: string): string => `spiffe://${trustDomain}/seats`;
-
 const headerSchema = z.object({
-  alg: z.literal(ALGORITHM),
+  alg: z.literal(TOKEN_ALGORITHM),
   typ: z.literal(SEAT_TOKEN_TYPE),
   x5c: z.array(z.string().regex(/^[A-Za-z0-9+/]+={0,2}$/)).length(1),
 });
@@ -82,9 +67,9 @@ export async function verifySeatToken(token: string, { rootsPem, trustDomain, no
   if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) throw invalid('expected a seat token');
   const key = readSigner(token, { rootsPem, trustDomain, now });
   const options = {
-    algorithms: [ALGORITHM],
+    algorithms: [TOKEN_ALGORITHM],
     typ: SEAT_TOKEN_TYPE,
-    issuer: issuerOf(trustDomain),
+    issuer: seatSignerName(trustDomain),
     audience: trustDomain,
     requiredClaims: ['sub', 'jti', 'exp'],
     clockTolerance: late,

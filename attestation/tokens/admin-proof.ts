@@ -1,10 +1,8 @@
-import { createHash, createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
-import { compactVerify, decodeProtectedHeader, SignJWT } from 'jose';
+import { createHash } from 'node:crypto';
+import { compactVerify, decodeProtectedHeader } from 'jose';
 import { z } from 'zod';
 import { verifyAdminCertificate } from '../certificates/admin';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { CertificateError } from '../certificates/chain';
-import { splitCertificates } from '../certificates/pem';
 
 /** Metadata of an administrator's call. */
 export const ADMIN_PROOF_KEY = 'sls-admin-proof';
@@ -61,22 +59,8 @@ export interface AdminCall {
   request: Uint8Array;
 }
 
-const hashOf = (request: Uint8Array): string => createHash('sha256').update(request).digest('hex');
-
-/** Signs one call as an administrator. @param administrator certificate (and intermediates) and key, PEM */
-export async function signAdminProof(
-  administrator: CertifiedKey,
-  { method, request }: AdminCall,
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
-): Promise<string> {
-  const x5c = splitCertificates(administrator.certificate).map((pem) => new X509Certificate(pem).raw.toString('base64'));
-  return new SignJWT({ htm: method, request_sha256: hashOf(request) })
-    .setProtectedHeader({ alg: 'ES256', typ: ADMIN_PROOF_TYPE, x5c })
-    .setAudience(trustDomain)
-    .setIssuedAt(Math.floor(now.getTime() / 1000))
-    .setJti(randomUUID())
-    .sign(createPrivateKey(administrator.privateKey));
-}
+/** Hex: what `request_sha256` holds. */
+export const requestSha256Of = (request: Uint8Array): string => createHash('sha256').update(request).digest('hex');
 
 /**
  * Checks that an administrator signed this very call, around now. That it is used once is the caller's to see to, by `jti`,
@@ -100,7 +84,7 @@ export async function verifyAdminProof(
   const { aud, htm, request_sha256: requestSha256, iat, jti } = claims.data;
   if (aud !== trustDomain) throw new AdminProofError('admin.proof_audience', `expected a proof for ${trustDomain}, got one for another installation`);
   if (htm !== call.method) throw new AdminProofError('admin.proof_method', 'the proof is for another method');
-  if (requestSha256 !== hashOf(call.request)) throw new AdminProofError('admin.proof_request', 'the proof is for another request');
+  if (requestSha256 !== requestSha256Of(call.request)) throw new AdminProofError('admin.proof_request', 'the proof is for another request');
   if (Math.abs(now.getTime() / 1000 - iat) > ADMIN_PROOF_SECONDS) {
     throw new AdminProofError('admin.proof_time', `expected a proof made within ${ADMIN_PROOF_SECONDS} seconds of ${now.toISOString()}`);
   }

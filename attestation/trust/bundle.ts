@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { bootStateSchema } from '../boot/state';
-import { parseAddress } from '../../runtime/rpc/address';
+import { ADDRESS_RULE, isAddress } from './address';
 import { publicKeySchema } from './public-key';
 
 /** A trust bundle that can't be used. */
@@ -26,14 +26,7 @@ const certificate = z.string().refine((text) => {
   }
 }, 'expected one CA certificate in PEM');
 
-/** Kept as text, in the form that runtime/rpc reads. */
-const address = z.string().refine((text) => {
-  try {
-    return parseAddress(text) !== undefined;
-  } catch {
-    return false;
-  }
-}, 'expected unix:/PATH, http://HOST:PORT or https://HOST:PORT');
+const address = z.string().refine(isAddress, `expected ${ADDRESS_RULE}`);
 
 /** Public keys as a JWK Set (RFC 7517, 5). */
 const keySet = z.strictObject({

@@ -1,8 +1,9 @@
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
 import { parseTraceparent } from '../../runtime/traces/context';
 import { openTraces, tracesSettings } from '../../runtime/traces/settings';
-import { KIND, withSpan } from '../../runtime/traces/span';
+import { withSpan } from '../../runtime/traces/span';
 import { CliError, EXIT } from './exit';
+import { KIND } from '../../runtime/traces/record';
 
 /** A collector that is away does not hold a command up for longer. */
 const FLUSH_MS = 1_000;

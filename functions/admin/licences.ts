@@ -2,7 +2,6 @@ import { status } from '@grpc/grpc-js';
 import { isUuid } from '../../attestation/bytes/uuid';
 import { issueLicence, LICENCE_PAGE, listLicences, listLicenceUse, revokeLicence } from '../../licensing/licences/issue';
 import type { IssuedLicence as IssuedRecord, LicenceCursor } from '../../licensing/licences/issue';
-import { signLicenceKey } from '../../attestation/licences/key';
 import { planFromMessage, planToMessage, stateToMessage } from '../../attestation/licences/messages';
 import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../attestation/licences/plan';
 import type { Plan } from '../../attestation/licences/plan';
@@ -24,6 +23,7 @@ import type {
 import type { Plan as PlanMessage } from '../../proto/gen/licensing/v1/licence';
 import type { Administrator } from './authentication';
 import { requireReason } from './requests';
+import { signLicenceKey } from '../../licensing/licences/sign-key';
 
 export interface LicenceIssuer {
   database: Database;

@@ -1,6 +1,5 @@
 import { countingRefusals } from '../../licensing/audit/counted';
 import { Refusals } from '../../licensing/audit/refusals';
-import { readAuthorities, signingAuthority } from '../../attestation/certificates/pem';
 import { makePool } from '../../attestation/certificates/complete-chain';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
 import { readSettingFile, readTls } from '../../runtime/config/listen';
@@ -17,6 +16,7 @@ import { readPemFolder, shippedMakerCertificates } from './maker-certificates';
 import { enrolService } from './service';
 import { enrolSettings } from './settings';
 import type { EnrolSettings } from './settings';
+import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 
 const SEAL_KEY_BYTES = 32;
 const LISTED_KEY = /^([0-9a-f]{64})( software)?$/;

@@ -2,8 +2,9 @@ import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../../licensing/audit/audit';
 import { isAnyRevoked } from '../../licensing/revocation/store';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Database, Queries } from '../../licensing/store/database';
+import type { Database } from '../../licensing/store/database';
 import type { TpmDetails } from './endorsement-certificate';
+import type { Queries } from '../../licensing/store/queries';
 
 /** An attestation key that its TPM has proved to hold. */
 export interface Enrolment {

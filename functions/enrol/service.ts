@@ -1,7 +1,6 @@
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { BytesError } from '../../attestation/bytes/reader';
-import { issueAttestationKeyCertificate } from '../../attestation/certificates/attestation-key';
 import { CertificateError } from '../../attestation/certificates/chain';
 import { EvidenceError } from '../../attestation/evidence/errors';
 import { checkAkAttributes } from '../../attestation/evidence/steps/attestation-key';
@@ -19,6 +18,7 @@ import { openChallenge, sealChallenge } from './challenge';
 import { verifyEndorsement } from './endorsement-certificate';
 import type { EndorsementTrust, TpmDetails } from './endorsement-certificate';
 import { recordEnrolment } from './nodes';
+import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
 
 export interface EnrolOptions {
   database: Database;

@@ -12,9 +12,10 @@ import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { authenticateToken } from '../../licensing/sessions/bearer';
 import { PasswordHashChanged } from '../../licensing/sessions/sessions';
-import type { Also, ClientDetails, RefreshGrant } from '../../licensing/sessions/sessions';
+import type { Also, RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
+import type { ClientDetails } from '../../licensing/sessions/client-details';
 
 /** What a login gives, besides the certificate and the enclave. */
 export interface Tokens extends Partial<RefreshGrant> {

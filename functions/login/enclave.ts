@@ -1,5 +1,4 @@
 import { status } from '@grpc/grpc-js';
-import type { EnclaveId } from '../../licensing/enclaves/name';
 import { logger } from '../../runtime/log/logger';
 import { isServiceError, RpcError } from '../../runtime/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
@@ -8,6 +7,7 @@ import { LoginStage } from '../../proto/gen/licensing/v1/login';
 import { attestEnclave } from './attest';
 import type { AttestRequest } from './attest';
 import type { Enclave, LaunchOptions, Launcher } from './launcher/launcher';
+import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
 /** How long an enclave may take to answer: one that has just been started, and one that was said to run. */
 export interface Patience {

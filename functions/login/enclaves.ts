@@ -2,7 +2,6 @@ import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
-import type { EnclaveId } from '../../licensing/enclaves/name';
 import { logger } from '../../runtime/log/logger';
 import { unary } from '../../runtime/rpc/handlers';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -11,6 +10,7 @@ import { authenticateBearer } from '../../licensing/sessions/bearer';
 import { EnclaveState } from '../../proto/gen/licensing/v1/enclaves';
 import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v1/enclaves';
 import type { Launcher, Running } from './launcher/launcher';
+import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
 export interface EnclaveManagementOptions {
   backend: AccountBackend;

@@ -4,7 +4,6 @@ import { countingRefusals } from '../../licensing/audit/counted';
 import { openAuditLog } from '../../licensing/audit/open';
 import { openAuthority } from '../../licensing/authority/authority';
 import type { Signer } from '../../licensing/authority/authority';
-import { readAuthorities, signingAuthority } from '../../attestation/certificates/pem';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
 import { readSettingFile, readTls } from '../../runtime/config/listen';
 import { reloadingFiles } from '../../runtime/config/reloading-file';
@@ -38,6 +37,7 @@ import { loginService } from './service';
 import { loginSettings } from './settings';
 import { transparencyService } from './transparency';
 import { LoginTrust, trustService } from './trust';
+import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 
 async function openLauncher({ LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress }): Promise<Launcher> {
   // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
-import type { EnclaveId } from '../../licensing/enclaves/name';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Launcher } from './launcher/launcher';
+import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
 /** Whoever deletes an enclave has so long, before a login that waits for its name does it for them. */
 const DELETION_MS = 20_000;

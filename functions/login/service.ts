@@ -6,7 +6,6 @@ import { appendRecord, recordAudit } from '../../licensing/audit/audit';
 import type { AuditLog } from '../../licensing/audit/log';
 import { aboutUser } from '../../licensing/audit/counted';
 import type { Signer } from '../../licensing/authority/authority';
-import { ClientCertificateError, issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS, readRequestKey } from '../../attestation/certificates/client';
 import { NONCE_BYTES, verifyProof } from '../../attestation/certificates/proof';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
@@ -26,6 +25,8 @@ import type { Launcher } from './launcher/launcher';
 import { loginRecord } from './record';
 import { registered } from './registered';
 import type { LoginTrust } from './trust';
+import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
+import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
 
 export interface LoginOptions {
   backend: AccountBackend;
@@ -55,7 +56,7 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
     throw new RpcError('login.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
   }
   const { publicKey, spki } = await readRequestKey(csr).catch((error: unknown) => {
-    if (error instanceof ClientCertificateError) throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
+    if (error instanceof CertificateRequestError) throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
     throw error;
   });
   if (!verifyProof(publicKey, nonce, proof)) {

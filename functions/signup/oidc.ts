@@ -18,9 +18,10 @@ import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { base32 } from '../../licensing/second-factor/totp';
 import { beginSession } from '../../licensing/sessions/sessions';
-import type { ClientDetails, RefreshGrant } from '../../licensing/sessions/sessions';
+import type { RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type { ExchangeIdTokenRequest, ExchangeIdTokenResponse, GetOidcSettingsResponse } from '../../proto/gen/licensing/v1/account';
+import type { ClientDetails } from '../../licensing/sessions/client-details';
 
 export interface OidcProvider extends OidcSettings {
   verifier: Pick<IdTokenVerifier, 'verify'>;

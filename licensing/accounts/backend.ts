@@ -12,13 +12,14 @@ import { callerAddress, TrustedProxies } from '../../runtime/rpc/peer';
 import { readSecondFactorKeys } from '../second-factor/keys';
 import type { SecondFactorKeys } from '../second-factor/keys';
 import { SecondFactors } from '../second-factor/second-factors';
-import { clientNameOf, Sessions } from '../sessions/sessions';
-import type { ClientDetails } from '../sessions/sessions';
+import { Sessions } from '../sessions/sessions';
 import type { Database } from '../store/database';
 import { openFunctionDatabase } from '../store/open';
 import { readTokenKeys } from '../tokens/keys';
 import type { TokenKeys } from '../tokens/keys';
 import { Accounts } from './accounts';
+import { clientNameOf } from '../sessions/client-details';
+import type { ClientDetails } from '../sessions/client-details';
 
 const count = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
 

@@ -1,7 +1,8 @@
 import { recordAudit } from '../audit/audit';
 import { forgetAccountLimits } from '../limits/limits';
 import { logger } from '../../runtime/log/logger';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
+import type { Queries } from '../store/queries';
 
 /** Everything that was certified for a user has ended by then, and no clock differs by so much. */
 const REMEMBERED = '2 days';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { recordAudit } from '../audit/audit';
 import type { Identity } from '../oidc/id-token';
-import type { Queries } from '../store/database';
+import type { Queries } from '../store/queries';
 
 /** The account of whom an OpenID provider says that somebody is, and nothing else that it says. */
 export async function findByIdentity(queries: Queries, { issuer, subject }: Identity): Promise<{ user: string; username: string } | undefined> {

@@ -3,10 +3,10 @@ import { judged } from '../limits/limits';
 import type { Requester } from '../passwords/threads';
 import { RpcError } from '../../runtime/rpc/errors';
 import { subscriberOf } from '../../runtime/rpc/peer';
-import type { ClientDetails } from '../sessions/sessions';
 import type { AccessToken } from '../tokens/access-token';
 import type { Account } from './accounts';
 import type { AccountBackend } from './backend';
+import type { ClientDetails } from '../sessions/client-details';
 
 /** A login this lately need not be shown again where a password is not to be had. */
 export const FRESH_SECONDS = 300;

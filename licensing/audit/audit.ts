@@ -1,7 +1,7 @@
-import type { Queries } from '../store/database';
 import { leafHash } from '../../attestation/transparency/merkle';
 import { newRecord, readRecord } from '../../attestation/transparency/record';
 import type { AuditEntry, AuditRecord } from '../../attestation/transparency/record';
+import type { Queries } from '../store/queries';
 
 export type { AuditEntry, AuditRecord };
 

@@ -1,6 +1,5 @@
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Queries } from '../store/database';
 import { LogError } from '../../attestation/transparency/errors';
 import { Frontier } from '../../attestation/transparency/frontier';
 import type { Subtree } from '../../attestation/transparency/frontier';
@@ -8,6 +7,7 @@ import { headerOf, readTreeHead, signTreeHead } from '../../attestation/transpar
 import type { TreeHead } from '../../attestation/transparency/tree-head';
 import type { LogKeys } from './keys';
 import { recordRefusals } from './refusals';
+import type { Queries } from '../store/queries';
 
 /** In one transaction: a few hundred milliseconds for those who wait. */
 const BATCH = 500;

@@ -1,7 +1,7 @@
 import { logger } from '../../runtime/log/logger';
-import type { Queries } from '../store/database';
 import { newRecord } from '../../attestation/transparency/record';
 import { appendRecords } from './audit';
+import type { Queries } from '../store/queries';
 
 /** Different users, for each reason, whose refusals of one minute are counted by themselves. All others of that minute are one count. */
 const USERS_A_MINUTE = 50;

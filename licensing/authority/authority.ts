@@ -1,22 +1,13 @@
 import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
-
-x509.cryptoProvider.set(webcrypto);
-
-/** Both curve and hash of every certificate here: ECDSA P-256 with SHA-256. */
-export const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../../runtime/keys/key-pair';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** Certificates begin this long before now: the clocks of two machines differ. */
 export const CLOCK_SKEW_SECONDS = 300;
 
 const DAY_SECONDS = 86_400;
-
-/** A certificate and the private key that belongs to it, both PEM (PKCS#8 for the key). The key is a secret. */
-export interface CertifiedKey {
-  certificate: string;
-  privateKey: string;
-}
 
 export interface AuthorityOptions {
   commonName: string;
@@ -26,24 +17,9 @@ export interface AuthorityOptions {
   now?: Date;
 }
 
-/** A positive serial number of 127 random bits (RFC 5280, 4.1.2.2), hex. */
-export function randomSerial(): string {
-  const serial = randomBytes(16);
-  serial[0] = (serial[0]! & 0x7f) | 0x40;
-  return serial.toString('hex');
-}
-
 /** When a certificate made now is good, from a little before now. */
 export function validity(now: Date, seconds: number): { notBefore: Date; notAfter: Date } {
   return { notBefore: new Date(now.getTime() - CLOCK_SKEW_SECONDS * 1000), notAfter: new Date(now.getTime() + seconds * 1000) };
-}
-
-export async function exportPrivateKey(key: webcrypto.CryptoKey): Promise<string> {
-  return x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
-}
-
-export async function newKeyPair(): Promise<webcrypto.CryptoKeyPair> {
-  return webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
 }
 
 /** Makes a root CA that signs end-entity certificates directly (path length 0): P-256, its own key, self-signed. */

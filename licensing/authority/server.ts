@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
 import * as x509 from '@peculiar/x509';
-import { exportPrivateKey, newKeyPair, openAuthority, signEndEntity } from './authority';
-import type { CertifiedKey } from './authority';
+import { openAuthority, signEndEntity } from './authority';
+import { exportPrivateKey, newKeyPair } from '../../runtime/keys/key-pair';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** id-kp-serverAuth (RFC 5280, 4.2.1.12). */
 const SERVER_AUTH = x509.ExtendedKeyUsage.serverAuth;

@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
-import type { EnclaveId } from './name';
+import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
 /** A deletion that has been under way for so long was left by whoever began it. */
 const ABANDONED_SECONDS = 120;

@@ -1,6 +1,7 @@
-import type { Queries } from '../store/database';
+import type { LicenceState } from '../../attestation/licences/plan';
 import { heldLicences } from './holdings';
 import type { HeldLicence } from './holdings';
+import type { Queries } from '../store/queries';
 
 /** What a user may do by the licence that applies to them. */
 export interface Entitlement {
@@ -21,8 +22,6 @@ export interface Entitlement {
   /** Logins work until then. */
   graceUntil: Date;
 }
-
-export type LicenceState = 'valid' | 'grace' | 'expired' | 'revoked';
 
 /** How a licence stands at a time. */
 export function stateOf({ until, graceUntil, revokedAt }: Pick<HeldLicence, 'until' | 'graceUntil' | 'revokedAt'>, now: Date): LicenceState {

@@ -1,5 +1,5 @@
-import type { Queries } from '../store/database';
 import type { Plan } from '../../attestation/licences/plan';
+import type { Queries } from '../store/queries';
 
 /** A licence as the database has it. */
 export interface LicenceRecord {

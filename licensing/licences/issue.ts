@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { recordAudit } from '../audit/audit';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
 import { stateOf } from './entitlement';
-import type { LicenceState } from './entitlement';
 import { LICENCE_COLUMNS, toLicence } from './holdings';
 import type { LicenceRecord, LicenceRow } from './holdings';
 import type { LicenceTerms } from '../../attestation/licences/key';
+import type { LicenceState } from '../../attestation/licences/plan';
+import type { Queries } from '../store/queries';
 
 const DAY_MS = 86_400_000;
 

@@ -3,10 +3,11 @@ import { recordAudit } from '../audit/audit';
 import { bucketKey, Buckets } from '../limits/buckets';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
 import { stateOf } from './entitlement';
 import { heldLicences, LICENCE_COLUMNS, toLicence } from './holdings';
 import type { HeldLicence, LicenceRow } from './holdings';
+import type { Queries } from '../store/queries';
 
 /** A licence that can't be had or used, in the words for its user. FAILED_PRECONDITION: trying again changes nothing. */
 export function licenceRefusal(code: `licence.${string}`, message: string, grpcStatus = status.FAILED_PRECONDITION): RpcError {

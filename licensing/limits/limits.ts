@@ -1,8 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import { subscriberOf } from '../../runtime/rpc/peer';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
 import { bucketKey, Buckets } from './buckets';
+import type { Queries } from '../store/queries';
 
 /** How often things may fail; 0: as often as anyone likes. */
 export interface LimitSizes {

@@ -1,5 +1,5 @@
-import type { Queries } from '../store/database';
 import type { VerifiedIdToken } from './id-token';
+import type { Queries } from '../store/queries';
 
 /** A used token is remembered for so much longer than any clock could let it pass. */
 const MARGIN = '1 hour';

@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { distFolder } from '../../runtime/config/dist';
-import { prehash } from './prehash';
-import { isHashable } from './rules';
+import { isHashable, prehash } from './prehash';
 import { Threads } from './threads';
 import type { Requester } from './threads';
 

@@ -11,3 +11,11 @@ const CONTEXT = 'sls password v1';
 export function prehash(password: string): string {
   return createHmac('sha256', CONTEXT).update(password.normalize('NFKC')).digest('base64');
 }
+
+/** Bounds the work of a request; no person's password is longer. */
+export const MAX_PASSWORD_BYTES = 1024;
+
+/** True for a password that may be hashed at all: what is larger is nobody's password. */
+export function isHashable(password: string): boolean {
+  return Buffer.byteLength(password) <= MAX_PASSWORD_BYTES;
+}

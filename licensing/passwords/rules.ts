@@ -2,16 +2,9 @@ import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { PasswordHasher } from './hasher';
 import type { Requester } from './threads';
+import { isHashable, MAX_PASSWORD_BYTES } from './prehash';
 
 export const MIN_PASSWORD_CHARACTERS = 8;
-/** Bounds the work of a request; no person's password is longer. */
-export const MAX_PASSWORD_BYTES = 1024;
-
-/** True for a password that may be hashed at all: what is larger is nobody's password. */
-export function isHashable(password: string): boolean {
-  return Buffer.byteLength(password) <= MAX_PASSWORD_BYTES;
-}
-
 /**
  * Checks a new password: its length, and how many guesses it takes (NIST SP 800-63B, 5.1.1.2: no rules of composition).
  * @param inputs what is known of the user, such as the username

@@ -1,6 +1,6 @@
 import { recentlyRevokedSessions } from '../sessions/sessions';
-import type { Queries } from '../store/database';
 import type { Revoked } from '../../attestation/trust/revocations';
+import type { Queries } from '../store/queries';
 
 export type RevocationKind = 'node' | 'ak' | 'ek' | 'user';
 

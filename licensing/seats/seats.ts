@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
 import type { SeatClaims } from '../../attestation/seats/token';
+import type { Queries } from '../store/queries';
 
 /** Among which seats a user's count: those of a licence, with all of its users, or the account's own. */
 export interface SeatPool {

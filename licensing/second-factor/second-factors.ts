@@ -2,10 +2,11 @@ import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
 import type { SecondFactorKeys } from './keys';
 import { newRecoveryCodes, recoveryCodeHash } from './recovery-codes';
 import { newTotpSecret, stepOf } from './totp';
+import type { Queries } from '../store/queries';
 
 /** An enrolment that is not confirmed by then has to begin anew. */
 const CONFIRM_MINUTES = 10;

@@ -1,5 +1,5 @@
-import type { Queries } from '../store/database';
-import type { ClientDetails } from './sessions';
+import type { Queries } from '../store/queries';
+import type { ClientDetails } from './client-details';
 
 /** A session that nobody uses ends after this. */
 export const SESSION_IDLE_DAYS = 30;

@@ -3,23 +3,17 @@ import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Database, Queries } from '../store/database';
+import type { Database } from '../store/database';
 import { newRefreshToken, refreshTokenHash } from '../tokens/refresh-token';
 import { EXPIRY, LIVE, replaceTokens, REUSE_GRACE_SECONDS, rotate, rotated, SESSION_IDLE_DAYS } from './rotation';
+import type { ClientDetails } from './client-details';
+import type { Queries } from '../store/queries';
 
 export { REUSE_GRACE_SECONDS, SESSION_IDLE_DAYS };
 /** Every session ends after this: then the password is asked for again. */
 export const SESSION_DAYS = 90;
 /** Of one user. One more ends the one that was unused for the longest time. */
 export const MAX_SESSIONS = 50;
-
-/** Where a client says and seems to be. */
-export interface ClientDetails {
-  /** Its own word: see `clientNameOf`. */
-  name: string;
-  /** As the service sees it. */
-  address: string;
-}
 
 /** A session that may go on. */
 export interface LiveSession {
@@ -84,11 +78,6 @@ function ended(): RpcError {
 
 function raced(): RpcError {
   return new RpcError('login.refresh_raced', status.ABORTED, 'the refresh token was used at this moment by another call: try again with the new one');
-}
-
-/** What a client says its machine is called, made fit to be shown in a list. */
-export function clientNameOf(text: string): string {
-  return text.normalize('NFC').replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '').trim().slice(0, 64);
 }
 
 /** What belongs into the transaction that begins or goes on with a session. May be done twice, where the first answer was lost. */

@@ -5,13 +5,7 @@ import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { migrate } from './migrate';
 import { migrations } from './migrations';
-
-export type Value = string | number | boolean | Date | Buffer | null;
-
-/** Runs statements. Parameters are $1, $2, …: a value never becomes part of the text. */
-export interface Queries {
-  query<Row extends object>(text: string, values?: readonly Value[]): Promise<Row[]>;
-}
+import type { Queries, Value } from './queries';
 
 /**
  * The database of the functions. Every method throws RpcError UNAVAILABLE `store.unavailable` when the database can't be

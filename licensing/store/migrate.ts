@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { logger } from '../../runtime/log/logger';
-import type { Queries } from './database';
+import type { Queries } from './queries';
 
 /** One step of the schema. Forward only: once released it never changes; what was wrong is put right by a later one. */
 export interface Migration {

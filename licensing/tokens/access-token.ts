@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { errors, jwtVerify, SignJWT } from 'jose';
 import type { JWTVerifyOptions } from 'jose';
 import { z } from 'zod';
-import { TOKEN_ALGORITHM } from './keys';
 import type { TokenKeys } from './keys';
+import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
 
 /** Life of an access token. Short enough to make revocation a matter of waiting; a refresh token gives the next one. */
 export const ACCESS_TOKEN_SECONDS = 900;

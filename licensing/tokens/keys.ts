@@ -1,9 +1,7 @@
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
-
-/** The only algorithm of tokens here: ECDSA P-256 with SHA-256 (RFC 7518, 3.4). Never taken from a token. */
-export const TOKEN_ALGORITHM = 'ES256';
+import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
 
 /** Keys that sign and verify tokens. */
 export interface TokenKeys {

@@ -1,10 +1,11 @@
 import { status } from '@grpc/grpc-js';
 import type { Metadata } from '@grpc/grpc-js';
 import { logger } from '../log/logger';
-import { KIND, Span } from '../traces/span';
+import { Span } from '../traces/span';
 import { RpcError, toStatus } from './errors';
 import { ruleOf } from './rules';
 import { traceOf } from './trace';
+import { KIND } from '../traces/record';
 
 /** What a handler may know about a call besides its request. `signal` aborts when the caller is gone or its deadline is past. */
 export interface CallContext {

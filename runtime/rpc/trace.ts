@@ -3,7 +3,8 @@ import type { StatusObject } from '@grpc/grpc-js';
 import { logger } from '../log/logger';
 import { formatTraceparent, parseTraceparent } from '../traces/context';
 import type { TraceContext } from '../traces/context';
-import { KIND, Span } from '../traces/span';
+import { Span } from '../traces/span';
+import { KIND } from '../traces/record';
 
 /** Metadata that carries the trace, as over HTTP (W3C Trace Context, 3.2). Its tracestate is not passed on: nothing here adds to one. */
 const TRACEPARENT_KEY = 'traceparent';

@@ -1,4 +1,4 @@
-import type { SpanRecord } from './span';
+import type { SpanRecord } from './record';
 
 export interface ExporterOptions {
   /** Base of OTLP/HTTP, such as http://127.0.0.1:4318: /v1/traces comes behind it. */

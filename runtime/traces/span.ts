@@ -1,22 +1,7 @@
 import { currentContext, newContext, runIn } from './context';
 import type { TraceContext } from './context';
 import type { Exporter } from './export';
-
-/** SpanKind of OTLP (opentelemetry/proto/trace/v1/trace.proto). */
-export const KIND = { internal: 1, server: 2, client: 3 } as const;
-
-/** What is kept of something that took time. */
-export interface SpanRecord {
-  name: string;
-  kind: (typeof KIND)[keyof typeof KIND];
-  context: TraceContext;
-  parentSpanId: string | undefined;
-  /** Unix milliseconds. */
-  startedAt: number;
-  endedAt: number;
-  /** gRPC status, of calls. */
-  grpcStatus: number | undefined;
-}
+import type { SpanRecord } from './record';
 
 let exporter: Exporter | undefined;
 

@@ -1,77 +1,84 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { LAYERS, MAY_IMPORT, PURE } from './rules';
+import { circles, importsOf, inside, root, sources } from './sources';
 
-const root = resolve(__dirname, '../..');
+const rooms = Object.keys(MAY_IMPORT);
+/** The innermost room that a path is in: client/cli before client. */
+const roomOf = (path: string): string | undefined => rooms.filter((room) => inside(path, room)).sort((a, b) => b.length - a.length)[0];
+const files = [...new Set(rooms.flatMap(sources))];
 
-/** Lower layers first. A file may import its own folder and what stands below it. */
-const LAYERS = [
-  ['attestation/bytes', 'runtime'],
-  ['attestation/tpm'],
-  ['attestation/certificates', 'attestation/boot', 'licensing/authority', 'licensing/store'],
-  ['attestation/transparency', 'attestation/tokens', 'licensing/tokens'],
-  ['attestation/evidence', 'attestation/licences', 'attestation/seats', 'licensing/passwords', 'licensing/audit', 'licensing/limits'],
-  ['attestation/trust', 'licensing/sessions', 'licensing/licences', 'licensing/second-factor', 'licensing/oidc'],
-  ['licensing/seats', 'licensing/enclaves'],
-  ['licensing/accounts', 'licensing/revocation'],
-  ['installation'],
-];
-/** Files that still hold a verifier's and an issuer's half: the next commits split them. */
-const TO_SPLIT = ['certificates/admin', 'certificates/client', 'certificates/pem', 'certificates/seat-signer', 'licences/messages', 'tokens/workload'];
-const SERVICES = ['functions/signup', 'functions/login', 'functions/enrol', 'functions/admin', 'attestor-daemon', 'enclave', 'client', 'launcher'];
-
-/** The command line brings the one-machine installation with it: `sls up`. */
-const ALLOWED_ACROSS = [['client/cli', 'launcher']];
-
-function sources(folder: string): string[] {
-  return readdirSync(join(root, folder), { withFileTypes: true, recursive: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
-    .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)));
-}
-
-function importsOf(file: string): string[] {
-  const text = readFileSync(join(root, file), 'utf8');
-  return [...text.matchAll(/(?:from|import|require\()\s*['"](\.[^'"]+)['"]/g)].map((match) =>
-    relative(root, resolve(root, dirname(file), match[1] ?? '')),
-  );
-}
-
-function inside(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(`${folder}/`);
-}
-
-const layerOf = (path: string): number => LAYERS.findIndex((layer) => layer.some((folder) => inside(path, folder)));
-
-test('nothing imports upward, in the order of trust', () => {
+test('every room imports the storeys below it and nothing above', () => {
   const wrong: string[] = [];
-  for (const file of ['attestation', 'licensing', 'runtime', 'installation'].flatMap(sources)) {
-    expect({ file, layer: layerOf(file) }).not.toEqual({ file, layer: -1 });
-    if (TO_SPLIT.some((name) => file === `attestation/${name}.ts`)) continue;
-    for (const target of importsOf(file)) {
-      if (inside(target, 'proto/gen')) continue;
-      const layer = layerOf(target);
-      const same = LAYERS.flat().some((folder) => inside(file, folder) && inside(target, folder));
-      if (layer === -1 || layer > layerOf(file) || (layer === layerOf(file) && layer > 1 && !same)) wrong.push(`${file} -> ${target}`);
+  for (const file of files) {
+    const room = roomOf(file) ?? '';
+    const allowed = [room, 'proto/gen', ...(MAY_IMPORT[room] ?? [])];
+    for (const { target, relative } of importsOf(file)) {
+      if (relative && !allowed.some((folder) => inside(target, folder))) wrong.push(`${file} -> ${target}`);
+      // client/cli stands on client, which must not know it.
+      if (relative && room !== 'client/cli' && inside(target, 'client/cli')) wrong.push(`${file} -> ${target}`);
     }
   }
   expect(wrong).toEqual([]);
 });
 
-test('no service imports another one: they know each other by the contracts alone', () => {
+test('inside a storey nothing imports upward, in the order of trust', () => {
   const wrong: string[] = [];
-  for (const service of SERVICES) {
-    for (const file of sources(service)) {
-      for (const target of importsOf(file)) {
-        const other = SERVICES.find((name) => inside(target, name));
-        if (other === undefined || other === service) continue;
-        if (ALLOWED_ACROSS.some(([from, to]) => inside(file, from ?? '') && inside(target, to ?? ''))) continue;
-        wrong.push(`${file} -> ${target}`);
+  for (const [storey, layers] of Object.entries(LAYERS)) {
+    const layerOf = (path: string): number => layers.findIndex((layer) => layer.some((folder) => inside(path, `${storey}/${folder}`)));
+    for (const file of sources(storey)) {
+      expect({ file, layer: layerOf(file) }).not.toEqual({ file, layer: -1 });
+      const folder = file.split('/')[1] ?? '';
+      for (const { target, relative } of importsOf(file)) {
+        if (!relative || !inside(target, storey) || inside(target, `${storey}/${folder}`)) continue;
+        // The lowest layer of runtime holds what every other part of it writes to: logs, counts and traces know each other.
+        if (layerOf(target) > layerOf(file) || (layerOf(target) === layerOf(file) && storey !== 'runtime')) wrong.push(`${file} -> ${target}`);
       }
     }
   }
   expect(wrong).toEqual([]);
 });
 
-test('no folder or file hides its subject behind utils, helpers or common', () => {
-  const names = [...SERVICES, 'attestation', 'licensing', 'runtime', 'installation', 'test', 'bench'].flatMap(sources).filter((file) => /(^|\/)(utils?|helpers?|common)(\/|\.)/.test(file));
+test('attestation is pure: no network, no gRPC, no files', () => {
+  const wrong = sources('attestation')
+    .flatMap(importsOf)
+    .filter(({ target, relative }) => !relative && !PURE.includes(target))
+    .map(({ file, target }) => `${file} -> ${target}`);
+  expect(wrong).toEqual([]);
+});
+
+test('no imports go round in a circle', () => {
+  expect(circles(files)).toEqual([]);
+});
+
+test('no folder or file hides its subject behind utils, helpers, common or core', () => {
+  const names = [...files, ...sources('test'), ...sources('bench')].filter((file) => /(^|\/)(utils?|helpers?|common|core)(\/|\.)/.test(file));
   expect(names).toEqual([]);
+});
+
+/** One row for each folder of a storey and each program, with what it does import. */
+function table(): string {
+  const folders = [...rooms.filter((room) => LAYERS[room] === undefined), ...Object.entries(LAYERS).flatMap(([storey, layers]) => layers.flat().map((name) => `${storey}/${name}`))];
+  const partOf = (path: string): string | undefined => folders.filter((folder) => inside(path, folder)).sort((a, b) => b.length - a.length)[0];
+  const rows = folders.sort().map((folder) => {
+    const targets = sources(folder)
+      .filter((file) => partOf(file) === folder)
+      .flatMap(importsOf)
+      .filter(({ relative }) => relative)
+      .map(({ target }) => partOf(target));
+    const others = [...new Set(targets)].filter((target) => target !== undefined && target !== folder).sort();
+    return `| \`${folder}\` | ${others.map((target) => `\`${target}\``).join(', ') || 'nothing'} |`;
+  });
+  return ['| folder | imports |', '| --- | --- |', ...rows].join('\n');
+}
+
+/** With UPDATE_ARCHITECTURE=1 it writes the table instead. */
+test("ARCHITECTURE.md's table of imports is what the code imports", () => {
+  const file = join(root, 'ARCHITECTURE.md');
+  const text = readFileSync(file, 'utf8');
+  const [before = '', rest = ''] = text.split('<!-- imports:begin -->');
+  const [, after = ''] = rest.split('<!-- imports:end -->');
+  const wanted = `${before}<!-- imports:begin -->\n<!-- prettier-ignore -->\n${table()}\n\n<!-- imports:end -->${after}`;
+  if (process.env['UPDATE_ARCHITECTURE']) writeFileSync(file, wanted);
+  expect(readFileSync(file, 'utf8')).toBe(wanted);
 });

@@ -9,7 +9,6 @@ import { startDaemon } from '../../attestor-daemon/daemon';
 import type { RunningDaemon } from '../../attestor-daemon/daemon';
 import type { Workload } from '../../attestor-daemon/identity/identity';
 import { createAuthority } from '../../licensing/authority/authority';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { makePool } from '../../attestation/certificates/complete-chain';
 import type { Policy } from '../../attestation/evidence/policy';
 import { verifyEvidence } from '../../attestation/evidence/verify';
@@ -30,6 +29,7 @@ import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
 import { bootEvents, encodeEventLog } from '../support/event-log';
 import { startNodeTpm } from '../support/node-tpm';
 import type { NodeTpm } from '../support/node-tpm';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** The user's enclave, of which the login service said that it is on node-a. */
 const WORKLOAD: Omit<Workload, 'node'> = { user: 'ada', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}` };

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { exportJWK, generateKeyPair } from 'jose';
 import type { CryptoKey } from 'jose';
 import { parseAddress } from '../../runtime/rpc/address';
-import { issueWorkloadCredential } from '../../attestation/tokens/workload';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
 import { startTrustingEnrol } from '../support/enrol';
@@ -13,6 +12,7 @@ import type { TrustingEnrol } from '../support/enrol';
 import { startNodeTpm } from '../support/node-tpm';
 import type { NodeTpm } from '../support/node-tpm';
 import { startProgram } from '../support/program';
+import { issueWorkloadCredential } from '../../launcher/workload-credential';
 
 let tpm: NodeTpm;
 let enrol: TrustingEnrol;

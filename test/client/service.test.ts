@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { attest, AttestationRefused, login, LoginStage, parseSession, PlaintextRefused, renew, serializeSession, signUp } from '../../client/index';
 import type { LoginReceipt, SessionTokens, TrustBundle } from '../../client/index';
-import { issueClientCertificate } from '../../attestation/certificates/client';
 import { parseAddress } from '../../runtime/rpc/address';
 import { serverStream, unary } from '../../runtime/rpc/handlers';
 import { startServer } from '../../runtime/rpc/server';
@@ -19,6 +18,7 @@ import { loginRecord } from '../../functions/login/record';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { makeEvidence, makeFakeTpm, TRUST_DOMAIN } from '../support/evidence';
+import { issueClientCertificate } from '../../licensing/authority/client';
 
 let fixture: EnclaveFixture;
 let service: RunningServer;

@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { issueAdminCertificate } from '../../attestation/certificates/admin';
 import { createAuthority } from '../../licensing/authority/authority';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
+import { issueAdminCertificate } from '../../licensing/authority/admin';
 
 jest.setTimeout(180_000);
 

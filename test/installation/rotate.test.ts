@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority } from '../../licensing/authority/authority';
-import { readAuthorities, signingAuthority, splitCertificates } from '../../attestation/certificates/pem';
+import { splitCertificates } from '../../attestation/certificates/pem';
 import { FolderKeyStore } from '../../installation/folder';
 import { rotate, ROTATIONS } from '../../installation/rotate';
 import type { Rotation } from '../../installation/rotate';
@@ -10,6 +10,7 @@ import { need } from '../../installation/store';
 import { createTrustKeys, publishTrustBundle } from '../../installation/trust';
 import { generateTokenKeys, readTokenKeys } from '../../licensing/tokens/keys';
 import { readSignedBundle } from '../../attestation/trust/signed-bundle';
+import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 
 const trustDomain = 'sls.test';
 const T0 = new Date('2030-01-01T00:00:00Z');

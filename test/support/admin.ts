@@ -1,8 +1,9 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/grpc-js';
-import type { CertifiedKey } from '../../licensing/authority/authority';
-import { ADMIN_PROOF_KEY, signAdminProof } from '../../attestation/tokens/admin-proof';
+import { ADMIN_PROOF_KEY } from '../../attestation/tokens/admin-proof';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
+import { signAdminProof } from '../../client/cli/admin/proof';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 export type AdminMethod = keyof typeof AdminServiceService;
 

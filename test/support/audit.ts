@@ -6,13 +6,14 @@ import type { SignedHead } from '../../licensing/audit/merge';
 import { newRecord, readRecord } from '../../attestation/transparency/record';
 import type { AuditRecord } from '../../attestation/transparency/record';
 import { openDatabase } from '../../licensing/store/database';
-import type { Database, Queries } from '../../licensing/store/database';
+import type { Database } from '../../licensing/store/database';
 import { Frontier } from '../../attestation/transparency/frontier';
 import { leafHash } from '../../attestation/transparency/merkle';
 import { startEmbeddedTestPostgres } from './embedded-postgres';
 import { noPostgres, startTestPostgres } from './postgres';
 import { makeSigningKey } from './trust';
 import type { TestSigningKey } from './trust';
+import type { Queries } from '../../licensing/store/queries';
 
 /** Everything that was recorded, in the tree or not, in the order of writing. */
 export async function recordsOf(queries: Queries): Promise<AuditRecord[]> {

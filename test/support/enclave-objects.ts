@@ -1,9 +1,9 @@
-import type { EnclaveId } from '../../licensing/enclaves/name';
 import { RpcError } from '../../runtime/rpc/errors';
 import { status } from '@grpc/grpc-js';
 import type { Enclave, Launcher } from '../../functions/login/launcher/launcher';
 import { startEnclaveEndpoint } from './enclave-endpoint';
 import type { EnclaveEndpoint } from './enclave-endpoint';
+import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
 /** A cluster as a launcher sees it, shared by replicas: enclaves that run, and files that are kept. Real endpoints answer for them. */
 export class TestCluster {

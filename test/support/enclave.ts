@@ -3,8 +3,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority } from '../../licensing/authority/authority';
-import type { CertifiedKey } from '../../licensing/authority/authority';
-import { issueClientCertificate } from '../../attestation/certificates/client';
 import { newNonce, signProof } from '../../attestation/certificates/proof';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -28,6 +26,8 @@ import { IMAGE_DIGEST, makeEvidence, makeFakeTpm, TRUST_DOMAIN } from './evidenc
 import type { FakeTpm } from './evidence';
 import { startTrustService } from './trust-service';
 import type { TestTrustService } from './trust-service';
+import { issueClientCertificate } from '../../licensing/authority/client';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** How a fake attestor answers; throws RpcError to end the stream. */
 export type FakeAnswer = (request: AttestRequest, claims: Partial<Claims>) => Evidence | 'silence';

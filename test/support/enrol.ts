@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { issueAttestationKeyCertificate } from '../../attestation/certificates/attestation-key';
 import { createAuthority } from '../../licensing/authority/authority';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
@@ -12,6 +10,8 @@ import { endorsementKeyHash, parseEndorsementKey } from '../../attestation/tpm/e
 import { parsePublic, publicKeyObject, publicName } from '../../attestation/tpm/public';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { BeginEnrolmentRequest, EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
+import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 export interface TrustingEnrol {
   address: ReturnType<typeof parseAddress>;

@@ -9,13 +9,11 @@ import { OneConnection } from '../../client/connect/credentials';
 import { secure } from '../../client/connect/tls';
 import { parseSession } from '../../client/session';
 import type { Session } from '../../client/session';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { newNonce } from '../../attestation/certificates/proof';
 import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
 import { REASON_KEY } from '../../runtime/rpc/errors';
 import { RULES } from '../../runtime/rpc/rules';
 import type { Caller, Method } from '../../runtime/rpc/rules';
-import { issueWorkloadCredential } from '../../attestation/tokens/workload';
 import { signSeatProof } from '../../attestation/seats/statements';
 import { HoldSeatRequest, SessionServiceAttestRequest, SessionServiceAttestResponse } from '../../proto/gen/licensing/v1/session';
 import * as account from '../../proto/gen/licensing/v1/account';
@@ -32,6 +30,8 @@ import * as session from '../../proto/gen/licensing/v1/session';
 import * as transparency from '../../proto/gen/licensing/v1/transparency';
 import * as trust from '../../proto/gen/licensing/v1/trust';
 import type { Machine } from './machine';
+import { issueWorkloadCredential } from '../../launcher/workload-credential';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 type Place = 'signup' | 'login' | 'enrol' | 'admin' | 'attestor' | 'launcher' | 'enclave' | 'session';
 

@@ -2,7 +2,6 @@ import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence, PcrValue } from '../../proto/gen/licensing/v1/evidence';
-import { issueAttestationKeyCertificate } from '../../attestation/certificates/attestation-key';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
 import { claimsLeaf } from '../../attestation/evidence/claims';
 import { merkleTree } from '../../attestation/transparency/merkle';
@@ -12,6 +11,7 @@ import { makeAuthority } from './authority';
 import type { TestAuthority } from './authority';
 import { encodeAttest, encodeEccPublic, signAttest } from './tpm-structures';
 import type { AttestOptions, EccPublicOptions } from './tpm-structures';
+import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
 
 export const TRUST_DOMAIN = 'sls.test';
 export const NODE = 'node-a';

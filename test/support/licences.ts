@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { signLicenceKey } from '../../attestation/licences/key';
 import type { LicenceTerms } from '../../attestation/licences/key';
 import type { Plan } from '../../attestation/licences/plan';
-import type { Queries } from '../../licensing/store/database';
 import { readTokenKeys } from '../../licensing/tokens/keys';
 import { TRUST_DOMAIN } from './accounts';
 import { licenceKey } from './login-trust';
+import { signLicenceKey } from '../../licensing/licences/sign-key';
+import type { Queries } from '../../licensing/store/queries';
 
 export const PLAN: Plan = { name: 'team', enclaves: 2, seats: 3 };
 

@@ -1,9 +1,7 @@
 import { credentials, status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { createAuthority, openAuthority } from '../../licensing/authority/authority';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
-import type { EnclaveId } from '../../licensing/enclaves/name';
 import type { RpcError } from '../../runtime/rpc/errors';
 import { startServer } from '../../runtime/rpc/server';
 import type { Enclave, LaunchOptions } from '../../functions/login/launcher/launcher';
@@ -19,6 +17,8 @@ import type { EnclaveEndpoint, EnclaveEndpointOptions } from './enclave-endpoint
 import { fakeLauncher } from './launcher';
 import { logIn, newClientKey } from './login-client';
 import type { ClientKey } from './login-client';
+import type { EnclaveId } from '../../attestation/evidence/enclave-name';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 export const PASSWORD = 'correct horse battery';
 

@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { importJWK, SignJWT } from 'jose';
 import type { JWK, JWTHeaderParameters, JWTPayload } from 'jose';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { Browser } from './browser';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 /** Seconds between a client's questions: short, so that tests are. */

@@ -2,7 +2,6 @@ import { credentials } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { countingRefusals } from '../../licensing/audit/counted';
 import { openAuthority } from '../../licensing/authority/authority';
-import type { CertifiedKey } from '../../licensing/authority/authority';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import type { OidcSettings } from '../../licensing/oidc/settings';
 import { Seats } from '../../licensing/seats/seats';
@@ -27,6 +26,7 @@ import { SeatServiceClient, SeatServiceService } from '../../proto/gen/licensing
 import { openReplica } from './accounts';
 import type { AccountFiles } from './accounts';
 import { fakeLauncher } from './launcher';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** One replica of signup and one of login, as they run beside others on one database. */
 export interface Replica {

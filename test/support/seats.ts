@@ -1,8 +1,6 @@
 import { createHash, createPrivateKey, createPublicKey, randomBytes, randomUUID } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Metadata } from '@grpc/grpc-js';
-import type { CertifiedKey } from '../../licensing/authority/authority';
-import { issueClientCertificate } from '../../attestation/certificates/client';
 import { callUnary } from '../../runtime/rpc/client';
 import { signHeartbeat, signSeatProof } from '../../attestation/seats/statements';
 import { makeIdentity } from '../../enclave/identity';
@@ -15,6 +13,8 @@ import { makeEvidence } from './evidence';
 import type { FakeTpm } from './evidence';
 import { newClientKey } from './login-client';
 import type { Replica } from './replica';
+import { issueClientCertificate } from '../../licensing/authority/client';
+import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** A client that has logged in. */
 export interface SeatClient {

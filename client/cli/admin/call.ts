@@ -1,10 +1,9 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientReadableStream, MethodDefinition } from '@grpc/grpc-js';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { RpcError } from '../../../runtime/rpc/errors';
-import { ADMIN_PROOF_KEY, signAdminProof } from '../../../attestation/tokens/admin-proof';
+import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
 import { certificateTrustDomain } from '../../../attestation/certificates/admin';
 import { parseTrustBundle } from '../../../attestation/trust/bundle';
 import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/licensing/v1/admin';
@@ -12,6 +11,8 @@ import type { ReadAuditLogRequest, ReadAuditLogResponse, TailAuditRequest, TailA
 import { CliError, EXIT } from '../exit';
 import { adminFiles, readNamed } from './options';
 import type { AdminOptions } from './options';
+import { signAdminProof } from './proof';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 /** One that is starting is waited for before it is ended. */
 const TIMEOUT_MS = 100_000;

@@ -1,9 +1,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { issueAdminCertificate } from '../../../attestation/certificates/admin';
-import { splitCertificates, splitPrivateKeys } from '../../../attestation/certificates/pem';
 import { createAllKeys } from '../../../installation/create';
-import { need } from '../../../installation/store';
+import { createAdministrator } from '../../../installation/administrator';
 import type { KeyStore } from '../../../installation/store';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
@@ -54,10 +52,7 @@ export function addCertificate(admin: Command): void {
 
 async function writeAdministrator(store: KeyStore, trustDomain: string, options: OutputOptions & CertificateOptions): Promise<void> {
   if (!/^[1-9]\d{0,2}$/.test(options.days)) throw new CliError(EXIT.usage, `expected --days from 1 to 999, got ${JSON.stringify(options.days)}`);
-  const [certificate] = splitCertificates(await need(store, 'admin-ca.crt'));
-  const [privateKey] = splitPrivateKeys(await need(store, 'admin-ca.key'));
-  if (certificate === undefined || privateKey === undefined) throw new CliError(EXIT.failure, 'the admin CA in the key store can not be read');
-  const administrator = await issueAdminCertificate({ certificate, privateKey }, { name: options.name, trustDomain, days: Number(options.days) });
+  const administrator = await createAdministrator(store, { name: options.name, trustDomain, days: Number(options.days) });
   const files = { certificate: join(options.out, 'certificate.pem'), key: join(options.out, 'key.pem') };
   await writePrivate(files.key, administrator.privateKey);
   await writePrivate(files.certificate, administrator.certificate);

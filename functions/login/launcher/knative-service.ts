@@ -1,10 +1,10 @@
 import { createHash, createHmac } from 'node:crypto';
-import { DEFAULT_ENCLAVE } from '../../../licensing/enclaves/name';
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import { conditionOf, ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
 import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../runtime/kubernetes/objects';
 import { parseQuantity } from '../../../runtime/kubernetes/quantity';
 import type { EnclavePlan } from './launcher';
+import { DEFAULT_ENCLAVE } from '../../../attestation/evidence/enclave-name';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 /** Annotation of the Service: hash of what it was made from. */
 export const TEMPLATE_ANNOTATION = 'licensing/template';

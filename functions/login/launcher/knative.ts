@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { load } from 'js-yaml';
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import { readEnvironment } from '../../../runtime/config/environment';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
@@ -20,6 +19,7 @@ import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
 import type { Enclave, EnclavePlan, Launcher, LaunchOptions, Running } from './launcher';
 import { SharedStarts } from './shared-start';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;

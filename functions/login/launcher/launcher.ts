@@ -1,5 +1,5 @@
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import type { LoginStage } from '../../../proto/gen/licensing/v1/login';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 /** A user's enclave that runs, by the word of whatever started it. Nothing of it is trusted before its evidence is verified. */
 export interface Enclave {

@@ -5,8 +5,8 @@ import { RpcError } from '../../../runtime/rpc/errors';
 import { status } from '@grpc/grpc-js';
 import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../proto/gen/licensing/v1/login';
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import type { Enclave, LaunchOptions, Launcher, Running } from './launcher';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 const ENSURE_MS = 60_000;
 const STOP_MS = 10_000;

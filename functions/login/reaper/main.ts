@@ -2,14 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../licensing/accounts/deletion';
 import { readEnvironment } from '../../../runtime/config/environment';
-import { enclaveKey } from '../../../licensing/enclaves/name';
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
 import { logger } from '../../../runtime/log/logger';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
 import { reap } from './reaper';
+import { enclaveKey } from '../../../attestation/evidence/enclave-name';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 const DAY_MS = 86_400_000;
 

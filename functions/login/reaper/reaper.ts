@@ -1,10 +1,10 @@
-import { enclaveKey } from '../../../licensing/enclaves/name';
 import type { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { enclaveCollections, enclaveObjects } from '../../../runtime/kubernetes/enclave-objects';
 import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
 import type { KnativeService, List, ObjectMeta, PersistentVolumeClaim, Pod } from '../../../runtime/kubernetes/objects';
 import { logger } from '../../../runtime/log/logger';
 import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
+import { enclaveKey } from '../../../attestation/evidence/enclave-name';
 
 export interface ReaperOptions {
   api: KubernetesApi;

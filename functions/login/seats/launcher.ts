@@ -1,7 +1,7 @@
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import { logger } from '../../../runtime/log/logger';
 import type { Seats } from '../../../licensing/seats/seats';
 import type { Enclave, Launcher } from '../launcher/launcher';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 /** A launcher that frees the seats of the enclaves that it ends, instead of leaving them to their heartbeats. */
 export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>): Launcher {

@@ -5,7 +5,6 @@ import { aboutUser } from '../../../licensing/audit/counted';
 import { isUuid } from '../../../attestation/bytes/uuid';
 import { ClientCertificateError, verifyClientCertificate } from '../../../attestation/certificates/client';
 import type { ClientCertificate } from '../../../attestation/certificates/client';
-import type { SeatSigner } from '../../../attestation/certificates/seat-signer';
 import { enclaveOf } from '../../../attestation/evidence/enclave-name';
 import { recordRefusal } from '../../../licensing/licences/redeem';
 import { logger } from '../../../runtime/log/logger';
@@ -14,13 +13,15 @@ import { unary } from '../../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../../runtime/rpc/unix-time';
 import type { SeatPool, Seats, SeatSession } from '../../../licensing/seats/seats';
 import { verifyHeartbeat, verifySeatProof } from '../../../attestation/seats/statements';
-import { issueSeatToken, SeatTokenError, verifySeatToken } from '../../../attestation/seats/token';
+import { SeatTokenError, verifySeatToken } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
 import { authenticateBearer } from '../../../licensing/sessions/bearer';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
 import { Turns } from './turns';
+import type { SeatSigner } from '../../../licensing/authority/seat-signer';
+import { issueSeatToken } from '../../../licensing/seats/issue-token';
 
 export interface SeatServiceOptions {
   backend: AccountBackend;

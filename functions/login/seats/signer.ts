@@ -1,6 +1,6 @@
 import type { Signer } from '../../../licensing/authority/authority';
-import { issueSeatSigner } from '../../../attestation/certificates/seat-signer';
-import type { SeatSigner } from '../../../attestation/certificates/seat-signer';
+import { issueSeatSigner } from '../../../licensing/authority/seat-signer';
+import type { SeatSigner } from '../../../licensing/authority/seat-signer';
 
 const LIFE_SECONDS = 24 * 3600;
 /** Renewed when half of its life is over: what it signs lives minutes. */

@@ -1,14 +1,10 @@
 import 'reflect-metadata';
 import { X509Certificate, generateKeyPairSync } from 'node:crypto';
 import { Extension, KeyUsageFlags, SubjectAlternativeNameExtension } from '@peculiar/x509';
-import {
-  ATTESTATION_KEY_DETAILS,
-  issueAttestationKeyCertificate,
-  readAttestationKeyCertificate,
-  verifyAttestationKeyChain,
-} from '../../../attestation/certificates/attestation-key';
+import { ATTESTATION_KEY_DETAILS, readAttestationKeyCertificate, verifyAttestationKeyChain } from '../../../attestation/certificates/attestation-key';
 import { makeAuthority, makeLeaf } from '../../support/authority';
 import type { LeafOptions, TestAuthority } from '../../support/authority';
+import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
 
 const DAY = 86_400_000;
 const details = { ekSha256: 'ab'.repeat(32), manufacturer: 'IBM', model: 'swtpm', firmware: '20240125', software: true };

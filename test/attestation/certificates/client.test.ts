@@ -2,9 +2,12 @@ import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import fc from 'fast-check';
-import { createAuthority, openAuthority, P256, signEndEntity } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
-import { ClientCertificateError, issueClientCertificate, verifyClientCertificate } from '../../../attestation/certificates/client';
+import { createAuthority, openAuthority, signEndEntity } from '../../../licensing/authority/authority';
+import { CertificateRequestError } from '../../../licensing/authority/request';
+import { ClientCertificateError, verifyClientCertificate } from '../../../attestation/certificates/client';
+import { P256 } from '../../../runtime/keys/key-pair';
+import { issueClientCertificate } from '../../../licensing/authority/client';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const trustDomain = 'sls.test';
 const user = '6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11';
@@ -52,7 +55,7 @@ async function csrRefusal(der: Uint8Array): Promise<string> {
   try {
     await issueClientCertificate(authority, der, options);
   } catch (error) {
-    if (error instanceof ClientCertificateError) return error.code;
+    if (error instanceof CertificateRequestError) return error.code;
     throw error;
   }
   return 'accepted';

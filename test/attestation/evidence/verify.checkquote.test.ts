@@ -4,7 +4,6 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
-import { issueAttestationKeyCertificate } from '../../../attestation/certificates/attestation-key';
 import { claimsLeaf, encodeClaims } from '../../../attestation/evidence/claims';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
 import { TPM_ALG } from '../../../attestation/tpm/constants';
@@ -17,6 +16,7 @@ import type { FakeTpm } from '../../support/evidence';
 import { startTestTpm } from '../../support/tpm';
 import type { RealAk, TestTpm } from '../../support/tpm';
 import { encodeAttest, encodeEcdsa } from '../../support/tpm-structures';
+import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
 
 const run = promisify(execFile);
 const SECP256R1_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;

@@ -1,5 +1,4 @@
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { issueAttestationKeyCertificate } from '../../../attestation/certificates/attestation-key';
 import { STEPS } from '../../../attestation/evidence/errors';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
 import type { PassedStep, VerifyOptions } from '../../../attestation/evidence/verify';
@@ -10,6 +9,7 @@ import { makeAuthority } from '../../support/authority';
 import { ENCLAVE_CERTIFICATE, makeClaims, makeEvidence, makeFakeTpm, TRUST_DOMAIN, verifyOptions } from '../../support/evidence';
 import type { EvidenceOptions, FakeTpm } from '../../support/evidence';
 import { AK_ATTRIBUTES, encodeAttest, encodeEcdsa, encodeRsaPublic, sized, u16 } from '../../support/tpm-structures';
+import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 const others = [Buffer.from('one'), Buffer.from('two'), Buffer.from('three')];

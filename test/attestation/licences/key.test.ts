@@ -3,11 +3,12 @@ import type { JsonWebKey } from 'node:crypto';
 import fc from 'fast-check';
 import type { JWK } from 'jose';
 import { CompactSign, SignJWT } from 'jose';
-import { LicenceKeyError, LICENCE_TYPE, signLicenceKey, verifyLicenceKey } from '../../../attestation/licences/key';
+import { LicenceKeyError, LICENCE_TYPE, verifyLicenceKey } from '../../../attestation/licences/key';
 import type { LicenceTerms } from '../../../attestation/licences/key';
 import { ACCESS_TOKEN_TYPE } from '../../../licensing/tokens/access-token';
 import { generateTokenKeys, readTokenKeys } from '../../../licensing/tokens/keys';
 import type { TokenKeys } from '../../../licensing/tokens/keys';
+import { signLicenceKey } from '../../../licensing/licences/sign-key';
 
 const trustDomain = 'sls.test';
 const now = new Date('2026-11-25T10:00:00Z');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import type { CryptoKey } from 'jose';
 import { ProcessIdentity } from '../../../attestor-daemon/identity/process';
-import { issueWorkloadCredential } from '../../../attestation/tokens/workload';
+import { issueWorkloadCredential } from '../../../launcher/workload-credential';
 
 const workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}` };
 let folder: string;

@@ -8,15 +8,12 @@ import { importPKCS8, SignJWT } from 'jose';
 import { OneConnection } from '../../../client/connect/credentials';
 import { secure } from '../../../client/connect/tls';
 import { createAuthority, openAuthority } from '../../../licensing/authority/authority';
-import { issueClientCertificate } from '../../../attestation/certificates/client';
 import { newNonce } from '../../../attestation/certificates/proof';
-import { issueSeatSigner } from '../../../attestation/certificates/seat-signer';
-import type { SeatSigner } from '../../../attestation/certificates/seat-signer';
 import { channelBinding } from '../../../runtime/rpc/channel-binding';
 import { callUnary } from '../../../runtime/rpc/client';
 import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
 import { verifyHeartbeat } from '../../../attestation/seats/statements';
-import { issueSeatToken, SEAT_TOKEN_TYPE } from '../../../attestation/seats/token';
+import { SEAT_TOKEN_TYPE } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
 import { generateTokenKeys, readTokenKeys } from '../../../licensing/tokens/keys';
 import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
@@ -26,6 +23,10 @@ import type { EnclaveFixture } from '../../support/enclave';
 import { TRUST_DOMAIN } from '../../support/evidence';
 import { newClientKey } from '../../support/login-client';
 import { connectUnchecked, isServed } from '../../support/session-client';
+import { issueClientCertificate } from '../../../licensing/authority/client';
+import { issueSeatSigner } from '../../../licensing/authority/seat-signer';
+import type { SeatSigner } from '../../../licensing/authority/seat-signer';
+import { issueSeatToken } from '../../../licensing/seats/issue-token';
 
 const GRACE_SECONDS = 2;
 

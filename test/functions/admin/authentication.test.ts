@@ -1,9 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/grpc-js';
-import { issueAdminCertificate } from '../../../attestation/certificates/admin';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
 import { REASON_KEY } from '../../../runtime/rpc/errors';
 import { startServer } from '../../../runtime/rpc/server';
@@ -17,6 +15,8 @@ import { openTestLog } from '../../support/audit';
 import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { issueAdminCertificate } from '../../../licensing/authority/admin';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const trustDomain = 'sls.test';
 const METHODS = Object.keys(AdminServiceService) as AdminMethod[];

@@ -3,9 +3,7 @@ import { credentials, status } from '@grpc/grpc-js';
 import type { JWK } from 'jose';
 import { Accounts } from '../../../licensing/accounts/accounts';
 import type { AuditRecord } from '../../../licensing/audit/audit';
-import { issueAdminCertificate } from '../../../attestation/certificates/admin';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { verifyLicenceKey } from '../../../attestation/licences/key';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
@@ -24,6 +22,8 @@ import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { giveLicence, insertLicence } from '../../support/licences';
+import { issueAdminCertificate } from '../../../licensing/authority/admin';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const trustDomain = 'sls.test';
 const YEAR = 365 * 86_400;

@@ -2,9 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { credentials, status } from '@grpc/grpc-js';
 import type { Metadata } from '@grpc/grpc-js';
 import { Accounts } from '../../../licensing/accounts/accounts';
-import { issueAdminCertificate } from '../../../attestation/certificates/admin';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
@@ -18,6 +16,8 @@ import { openTestLog } from '../../support/audit';
 import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { issueAdminCertificate } from '../../../licensing/authority/admin';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const trustDomain = 'sls.test';
 const [EK_1, EK_2, AK_1, AK_2] = ['11', '22', 'a1', 'a2'].map((byte) => byte.repeat(32)) as [string, string, string, string];

@@ -11,7 +11,6 @@ import type { EndorsementKey } from '../../../attestor-daemon/tpm/endorsement-ke
 import { TpmTools } from '../../../attestor-daemon/tpm/tools';
 import { verifyAttestationKeyChain } from '../../../attestation/certificates/attestation-key';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { makePool } from '../../../attestation/certificates/complete-chain';
 import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
@@ -30,6 +29,7 @@ import { recordsOf } from '../../support/audit';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startNodeTpm } from '../../support/node-tpm';
 import type { NodeTpm } from '../../support/node-tpm';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 /** A node as its attestor sees it. */
 interface Node {

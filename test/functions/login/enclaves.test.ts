@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import { finishDeletions } from '../../../functions/login/deletion';
@@ -20,6 +18,8 @@ import { noPostgres, startTestPostgres } from '../../support/postgres';
 import { fakeLauncher } from '../../support/launcher';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 

@@ -1,10 +1,8 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import type { Database } from '../../../licensing/store/database';
-import type { EnclaveId } from '../../../licensing/enclaves/name';
 import type { Enclave, LaunchOptions } from '../../../functions/login/launcher/launcher';
 import type { LoginResult } from '../../../proto/gen/licensing/v1/login';
 import { recordsOf } from '../../support/audit';
@@ -18,6 +16,8 @@ import { byToken, logIn, loginRequest, newClientKey } from '../../support/login-
 import type { ClientKey } from '../../support/login-client';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
+import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const RUNS = `sha256:${'1'.repeat(64)}`;
 const OTHER = `sha256:${'2'.repeat(64)}`;

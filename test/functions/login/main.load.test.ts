@@ -9,7 +9,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { credentials, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
@@ -29,6 +28,7 @@ import { byPassword, logIn, loginRequest, newClientKey } from '../../support/log
 import type { ClientKey } from '../../support/login-client';
 import { startProgram } from '../../support/program';
 import type { RunningProgram } from '../../support/program';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const password = 'correct horse battery';
 const HASH_QUEUE = 32;

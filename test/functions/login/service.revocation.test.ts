@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { credentials, status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../../licensing/accounts/backend';
 import { createAuthority, openAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { restore, revoke } from '../../../licensing/revocation/store';
 import type { RevocationKind } from '../../../licensing/revocation/store';
 import { callUnary } from '../../../runtime/rpc/client';
@@ -26,6 +25,7 @@ import { fakeLauncher } from '../../support/launcher';
 import { byPassword, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
 import { loginBundle, loginTpm, revocationKey } from '../../support/login-trust';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const password = 'correct horse battery';
 let database: { url: string; stop(): Promise<void> };

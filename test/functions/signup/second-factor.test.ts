@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readFile, writeFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import { generateSecondFactorKeys } from '../../../licensing/second-factor/keys';
@@ -20,6 +19,7 @@ import type { ClientKey } from '../../support/login-client';
 import { noPostgres, startTestPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { Metadata, status } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey } from 'jose';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { deleteAccount, findDeletion } from '../../../licensing/accounts/deletion';
 import { forgetAccountLimits } from '../../../licensing/limits/limits';
@@ -26,6 +25,7 @@ import { noPostgres, startTestPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 

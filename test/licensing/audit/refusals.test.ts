@@ -6,7 +6,7 @@ import { Refusals } from '../../../licensing/audit/refusals';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
-import type { Database, Queries } from '../../../licensing/store/database';
+import type { Database } from '../../../licensing/store/database';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
 import { TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
@@ -14,6 +14,7 @@ import { describeOnBoth, emptyLog, openTestLog, recordsOf } from '../../support/
 import { byPassword, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
+import type { Queries } from '../../../licensing/store/queries';
 
 jest.setTimeout(60_000);
 

@@ -2,7 +2,6 @@ import { createHmac, createPublicKey, randomUUID } from 'node:crypto';
 import { Metadata, status } from '@grpc/grpc-js';
 import { SignJWT, importJWK } from 'jose';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { revoke } from '../../../licensing/revocation/store';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
@@ -19,6 +18,7 @@ import { noPostgres, startTestPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import { makeSigningKey } from '../../support/trust';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 

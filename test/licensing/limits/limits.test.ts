@@ -1,6 +1,5 @@
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import type { Enclave } from '../../../functions/login/launcher/launcher';
@@ -16,6 +15,7 @@ import { noPostgres, startTestPostgres } from '../../support/postgres';
 import { startRelay } from '../../support/relay';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 

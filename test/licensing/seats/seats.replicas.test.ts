@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import { openDatabase } from '../../../licensing/store/database';
@@ -15,6 +14,7 @@ import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import { newSeatClient, openConnection, renewSeat, takeSeat } from '../../support/seats';
 import type { Connection, SeatClient } from '../../support/seats';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres) console.warn(noPostgres);
 

@@ -2,7 +2,6 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../licensing/authority/authority';
 import { currentlyRevoked, revoke } from '../../../licensing/revocation/store';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
@@ -21,6 +20,7 @@ import type { ClientKey } from '../../support/login-client';
 import { noPostgres, startTestPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
+import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 

@@ -9,21 +9,7 @@ import { describeEvent } from '../../../../attestation/tpm/event-log/describe';
 import { EventLogError } from '../../../../attestation/tpm/event-log/errors';
 import { parseEventLog } from '../../../../attestation/tpm/event-log/parse';
 import { replayEventLog } from '../../../../attestation/tpm/event-log/replay';
-import {
-  bootEvents,
-  devicePathNode,
-  digestOf,
-  encodeEventLog,
-  encodeSha1Event,
-  filePath,
-  imageEvent,
-  startupLocalityEvent,
-  u16le,
-  u32le,
-  u64le,
-  utf16,
-  variableEvent,
-} from '../../../support/event-log';
+import { bootEvents, devicePathNode, digestOf, encodeEventLog, encodeSha1Event, filePath, imageEvent, startupLocalityEvent, u16le, u32le, u64le, utf16, variableEvent } from '../../../support/event-log';
 import type { EventInput } from '../../../support/event-log';
 
 const code = (value: string): Error => expect.objectContaining({ name: 'EventLogError', code: value });

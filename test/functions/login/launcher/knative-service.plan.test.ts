@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { load } from 'js-yaml';
-import { DEFAULT_ENCLAVE } from '../../../../licensing/enclaves/name';
 import type { KnativeService } from '../../../../runtime/kubernetes/objects';
 import { parseQuantity } from '../../../../runtime/kubernetes/quantity';
 import { enclaveService, isCurrent } from '../../../../functions/login/launcher/knative-service';
+import { DEFAULT_ENCLAVE } from '../../../../attestation/evidence/enclave-name';
 
 const template = load(readFileSync(join(__dirname, '../../../../knative/base/enclave.yaml'), 'utf8')) as KnativeService;
 const kind = { namespace: 'enclaves', template, image: `registry/enclave@sha256:${'a'.repeat(64)}`, trustDomain: 'sls.local' };

@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { load } from 'js-yaml';
-import type { EnclaveId } from '../../../../licensing/enclaves/name';
 import type { KnativeService, Pod } from '../../../../runtime/kubernetes/objects';
 import { failureOf, stageOf } from '../../../../functions/login/launcher/knative-progress';
 import { answeringPod, enclaveName, enclaveService, enclaveVolume, isCurrent, servingPod } from '../../../../functions/login/launcher/knative-service';
 import { knativeSettings } from '../../../../functions/login/launcher/knative-settings';
 import { LoginStage } from '../../../../proto/gen/licensing/v1/login';
+import type { EnclaveId } from '../../../../attestation/evidence/enclave-name';
 
 const template = load(readFileSync(join(__dirname, '../../../../knative/base/enclave.yaml'), 'utf8')) as KnativeService;
 const IMAGE = `registry/enclave@sha256:${'a'.repeat(64)}`;

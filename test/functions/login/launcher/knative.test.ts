@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { load } from 'js-yaml';
-import type { EnclaveId } from '../../../../licensing/enclaves/name';
 import type { KnativeService } from '../../../../runtime/kubernetes/objects';
 import { KnativeLauncher } from '../../../../functions/login/launcher/knative';
 import { enclaveName } from '../../../../functions/login/launcher/knative-service';
 import type { FakeAnswer } from '../../../support/fake-api-server';
 import { FakeCluster } from '../../../support/fake-cluster';
+import type { EnclaveId } from '../../../../attestation/evidence/enclave-name';
 
 const NAMESPACE = 'enclaves';
 const nameKey = Buffer.alloc(32, 7);

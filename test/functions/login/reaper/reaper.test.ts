@@ -1,7 +1,7 @@
-import { enclaveKey } from '../../../../licensing/enclaves/name';
 import { reap } from '../../../../functions/login/reaper/reaper';
 import type { Reaped } from '../../../../functions/login/reaper/reaper';
 import { FakeCluster } from '../../../support/fake-cluster';
+import { enclaveKey } from '../../../../attestation/evidence/enclave-name';
 
 const NAMESPACE = 'enclaves';
 const DAY_MS = 86_400_000;

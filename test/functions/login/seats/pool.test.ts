@@ -1,5 +1,4 @@
 import { createAuthority } from '../../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../../licensing/authority/authority';
 import { callUnary } from '../../../../runtime/rpc/client';
 import { TRUST_DOMAIN, writeAccountFiles } from '../../../support/accounts';
 import type { AccountFiles } from '../../../support/accounts';
@@ -10,6 +9,7 @@ import { startReplica } from '../../../support/replica';
 import type { Replica } from '../../../support/replica';
 import { bearer, newSeatClient, openConnection, renewSeat, takeSeat } from '../../../support/seats';
 import type { Connection } from '../../../support/seats';
+import type { CertifiedKey } from '../../../../runtime/keys/key-pair';
 
 let database: { url: string; stop(): Promise<void> };
 let files: AccountFiles;

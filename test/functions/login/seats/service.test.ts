@@ -2,8 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import { createAuthority } from '../../../../licensing/authority/authority';
-import type { CertifiedKey } from '../../../../licensing/authority/authority';
-import { issueClientCertificate } from '../../../../attestation/certificates/client';
 import { callUnary } from '../../../../runtime/rpc/client';
 import { signSeatProof } from '../../../../attestation/seats/statements';
 import { verifySeatToken } from '../../../../attestation/seats/token';
@@ -23,6 +21,8 @@ import { startReplica } from '../../../support/replica';
 import type { Replica } from '../../../support/replica';
 import { bearer, newSeatClient, newWorkload, openConnection, renewSeat, takeRequest, takeSeat } from '../../../support/seats';
 import type { SeatClient } from '../../../support/seats';
+import { issueClientCertificate } from '../../../../licensing/authority/client';
+import type { CertifiedKey } from '../../../../runtime/keys/key-pair';
 
 const SEAT_SECONDS = 4;
 

@@ -1,12 +1,13 @@
 import pg from 'pg';
 import { readAudit, recordAudit } from '../../../../licensing/audit/audit';
 import { openDatabase } from '../../../../licensing/store/database';
-import type { Database, Queries } from '../../../../licensing/store/database';
+import type { Database } from '../../../../licensing/store/database';
 import { migrate } from '../../../../licensing/store/migrate';
 import { migrations } from '../../../../licensing/store/migrations';
 import { openTestLog, readWholeLog } from '../../../support/audit';
 import { startEmbeddedTestPostgres } from '../../../support/embedded-postgres';
 import { noPostgres, startTestPostgres } from '../../../support/postgres';
+import type { Queries } from '../../../../licensing/store/queries';
 
 jest.setTimeout(60_000);
 

@@ -1,0 +1,89 @@
+import 'reflect-metadata';
+import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsageExtension,
+  Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
+import { ATTESTATION_KEY_DETAILS, ATTESTATION_KEY_PURPOSE, parseDetails, parseNodeUri } from '../../attestation/certificates/attestation-key';
+import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
+import { randomSerial } from '../../runtime/keys/key-pair';
+
+/** Clocks of authority and verifier differ by this at most. */
+const BACKDATE_MS = 5 * 60_000;
+
+/**
+ * Certifies an attestation key for a node: spiffe://TRUST_DOMAIN/node/NODE in the subject alternative name. The validity ends with the authority's
+ * at the latest. Call it only after credential activation has shown that the key lives in the TPM of `details.ekSha256`.
+ * @param request.akPublicKey SubjectPublicKeyInfo, DER
+ * @returns DER
+ * @throws CertificateError certificate.name, certificate.details
+ */
+export async function issueAttestationKeyCertificate(request: {
+  ca: { certificate: string; privateKey: string };
+  trustDomain: string;
+  node: string;
+  akPublicKey: Uint8Array;
+  details: AttestationKeyDetails;
+  days: number;
+  now?: Date;
+}): Promise<Buffer> {
+  const uri = `spiffe://${request.trustDomain}/node/${request.node}`;
+  parseNodeUri(uri);
+  const authority = new X509Certificate(request.ca.certificate);
+  const now = request.now ?? new Date();
+  const end = new Date(now.getTime() + request.days * 86_400_000);
+  const { key, algorithm } = await importSigningKey(request.ca.privateKey);
+  const certificate = await X509CertificateGenerator.create(
+    {
+      serialNumber: randomSerial(),
+      issuer: authority.subjectName,
+      // The subject's common name has 64 characters at most (RFC 5280, appendix A.1); the full name is the URI.
+      subject: [{ CN: [request.node.slice(0, 64)] }],
+      notBefore: new Date(now.getTime() - BACKDATE_MS),
+      notAfter: end < authority.notAfter ? end : authority.notAfter,
+      publicKey: new Uint8Array(request.akPublicKey),
+      signingKey: key,
+      signingAlgorithm: algorithm,
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension([ATTESTATION_KEY_PURPOSE]),
+        new SubjectAlternativeNameExtension([{ type: 'url', value: uri }]),
+        await AuthorityKeyIdentifierExtension.create(authority.publicKey, false, webcrypto),
+        await SubjectKeyIdentifierExtension.create(createPublicKeyBytes(request.akPublicKey), false, webcrypto),
+        new Extension(ATTESTATION_KEY_DETAILS, false, encodeUtf8String(JSON.stringify(parseDetails(request.details)))),
+      ],
+    },
+    webcrypto,
+  );
+  return Buffer.from(certificate.rawData);
+}
+
+/** DER UTF8String (X.690, 8.23) of up to 65,535 bytes. */
+function encodeUtf8String(text: string): Buffer {
+  const bytes = Buffer.from(text, 'utf8');
+  const { length } = bytes;
+  const head = length < 0x80 ? [0x0c, length] : length < 0x100 ? [0x0c, 0x81, length] : [0x0c, 0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Buffer.from(head), bytes]);
+}
+
+function createPublicKeyBytes(spki: Uint8Array): ArrayBuffer {
+  const der = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({ format: 'der', type: 'spki' });
+  return new Uint8Array(der).buffer;
+}
+
+async function importSigningKey(pem: string): Promise<{ key: webcrypto.CryptoKey; algorithm: webcrypto.EcdsaParams & webcrypto.EcKeyImportParams }> {
+  const key = createPrivateKey(pem);
+  const namedCurve = key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'P-384' : 'P-256';
+  const algorithm = { name: 'ECDSA', namedCurve, hash: namedCurve === 'P-384' ? 'SHA-384' : 'SHA-256' };
+  const pkcs8 = key.export({ format: 'der', type: 'pkcs8' });
+  return { key: await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']), algorithm };
+}

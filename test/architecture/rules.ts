@@ -1,0 +1,34 @@
+/** The storeys and the programs on top of them: what each may import. A folder may always import itself and `proto/gen`. */
+export const MAY_IMPORT: Record<string, readonly string[]> = {
+  attestation: [],
+  runtime: [],
+  licensing: ['attestation', 'runtime'],
+  installation: ['licensing/authority', 'licensing/tokens', 'licensing/second-factor', 'attestation', 'runtime'],
+  'functions/signup': ['licensing', 'attestation', 'runtime'],
+  'functions/login': ['licensing', 'attestation', 'runtime'],
+  'functions/enrol': ['licensing', 'attestation', 'runtime'],
+  'functions/admin': ['licensing', 'attestation', 'runtime'],
+  'attestor-daemon': ['attestation', 'runtime'],
+  enclave: ['attestation', 'runtime'],
+  // The command line brings the one-machine installation with it: `sls up`, and `sls admin` on an installation's keys.
+  'client/cli': ['client', 'launcher', 'installation', 'attestation', 'runtime'],
+  client: ['attestation', 'runtime'],
+  launcher: ['installation', 'licensing/authority', 'licensing/tokens', 'licensing/second-factor', 'attestation', 'runtime'],
+  knative: ['installation', 'licensing/authority', 'licensing/tokens', 'licensing/second-factor', 'attestation', 'runtime'],
+};
+
+/** Inside a storey, lower layers first. A folder may import what stands below it in its storey. */
+export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
+  attestation: [['bytes'], ['tpm'], ['certificates', 'boot'], ['tokens', 'transparency'], ['evidence', 'licences', 'seats'], ['trust']],
+  runtime: [['files', 'log', 'metrics', 'traces', 'keys'], ['config', 'rpc', 'kubernetes'], ['oidc']],
+  licensing: [
+    ['store', 'tokens', 'authority'],
+    ['passwords', 'audit', 'limits'],
+    ['sessions', 'licences', 'second-factor', 'oidc'],
+    ['seats', 'enclaves'],
+    ['accounts', 'revocation'],
+  ],
+};
+
+/** What `attestation/` may import that isn't its own: nothing that reaches a network, a file or a clock. */
+export const PURE = ['jose', 'zod', '@peculiar/x509', 'reflect-metadata', 'node:crypto', 'node:net'];
