@@ -13,7 +13,14 @@ export default tseslint.config(
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       // A name that is there to leave its field out of the rest is used.
       '@typescript-eslint/no-unused-vars': ['error', { ignoreRestSiblings: true }],
-      'no-restricted-properties': ['error', { object: 'AbortSignal', property: 'timeout', message: 'collected as garbage below AbortSignal.any; use deadline of runtime/rpc/deadline' }],
+      'no-restricted-properties': [
+        'error',
+        {
+          object: 'AbortSignal',
+          property: 'timeout',
+          message: 'collected as garbage below AbortSignal.any; use deadline of runtime/rpc/deadline',
+        },
+      ],
       eqeqeq: 'error',
     },
   },

@@ -1,4 +1,6 @@
-const esm = ['jose', 'oidc-provider', '@kubernetes/client-node', 'openid-client', 'oauth4webapi', 'jsonpath-plus'].join('|');
+const esm = ['jose', 'oidc-provider', '@kubernetes/client-node', 'openid-client', 'oauth4webapi', 'jsonpath-plus'].join(
+  '|',
+);
 
 /** @type {import('jest').Config} */
 export default {
@@ -9,7 +11,11 @@ export default {
   transform: {
     '^.+\\.(ts|js|mjs)$': [
       '@swc/jest',
-      { jsc: { parser: { syntax: 'typescript', decorators: true }, target: 'es2022' }, module: { type: 'commonjs' }, sourceMaps: 'inline' },
+      {
+        jsc: { parser: { syntax: 'typescript', decorators: true }, target: 'es2022' },
+        module: { type: 'commonjs' },
+        sourceMaps: 'inline',
+      },
     ],
   },
   transformIgnorePatterns: [`node_modules/(?!(${esm})/)`],

@@ -24,7 +24,10 @@ export interface CertifiedQuote extends TpmQuote {
 type SharedEvidence = Omit<Evidence, 'claims' | 'enclaveCertificate' | 'eventLog'>;
 
 /** What a workload asks for, checked for its form. */
-export type AttestationRequest = Pick<AttestRequest, 'purpose' | 'nonce' | 'clientKeySha256' | 'certificate' | 'tlsExporter' | 'includeEventLog'>;
+export type AttestationRequest = Pick<
+  AttestRequest,
+  'purpose' | 'nonce' | 'clientKeySha256' | 'certificate' | 'tlsExporter' | 'includeEventLog'
+>;
 
 export interface AttestorOptions {
   /** A quote over a root of 32 bytes; what it throws reaches every request of the batch. */
@@ -75,7 +78,12 @@ export class Attestor {
   async attest(workload: Workload, request: AttestationRequest, signal?: AbortSignal): Promise<Evidence> {
     const claims = this.claims(workload, request);
     const signed = await this.commits.add(claims, signal);
-    return { ...signed, claims, enclaveCertificate: request.certificate, eventLog: request.includeEventLog ? this.options.eventLog : undefined };
+    return {
+      ...signed,
+      claims,
+      enclaveCertificate: request.certificate,
+      eventLog: request.includeEventLog ? this.options.eventLog : undefined,
+    };
   }
 
   private async quoteAll(claims: Buffer[]): Promise<SharedEvidence[]> {
@@ -83,6 +91,11 @@ export class Attestor {
     const began = performance.now();
     const quote = await this.options.quoteRoot(tree.root);
     this.options.onQuote?.((performance.now() - began) / 1000, claims.length);
-    return claims.map((_, leafIndex) => ({ ...quote, leafIndex, leafCount: claims.length, merklePath: tree.path(leafIndex) }));
+    return claims.map((_, leafIndex) => ({
+      ...quote,
+      leafIndex,
+      leafCount: claims.length,
+      merklePath: tree.path(leafIndex),
+    }));
   }
 }

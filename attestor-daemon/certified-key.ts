@@ -109,7 +109,10 @@ export class CertifiedKeyKeeper {
     const certificates = await this.options.enrol(key, this.stopping.signal);
     await this.save(certificates);
     this.held = { key, certificates };
-    logger.info({ node: this.options.node, until: new X509Certificate(certificates[0] as Buffer).validTo }, 'attestation key certified');
+    logger.info(
+      { node: this.options.node, until: new X509Certificate(certificates[0] as Buffer).validTo },
+      'attestation key certified',
+    );
     this.tell(!this.doubted);
   }
 
@@ -140,7 +143,9 @@ export class CertifiedKeyKeeper {
   }
 
   private async save(certificates: readonly Buffer[]): Promise<void> {
-    await writeFile(`${this.file}.new`, certificates.map((der) => new X509Certificate(der).toString()).join(''), { mode: 0o600 });
+    await writeFile(`${this.file}.new`, certificates.map((der) => new X509Certificate(der).toString()).join(''), {
+      mode: 0o600,
+    });
     await rename(`${this.file}.new`, this.file);
   }
 

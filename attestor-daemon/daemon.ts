@@ -74,7 +74,12 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     eventLog: await readEventLog(options.eventLogFile),
     onQuote: options.metrics && countQuotes(options.metrics),
   });
-  const implementation = attestorService({ attestor, identifier: options.identifier, node: options.node, ready: () => keeper.last !== undefined });
+  const implementation = attestorService({
+    attestor,
+    identifier: options.identifier,
+    node: options.node,
+    ready: () => keeper.last !== undefined,
+  });
 
   try {
     // The socket first: an attestor that runs already keeps it, and its files beside it.
@@ -117,9 +122,15 @@ async function readEventLog(path: string | undefined): Promise<Buffer | undefine
 }
 
 /** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the keeper look at the key again. */
-async function quoteRoot(tools: TpmTools, keeper: CertifiedKeyKeeper, root: Buffer, delayMs?: number): Promise<CertifiedQuote> {
+async function quoteRoot(
+  tools: TpmTools,
+  keeper: CertifiedKeyKeeper,
+  root: Buffer,
+  delayMs?: number,
+): Promise<CertifiedQuote> {
   const certified = keeper.last;
-  if (certified === undefined) throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
+  if (certified === undefined)
+    throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
   try {
     const made = await quote(tools, certified.key, root, delayMs);
     return { ...made, akPublic: certified.key.public.bytes, akCertificates: certified.certificates };
@@ -127,7 +138,9 @@ async function quoteRoot(tools: TpmTools, keeper: CertifiedKeyKeeper, root: Buff
     if (!(error instanceof TpmCommandError)) throw error;
     logger.warn({ code: error.code, reason: error.message }, 'the TPM made no quote');
     if (error.code === 'tpm.pcr_disturbed') {
-      throw new AttestRefusal('attestor.pcr_disturbed', 'another process changed PCR 23 during every quote', true, { cause: error });
+      throw new AttestRefusal('attestor.pcr_disturbed', 'another process changed PCR 23 during every quote', true, {
+        cause: error,
+      });
     }
     keeper.doubt();
     throw new AttestRefusal('attestor.tpm_unavailable', 'the TPM made no quote: try again', true, { cause: error });

@@ -25,13 +25,22 @@ export async function enrolAttestationKey(
   const request = { node, ekPublic: ek.public.bytes, ekCertificates: ek.certificates, akPublic: ak.public.bytes };
   const begun = await callUnary(client, client.beginEnrolment, request, { timeout: CALL_MS, signal });
   const secret = await activateCredential(tools, { ek, ak }, begun);
-  const { akCertificates } = await callUnary(client, client.completeEnrolment, { challenge: begun.challenge, secret }, { timeout: CALL_MS, signal });
+  const { akCertificates } = await callUnary(
+    client,
+    client.completeEnrolment,
+    { challenge: begun.challenge, secret },
+    { timeout: CALL_MS, signal },
+  );
   readOwnCertificate(akCertificates, ak.public, node);
   return akCertificates;
 }
 
 /** Reads the leaf. @throws Error unless it is of this key and this node */
-export function readOwnCertificate(certificates: readonly Buffer[], key: TpmPublic, node: string): AttestationKeyCertificate {
+export function readOwnCertificate(
+  certificates: readonly Buffer[],
+  key: TpmPublic,
+  node: string,
+): AttestationKeyCertificate {
   const leaf = readAttestationKeyCertificate(certificates[0] ?? Buffer.alloc(0));
   if (!leaf.publicKey.equals(publicKeyObject(key))) {
     throw new Error('expected a certificate of the attestation key, got one of another key');

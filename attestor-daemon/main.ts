@@ -13,17 +13,21 @@ import type { AttestorSettings } from './settings';
 
 async function openIdentifier(settings: AttestorSettings): Promise<WorkloadIdentifier> {
   if (settings.IDENTITY === 'kubernetes') return kubernetesIdentity();
-  if (settings.LAUNCHER_KEY_FILE === undefined) throw new ConfigError('LAUNCHER_KEY_FILE: expected for IDENTITY=process, got nothing');
+  if (settings.LAUNCHER_KEY_FILE === undefined)
+    throw new ConfigError('LAUNCHER_KEY_FILE: expected for IDENTITY=process, got nothing');
   const launcherKey = (await readSettingFile('LAUNCHER_KEY_FILE', settings.LAUNCHER_KEY_FILE)).toString('utf8');
   const usedFile = join(settings.STATE_DIR, 'used-credentials');
   return ProcessIdentity.open({ launcherKey, node: settings.NODE_NAME, usedFile }).catch((cause: Error) => {
-    throw new ConfigError(`LAUNCHER_KEY_FILE: expected a P-256 public key as JWK, got something else: ${cause.name}`, { cause });
+    throw new ConfigError(`LAUNCHER_KEY_FILE: expected a P-256 public key as JWK, got something else: ${cause.name}`, {
+      cause,
+    });
   });
 }
 
 runProgram(async () => {
   const settings = readEnvironment(attestorSettings);
-  if (settings.LISTEN.scheme !== 'unix') throw new ConfigError('LISTEN: expected a unix socket, because only workloads of this node may ask');
+  if (settings.LISTEN.scheme !== 'unix')
+    throw new ConfigError('LISTEN: expected a unix socket, because only workloads of this node may ask');
   const metrics = await openMetrics(settings);
   const daemon = await startDaemon({
     listen: settings.LISTEN,

@@ -30,7 +30,8 @@ export class RequestChecks {
   /** @throws AttestRefusal attestor.bad_request, attestor.certificate_changed */
   check(request: AttestRequest): void {
     const session = request.purpose === Purpose.PURPOSE_SESSION;
-    if (!session && request.purpose !== Purpose.PURPOSE_CERTIFICATE) throw bad(`purpose: expected certificate or session, got ${request.purpose}`);
+    if (!session && request.purpose !== Purpose.PURPOSE_CERTIFICATE)
+      throw bad(`purpose: expected certificate or session, got ${request.purpose}`);
     checkLength('nonce', request.nonce, DIGEST_BYTES);
     checkLength('client_key_sha256', request.clientKeySha256, DIGEST_BYTES);
     checkLength('tls_exporter', request.tlsExporter, session ? DIGEST_BYTES : 0);
@@ -38,7 +39,11 @@ export class RequestChecks {
       checkCertificate(request.certificate);
       this.certificate = request.certificate;
     } else if (!this.certificate.equals(request.certificate)) {
-      throw new AttestRefusal('attestor.certificate_changed', "expected the certificate of the stream's first request, got another one", false);
+      throw new AttestRefusal(
+        'attestor.certificate_changed',
+        "expected the certificate of the stream's first request, got another one",
+        false,
+      );
     }
   }
 }
@@ -48,7 +53,8 @@ function checkLength(field: string, value: Buffer, length: number): void {
 }
 
 function checkCertificate(der: Buffer): void {
-  if (der.length === 0 || der.length > CERTIFICATE_MAX) throw bad(`certificate: expected 1 to ${CERTIFICATE_MAX} bytes, got ${der.length}`);
+  if (der.length === 0 || der.length > CERTIFICATE_MAX)
+    throw bad(`certificate: expected 1 to ${CERTIFICATE_MAX} bytes, got ${der.length}`);
   try {
     if (new X509Certificate(der).raw.equals(der)) return;
   } catch {

@@ -38,8 +38,14 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
 
   const identify = async (metadata: Metadata): Promise<Workload> => {
     const credential = bearer(metadata);
-    if (!options.ready()) throw new RpcError('attestor.not_ready', status.UNAVAILABLE, 'the attestation key is not certified yet: try again');
-    if (asked >= identifying) throw new RpcError('attestor.busy', status.RESOURCE_EXHAUSTED, 'too many workloads ask at once: try again');
+    if (!options.ready())
+      throw new RpcError(
+        'attestor.not_ready',
+        status.UNAVAILABLE,
+        'the attestation key is not certified yet: try again',
+      );
+    if (asked >= identifying)
+      throw new RpcError('attestor.busy', status.RESOURCE_EXHAUSTED, 'too many workloads ask at once: try again');
     asked++;
     try {
       const workload = await options.identifier.identify(credential);
@@ -53,7 +59,12 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
   const attest = bidiStream<AttestRequest, AttestResponse>(async (call, { metadata, signal }) => {
     const workload = await identify(metadata);
     const count = open.get(workload.workloadUid) ?? 0;
-    if (count >= streams) throw new RpcError('attestor.too_many_streams', status.RESOURCE_EXHAUSTED, `expected ${streams} streams of a workload at most`);
+    if (count >= streams)
+      throw new RpcError(
+        'attestor.too_many_streams',
+        status.RESOURCE_EXHAUSTED,
+        `expected ${streams} streams of a workload at most`,
+      );
     open.set(workload.workloadUid, count + 1);
     try {
       await serveStream(call, signal, { attestor, workload, inFlight });
@@ -68,9 +79,14 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
 
 function bearer(metadata: Metadata): string {
   const values = metadata.get('authorization');
-  const [, credential] = values.length === 1 && typeof values[0] === 'string' ? (/^Bearer (\S+)$/.exec(values[0]) ?? []) : [];
+  const [, credential] =
+    values.length === 1 && typeof values[0] === 'string' ? (/^Bearer (\S+)$/.exec(values[0]) ?? []) : [];
   if (credential === undefined) {
-    throw new RpcError('attestor.no_credential', status.UNAUTHENTICATED, 'expected metadata "authorization: Bearer CREDENTIAL", once');
+    throw new RpcError(
+      'attestor.no_credential',
+      status.UNAUTHENTICATED,
+      'expected metadata "authorization: Bearer CREDENTIAL", once',
+    );
   }
   return credential;
 }
@@ -78,12 +94,24 @@ function bearer(metadata: Metadata): string {
 /** What no verifier would take is found out here, once for the stream. */
 function checkIdentity(attestor: Attestor, workload: Workload, node: string): void {
   const some = Buffer.alloc(32);
-  const request = { nonce: some, clientKeySha256: some, certificate: some, tlsExporter: Buffer.alloc(0), includeEventLog: false };
-  if (workload.node !== node) throw new RpcError('attestor.wrong_node', status.PERMISSION_DENIED, 'the workload runs on another node');
+  const request = {
+    nonce: some,
+    clientKeySha256: some,
+    certificate: some,
+    tlsExporter: Buffer.alloc(0),
+    includeEventLog: false,
+  };
+  if (workload.node !== node)
+    throw new RpcError('attestor.wrong_node', status.PERMISSION_DENIED, 'the workload runs on another node');
   try {
     attestor.claims(workload, { ...request, purpose: Purpose.PURPOSE_CERTIFICATE });
   } catch (cause) {
-    throw new RpcError('attestor.bad_identity', status.PERMISSION_DENIED, 'the identity of the workload can not stand in evidence', { cause });
+    throw new RpcError(
+      'attestor.bad_identity',
+      status.PERMISSION_DENIED,
+      'the identity of the workload can not stand in evidence',
+      { cause },
+    );
   }
 }
 
@@ -107,7 +135,9 @@ async function serveStream(
       return found;
     });
     // One after another: a batch answers a hundred requests of a stream at once, and only one of them can wait for room.
-    written = written.then(() => (signal.aborted || closed ? undefined : writeMessage(call, { id: request.id, result })));
+    written = written.then(() =>
+      signal.aborted || closed ? undefined : writeMessage(call, { id: request.id, result }),
+    );
     await written;
   };
 
@@ -115,7 +145,13 @@ async function serveStream(
     await new Promise<void>((resolve, reject) => {
       call.on('data', (request: AttestRequest) => {
         if (answering.has(request.id)) {
-          reject(new RpcError('attestor.duplicate_id', status.INVALID_ARGUMENT, 'expected an id that is not in flight, got one that is'));
+          reject(
+            new RpcError(
+              'attestor.duplicate_id',
+              status.INVALID_ARGUMENT,
+              'expected an id that is not in flight, got one that is',
+            ),
+          );
           return;
         }
         const done = answer(request)
@@ -144,7 +180,14 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 
 function expireAt(seconds: number | undefined, reject: (error: Error) => void): NodeJS.Timeout | undefined {
   if (seconds === undefined) return undefined;
-  const expired = (): void => reject(new RpcError('attestor.credential_expired', status.UNAUTHENTICATED, 'the credential has ended: open another stream'));
+  const expired = (): void =>
+    reject(
+      new RpcError(
+        'attestor.credential_expired',
+        status.UNAUTHENTICATED,
+        'the credential has ended: open another stream',
+      ),
+    );
   return setTimeout(expired, Math.min(Math.max(seconds * 1000 - Date.now(), 0), TIMER_MAX_MS));
 }
 

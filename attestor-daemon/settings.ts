@@ -8,7 +8,11 @@ const NODE_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([
 export const attestorSettings = z.object({
   ...listenSettings,
   /** Permission bits of the socket, octal. Who may ask is decided by credential. */
-  SOCKET_MODE: z.string().regex(/^0?[0-7]{3}$/, 'expected octal permission bits such as 0600').default('0600').transform((text) => parseInt(text, 8)),
+  SOCKET_MODE: z
+    .string()
+    .regex(/^0?[0-7]{3}$/, 'expected octal permission bits such as 0600')
+    .default('0600')
+    .transform((text) => parseInt(text, 8)),
   /** device:/dev/tpmrm0, or swtpm:path=/SOCKET. */
   TPM: z.string().regex(/^(device:\/|swtpm:path=\/)/, 'expected device:/PATH or swtpm:path=/PATH'),
   NODE_NAME: z.string().regex(NODE_NAME, 'expected a DNS name in lower case'),
@@ -21,7 +25,10 @@ export const attestorSettings = z.object({
   /** Public JWK of the launcher, for IDENTITY=process. */
   LAUNCHER_KEY_FILE: z.string().optional(),
   /** Persistent handle of the attestation key, in the owner's range (TCG Registry of Reserved TPM 2.0 Handles, 2.3.1). */
-  AK_HANDLE: z.string().regex(/^0x810[0-9a-f]{5}$/i, 'expected a persistent handle such as 0x81010010').default('0x81010010'),
+  AK_HANDLE: z
+    .string()
+    .regex(/^0x810[0-9a-f]{5}$/i, 'expected a persistent handle such as 0x81010010')
+    .default('0x81010010'),
   /** What the kernel keeps of the firmware's measurements; a node without it has evidence without it. */
   EVENT_LOG_FILE: z.string().default('/sys/kernel/security/tpm0/binary_bios_measurements'),
   /** For benchmarks only: makes the TPM as slow as a real one, for each quote. */

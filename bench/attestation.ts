@@ -38,7 +38,8 @@ export async function run(): Promise<Row[]> {
   const enrol = await startTrustingEnrol(enrolSocket);
   try {
     const rows: Row[] = [];
-    for (const quoteDelayMs of [0, REAL_TPM_MS]) rows.push(...(await measure({ tpm: tpm.tcti, folder: tpm.folder, enrolSocket, quoteDelayMs })));
+    for (const quoteDelayMs of [0, REAL_TPM_MS])
+      rows.push(...(await measure({ tpm: tpm.tcti, folder: tpm.folder, enrolSocket, quoteDelayMs })));
     return rows;
   } finally {
     await enrol.stop();
@@ -59,7 +60,10 @@ async function serve(served: Served): Promise<Row[]> {
     akHandle: served.quoteDelayMs === 0 ? '0x81010010' : '0x81010011',
     quoteDelayMs: served.quoteDelayMs,
     // Named as a stand-in: who asks is not what is measured.
-    identifier: { identify: (credential) => Promise.resolve({ user: 'u', workloadUid: credential, imageDigest: `sha256:${'0'.repeat(64)}`, node: 'bench' }) },
+    identifier: {
+      identify: (credential) =>
+        Promise.resolve({ user: 'u', workloadUid: credential, imageDigest: `sha256:${'0'.repeat(64)}`, node: 'bench' }),
+    },
   });
   await daemon.ready;
   parentPort?.postMessage('ready');
@@ -74,12 +78,23 @@ async function measure(served: Served): Promise<Row[]> {
   await once(attestor, 'message');
   const client = attestorClient(parseAddress(`unix:${socketOf(served)}`));
   const { certificate } = await makeIdentity('sls.bench');
-  const streams = Array.from({ length: STREAMS }, (_, i) => new AttestStream(client, `Bearer workload-${i}`, certificate));
+  const streams = Array.from(
+    { length: STREAMS },
+    (_, i) => new AttestStream(client, `Bearer workload-${i}`, certificate),
+  );
   const kind = served.quoteDelayMs === 0 ? 'swtpm' : `${served.quoteDelayMs} ms a quote`;
   try {
     const single = await oneEach(streams, served.quoteDelayMs === 0 ? 20 : 5);
-    const rows: Row[] = [{ name: `${kind}: one quote each, one after another`, value: 1000 / percentile(single, 0.5), unit: '/s', note: `${percentile(single, 0.5).toFixed(0)} ms each` }];
-    for (const concurrent of [1, 10, 100, 1_000]) rows.push(...(await together(kind, streams, concurrent, percentile(single, 0.5))));
+    const rows: Row[] = [
+      {
+        name: `${kind}: one quote each, one after another`,
+        value: 1000 / percentile(single, 0.5),
+        unit: '/s',
+        note: `${percentile(single, 0.5).toFixed(0)} ms each`,
+      },
+    ];
+    for (const concurrent of [1, 10, 100, 1_000])
+      rows.push(...(await together(kind, streams, concurrent, percentile(single, 0.5))));
     return rows;
   } finally {
     for (const stream of streams) stream.end();
@@ -100,7 +115,11 @@ async function together(kind: string, streams: AttestStream[], concurrent: numbe
   const latencies: number[] = [];
   const walls: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    const { ms } = await timed(() => Promise.all(Array.from({ length: concurrent }, async (_, i) => latencies.push((await timed(() => ask(streams, i))).ms))));
+    const { ms } = await timed(() =>
+      Promise.all(
+        Array.from({ length: concurrent }, async (_, i) => latencies.push((await timed(() => ask(streams, i))).ms)),
+      ),
+    );
     walls.push(ms);
   }
   const wall = percentile(walls, 0.5);

@@ -19,7 +19,15 @@ export interface Sizes {
   waiting: ReadonlyArray<readonly [records: number, rounds: number]>;
 }
 
-const SIZES: Sizes = { logins: 1_000, proofs: 300, waiting: [[1, 100], [100, 30], [10_000, 3]] };
+const SIZES: Sizes = {
+  logins: 1_000,
+  proofs: 300,
+  waiting: [
+    [1, 100],
+    [100, 30],
+    [10_000, 3],
+  ],
+};
 
 /**
  * What the audit log costs: a login's own transaction, at whose end the record is written, with the record and without, by turns; then what brings records into
@@ -31,7 +39,11 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
   return noPostgres === undefined ? [...rows, ...(await on('PostgreSQL', startTestPostgres, sizes))] : rows;
 }
 
-async function on(name: string, start: () => Promise<{ url: string; stop(): Promise<void> }>, sizes: Sizes): Promise<Row[]> {
+async function on(
+  name: string,
+  start: () => Promise<{ url: string; stop(): Promise<void> }>,
+  sizes: Sizes,
+): Promise<Row[]> {
   const server = await start();
   const files = await writeAccountFiles(server.url);
   const backend = await openReplica(files);
@@ -48,7 +60,17 @@ async function on(name: string, start: () => Promise<{ url: string; stop(): Prom
 /** As large as a login's. */
 function loginRecordOf(user: string, session: string): Buffer {
   const hash = 'ab'.repeat(32);
-  return newRecord({ kind: 'login.granted', detail: { user, session, workloadUid: randomUUID(), node: 'node-a', imageDigest: `sha256:${hash}`, claimsSha256: hash } });
+  return newRecord({
+    kind: 'login.granted',
+    detail: {
+      user,
+      session,
+      workloadUid: randomUUID(),
+      node: 'node-a',
+      imageDigest: `sha256:${hash}`,
+      claimsSha256: hash,
+    },
+  });
 }
 
 async function logins(backend: AccountBackend, { logins: rounds }: Sizes): Promise<Row[]> {
@@ -58,7 +80,16 @@ async function logins(backend: AccountBackend, { logins: rounds }: Sizes): Promi
   for (let round = 0; round < rounds; round++) {
     const [plain, recording] = [
       async () => void without.push((await timed(() => backend.sessions.certify({ user, session }, 3600))).ms),
-      async () => void withRecord.push((await timed(() => backend.sessions.certify({ user, session }, 3600, (queries) => appendRecord(queries, loginRecordOf(user, session))))).ms),
+      async () =>
+        void withRecord.push(
+          (
+            await timed(() =>
+              backend.sessions.certify({ user, session }, 3600, (queries) =>
+                appendRecord(queries, loginRecordOf(user, session)),
+              ),
+            )
+          ).ms,
+        ),
     ];
     for (const turn of round % 2 === 0 ? [plain, recording] : [recording, plain]) await turn();
   }
@@ -90,10 +121,16 @@ async function merges(database: Database, { waiting, proofs }: Sizes): Promise<R
     consistency.push((await timed(() => log.consistency(1 + Math.floor(((size - 1) * nth) / proofs), size))).ms);
   }
   log.close();
-  const [stored] = await database.query<{ bytes: number }>(`SELECT (pg_total_relation_size('audit') + pg_total_relation_size('audit_nodes'))::float8 AS bytes`);
+  const [stored] = await database.query<{ bytes: number }>(
+    `SELECT (pg_total_relation_size('audit') + pg_total_relation_size('audit_nodes'))::float8 AS bytes`,
+  );
   const note = `${size.toLocaleString('en')} records`;
   return [
-    ...waiting.map(([records]) => ({ name: `into the tree, ${records.toLocaleString('en')} waiting, each, p50`, value: percentile(samples.get(records)!, 0.5), unit: 'ms' })),
+    ...waiting.map(([records]) => ({
+      name: `into the tree, ${records.toLocaleString('en')} waiting, each, p50`,
+      value: percentile(samples.get(records)!, 0.5),
+      unit: 'ms',
+    })),
     { name: 'inclusion proof, p50', value: percentile(inclusion, 0.5), unit: 'ms', note },
     { name: 'consistency proof, p50', value: percentile(consistency, 0.5), unit: 'ms', note },
     { name: 'on disk, each record with its share of the tree', value: stored!.bytes / size, unit: 'bytes', note },

@@ -59,7 +59,9 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
   const database = await startEmbeddedTestPostgres();
   const files = await writeAccountFiles(database.url);
   const clientCa = await createAuthority({ commonName: 'client CA', trustDomain: 'sls.test', years: 1 });
-  const [keyFile, certificateFile, socket] = ['ca.key', 'ca.crt', 'launcher.sock'].map((name) => join(files.folder, name)) as [string, string, string];
+  const [keyFile, certificateFile, socket] = ['ca.key', 'ca.crt', 'launcher.sock'].map((name) =>
+    join(files.folder, name),
+  ) as [string, string, string];
   await writeFile(keyFile, clientCa.privateKey, { mode: 0o600 });
   await writeFile(certificateFile, clientCa.certificate);
 
@@ -72,7 +74,10 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
     findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),
     removeEnclave: unary(() => Promise.resolve({})),
   };
-  const launcher = await startServer({ address: { scheme: 'unix', path: socket }, services: [{ definition: LauncherServiceService, implementation }] });
+  const launcher = await startServer({
+    address: { scheme: 'unix', path: socket },
+    services: [{ definition: LauncherServiceService, implementation }],
+  });
   const program = await startProgram('login', {
     ...files.settings,
     LOG_LEVEL: 'error',
@@ -95,15 +100,27 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
     const idle = await healthChecks(program, sizes.checks);
     const ending = new AbortController();
     setMaxListeners(0, ending.signal);
-    const crowd = Array.from({ length: sizes.waiting }, () => logIn(client, byPasswordRequest(), { signal: ending.signal, timeout: 600_000 }).catch(() => undefined));
+    const crowd = Array.from({ length: sizes.waiting }, () =>
+      logIn(client, byPasswordRequest(), { signal: ending.signal, timeout: 600_000 }).catch(() => undefined),
+    );
     await sleep(500);
     const loaded = await healthChecks(program, sizes.checks);
     ending.abort();
     await Promise.all(crowd);
     const cores = `${availableParallelism()} cores`;
     return [
-      { name: 'logins a second for each core, by token', value: token.forEachCore, unit: 'logins/s', note: `${token.aSecond.toFixed(1)} a second in all, ${cores} shared with everything else` },
-      { name: `logins a second for each core, by password (bcrypt, cost ${COST})`, value: password.forEachCore, unit: 'logins/s', note: `${password.aSecond.toFixed(1)} a second in all` },
+      {
+        name: 'logins a second for each core, by token',
+        value: token.forEachCore,
+        unit: 'logins/s',
+        note: `${token.aSecond.toFixed(1)} a second in all, ${cores} shared with everything else`,
+      },
+      {
+        name: `logins a second for each core, by password (bcrypt, cost ${COST})`,
+        value: password.forEachCore,
+        unit: 'logins/s',
+        note: `${password.aSecond.toFixed(1)} a second in all`,
+      },
       { name: 'health check, nothing else going on, p99', value: percentile(idle, 0.99), unit: 'ms' },
       { name: `health check while ${sizes.waiting} logins wait, p50`, value: percentile(loaded, 0.5), unit: 'ms' },
       { name: `health check while ${sizes.waiting} logins wait, p99`, value: percentile(loaded, 0.99), unit: 'ms' },
@@ -119,17 +136,34 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
 
 /** @returns an access token of the new account's */
 async function signUp({ settings }: AccountFiles): Promise<string> {
-  const program = await startProgram('signup', { ...settings, LOG_LEVEL: 'error', LISTEN: 'http://127.0.0.1:0', BCRYPT_COST: String(COST) });
+  const program = await startProgram('signup', {
+    ...settings,
+    LOG_LEVEL: 'error',
+    LISTEN: 'http://127.0.0.1:0',
+    BCRYPT_COST: String(COST),
+  });
   const client = new AccountServiceClient(`127.0.0.1:${program.port}`, credentials.createInsecure());
   try {
-    return (await callUnary(client, client.signUp, { username: 'bench', password: PASSWORD, clientName: '' }, { timeout: 30_000 })).accessToken;
+    return (
+      await callUnary(
+        client,
+        client.signUp,
+        { username: 'bench', password: PASSWORD, clientName: '' },
+        { timeout: 30_000 },
+      )
+    ).accessToken;
   } finally {
     client.close();
     await program.stop();
   }
 }
 
-async function logins(client: LoginServiceClient, program: RunningProgram, count: number, request: () => LoginRequest): Promise<{ forEachCore: number; aSecond: number }> {
+async function logins(
+  client: LoginServiceClient,
+  program: RunningProgram,
+  count: number,
+  request: () => LoginRequest,
+): Promise<{ forEachCore: number; aSecond: number }> {
   // The first ones load code and fill caches.
   for (let i = 0; i < Math.min(count, CALLERS); i++) await logIn(client, request());
   const before = await cpuSeconds(program);
@@ -144,10 +178,13 @@ async function logins(client: LoginServiceClient, program: RunningProgram, count
 
 /** One after the other, on a connection of their own, as a kubelet's. @returns milliseconds of each */
 async function healthChecks({ port }: RunningProgram, count: number): Promise<number[]> {
-  const client = new HealthClient(`127.0.0.1:${port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const client = new HealthClient(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+  });
   const samples: number[] = [];
   try {
-    for (let i = 0; i < count; i++) samples.push((await timed(() => callUnary(client, client.check, { service: '' }, { timeout: 30_000 }))).ms);
+    for (let i = 0; i < count; i++)
+      samples.push((await timed(() => callUnary(client, client.check, { service: '' }, { timeout: 30_000 }))).ms);
   } finally {
     client.close();
   }

@@ -32,13 +32,23 @@ export async function run(): Promise<Row[]> {
     const options = verifyOptions(tpm);
     const { publicKey, privateKey } = makeSigningKey();
     const signer = { kid: publicKey.kid, key: (await importJWK(privateKey, 'ES256')) as CryptoKey };
-    const subject = { node: tpm.node, akSha256: createHash('sha256').update(tpm.akPublic).digest('hex'), ekSha256: 'ab'.repeat(32), user: USER };
+    const subject = {
+      node: tpm.node,
+      akSha256: createHash('sha256').update(tpm.akPublic).digest('hex'),
+      ekSha256: 'ab'.repeat(32),
+      user: USER,
+    };
     const rows: Row[] = [];
     let put = 0;
     for (const revoked of REVOKED) {
       for (; put < revoked; put++) {
         const name = createHash('sha256').update(String(put)).digest('hex');
-        await revoke(database, { kind: put % 2 === 0 ? 'ak' : 'ek', subject: name, revokedBy: 'bench', reason: 'bench' });
+        await revoke(database, {
+          kind: put % 2 === 0 ? 'ak' : 'ek',
+          subject: name,
+          revokedBy: 'bench',
+          reason: 'bench',
+        });
       }
       const server: number[] = [];
       const client: number[] = [];
@@ -57,8 +67,17 @@ export async function run(): Promise<Row[]> {
       }
       const note = `${revoked} revoked, list of ${(list.length / 1024).toFixed(1)} KiB`;
       rows.push(
-        { name: `login, added at the service with ${revoked} revoked, p50`, value: percentile(server, 0.5), unit: 'ms', note },
-        { name: `login, added at the service with ${revoked} revoked, p99`, value: percentile(server, 0.99), unit: 'ms' },
+        {
+          name: `login, added at the service with ${revoked} revoked, p50`,
+          value: percentile(server, 0.5),
+          unit: 'ms',
+          note,
+        },
+        {
+          name: `login, added at the service with ${revoked} revoked, p99`,
+          value: percentile(server, 0.99),
+          unit: 'ms',
+        },
         { name: `login, added at the client with ${revoked} revoked, p50`, value: percentile(client, 0.5), unit: 'ms' },
       );
     }

@@ -25,9 +25,17 @@ export async function run(): Promise<Row[]> {
     const file = join(folder, 'data');
     await fill(file);
     await machine.startService();
-    await ok(machine.sls(['signup', '--username', 'bench', '--password-stdin'], { stdin: 'correct horse battery staple\n' }));
+    await ok(
+      machine.sls(['signup', '--username', 'bench', '--password-stdin'], { stdin: 'correct horse battery staple\n' }),
+    );
     await ok(machine.sls(['login']));
-    const samples = { openssl: [] as number[], put: [] as number[], get: [] as number[], exec: [] as number[], overhead: [] as number[] };
+    const samples = {
+      openssl: [] as number[],
+      put: [] as number[],
+      get: [] as number[],
+      exec: [] as number[],
+      overhead: [] as number[],
+    };
     for (let round = 0; round < ROUNDS; round++) {
       samples.openssl.push(await openssl(folder, file));
       samples.put.push((await timed(() => ok(machine.sls(['cp', file, 'enclave:data'])))).ms);
@@ -35,19 +43,36 @@ export async function run(): Promise<Row[]> {
       samples.exec.push((await timed(() => streamed(machine, file))).ms);
       samples.overhead.push((await timed(() => ok(machine.sls(['exec', '--', 'true'])))).ms);
     }
-    const median = (values: number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+    const median = (values: number[]): number =>
+      [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
     const rate = (ms: number): number => SIZE / MIB / (ms / 1000);
     const base = rate(median(samples.openssl));
-    const row = (name: string, ms: number): Row => ({ name, value: rate(ms), unit: 'MiB/s', note: `${(rate(ms) / base).toFixed(2)} of openssl` });
+    const row = (name: string, ms: number): Row => ({
+      name,
+      value: rate(ms),
+      unit: 'MiB/s',
+      note: `${(rate(ms) / base).toFixed(2)} of openssl`,
+    });
     const overhead = median(samples.overhead);
     return [
       { name: `openssl s_client to s_server, TLS 1.3, ${SIZE / MIB} MiB`, value: base, unit: 'MiB/s' },
       { ...row('sls cp to the enclave, the whole command', median(samples.put)) },
-      { ...row('sls cp to the enclave, without start and verification', median(samples.put) - overhead), note: `${(rate(median(samples.put) - overhead) / base).toFixed(2)} of openssl; target: 0.5` },
+      {
+        ...row('sls cp to the enclave, without start and verification', median(samples.put) - overhead),
+        note: `${(rate(median(samples.put) - overhead) / base).toFixed(2)} of openssl; target: 0.5`,
+      },
       { ...row('sls cp from the enclave, the whole command', median(samples.get)) },
-      { ...row('sls cp from the enclave, without start and verification', median(samples.get) - overhead), note: `${(rate(median(samples.get) - overhead) / base).toFixed(2)} of openssl; target: 0.5` },
+      {
+        ...row('sls cp from the enclave, without start and verification', median(samples.get) - overhead),
+        note: `${(rate(median(samples.get) - overhead) / base).toFixed(2)} of openssl; target: 0.5`,
+      },
       { ...row('sls exec -- cat, there and back, the whole command', median(samples.exec)) },
-      { name: 'sls exec -- true, the whole command', value: overhead, unit: 'ms', note: 'start, two quotes, verification' },
+      {
+        name: 'sls exec -- true, the whole command',
+        value: overhead,
+        unit: 'ms',
+        note: 'start, two quotes, verification',
+      },
     ];
   } finally {
     await machine.stopService();
@@ -70,7 +95,11 @@ async function ok(ended: Promise<{ code: number | null; stderr: string }>): Prom
 
 /** Through a command's standard input and output, in bytes, without a look at them. */
 async function streamed(machine: Machine, file: string): Promise<void> {
-  const child = spawn(process.execPath, [process.env['SLS_DIST'] ? join(process.env['SLS_DIST'], 'sls.cjs') : 'dist/sls.cjs', 'exec', '--', 'cat'], { env: machine.env });
+  const child = spawn(
+    process.execPath,
+    [process.env['SLS_DIST'] ? join(process.env['SLS_DIST'], 'sls.cjs') : 'dist/sls.cjs', 'exec', '--', 'cat'],
+    { env: machine.env },
+  );
   createReadStream(file, { highWaterMark: MIB }).pipe(child.stdin);
   let bytes = 0;
   child.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length));
@@ -81,23 +110,53 @@ async function streamed(machine: Machine, file: string): Promise<void> {
 /** Milliseconds for the file through openssl's own client and server into a file. */
 async function openssl(folder: string, file: string): Promise<number> {
   const path = (name: string): string => join(folder, name);
-  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-subj', '/CN=localhost'];
-  await once(spawn('openssl', [...request, '-keyout', path('key'), '-out', path('certificate')], { stdio: 'ignore' }), 'close');
+  const request = [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-days',
+    '1',
+    '-subj',
+    '/CN=localhost',
+  ];
+  await once(
+    spawn('openssl', [...request, '-keyout', path('key'), '-out', path('certificate')], { stdio: 'ignore' }),
+    'close',
+  );
   const port = 20_000 + Math.floor(Math.random() * 20_000);
   const out = createWriteStream(path('received'));
   await once(out, 'open');
   const server: ChildProcess = spawn(
     'openssl',
-    ['s_server', '-quiet', '-tls1_3', '-naccept', '1', '-accept', `127.0.0.1:${port}`, '-key', path('key'), '-cert', path('certificate')],
+    [
+      's_server',
+      '-quiet',
+      '-tls1_3',
+      '-naccept',
+      '1',
+      '-accept',
+      `127.0.0.1:${port}`,
+      '-key',
+      path('key'),
+      '-cert',
+      path('certificate'),
+    ],
     { stdio: ['pipe', out, 'ignore'] },
   );
   await sleep(300);
   const input = await open(file);
   const { ms } = await timed(async () => {
-    const client = spawn('openssl', ['s_client', '-quiet', '-tls1_3', '-connect', `127.0.0.1:${port}`], { stdio: [input.fd, 'ignore', 'ignore'] });
+    const client = spawn('openssl', ['s_client', '-quiet', '-tls1_3', '-connect', `127.0.0.1:${port}`], {
+      stdio: [input.fd, 'ignore', 'ignore'],
+    });
     // s_client does not say when it is through: the file's size does.
     while ((await stat(path('received'))).size < SIZE) {
-      if (server.exitCode !== null && (await stat(path('received'))).size < SIZE) throw new Error('openssl ended early');
+      if (server.exitCode !== null && (await stat(path('received'))).size < SIZE)
+        throw new Error('openssl ended early');
       await sleep(5);
     }
     client.kill();

@@ -37,12 +37,26 @@ interface TokensMessage {
 }
 
 /** The tokens of an answer. */
-export function tokensOf({ accessToken, expiresAt, refreshToken, refreshTokenExpiresAt }: TokensMessage): SessionTokens {
-  return { accessToken, accessTokenExpiresAt: Number(expiresAt), refreshToken, refreshTokenExpiresAt: Number(refreshTokenExpiresAt) };
+export function tokensOf({
+  accessToken,
+  expiresAt,
+  refreshToken,
+  refreshTokenExpiresAt,
+}: TokensMessage): SessionTokens {
+  return {
+    accessToken,
+    accessTokenExpiresAt: Number(expiresAt),
+    refreshToken,
+    refreshTokenExpiresAt: Number(refreshTokenExpiresAt),
+  };
 }
 
 /** Calls the account service over a channel of its own. @throws RpcError, PlaintextRefused */
-export function withAccountService<T>(trust: TrustBundle, options: CallOptions, call: (client: AccountServiceClient) => Promise<T>): Promise<T> {
+export function withAccountService<T>(
+  trust: TrustBundle,
+  options: CallOptions,
+  call: (client: AccountServiceClient) => Promise<T>,
+): Promise<T> {
   return withService(AccountServiceClient, trust.services.signup, trust, options, call);
 }
 
@@ -54,10 +68,21 @@ export function bearer(accessToken: string): Metadata {
 }
 
 /** Creates an account and begins a session. @throws RpcError with the service's code, PlaintextRefused */
-export function signUp(trust: TrustBundle, { username, password }: { username: string; password: string }, options: CallOptions = {}): Promise<SessionTokens> {
+export function signUp(
+  trust: TrustBundle,
+  { username, password }: { username: string; password: string },
+  options: CallOptions = {},
+): Promise<SessionTokens> {
   const { signal, clientName = '' } = options;
   return withAccountService(trust, options, async (client) =>
-    tokensOf(await callUnary(client, client.signUp, { username, password, clientName }, { timeout: PASSWORD_TIMEOUT_MS, signal })),
+    tokensOf(
+      await callUnary(
+        client,
+        client.signUp,
+        { username, password, clientName },
+        { timeout: PASSWORD_TIMEOUT_MS, signal },
+      ),
+    ),
   );
 }
 
@@ -78,9 +103,18 @@ export function refresh(trust: TrustBundle, refreshToken: string, options: CallO
  * @returns how many ended
  * @throws RpcError
  */
-export function logOut(trust: TrustBundle, refreshToken: string, options: CallOptions & { all?: boolean } = {}): Promise<number> {
+export function logOut(
+  trust: TrustBundle,
+  refreshToken: string,
+  options: CallOptions & { all?: boolean } = {},
+): Promise<number> {
   const { signal, all = false } = options;
-  return withAccountService(trust, options, async (client) => (await callUnary(client, client.logOut, { refreshToken, all }, { timeout: TIMEOUT_MS, signal })).ended);
+  return withAccountService(
+    trust,
+    options,
+    async (client) =>
+      (await callUnary(client, client.logOut, { refreshToken, all }, { timeout: TIMEOUT_MS, signal })).ended,
+  );
 }
 
 export interface SessionSummary {
@@ -94,9 +128,18 @@ export interface SessionSummary {
 }
 
 /** The sessions of the user that have not ended, the one that was used last first. @throws RpcError */
-export function listSessions(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SessionSummary[]> {
+export function listSessions(
+  trust: TrustBundle,
+  accessToken: string,
+  options: CallOptions = {},
+): Promise<SessionSummary[]> {
   return withAccountService(trust, options, async (client) => {
-    const { sessions } = await callUnary(client, client.listSessions, {}, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal });
+    const { sessions } = await callUnary(
+      client,
+      client.listSessions,
+      {},
+      { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
+    );
     return sessions.map(({ createdAt, lastUsedAt, ...rest }) => ({
       ...rest,
       createdAt: fromUnixSeconds(createdAt),
@@ -106,9 +149,19 @@ export function listSessions(trust: TrustBundle, accessToken: string, options: C
 }
 
 /** Ends one of the user's sessions. @throws RpcError session.not_found */
-export async function revokeSession(trust: TrustBundle, accessToken: string, session: string, options: CallOptions = {}): Promise<void> {
+export async function revokeSession(
+  trust: TrustBundle,
+  accessToken: string,
+  session: string,
+  options: CallOptions = {},
+): Promise<void> {
   await withAccountService(trust, options, (client) =>
-    callUnary(client, client.revokeSession, { session }, { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+    callUnary(
+      client,
+      client.revokeSession,
+      { session },
+      { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
+    ),
   );
 }
 
@@ -125,7 +178,12 @@ export function deleteAccount(
   options: CallOptions = {},
 ): Promise<{ enclavesRemoved: boolean }> {
   return withService(AccountDeletionServiceClient, trust.services.login, trust, options, (client) =>
-    callUnary(client, client.deleteAccount, { password, oneTimeCode }, { timeout: DELETION_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+    callUnary(
+      client,
+      client.deleteAccount,
+      { password, oneTimeCode },
+      { timeout: DELETION_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
+    ),
   );
 }
 
@@ -139,7 +197,11 @@ export function deleteAccount(
 export function changePassword(
   trust: TrustBundle,
   accessToken: string,
-  { oldPassword, newPassword, oneTimeCode = '' }: { oldPassword: string; newPassword: string; oneTimeCode?: string | undefined },
+  {
+    oldPassword,
+    newPassword,
+    oneTimeCode = '',
+  }: { oldPassword: string; newPassword: string; oneTimeCode?: string | undefined },
   options: CallOptions = {},
 ): Promise<{ ended: number; refreshToken: string; refreshTokenExpiresAt: number }> {
   return withAccountService(trust, options, async (client) => {

@@ -52,20 +52,39 @@ export interface LogCheck {
  * Reads a signed head that is of now, by the log keys of a trust bundle.
  * @throws LogError log.head_malformed, log.head_signature, log.head_stale
  */
-export async function readLogHead(trust: Pick<TrustBundle, 'logKeys' | 'trustDomain'>, signed: string, now: Date | undefined = new Date()): Promise<LogHead> {
-  return { ...(await readTreeHead(signed, { keyOf: keysByName(trust.logKeys?.keys ?? []), trustDomain: trust.trustDomain, now })), signed };
+export async function readLogHead(
+  trust: Pick<TrustBundle, 'logKeys' | 'trustDomain'>,
+  signed: string,
+  now: Date | undefined = new Date(),
+): Promise<LogHead> {
+  return {
+    ...(await readTreeHead(signed, {
+      keyOf: keysByName(trust.logKeys?.keys ?? []),
+      trustDomain: trust.trustDomain,
+      now,
+    })),
+    signed,
+  };
 }
 
 /**
  * Reads a head that somebody else was shown, of any time.
  * @throws LogError log.head_malformed, log.head_signature
  */
-export async function readOtherHead(trust: Pick<TrustBundle, 'logKeys' | 'trustDomain'>, signed: string): Promise<LogHead> {
+export async function readOtherHead(
+  trust: Pick<TrustBundle, 'logKeys' | 'trustDomain'>,
+  signed: string,
+): Promise<LogHead> {
   try {
     return await readLogHead(trust, signed, undefined);
   } catch (error) {
     if (!(error instanceof LogError)) throw error;
-    throw new LogError(error.code, `the head to compare with can't be used: ${error.message}`, 'have it printed anew by sls audit check --json; the key of an old one may be gone', { cause: error });
+    throw new LogError(
+      error.code,
+      `the head to compare with can't be used: ${error.message}`,
+      'have it printed anew by sls audit check --json; the key of an old one may be gone',
+      { cause: error },
+    );
   }
 }
 
@@ -76,15 +95,27 @@ export async function readOtherHead(trust: Pick<TrustBundle, 'logKeys' | 'trustD
  * The trust bundle is brought up to date first, so that a log key which was taken back is believed no longer.
  * @throws LogError; RpcError, among them audit.tree_damaged; AttestationRefused trust.…
  */
-export async function checkAuditLog(trust: TrustBundle, { known: seen = [], others = [], logins = [], onHead, onProgress, ...options }: LogCheckOptions = {}): Promise<LogCheck> {
+export async function checkAuditLog(
+  trust: TrustBundle,
+  { known: seen = [], others = [], logins = [], onHead, onProgress, ...options }: LogCheckOptions = {},
+): Promise<LogCheck> {
   const fresh = await freshTrust('login', trust, undefined, options);
   return withService(TransparencyServiceClient, fresh.trust.services.login, fresh.trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, signal: options.signal };
     const known = [...seen, ...(await Promise.all(others.map((other) => readOtherHead(fresh.trust, other))))];
     const largest = largestOf(known);
-    const { head: signed } = await callUnary(client, client.getTreeHead, { atLeast: BigInt(largest?.size ?? 0) }, call).catch((error: unknown) => {
+    const { head: signed } = await callUnary(
+      client,
+      client.getTreeHead,
+      { atLeast: BigInt(largest?.size ?? 0) },
+      call,
+    ).catch((error: unknown) => {
       // It says itself that it has not so many any more.
-      if (largest && error instanceof RpcError && error.code === 'audit.size') throw new LogError('log.rolled_back', `the audit log was rolled back: it had ${largest.size} records, and now ${error.message}`);
+      if (largest && error instanceof RpcError && error.code === 'audit.size')
+        throw new LogError(
+          'log.rolled_back',
+          `the audit log was rolled back: it had ${largest.size} records, and now ${error.message}`,
+        );
       throw error;
     });
     const head = await readLogHead(fresh.trust, signed);
@@ -92,7 +123,12 @@ export async function checkAuditLog(trust: TrustBundle, { known: seen = [], othe
     if (largest && head.size < largest.size) throw rolledBack(largest, head.size);
     for (const before of known) {
       await requireGrowth(before, head, async (first, second) => {
-        const { path } = await callUnary(client, client.getConsistencyProof, { first: BigInt(first), second: BigInt(second) }, call);
+        const { path } = await callUnary(
+          client,
+          client.getConsistencyProof,
+          { first: BigInt(first), second: BigInt(second) },
+          call,
+        );
         return path;
       });
     }
@@ -107,14 +143,29 @@ export async function checkAuditLog(trust: TrustBundle, { known: seen = [], othe
 
     async function find(receipt: LoginReceipt): Promise<FoundLogin & { wrong?: LogError }> {
       const leafSha256 = leafHash(receipt.record);
-      const proof = await callUnary(client, client.getInclusionProof, { leafSha256, size: BigInt(head.size) }, call).catch((error: unknown) => {
+      const proof = await callUnary(
+        client,
+        client.getInclusionProof,
+        { leafSha256, size: BigInt(head.size) },
+        call,
+      ).catch((error: unknown) => {
         if (error instanceof RpcError && error.code === 'audit.not_included') return undefined;
         throw error;
       });
       const sequence = proof && Number(proof.sequence);
-      if (sequence !== undefined && (sequence < 0 || !rootFromPath(leafSha256, sequence, head.size, proof!.path)?.equals(head.root))) {
+      if (
+        sequence !== undefined &&
+        (sequence < 0 || !rootFromPath(leafSha256, sequence, head.size, proof!.path)?.equals(head.root))
+      ) {
         // Where one record was changed, the proofs of its neighbours are wrong as well: all are looked at before one is named.
-        return { receipt, sequence, wrong: new LogError('log.proof_wrong', `the service says that ${describe(receipt)} is record ${sequence} of the audit log, but its proof leads to another log`) };
+        return {
+          receipt,
+          sequence,
+          wrong: new LogError(
+            'log.proof_wrong',
+            `the service says that ${describe(receipt)} is record ${sequence} of the audit log, but its proof leads to another log`,
+          ),
+        };
       }
       return { receipt, sequence };
     }

@@ -29,10 +29,18 @@ interface ClientClass<T> {
  * Opens a channel to one of the installation's services: https with the trust bundle's roots, h2c where it stays on this machine.
  * @throws PlaintextRefused
  */
-export function openService<T>(Client: ClientClass<T>, text: string, trust: TrustBundle, allowPlaintext = false, options: ClientOptions = {}): T {
+export function openService<T>(
+  Client: ClientClass<T>,
+  text: string,
+  trust: TrustBundle,
+  allowPlaintext = false,
+  options: ClientOptions = {},
+): T {
   const address = parseAddress(text);
   if (address.scheme === 'http' && !allowPlaintext && !isLoopback(address.host)) {
-    throw new PlaintextRefused(`expected an https address for ${address.host}: passwords and tokens are not sent in plain text`);
+    throw new PlaintextRefused(
+      `expected an https address for ${address.host}: passwords and tokens are not sent in plain text`,
+    );
   }
   const roots = trust.serverRoots.length === 0 ? undefined : Buffer.from(trust.serverRoots.join('\n'));
   return new Client(grpcTarget(address), channelCredentials(address, roots), { ...CLIENT_OPTIONS, ...options });
@@ -58,4 +66,3 @@ export async function withService<T extends { close(): void }, R>(
 export function openEnclave<T>(Client: ClientClass<T>, endpoint: string, trust: TrustBundle): T {
   return openService(Client, endpoint, trust, true);
 }
-

@@ -29,7 +29,8 @@ export class EnclaveConnection {
     readonly seat?: Pick<HeldSeat, 'id' | 'expiresAt' | 'end'>,
   ) {
     this.closed = new Promise((resolve) => {
-      const ended = (): void => resolve(this.closing ? undefined : unavailable('connection.closed', 'the connection to the enclave ended'));
+      const ended = (): void =>
+        resolve(this.closing ? undefined : unavailable('connection.closed', 'the connection to the enclave ended'));
       if (socket.destroyed) ended();
       else socket.once('close', ended);
     });

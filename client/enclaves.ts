@@ -28,7 +28,11 @@ const STATES: Partial<Record<EnclaveState, EnclaveSummary['state']>> = {
 };
 
 /** The user's enclaves, by name, and how many there may be. @throws RpcError */
-export function listEnclaves(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<{ enclaves: EnclaveSummary[]; limit: number }> {
+export function listEnclaves(
+  trust: TrustBundle,
+  accessToken: string,
+  options: CallOptions = {},
+): Promise<{ enclaves: EnclaveSummary[]; limit: number }> {
   return withService(EnclaveManagementServiceClient, trust.services.login, trust, options, async (client) => {
     const { enclaves, limit } = await callUnary(client, client.listEnclaves, {}, call(accessToken, options));
     return {
@@ -50,15 +54,32 @@ export function listEnclaves(trust: TrustBundle, accessToken: string, options: C
  * @returns whether it ran, and whether its files are kept
  * @throws RpcError enclave.not_found
  */
-export function stopEnclave(trust: TrustBundle, accessToken: string, name: string, options: CallOptions = {}): Promise<{ wasRunning: boolean; filesKept: boolean }> {
-  return withService(EnclaveManagementServiceClient, trust.services.login, trust, options, (client) => callUnary(client, client.suspendEnclave, { name }, call(accessToken, options)));
+export function stopEnclave(
+  trust: TrustBundle,
+  accessToken: string,
+  name: string,
+  options: CallOptions = {},
+): Promise<{ wasRunning: boolean; filesKept: boolean }> {
+  return withService(EnclaveManagementServiceClient, trust.services.login, trust, options, (client) =>
+    callUnary(client, client.suspendEnclave, { name }, call(accessToken, options)),
+  );
 }
 
 /** Deletes an enclave with all of its files. @throws RpcError enclave.not_found; enclave.not_deleted: doing it again goes on */
-export async function deleteEnclave(trust: TrustBundle, accessToken: string, name: string, options: CallOptions = {}): Promise<void> {
-  await withService(EnclaveManagementServiceClient, trust.services.login, trust, options, (client) => callUnary(client, client.deleteEnclave, { name }, call(accessToken, options)));
+export async function deleteEnclave(
+  trust: TrustBundle,
+  accessToken: string,
+  name: string,
+  options: CallOptions = {},
+): Promise<void> {
+  await withService(EnclaveManagementServiceClient, trust.services.login, trust, options, (client) =>
+    callUnary(client, client.deleteEnclave, { name }, call(accessToken, options)),
+  );
 }
 
-function call(accessToken: string, { signal }: CallOptions): { timeout: number; metadata: Metadata; signal: AbortSignal | undefined } {
+function call(
+  accessToken: string,
+  { signal }: CallOptions,
+): { timeout: number; metadata: Metadata; signal: AbortSignal | undefined } {
   return { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal };
 }

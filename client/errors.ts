@@ -50,7 +50,11 @@ export function refusing<T>(phase: Phase, verify: () => T): T {
 }
 
 /** The enclave can't be reached, or not any more: worth another try. */
-export function unavailable(code: 'connection.failed' | 'connection.closed' | 'connection.timeout', message: string, cause?: unknown): RpcError {
+export function unavailable(
+  code: 'connection.failed' | 'connection.closed' | 'connection.timeout',
+  message: string,
+  cause?: unknown,
+): RpcError {
   return new RpcError(code, status.UNAVAILABLE, message, { cause });
 }
 

@@ -35,7 +35,8 @@ export function verifyFor(
   expected: Expected,
   { policy, onStep }: VerifyingOptions,
 ): VerifiedEvidence {
-  if (!evidence) throw new AttestationRefused(phase, 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
+  if (!evidence)
+    throw new AttestationRefused(phase, 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
   return refusing(phase, () =>
     verifyEvidence(evidence, {
       trust,
@@ -80,7 +81,12 @@ export function verifyLogin(
 export function verifySession(
   trust: TrustBundle,
   first: VerifiedEvidence,
-  { evidence, nonce, tlsExporter, clientKey }: { evidence: Evidence | undefined; nonce: Buffer; tlsExporter: Buffer; clientKey: string },
+  {
+    evidence,
+    nonce,
+    tlsExporter,
+    clientKey,
+  }: { evidence: Evidence | undefined; nonce: Buffer; tlsExporter: Buffer; clientKey: string },
   options: VerifyingOptions,
 ): VerifiedEvidence {
   const { user, workloadUid, node, certificateSha256, imageDigest } = first.claims;
@@ -103,7 +109,12 @@ export function verifySession(
     options,
   );
   if (second.claims.imageDigest !== imageDigest) {
-    throw new AttestationRefused('session', 'session', 'session.identity', `expected image ${imageDigest} as before, got ${second.claims.imageDigest}`);
+    throw new AttestationRefused(
+      'session',
+      'session',
+      'session.identity',
+      `expected image ${imageDigest} as before, got ${second.claims.imageDigest}`,
+    );
   }
   options.onStep?.({
     phase: 'session',

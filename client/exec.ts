@@ -46,11 +46,20 @@ const ENDING_SIGNALS = new Set(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGKI
 type ExecCall = ClientDuplexStream<ExecRequest, ExecResponse>;
 
 /** @throws RpcError or ServiceError */
-export async function runCommand(client: SessionServiceClient, argv: readonly string[], options: ExecOptions): Promise<CommandExit> {
+export async function runCommand(
+  client: SessionServiceClient,
+  argv: readonly string[],
+  options: ExecOptions,
+): Promise<CommandExit> {
   const { stdin, stdout, stderr, terminal, signal } = options;
   const traced = new TracedCall(SessionServiceService.exec.path);
   const call = traced.follow(client.exec(traced.metadata));
-  call.write({ input: { $case: 'start', value: { argv: [...argv], env: options.env ?? {}, directory: options.directory ?? '', terminal } } });
+  call.write({
+    input: {
+      $case: 'start',
+      value: { argv: [...argv], env: options.env ?? {}, directory: options.directory ?? '', terminal },
+    },
+  });
   const input = sendInput(stdin, call);
   const cancel = (): void => call.cancel();
   let timer: NodeJS.Timeout | undefined;
@@ -61,7 +70,11 @@ export async function runCommand(client: SessionServiceClient, argv: readonly st
       call.on('error', reject);
       call.on('end', () => {
         // Where the call failed, its error follows.
-        setImmediate(() => (exit ? resolve(exit) : reject(new RpcError('exec.no_exit', status.UNAVAILABLE, 'the call ended without an exit status'))));
+        setImmediate(() =>
+          exit
+            ? resolve(exit)
+            : reject(new RpcError('exec.no_exit', status.UNAVAILABLE, 'the call ended without an exit status')),
+        );
       });
       stdin.on('error', reject);
       if (signal?.aborted) cancel();

@@ -36,7 +36,12 @@ export interface FreshTrust {
  * bundle. A list that is missing or wrong is no error yet: evidence is judged first, and says more about who answers.
  * @throws AttestationRefused trust.…: another key signs the trust bundle than the one that is pinned
  */
-export async function freshTrust(phase: Phase, trust: TrustBundle, revocations: string | undefined, options: TrustOptions): Promise<FreshTrust> {
+export async function freshTrust(
+  phase: Phase,
+  trust: TrustBundle,
+  revocations: string | undefined,
+  options: TrustOptions,
+): Promise<FreshTrust> {
   let jws: string;
   try {
     jws = revocations ?? (await fetchRevocations(trust, options));
@@ -88,14 +93,24 @@ export function refuseRevoked(
 
 async function fetchRevocations(trust: TrustBundle, options: TrustOptions): Promise<string> {
   return withService(TrustServiceClient, trust.services.login, trust, options, async (client) => {
-    const { revocations } = await callUnary(client, client.getRevocations, {}, { timeout: TIMEOUT_MS, signal: options.signal });
+    const { revocations } = await callUnary(
+      client,
+      client.getRevocations,
+      {},
+      { timeout: TIMEOUT_MS, signal: options.signal },
+    );
     return revocations;
   });
 }
 
 async function fetchNewer(phase: Phase, trust: TrustBundle, options: TrustOptions): Promise<TrustBundle | undefined> {
   const signed = await withService(TrustServiceClient, trust.services.login, trust, options, async (client) => {
-    const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS, signal: options.signal });
+    const { bundle } = await callUnary(
+      client,
+      client.getTrustBundle,
+      {},
+      { timeout: TIMEOUT_MS, signal: options.signal },
+    );
     return bundle;
   });
   try {

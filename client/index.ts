@@ -43,7 +43,13 @@ export { readLoginRecord } from './receipt';
 export type { LoginReceipt, RecordedLogin } from './receipt';
 export { renew } from './renew';
 export type { RenewOptions } from './renew';
-export { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecoveryCodes, secondFactor } from './second-factor';
+export {
+  beginSecondFactor,
+  confirmSecondFactor,
+  disableSecondFactor,
+  renewRecoveryCodes,
+  secondFactor,
+} from './second-factor';
 export type { BothFactors, SecondFactorSecret, SecondFactorState } from './second-factor';
 export { DeviceLoginError, logInByDevice } from './oidc/device-login';
 export type { DeviceCode, DeviceLoginOptions } from './oidc/device-login';

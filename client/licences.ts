@@ -43,8 +43,12 @@ function toOwnLicence({ licence, plan, redeemedAt, until, graceUntil, state, app
   };
 }
 
-function shown(credential: LicenceCredential): { metadata: Metadata; proof: { password: PasswordCredential | undefined; oneTimeCode: string } } {
-  if ('accessToken' in credential) return { metadata: bearer(credential.accessToken), proof: { password: undefined, oneTimeCode: '' } };
+function shown(credential: LicenceCredential): {
+  metadata: Metadata;
+  proof: { password: PasswordCredential | undefined; oneTimeCode: string };
+} {
+  if ('accessToken' in credential)
+    return { metadata: bearer(credential.accessToken), proof: { password: undefined, oneTimeCode: '' } };
   const { username, password, oneTimeCode = '' } = credential;
   return { metadata: new Metadata(), proof: { password: { username, password, knownSession: '' }, oneTimeCode } };
 }
@@ -63,20 +67,40 @@ export function verifyLicence(trust: TrustBundle, key: string, { now }: { now?: 
  * @returns with `changed` false: the account had it already
  * @throws RpcError licence.full, licence.expired, licence.revoked, licence.unknown, licence.signature and the other codes of LicenceKeyError
  */
-export function redeemLicence(trust: TrustBundle, credential: LicenceCredential, key: string, options: CallOptions = {}): Promise<{ licence: OwnLicence; changed: boolean }> {
+export function redeemLicence(
+  trust: TrustBundle,
+  credential: LicenceCredential,
+  key: string,
+  options: CallOptions = {},
+): Promise<{ licence: OwnLicence; changed: boolean }> {
   return withService(LicenceServiceClient, trust.services.login, trust, options, async (client) => {
     const { metadata, proof } = shown(credential);
-    const { licence, changed } = await callUnary(client, client.redeemLicence, { key, ...proof }, { timeout: PASSWORD_TIMEOUT_MS, metadata, signal: options.signal });
+    const { licence, changed } = await callUnary(
+      client,
+      client.redeemLicence,
+      { key, ...proof },
+      { timeout: PASSWORD_TIMEOUT_MS, metadata, signal: options.signal },
+    );
     if (!licence) throw new TypeError('expected to be told which licence it is, got none');
     return { licence: toOwnLicence(licence), changed };
   });
 }
 
 /** Gives a licence back: another account may redeem it. @throws RpcError licence.not_held */
-export async function dropLicence(trust: TrustBundle, credential: LicenceCredential, licence: string, options: CallOptions = {}): Promise<void> {
+export async function dropLicence(
+  trust: TrustBundle,
+  credential: LicenceCredential,
+  licence: string,
+  options: CallOptions = {},
+): Promise<void> {
   await withService(LicenceServiceClient, trust.services.login, trust, options, (client) => {
     const { metadata, proof } = shown(credential);
-    return callUnary(client, client.dropLicence, { licence, ...proof }, { timeout: PASSWORD_TIMEOUT_MS, metadata, signal: options.signal });
+    return callUnary(
+      client,
+      client.dropLicence,
+      { licence, ...proof },
+      { timeout: PASSWORD_TIMEOUT_MS, metadata, signal: options.signal },
+    );
   });
 }
 
@@ -85,7 +109,11 @@ export async function dropLicence(trust: TrustBundle, credential: LicenceCredent
  * @returns with `required`: whether there is no login without one
  * @throws RpcError
  */
-export function listLicences(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<{ licences: OwnLicence[]; required: boolean }> {
+export function listLicences(
+  trust: TrustBundle,
+  accessToken: string,
+  options: CallOptions = {},
+): Promise<{ licences: OwnLicence[]; required: boolean }> {
   return withService(LicenceServiceClient, trust.services.login, trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     const { licences, required } = await callUnary(client, client.listOwnLicences, {}, call);

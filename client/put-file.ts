@@ -24,7 +24,11 @@ export async function putFile(client: SessionServiceClient, source: string | Fil
   }
 }
 
-async function send(client: SessionServiceClient, source: Readable, header: { path: string; mode: number; size: number }): Promise<void> {
+async function send(
+  client: SessionServiceClient,
+  source: Readable,
+  header: { path: string; mode: number; size: number },
+): Promise<void> {
   let settled = false;
   // Ends whatever is being waited for: the source may stall for ever while the enclave is gone. Not by Promise.race with the answer, which would hold on to
   // every chunk until there is one.

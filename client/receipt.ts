@@ -39,7 +39,15 @@ export function readLoginRecord(record: Uint8Array): RecordedLogin {
     if (typeof value !== 'string') throw new TypeError(`expected ${name} in the record of a login, got none`);
     return value;
   };
-  return { at, user: text('user'), session: text('session'), workloadUid: text('workloadUid'), node: text('node'), imageDigest: text('imageDigest'), claimsSha256: text('claimsSha256') };
+  return {
+    at,
+    user: text('user'),
+    session: text('session'),
+    workloadUid: text('workloadUid'),
+    node: text('node'),
+    imageDigest: text('imageDigest'),
+    claimsSha256: text('claimsSha256'),
+  };
 }
 
 /**
@@ -57,7 +65,8 @@ export function checkReceipt(
   const { record } = receipt;
   let told: RecordedLogin;
   try {
-    if (record.length > MAX_BYTES) throw new TypeError(`expected a record of ${MAX_BYTES} bytes at most, got ${record.length}`);
+    if (record.length > MAX_BYTES)
+      throw new TypeError(`expected a record of ${MAX_BYTES} bytes at most, got ${record.length}`);
     told = readLoginRecord(record);
   } catch (cause) {
     throw refused((cause as Error).message, cause);
@@ -71,16 +80,22 @@ export function checkReceipt(
     claimsSha256: createHash('sha256').update(evidence.claims).digest('hex'),
   };
   for (const name of Object.keys(expected) as Array<keyof typeof expected>) {
-    if (told[name] !== expected[name]) throw refused(`expected the record of a login with ${name} ${expected[name] ?? 'none'}, got ${told[name].slice(0, 100)}`);
+    if (told[name] !== expected[name])
+      throw refused(
+        `expected the record of a login with ${name} ${expected[name] ?? 'none'}, got ${told[name].slice(0, 100)}`,
+      );
   }
   const at = told.at.getTime() / 1000;
   if (at < Number(claims.issuedAt) - SKEW_SECONDS || at > Number(claims.expiresAt) + SKEW_SECONDS) {
-    throw refused(`expected the record of a login of ${new Date(Number(claims.issuedAt) * 1000).toISOString()}, got one of ${told.at.toISOString()}`);
+    throw refused(
+      `expected the record of a login of ${new Date(Number(claims.issuedAt) * 1000).toISOString()}, got one of ${told.at.toISOString()}`,
+    );
   }
   return { record: Buffer.from(record), receivedAt: new Date() };
 }
 
 function refused(message: string, cause?: unknown): AttestationRefused {
-  return new AttestationRefused('login', 'log', 'log.record_wrong', message, { cause: new LogError('log.record_wrong', message, undefined, { cause }) });
+  return new AttestationRefused('login', 'log', 'log.record_wrong', message, {
+    cause: new LogError('log.record_wrong', message, undefined, { cause }),
+  });
 }
-

@@ -22,15 +22,28 @@ const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < Date
  * @throws AttestationRefused; RpcError, among them login.session_ended, login.refresh_reused (log in anew), login.refresh_raced (ABORTED: another
  * process renewed the session at this moment, and its tokens are the ones to use); LoginError login.session_over
  */
-export async function renew(trust: TrustBundle, session: Session, { enclaveGone = false, ...options }: RenewOptions = {}): Promise<Session> {
+export async function renew(
+  trust: TrustBundle,
+  session: Session,
+  { enclaveGone = false, ...options }: RenewOptions = {},
+): Promise<Session> {
   if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
     const { expiresAt } = Claims.decode(session.evidence.claims);
     return isOver(Number(expiresAt)) ? attest(trust, session, options) : session;
   }
   const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = session;
-  const credential = !isOver(accessTokenExpiresAt) ? { accessToken } : refreshToken === undefined ? undefined : { refreshToken };
+  const credential = !isOver(accessTokenExpiresAt)
+    ? { accessToken }
+    : refreshToken === undefined
+      ? undefined
+      : { refreshToken };
   if (!credential) throw new LoginError('login.session_over', 'the session has ended');
-  const renewed = await login(trust, { ...options, credential, user: session.enclave.user, enclave: session.enclaveName });
+  const renewed = await login(trust, {
+    ...options,
+    credential,
+    user: session.enclave.user,
+    enclave: session.enclaveName,
+  });
   // An access token brings no new refresh token: the one at hand stays.
   return { refreshToken, refreshTokenExpiresAt, ...renewed };
 }

@@ -30,7 +30,9 @@ export interface SeatOptions {
 
 /** Where seats come from. Opened before one is needed, so that the connection is there by then. */
 export function openSeats(trust: TrustBundle, allowPlaintext: boolean | undefined): SeatServiceClient {
-  const service = openService(SeatServiceClient, trust.services.login, trust, allowPlaintext, { 'grpc.client_idle_timeout_ms': IDLE_MS });
+  const service = openService(SeatServiceClient, trust.services.login, trust, allowPlaintext, {
+    'grpc.client_idle_timeout_ms': IDLE_MS,
+  });
   service.getChannel().getConnectivityState(true);
   return service;
 }
@@ -61,10 +63,14 @@ export class HeldSeat {
     options: SeatOptions & { signal?: AbortSignal | undefined },
   ): Promise<HeldSeat> {
     const request = { clientCertificates, evidence, proof: signSeatProof(privateKey(clientKey), evidence.claims) };
-    const { grant } = await callUnary(service, service.takeSeat, request, { timeout: TIMEOUT_MS, signal: options.signal }).catch((error: unknown) => {
+    const { grant } = await callUnary(service, service.takeSeat, request, {
+      timeout: TIMEOUT_MS,
+      signal: options.signal,
+    }).catch((error: unknown) => {
       throw unreached(error);
     });
-    if (!grant) throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
+    if (!grant)
+      throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
     const seat = new HeldSeat(service, enclave, grant, options);
     try {
       await seat.show();
@@ -88,7 +94,12 @@ export class HeldSeat {
   /** Gives it back. Resolves also where the service is away. */
   end(): Promise<void> {
     clearTimeout(this.timer);
-    this.ending ??= callUnary(this.service, this.service.endSeat, { token: this.grant.token }, { timeout: END_TIMEOUT_MS })
+    this.ending ??= callUnary(
+      this.service,
+      this.service.endSeat,
+      { token: this.grant.token },
+      { timeout: END_TIMEOUT_MS },
+    )
       .then(
         () => undefined,
         () => undefined,
@@ -111,8 +122,14 @@ export class HeldSeat {
   private async beat(): Promise<void> {
     try {
       const { heartbeat } = await callUnary(this.enclave, this.enclave.signHeartbeat, {}, { timeout: TIMEOUT_MS });
-      const { grant } = await callUnary(this.service, this.service.renewSeat, { seat: this.grant.seat, heartbeat }, { timeout: TIMEOUT_MS });
-      if (!grant) throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
+      const { grant } = await callUnary(
+        this.service,
+        this.service.renewSeat,
+        { seat: this.grant.seat, heartbeat },
+        { timeout: TIMEOUT_MS },
+      );
+      if (!grant)
+        throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
       this.grant = grant;
       await this.show();
       this.refused = '';
@@ -122,18 +139,34 @@ export class HeldSeat {
       const refusal = error instanceof RpcError && !isPassing(error) ? error : undefined;
       if (refusal && refusal.code !== this.refused) this.options.onSeatRefused?.(refusal, this.expiresAt);
       this.refused = refusal?.code ?? this.refused;
-      if (!refusal || !FINAL.has(refusal.code)) this.schedule(Math.max(1, this.grant.heartbeatSeconds * (refusal ? RETRY.refused : RETRY.passing)));
+      if (!refusal || !FINAL.has(refusal.code))
+        this.schedule(Math.max(1, this.grant.heartbeatSeconds * (refusal ? RETRY.refused : RETRY.passing)));
     }
   }
 }
 
 /** Also a token that the enclave doesn't believe yet: it learns of a new client CA a moment later than login. */
 function isPassing({ code, grpcStatus }: RpcError): boolean {
-  return code === 'seat.token_invalid' || code.startsWith('rpc.') || grpcStatus === status.UNAVAILABLE || grpcStatus === status.DEADLINE_EXCEEDED || grpcStatus === status.INTERNAL;
+  return (
+    code === 'seat.token_invalid' ||
+    code.startsWith('rpc.') ||
+    grpcStatus === status.UNAVAILABLE ||
+    grpcStatus === status.DEADLINE_EXCEEDED ||
+    grpcStatus === status.INTERNAL
+  );
 }
 
 /** Not the enclave's absence, which another login would mend. */
 function unreached(error: unknown): unknown {
-  if (!(error instanceof RpcError) || !(error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.DEADLINE_EXCEEDED)) return error;
-  return new RpcError('seat.unavailable', status.UNAVAILABLE, `no seat could be taken: ${error.code.startsWith('rpc.') ? "the login service doesn't answer" : error.message}`, { cause: error });
+  if (
+    !(error instanceof RpcError) ||
+    !(error.grpcStatus === status.UNAVAILABLE || error.grpcStatus === status.DEADLINE_EXCEEDED)
+  )
+    return error;
+  return new RpcError(
+    'seat.unavailable',
+    status.UNAVAILABLE,
+    `no seat could be taken: ${error.code.startsWith('rpc.') ? "the login service doesn't answer" : error.message}`,
+    { cause: error },
+  );
 }

@@ -38,13 +38,17 @@ export interface SeatOverview {
   licence: string | undefined;
 }
 
-
 /** The seats that the user has now. @throws RpcError */
 export function listSeats(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SeatOverview> {
   return withService(SeatServiceClient, trust.services.login, trust, options, async (client) => {
     const { seats, limit, taken, licence } = await callUnary(client, client.listSeats, {}, call(accessToken, options));
     return {
-      seats: seats.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: fromUnixSeconds(takenAt), renewedAt: fromUnixSeconds(renewedAt), expiresAt: fromUnixSeconds(expiresAt) })),
+      seats: seats.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({
+        ...rest,
+        takenAt: fromUnixSeconds(takenAt),
+        renewedAt: fromUnixSeconds(renewedAt),
+        expiresAt: fromUnixSeconds(expiresAt),
+      })),
       limit,
       taken,
       licence: licence || undefined,
@@ -58,10 +62,25 @@ export function listSeats(trust: TrustBundle, accessToken: string, options: Call
  * @returns how many were freed
  * @throws RpcError seat.not_found
  */
-export function freeSeats(trust: TrustBundle, accessToken: string, seats: readonly string[], options: CallOptions = {}): Promise<number> {
-  return withService(SeatServiceClient, trust.services.login, trust, options, async (client) => (await callUnary(client, client.freeSeats, { seats: [...seats] }, call(accessToken, options))).freed);
+export function freeSeats(
+  trust: TrustBundle,
+  accessToken: string,
+  seats: readonly string[],
+  options: CallOptions = {},
+): Promise<number> {
+  return withService(
+    SeatServiceClient,
+    trust.services.login,
+    trust,
+    options,
+    async (client) =>
+      (await callUnary(client, client.freeSeats, { seats: [...seats] }, call(accessToken, options))).freed,
+  );
 }
 
-function call(accessToken: string, { signal }: CallOptions): { timeout: number; metadata: Metadata; signal: AbortSignal | undefined } {
+function call(
+  accessToken: string,
+  { signal }: CallOptions,
+): { timeout: number; metadata: Metadata; signal: AbortSignal | undefined } {
   return { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal };
 }

@@ -21,7 +21,11 @@ export interface SecondFactorSecret {
 }
 
 /** Whether the user has a second factor. @throws RpcError */
-export function secondFactor(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SecondFactorState> {
+export function secondFactor(
+  trust: TrustBundle,
+  accessToken: string,
+  options: CallOptions = {},
+): Promise<SecondFactorState> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     const { enabled, enabledAt, recoveryCodes } = await callUnary(client, client.getSecondFactor, {}, call);
@@ -33,9 +37,19 @@ export function secondFactor(trust: TrustBundle, accessToken: string, options: C
  * Makes a secret for an authenticator. Nothing changes before `confirmSecondFactor`.
  * @throws RpcError login.wrong_credentials, account.second_factor_enabled, account.second_factor_unavailable
  */
-export function beginSecondFactor(trust: TrustBundle, accessToken: string, password: string, options: CallOptions = {}): Promise<SecondFactorSecret> {
+export function beginSecondFactor(
+  trust: TrustBundle,
+  accessToken: string,
+  password: string,
+  options: CallOptions = {},
+): Promise<SecondFactorSecret> {
   return withAccountService(trust, options, (client) =>
-    callUnary(client, client.beginSecondFactor, { password }, { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+    callUnary(
+      client,
+      client.beginSecondFactor,
+      { password },
+      { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
+    ),
   );
 }
 
@@ -44,7 +58,12 @@ export function beginSecondFactor(trust: TrustBundle, accessToken: string, passw
  * @returns recovery codes, which are not shown again: each is good once in place of a code
  * @throws RpcError login.second_factor_wrong, account.second_factor_not_begun, login.limited
  */
-export function confirmSecondFactor(trust: TrustBundle, accessToken: string, oneTimeCode: string, options: CallOptions = {}): Promise<string[]> {
+export function confirmSecondFactor(
+  trust: TrustBundle,
+  accessToken: string,
+  oneTimeCode: string,
+  options: CallOptions = {},
+): Promise<string[]> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     return (await callUnary(client, client.confirmSecondFactor, { oneTimeCode }, call)).recoveryCodes;
@@ -58,14 +77,28 @@ export interface BothFactors {
 }
 
 /** Removes the second factor. @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong, login.limited */
-export async function disableSecondFactor(trust: TrustBundle, accessToken: string, factors: BothFactors, options: CallOptions = {}): Promise<void> {
+export async function disableSecondFactor(
+  trust: TrustBundle,
+  accessToken: string,
+  factors: BothFactors,
+  options: CallOptions = {},
+): Promise<void> {
   await withAccountService(trust, options, (client) =>
-    callUnary(client, client.disableSecondFactor, factors, { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+    callUnary(client, client.disableSecondFactor, factors, {
+      timeout: PASSWORD_TIMEOUT_MS,
+      metadata: bearer(accessToken),
+      signal: options.signal,
+    }),
   );
 }
 
 /** Makes new recovery codes; the old ones are worth nothing any more. @throws RpcError as disableSecondFactor; account.second_factor_disabled */
-export function renewRecoveryCodes(trust: TrustBundle, accessToken: string, factors: BothFactors, options: CallOptions = {}): Promise<string[]> {
+export function renewRecoveryCodes(
+  trust: TrustBundle,
+  accessToken: string,
+  factors: BothFactors,
+  options: CallOptions = {},
+): Promise<string[]> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     return (await callUnary(client, client.renewRecoveryCodes, factors, call)).recoveryCodes;

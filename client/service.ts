@@ -92,12 +92,21 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   const tokens: SessionTokens = {
     accessToken: result.accessToken,
     accessTokenExpiresAt: Number(result.accessTokenExpiresAt),
-    ...(result.refreshToken !== '' && { refreshToken: result.refreshToken, refreshTokenExpiresAt: Number(result.refreshTokenExpiresAt) }),
+    ...(result.refreshToken !== '' && {
+      refreshToken: result.refreshToken,
+      refreshTokenExpiresAt: Number(result.refreshTokenExpiresAt),
+    }),
   };
   await options.onTokens?.(tokens);
   const { enclave, evidence } = result;
   if (!enclave) throw new LoginError('login.no_result', 'expected to be told where the enclave is');
-  if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
+  if (!evidence)
+    throw new AttestationRefused(
+      'login',
+      'evidence',
+      'evidence.missing',
+      'expected evidence, got an answer without any',
+    );
   const user = options.user ?? ('accessToken' in credential ? decodeJwt(credential.accessToken).sub : undefined);
   const session: Session = {
     ...tokens,
@@ -107,7 +116,13 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
     enclaveName: options.enclave ?? DEFAULT_ENCLAVE,
     evidence,
     nonce,
-    ...(result.licence && { licence: { ...result.licence, until: Number(result.licence.until), graceUntil: Number(result.licence.graceUntil) } }),
+    ...(result.licence && {
+      licence: {
+        ...result.licence,
+        until: Number(result.licence.until),
+        graceUntil: Number(result.licence.graceUntil),
+      },
+    }),
   };
   const fresh = await freshTrust('login', trust, result.revocations, options);
   const verified = verifyLogin(fresh.trust, session, options);
@@ -115,7 +130,13 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   checkOwnCertificate(session);
   const { claims } = verified;
   const receipt = checkReceipt(result.receipt, { session: sessionId(session), evidence, claims });
-  if (receipt) options.onStep?.({ phase: 'login', step: 'log', title: 'the audit record of this login says what the evidence says', detail: `SHA-256 ${leafHash(receipt.record).toString('hex')}` });
+  if (receipt)
+    options.onStep?.({
+      phase: 'login',
+      step: 'log',
+      title: 'the audit record of this login says what the evidence says',
+      detail: `SHA-256 ${leafHash(receipt.record).toString('hex')}`,
+    });
   await options.onReceipt?.(receipt);
   // What the login service left to the evidence is known now, and stays so for the session.
   return { ...session, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
@@ -128,7 +149,11 @@ function credentialMessage(credential: LoginOptions['credential']): LoginRequest
   return { $case: 'password', value: { username, password, knownSession } };
 }
 
-function callLogin(trust: TrustBundle, request: LoginRequest, { onStage, signal, allowPlaintext }: LoginOptions): Promise<LoginResult> {
+function callLogin(
+  trust: TrustBundle,
+  request: LoginRequest,
+  { onStage, signal, allowPlaintext }: LoginOptions,
+): Promise<LoginResult> {
   const client = openService(LoginServiceClient, trust.services.login, trust, allowPlaintext);
   return new Promise<LoginResult>((resolve, reject) => {
     const traced = new TracedCall(LoginServiceService.login.path);
@@ -157,7 +182,8 @@ function callLogin(trust: TrustBundle, request: LoginRequest, { onStage, signal,
 function checkOwnCertificate({ clientKey, clientCertificates }: Session): void {
   const [leaf] = clientCertificates;
   const certified = leaf && new X509Certificate(leaf).publicKey.export({ type: 'spki', format: 'der' });
-  if (!certified?.equals(publicKeyDer(clientKey))) throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
+  if (!certified?.equals(publicKeyDer(clientKey)))
+    throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
 }
 
 export interface AttestOptions extends VerifyingOptions, TrustOptions {
@@ -169,7 +195,11 @@ export interface AttestOptions extends VerifyingOptions, TrustOptions {
  * `identity.workload`, and a login says which one is right.
  * @throws AttestationRefused, RpcError
  */
-export async function attest(trust: TrustBundle, session: Session, { includeEventLog = false, ...options }: AttestOptions = {}): Promise<Session> {
+export async function attest(
+  trust: TrustBundle,
+  session: Session,
+  { includeEventLog = false, ...options }: AttestOptions = {},
+): Promise<Session> {
   const nonce = newNonce();
   const asked = freshTrust('login', trust, undefined, options);
   // Awaited below; what fails before must not leave it without a listener.
@@ -187,10 +217,23 @@ export async function attest(trust: TrustBundle, session: Session, { includeEven
       },
       { timeout: ATTEST_TIMEOUT_MS, signal: options.signal },
     );
-    if (!evidence) throw new AttestationRefused('login', 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
+    if (!evidence)
+      throw new AttestationRefused(
+        'login',
+        'evidence',
+        'evidence.missing',
+        'expected evidence, got an answer without any',
+      );
     const renewed = { ...session, evidence, nonce };
     const fresh = await asked;
-    refuseRevoked('login', fresh.list, evidence, verifyLogin(fresh.trust, renewed, options), options.onStep, sessionId(session));
+    refuseRevoked(
+      'login',
+      fresh.list,
+      evidence,
+      verifyLogin(fresh.trust, renewed, options),
+      options.onStep,
+      sessionId(session),
+    );
     return renewed;
   } finally {
     client.close();

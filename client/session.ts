@@ -53,7 +53,9 @@ const sessionSchema = z.strictObject({
   enclaveName: z.string().refine(isEnclaveName).optional(),
   evidence: z.unknown(),
   nonce: base64,
-  licence: z.strictObject({ licence: z.string(), plan: z.string(), until: z.number(), graceUntil: z.number() }).optional(),
+  licence: z
+    .strictObject({ licence: z.string(), plan: z.string(), until: z.number(), graceUntil: z.number() })
+    .optional(),
 });
 
 /** A session as JSON. For a file that nobody else can read: it holds the client's private key. */
@@ -80,11 +82,34 @@ export function parseSession(text: string): Session {
   }
   const result = sessionSchema.safeParse(json);
   if (!result.success) {
-    throw new TypeError(`expected a session, got: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`);
+    throw new TypeError(
+      `expected a session, got: ${result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`,
+    );
   }
-  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt, clientKey, clientCertificates, enclave, enclaveName, evidence, nonce, licence } = result.data;
+  const {
+    accessToken,
+    accessTokenExpiresAt,
+    refreshToken,
+    refreshTokenExpiresAt,
+    clientKey,
+    clientCertificates,
+    enclave,
+    enclaveName,
+    evidence,
+    nonce,
+    licence,
+  } = result.data;
   const tokens: SessionTokens = { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt };
-  return { ...tokens, clientKey, clientCertificates, enclave, enclaveName, evidence: readEvidenceJson(JSON.stringify(evidence)), nonce, licence };
+  return {
+    ...tokens,
+    clientKey,
+    clientCertificates,
+    enclave,
+    enclaveName,
+    evidence: readEvidenceJson(JSON.stringify(evidence)),
+    nonce,
+    licence,
+  };
 }
 
 /** The session's id, as its client certificate names it. */

@@ -92,7 +92,9 @@ export class AttestorLink {
    *   does not take this enclave for anyone's), or what the attestor says
    */
   attest(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
-    return withSpan({ name: AttestorServiceService.attest.path, kind: KIND.client }, () => this.ask(attestation, signal));
+    return withSpan({ name: AttestorServiceService.attest.path, kind: KIND.client }, () =>
+      this.ask(attestation, signal),
+    );
   }
 
   private async ask(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
@@ -112,7 +114,10 @@ export class AttestorLink {
         else resolve(result);
       };
       const cancelled = (): void => settle(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone'));
-      const timer = setTimeout(() => settle(unavailable('the attestor gave no answer in time')), this.options.timeoutMs ?? TIMEOUT_MS);
+      const timer = setTimeout(
+        () => settle(unavailable('the attestor gave no answer in time')),
+        this.options.timeoutMs ?? TIMEOUT_MS,
+      );
       signal.addEventListener('abort', cancelled, { once: true });
       stream.pending.set(id, { settle });
       stream.call.write({ id, certificate: this.options.certificate, traceparent, ...attestation });
@@ -167,7 +172,10 @@ export class AttestorLink {
       if (this.stopped) return false;
       return await this.run(client.attest(metadata));
     } catch (error) {
-      logger.warn({ code: 'enclave.attestor_unavailable', reason: (error as Error).message }, 'no link to the attestor');
+      logger.warn(
+        { code: 'enclave.attestor_unavailable', reason: (error as Error).message },
+        'no link to the attestor',
+      );
       this.failure = unavailable();
       return false;
     } finally {
@@ -192,7 +200,8 @@ export class AttestorLink {
       const ended = (error?: ServiceError): void => {
         if (this.stream === stream) this.stream = undefined;
         this.failure = refused(error) ?? unavailable();
-        if (!this.stopped) logger.warn({ code: this.failure.code, reason: error?.details }, 'the link to the attestor ended');
+        if (!this.stopped)
+          logger.warn({ code: this.failure.code, reason: error?.details }, 'the link to the attestor ended');
         for (const { settle } of [...stream.pending.values()]) settle(this.failure);
         resolve(stream.proven);
       };
@@ -204,7 +213,8 @@ export class AttestorLink {
 
 /** grpc-js would put what it can't send into the text of its error, and so into the log. */
 function bearer(credential: string): Metadata {
-  if (!/^[\x21-\x7e]+$/.test(credential)) throw new Error('expected a credential of printable characters in its file, got something else');
+  if (!/^[\x21-\x7e]+$/.test(credential))
+    throw new Error('expected a credential of printable characters in its file, got something else');
   const metadata = new Metadata();
   metadata.set('authorization', `Bearer ${credential}`);
   return metadata;
@@ -217,7 +227,11 @@ function unavailable(message = 'the attestor of this node is not there'): RpcErr
 /** The attestor took the credential for nobody's, or for a workload that gets nothing. */
 function refused(error: ServiceError | undefined): RpcError | undefined {
   if (error?.code !== status.UNAUTHENTICATED && error?.code !== status.PERMISSION_DENIED) return undefined;
-  return new RpcError('enclave.identity_refused', status.FAILED_PRECONDITION, "the attestor refused this enclave's identity");
+  return new RpcError(
+    'enclave.identity_refused',
+    status.FAILED_PRECONDITION,
+    "the attestor refused this enclave's identity",
+  );
 }
 
 function fromFailure({ code, message, retryable }: { code: string; message: string; retryable: boolean }): RpcError {

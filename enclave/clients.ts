@@ -26,7 +26,11 @@ export interface Client extends ClientCertificate {
 export function admitClient(chain: readonly Uint8Array[], policy: ClientPolicy): Client {
   const certificate = verify(chain, policy);
   if (certificate.user !== policy.user) {
-    throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'the client certificate is of another user than the one whom this enclave serves');
+    throw new RpcError(
+      'enclave.other_user',
+      status.PERMISSION_DENIED,
+      'the client certificate is of another user than the one whom this enclave serves',
+    );
   }
   const spki = certificate.publicKey.export({ type: 'spki', format: 'der' });
   return { ...certificate, keySha256: createHash('sha256').update(spki).digest() };
@@ -36,7 +40,8 @@ function verify(chain: readonly Uint8Array[], { clientRoots, trustDomain }: Clie
   try {
     return verifyClientCertificate(chain, clientRoots, { trustDomain });
   } catch (error) {
-    if (error instanceof ClientCertificateError) throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });
+    if (error instanceof ClientCertificateError)
+      throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });
     throw error;
   }
 }

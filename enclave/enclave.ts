@@ -26,7 +26,10 @@ export interface RunningEnclave {
  * Starts an enclave: makes its identity, joins its attestor, serves. `onIdle` is called when it has had no connection for IDLE_SECONDS.
  * The caller stops it.
  */
-export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>, onIdle: () => void = () => undefined): Promise<RunningEnclave> {
+export async function startEnclave(
+  settings: Omit<EnclaveSettings, 'READY_FILE'>,
+  onIdle: () => void = () => undefined,
+): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
   const identity = await makeIdentity(settings.TRUST_DOMAIN);
   const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => demandCertificates(String(pem)));
@@ -78,7 +81,13 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
     },
   });
   link.start();
-  const service = enclaveService({ link, endpoint, clients, certificate: identity.certificate, onActivity: () => idle.touch() });
+  const service = enclaveService({
+    link,
+    endpoint,
+    clients,
+    certificate: identity.certificate,
+    onActivity: () => idle.touch(),
+  });
   const server = await startServer({
     address: settings.LISTEN,
     services: [{ definition: BulkEnclaveService, implementation: service }],
@@ -87,7 +96,10 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
   const sinceStartMs = Math.round(process.uptime() * 1000);
-  logger.info({ certificateSha256: createHash('sha256').update(identity.certificate).digest('hex'), sinceStartMs }, 'serving');
+  logger.info(
+    { certificateSha256: createHash('sha256').update(identity.certificate).digest('hex'), sinceStartMs },
+    'serving',
+  );
 
   return {
     ports: { listen: server.port, ...(tcp && { tls: (tcp.address() as AddressInfo).port }) },
@@ -105,7 +117,8 @@ export async function startEnclave(settings: Omit<EnclaveSettings, 'READY_FILE'>
 
 /** Without a root of ours, TLS would take the public ones. @throws TypeError */
 function demandCertificates(pem: string): string {
-  if (splitCertificates(pem).length === 0) throw new TypeError('expected roots of client certificates in PEM, got none');
+  if (splitCertificates(pem).length === 0)
+    throw new TypeError('expected roots of client certificates in PEM, got none');
   return pem;
 }
 

@@ -21,19 +21,39 @@ export interface EnclaveServiceOptions {
 }
 
 /** What anyone who reaches the enclave may call, before any TLS: nothing here is secret. */
-export function enclaveService({ link, endpoint, clients, certificate, onActivity }: EnclaveServiceOptions): EnclaveServiceServer {
+export function enclaveService({
+  link,
+  endpoint,
+  clients,
+  certificate,
+  onActivity,
+}: EnclaveServiceOptions): EnclaveServiceServer {
   return {
     attest: unary(async ({ nonce, clientCertificates, proof, includeEventLog }, { signal }) => {
       if (nonce.length !== NONCE_BYTES) {
-        throw new RpcError('enclave.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
+        throw new RpcError(
+          'enclave.nonce',
+          status.INVALID_ARGUMENT,
+          `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`,
+        );
       }
       const client = admitClient(clientCertificates, clients);
       if (!verifyProof(client.publicKey, nonce, proof)) {
-        throw new RpcError('enclave.proof', status.UNAUTHENTICATED, "expected the client key's signature over the nonce, got another one");
+        throw new RpcError(
+          'enclave.proof',
+          status.UNAUTHENTICATED,
+          "expected the client key's signature over the nonce, got another one",
+        );
       }
       onActivity();
       const evidence = await link.attest(
-        { purpose: Purpose.PURPOSE_CERTIFICATE, nonce, clientKeySha256: client.keySha256, tlsExporter: Buffer.alloc(0), includeEventLog },
+        {
+          purpose: Purpose.PURPOSE_CERTIFICATE,
+          nonce,
+          clientKeySha256: client.keySha256,
+          tlsExporter: Buffer.alloc(0),
+          includeEventLog,
+        },
         signal,
       );
       return { evidence };

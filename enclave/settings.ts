@@ -28,7 +28,12 @@ export const enclaveSettings = z.object({
   /** off: whoever may connect may work, without a seat. */
   SEATS: z.enum(['required', 'off']).default('required'),
   /** What runs when a seat lapses is told, and ended so many seconds later. */
-  SEAT_GRACE_SECONDS: z.coerce.number().int().min(0).max(7 * 86_400).default(900),
+  SEAT_GRACE_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(7 * 86_400)
+    .default(900),
   READY_FILE: z.string().optional(),
 });
 

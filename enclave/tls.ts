@@ -120,7 +120,10 @@ export class TlsEndpoint {
       onConnection({ socket, client, tlsExporter });
     } catch (error) {
       const { message } = error as Error;
-      logger.info({ code: error instanceof RpcError ? error.code : 'enclave.connection_refused', reason: message }, 'refused');
+      logger.info(
+        { code: error instanceof RpcError ? error.code : 'enclave.connection_refused', reason: message },
+        'refused',
+      );
       socket.destroy();
     }
   }

@@ -10,7 +10,10 @@ export async function createAdministrator(store: KeyStore, options: AdminCertifi
   const [certificate] = splitCertificates(await need(store, 'admin-ca.crt'));
   const [privateKey] = splitPrivateKeys(await need(store, 'admin-ca.key'));
   if (certificate === undefined || privateKey === undefined) {
-    throw new KeyStoreError('keystore.malformed', 'expected the admin CA in admin-ca.crt and admin-ca.key, PEM, got something else');
+    throw new KeyStoreError(
+      'keystore.malformed',
+      'expected the admin CA in admin-ca.crt and admin-ca.key, PEM, got something else',
+    );
   }
   return issueAdminCertificate({ certificate, privateKey }, options);
 }

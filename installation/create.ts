@@ -21,7 +21,9 @@ export async function createAllKeys(store: KeyStore, { trustDomain }: { trustDom
       [`${name}.crt`, certificate],
     ]);
   }
-  if ((await store.read('token-keys.json')) === undefined) await store.write([['token-keys.json', await generateTokenKeys()]]);
-  if ((await store.read('second-factor-keys.json')) === undefined) await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
+  if ((await store.read('token-keys.json')) === undefined)
+    await store.write([['token-keys.json', await generateTokenKeys()]]);
+  if ((await store.read('second-factor-keys.json')) === undefined)
+    await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
   await createTrustKeys(store, { trustDomain });
 }

@@ -46,7 +46,9 @@ export class KubernetesKeyStore implements KeyStore {
 
   async read(name: KeyName): Promise<string | undefined> {
     const { kind, name: object, key } = PLACES[name];
-    const found = await this.reached(() => find<{ data?: Record<string, string> }>(kind, this.namespaces.services, object));
+    const found = await this.reached(() =>
+      find<{ data?: Record<string, string> }>(kind, this.namespaces.services, object),
+    );
     const value = found?.data?.[key];
     return value === undefined || kind === 'configmap' ? value : Buffer.from(value, 'base64').toString('utf8');
   }
@@ -64,7 +66,14 @@ export class KubernetesKeyStore implements KeyStore {
     await this.reached(async () => {
       if (kind === 'configmap') {
         const there = await find<{ data?: Record<string, string> }>(kind, namespace, name);
-        await apply([{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data: { ...there?.data, [key]: content } }]);
+        await apply([
+          {
+            apiVersion: 'v1',
+            kind: 'ConfigMap',
+            metadata: { name, namespace },
+            data: { ...there?.data, [key]: content },
+          },
+        ]);
         return;
       }
       // Through standard input, never as an argument; replacing leaves no copy of the secret in an annotation, as applying would.
@@ -74,7 +83,10 @@ export class KubernetesKeyStore implements KeyStore {
         await kubectl(['replace', '-f', '-'], JSON.stringify({ ...there, data: { ...there.data, ...data } }));
         return;
       }
-      await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace }, type: 'Opaque', data }));
+      await kubectl(
+        ['create', '-f', '-'],
+        JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace }, type: 'Opaque', data }),
+      );
     });
   }
 
@@ -83,7 +95,12 @@ export class KubernetesKeyStore implements KeyStore {
       return await work();
     } catch (cause) {
       if (!(cause instanceof KubectlError)) throw cause;
-      throw new KeyStoreError('keystore.unreachable', cause.message, 'kubectl has to reach the cluster with the right to read and write Secrets', { cause });
+      throw new KeyStoreError(
+        'keystore.unreachable',
+        cause.message,
+        'kubectl has to reach the cluster with the right to read and write Secrets',
+        { cause },
+      );
     }
   }
 }

@@ -51,16 +51,26 @@ export interface Rotated {
  * one is believed until the last thing that it signed has ended. One call does it all; the times are in the files.
  * @throws KeyStoreError
  */
-export async function rotate(store: KeyStore, what: Rotation, { trustDomain, compromised = false, now = new Date() }: RotateOptions): Promise<Rotated> {
+export async function rotate(
+  store: KeyStore,
+  what: Rotation,
+  { trustDomain, compromised = false, now = new Date() }: RotateOptions,
+): Promise<Rotated> {
   const { life } = ROTATIONS[what];
   const signsFrom = new Date(now.getTime() + (compromised ? 0 : store.settleSeconds * 1000));
-  const times = { now, signsFrom, oldUntil: compromised ? now : new Date(signsFrom.getTime() + (life + SKEW_SECONDS) * 1000), compromised };
+  const times = {
+    now,
+    signsFrom,
+    oldUntil: compromised ? now : new Date(signsFrom.getTime() + (life + SKEW_SECONDS) * 1000),
+    compromised,
+  };
   const dropped =
     what === 'token-key' || what === 'revocation-key' || what === 'licence-key' || what === 'log-key'
       ? await rotateKeySet(store, ROTATIONS[what].file, times)
       : await rotateAuthority(store, what, trustDomain, times);
   // These are what clients pin.
-  if (what === 'attestation-ca' || what === 'revocation-key' || what === 'licence-key' || what === 'log-key') await publishTrustBundle(store);
+  if (what === 'attestation-ca' || what === 'revocation-key' || what === 'licence-key' || what === 'log-key')
+    await publishTrustBundle(store);
   return { signsFrom, oldUntil: times.oldUntil, dropped };
 }
 
@@ -73,7 +83,11 @@ interface Times {
 
 const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 
-async function rotateKeySet(store: KeyStore, name: KeyName, { now, signsFrom, oldUntil, compromised }: Times): Promise<number> {
+async function rotateKeySet(
+  store: KeyStore,
+  name: KeyName,
+  { now, signsFrom, oldUntil, compromised }: Times,
+): Promise<number> {
   const text = await need(store, name);
   let old: Array<JWK & { exp?: unknown }>;
   let retired: JWK[];
@@ -89,12 +103,18 @@ async function rotateKeySet(store: KeyStore, name: KeyName, { now, signsFrom, ol
   ];
   // The log is compared with its last head also where the key of that is believed no longer: licensing/audit/keys.ts.
   const dropped = old.filter((key) => !kept.includes(key));
-  const past = name === 'log-keys.json' ? { retired: [...retired, ...(await Promise.all(dropped.map(publicHalf)))] } : {};
+  const past =
+    name === 'log-keys.json' ? { retired: [...retired, ...(await Promise.all(dropped.map(publicHalf)))] } : {};
   await store.write([[name, JSON.stringify({ keys, ...past })]]);
   return dropped.length;
 }
 
-async function rotateAuthority(store: KeyStore, what: 'client-ca' | 'attestation-ca', trustDomain: string, times: Times): Promise<number> {
+async function rotateAuthority(
+  store: KeyStore,
+  what: 'client-ca' | 'attestation-ca',
+  trustDomain: string,
+  times: Times,
+): Promise<number> {
   const { commonName, file, life } = ROTATIONS[what];
   const old = readAuthorities(await need(store, `${file}.crt`), await need(store, `${file}.key`));
   // An authority is over when the one after it has signed for a whole life.

@@ -18,7 +18,8 @@ export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustD
     await store.write([['trust-key.json', JSON.stringify(await generateSigningKey())]]);
   }
   for (const name of ['revocation-keys.json', 'licence-keys.json'] as const) {
-    if ((await store.read(name)) === undefined) await store.write([[name, JSON.stringify({ keys: [await generateSigningKey()] })]]);
+    if ((await store.read(name)) === undefined)
+      await store.write([[name, JSON.stringify({ keys: [await generateSigningKey()] })]]);
   }
   if ((await store.read('log-keys.json')) === undefined) {
     // Where one was lost, the log goes on by what it signed: licensing/audit/keys.ts.
@@ -86,13 +87,18 @@ async function readSigned(store: KeyStore): Promise<TrustBundle | undefined> {
   try {
     return await readSignedBundle(jws.trim());
   } catch (cause) {
-    throw new KeyStoreError('keystore.malformed', 'trust-bundle.jws in the key store can not be read', undefined, { cause });
+    throw new KeyStoreError('keystore.malformed', 'trust-bundle.jws in the key store can not be read', undefined, {
+      cause,
+    });
   }
 }
 
 /** By content: parsing puts the fields into one order. */
 function isSameBundle(a: TrustBundle, b: TrustBundle): boolean {
-  return serializeTrustBundle(parseTrustBundle(JSON.stringify(a))) === serializeTrustBundle(parseTrustBundle(JSON.stringify(b)));
+  return (
+    serializeTrustBundle(parseTrustBundle(JSON.stringify(a))) ===
+    serializeTrustBundle(parseTrustBundle(JSON.stringify(b)))
+  );
 }
 
 function missing(what: string): never {
@@ -110,6 +116,7 @@ function parseKey(text: string, name: string): JWK {
 
 async function publicHalves(text: string, name: string): Promise<PublicKey[]> {
   const { keys } = parseKey(text, name) as { keys?: JWK[] };
-  if (!Array.isArray(keys)) throw new KeyStoreError('keystore.malformed', `expected ${name} to hold a JWK Set, got something else`);
+  if (!Array.isArray(keys))
+    throw new KeyStoreError('keystore.malformed', `expected ${name} to hold a JWK Set, got something else`);
   return Promise.all(keys.map(publicHalf));
 }

@@ -37,7 +37,22 @@ export interface Child {
   stop(): Promise<void>;
 }
 
-const PASSED_ON = ['PATH', 'TMPDIR', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS', 'OIDC_PUBLIC_CLIENT_SECRET', 'LOG_LEVEL', 'OTEL_EXPORTER_OTLP_ENDPOINT', 'TRACES_PER_SECOND', 'DEFAULT_SEATS', 'SEAT_SECONDS', 'SEATS', 'SEAT_GRACE_SECONDS'];
+const PASSED_ON = [
+  'PATH',
+  'TMPDIR',
+  'LANG',
+  'LC_ALL',
+  'TZ',
+  'NODE_EXTRA_CA_CERTS',
+  'OIDC_PUBLIC_CLIENT_SECRET',
+  'LOG_LEVEL',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'TRACES_PER_SECOND',
+  'DEFAULT_SEATS',
+  'SEAT_SECONDS',
+  'SEATS',
+  'SEAT_GRACE_SECONDS',
+];
 
 /**
  * Starts one of our programs and waits until it serves. It ends with this process, even when this one is killed: see runtime/rpc/parent.ts.
@@ -45,7 +60,8 @@ const PASSED_ON = ['PATH', 'TMPDIR', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERT
  */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const file = join(distFolder(), `${options.program}.cjs`);
-  if (!existsSync(file)) throw new LauncherError('launcher.not_built', `expected ${file} to be there`, 'run: npm run build');
+  if (!existsSync(file))
+    throw new LauncherError('launcher.not_built', `expected ${file} to be there`, 'run: npm run build');
   options.signal?.throwIfAborted();
   await rm(options.readyFile, { force: true });
   const log = await open(options.logFile, 'a', 0o600);
@@ -58,7 +74,9 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       cwd: '/',
       stdio: ['pipe', log.fd, log.fd],
       env: {
-        ...Object.fromEntries(PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
+        ...Object.fromEntries(
+          PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+        ),
         ...options.settings,
         SLS_PROGRAM: options.program,
         READY_FILE: options.readyFile,
@@ -86,19 +104,28 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     await stop();
     if (!(error instanceof NotReady)) throw error;
     const words = await lastWords(options.logFile, logStart);
-    throw new LauncherError('launcher.start_failed', `${options.program} ${error.message}${words && `: ${words}`}`, `see ${options.logFile}`);
+    throw new LauncherError(
+      'launcher.start_failed',
+      `${options.program} ${error.message}${words && `: ${words}`}`,
+      `see ${options.logFile}`,
+    );
   }
 }
 
 class NotReady extends Error {}
 
-async function ready(options: ChildOptions, pid: number | undefined, exited: Promise<Exit>): Promise<Record<string, number>> {
+async function ready(
+  options: ChildOptions,
+  pid: number | undefined,
+  exited: Promise<Exit>,
+): Promise<Record<string, number>> {
   let exit: Exit | undefined;
   void exited.then((value) => (exit = value));
   const deadline = Date.now() + READY_TIMEOUT_MS;
   for (;;) {
     const text = await readFile(options.readyFile, 'utf8').catch(() => undefined);
-    const report = text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
+    const report =
+      text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
     if (report?.pid === pid && report !== undefined) return report.ports;
     if (exit) throw new NotReady(`ended at its start (${describeExit(exit)})`);
     if (Date.now() > deadline) throw new NotReady(`did not start within ${READY_TIMEOUT_MS / 1000} s`);

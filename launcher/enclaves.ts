@@ -34,7 +34,12 @@ export interface EnclavesOptions {
   logLevel: string;
   /** An enclave without connections ends after this; 0: never. */
   idleSeconds: number;
-  issueCredential(workload: { user: string; enclave: string; workloadUid: string; imageDigest: string }): Promise<string>;
+  issueCredential(workload: {
+    user: string;
+    enclave: string;
+    workloadUid: string;
+    imageDigest: string;
+  }): Promise<string>;
   report(line: string): void;
 }
 
@@ -78,7 +83,9 @@ export class Enclaves {
   /** Names of the user's enclaves that run or are starting. */
   running(user: string): string[] {
     const keys = new Set([...this.live.keys(), ...this.starting.keys()]);
-    return [...keys].filter((key) => key.startsWith(enclaveKey({ user, name: '' }))).map((key) => key.slice(user.length + 1));
+    return [...keys]
+      .filter((key) => key.startsWith(enclaveKey({ user, name: '' })))
+      .map((key) => key.slice(user.length + 1));
   }
 
   /** Ends the enclave when it is still the given one; with no UID whichever it is, one that is starting included; with no name all of the user's. */
@@ -100,10 +107,12 @@ export class Enclaves {
   async remove(id: EnclaveId): Promise<void> {
     // One at a time for a user, and no start meanwhile: an enclave in a folder that is being removed would be none.
     const before = this.removing.get(id.user) ?? Promise.resolve();
-    const removal = before.catch(() => undefined).then(async () => {
-      await this.stop(id, '');
-      await removeWorkspaces(this.options.workspaceFolder, id);
-    });
+    const removal = before
+      .catch(() => undefined)
+      .then(async () => {
+        await this.stop(id, '');
+        await removeWorkspaces(this.options.workspaceFolder, id);
+      });
     this.removing.set(id.user, removal);
     try {
       await removal;
@@ -115,7 +124,8 @@ export class Enclaves {
   /** Gives every live enclave a credential that was not used yet. */
   async refreshCredentials(): Promise<void> {
     const writes = await Promise.allSettled([...this.live.values()].map((entry) => this.writeCredential(entry)));
-    for (const write of writes) if (write.status === 'rejected') logger.error({ err: write.reason as unknown }, 'no credential written');
+    for (const write of writes)
+      if (write.status === 'rejected') logger.error({ err: write.reason as unknown }, 'no credential written');
   }
 
   /** Ends all of them for good. */
@@ -161,21 +171,36 @@ export class Enclaves {
     });
     const { listen = 0, tls = 0 } = child.ports;
     const gone = Promise.resolve();
-    const entry: Entry = { ...identity, child, endpoint: `http://127.0.0.1:${listen}`, tlsAddress: `127.0.0.1:${tls}`, gone };
+    const entry: Entry = {
+      ...identity,
+      child,
+      endpoint: `http://127.0.0.1:${listen}`,
+      tlsAddress: `127.0.0.1:${tls}`,
+      gone,
+    };
     this.live.set(key, entry);
     entry.gone = child.exited.then(async (exit) => {
       const expected = this.live.get(key) !== entry || exit.code === 0;
       if (this.live.get(key) === entry) this.live.delete(key);
       await endLeftovers(`${options.mark}/${workloadUid}`);
-      if (!expected) options.report(`the enclave ${id.name} of user ${id.user} ended unexpectedly (${describeExit(exit)})`);
+      if (!expected)
+        options.report(`the enclave ${id.name} of user ${id.user} ended unexpectedly (${describeExit(exit)})`);
       await rm(folder, { recursive: true, force: true });
     });
     return entry;
   }
 
-  private async writeCredential(entry: { id: EnclaveId; workloadUid: string; imageDigest: string; folder: string }): Promise<void> {
+  private async writeCredential(entry: {
+    id: EnclaveId;
+    workloadUid: string;
+    imageDigest: string;
+    folder: string;
+  }): Promise<void> {
     const { id, workloadUid, imageDigest } = entry;
-    await replaceFile(credentialFile(entry.folder), await this.options.issueCredential({ user: id.user, enclave: id.name, workloadUid, imageDigest }));
+    await replaceFile(
+      credentialFile(entry.folder),
+      await this.options.issueCredential({ user: id.user, enclave: id.name, workloadUid, imageDigest }),
+    );
   }
 }
 
@@ -185,5 +210,7 @@ function credentialFile(folder: string): string {
 
 /** What stands in for an image's digest on one machine: the hash of the enclave's program. */
 async function imageDigest(): Promise<string> {
-  return `sha256:${createHash('sha256').update(await readFile(join(distFolder(), 'enclave.cjs'))).digest('hex')}`;
+  return `sha256:${createHash('sha256')
+    .update(await readFile(join(distFolder(), 'enclave.cjs')))
+    .digest('hex')}`;
 }

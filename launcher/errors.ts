@@ -3,7 +3,13 @@ export class LauncherError extends Error {
   override readonly name = 'LauncherError';
 
   constructor(
-    readonly code: 'launcher.folder' | 'launcher.in_use' | 'launcher.not_built' | 'launcher.path_too_long' | 'launcher.start_failed' | 'launcher.stopped',
+    readonly code:
+      | 'launcher.folder'
+      | 'launcher.in_use'
+      | 'launcher.not_built'
+      | 'launcher.path_too_long'
+      | 'launcher.start_failed'
+      | 'launcher.stopped',
     message: string,
     readonly hint?: string,
     options?: ErrorOptions,

@@ -70,7 +70,9 @@ export async function openInstallation(root: string): Promise<Installation> {
   const file = join(root, RECORD);
   const text = await readIfThere(file);
   const record: InstallationRecord =
-    text === undefined ? { id: randomUUID(), node: 'localhost', trustDomain: 'sls.local', ports: {} } : recordSchema.parse(JSON.parse(text));
+    text === undefined
+      ? { id: randomUUID(), node: 'localhost', trustDomain: 'sls.local', ports: {} }
+      : recordSchema.parse(JSON.parse(text));
   const installation: Installation = {
     folder: root,
     record,
@@ -86,10 +88,16 @@ export async function openInstallation(root: string): Promise<Installation> {
  * @throws LauncherError launcher.folder
  */
 async function demandOwn(folder: string): Promise<void> {
-  const refuse = (got: string): LauncherError => new LauncherError('launcher.folder', `expected a new folder for the installation, or one that holds yours, got ${got}: ${folder}`, 'choose another one with --dir');
+  const refuse = (got: string): LauncherError =>
+    new LauncherError(
+      'launcher.folder',
+      `expected a new folder for the installation, or one that holds yours, got ${got}: ${folder}`,
+      'choose another one with --dir',
+    );
   if ((await stat(folder)).uid !== process.geteuid?.()) throw refuse("somebody else's");
   const names = await readdir(folder);
-  if (!names.includes(RECORD) && names.some((name) => !BEFORE_RECORD.includes(name))) throw refuse('one with other files in it');
+  if (!names.includes(RECORD) && names.some((name) => !BEFORE_RECORD.includes(name)))
+    throw refuse('one with other files in it');
 }
 
 /** Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the key of second factors, the sealing key. Each file is 0600 in a 0700 folder. */
@@ -99,7 +107,11 @@ export async function createKeys(installation: Installation): Promise<void> {
   for (const name of ['attestation-ca', 'client-ca', 'server-ca'] as const) {
     // The certificate is written last: where it is, the key is too.
     if ((await readIfThere(path('keys', `${name}.crt`))) !== undefined) continue;
-    const authority = await createAuthority({ commonName: AUTHORITIES[name], trustDomain: installation.record.trustDomain, years: AUTHORITY_YEARS });
+    const authority = await createAuthority({
+      commonName: AUTHORITIES[name],
+      trustDomain: installation.record.trustDomain,
+      years: AUTHORITY_YEARS,
+    });
     await writeWhole(path('keys', `${name}.key`), authority.privateKey);
     await writeWhole(path('keys', `${name}.crt`), authority.certificate);
   }
@@ -123,7 +135,11 @@ export async function createAdministration(installation: Installation): Promise<
     certificate: await readFile(path('keys', 'admin-ca.crt'), 'utf8'),
     privateKey: await readFile(path('keys', 'admin-ca.key'), 'utf8'),
   };
-  const administrator = await issueAdminCertificate(authority, { name: ADMIN_NAME, trustDomain: record.trustDomain, days: ADMIN_DAYS });
+  const administrator = await issueAdminCertificate(authority, {
+    name: ADMIN_NAME,
+    trustDomain: record.trustDomain,
+    days: ADMIN_DAYS,
+  });
   await writeWhole(path('admin', 'key.pem'), administrator.privateKey);
   await writeWhole(path('admin', 'certificate.pem'), administrator.certificate);
 }
@@ -148,7 +164,10 @@ export async function resetRunFolder({ path }: Installation): Promise<void> {
 function signingKey(): { privateKey: Record<string, unknown>; publicKey: Record<string, unknown> } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const names = { kid: randomUUID(), alg: 'ES256', use: 'sig' };
-  return { privateKey: { ...privateKey.export({ format: 'jwk' }), ...names }, publicKey: { ...publicKey.export({ format: 'jwk' }), ...names } };
+  return {
+    privateKey: { ...privateKey.export({ format: 'jwk' }), ...names },
+    publicKey: { ...publicKey.export({ format: 'jwk' }), ...names },
+  };
 }
 
 async function writeOnce(path: string, make: () => Promise<string | Buffer>): Promise<void> {

@@ -10,7 +10,10 @@ import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
 import type { Enclaves } from './enclaves';
 
 /** LauncherService over the installation's enclaves. */
-export function launcherService(enclaves: Enclaves, node: string): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
+export function launcherService(
+  enclaves: Enclaves,
+  node: string,
+): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
   const implementation: LauncherServiceServer = {
     ensureEnclave: unary(async ({ user, name }) => {
       requireUserId(user);
@@ -55,5 +58,9 @@ function enclaveName(text: string): string {
 /** User ids become names of folders: the form in which accounts have them, and nothing else. */
 function requireUserId(user: string): void {
   if (isUuid(user)) return;
-  throw new RpcError('launcher.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
+  throw new RpcError(
+    'launcher.user_id',
+    status.INVALID_ARGUMENT,
+    'expected a user id in the form of a UUID in lower case, got something else',
+  );
 }

@@ -6,13 +6,18 @@ import { choosePort } from './ports';
 export const HOST = '127.0.0.1';
 
 /** Where clients find the services: on the ports of the runs before, as long as these are free. */
-export async function chooseServices(installation: Installation, report: (line: string) => void): Promise<TrustBundle['services']> {
+export async function chooseServices(
+  installation: Installation,
+  report: (line: string) => void,
+): Promise<TrustBundle['services']> {
   const { ports } = installation.record;
   const services = { signup: '', login: '' };
   for (const name of ['signup', 'login'] as const) {
     const port = await choosePort(HOST, ports[name]);
     if (ports[name] !== undefined && ports[name] !== port) {
-      report(`port ${ports[name]} of ${name} is taken: it moves to ${port}, and copies of the trust bundle have to be made again`);
+      report(
+        `port ${ports[name]} of ${name} is taken: it moves to ${port}, and copies of the trust bundle have to be made again`,
+      );
     }
     ports[name] = port;
     services[name] = `https://localhost:${port}`;

@@ -43,7 +43,8 @@ export function programSettings(
     TLS_CERTIFICATE_FILE: path('keys', 'server.crt'),
   };
   const launcher = { LAUNCHER: 'process', LAUNCHER_ADDRESS: addresses.launcher };
-  const metrics = (place: number): Settings => (metricsPort === undefined ? {} : { METRICS_HOST: HOST, METRICS_PORT: String(metricsPort + place) });
+  const metrics = (place: number): Settings =>
+    metricsPort === undefined ? {} : { METRICS_HOST: HOST, METRICS_PORT: String(metricsPort + place) };
   return {
     enrol: {
       ...metrics(2),
@@ -66,7 +67,12 @@ export function programSettings(
       LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
       ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
     },
-    signup: { ...metrics(0), ...accounts, ...(oidc && oidcSettings(oidc)), LISTEN: `https://${HOST}:${record.ports.signup}` },
+    signup: {
+      ...metrics(0),
+      ...accounts,
+      ...(oidc && oidcSettings(oidc)),
+      LISTEN: `https://${HOST}:${record.ports.signup}`,
+    },
     login: {
       ...metrics(1),
       ...accounts,

@@ -25,7 +25,11 @@ export interface Supervised<T extends Running> {
  * later ones are reported and tried again.
  * @param report one line for the person at the terminal
  */
-export async function supervise<T extends Running>(name: string, start: () => Promise<T>, report: (line: string) => void): Promise<Supervised<T>> {
+export async function supervise<T extends Running>(
+  name: string,
+  start: () => Promise<T>,
+  report: (line: string) => void,
+): Promise<Supervised<T>> {
   const stopping = new AbortController();
   let running: T | undefined = await start();
   let startedAt = Date.now();

@@ -53,7 +53,14 @@ async function program(...names: string[]): Promise<string> {
   for (const name of names) {
     for (const folder of folders) {
       const path = join(folder, name);
-      if (folder !== '' && (await access(path, constants.X_OK).then(() => true, () => false))) return path;
+      if (
+        folder !== '' &&
+        (await access(path, constants.X_OK).then(
+          () => true,
+          () => false,
+        ))
+      )
+        return path;
     }
   }
   throw new SwtpmError('swtpm.missing', `expected ${names[0]} to be installed (Debian packages swtpm and swtpm-tools)`);
@@ -106,10 +113,14 @@ async function manufacture(state: string, ca: string): Promise<void> {
     const setup = await program('swtpm_setup');
     const log = join(settings, 'log');
     const args = ['--tpm2', '--tpmstate', state, '--config', `${settings}/setup.conf`, '--logfile', log];
-    await run(setup, [...args, '--create-ek-cert', '--lock-nvram', '--ecc', '--overwrite'], { timeout: 60_000 }).catch(async (cause: unknown) => {
-      const text = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n').slice(-3).join('; ');
-      throw new SwtpmError('swtpm.setup_failed', `swtpm_setup failed: ${text || (cause as Error).message}`, { cause });
-    });
+    await run(setup, [...args, '--create-ek-cert', '--lock-nvram', '--ecc', '--overwrite'], { timeout: 60_000 }).catch(
+      async (cause: unknown) => {
+        const text = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n').slice(-3).join('; ');
+        throw new SwtpmError('swtpm.setup_failed', `swtpm_setup failed: ${text || (cause as Error).message}`, {
+          cause,
+        });
+      },
+    );
     const root = await readFile(join(ca, 'swtpm-localca-rootca-cert.pem'), 'utf8');
     const issuer = await readFile(join(ca, 'issuercert.pem'), 'utf8');
     await writeFile(join(state, CA_FILE), `${root.trim()}\n${issuer.trim()}\n`);
@@ -221,7 +232,10 @@ function watch(child: ChildProcess): { exited: Promise<void>; ready(control: str
         if (ended || Date.now() > deadline) {
           child.kill('SIGKILL');
           const reason = ended ? `it ended with ${child.exitCode ?? child.signalCode}` : 'it does not answer';
-          throw new SwtpmError('swtpm.start_failed', `swtpm did not start: ${reason}; another TPM may have its state folder open`);
+          throw new SwtpmError(
+            'swtpm.start_failed',
+            `swtpm did not start: ${reason}; another TPM may have its state folder open`,
+          );
         }
         await sleep(20);
       }

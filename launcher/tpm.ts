@@ -20,7 +20,11 @@ export interface PreparedTpm {
 }
 
 /** Starts the software TPM, or names the machine's. @throws SwtpmError */
-export async function prepareTpm({ path }: Installation, choice: TpmChoice, report: (line: string) => void): Promise<PreparedTpm> {
+export async function prepareTpm(
+  { path }: Installation,
+  choice: TpmChoice,
+  report: (line: string) => void,
+): Promise<PreparedTpm> {
   if (choice.kind === 'device') {
     return { tcti: `device:${choice.device}`, ekRootsFolder: choice.ekRootsFolder, stop: () => Promise.resolve() };
   }
@@ -29,7 +33,8 @@ export async function prepareTpm({ path }: Installation, choice: TpmChoice, repo
   const ekRootsFolder = path('ek-roots');
   await rm(ekRootsFolder, { recursive: true, force: true });
   await mkdir(ekRootsFolder, { mode: 0o700 });
-  for (const [index, pem] of certificates.entries()) await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
+  for (const [index, pem] of certificates.entries())
+    await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
   const socket = path('run', 'tpm.sock');
   const swtpm = await supervise('the software TPM', () => startSwtpm({ stateFolder, socket }), report);
   // The machine's own log tells of the machine's own TPM. Nothing boots with this one, so there is no log, unless a test puts one there.

@@ -8,7 +8,14 @@ import { startServer } from '../runtime/rpc/server';
 import { startEmbeddedPostgres } from './postgres/embedded';
 import { Enclaves } from './enclaves';
 import { writeWhole } from './files';
-import { createAdministration, createKeys, createServerCertificate, openInstallation, prepareFolder, resetRunFolder } from './installation';
+import {
+  createAdministration,
+  createKeys,
+  createServerCertificate,
+  openInstallation,
+  prepareFolder,
+  resetRunFolder,
+} from './installation';
 import type { Installation } from './installation';
 import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
@@ -106,12 +113,26 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   };
   const enclaves = await openEnclaves(installation, mark, addresses.attestor, options);
   teardown.add(() => enclaves.stopAll());
-  const metrics = await openMetrics({ METRICS_HOST: HOST, METRICS_PORT: options.metricsPort && options.metricsPort + OWN_METRICS_PLACE });
+  const metrics = await openMetrics({
+    METRICS_HOST: HOST,
+    METRICS_PORT: options.metricsPort && options.metricsPort + OWN_METRICS_PLACE,
+  });
   teardown.add(async () => metrics?.close());
-  const launcher = await startServer({ address: parseAddress(addresses.launcher), services: [launcherService(enclaves, record.node)], observer: metrics });
+  const launcher = await startServer({
+    address: parseAddress(addresses.launcher),
+    services: [launcherService(enclaves, record.node)],
+    observer: metrics,
+  });
   teardown.add(() => launcher.stop(0));
 
-  const settings = programSettings(installation, { addresses, tpm, databaseUrlFile, metricsPort: options.metricsPort, licenceRequired: options.licenceRequired, oidc: options.oidc });
+  const settings = programSettings(installation, {
+    addresses,
+    tpm,
+    databaseUrlFile,
+    metricsPort: options.metricsPort,
+    licenceRequired: options.licenceRequired,
+    oidc: options.oidc,
+  });
   await programs.together([
     async () => {
       await programs.start('enrol', settings.enrol);
@@ -123,7 +144,12 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     () => programs.start('admin', settings.admin),
   ]);
 
-  return { folder: installation.folder, trustBundleFile: path('trust-bundle.json'), services, stop: () => teardown.run() };
+  return {
+    folder: installation.folder,
+    trustBundleFile: path('trust-bundle.json'),
+    services,
+    stop: () => teardown.run(),
+  };
 }
 
 async function embeddedDatabase({ path }: Installation, teardown: Teardown): Promise<string> {
@@ -133,8 +159,16 @@ async function embeddedDatabase({ path }: Installation, teardown: Teardown): Pro
   return path('run', 'database-url');
 }
 
-async function openEnclaves({ record, path }: Installation, mark: string, attestorAddress: string, options: UpOptions): Promise<Enclaves> {
-  const launcherKey = (await importJWK(JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK, 'ES256')) as CryptoKey;
+async function openEnclaves(
+  { record, path }: Installation,
+  mark: string,
+  attestorAddress: string,
+  options: UpOptions,
+): Promise<Enclaves> {
+  const launcherKey = (await importJWK(
+    JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK,
+    'ES256',
+  )) as CryptoKey;
   await rotateLog(path('log', 'enclave.log'));
   return new Enclaves({
     mark,

@@ -13,7 +13,12 @@ const LIFETIME_SECONDS = 300;
  */
 export async function issueWorkloadCredential(
   privateKey: CryptoKey,
-  { user, enclave, workloadUid, imageDigest }: { user: string; enclave?: string; workloadUid: string; imageDigest: string },
+  {
+    user,
+    enclave,
+    workloadUid,
+    imageDigest,
+  }: { user: string; enclave?: string; workloadUid: string; imageDigest: string },
 ): Promise<string> {
   return new SignJWT({ user, enclave, image_digest: imageDigest })
     .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: WORKLOAD_TOKEN.typ })

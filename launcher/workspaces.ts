@@ -10,7 +10,10 @@ export function workspaceOf({ user, name }: EnclaveId): string {
 
 /** Removes the folder of an enclave, whose end has come; with no name all of the user's. That there is none is no error. */
 export async function removeWorkspaces(folder: string, id: EnclaveId): Promise<void> {
-  const names = id.name === '' ? (await readdir(folder).catch(() => [])).filter((name) => name === id.user || name.startsWith(`${id.user}.`)) : [workspaceOf(id)];
+  const names =
+    id.name === ''
+      ? (await readdir(folder).catch(() => [])).filter((name) => name === id.user || name.startsWith(`${id.user}.`))
+      : [workspaceOf(id)];
   for (const name of names) await removeTree(join(folder, name));
 }
 
@@ -26,5 +29,6 @@ async function removeTree(path: string): Promise<void> {
 /** Lets a folder's owner, who is us, change it again: package managers take that right away from what they fetch, and anybody may. */
 async function unlock(folder: string): Promise<void> {
   await chmod(folder, 0o700);
-  for (const entry of await readdir(folder, { withFileTypes: true })) if (entry.isDirectory()) await unlock(join(folder, entry.name));
+  for (const entry of await readdir(folder, { withFileTypes: true }))
+    if (entry.isDirectory()) await unlock(join(folder, entry.name));
 }

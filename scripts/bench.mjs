@@ -10,7 +10,9 @@ const args = process.argv.slice(2);
 const json = args.includes('--json');
 const wanted = args.filter((arg) => !arg.startsWith('-'));
 const home = args.includes('--cluster') ? 'bench/cluster' : 'bench';
-const known = readdirSync(home).filter((file) => file.endsWith('.ts') && !['bench.ts', 'hello.ts', 'services.ts'].includes(file)).map((file) => basename(file, '.ts'));
+const known = readdirSync(home)
+  .filter((file) => file.endsWith('.ts') && !['bench.ts', 'hello.ts', 'services.ts'].includes(file))
+  .map((file) => basename(file, '.ts'));
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   process.stderr.write(`bench: no benchmark ${unknown.join(', ')}\nhint: there are ${known.join(', ')}\n`);
@@ -54,13 +56,23 @@ try {
     if (json) continue;
     for (const row of results[name]) {
       const value = row.value >= 100 ? Math.round(row.value).toLocaleString('en') : row.value.toFixed(2);
-      process.stdout.write(`${name.padEnd(14)} ${row.name.padEnd(72)} ${value.padStart(10)} ${row.unit}${row.note ? `  (${row.note})` : ''}\n`);
+      process.stdout.write(
+        `${name.padEnd(14)} ${row.name.padEnd(72)} ${value.padStart(10)} ${row.unit}${row.note ? `  (${row.note})` : ''}\n`,
+      );
     }
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-const machine = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30) };
+const machine = {
+  node: process.version,
+  cpu: cpus()[0]?.model,
+  cores: cpus().length,
+  memoryGiB: Math.round(totalmem() / 2 ** 30),
+};
 if (json) process.stdout.write(`${JSON.stringify({ machine, results }, null, 2)}\n`);
-else process.stdout.write(`on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Node.js ${machine.node}\n`);
+else
+  process.stdout.write(
+    `on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Node.js ${machine.node}\n`,
+  );
 process.exit(failed ? 1 : 0);

@@ -54,7 +54,11 @@ function check(holds, expectation) {
 async function startService() {
   say(`\n${bold('$ sls up')}`);
   // It ends with this script, whatever ends that.
-  service = spawn(process.execPath, [sls, 'up', '--json'], { cwd: folder, env: { ...env, PARENT_PIPE: '0' }, stdio: ['pipe', 'pipe', 'inherit'] });
+  service = spawn(process.execPath, [sls, 'up', '--json'], {
+    cwd: folder,
+    env: { ...env, PARENT_PIPE: '0' },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   let text = '';
   for await (const line of createInterface({ input: service.stdout })) {
     text += line;
@@ -74,10 +78,28 @@ async function stopService() {
 async function startManInTheMiddle(address) {
   const key = join(folder, 'mallory.key');
   const certificate = join(folder, 'mallory.crt');
-  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=enclave', '-days', '1'];
+  const request = [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:P-256',
+    '-nodes',
+    '-subj',
+    '/CN=enclave',
+    '-days',
+    '1',
+  ];
   spawnSync('openssl', [...request, '-keyout', key, '-out', certificate], { stdio: 'ignore' });
   const seen = { connections: 0, bytes: 0 };
-  const options = { key: readFileSync(key), cert: readFileSync(certificate), minVersion: 'TLSv1.3', requestCert: true, rejectUnauthorized: false };
+  const options = {
+    key: readFileSync(key),
+    cert: readFileSync(certificate),
+    minVersion: 'TLSv1.3',
+    requestCert: true,
+    rejectUnauthorized: false,
+  };
   const server = createServer({ ...options, ALPNProtocols: ['h2'] }, (socket) => {
     const onward = connect(Number(address.split(':')[1]), '127.0.0.1');
     socket.on('data', (data) => (seen.bytes += data.length)).on('error', () => undefined);
@@ -99,7 +121,9 @@ async function demo() {
   await run(['login', '--evidence', 'proof.json']);
 
   section('4. Work in it: a command on a file of yours, output streamed back; files both ways');
-  const thesis = Array.from({ length: 20000 }, (_, line) => `${line + 1}. What was measured can be compared.\n`).join('');
+  const thesis = Array.from({ length: 20000 }, (_, line) => `${line + 1}. What was measured can be compared.\n`).join(
+    '',
+  );
   writeFileSync(join(folder, 'thesis.txt'), thesis);
   const digest = createHash('sha256').update(thesis).digest('hex');
   const hashed = await run(['exec', '--', 'sha256sum', '-'], { stdin: thesis, stdinName: 'thesis.txt' });
@@ -123,7 +147,10 @@ async function demo() {
   };
   say('One bit of the signature flipped:');
   writeFileSync(join(folder, 'forged.json'), JSON.stringify({ ...proof, signature: flip(proof.signature, -1) }));
-  const forged = await run(['verify', 'forged.json', '--trust', trustBundle], { expect: 5, show: ['verify', 'forged.json'] });
+  const forged = await run(['verify', 'forged.json', '--trust', trustBundle], {
+    expect: 5,
+    show: ['verify', 'forged.json'],
+  });
   check(/^NO {2}signature:/m.test(forged), 'a refusal at the step signature');
   say("\nA good signature, but beside it another certificate and claims that say it is the enclave's:");
   const claimed = Buffer.from(proof.claims, 'base64');
@@ -132,7 +159,10 @@ async function demo() {
   createHash('sha256').update(another).digest().copy(claimed, claimed.indexOf(certificateHash));
   const forgery = { ...proof, claims: claimed.toString('base64'), enclaveCertificate: another.toString('base64') };
   writeFileSync(join(folder, 'claims.json'), JSON.stringify(forgery));
-  const claims = await run(['verify', 'claims.json', '--trust', trustBundle], { expect: 5, show: ['verify', 'claims.json'] });
+  const claims = await run(['verify', 'claims.json', '--trust', trustBundle], {
+    expect: 5,
+    show: ['verify', 'claims.json'],
+  });
   check(/^NO {2}root:/m.test(claims), 'a refusal at the step root');
 
   section('7. Refused: a swapped certificate');

@@ -37,10 +37,18 @@ export function matchingState(states: readonly BootState[], boot: Pick<MeasuredB
 export function compareBoot(state: BootState, boot: MeasuredBoot): BootComparison {
   const differences = statePcrs(state)
     .filter(({ pcr, value }) => boot.pcrs.get(pcr) !== value)
-    .map(({ pcr, value }): PcrDifference => ({ pcr, expected: value, got: boot.pcrs.get(pcr) ?? '', cause: findCause(state, boot, pcr) }));
+    .map(({ pcr, value }): PcrDifference => ({
+      pcr,
+      expected: value,
+      got: boot.pcrs.get(pcr) ?? '',
+      cause: findCause(state, boot, pcr),
+    }));
   const known = differences.filter(({ cause }) => cause !== undefined);
   const position = ({ cause }: PcrDifference): number => cause?.got?.index ?? Infinity;
-  const first = known.reduce<PcrDifference | undefined>((best, next) => (best === undefined || position(next) < position(best) ? next : best), undefined);
+  const first = known.reduce<PcrDifference | undefined>(
+    (best, next) => (best === undefined || position(next) < position(best) ? next : best),
+    undefined,
+  );
   return { state: state.name, differences, first: first ?? differences[0] };
 }
 

@@ -39,13 +39,19 @@ export interface MeasuredBoot {
  * @param eventLog of the same evidence; anything at all may be in it
  */
 export function readMeasuredBoot(pcrs: readonly PcrValue[], eventLog: Uint8Array | undefined): MeasuredBoot {
-  const quoted = new Map(pcrs.filter(({ index }) => BOOT_PCRS.includes(index)).map(({ index, sha256 }) => [index, sha256.toString('hex')]));
+  const quoted = new Map(
+    pcrs.filter(({ index }) => BOOT_PCRS.includes(index)).map(({ index, sha256 }) => [index, sha256.toString('hex')]),
+  );
   if (eventLog === undefined || eventLog.length === 0) return { pcrs: quoted, events: new Map(), contradicted: [] };
   try {
     const log = parseEventLog(eventLog);
     const replayed = replayEventLog(log).map((value) => value.toString('hex'));
     const isTrue = (pcr: number): boolean => quoted.get(pcr) === replayed[pcr];
-    return { pcrs: quoted, events: eventsOf(log, BOOT_PCRS.filter(isTrue)), contradicted: BOOT_PCRS.filter((pcr) => !isTrue(pcr)) };
+    return {
+      pcrs: quoted,
+      events: eventsOf(log, BOOT_PCRS.filter(isTrue)),
+      contradicted: BOOT_PCRS.filter((pcr) => !isTrue(pcr)),
+    };
   } catch (error) {
     if (!(error instanceof EventLogError)) throw error;
     return { pcrs: quoted, events: new Map(), contradicted: [...BOOT_PCRS], unreadable: error };
@@ -56,7 +62,14 @@ function eventsOf(log: EventLog, pcrs: readonly number[]): Map<number, MeasuredE
   const events = new Map<number, MeasuredEvent[]>(pcrs.map((pcr) => [pcr, []]));
   for (const event of extendingEvents(log)) {
     const { type, text, measured } = describeEvent(event);
-    events.get(event.pcr)?.push({ pcr: event.pcr, type, sha256: event.sha256.toString('hex'), description: text, measured, index: event.index });
+    events.get(event.pcr)?.push({
+      pcr: event.pcr,
+      type,
+      sha256: event.sha256.toString('hex'),
+      description: text,
+      measured,
+      index: event.index,
+    });
   }
   return events;
 }

@@ -12,7 +12,9 @@ const eventSchema = z.strictObject({ pcr: z.int().min(0).max(7), type: line, sha
 const EVENTS_MAX = 1024;
 
 export const bootStateSchema = z.strictObject({
-  name: z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/, 'expected a name of letters, digits, dots, dashes and underscores'),
+  name: z
+    .string()
+    .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/, 'expected a name of letters, digits, dots, dashes and underscores'),
   /** SHA-256 values by PCR, 0 to 7. A PCR that isn't named may have any value. */
   pcrs: z
     .strictObject(Object.fromEntries(BOOT_PCRS.map((pcr) => [String(pcr), hash.optional()])))
@@ -52,21 +54,32 @@ export class BootStateError extends Error {
 export function recordBootState(name: string, boot: MeasuredBoot, pcrs: readonly number[] = BOOT_PCRS): BootState {
   const wrong = pcrs.filter((pcr) => !boot.pcrs.has(pcr));
   if (pcrs.length === 0 || wrong.length > 0) {
-    throw new BootStateError('boot_state.no_pcrs', `expected PCRs of ${[...boot.pcrs.keys()].join(', ') || 'the evidence'}, got ${wrong.join(', ') || 'none'}`);
+    throw new BootStateError(
+      'boot_state.no_pcrs',
+      `expected PCRs of ${[...boot.pcrs.keys()].join(', ') || 'the evidence'}, got ${wrong.join(', ') || 'none'}`,
+    );
   }
   if (boot.unreadable !== undefined) throw new BootStateError('boot_state.contradicted', boot.unreadable.message);
   const contradicted = pcrs.filter((pcr) => boot.contradicted.includes(pcr));
   if (contradicted.length > 0) {
-    throw new BootStateError('boot_state.contradicted', `expected an event log that leads to the quoted PCRs, got another value for ${contradicted.join(', ')}`);
+    throw new BootStateError(
+      'boot_state.contradicted',
+      `expected an event log that leads to the quoted PCRs, got another value for ${contradicted.join(', ')}`,
+    );
   }
   const wanted = BOOT_PCRS.filter((pcr) => pcrs.includes(pcr));
   const events = wanted.flatMap((pcr) => boot.events.get(pcr) ?? []).sort((a, b) => (a.index ?? 0) - (b.index ?? 0));
   const state = {
     name,
     pcrs: Object.fromEntries(wanted.map((pcr) => [String(pcr), boot.pcrs.get(pcr)])),
-    ...(boot.events.size > 0 && { events: events.map(({ pcr, type, sha256, description }) => ({ pcr, type, sha256, description })) }),
+    ...(boot.events.size > 0 && {
+      events: events.map(({ pcr, type, sha256, description }) => ({ pcr, type, sha256, description })),
+    }),
   };
   const result = bootStateSchema.safeParse(state);
   if (result.success) return result.data;
-  throw new BootStateError('boot_state.malformed', result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  throw new BootStateError(
+    'boot_state.malformed',
+    result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+  );
 }

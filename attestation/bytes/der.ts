@@ -64,7 +64,8 @@ export class DerReader {
   flag(): boolean {
     const content = this.optional(DER.BOOLEAN);
     if (content === undefined) return false;
-    if (content.length !== 1 || content[0] !== 0xff) throw this.malformed('TRUE or nothing', content.toString('hex').slice(0, 16));
+    if (content.length !== 1 || content[0] !== 0xff)
+      throw this.malformed('TRUE or nothing', content.toString('hex').slice(0, 16));
     return true;
   }
 
@@ -79,7 +80,8 @@ export class DerReader {
     if (bytes === 0 || bytes > 3) throw this.malformed('a length of 1 to 3 bytes', String(bytes));
     let length = 0;
     for (const byte of this.reader.take(bytes)) length = length * 256 + byte;
-    if (length < 0x80 || length < 2 ** (8 * (bytes - 1))) throw this.malformed('the shortest form of a length', 'a longer one');
+    if (length < 0x80 || length < 2 ** (8 * (bytes - 1)))
+      throw this.malformed('the shortest form of a length', 'a longer one');
     return length;
   }
 

@@ -64,7 +64,10 @@ export class ByteReader {
   /** @throws BytesError unless every byte was read. */
   end(): void {
     if (this.remaining !== 0) {
-      throw new BytesError('bytes.trailing', `${this.what}: expected its end at offset ${this.position}, got ${this.remaining} more bytes`);
+      throw new BytesError(
+        'bytes.trailing',
+        `${this.what}: expected its end at offset ${this.position}, got ${this.remaining} more bytes`,
+      );
     }
   }
 }

@@ -20,12 +20,21 @@ export function verifyAdminCertificate(
   rootsPem: string,
   { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
 ): { name: string; publicKey: KeyObject } {
-  const { fields, publicKey } = verifyChain({ certificates, roots: splitCertificates(rootsPem), now, purpose: CLIENT_AUTH });
+  const { fields, publicKey } = verifyChain({
+    certificates,
+    roots: splitCertificates(rootsPem),
+    now,
+    purpose: CLIENT_AUTH,
+  });
   const [only, ...others] = fields.subjectAlternativeNames;
   const prefix = `spiffe://${trustDomain}/admin/`;
   const uri = only?.tag === URI_TAG && others.length === 0 ? only.value.toString('latin1') : '';
   const name = uri.startsWith(prefix) ? uri.slice(prefix.length) : '';
-  if (!ADMIN_NAME.test(name)) throw new CertificateError('certificate.name', `expected one URI ${prefix}NAME as subject alternative name, got something else`);
+  if (!ADMIN_NAME.test(name))
+    throw new CertificateError(
+      'certificate.name',
+      `expected one URI ${prefix}NAME as subject alternative name, got something else`,
+    );
   return { name, publicKey };
 }
 

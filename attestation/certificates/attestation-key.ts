@@ -55,7 +55,11 @@ export function readAttestationKeyCertificate(der: Uint8Array): AttestationKeyCe
  * Verifies the chain (DER, leaf first) up to one of the roots (PEM) at `now`, and reads the leaf.
  * @throws CertificateError
  */
-export function verifyAttestationKeyChain(certificates: readonly Uint8Array[], roots: readonly string[], now: Date): AttestationKeyCertificate {
+export function verifyAttestationKeyChain(
+  certificates: readonly Uint8Array[],
+  roots: readonly string[],
+  now: Date,
+): AttestationKeyCertificate {
   return readFields(verifyChain({ certificates, roots, now, purpose: ATTESTATION_KEY_PURPOSE }));
 }
 
@@ -66,10 +70,14 @@ function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCer
   const names = fields.subjectAlternativeNames;
   const only = names[0];
   if (names.length !== 1 || only?.tag !== URI_TAG) {
-    throw new CertificateError('certificate.name', `expected one URI as subject alternative name, got ${names.length} names`);
+    throw new CertificateError(
+      'certificate.name',
+      `expected one URI as subject alternative name, got ${names.length} names`,
+    );
   }
   const extension = fields.extensions.get(ATTESTATION_KEY_DETAILS);
-  if (extension === undefined) throw new CertificateError('certificate.details', 'expected the details of the TPM in the certificate, got none');
+  if (extension === undefined)
+    throw new CertificateError('certificate.details', 'expected the details of the TPM in the certificate, got none');
   return {
     ...parseNodeUri(only.value.toString('latin1')),
     publicKey,
@@ -83,7 +91,10 @@ function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCer
 export function parseNodeUri(uri: string): { trustDomain: string; node: string } {
   const [, trustDomain, node] = NODE_URI.exec(uri) ?? [];
   if (trustDomain === undefined || node === undefined || trustDomain.length > NAME_MAX || node.length > NAME_MAX) {
-    throw new CertificateError('certificate.name', 'expected spiffe://TRUST_DOMAIN/node/NODE with DNS names in lower case, got something else');
+    throw new CertificateError(
+      'certificate.name',
+      'expected spiffe://TRUST_DOMAIN/node/NODE with DNS names in lower case, got something else',
+    );
   }
   return { trustDomain, node };
 }
@@ -103,7 +114,11 @@ function decodeDetails(value: Buffer): AttestationKeyDetails {
     json = JSON.parse(reader.expect(DER.UTF8_STRING).toString('utf8'));
     reader.end();
   } catch (error) {
-    throw new CertificateError('certificate.details', 'expected a UTF8String with JSON as details of the TPM, got something else', { cause: error });
+    throw new CertificateError(
+      'certificate.details',
+      'expected a UTF8String with JSON as details of the TPM, got something else',
+      { cause: error },
+    );
   }
   return parseDetails(json);
 }

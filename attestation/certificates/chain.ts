@@ -72,7 +72,10 @@ const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
  */
 export function verifyChain(demands: ChainDemands): ParsedCertificate {
   if (demands.certificates.length === 0 || demands.certificates.length > CHAIN_MAX) {
-    throw new CertificateError('certificate.malformed', `expected 1 to ${CHAIN_MAX} certificates, got ${demands.certificates.length}`);
+    throw new CertificateError(
+      'certificate.malformed',
+      `expected 1 to ${CHAIN_MAX} certificates, got ${demands.certificates.length}`,
+    );
   }
   const chain = demands.certificates.map(parseCertificate);
   const leaf = chain[0] as ParsedCertificate;
@@ -93,13 +96,19 @@ export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly 
     if (issuer === undefined) return;
     checkAuthority(issuer, depth);
     if (!isIssuedBy(certificate, issuer)) {
-      throw new CertificateError('certificate.untrusted', `expected ${nameOf(certificate)} to be signed by ${nameOf(issuer)}, got another signature`);
+      throw new CertificateError(
+        'certificate.untrusted',
+        `expected ${nameOf(certificate)} to be signed by ${nameOf(issuer)}, got another signature`,
+      );
     }
   });
   const last = chain[chain.length - 1] as ParsedCertificate;
   const root = roots.map(parseRoot).find((candidate) => isIssuedBy(last, candidate));
   if (root === undefined) {
-    throw new CertificateError('certificate.untrusted', `expected ${nameOf(last)} to be signed by a trusted root, got none of ${roots.length} that did`);
+    throw new CertificateError(
+      'certificate.untrusted',
+      `expected ${nameOf(last)} to be signed by a trusted root, got none of ${roots.length} that did`,
+    );
   }
   checkFields(root, now);
   checkAuthority(root, chain.length - 1);
@@ -108,7 +117,10 @@ export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly 
 /** @throws CertificateError unless the bytes are one certificate, all of them, with a key worth using. */
 export function parseCertificate(der: Uint8Array): ParsedCertificate {
   if (der.length > CERTIFICATE_BYTES_MAX) {
-    throw new CertificateError('certificate.malformed', `expected a certificate of ${CERTIFICATE_BYTES_MAX} bytes at most, got ${der.length}`);
+    throw new CertificateError(
+      'certificate.malformed',
+      `expected a certificate of ${CERTIFICATE_BYTES_MAX} bytes at most, got ${der.length}`,
+    );
   }
   let parsed: ParsedCertificate;
   try {
@@ -117,7 +129,9 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
     if (!node.raw.equals(der)) throw new Error('bytes beside the certificate');
     parsed = { der: node.raw, node, fields: readCertificateFields(node.raw), publicKey: node.publicKey };
   } catch (error) {
-    throw new CertificateError('certificate.malformed', 'expected a certificate in DER, got something else', { cause: error });
+    throw new CertificateError('certificate.malformed', 'expected a certificate in DER, got something else', {
+      cause: error,
+    });
   }
   checkKey(parsed.publicKey);
   return parsed;
@@ -141,7 +155,9 @@ function parseNewRoot(pem: string): ParsedCertificate {
     return parseCertificate(new X509Certificate(pem).raw);
   } catch (error) {
     if (error instanceof CertificateError) throw error;
-    throw new CertificateError('certificate.malformed', 'expected a root certificate in PEM, got something else', { cause: error });
+    throw new CertificateError('certificate.malformed', 'expected a root certificate in PEM, got something else', {
+      cause: error,
+    });
   }
 }
 
@@ -149,34 +165,56 @@ function checkKey(key: KeyObject): void {
   const details = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'ec') {
     if (CURVES.has(details?.namedCurve ?? '')) return;
-    throw new CertificateError('certificate.weak_key', `expected a key on P-256, P-384 or P-521, got ${details?.namedCurve ?? 'another curve'}`);
+    throw new CertificateError(
+      'certificate.weak_key',
+      `expected a key on P-256, P-384 or P-521, got ${details?.namedCurve ?? 'another curve'}`,
+    );
   }
   if (key.asymmetricKeyType !== 'rsa') {
     throw new CertificateError('certificate.weak_key', `expected an EC or RSA key, got ${key.asymmetricKeyType}`);
   }
   const bits = details?.modulusLength ?? 0;
-  if (bits < 2048 || bits > 4096) throw new CertificateError('certificate.weak_key', `expected an RSA key of 2048 to 4096 bits, got ${bits}`);
+  if (bits < 2048 || bits > 4096)
+    throw new CertificateError('certificate.weak_key', `expected an RSA key of 2048 to 4096 bits, got ${bits}`);
   if ((details?.publicExponent ?? 0n) < 65537n) {
-    throw new CertificateError('certificate.weak_key', `expected an RSA exponent of 65537 or more, got ${details?.publicExponent}`);
+    throw new CertificateError(
+      'certificate.weak_key',
+      `expected an RSA exponent of 65537 or more, got ${details?.publicExponent}`,
+    );
   }
   if (isRocaModulus(Buffer.from(key.export({ format: 'jwk' }).n ?? '', 'base64url'))) {
-    throw new CertificateError('certificate.weak_key', 'expected a sound RSA key, got one that ROCA (CVE-2017-15361) breaks');
+    throw new CertificateError(
+      'certificate.weak_key',
+      'expected a sound RSA key, got one that ROCA (CVE-2017-15361) breaks',
+    );
   }
 }
 
 function checkFields({ fields }: ParsedCertificate, now: Date): void {
   if (!SIGNATURES.has(fields.signatureAlgorithm)) {
-    throw new CertificateError('certificate.weak_signature', `expected ECDSA or RSA with SHA-256 or better, got algorithm ${fields.signatureAlgorithm}`);
+    throw new CertificateError(
+      'certificate.weak_signature',
+      `expected ECDSA or RSA with SHA-256 or better, got algorithm ${fields.signatureAlgorithm}`,
+    );
   }
   if (now < fields.notBefore) {
-    throw new CertificateError('certificate.not_yet_valid', `expected a certificate valid at ${now.toISOString()}, got one from ${fields.notBefore.toISOString()}`);
+    throw new CertificateError(
+      'certificate.not_yet_valid',
+      `expected a certificate valid at ${now.toISOString()}, got one from ${fields.notBefore.toISOString()}`,
+    );
   }
   if (now > fields.notAfter) {
-    throw new CertificateError('certificate.expired', `expected a certificate valid at ${now.toISOString()}, got one until ${fields.notAfter.toISOString()}`);
+    throw new CertificateError(
+      'certificate.expired',
+      `expected a certificate valid at ${now.toISOString()}, got one until ${fields.notAfter.toISOString()}`,
+    );
   }
   for (const [oid, { critical }] of fields.extensions) {
     if (critical && !KNOWN_CRITICAL.has(oid)) {
-      throw new CertificateError('certificate.critical_extension', `expected no unknown critical extension, got ${oid}`);
+      throw new CertificateError(
+        'certificate.critical_extension',
+        `expected no unknown critical extension, got ${oid}`,
+      );
     }
   }
 }
@@ -187,7 +225,10 @@ function checkLeaf({ fields }: ParsedCertificate, purpose: string | undefined): 
   }
   if (purpose === undefined) return;
   if (!fields.extendedKeyUsage.includes(purpose)) {
-    throw new CertificateError('certificate.usage', `expected extended key usage ${purpose}, got ${fields.extendedKeyUsage.join(', ') || 'none'}`);
+    throw new CertificateError(
+      'certificate.usage',
+      `expected extended key usage ${purpose}, got ${fields.extendedKeyUsage.join(', ') || 'none'}`,
+    );
   }
 }
 
@@ -195,10 +236,16 @@ function checkLeaf({ fields }: ParsedCertificate, purpose: string | undefined): 
 function checkAuthority(authority: ParsedCertificate, below: number): void {
   const { basicConstraints: constraints, keyUsage } = authority.fields;
   if (constraints?.ca !== true || (keyUsage !== undefined && (keyUsage & KEY_USAGE.keyCertSign) === 0)) {
-    throw new CertificateError('certificate.not_a_ca', `expected ${nameOf(authority)} to be an authority, got a certificate that may not sign others`);
+    throw new CertificateError(
+      'certificate.not_a_ca',
+      `expected ${nameOf(authority)} to be an authority, got a certificate that may not sign others`,
+    );
   }
   if (constraints.pathLength !== undefined && below > constraints.pathLength) {
-    throw new CertificateError('certificate.path_length', `expected ${constraints.pathLength} authorities at most below ${nameOf(authority)}, got ${below}`);
+    throw new CertificateError(
+      'certificate.path_length',
+      `expected ${constraints.pathLength} authorities at most below ${nameOf(authority)}, got ${below}`,
+    );
   }
 }
 

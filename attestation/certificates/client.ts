@@ -43,7 +43,10 @@ export interface ClientCertificate {
 
 function parseCertificate(der: Uint8Array): X509Certificate {
   if (der.length > MAX_CERTIFICATE_BYTES) {
-    throw new ClientCertificateError('certificate.malformed', `expected a certificate of at most ${MAX_CERTIFICATE_BYTES} bytes, got ${der.length}`);
+    throw new ClientCertificateError(
+      'certificate.malformed',
+      `expected a certificate of at most ${MAX_CERTIFICATE_BYTES} bytes, got ${der.length}`,
+    );
   }
   let parsed: X509Certificate;
   try {
@@ -51,7 +54,8 @@ function parseCertificate(der: Uint8Array): X509Certificate {
   } catch (cause) {
     throw new ClientCertificateError('certificate.malformed', 'expected an X.509 certificate in DER', { cause });
   }
-  if (!parsed.raw.equals(der)) throw new ClientCertificateError('certificate.malformed', 'expected nothing after the certificate');
+  if (!parsed.raw.equals(der))
+    throw new ClientCertificateError('certificate.malformed', 'expected nothing after the certificate');
   return parsed;
 }
 
@@ -100,7 +104,10 @@ export function verifyClientCertificate(
   { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
 ): ClientCertificate {
   if (chainDer.length === 0 || chainDer.length > MAX_CHAIN) {
-    throw new ClientCertificateError('certificate.malformed', `expected 1 to ${MAX_CHAIN} certificates, got ${chainDer.length}`);
+    throw new ClientCertificateError(
+      'certificate.malformed',
+      `expected 1 to ${MAX_CHAIN} certificates, got ${chainDer.length}`,
+    );
   }
   const chain = chainDer.map(parseCertificate);
   const leaf = chain[0]!;
@@ -113,8 +120,16 @@ export function verifyClientCertificate(
   const uri = certificateIdentity(leaf.raw);
   const identity = uri === undefined ? undefined : parseClientIdentity(uri);
   if (identity?.trustDomain !== trustDomain) {
-    throw new ClientCertificateError('certificate.identity', `expected one URI spiffe://${trustDomain}/user/USER/session/SESSION`);
+    throw new ClientCertificateError(
+      'certificate.identity',
+      `expected one URI spiffe://${trustDomain}/user/USER/session/SESSION`,
+    );
   }
   if (!isP256(leaf.publicKey)) throw new ClientCertificateError('certificate.key', 'expected a P-256 key');
-  return { user: identity.user, session: identity.session, publicKey: leaf.publicKey, notAfter: new Date(leaf.validTo) };
+  return {
+    user: identity.user,
+    session: identity.session,
+    publicKey: leaf.publicKey,
+    notAfter: new Date(leaf.validTo),
+  };
 }

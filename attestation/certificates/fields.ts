@@ -70,7 +70,8 @@ export function readCertificateFields(der: Uint8Array): CertificateFields {
     extensions,
     basicConstraints: parse(EXTENSION.basicConstraints, readBasicConstraints),
     keyUsage: parse(EXTENSION.keyUsage, readKeyUsage),
-    extendedKeyUsage: parse(EXTENSION.extendedKeyUsage, (value) => [...sequence(value).all(DER.OID)].map(decodeOid)) ?? [],
+    extendedKeyUsage:
+      parse(EXTENSION.extendedKeyUsage, (value) => [...sequence(value).all(DER.OID)].map(decodeOid)) ?? [],
     subjectAlternativeNames: parse(EXTENSION.subjectAlternativeName, readNames) ?? [],
   };
 }
@@ -84,7 +85,8 @@ function readExtensions(bytes: Buffer | undefined): CertificateFields['extension
     const critical = reader.flag();
     const value = reader.expect(DER.OCTET_STRING);
     reader.end();
-    if (extensions.has(oid)) throw new BytesError('bytes.malformed', `certificate: expected extension ${oid} once, got it twice`);
+    if (extensions.has(oid))
+      throw new BytesError('bytes.malformed', `certificate: expected extension ${oid} once, got it twice`);
     extensions.set(oid, { critical, value });
   }
   return extensions;
@@ -96,7 +98,17 @@ function readBasicConstraints(value: Buffer): { ca: boolean; pathLength: number 
   const pathLength = reader.optional(DER.INTEGER);
   reader.end();
   // A length that doesn't fit in a byte limits nothing here: chains are shorter by far. A negative one allows nothing.
-  return { ca, pathLength: pathLength === undefined ? undefined : pathLength.length > 1 ? 255 : (pathLength[0] ?? 0) & 0x80 ? -1 : pathLength[0] };
+  return {
+    ca,
+    pathLength:
+      pathLength === undefined
+        ? undefined
+        : pathLength.length > 1
+          ? 255
+          : (pathLength[0] ?? 0) & 0x80
+            ? -1
+            : pathLength[0],
+  };
 }
 
 function readKeyUsage(value: Buffer): number {
@@ -124,8 +136,11 @@ function readNames(value: Buffer): { tag: number; value: Buffer }[] {
 function readTime(reader: DerReader): Date {
   const { tag, content } = reader.next();
   const text = content.toString('latin1');
-  const match = (tag === DER.UTC_TIME ? UTC_TIME : tag === DER.GENERALIZED_TIME ? GENERALIZED_TIME : undefined)?.exec(text);
-  if (!match) throw new BytesError('bytes.malformed', 'certificate: expected a time in UTC with seconds, got something else');
+  const match = (tag === DER.UTC_TIME ? UTC_TIME : tag === DER.GENERALIZED_TIME ? GENERALIZED_TIME : undefined)?.exec(
+    text,
+  );
+  if (!match)
+    throw new BytesError('bytes.malformed', 'certificate: expected a time in UTC with seconds, got something else');
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1).map(Number);
   const century = tag === DER.UTC_TIME ? (year < 50 ? 2000 : 1900) : 0;
   return new Date(Date.UTC(century + year, month - 1, day, hour, minute, second));

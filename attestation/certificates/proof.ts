@@ -26,7 +26,8 @@ export function newNonce(): Buffer {
  */
 export function signProof(privateKey: KeyObject, nonce: Uint8Array): Buffer {
   if (!isP256(privateKey)) throw new TypeError('expected a P-256 private key');
-  if (nonce.length !== NONCE_BYTES) throw new TypeError(`expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
+  if (nonce.length !== NONCE_BYTES)
+    throw new TypeError(`expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
   return sign('sha256', Buffer.concat([CONTEXT, nonce]), { key: privateKey, dsaEncoding: 'ieee-p1363' });
 }
 

@@ -16,12 +16,25 @@ export const seatSignerName = (trustDomain: string): string => `spiffe://${trust
  * @returns its key, P-256
  * @throws CertificateError
  */
-export function verifySeatSigner(certificates: readonly Uint8Array[], rootsPem: string, { trustDomain, now = new Date() }: { trustDomain: string; now?: Date }): KeyObject {
-  const { fields, publicKey } = verifyChain({ certificates, roots: splitCertificates(rootsPem), now, purpose: JWT_SIGNING });
+export function verifySeatSigner(
+  certificates: readonly Uint8Array[],
+  rootsPem: string,
+  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+): KeyObject {
+  const { fields, publicKey } = verifyChain({
+    certificates,
+    roots: splitCertificates(rootsPem),
+    now,
+    purpose: JWT_SIGNING,
+  });
   const [only, ...others] = fields.subjectAlternativeNames;
   if (only?.tag !== URI_TAG || others.length > 0 || only.value.toString('latin1') !== seatSignerName(trustDomain)) {
-    throw new CertificateError('certificate.name', `expected ${seatSignerName(trustDomain)} as the one subject alternative name, got something else`);
+    throw new CertificateError(
+      'certificate.name',
+      `expected ${seatSignerName(trustDomain)} as the one subject alternative name, got something else`,
+    );
   }
-  if (publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
+  if (publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
+    throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
   return publicKey;
 }

@@ -32,7 +32,11 @@ export function claimsLeaf(bytes: Uint8Array): Buffer {
  */
 export function parseClaims(bytes: Uint8Array): Claims {
   if (bytes.length > CLAIMS_MAX) {
-    throw new EvidenceError('claims', 'claims.too_long', `expected claims of ${CLAIMS_MAX} bytes at most, got ${bytes.length}`);
+    throw new EvidenceError(
+      'claims',
+      'claims.too_long',
+      `expected claims of ${CLAIMS_MAX} bytes at most, got ${bytes.length}`,
+    );
   }
   let claims: Claims;
   let again: Uint8Array;
@@ -40,10 +44,16 @@ export function parseClaims(bytes: Uint8Array): Claims {
     claims = Claims.decode(bytes);
     again = Claims.encode(claims).finish();
   } catch (error) {
-    throw new EvidenceError('claims', 'claims.not_canonical', 'expected the encoding of claims, got something else', { cause: error });
+    throw new EvidenceError('claims', 'claims.not_canonical', 'expected the encoding of claims, got something else', {
+      cause: error,
+    });
   }
   if (Buffer.compare(again, bytes) !== 0) {
-    throw new EvidenceError('claims', 'claims.not_canonical', 'expected the canonical encoding of the claims, got another one');
+    throw new EvidenceError(
+      'claims',
+      'claims.not_canonical',
+      'expected the canonical encoding of the claims, got another one',
+    );
   }
   checkClaims(claims);
   return claims;
@@ -52,7 +62,8 @@ export function parseClaims(bytes: Uint8Array): Claims {
 /** Lengths and forms of every field, whatever their meaning. */
 function checkClaims(claims: Claims): void {
   const session = claims.purpose === Purpose.PURPOSE_SESSION;
-  if (!session && claims.purpose !== Purpose.PURPOSE_CERTIFICATE) throw invalid('purpose', 'certificate or session', String(claims.purpose));
+  if (!session && claims.purpose !== Purpose.PURPOSE_CERTIFICATE)
+    throw invalid('purpose', 'certificate or session', String(claims.purpose));
   checkLength('nonce', claims.nonce, 32);
   checkLength('certificate_sha256', claims.certificateSha256, 32);
   checkLength('tls_exporter', claims.tlsExporter, session ? 32 : 0);

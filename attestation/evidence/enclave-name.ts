@@ -7,7 +7,8 @@ export const DEFAULT_ENCLAVE = 'default';
 const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** The rule in words, for messages. */
-export const ENCLAVE_NAME_RULE = "an enclave's name of 1 to 63 small letters, digits and hyphens, none of these at an end";
+export const ENCLAVE_NAME_RULE =
+  "an enclave's name of 1 to 63 small letters, digits and hyphens, none of these at an end";
 
 export function isEnclaveName(text: string): boolean {
   return NAME.test(text);

@@ -19,7 +19,9 @@ export class EvidenceFileError extends Error {
 const FILE_MAX = Math.ceil(EVENT_LOG_MAX / 3) * 4 + 256 * 1024;
 
 /** Base64 in its one padded form: protobuf's JSON readers would take others, and then two texts would be one value. */
-const bytes = z.string().refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'expected padded base64');
+const bytes = z
+  .string()
+  .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'expected padded base64');
 const uint32 = z.int().min(0).max(0xffffffff);
 
 /** The protobuf JSON form of licensing.v1.Evidence; zero values may be left out, as protobuf does. */
@@ -47,7 +49,11 @@ export function writeEvidenceJson(evidence: Evidence): string {
  * @throws EvidenceFileError
  */
 export function readEvidenceJson(text: string): Evidence {
-  if (text.length > FILE_MAX) throw new EvidenceFileError('evidence_file.too_large', `expected ${FILE_MAX} characters at most, got ${text.length}`);
+  if (text.length > FILE_MAX)
+    throw new EvidenceFileError(
+      'evidence_file.too_large',
+      `expected ${FILE_MAX} characters at most, got ${text.length}`,
+    );
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -56,8 +62,13 @@ export function readEvidenceJson(text: string): Evidence {
   }
   const result = evidenceSchema.safeParse(json);
   if (!result.success) {
-    const lines = result.error.issues.slice(0, 3).map((issue) => `${issue.path.join('.') || 'evidence'}: ${issue.message}`);
-    throw new EvidenceFileError('evidence_file.malformed', `expected evidence, got a file with errors: ${lines.join('; ')}`);
+    const lines = result.error.issues
+      .slice(0, 3)
+      .map((issue) => `${issue.path.join('.') || 'evidence'}: ${issue.message}`);
+    throw new EvidenceFileError(
+      'evidence_file.malformed',
+      `expected evidence, got a file with errors: ${lines.join('; ')}`,
+    );
   }
   return Evidence.fromJSON(result.data);
 }

@@ -30,7 +30,8 @@ export function checkPolicy(facts: Facts, policy: Policy): { value: void; detail
   checkImageDigest(facts, policy);
   checkNode(facts, policy);
   const boot = checkBootState(facts, policy);
-  const limits = (allowed: readonly string[] | undefined): string => (allowed === undefined ? 'any allowed' : 'allowed by the list');
+  const limits = (allowed: readonly string[] | undefined): string =>
+    allowed === undefined ? 'any allowed' : 'allowed by the list';
   return {
     value: undefined,
     detail: `image ${facts.imageDigest} (${limits(policy.imageDigests)}), node ${facts.node} (${limits(policy.nodes)}), ${facts.softwareTpm ? 'software' : 'hardware'} TPM, ${boot}`,
@@ -38,7 +39,8 @@ export function checkPolicy(facts: Facts, policy: Policy): { value: void; detail
 }
 
 function checkSoftwareTpm({ softwareTpm }: Facts, policy: Policy): void {
-  if (softwareTpm && policy.softwareTpm !== 'allow') throw new PolicyError('policy.software_tpm', 'expected a hardware TPM, got a software one');
+  if (softwareTpm && policy.softwareTpm !== 'allow')
+    throw new PolicyError('policy.software_tpm', 'expected a hardware TPM, got a software one');
 }
 
 function checkImageDigest({ imageDigest }: Facts, { imageDigests }: Policy): void {
@@ -57,8 +59,17 @@ function checkBootState({ boot }: Facts, { bootStates }: Policy): string {
   const state = matchingState(bootStates, boot);
   if (state !== undefined) return `boot state ${state.name}`;
   const nearest = compareWithNearest(bootStates, boot);
-  const wanted = bootStates.length === 1 ? `boot state ${nearest?.state}` : oneOf(bootStates.map(({ name }) => name), 'boot state');
-  const got = nearest === undefined ? 'a boot that none of them allows' : `another: compared with ${nearest.state}, ${comparisonText(nearest)}`;
+  const wanted =
+    bootStates.length === 1
+      ? `boot state ${nearest?.state}`
+      : oneOf(
+          bootStates.map(({ name }) => name),
+          'boot state',
+        );
+  const got =
+    nearest === undefined
+      ? 'a boot that none of them allows'
+      : `another: compared with ${nearest.state}, ${comparisonText(nearest)}`;
   throw new PolicyError('policy.boot_state', `expected ${wanted}, got ${got}`);
 }
 

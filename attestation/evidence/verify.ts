@@ -41,7 +41,10 @@ export interface VerifiedEvidence {
  * Verifies evidence in the order of trust: each step believes only what the ones before it have shown.
  * @throws EvidenceError when the evidence is bad, PolicyError when it is good and not wanted; both name the step
  */
-export function verifyEvidence(evidence: Evidence, { trust, expected, policy, now, onStep }: VerifyOptions): VerifiedEvidence {
+export function verifyEvidence(
+  evidence: Evidence,
+  { trust, expected, policy, now, onStep }: VerifyOptions,
+): VerifiedEvidence {
   const step = stepRunner(onStep);
 
   const attestationKey = step('ak_certificate', () => checkAkCertificate(evidence, trust, now));
@@ -59,10 +62,16 @@ export function verifyEvidence(evidence: Evidence, { trust, expected, policy, no
 
   const { software } = attestationKey.certificate.details;
   const boot = readMeasuredBoot(evidence.pcrs, evidence.eventLog);
-  step('policy', () => checkPolicy({ softwareTpm: software, imageDigest: claims.imageDigest, node: claims.node, boot }, policy));
+  step('policy', () =>
+    checkPolicy({ softwareTpm: software, imageDigest: claims.imageDigest, node: claims.node, boot }, policy),
+  );
 
   const warnings = clockWarnings(quote.clockInfo, expected.previousClock);
-  if (software) warnings.push({ code: 'policy.software_tpm', message: 'the TPM is a program: whoever runs the machine can forge what it signs' });
+  if (software)
+    warnings.push({
+      code: 'policy.software_tpm',
+      message: 'the TPM is a program: whoever runs the machine can forge what it signs',
+    });
   warnings.push(...bootWarnings(boot));
   return { claims, attestationKey, quote, pcrs: evidence.pcrs, boot, warnings };
 }

@@ -75,18 +75,27 @@ const REFUSALS: Record<string, [LicenceKeyErrorCode, string]> = {
 
 /** Which rule of ours a refusal of jose's stands for. */
 function asLicenceKeyError(error: unknown): unknown {
-  const refuse = (code: LicenceKeyErrorCode, message: string): LicenceKeyError => new LicenceKeyError(code, message, { cause: error });
+  const refuse = (code: LicenceKeyErrorCode, message: string): LicenceKeyError =>
+    new LicenceKeyError(code, message, { cause: error });
   if (error instanceof LicenceKeyError) return error;
-  if (error instanceof errors.JOSEAlgNotAllowed) return refuse('licence.algorithm', `expected a licence key signed by ${TOKEN_ALGORITHM}, got another algorithm`);
-  if (error instanceof errors.JWSSignatureVerificationFailed) return refuse('licence.signature', "the licence key's signature is wrong: it was forged or changed");
-  if (error instanceof errors.JWTExpired) return refuse('licence.expired', `the licence expired at ${new Date(Number(error.payload.exp) * 1000).toISOString()}`);
+  if (error instanceof errors.JOSEAlgNotAllowed)
+    return refuse('licence.algorithm', `expected a licence key signed by ${TOKEN_ALGORITHM}, got another algorithm`);
+  if (error instanceof errors.JWSSignatureVerificationFailed)
+    return refuse('licence.signature', "the licence key's signature is wrong: it was forged or changed");
+  if (error instanceof errors.JWTExpired)
+    return refuse(
+      'licence.expired',
+      `the licence expired at ${new Date(Number(error.payload.exp) * 1000).toISOString()}`,
+    );
   if (error instanceof errors.JWTClaimValidationFailed) {
     const known = REFUSALS[error.claim];
     if (known) return refuse(...known);
-    if (error.claim === 'nbf' && error.reason === 'check_failed') return refuse('licence.not_yet_valid', 'the licence is not valid yet');
+    if (error.claim === 'nbf' && error.reason === 'check_failed')
+      return refuse('licence.not_yet_valid', 'the licence is not valid yet');
     return refuse('licence.claims', 'a claim of the licence key is missing or malformed');
   }
-  if (error instanceof errors.JOSEError || error instanceof TypeError) return refuse('licence.malformed', 'expected a licence key, got something else');
+  if (error instanceof errors.JOSEError || error instanceof TypeError)
+    return refuse('licence.malformed', 'expected a licence key, got something else');
   return error;
 }
 
@@ -101,10 +110,15 @@ export async function verifyLicenceKey(
   text: string,
   { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
 ): Promise<LicenceTerms> {
-  if (text.length === 0 || text.length > MAX_LICENCE_KEY_LENGTH) throw new LicenceKeyError('licence.malformed', 'expected a licence key, got something else');
+  if (text.length === 0 || text.length > MAX_LICENCE_KEY_LENGTH)
+    throw new LicenceKeyError('licence.malformed', 'expected a licence key, got something else');
   const keyNamed = async ({ kid }: { kid?: string }): Promise<CryptoKey> => {
     const jwk = kid === undefined ? undefined : keys.find((key) => key.kid === kid);
-    if (!jwk) throw new LicenceKeyError('licence.unknown_key', 'the licence key is signed by no licence key of the trust bundle');
+    if (!jwk)
+      throw new LicenceKeyError(
+        'licence.unknown_key',
+        'the licence key is signed by no licence key of the trust bundle',
+      );
     return (await importJWK(jwk, TOKEN_ALGORITHM)) as CryptoKey;
   };
   try {
@@ -118,10 +132,12 @@ export async function verifyLicenceKey(
       currentDate: now,
     });
     const claims = claimsSchema.safeParse(payload);
-    if (!claims.success) throw new LicenceKeyError('licence.claims', 'a claim of the licence key is missing or malformed');
+    if (!claims.success)
+      throw new LicenceKeyError('licence.claims', 'a claim of the licence key is missing or malformed');
     const { jti, plan, exp, iat, grace_days: graceDays, accounts } = claims.data;
     // jose looks at `iat` only where a token's age matters.
-    if (iat > seconds(now) + CLOCK_SKEW_SECONDS) throw new LicenceKeyError('licence.not_yet_valid', 'the licence is not valid yet');
+    if (iat > seconds(now) + CLOCK_SKEW_SECONDS)
+      throw new LicenceKeyError('licence.not_yet_valid', 'the licence is not valid yet');
     return { licence: jti, plan, until: new Date(exp * 1000), graceDays, accounts };
   } catch (error) {
     throw asLicenceKeyError(error);

@@ -25,5 +25,12 @@ export function planToMessage({ images = [], cpu = '', memory = '', ...rest }: P
 /** Not checked: see planSchema. */
 export function planFromMessage(message: PlanMessage | undefined): Plan {
   const { name = '', images = [], enclaves = 0, seats = 0, cpu = '', memory = '' } = message ?? {};
-  return { name, ...(images.length > 0 && { images }), enclaves, seats, ...(cpu !== '' && { cpu }), ...(memory !== '' && { memory }) };
+  return {
+    name,
+    ...(images.length > 0 && { images }),
+    enclaves,
+    seats,
+    ...(cpu !== '' && { cpu }),
+    ...(memory !== '' && { memory }),
+  };
 }

@@ -9,11 +9,20 @@ const MAX_IMAGES = 32;
 const count = z.number().int().min(1).max(1_000_000);
 
 /** Kubernetes quantities, of the forms that people write: 2, 0.5 and 500m of CPU; 512Mi, 2Gi, 1.5G of memory. */
-export const cpuSchema = z.string().regex(/^([1-9]\d{0,5}m|(?=.*[1-9])\d{1,4}(\.\d{1,3})?)$/, 'expected CPUs as 2, 0.5 or 500m');
-export const memorySchema = z.string().regex(/^[1-9]\d{0,5}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)$/, 'expected an amount of memory as 512Mi or 2Gi');
+export const cpuSchema = z
+  .string()
+  .regex(/^([1-9]\d{0,5}m|(?=.*[1-9])\d{1,4}(\.\d{1,3})?)$/, 'expected CPUs as 2, 0.5 or 500m');
+export const memorySchema = z
+  .string()
+  .regex(/^[1-9]\d{0,5}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)$/, 'expected an amount of memory as 512Mi or 2Gi');
 
 export const planSchema = z.strictObject({
-  name: z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u, 'expected a name of 1 to 64 letters, digits, spaces, dots, hyphens and underscores'),
+  name: z
+    .string()
+    .regex(
+      /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u,
+      'expected a name of 1 to 64 letters, digits, spaces, dots, hyphens and underscores',
+    ),
   /** Absent: any image that the operator allows. */
   images: z
     .array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits'))

@@ -63,7 +63,10 @@ export interface SeatTokenContext {
  * caller's to see to.
  * @throws SeatTokenError
  */
-export async function verifySeatToken(token: string, { rootsPem, trustDomain, now = new Date(), late = CLOCK_SKEW_SECONDS }: SeatTokenContext): Promise<SeatClaims> {
+export async function verifySeatToken(
+  token: string,
+  { rootsPem, trustDomain, now = new Date(), late = CLOCK_SKEW_SECONDS }: SeatTokenContext,
+): Promise<SeatClaims> {
   if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) throw invalid('expected a seat token');
   const key = readSigner(token, { rootsPem, trustDomain, now });
   const options = {
@@ -76,7 +79,8 @@ export async function verifySeatToken(token: string, { rootsPem, trustDomain, no
     currentDate: now,
   };
   const { payload } = await jwtVerify(token, key, options).catch((cause: unknown) => {
-    if (cause instanceof errors.JWTExpired) throw new SeatTokenError('seat.token_expired', 'the seat token has expired', { cause });
+    if (cause instanceof errors.JWTExpired)
+      throw new SeatTokenError('seat.token_expired', 'the seat token has expired', { cause });
     if (cause instanceof errors.JOSEError) throw invalid('the seat token is not one of this service', cause);
     throw cause;
   });
@@ -86,7 +90,10 @@ export async function verifySeatToken(token: string, { rootsPem, trustDomain, no
   return { seat, user, workloadUid, tlsExporter: Buffer.from(exporter, 'base64url'), expiresAt };
 }
 
-function readSigner(token: string, context: { rootsPem: string; trustDomain: string; now: Date }): ReturnType<typeof verifySeatSigner> {
+function readSigner(
+  token: string,
+  context: { rootsPem: string; trustDomain: string; now: Date },
+): ReturnType<typeof verifySeatSigner> {
   let header: unknown;
   try {
     header = decodeProtectedHeader(token);
@@ -96,7 +103,11 @@ function readSigner(token: string, context: { rootsPem: string; trustDomain: str
   const parsed = headerSchema.safeParse(header);
   if (!parsed.success) throw invalid('expected a seat token');
   try {
-    return verifySeatSigner(parsed.data.x5c.map((text) => Buffer.from(text, 'base64')), context.rootsPem, context);
+    return verifySeatSigner(
+      parsed.data.x5c.map((text) => Buffer.from(text, 'base64')),
+      context.rootsPem,
+      context,
+    );
   } catch (cause) {
     if (!(cause instanceof CertificateError)) throw cause;
     throw invalid('the seat token is not signed by this service', cause);

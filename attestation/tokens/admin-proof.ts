@@ -49,7 +49,10 @@ const payloadSchema = z.object({
 const headerSchema = z.object({
   alg: z.literal('ES256'),
   typ: z.literal(ADMIN_PROOF_TYPE),
-  x5c: z.array(z.string().regex(/^[A-Za-z0-9+/]+={0,2}$/)).min(1).max(4),
+  x5c: z
+    .array(z.string().regex(/^[A-Za-z0-9+/]+={0,2}$/))
+    .min(1)
+    .max(4),
 });
 
 export interface AdminCall {
@@ -73,20 +76,34 @@ export async function verifyAdminProof(
   call: AdminCall,
   { rootsPem, trustDomain, now = new Date() }: { rootsPem: string; trustDomain: string; now?: Date },
 ): Promise<{ name: string; jti: string; expiresAt: Date }> {
-  if (proof === undefined || proof === '') throw new AdminProofError('admin.proof_missing', `expected an administrator's proof in ${ADMIN_PROOF_KEY}, got none`);
-  if (proof.length > MAX_PROOF_LENGTH) throw new AdminProofError('admin.proof_malformed', `expected a proof of ${MAX_PROOF_LENGTH} characters at most`);
+  if (proof === undefined || proof === '')
+    throw new AdminProofError(
+      'admin.proof_missing',
+      `expected an administrator's proof in ${ADMIN_PROOF_KEY}, got none`,
+    );
+  if (proof.length > MAX_PROOF_LENGTH)
+    throw new AdminProofError('admin.proof_malformed', `expected a proof of ${MAX_PROOF_LENGTH} characters at most`);
   const { name, publicKey } = readCertificate(proof, { rootsPem, trustDomain, now });
   const { payload } = await compactVerify(proof, publicKey, { algorithms: ['ES256'] }).catch((cause: unknown) => {
     throw new AdminProofError('admin.proof_signature', "the proof is not signed by its certificate's key", { cause });
   });
   const claims = payloadSchema.safeParse(parseJson(payload));
-  if (!claims.success) throw new AdminProofError('admin.proof_malformed', 'a claim of the proof is missing or malformed');
+  if (!claims.success)
+    throw new AdminProofError('admin.proof_malformed', 'a claim of the proof is missing or malformed');
   const { aud, htm, request_sha256: requestSha256, iat, jti } = claims.data;
-  if (aud !== trustDomain) throw new AdminProofError('admin.proof_audience', `expected a proof for ${trustDomain}, got one for another installation`);
+  if (aud !== trustDomain)
+    throw new AdminProofError(
+      'admin.proof_audience',
+      `expected a proof for ${trustDomain}, got one for another installation`,
+    );
   if (htm !== call.method) throw new AdminProofError('admin.proof_method', 'the proof is for another method');
-  if (requestSha256 !== requestSha256Of(call.request)) throw new AdminProofError('admin.proof_request', 'the proof is for another request');
+  if (requestSha256 !== requestSha256Of(call.request))
+    throw new AdminProofError('admin.proof_request', 'the proof is for another request');
   if (Math.abs(now.getTime() / 1000 - iat) > ADMIN_PROOF_SECONDS) {
-    throw new AdminProofError('admin.proof_time', `expected a proof made within ${ADMIN_PROOF_SECONDS} seconds of ${now.toISOString()}`);
+    throw new AdminProofError(
+      'admin.proof_time',
+      `expected a proof made within ${ADMIN_PROOF_SECONDS} seconds of ${now.toISOString()}`,
+    );
   }
   return { name, jti, expiresAt: new Date((iat + ADMIN_PROOF_SECONDS) * 1000) };
 }
@@ -95,7 +112,10 @@ export async function verifyAdminProof(
  * The administrator's certificate that a proof brings along, where it is good.
  * @throws AdminProofError admin.proof_malformed, admin.proof_type, admin.certificate
  */
-export function readCertificate(proof: string, options: { rootsPem: string; trustDomain: string; now?: Date }): ReturnType<typeof verifyAdminCertificate> {
+export function readCertificate(
+  proof: string,
+  options: { rootsPem: string; trustDomain: string; now?: Date },
+): ReturnType<typeof verifyAdminCertificate> {
   let header: ReturnType<typeof decodeProtectedHeader>;
   try {
     header = decodeProtectedHeader(proof);
@@ -103,14 +123,22 @@ export function readCertificate(proof: string, options: { rootsPem: string; trus
     throw new AdminProofError('admin.proof_malformed', 'expected a compact JWS', { cause });
   }
   const parsed = headerSchema.safeParse(header);
-  if (!parsed.success) throw new AdminProofError('admin.proof_type', `expected a header with alg ES256, typ ${ADMIN_PROOF_TYPE} and x5c`);
+  if (!parsed.success)
+    throw new AdminProofError('admin.proof_type', `expected a header with alg ES256, typ ${ADMIN_PROOF_TYPE} and x5c`);
   try {
-    const verified = verifyAdminCertificate(parsed.data.x5c.map((text) => Buffer.from(text, 'base64')), options.rootsPem, options);
-    if (verified.publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
+    const verified = verifyAdminCertificate(
+      parsed.data.x5c.map((text) => Buffer.from(text, 'base64')),
+      options.rootsPem,
+      options,
+    );
+    if (verified.publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
+      throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
     return verified;
   } catch (cause) {
     if (!(cause instanceof CertificateError)) throw cause;
-    throw new AdminProofError('admin.certificate', `the administrator's certificate is refused (${cause.code})`, { cause });
+    throw new AdminProofError('admin.certificate', `the administrator's certificate is refused (${cause.code})`, {
+      cause,
+    });
   }
 }
 

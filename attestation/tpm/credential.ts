@@ -28,7 +28,12 @@ const IDENTITY = 'IDENTITY';
  */
 export function makeCredential(ek: TpmPublic, akName: Uint8Array, secret: Uint8Array): Credential {
   const { symmetric } = ek;
-  if (ek.nameAlgorithm !== TPM_ALG.SHA256 || symmetric?.algorithm !== TPM_ALG.AES || symmetric.keyBits !== AES_KEY_BITS || symmetric.mode !== TPM_ALG.CFB) {
+  if (
+    ek.nameAlgorithm !== TPM_ALG.SHA256 ||
+    symmetric?.algorithm !== TPM_ALG.AES ||
+    symmetric.keyBits !== AES_KEY_BITS ||
+    symmetric.mode !== TPM_ALG.CFB
+  ) {
     throw new TpmError('tpm.unsupported', 'expected a storage key with SHA-256 and AES-128-CFB, got another one');
   }
   if (secret.length === 0 || secret.length > DIGEST_BYTES) {
@@ -46,7 +51,11 @@ export function makeCredential(ek: TpmPublic, akName: Uint8Array, secret: Uint8A
 /** The seed is chosen here and sent under OAEP (Part 1, B.10.4). */
 function rsaSeed(ek: RsaPublic): { seed: Buffer; encryptedSecret: Buffer } {
   const seed = randomBytes(DIGEST_BYTES);
-  const options = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256', oaepLabel: Buffer.from(`${IDENTITY}\0`) };
+  const options = {
+    padding: constants.RSA_PKCS1_OAEP_PADDING,
+    oaepHash: 'sha256',
+    oaepLabel: Buffer.from(`${IDENTITY}\0`),
+  };
   return { seed, encryptedSecret: sized(publicEncrypt({ key: publicKeyObject(ek), ...options }, seed)) };
 }
 
@@ -64,13 +73,23 @@ function eccSeed(ek: EccPublic): { seed: Buffer; encryptedSecret: Buffer } {
 
 /** KDFa (Part 1, 11.4.10.2) with SHA-256: SP 800-108 in counter mode, for one block at most. contextV is empty in what uses it here. */
 function kdfa(key: Buffer, label: string, contextU: Uint8Array, bits: number): Buffer {
-  const hmac = createHmac('sha256', key).update(uint32(1)).update(`${label}\0`, 'latin1').update(contextU).update(uint32(bits));
+  const hmac = createHmac('sha256', key)
+    .update(uint32(1))
+    .update(`${label}\0`, 'latin1')
+    .update(contextU)
+    .update(uint32(bits));
   return hmac.digest().subarray(0, bits / 8);
 }
 
 /** KDFe (Part 1, 11.4.10.3) with SHA-256, for one block: SP 800-56A. */
 function kdfe(z: Buffer, label: string, partyU: Buffer, partyV: Buffer): Buffer {
-  return createHash('sha256').update(uint32(1)).update(z).update(`${label}\0`, 'latin1').update(partyU).update(partyV).digest();
+  return createHash('sha256')
+    .update(uint32(1))
+    .update(z)
+    .update(`${label}\0`, 'latin1')
+    .update(partyU)
+    .update(partyV)
+    .digest();
 }
 
 function uint32(value: number): Buffer {

@@ -24,7 +24,10 @@ export function parseEndorsementKey(bytes: Uint8Array): TpmPublic {
       ? Buffer.concat([RSA_2048, key.modulus])
       : Buffer.concat([ECC_P256, COORDINATE_SIZE, key.x, COORDINATE_SIZE, key.y]);
   if (!expected.equals(bytes)) {
-    throw new TpmError('tpm.unsupported', 'expected an endorsement key of the default templates L-1 (RSA 2048) or L-2 (ECC P-256), got another one');
+    throw new TpmError(
+      'tpm.unsupported',
+      'expected an endorsement key of the default templates L-1 (RSA 2048) or L-2 (ECC P-256), got another one',
+    );
   }
   return key;
 }

@@ -41,7 +41,9 @@ export function parseWhole<T>(bytes: Uint8Array, what: string, parse: (reader: B
     return value;
   } catch (error) {
     if (error instanceof BytesError) {
-      throw new TpmError(error.code === 'bytes.trailing' ? 'tpm.trailing' : 'tpm.truncated', error.message, { cause: error });
+      throw new TpmError(error.code === 'bytes.trailing' ? 'tpm.trailing' : 'tpm.truncated', error.message, {
+        cause: error,
+      });
     }
     throw error;
   }

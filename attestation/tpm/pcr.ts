@@ -23,11 +23,13 @@ const BANKS_MAX = 16;
 /** Reads a TPML_PCR_SELECTION (Part 2, 10.9.7). @throws TpmError */
 export function readPcrSelections(reader: ByteReader): PcrSelection[] {
   const count = reader.u32();
-  if (count > BANKS_MAX) throw new TpmError('tpm.invalid', `TPML_PCR_SELECTION: expected ${BANKS_MAX} banks at most, got ${count}`);
+  if (count > BANKS_MAX)
+    throw new TpmError('tpm.invalid', `TPML_PCR_SELECTION: expected ${BANKS_MAX} banks at most, got ${count}`);
   return Array.from({ length: count }, () => {
     const hash = reader.u16();
     const size = reader.u8();
-    if (size > SELECT_MAX) throw new TpmError('tpm.invalid', `TPMS_PCR_SELECTION: expected ${SELECT_MAX} octets at most, got ${size}`);
+    if (size > SELECT_MAX)
+      throw new TpmError('tpm.invalid', `TPMS_PCR_SELECTION: expected ${SELECT_MAX} octets at most, got ${size}`);
     const bits = reader.take(size);
     const pcrs: number[] = [];
     for (let pcr = 0; pcr < size * 8; pcr++) {
@@ -56,7 +58,10 @@ export function isQuotedSelection(selections: readonly PcrSelection[]): boolean 
 /** sha256:0,1,7 as tpm2-tools write it; an empty text for no selection. */
 export function describeSelections(selections: readonly PcrSelection[]): string {
   return selections
-    .map(({ hash, pcrs }) => `${hash === TPM_ALG.SHA256 ? 'sha256' : hash === TPM_ALG.SHA1 ? 'sha1' : hex16(hash)}:${pcrs.join(',')}`)
+    .map(
+      ({ hash, pcrs }) =>
+        `${hash === TPM_ALG.SHA256 ? 'sha256' : hash === TPM_ALG.SHA1 ? 'sha1' : hex16(hash)}:${pcrs.join(',')}`,
+    )
     .join('+');
 }
 

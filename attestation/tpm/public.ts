@@ -70,7 +70,10 @@ export function parsePublic(bytes: Uint8Array): TpmPublic {
     }
     const nameAlgorithm = reader.u16();
     if (hashName(nameAlgorithm) === undefined) {
-      throw new TpmError('tpm.unsupported', `TPMT_PUBLIC: expected SHA-256, SHA-384 or SHA-512 as name algorithm, got ${hex16(nameAlgorithm)}`);
+      throw new TpmError(
+        'tpm.unsupported',
+        `TPMT_PUBLIC: expected SHA-256, SHA-384 or SHA-512 as name algorithm, got ${hex16(nameAlgorithm)}`,
+      );
     }
     const area = {
       bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
@@ -87,7 +90,12 @@ export function parsePublic(bytes: Uint8Array): TpmPublic {
 export function publicName(key: TpmPublic): Buffer {
   const prefix = Buffer.alloc(2);
   prefix.writeUInt16BE(key.nameAlgorithm);
-  return Buffer.concat([prefix, createHash(hashName(key.nameAlgorithm) ?? 'sha256').update(key.bytes).digest()]);
+  return Buffer.concat([
+    prefix,
+    createHash(hashName(key.nameAlgorithm) ?? 'sha256')
+      .update(key.bytes)
+      .digest(),
+  ]);
 }
 
 /**
@@ -102,7 +110,11 @@ export function publicKeyObject(key: TpmPublic): KeyObject {
   try {
     return createPublicKey({ key: jwk, format: 'jwk' });
   } catch (error) {
-    throw new TpmError('tpm.invalid', `TPMT_PUBLIC: expected a valid ${key.type === 'ecc' ? key.curve : 'RSA'} key, got one that isn't`, { cause: error });
+    throw new TpmError(
+      'tpm.invalid',
+      `TPMT_PUBLIC: expected a valid ${key.type === 'ecc' ? key.curve : 'RSA'} key, got one that isn't`,
+      { cause: error },
+    );
   }
 }
 
@@ -124,7 +136,10 @@ function readEcc(reader: ByteReader, area: Common): EccPublic {
   const coordinate = (): Buffer => {
     const value = reader.sized();
     if (value.length === 0 || value.length > curve.size) {
-      throw new TpmError('tpm.invalid', `TPMT_PUBLIC: expected coordinates of 1 to ${curve.size} bytes, got ${value.length}`);
+      throw new TpmError(
+        'tpm.invalid',
+        `TPMT_PUBLIC: expected coordinates of 1 to ${curve.size} bytes, got ${value.length}`,
+      );
     }
     return Buffer.concat([Buffer.alloc(curve.size - value.length), value]);
   };
@@ -136,16 +151,27 @@ function readRsa(reader: ByteReader, area: Common): RsaPublic {
   const scheme = readScheme(reader);
   const keyBits = reader.u16();
   if (!RSA_BITS.includes(keyBits)) {
-    throw new TpmError('tpm.weak_key', `TPMT_PUBLIC: expected an RSA key of ${RSA_BITS.join(', ')} bits, got ${keyBits}`);
+    throw new TpmError(
+      'tpm.weak_key',
+      `TPMT_PUBLIC: expected an RSA key of ${RSA_BITS.join(', ')} bits, got ${keyBits}`,
+    );
   }
   // Zero stands for the default exponent.
   const exponent = reader.u32() || 65537;
-  if (exponent !== 65537) throw new TpmError('tpm.weak_key', `TPMT_PUBLIC: expected RSA exponent 65537, got ${exponent}`);
+  if (exponent !== 65537)
+    throw new TpmError('tpm.weak_key', `TPMT_PUBLIC: expected RSA exponent 65537, got ${exponent}`);
   const modulus = reader.sized();
   if (modulus.length !== keyBits / 8 || (modulus[0] ?? 0) < 0x80 || ((modulus[modulus.length - 1] ?? 0) & 1) === 0) {
-    throw new TpmError('tpm.invalid', `TPMT_PUBLIC: expected an odd RSA modulus of ${keyBits} bits, got another number of ${modulus.length} bytes`);
+    throw new TpmError(
+      'tpm.invalid',
+      `TPMT_PUBLIC: expected an odd RSA modulus of ${keyBits} bits, got another number of ${modulus.length} bytes`,
+    );
   }
-  if (isRocaModulus(modulus)) throw new TpmError('tpm.weak_key', 'TPMT_PUBLIC: expected a sound RSA key, got one that ROCA (CVE-2017-15361) breaks');
+  if (isRocaModulus(modulus))
+    throw new TpmError(
+      'tpm.weak_key',
+      'TPMT_PUBLIC: expected a sound RSA key, got one that ROCA (CVE-2017-15361) breaks',
+    );
   return { ...area, type: 'rsa', scheme, keyBits, exponent, modulus };
 }
 
@@ -153,7 +179,10 @@ function readSymmetric(reader: ByteReader): SymmetricDefinition | undefined {
   const algorithm = reader.u16();
   if (algorithm === TPM_ALG.NULL) return undefined;
   if (algorithm !== TPM_ALG.AES) {
-    throw new TpmError('tpm.unsupported', `TPMT_PUBLIC: expected AES or none as symmetric algorithm, got ${hex16(algorithm)}`);
+    throw new TpmError(
+      'tpm.unsupported',
+      `TPMT_PUBLIC: expected AES or none as symmetric algorithm, got ${hex16(algorithm)}`,
+    );
   }
   return { algorithm, keyBits: reader.u16(), mode: reader.u16() };
 }
@@ -170,8 +199,18 @@ function readScheme(reader: ByteReader): Scheme {
 
 /** 0x0007, 0x0020 to 0x0022 are the key derivation functions MGF1, KDF1_SP800_56A, KDF2 and KDF1_SP800_108. */
 const SCHEMES_WITH_HASH: ReadonlySet<number> = new Set([
-  TPM_ALG.RSASSA, TPM_ALG.RSAPSS, TPM_ALG.OAEP, TPM_ALG.ECDSA, TPM_ALG.ECDH, TPM_ALG.SM2, TPM_ALG.ECSCHNORR, TPM_ALG.ECMQV,
-  0x0007, 0x0020, 0x0021, 0x0022,
+  TPM_ALG.RSASSA,
+  TPM_ALG.RSAPSS,
+  TPM_ALG.OAEP,
+  TPM_ALG.ECDSA,
+  TPM_ALG.ECDH,
+  TPM_ALG.SM2,
+  TPM_ALG.ECSCHNORR,
+  TPM_ALG.ECMQV,
+  0x0007,
+  0x0020,
+  0x0021,
+  0x0022,
 ]);
 
 function exponentBytes(exponent: number): Buffer {

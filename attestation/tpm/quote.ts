@@ -40,11 +40,17 @@ export function parseQuote(bytes: Uint8Array): Quote {
   return parseWhole(bytes, 'TPMS_ATTEST', (reader) => {
     const magic = reader.u32();
     if (magic !== TPM_GENERATED_VALUE) {
-      throw new TpmError('tpm.magic', `TPMS_ATTEST: expected magic 0x${TPM_GENERATED_VALUE.toString(16)}, got 0x${magic.toString(16)}`);
+      throw new TpmError(
+        'tpm.magic',
+        `TPMS_ATTEST: expected magic 0x${TPM_GENERATED_VALUE.toString(16)}, got 0x${magic.toString(16)}`,
+      );
     }
     const type = reader.u16();
     if (type !== TPM_ST_ATTEST_QUOTE) {
-      throw new TpmError('tpm.attest_type', `TPMS_ATTEST: expected type ${hex16(TPM_ST_ATTEST_QUOTE)} (quote), got ${hex16(type)}`);
+      throw new TpmError(
+        'tpm.attest_type',
+        `TPMS_ATTEST: expected type ${hex16(TPM_ST_ATTEST_QUOTE)} (quote), got ${hex16(type)}`,
+      );
     }
     return {
       qualifiedSigner: sizedUpTo(reader, HA_MAX, 'qualifiedSigner'),
@@ -59,7 +65,8 @@ export function parseQuote(bytes: Uint8Array): Quote {
 
 function sizedUpTo(reader: ByteReader, max: number, field: string): Buffer {
   const value = reader.sized();
-  if (value.length > max) throw new TpmError('tpm.invalid', `TPMS_ATTEST: expected ${field} of ${max} bytes at most, got ${value.length}`);
+  if (value.length > max)
+    throw new TpmError('tpm.invalid', `TPMS_ATTEST: expected ${field} of ${max} bytes at most, got ${value.length}`);
   return value;
 }
 

@@ -43,13 +43,24 @@ export function parseSignature(bytes: Uint8Array): TpmSignature {
  */
 export function verifyEcdsaP256(key: KeyObject, signature: TpmSignature, data: Uint8Array): boolean {
   if (key.asymmetricKeyType !== 'ec' || key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') {
-    throw new TpmError('tpm.unsupported', `expected a P-256 key, got ${key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType}`);
+    throw new TpmError(
+      'tpm.unsupported',
+      `expected a P-256 key, got ${key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType}`,
+    );
   }
   if (signature.algorithm !== 'ecdsa' || signature.hash !== TPM_ALG.SHA256) {
-    throw new TpmError('tpm.unsupported', `expected an ECDSA signature with SHA-256, got ${signature.algorithm} with ${hashName(signature.hash)}`);
+    throw new TpmError(
+      'tpm.unsupported',
+      `expected an ECDSA signature with SHA-256, got ${signature.algorithm} with ${hashName(signature.hash)}`,
+    );
   }
   if (signature.r.length > 32 || signature.s.length > 32) return false;
-  return verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, Buffer.concat([padTo32(signature.r), padTo32(signature.s)]));
+  return verify(
+    'sha256',
+    data,
+    { key, dsaEncoding: 'ieee-p1363' },
+    Buffer.concat([padTo32(signature.r), padTo32(signature.s)]),
+  );
 }
 
 /** A TPM may write a number with fewer bytes than the curve has; IEEE P1363 wants them all. */

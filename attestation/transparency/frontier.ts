@@ -28,7 +28,12 @@ export class Frontier {
     hashes: readonly Buffer[] = [],
   ) {
     const expected = leaves.toString(2).replaceAll('0', '').length;
-    if (!Number.isSafeInteger(leaves) || leaves < 0 || hashes.length !== expected || hashes.some(({ length }) => length !== 32)) {
+    if (
+      !Number.isSafeInteger(leaves) ||
+      leaves < 0 ||
+      hashes.length !== expected ||
+      hashes.some(({ length }) => length !== 32)
+    ) {
       throw new RangeError(`expected ${expected} hashes of 32 bytes for ${leaves} leaves, got ${hashes.length}`);
     }
     this.hashes = [...hashes];
@@ -64,5 +69,7 @@ export class Frontier {
 
 /** The hash over perfect subtrees that stand side by side, largest first. */
 export function joinEdge(hashes: readonly Buffer[]): Buffer {
-  return hashes.length === 0 ? createHash('sha256').digest() : hashes.reduceRight((right, left) => nodeHash(left, right));
+  return hashes.length === 0
+    ? createHash('sha256').digest()
+    : hashes.reduceRight((right, left) => nodeHash(left, right));
 }

@@ -10,7 +10,11 @@ export type KnownHead = Pick<TreeHead, 'size' | 'root'>;
  * @param prove gives the proof between two sizes (RFC 9162, 2.1.4)
  * @throws LogError log.rolled_back, log.forked; and what `prove` throws
  */
-export async function requireGrowth(known: KnownHead, head: KnownHead, prove: (first: number, second: number) => Promise<readonly Buffer[]>): Promise<void> {
+export async function requireGrowth(
+  known: KnownHead,
+  head: KnownHead,
+  prove: (first: number, second: number) => Promise<readonly Buffer[]>,
+): Promise<void> {
   if (head.size < known.size) throw rolledBack(known, head.size);
   // The empty tree is the beginning of every other one.
   const proof = known.size === head.size || known.size === 0 ? [] : await prove(known.size, head.size);
@@ -23,7 +27,10 @@ export function largestOf<T extends KnownHead>(heads: readonly T[]): T | undefin
 }
 
 export function rolledBack(known: KnownHead, size: number): LogError {
-  return new LogError('log.rolled_back', `the audit log was rolled back: it had ${known.size} records, and shows ${size} now`);
+  return new LogError(
+    'log.rolled_back',
+    `the audit log was rolled back: it had ${known.size} records, and shows ${size} now`,
+  );
 }
 
 export function forked({ size, root }: KnownHead, records?: { first: number; last: number }): LogError {

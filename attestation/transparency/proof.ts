@@ -13,7 +13,8 @@ type Range = readonly [begin: number, end: number];
  * @throws RangeError for a leaf outside the tree
  */
 export function inclusionProof(index: number, size: number, read: ReadHashes): Promise<Buffer[]> {
-  if (!isPosition(index) || !isPosition(size) || index >= size) throw new RangeError(`expected a leaf of ${size}, got ${index}`);
+  if (!isPosition(index) || !isPosition(size) || index >= size)
+    throw new RangeError(`expected a leaf of ${size}, got ${index}`);
   return hashesOf(pathRanges(index, [0, size]), read);
 }
 
@@ -22,12 +23,17 @@ export function inclusionProof(index: number, size: number, read: ReadHashes): P
  * @throws RangeError for a first tree that is larger than the second
  */
 export function consistencyProof(first: number, second: number, read: ReadHashes): Promise<Buffer[]> {
-  if (!isPosition(first) || !isPosition(second) || first > second) throw new RangeError(`expected sizes of two trees, the smaller one first, got ${first} and ${second}`);
+  if (!isPosition(first) || !isPosition(second) || first > second)
+    throw new RangeError(`expected sizes of two trees, the smaller one first, got ${first} and ${second}`);
   return hashesOf(first === 0 ? [] : extensionRanges(first, [0, second], true), read);
 }
 
 /** True when the proof shows that the second tree begins with all of the first (RFC 9162, 2.1.4.2). */
-export function isConsistent(first: { size: number; root: Buffer }, second: { size: number; root: Buffer }, proof: readonly Buffer[]): boolean {
+export function isConsistent(
+  first: { size: number; root: Buffer },
+  second: { size: number; root: Buffer },
+  proof: readonly Buffer[],
+): boolean {
   if (proof.some(({ length }) => length !== 32) || first.size > second.size) return false;
   if (first.size === second.size) return proof.length === 0 && first.root.equals(second.root);
   if (first.size === 0) return proof.length === 0 && first.root.equals(joinEdge([]));
@@ -70,20 +76,24 @@ function split(count: number): number {
 function pathRanges(index: number, [begin, end]: Range): Range[] {
   if (end - begin === 1) return [];
   const middle = begin + split(end - begin);
-  return index < middle ? [...pathRanges(index, [begin, middle]), [middle, end]] : [...pathRanges(index, [middle, end]), [begin, middle]];
+  return index < middle
+    ? [...pathRanges(index, [begin, middle]), [middle, end]]
+    : [...pathRanges(index, [middle, end]), [begin, middle]];
 }
 
 /** SUBPROOF of RFC 9162, 2.1.4.1. @param known the verifier has the hash of all of the range */
 function extensionRanges(first: number, [begin, end]: Range, known: boolean): Range[] {
   if (first === end) return known ? [] : [[begin, end]];
   const middle = begin + split(end - begin);
-  return first <= middle ? [...extensionRanges(first, [begin, middle], known), [middle, end]] : [...extensionRanges(first, [middle, end], false), [begin, middle]];
+  return first <= middle
+    ? [...extensionRanges(first, [begin, middle], known), [middle, end]]
+    : [...extensionRanges(first, [middle, end], false), [begin, middle]];
 }
 
 /** The perfect subtrees that a range consists of, largest first. */
 function subtrees([begin, end]: Range): Position[] {
   const found: Position[] = [];
-  for (let at = begin; at < end; ) {
+  for (let at = begin; at < end;) {
     let level = 0;
     while (at % 2 ** (level + 1) === 0 && at + 2 ** (level + 1) <= end) level++;
     found.push({ level, position: at / 2 ** level });

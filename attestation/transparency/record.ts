@@ -14,7 +14,12 @@ export interface AuditRecord extends AuditEntry {
   at: Date;
 }
 
-const schema = z.object({ id: z.string(), at: z.iso.datetime(), kind: z.string(), detail: z.record(z.string(), z.unknown()) });
+const schema = z.object({
+  id: z.string(),
+  at: z.iso.datetime(),
+  kind: z.string(),
+  detail: z.record(z.string(), z.unknown()),
+});
 
 /** The bytes of a new record: what is hashed, stored and shown, and never written again. */
 export function newRecord({ kind, detail }: AuditEntry, at = new Date()): Buffer {

@@ -51,7 +51,10 @@ export class Replay {
     const { size } = this;
     if (sequence > size) throw missing(size, sequence - 1);
     if (size === this.head.size) throw new LogError('log.record_wrong', `expected ${size} records, got more`);
-    if (sequence < size) throw new LogError('log.record_wrong', `expected record ${size}, got record ${sequence} once more`, undefined, { records: { first: sequence, last: sequence } });
+    if (sequence < size)
+      throw new LogError('log.record_wrong', `expected record ${size}, got record ${sequence} once more`, undefined, {
+        records: { first: sequence, last: sequence },
+      });
     const leaf = leafHash(record);
     if (!leaf.equals(leafSha256)) this.suspect({ first: sequence, last: sequence });
     this.frontier.append(leaf).forEach(({ level, hash }, nth) => {
@@ -71,7 +74,12 @@ export class Replay {
     if (!this.frontier.root().equals(head.root)) throw this.wrong(head.size);
     if (this.contradicted) throw forked(this.contradicted, { first: this.certain, last: this.contradicted.size - 1 });
     if (this.differing) {
-      throw new LogError('log.tampered', `all ${size} records are what was signed, but a hash that is stored for ${named(this.differing)} is another one`, undefined, { records: this.differing });
+      throw new LogError(
+        'log.tampered',
+        `all ${size} records are what was signed, but a hash that is stored for ${named(this.differing)} is another one`,
+        undefined,
+        { records: this.differing },
+      );
     }
   }
 
@@ -95,7 +103,13 @@ export class Replay {
   }
 
   private wrong(size: number): LogError {
-    if (this.suspects) return new LogError('log.record_wrong', `${named(this.suspects)} is not what was recorded: it does not have the hash that it had`, undefined, { records: this.suspects });
+    if (this.suspects)
+      return new LogError(
+        'log.record_wrong',
+        `${named(this.suspects)} is not what was recorded: it does not have the hash that it had`,
+        undefined,
+        { records: this.suspects },
+      );
     const records = { first: this.certain, last: (this.contradicted?.size ?? size) - 1 };
     return new LogError('log.record_wrong', `${named(records)} is not what was signed`, undefined, { records });
   }
@@ -103,7 +117,12 @@ export class Replay {
 
 function missing(first: number, last: number): LogError {
   const records = { first, last };
-  return new LogError('log.record_missing', first === last ? `record ${first} is missing` : `records ${first} to ${last} are missing`, undefined, { records });
+  return new LogError(
+    'log.record_missing',
+    first === last ? `record ${first} is missing` : `records ${first} to ${last} are missing`,
+    undefined,
+    { records },
+  );
 }
 
 function named({ first, last }: RecordRange): string {

@@ -30,9 +30,20 @@ const headSchema = z.strictObject({
 });
 
 /** Signs a head (RFC 7515, compact). */
-export async function signTreeHead({ size, root, at }: TreeHead, { kid, key }: { kid: string; key: CryptoKey }, trustDomain: string): Promise<string> {
-  const head: z.infer<typeof headSchema> = { iss: trustDomain, iat: Math.floor(at.getTime() / 1000), size, root: root.toString('hex') };
-  return new CompactSign(Buffer.from(JSON.stringify(head), 'utf8')).setProtectedHeader({ alg: 'ES256', typ: TREE_HEAD_TYPE, kid }).sign(key);
+export async function signTreeHead(
+  { size, root, at }: TreeHead,
+  { kid, key }: { kid: string; key: CryptoKey },
+  trustDomain: string,
+): Promise<string> {
+  const head: z.infer<typeof headSchema> = {
+    iss: trustDomain,
+    iat: Math.floor(at.getTime() / 1000),
+    size,
+    root: root.toString('hex'),
+  };
+  return new CompactSign(Buffer.from(JSON.stringify(head), 'utf8'))
+    .setProtectedHeader({ alg: 'ES256', typ: TREE_HEAD_TYPE, kid })
+    .sign(key);
 }
 
 export interface TreeHeadChecks {
@@ -58,7 +69,11 @@ export function keysByName(keys: ReadonlyArray<JWK & { kid: string }>): TreeHead
 export async function readTreeHead(jws: string, { keyOf, trustDomain, now }: TreeHeadChecks): Promise<TreeHead> {
   const { kid } = headerOf(jws);
   const key = await keyOf(kid);
-  if (!key) throw new LogError('log.head_signature', 'expected a tree head signed by a log key of the trust bundle, got another key');
+  if (!key)
+    throw new LogError(
+      'log.head_signature',
+      'expected a tree head signed by a log key of the trust bundle, got another key',
+    );
   let payload: Uint8Array;
   try {
     ({ payload } = await compactVerify(jws, key, { algorithms: ['ES256'] }));
@@ -71,11 +86,16 @@ export async function readTreeHead(jws: string, { keyOf, trustDomain, now }: Tre
   } catch (cause) {
     throw new LogError('log.head_malformed', 'a field of the tree head is missing or malformed', undefined, { cause });
   }
-  if (head.iss !== trustDomain) throw new LogError('log.head_malformed', `expected the log of ${trustDomain}, got that of ${head.iss}`);
+  if (head.iss !== trustDomain)
+    throw new LogError('log.head_malformed', `expected the log of ${trustDomain}, got that of ${head.iss}`);
   const at = new Date(head.iat * 1000);
   const age = now === undefined ? 0 : now.getTime() / 1000 - head.iat;
   if (age > TREE_HEAD_SECONDS || age < -SKEW_SECONDS) {
-    throw new LogError('log.head_stale', `expected a tree head of the last ${TREE_HEAD_SECONDS} seconds, got one of ${at.toISOString()}`, "is this machine's clock right?");
+    throw new LogError(
+      'log.head_stale',
+      `expected a tree head of the last ${TREE_HEAD_SECONDS} seconds, got one of ${at.toISOString()}`,
+      "is this machine's clock right?",
+    );
   }
   return { size: head.size, root: Buffer.from(head.root, 'hex'), at };
 }
@@ -88,6 +108,7 @@ export function headerOf(jws: string): { kid: string } {
   } catch {
     header = undefined;
   }
-  if (header?.typ !== TREE_HEAD_TYPE || typeof header.kid !== 'string') throw new LogError('log.head_malformed', `expected a signed tree head (typ ${TREE_HEAD_TYPE})`);
+  if (header?.typ !== TREE_HEAD_TYPE || typeof header.kid !== 'string')
+    throw new LogError('log.head_malformed', `expected a signed tree head (typ ${TREE_HEAD_TYPE})`);
   return { kid: header.kid };
 }

@@ -48,13 +48,18 @@ const bundleSchema = z.strictObject({
   licenceKeys: keySet.optional(),
   /** Sign the heads of the audit log. Absent: the installation has none. */
   logKeys: keySet.optional(),
-  trustDomain: z.string().max(253).regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
+  trustDomain: z
+    .string()
+    .max(253)
+    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'expected a DNS name in lower case'),
   attestationRoots: z.array(certificate).min(1),
   serverRoots: z.array(certificate),
   services: z.strictObject({ signup: address, login: address }),
   policy: z.strictObject({
     softwareTpm: z.enum(['allow', 'refuse']),
-    imageDigests: z.array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits')).optional(),
+    imageDigests: z
+      .array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits'))
+      .optional(),
     bootStates: z.array(bootStateSchema).min(1).max(64).optional(),
   }),
 });
@@ -75,7 +80,9 @@ export function parseTrustBundle(text: string): TrustBundle {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new TrustBundleError('trust_bundle.not_json', 'expected a trust bundle in JSON, got something else', { cause: error });
+    throw new TrustBundleError('trust_bundle.not_json', 'expected a trust bundle in JSON, got something else', {
+      cause: error,
+    });
   }
   const result = bundleSchema.safeParse(json);
   if (result.success) return result.data;

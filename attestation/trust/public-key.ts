@@ -36,8 +36,19 @@ export async function fingerprint({ kty, crv, x, y }: PublicKey): Promise<string
 }
 
 /** The public half of a private JWK, in the form that a bundle takes. @throws z.ZodError, TypeError */
-export async function publicHalf(jwk: { kty?: string; crv?: string; x?: string; y?: string; kid?: string }): Promise<PublicKey> {
+export async function publicHalf(jwk: {
+  kty?: string;
+  crv?: string;
+  x?: string;
+  y?: string;
+  kid?: string;
+}): Promise<PublicKey> {
   const { kty, crv, x, y } = jwk;
   const half = { kty: kty ?? '', crv: crv ?? '', x: x ?? '', y: y ?? '' };
-  return publicKeySchema.parse({ ...half, kid: jwk.kid ?? (await calculateJwkThumbprint(half)), alg: 'ES256', use: 'sig' });
+  return publicKeySchema.parse({
+    ...half,
+    kid: jwk.kid ?? (await calculateJwkThumbprint(half)),
+    alg: 'ES256',
+    use: 'sig',
+  });
 }

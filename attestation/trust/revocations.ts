@@ -64,7 +64,9 @@ export async function signRevocations(
   const iat = Math.floor(now.getTime() / 1000);
   const { nodes, aks, eks, users, sessions = [], trustSequence } = revoked;
   const list: RevocationList = { iat, exp: iat + REVOCATIONS_SECONDS, nodes, aks, eks, users, sessions, trustSequence };
-  return new CompactSign(Buffer.from(JSON.stringify(list), 'utf8')).setProtectedHeader({ alg: 'ES256', typ: REVOCATIONS_TYPE, kid }).sign(key);
+  return new CompactSign(Buffer.from(JSON.stringify(list), 'utf8'))
+    .setProtectedHeader({ alg: 'ES256', typ: REVOCATIONS_TYPE, kid })
+    .sign(key);
 }
 
 /**
@@ -73,14 +75,23 @@ export async function signRevocations(
  * @param keys `revocationKeys` of the trust bundle
  * @throws RevocationError revocation.missing, .malformed, .signature, .stale
  */
-export async function readRevocations(jws: string | undefined, keys: readonly PublicKey[], now = new Date()): Promise<RevocationList> {
-  if (jws === undefined || jws === '') throw new RevocationError('revocation.missing', 'expected a revocation list, got none');
-  if (jws.length > MAX_LENGTH) throw new RevocationError('revocation.malformed', `expected a revocation list of ${MAX_LENGTH} characters at most`);
+export async function readRevocations(
+  jws: string | undefined,
+  keys: readonly PublicKey[],
+  now = new Date(),
+): Promise<RevocationList> {
+  if (jws === undefined || jws === '')
+    throw new RevocationError('revocation.missing', 'expected a revocation list, got none');
+  if (jws.length > MAX_LENGTH)
+    throw new RevocationError('revocation.malformed', `expected a revocation list of ${MAX_LENGTH} characters at most`);
   const list = await verified(jws, keys);
   const seconds = now.getTime() / 1000;
   if (list.exp - list.iat > REVOCATIONS_SECONDS || seconds >= list.exp || seconds < list.iat - SKEW_SECONDS) {
     const made = new Date(list.iat * 1000).toISOString();
-    throw new RevocationError('revocation.stale', `expected a revocation list of the last ${REVOCATIONS_SECONDS} seconds at ${now.toISOString()}, got one of ${made}`);
+    throw new RevocationError(
+      'revocation.stale',
+      `expected a revocation list of the last ${REVOCATIONS_SECONDS} seconds at ${now.toISOString()}, got one of ${made}`,
+    );
   }
   return list;
 }
@@ -92,9 +103,14 @@ async function verified(jws: string, keys: readonly PublicKey[]): Promise<Revoca
   } catch (cause) {
     throw new RevocationError('revocation.malformed', 'expected a revocation list as compact JWS', { cause });
   }
-  if (header.typ !== REVOCATIONS_TYPE) throw new RevocationError('revocation.malformed', `expected a revocation list (typ ${REVOCATIONS_TYPE})`);
+  if (header.typ !== REVOCATIONS_TYPE)
+    throw new RevocationError('revocation.malformed', `expected a revocation list (typ ${REVOCATIONS_TYPE})`);
   const key = keys.find(({ kid }) => kid === header.kid);
-  if (!key) throw new RevocationError('revocation.signature', 'expected a revocation list signed by a key of the trust bundle, got another key');
+  if (!key)
+    throw new RevocationError(
+      'revocation.signature',
+      'expected a revocation list signed by a key of the trust bundle, got another key',
+    );
   let payload: Uint8Array;
   try {
     ({ payload } = await compactVerify(jws, await importJWK(key, 'ES256'), { algorithms: ['ES256'] }));
@@ -104,7 +120,9 @@ async function verified(jws: string, keys: readonly PublicKey[]): Promise<Revoca
   try {
     return listSchema.parse(JSON.parse(Buffer.from(payload).toString('utf8')));
   } catch (cause) {
-    throw new RevocationError('revocation.malformed', 'a field of the revocation list is missing or malformed', { cause });
+    throw new RevocationError('revocation.malformed', 'a field of the revocation list is missing or malformed', {
+      cause,
+    });
   }
 }
 
@@ -122,8 +140,11 @@ export interface RevocationSubject {
 /** @throws RevocationError revocation.node, .ak, .ek, .user, .session */
 export function checkRevocations(list: Revoked, { node, akSha256, ekSha256, user, session }: RevocationSubject): void {
   if (list.nodes.includes(node)) throw new RevocationError('revocation.node', `node ${node} is revoked`);
-  if (list.aks.includes(akSha256)) throw new RevocationError('revocation.ak', `attestation key ${akSha256} of node ${node} is revoked`);
-  if (list.eks.includes(ekSha256)) throw new RevocationError('revocation.ek', `endorsement key ${ekSha256} of node ${node} is revoked`);
+  if (list.aks.includes(akSha256))
+    throw new RevocationError('revocation.ak', `attestation key ${akSha256} of node ${node} is revoked`);
+  if (list.eks.includes(ekSha256))
+    throw new RevocationError('revocation.ek', `endorsement key ${ekSha256} of node ${node} is revoked`);
   if (list.users.includes(user)) throw new RevocationError('revocation.user', `user ${user} is revoked`);
-  if (session !== undefined && list.sessions?.includes(session)) throw new RevocationError('revocation.session', `session ${session} was ended`);
+  if (session !== undefined && list.sessions?.includes(session))
+    throw new RevocationError('revocation.session', `session ${session} was ended`);
 }

@@ -13,7 +13,13 @@ export class TrustError extends Error {
   override readonly name = 'TrustError';
 
   constructor(
-    readonly code: 'trust.malformed' | 'trust.type' | 'trust.signature' | 'trust.key_changed' | 'trust.domain_changed' | 'trust.key_missing',
+    readonly code:
+      | 'trust.malformed'
+      | 'trust.type'
+      | 'trust.signature'
+      | 'trust.key_changed'
+      | 'trust.domain_changed'
+      | 'trust.key_missing',
     message: string,
     options?: ErrorOptions,
   ) {
@@ -28,7 +34,8 @@ export class TrustError extends Error {
  */
 export async function signTrustBundle(bundle: TrustBundle, privateKey: JWK): Promise<string> {
   const signer = await publicHalf(privateKey);
-  if (!isSameKey(signer, bundle.trustKey)) throw new TypeError("expected the private key of the bundle's trust key, got another one");
+  if (!isSameKey(signer, bundle.trustKey))
+    throw new TypeError("expected the private key of the bundle's trust key, got another one");
   const payload = Buffer.from(serializeTrustBundle(bundle), 'utf8');
   return new CompactSign(payload)
     .setProtectedHeader({ alg: 'ES256', typ: TRUST_BUNDLE_TYPE, kid: bundle.trustKey.kid })
@@ -41,10 +48,12 @@ export async function signTrustBundle(bundle: TrustBundle, privateKey: JWK): Pro
  * @throws TrustError trust.malformed, trust.type, trust.signature
  */
 export async function readSignedBundle(jws: string): Promise<TrustBundle> {
-  if (jws.length > MAX_LENGTH) throw new TrustError('trust.malformed', `expected a signed trust bundle of ${MAX_LENGTH} characters at most`);
+  if (jws.length > MAX_LENGTH)
+    throw new TrustError('trust.malformed', `expected a signed trust bundle of ${MAX_LENGTH} characters at most`);
   let bundle: TrustBundle;
   try {
-    if (decodeProtectedHeader(jws).typ !== TRUST_BUNDLE_TYPE) throw new TrustError('trust.type', `expected a signed trust bundle (typ ${TRUST_BUNDLE_TYPE})`);
+    if (decodeProtectedHeader(jws).typ !== TRUST_BUNDLE_TYPE)
+      throw new TrustError('trust.type', `expected a signed trust bundle (typ ${TRUST_BUNDLE_TYPE})`);
     bundle = parseTrustBundle(JSON.stringify(decodeJwt(jws)));
   } catch (cause) {
     if (cause instanceof TrustError) throw cause;
@@ -72,7 +81,10 @@ export async function acceptNewer(pinned: TrustBundle, jws: string): Promise<Tru
     throw new TrustError('trust.key_changed', `the trust key has changed: expected ${expected}, got ${got}`);
   }
   if (offered.trustDomain !== pinned.trustDomain) {
-    throw new TrustError('trust.domain_changed', `expected the trust bundle of ${pinned.trustDomain}, got one of ${offered.trustDomain}`);
+    throw new TrustError(
+      'trust.domain_changed',
+      `expected the trust bundle of ${pinned.trustDomain}, got one of ${offered.trustDomain}`,
+    );
   }
   return offered.sequence > pinned.sequence ? offered : undefined;
 }

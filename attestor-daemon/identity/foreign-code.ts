@@ -16,7 +16,17 @@ const DATA_FOLDERS = ['/etc/licensing', '/run', '/tmp', '/var/log', '/var/run', 
 export function runsForeignCode(pod: Pod, containerName: string): boolean {
   const container = pod.spec?.containers?.find(({ name }) => name === containerName);
   if (container === undefined) return true;
-  const { command, args, env = [], envFrom = [], volumeMounts = [], lifecycle, livenessProbe, readinessProbe, startupProbe } = container;
+  const {
+    command,
+    args,
+    env = [],
+    envFrom = [],
+    volumeMounts = [],
+    lifecycle,
+    livenessProbe,
+    readinessProbe,
+    startupProbe,
+  } = container;
   if (command !== undefined || args !== undefined || envFrom.length > 0) return true;
   const handlers = [lifecycle?.postStart, lifecycle?.preStop, livenessProbe, readinessProbe, startupProbe];
   if (handlers.some((handler) => handler?.exec !== undefined)) return true;
@@ -25,6 +35,9 @@ export function runsForeignCode(pod: Pod, containerName: string): boolean {
 }
 
 function holdsData(mountPath: string): boolean {
-  const path = `/${mountPath.split('/').filter((part) => part !== '' && part !== '.').join('/')}`;
+  const path = `/${mountPath
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/')}`;
   return !path.includes('/..') && DATA_FOLDERS.some((folder) => path === folder || path.startsWith(`${folder}/`));
 }

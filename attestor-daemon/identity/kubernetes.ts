@@ -62,16 +62,30 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     const caller = await this.review(credential);
     const { pod, imageDigest } = await this.running(caller);
     const user = pod.metadata.annotations?.[USER_ANNOTATION];
-    if (!user) throw denied('attestor.no_user', 'the pod is nobody\'s enclave');
-    if (!this.options.imageDigests.includes(imageDigest)) throw denied('attestor.wrong_image', 'the pod runs another image than the enclave\'s');
-    if (runsForeignCode(pod, ENCLAVE_CONTAINER)) throw denied('attestor.foreign_code', 'the pod runs something else than the program of its image');
+    if (!user) throw denied('attestor.no_user', "the pod is nobody's enclave");
+    if (!this.options.imageDigests.includes(imageDigest))
+      throw denied('attestor.wrong_image', "the pod runs another image than the enclave's");
+    if (runsForeignCode(pod, ENCLAVE_CONTAINER))
+      throw denied('attestor.foreign_code', 'the pod runs something else than the program of its image');
     const enclave = pod.metadata.annotations?.[ENCLAVE_ANNOTATION];
-    return { user, enclave, workloadUid: caller.uid, imageDigest, node: this.options.node, expiresAt: caller.expiresAt };
+    return {
+      user,
+      enclave,
+      workloadUid: caller.uid,
+      imageDigest,
+      node: this.options.node,
+      expiresAt: caller.expiresAt,
+    };
   }
 
   private async review(token: string): Promise<Caller> {
     const refused = (why: string): RpcError =>
-      new RpcError('attestor.token_refused', status.UNAUTHENTICATED, 'the token is not one for the attestor, or no longer good', { cause: why });
+      new RpcError(
+        'attestor.token_refused',
+        status.UNAUTHENTICATED,
+        'the token is not one for the attestor, or no longer good',
+        { cause: why },
+      );
     if (token === '' || token.length > MAX_TOKEN_LENGTH) throw refused('length');
     const review = await this.ask(() =>
       this.options.api.review<TokenReview>('/apis/authentication.k8s.io/v1/tokenreviews', {
@@ -85,7 +99,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
 
     const { namespace, serviceAccount, node } = this.options;
     if (user?.username !== `system:serviceaccount:${namespace}:${serviceAccount}`) {
-      throw denied('attestor.wrong_account', 'the token is of another service account than the enclaves\'');
+      throw denied('attestor.wrong_account', "the token is of another service account than the enclaves'");
     }
     const extra = (name: string): string | undefined => user.extra?.[`authentication.kubernetes.io/${name}`]?.[0];
     const pod = extra('pod-name');
@@ -99,20 +113,25 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     const { api, namespace, node, patienceMs = START_PATIENCE_MS } = this.options;
     const deadline = Date.now() + patienceMs;
     for (;;) {
-      const pod = await this.ask(() => api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(caller.pod)}`));
-      if (pod === undefined || pod.metadata.uid !== caller.uid) throw denied('attestor.pod_gone', 'there is no such pod any more');
+      const pod = await this.ask(() =>
+        api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(caller.pod)}`),
+      );
+      if (pod === undefined || pod.metadata.uid !== caller.uid)
+        throw denied('attestor.pod_gone', 'there is no such pod any more');
       if (pod.metadata.deletionTimestamp !== undefined) throw denied('attestor.pod_ending', 'the pod is being deleted');
       if (pod.spec?.nodeName !== node) throw denied('attestor.other_node', 'the pod is on another node');
-      if (pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded') throw denied('attestor.pod_ended', 'the pod has ended');
+      if (pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded')
+        throw denied('attestor.pod_ended', 'the pod has ended');
       const names = (pod.spec.containers ?? []).map(({ name }) => name);
       const guests = [...(pod.spec.initContainers ?? []), ...(pod.spec.ephemeralContainers ?? [])];
       if (guests.length > 0 || names.some((name) => !EXPECTED_CONTAINERS.includes(name))) {
-        throw denied('attestor.foreign_container', 'the pod holds other containers than an enclave\'s');
+        throw denied('attestor.foreign_container', "the pod holds other containers than an enclave's");
       }
       const container = pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
       const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(container?.imageID ?? '')?.[1];
       if (container?.state?.running && imageDigest) return { pod, imageDigest };
-      if (Date.now() > deadline) throw new RpcError('attestor.pod_starting', status.UNAVAILABLE, 'the pod does not run yet');
+      if (Date.now() > deadline)
+        throw new RpcError('attestor.pod_starting', status.UNAVAILABLE, 'the pod does not run yet');
       await sleep(RETRY_MS);
     }
   }
@@ -122,7 +141,9 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       return await question();
     } catch (cause) {
       logger.error({ err: cause }, 'the API server does not answer');
-      throw new RpcError('attestor.cluster_unavailable', status.UNAVAILABLE, 'the API server does not answer', { cause });
+      throw new RpcError('attestor.cluster_unavailable', status.UNAVAILABLE, 'the API server does not answer', {
+        cause,
+      });
     }
   }
 }

@@ -51,7 +51,11 @@ export class ProcessIdentity implements WorkloadIdentifier {
   async identify(credential: string): Promise<Workload> {
     const { sub, user, enclave, image_digest, jti, exp } = await this.verify(credential);
     if (!(await this.used.take(jti, exp + CLOCK_SKEW_SECONDS))) {
-      throw new RpcError('attestor.credential_used', status.UNAUTHENTICATED, 'the credential was used before: each opens one stream');
+      throw new RpcError(
+        'attestor.credential_used',
+        status.UNAUTHENTICATED,
+        'the credential was used before: each opens one stream',
+      );
     }
     return { user, enclave, workloadUid: sub, imageDigest: image_digest, node: this.node };
   }
@@ -62,7 +66,12 @@ export class ProcessIdentity implements WorkloadIdentifier {
 
   private async verify(credential: string): Promise<z.infer<typeof claims>> {
     const refused = (cause: unknown): RpcError =>
-      new RpcError('attestor.credential_refused', status.UNAUTHENTICATED, 'the credential is not one of the launcher, or no longer good', { cause });
+      new RpcError(
+        'attestor.credential_refused',
+        status.UNAUTHENTICATED,
+        'the credential is not one of the launcher, or no longer good',
+        { cause },
+      );
     if (credential.length > CREDENTIAL_MAX) throw refused('length');
     let payload: JWTPayload;
     try {

@@ -66,7 +66,10 @@ async function readPersistent(tools: TpmTools, handle: string): Promise<TpmPubli
 /** Makes room where an attestation key stands whose authorization is lost. Anything else was put there by somebody for a purpose. */
 async function evict(tools: TpmTools, handle: string, key: TpmPublic): Promise<void> {
   if (!hasAttribute(key, 'restricted') || !hasAttribute(key, 'sign') || hasAttribute(key, 'decrypt')) {
-    throw new TpmCommandError('tpm.handle_in_use', `expected an attestation key or nothing at ${handle}, got another kind of key: choose another AK_HANDLE`);
+    throw new TpmCommandError(
+      'tpm.handle_in_use',
+      `expected an attestation key or nothing at ${handle}, got another kind of key: choose another AK_HANDLE`,
+    );
   }
   logger.warn({ handle }, 'replacing an attestation key whose authorization is not known here');
   await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', handle]);
@@ -76,7 +79,11 @@ async function create(tools: TpmTools, { handle, stateDir }: AttestationKeyOptio
   const auth = join(stateDir, 'ak-auth');
   await writeWhole(auth, `hex:${randomBytes(32).toString('hex')}`);
   await tools.flush();
-  await tools.run('tpm2_createprimary', ['-Q', '-C', 'o', '-g', 'sha256', '-G', 'ecc', '-c', 'storage.ctx'], KEY_CREATION_MS);
+  await tools.run(
+    'tpm2_createprimary',
+    ['-Q', '-C', 'o', '-g', 'sha256', '-G', 'ecc', '-c', 'storage.ctx'],
+    KEY_CREATION_MS,
+  );
   await tools.flush();
   const files = ['-u', 'ak.public', '-r', 'ak.private'];
   const kind = ['-G', 'ecc256:ecdsa-sha256:null', '-g', 'sha256', '-a', ATTRIBUTES];

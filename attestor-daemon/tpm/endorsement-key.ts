@@ -55,7 +55,10 @@ export function activateCredential(
 ): Promise<Buffer> {
   return tools.exclusive(async () => {
     await createEndorsementKey(tools, keys.ek.kind);
-    await writeFile(tools.file('credential'), Buffer.concat([CREDENTIAL_HEADER, credential.credentialBlob, credential.encryptedSecret]));
+    await writeFile(
+      tools.file('credential'),
+      Buffer.concat([CREDENTIAL_HEADER, credential.credentialBlob, credential.encryptedSecret]),
+    );
     try {
       await tools.run('tpm2_startauthsession', ['-Q', '--policy-session', '-S', 'session.ctx']);
       await tools.run('tpm2_policysecret', ['-Q', '-S', 'session.ctx', '-c', 'e']);

@@ -35,40 +35,77 @@ export async function quote(tools: TpmTools, key: AttestationKey, root: Buffer, 
     if (result !== undefined) return result;
     logger.warn({ attempt }, 'another process changed PCR 23 during a quote');
   }
-  throw new TpmCommandError('tpm.pcr_disturbed', `expected PCR ${ROOT_PCR} to stay as it was set for one quote in ${ATTEMPTS}, but another process changed it each time`);
+  throw new TpmCommandError(
+    'tpm.pcr_disturbed',
+    `expected PCR ${ROOT_PCR} to stay as it was set for one quote in ${ATTEMPTS}, but another process changed it each time`,
+  );
 }
 
 /** @returns undefined when PCR 23 was disturbed */
-async function quoteOnce(tools: TpmTools, key: AttestationKey, root: Buffer, delayMs: number): Promise<TpmQuote | undefined> {
+async function quoteOnce(
+  tools: TpmTools,
+  key: AttestationKey,
+  root: Buffer,
+  delayMs: number,
+): Promise<TpmQuote | undefined> {
   const hex = root.toString('hex');
   await tools.run('tpm2_pcrreset', ['-Q', String(ROOT_PCR)]);
   await tools.run('tpm2_pcrextend', ['-Q', `${ROOT_PCR}:sha256=${hex}`]);
   if (delayMs > 0) await sleep(delayMs);
   try {
     const output = ['-m', 'quote.attest', '-s', 'quote.signature', '-o', 'quote.pcrs', '-F', 'values'];
-    await tools.run('tpm2_quote', ['-Q', '-c', key.handle, '-p', key.auth, '-g', 'sha256', '-l', SELECTION, '-q', hex, ...output]);
+    await tools.run('tpm2_quote', [
+      '-Q',
+      '-c',
+      key.handle,
+      '-p',
+      key.auth,
+      '-g',
+      'sha256',
+      '-l',
+      SELECTION,
+      '-q',
+      hex,
+      ...output,
+    ]);
   } catch (error) {
     if (!(error instanceof TpmCommandError)) throw error;
-    if (KEY_GONE.includes(error.responseCode ?? 0)) throw new TpmCommandError('tpm.key_lost', error.message, error.responseCode, { cause: error });
+    if (KEY_GONE.includes(error.responseCode ?? 0))
+      throw new TpmCommandError('tpm.key_lost', error.message, error.responseCode, { cause: error });
     // The tool reads the PCRs after the quote and compares: what it calls an error is a PCR that changed between.
     if (error.code === 'tpm.failed' && error.responseCode === undefined && /pcr/i.test(error.message)) return undefined;
     throw error;
   }
-  const [attest, signature, values] = await Promise.all(['quote.attest', 'quote.signature', 'quote.pcrs'].map((name) => tools.read(name)));
+  const [attest, signature, values] = await Promise.all(
+    ['quote.attest', 'quote.signature', 'quote.pcrs'].map((name) => tools.read(name)),
+  );
   return check({ attest, signature, values } as { attest: Buffer; signature: Buffer; values: Buffer }, key, root);
 }
 
 /** What a verifier would refuse isn't handed out. */
-function check(raw: { attest: Buffer; signature: Buffer; values: Buffer }, key: AttestationKey, root: Buffer): TpmQuote | undefined {
-  const pcrs = QUOTED_PCRS.map((index, at) => ({ index, sha256: raw.values.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES) }));
+function check(
+  raw: { attest: Buffer; signature: Buffer; values: Buffer },
+  key: AttestationKey,
+  root: Buffer,
+): TpmQuote | undefined {
+  const pcrs = QUOTED_PCRS.map((index, at) => ({
+    index,
+    sha256: raw.values.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES),
+  }));
   const parsed = parseQuote(raw.attest);
   const undisturbed =
     raw.values.length === QUOTED_PCRS.length * DIGEST_BYTES &&
     parsed.pcrDigest.equals(pcrDigest(pcrs.map((pcr) => pcr.sha256))) &&
     pcrs.some((pcr) => pcr.index === ROOT_PCR && pcr.sha256.equals(rootPcrValue(root)));
   if (!undisturbed) return undefined;
-  if (!parsed.extraData.equals(root) || !verifyEcdsaP256(publicKeyObject(key.public), parseSignature(raw.signature), raw.attest)) {
-    throw new TpmCommandError('tpm.key_lost', 'expected a quote by the attestation key of this node, got one by another key');
+  if (
+    !parsed.extraData.equals(root) ||
+    !verifyEcdsaP256(publicKeyObject(key.public), parseSignature(raw.signature), raw.attest)
+  ) {
+    throw new TpmCommandError(
+      'tpm.key_lost',
+      'expected a quote by the attestation key of this node, got one by another key',
+    );
   }
   return { attest: raw.attest, signature: raw.signature, pcrs };
 }

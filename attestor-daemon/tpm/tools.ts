@@ -60,7 +60,8 @@ export class TpmTools {
 
   /** Removes every transient object, and every session, loaded or saved. */
   async flush(): Promise<void> {
-    for (const kind of ['--transient-object', '--loaded-session', '--saved-session']) await this.spawn('tpm2_flushcontext', [kind], COMMAND_MS);
+    for (const kind of ['--transient-object', '--loaded-session', '--saved-session'])
+      await this.spawn('tpm2_flushcontext', [kind], COMMAND_MS);
   }
 
   file(name: string): string {
@@ -78,16 +79,30 @@ export class TpmTools {
   private spawn(tool: string, args: readonly string[], timeoutMs: number): Promise<void> {
     const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TPM2TOOLS_TCTI: this.tcti, TSS2_LOG: 'all+error' };
     return new Promise((resolve, reject) => {
-      execFile(tool, [...args], { env, cwd: this.folder, timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 256 * 1024 }, (error, _output, errors) => {
-        if (error === null) resolve();
-        else reject(describe(tool, error, errors, timeoutMs));
-      });
+      execFile(
+        tool,
+        [...args],
+        { env, cwd: this.folder, timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 256 * 1024 },
+        (error, _output, errors) => {
+          if (error === null) resolve();
+          else reject(describe(tool, error, errors, timeoutMs));
+        },
+      );
     });
   }
 }
 
-function describe(tool: string, error: Error & { code?: unknown; killed?: boolean }, errors: string, timeoutMs: number): TpmCommandError {
-  if (error.code === 'ENOENT') return new TpmCommandError('tpm.tools_missing', `expected ${tool} (Debian package tpm2-tools), got nothing of that name`);
+function describe(
+  tool: string,
+  error: Error & { code?: unknown; killed?: boolean },
+  errors: string,
+  timeoutMs: number,
+): TpmCommandError {
+  if (error.code === 'ENOENT')
+    return new TpmCommandError(
+      'tpm.tools_missing',
+      `expected ${tool} (Debian package tpm2-tools), got nothing of that name`,
+    );
   if (error.killed === true) return new TpmCommandError('tpm.timeout', `expected ${tool} to end in ${timeoutMs} ms`);
   const codes = [...errors.matchAll(/\(0x([0-9a-f]{1,8})\)/gi)].map((match) => parseInt(match[1] ?? '', 16));
   const fromTpm = codes.find((code) => code !== 0 && (code & LAYER) === 0);

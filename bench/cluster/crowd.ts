@@ -18,11 +18,15 @@ export async function run(): Promise<Row[]> {
   const workloads = new Set<string>();
   const firsts: number[] = [];
   try {
-    const signups = await timed(() => spread(ENCLAVE_COUNT, TOGETHER, async () => void users.push(await newUser(trust))));
+    const signups = await timed(() =>
+      spread(ENCLAVE_COUNT, TOGETHER, async () => void users.push(await newUser(trust))),
+    );
     const atSignup = await memory();
     const created = await timed(() =>
       spread(ENCLAVE_COUNT, TOGETHER, async (index) => {
-        const { ms, result } = await timed(() => retrying(() => login(trust, { credential: { accessToken: users[index]!.accessToken }, ...PLAINTEXT })));
+        const { ms, result } = await timed(() =>
+          retrying(() => login(trust, { credential: { accessToken: users[index]!.accessToken }, ...PLAINTEXT })),
+        );
         firsts.push(ms);
         workloads.add(Claims.decode(result.evidence.claims).workloadUid);
       }),
@@ -41,20 +45,43 @@ export async function run(): Promise<Row[]> {
     );
     const toZero = await allAtZero(900);
 
-    const of = (namespace: string, container: string): number[] => used.filter((each) => each.namespace === namespace && each.container === container).map(({ mib }) => mib);
-    const userContainers = [...atSignup, ...used].filter(({ namespace, container }) => namespace === 'licensing' && container === 'user-container');
-    const largest = (service: string): number => Math.max(0, ...userContainers.filter(({ pod }) => pod.startsWith(service)).map(({ mib }) => mib));
+    const of = (namespace: string, container: string): number[] =>
+      used.filter((each) => each.namespace === namespace && each.container === container).map(({ mib }) => mib);
+    const userContainers = [...atSignup, ...used].filter(
+      ({ namespace, container }) => namespace === 'licensing' && container === 'user-container',
+    );
+    const largest = (service: string): number =>
+      Math.max(0, ...userContainers.filter(({ pod }) => pod.startsWith(service)).map(({ mib }) => mib));
     return [
-      { name: `${ENCLAVE_COUNT} users sign up, ${TOGETHER} at a time`, value: ENCLAVE_COUNT / (signups.ms / 1000), unit: '/s' },
-      { name: `${ENCLAVE_COUNT} enclaves created and verified`, value: created.ms / 1000, unit: 's', note: `${workloads.size} different workloads` },
+      {
+        name: `${ENCLAVE_COUNT} users sign up, ${TOGETHER} at a time`,
+        value: ENCLAVE_COUNT / (signups.ms / 1000),
+        unit: '/s',
+      },
+      {
+        name: `${ENCLAVE_COUNT} enclaves created and verified`,
+        value: created.ms / 1000,
+        unit: 's',
+        note: `${workloads.size} different workloads`,
+      },
       { name: 'first login in the crowd, p50', value: percentile(firsts, 0.5), unit: 'ms' },
       { name: 'first login in the crowd, p99', value: percentile(firsts, 0.99), unit: 'ms' },
       { name: `warm logins, ${TOGETHER} at a time`, value: logins.length / (rate.ms / 1000), unit: '/s' },
       { name: `warm login in the crowd, p50`, value: percentile(logins, 0.5), unit: 'ms' },
       { name: `warm login in the crowd, p99`, value: percentile(logins, 0.99), unit: 'ms' },
       { name: 'all back to zero', value: toZero / 1000, unit: 's' },
-      { name: 'memory: an enclave, p50', value: percentile(of('licensing-enclaves', 'user-container'), 0.5), unit: 'MiB', note: `${of('licensing-enclaves', 'user-container').length} ran` },
-      { name: "memory: an enclave's queue-proxy, p50", value: percentile(of('licensing-enclaves', 'queue-proxy'), 0.5), unit: 'MiB', note: "Knative's" },
+      {
+        name: 'memory: an enclave, p50',
+        value: percentile(of('licensing-enclaves', 'user-container'), 0.5),
+        unit: 'MiB',
+        note: `${of('licensing-enclaves', 'user-container').length} ran`,
+      },
+      {
+        name: "memory: an enclave's queue-proxy, p50",
+        value: percentile(of('licensing-enclaves', 'queue-proxy'), 0.5),
+        unit: 'MiB',
+        note: "Knative's",
+      },
       { name: 'memory: attestor', value: Math.max(0, ...of('licensing-attestor', 'attestor')), unit: 'MiB' },
       { name: 'memory: login, largest pod', value: largest('login'), unit: 'MiB' },
       { name: 'memory: signup, largest pod', value: largest('signup'), unit: 'MiB' },

@@ -50,7 +50,12 @@ export async function prepareHello(): Promise<void> {
   });
   await apply([
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: HELLO } },
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'hello', namespace: HELLO }, data: { 'hello.cjs': outputFiles[0]?.text ?? '' } },
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'hello', namespace: HELLO },
+      data: { 'hello.cjs': outputFiles[0]?.text ?? '' },
+    },
   ]);
 }
 
@@ -62,7 +67,9 @@ export async function startHello(name: string): Promise<string> {
     metadata: { name, namespace: HELLO },
     spec: {
       template: {
-        metadata: { annotations: { 'autoscaling.knative.dev/max-scale': '1', 'autoscaling.knative.dev/window': '60s' } },
+        metadata: {
+          annotations: { 'autoscaling.knative.dev/max-scale': '1', 'autoscaling.knative.dev/window': '60s' },
+        },
         spec: {
           enableServiceLinks: false,
           containers: [
@@ -96,7 +103,8 @@ export async function callHello(url: string): Promise<void> {
   }
 }
 
-export const removeHello = (): Promise<string> => kubectl(['delete', 'namespace', HELLO, '--ignore-not-found', '--wait=false']);
+export const removeHello = (): Promise<string> =>
+  kubectl(['delete', 'namespace', HELLO, '--ignore-not-found', '--wait=false']);
 
 async function podsOf(namespace: string): Promise<Pod[]> {
   return (JSON.parse(await kubectl(['get', 'pods', '-n', namespace, '-o', 'json'])) as List<Pod>).items;
@@ -119,9 +127,16 @@ export const removeEnclaves = (): Promise<string> => kubectl(['delete', 'ksvc', 
 /** Working set of each container on the nodes, MiB, as the kubelets' resource metrics have it. */
 export async function memory(): Promise<Array<{ namespace: string; pod: string; container: string; mib: number }>> {
   const nodes = (await kubectl(['get', 'nodes', '-o', 'name'])).trim().split('\n');
-  const texts = await Promise.all(nodes.map((node) => kubectl(['get', '--raw', `/api/v1/nodes/${node.replace('node/', '')}/proxy/metrics/resource`])));
+  const texts = await Promise.all(
+    nodes.map((node) => kubectl(['get', '--raw', `/api/v1/nodes/${node.replace('node/', '')}/proxy/metrics/resource`])),
+  );
   const line = /^container_memory_working_set_bytes\{container="([^"]*)",namespace="([^"]*)",pod="([^"]*)"\} (\S+)/gm;
   return texts.flatMap((text) =>
-    [...text.matchAll(line)].map(([, container = '', namespace = '', pod = '', bytes]) => ({ namespace, pod, container, mib: Number(bytes) / 2 ** 20 })),
+    [...text.matchAll(line)].map(([, container = '', namespace = '', pod = '', bytes]) => ({
+      namespace,
+      pod,
+      container,
+      mib: Number(bytes) / 2 ** 20,
+    })),
   );
 }

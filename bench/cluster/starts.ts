@@ -3,7 +3,18 @@ import { login } from '../../client/index';
 import { kubectl } from '../../runtime/kubernetes/kubectl';
 import { percentile, timed } from '../bench';
 import type { Row } from '../bench';
-import { allAtZero, callHello, ENCLAVES, newUser, PLAINTEXT, prepareHello, removeEnclaves, removeHello, startHello, installed } from './services';
+import {
+  allAtZero,
+  callHello,
+  ENCLAVES,
+  newUser,
+  PLAINTEXT,
+  prepareHello,
+  removeEnclaves,
+  removeHello,
+  startHello,
+  installed,
+} from './services';
 import type { User } from './services';
 
 const ROUNDS = Number(process.env['SLS_BENCH_ROUNDS'] ?? 10);
@@ -18,12 +29,19 @@ const outOfStep = (): Promise<void> => sleep(Math.random() * 1_000);
  */
 export async function run(): Promise<Row[]> {
   const trust = await installed();
-  const enter = (user: User): Promise<unknown> => login(trust, { credential: { accessToken: user.accessToken }, ...PLAINTEXT });
+  const enter = (user: User): Promise<unknown> =>
+    login(trust, { credential: { accessToken: user.accessToken }, ...PLAINTEXT });
   await removeEnclaves();
   await prepareHello();
   const users: User[] = [];
   const urls: string[] = [];
-  const samples = { apply: [] as number[], first: [] as number[], hello: [] as number[], zero: [] as number[], warm: [] as number[] };
+  const samples = {
+    apply: [] as number[],
+    first: [] as number[],
+    hello: [] as number[],
+    zero: [] as number[],
+    warm: [] as number[],
+  };
   try {
     await newUser(trust).then(enter); // images are on the node, functions are awake
     await startHello('hello-first');
@@ -42,7 +60,9 @@ export async function run(): Promise<Row[]> {
     for (let round = 0; round < ROUNDS; round += 1) {
       const [user, url] = [users[round]!, urls[round]!];
       // Login and signup are awake in both measurements: the plain service has no counterpart to them.
-      await newUser(trust).then(() => login(trust, { credential: { username: 'nobody', password: 'x' }, ...PLAINTEXT }).catch(() => undefined));
+      await newUser(trust).then(() =>
+        login(trust, { credential: { username: 'nobody', password: 'x' }, ...PLAINTEXT }).catch(() => undefined),
+      );
       await outOfStep();
       samples.zero.push((await timed(() => enter(user))).ms);
       await outOfStep();
@@ -54,10 +74,20 @@ export async function run(): Promise<Row[]> {
     return [
       ...rows('plain service: kubectl apply to Ready', apply),
       ...rows("a user's first login, verified", first),
-      { name: 'first login / plain service', value: percentile(first, 0.5) / percentile(apply, 0.5), unit: 'times', note: 'target 1.5' },
+      {
+        name: 'first login / plain service',
+        value: percentile(first, 0.5) / percentile(apply, 0.5),
+        unit: 'times',
+        note: 'target 1.5',
+      },
       ...rows('plain service: first answer from zero', hello),
       ...rows('login to an enclave at zero, verified', zero),
-      { name: 'login at zero / plain service', value: percentile(zero, 0.5) / percentile(hello, 0.5), unit: 'times', note: 'target 1.5' },
+      {
+        name: 'login at zero / plain service',
+        value: percentile(zero, 0.5) / percentile(hello, 0.5),
+        unit: 'times',
+        note: 'target 1.5',
+      },
       ...rows('warm login, verified', warm, 'target 150 ms'),
       ...rows("enclave's process: start to serving", serving, 'target 400 ms'),
       { name: 'last request to zero pods, all', value: toZero / 1000, unit: 's' },
@@ -77,6 +107,16 @@ function rows(name: string, samples: number[], note?: string): Row[] {
 
 /** What the enclaves that run now said about their own start. */
 async function servingTimes(): Promise<number[]> {
-  const logs = await kubectl(['logs', '-n', ENCLAVES, '-l', 'app.kubernetes.io/component=enclave', '-c', 'user-container', '--tail=-1', '--max-log-requests=50']);
+  const logs = await kubectl([
+    'logs',
+    '-n',
+    ENCLAVES,
+    '-l',
+    'app.kubernetes.io/component=enclave',
+    '-c',
+    'user-container',
+    '--tail=-1',
+    '--max-log-requests=50',
+  ]);
   return [...logs.matchAll(/"sinceStartMs":(\d+)/g)].map(([, ms]) => Number(ms));
 }

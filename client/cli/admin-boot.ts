@@ -35,7 +35,11 @@ export function addBoot(admin: Command): void {
     .description('make a golden boot state from the evidence of a machine that you approve')
     .requiredOption('--evidence <file>', 'made by sls login --evidence FILE --event-log')
     .requiredOption('--name <name>', 'of the state; one of the same name is replaced')
-    .option('--pcrs <list>', 'demand these PCRs only, such as 0,2,4,7: some change with settings (1) or drives (5)', parsePcrs)
+    .option(
+      '--pcrs <list>',
+      'demand these PCRs only, such as 0,2,4,7: some change with settings (1) or drives (5)',
+      parsePcrs,
+    )
     .option('--dir <folder>', 'add it to the trust bundle of this installation, signed anew')
     .option('--trust <file>', 'verify with this trust bundle (default: that of --dir, or as in sls login)')
     .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)');
@@ -46,7 +50,10 @@ export function addBoot(admin: Command): void {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const store = options.dir === undefined ? undefined : new FolderKeyStore(options.dir);
-  const trust = store !== undefined && options.trust === undefined ? parseTrustBundle(await need(store, 'trust-bundle.json')) : await loadTrust(options);
+  const trust =
+    store !== undefined && options.trust === undefined
+      ? parseTrustBundle(await need(store, 'trust-bundle.json'))
+      : await loadTrust(options);
   const state = await makeState(options, trust);
   if (store === undefined) {
     out.result(undefined, [JSON.stringify(state, null, 2)]);
@@ -55,14 +62,19 @@ async function run(options: Options): Promise<void> {
   }
   const current = parseTrustBundle(await need(store, 'trust-bundle.json'));
   const others = (current.policy.bootStates ?? []).filter(({ name }) => name !== state.name);
-  const { sequence } = await publishTrustBundle(store, { policy: { ...current.policy, bootStates: [...others, state] } });
+  const { sequence } = await publishTrustBundle(store, {
+    policy: { ...current.policy, bootStates: [...others, state] },
+  });
   const pcrs = Object.keys(state.pcrs).join(', ');
-  out.done(`boot state ${state.name}: PCRs ${pcrs}, ${state.events?.length ?? 'no'} events; demanded from trust bundle ${sequence} on`);
+  out.done(
+    `boot state ${state.name}: PCRs ${pcrs}, ${state.events?.length ?? 'no'} events; demanded from trust bundle ${sequence} on`,
+  );
 }
 
 async function makeState({ evidence: file, name, pcrs, at }: Options, trust: TrustBundle): Promise<BootState> {
   const now = at === undefined ? new Date() : new Date(at);
-  if (Number.isNaN(now.getTime())) throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(at)}`);
+  if (Number.isNaN(now.getTime()))
+    throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(at)}`);
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new CliError(EXIT.failure, `can't read ${file}: ${error.code ?? error.message}`);
   });
@@ -71,19 +83,32 @@ async function makeState({ evidence: file, name, pcrs, at }: Options, trust: Tru
     const evidence = readEvidenceJson(text);
     issued = new Date(Number(Claims.decode(evidence.claims).issuedAt) * 1000).toISOString();
     // A new state is one that the policy doesn't allow yet; all its other rules hold.
-    const { boot } = verifyEvidence(evidence, { trust, expected: {}, policy: { ...trust.policy, bootStates: undefined }, now });
+    const { boot } = verifyEvidence(evidence, {
+      trust,
+      expected: {},
+      policy: { ...trust.policy, bootStates: undefined },
+      now,
+    });
     return recordBootState(name, boot, pcrs);
   } catch (cause) {
-    if (cause instanceof EvidenceFileError) throw new CliError(EXIT.failure, `${file}: ${cause.message}`, { code: cause.code }, { cause });
-    if (cause instanceof BootStateError) throw new CliError(EXIT.failure, cause.message, { code: cause.code }, { cause });
+    if (cause instanceof EvidenceFileError)
+      throw new CliError(EXIT.failure, `${file}: ${cause.message}`, { code: cause.code }, { cause });
+    if (cause instanceof BootStateError)
+      throw new CliError(EXIT.failure, cause.message, { code: cause.code }, { cause });
     const expired = (cause as { code?: unknown }).code === 'freshness.expired';
     if (!expired || issued === undefined) throw cause;
-    throw new CliError(EXIT.attestation, (cause as Error).message, { code: 'freshness.expired', step: 'freshness', hint: `to verify as of then: --at ${issued}` }, { cause });
+    throw new CliError(
+      EXIT.attestation,
+      (cause as Error).message,
+      { code: 'freshness.expired', step: 'freshness', hint: `to verify as of then: --at ${issued}` },
+      { cause },
+    );
   }
 }
 
 function parsePcrs(text: string): number[] {
   const pcrs = text.split(',').map((part) => (/^[0-7]$/.test(part.trim()) ? Number(part) : -1));
-  if (pcrs.some((pcr) => !BOOT_PCRS.includes(pcr))) throw new InvalidArgumentError('expected PCRs from 0 to 7, such as 0,2,4,7');
+  if (pcrs.some((pcr) => !BOOT_PCRS.includes(pcr)))
+    throw new InvalidArgumentError('expected PCRs from 0 to 7, such as 0,2,4,7');
   return pcrs;
 }

@@ -5,7 +5,10 @@ import type { BootState } from '../../attestation/boot/state';
 import { causeText } from '../../attestation/boot/text';
 
 /** How a machine booted, PCR by PCR, beside the golden state that is nearest to it: for people and programs. */
-export function explainBoot(states: readonly BootState[] | undefined, boot: MeasuredBoot): { json: unknown; lines: string[] } {
+export function explainBoot(
+  states: readonly BootState[] | undefined,
+  boot: MeasuredBoot,
+): { json: unknown; lines: string[] } {
   const nearest = compareWithNearest(states ?? [], boot);
   const state = states?.find(({ name }) => name === nearest?.state);
   const demanded = new Map(state === undefined ? [] : statePcrs(state).map(({ pcr, value }) => [pcr, value]));
@@ -19,16 +22,26 @@ export function explainBoot(states: readonly BootState[] | undefined, boot: Meas
     ...(cause === undefined ? [] : [`           expected ${expected}`, `           ${cause}`]),
   ]);
   const first = nearest?.first;
-  if (first !== undefined && (nearest?.differences.length ?? 0) > 1) lines.push(`    first to differ: PCR ${first.pcr} ${causeText(first)}`);
+  if (first !== undefined && (nearest?.differences.length ?? 0) > 1)
+    lines.push(`    first to differ: PCR ${first.pcr} ${causeText(first)}`);
   return {
     json: { state: nearest?.state, pcrs: rows, first: first?.pcr, eventLog: logText(boot) },
-    lines: [`boot: ${headline(states, nearest?.state, nearest?.differences.length)}`, ...lines, `    event log: ${logText(boot)}`],
+    lines: [
+      `boot: ${headline(states, nearest?.state, nearest?.differences.length)}`,
+      ...lines,
+      `    event log: ${logText(boot)}`,
+    ],
   };
 }
 
-function headline(states: readonly BootState[] | undefined, nearest: string | undefined, differences: number | undefined): string {
+function headline(
+  states: readonly BootState[] | undefined,
+  nearest: string | undefined,
+  differences: number | undefined,
+): string {
   if (states === undefined || nearest === undefined) return 'the trust bundle demands no boot state';
-  const which = states.length === 1 ? `golden state ${nearest}` : `golden state ${nearest}, the nearest of ${states.length}`;
+  const which =
+    states.length === 1 ? `golden state ${nearest}` : `golden state ${nearest}, the nearest of ${states.length}`;
   return differences === 0 ? `as in ${which}` : `not as in ${which}`;
 }
 

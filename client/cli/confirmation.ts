@@ -27,11 +27,21 @@ export interface ConfirmationOptions extends OutputOptions {
  * Asks the user to confirm that it is them, by the password or at their OpenID provider, and does what that is for.
  * @throws CliError 2 where a password is to be read and the account has none
  */
-export async function confirmed<T>(out: Output, trust: TrustBundle, accessToken: string, options: ConfirmationOptions, work: (confirmation: Confirmation) => Promise<T>): Promise<T> {
+export async function confirmed<T>(
+  out: Output,
+  trust: TrustBundle,
+  accessToken: string,
+  options: ConfirmationOptions,
+  work: (confirmation: Confirmation) => Promise<T>,
+): Promise<T> {
   const fromStdin = options.passwordStdin === true;
   const { hasPassword, username } = await accountSummary(trust, accessToken, callOptions());
   if (hasPassword) return work({ accessToken, password: await askPassword({ fromStdin }), fromStdin });
-  if (fromStdin) throw new CliError(EXIT.usage, 'your account has no password to read', { code: 'account.no_password', hint: 'leave --password-stdin out: you are asked to log in at your OpenID provider' });
+  if (fromStdin)
+    throw new CliError(EXIT.usage, 'your account has no password to read', {
+      code: 'account.no_password',
+      hint: 'leave --password-stdin out: you are asked to log in at your OpenID provider',
+    });
   const withoutPassword = { password: '', fromStdin: !process.stdin.isTTY };
   if (isFresh(accessToken)) return work({ accessToken, ...withoutPassword });
   out.note('log in once more, to show that it is you');

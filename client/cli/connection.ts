@@ -30,7 +30,8 @@ export interface ConnectOptions {
  * @throws CliError 4 with the way out when the session has ended
  */
 export async function connectSaved(out: Output, options: ConnectOptions): Promise<EnclaveConnection> {
-  const attempt = async (enclaveGone: boolean): Promise<EnclaveConnection> => open(await loadSession(), out, options, enclaveGone);
+  const attempt = async (enclaveGone: boolean): Promise<EnclaveConnection> =>
+    open(await loadSession(), out, options, enclaveGone);
   return outlastingRaces(async () => {
     try {
       return await attempt(false);
@@ -42,7 +43,12 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
   }, options.signal);
 }
 
-async function open(saved: SavedSession, out: Output, options: ConnectOptions, enclaveGone: boolean): Promise<EnclaveConnection> {
+async function open(
+  saved: SavedSession,
+  out: Output,
+  options: ConnectOptions,
+  enclaveGone: boolean,
+): Promise<EnclaveConnection> {
   const { verbose, signal, seat } = options;
   const onStep = verbose ? tellStep(out, { details: true }) : undefined;
   const keeper = new TrustKeeper(saved.trust, saved.preferences ?? {}, out);
@@ -70,7 +76,8 @@ async function open(saved: SavedSession, out: Output, options: ConnectOptions, e
     onStep,
     signal,
     seat,
-    onSeatRefused: ({ message }, until) => out.warning(`the seat is not renewed: ${message}; nothing new is begun after ${until.toISOString()}`),
+    onSeatRefused: ({ message }, until) =>
+      out.warning(`the seat is not renewed: ${message}; nothing new is begun after ${until.toISOString()}`),
   });
   if (keeper.renewed) await saveRenewed(saved, { trust: keeper.trust, session });
   out.erase();
@@ -82,6 +89,7 @@ function isGone(error: unknown): boolean {
   // Whoever gives seats has nothing to do with where the enclave is.
   if (error instanceof RpcError && error.code.startsWith('seat.')) return false;
   // UNIMPLEMENTED is what an ingress's "404 Not Found" becomes: the enclave's route was taken away with it.
-  if (error instanceof RpcError) return [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.UNIMPLEMENTED].includes(error.grpcStatus);
+  if (error instanceof RpcError)
+    return [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.UNIMPLEMENTED].includes(error.grpcStatus);
   return error instanceof AttestationRefused && error.phase !== 'session' && REPLACED.has(error.code);
 }

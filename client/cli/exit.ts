@@ -15,7 +15,13 @@ export class CliError extends Error {
   constructor(
     readonly exitCode: number,
     message: string,
-    readonly details: { hint?: string; code?: string; step?: string; boot?: unknown; records?: { first: number; last: number } | undefined } = {},
+    readonly details: {
+      hint?: string;
+      code?: string;
+      step?: string;
+      boot?: unknown;
+      records?: { first: number; last: number } | undefined;
+    } = {},
     options?: ErrorOptions,
   ) {
     super(message, options);

@@ -29,13 +29,19 @@ export async function extendingMemory<T extends { head: LogHead }>(
       known = [...others, checked.head];
     }
   } catch (error) {
-    if (error instanceof LogError && CONTRADICTIONS.has(error.code) && shown) out.warning(`both signed heads are kept: ${await memory.keepContradiction(known, shown.signed)}`);
+    if (error instanceof LogError && CONTRADICTIONS.has(error.code) && shown)
+      out.warning(`both signed heads are kept: ${await memory.keepContradiction(known, shown.signed)}`);
     throw error;
   }
 }
 
 /** A head for programs. */
-export function describeHead({ size, root, at, signed }: LogHead): { size: number; root: string; at: string; signed: string } {
+export function describeHead({ size, root, at, signed }: LogHead): {
+  size: number;
+  root: string;
+  at: string;
+  signed: string;
+} {
   return { size, root: root.toString('hex'), at: at.toISOString(), signed };
 }
 
@@ -52,5 +58,7 @@ export async function readHeadFile(file: string): Promise<string> {
   } catch {
     // Said below.
   }
-  throw new CliError(EXIT.usage, `expected ${file} to hold a signed head, got something else`, { hint: 'sls audit check --json prints it' });
+  throw new CliError(EXIT.usage, `expected ${file} to hold a signed head, got something else`, {
+    hint: 'sls audit check --json prints it',
+  });
 }

@@ -7,55 +7,75 @@ import { CliError, EXIT } from './exit';
 
 /** What to do about a refusal of the policy. */
 const POLICY_HINTS: Record<string, string> = {
-  'policy.software_tpm': 'the trust bundle wants a hardware TPM; to take a software one all the same: sls login --software-tpm allow',
-  'policy.image_digest': 'the enclave runs another image than the one asked for; ask your operator which one is current',
-  'policy.boot_state': 'the machine booted otherwise than your operator approved; nothing of yours was sent: tell your operator which PCR and event it was',
+  'policy.software_tpm':
+    'the trust bundle wants a hardware TPM; to take a software one all the same: sls login --software-tpm allow',
+  'policy.image_digest':
+    'the enclave runs another image than the one asked for; ask your operator which one is current',
+  'policy.boot_state':
+    'the machine booted otherwise than your operator approved; nothing of yours was sent: tell your operator which PCR and event it was',
 };
 
 /** And of what is trusted no longer. */
 const TRUST_HINTS: Record<string, string> = {
-  'revocation.node': 'your operator revoked the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
-  'revocation.ak': "your operator revoked the node's attestation key; nothing of yours was sent. Log in again: sls login; if it stays, ask them",
-  'revocation.ek': 'your operator revoked the TPM of the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
+  'revocation.node':
+    'your operator revoked the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
+  'revocation.ak':
+    "your operator revoked the node's attestation key; nothing of yours was sent. Log in again: sls login; if it stays, ask them",
+  'revocation.ek':
+    'your operator revoked the TPM of the node; nothing of yours was sent. Log in again: sls login; if it stays, ask them',
   'revocation.user': 'your operator revoked your account: ask them',
-  'revocation.session': 'the session was ended, here or from another machine; nothing of yours was sent. Log in again: sls login',
+  'revocation.session':
+    'the session was ended, here or from another machine; nothing of yours was sent. Log in again: sls login',
   'log.record_wrong': 'nothing of yours was sent. The service kept a wrong record of your login: tell your operator',
   'revocation.stale': "nothing was sent; is this machine's clock right?",
-  'trust.key_changed': 'someone may be passing as your operator; nothing was sent. Only if they told you of a new key by another way: sls trust remove, then sls trust add',
+  'trust.key_changed':
+    'someone may be passing as your operator; nothing was sent. Only if they told you of a new key by another way: sls trust remove, then sls trust add',
 };
 
 /** Of the audit log. */
 const LOG_HINTS: Record<string, string> = {
-  'log.head_signature': 'whoever answers has no key of the log: someone may be passing as the service. Does your operator say that the keys were replaced? sls trust add brings the newer trust bundle',
+  'log.head_signature':
+    'whoever answers has no key of the log: someone may be passing as the service. Does your operator say that the keys were replaced? sls trust add brings the newer trust bundle',
   'log.head_malformed': 'is it the service of your trust bundle? sls trust show says which one that is',
-  'log.rolled_back': 'records are gone that were there before: ask your operator. Only if they restored a backup and say so: sls audit forget',
-  'log.forked': 'records were changed, or you are shown another log than others: ask your operator, and show them both heads',
+  'log.rolled_back':
+    'records are gone that were there before: ask your operator. Only if they restored a backup and say so: sls audit forget',
+  'log.forked':
+    'records were changed, or you are shown another log than others: ask your operator, and show them both heads',
   'log.proof_wrong': 'ask your operator; with sls admin audit verify they see the first record that is wrong',
-  'log.record_missing': 'ask your operator: somebody removed it, or the service shows you another log than the one it writes',
+  'log.record_missing':
+    'ask your operator: somebody removed it, or the service shows you another log than the one it writes',
   'log.record_wrong': 'somebody changed the record in the database after it was signed',
-  'log.tampered': 'no record was changed, but proofs that are made of these hashes are refused; somebody changed the database',
-  'audit.key_unknown': 'right after a change of keys, try again in a moment. If it stays, somebody changed the tables: sls admin audit verify names what is wrong',
-  'audit.tree_damaged': "somebody changed the audit log's tables: the service signs nothing more until its operator has looked; sls admin audit verify names what is wrong",
+  'log.tampered':
+    'no record was changed, but proofs that are made of these hashes are refused; somebody changed the database',
+  'audit.key_unknown':
+    'right after a change of keys, try again in a moment. If it stays, somebody changed the tables: sls admin audit verify names what is wrong',
+  'audit.tree_damaged':
+    "somebody changed the audit log's tables: the service signs nothing more until its operator has looked; sls admin audit verify names what is wrong",
 };
 
 /** Of a licence. */
 const LICENCE_HINTS: Record<string, string> = {
   'licence.required': 'your operator has them; sls redeem takes its key',
-  'licence.expired': 'your operator has others: sls redeem takes its key. To do without one where that is allowed: sls licence drop ID',
-  'licence.revoked': 'ask your operator why; sls redeem takes another one. To do without one where that is allowed: sls licence drop ID',
+  'licence.expired':
+    'your operator has others: sls redeem takes its key. To do without one where that is allowed: sls licence drop ID',
+  'licence.revoked':
+    'ask your operator why; sls redeem takes another one. To do without one where that is allowed: sls licence drop ID',
   'licence.full': 'ask your operator for one with room, or have someone give theirs back: sls licence drop ID',
   'licence.unknown': 'ask your operator for another one',
   'licence.image': 'ask your operator which licence is for this image; sls redeem takes its key',
   'licence.not_held': 'sls licence shows which you have',
-  'licence.limited': 'wait that long; a key is taken as it was given, without a character more or less, and once is enough',
+  'licence.limited':
+    'wait that long; a key is taken as it was given, without a character more or less, and once is enough',
   'licence.unknown_key': 'is it of this service? Your trust bundle may be old, too: sls trust add brings a newer one',
   'licence.issuer': 'is it of this service? sls trust show says which one you use',
 };
 const FORGED_HINT = 'use the licence key as your operator gave it, without a character more or less';
 /** Of the second factor. */
 const FACTOR_HINTS: Record<string, string> = {
-  'login.second_factor_required': 'pass a code of your authenticator on standard input: with --password-stdin on the line after the password',
-  'login.second_factor_wrong': 'a code works once, for half a minute: wait for the next one, or use a recovery code. Lost both? Ask your operator',
+  'login.second_factor_required':
+    'pass a code of your authenticator on standard input: with --password-stdin on the line after the password',
+  'login.second_factor_wrong':
+    'a code works once, for half a minute: wait for the next one, or use a recovery code. Lost both? Ask your operator',
   'account.second_factor_enabled': 'for another authenticator: sls totp disable, then sls totp enable',
   'account.second_factor_disabled': 'get one with sls totp enable',
   'account.second_factor_not_begun': 'begin anew: sls totp enable',
@@ -68,10 +88,12 @@ const OIDC_HINTS: Record<string, string> = {
   'oidc.denied': 'to begin anew: sls login --oidc',
   'oidc.code_expired': 'to begin anew: sls login --oidc',
   'oidc.no_device_codes': 'ask your operator',
-  'oidc.client_refused': 'ask your operator: the OpenID provider has to know the service as a client that may use device codes',
+  'oidc.client_refused':
+    'ask your operator: the OpenID provider has to know the service as a client that may use device codes',
   'oidc.provider_unavailable': 'is the OpenID provider up? Try again in a moment',
   'oidc.provider_invalid': 'ask your operator: the OpenID provider of the service is not set up right',
-  'oidc.token_invalid': "to begin anew: sls login --oidc; if it stays, your operator's or the provider's clock or settings may be wrong",
+  'oidc.token_invalid':
+    "to begin anew: sls login --oidc; if it stays, your operator's or the provider's clock or settings may be wrong",
   'oidc.token_used': 'to begin anew: sls login --oidc',
   'oidc.unknown_user': 'ask your operator for an account',
   'oidc.already_bound': 'sls account show says what yours is bound to; sls account unlink takes that back',
@@ -81,7 +103,11 @@ const OIDC_HINTS: Record<string, string> = {
   'account.no_password': 'your OpenID provider has it: change it there',
 };
 
-const OIDC_EXITS: Record<string, number> = { 'oidc.denied': EXIT.authentication, 'oidc.code_expired': EXIT.authentication, 'oidc.provider_unavailable': EXIT.unavailable };
+const OIDC_EXITS: Record<string, number> = {
+  'oidc.denied': EXIT.authentication,
+  'oidc.code_expired': EXIT.authentication,
+  'oidc.provider_unavailable': EXIT.unavailable,
+};
 
 /** Turns whatever a command threw into a message, a hint and an exit code. */
 export function toCliError(error: unknown): CliError {
@@ -93,7 +119,10 @@ export function toCliError(error: unknown): CliError {
       {
         code: error.code,
         step: error.step,
-        hint: POLICY_HINTS[error.code] ?? TRUST_HINTS[error.code] ?? 'nothing of yours was sent; someone may stand between you and the enclave: try again from another network, or ask your operator',
+        hint:
+          POLICY_HINTS[error.code] ??
+          TRUST_HINTS[error.code] ??
+          'nothing of yours was sent; someone may stand between you and the enclave: try again from another network, or ask your operator',
       },
       { cause: error },
     );
@@ -106,7 +135,12 @@ export function toCliError(error: unknown): CliError {
   }
   if (error instanceof DeviceLoginError || error instanceof OidcProviderError) {
     const { code } = error;
-    return new CliError(OIDC_EXITS[code] ?? EXIT.failure, error.message, { code, hint: OIDC_HINTS[code] }, { cause: error });
+    return new CliError(
+      OIDC_EXITS[code] ?? EXIT.failure,
+      error.message,
+      { code, hint: OIDC_HINTS[code] },
+      { cause: error },
+    );
   }
   if (error instanceof CommanderError) {
     return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });
@@ -124,44 +158,88 @@ export function toCliError(error: unknown): CliError {
 }
 
 function licenceError(error: RpcError | LicenceKeyError): CliError {
-  const exit = error instanceof RpcError && error.grpcStatus === status.RESOURCE_EXHAUSTED ? EXIT.unavailable : EXIT.failure;
-  return new CliError(exit, error.message, { code: error.code, hint: LICENCE_HINTS[error.code] ?? FORGED_HINT }, { cause: error });
+  const exit =
+    error instanceof RpcError && error.grpcStatus === status.RESOURCE_EXHAUSTED ? EXIT.unavailable : EXIT.failure;
+  return new CliError(
+    exit,
+    error.message,
+    { code: error.code, hint: LICENCE_HINTS[error.code] ?? FORGED_HINT },
+    { cause: error },
+  );
 }
 
 function fromRpc(error: RpcError): CliError {
   const { code } = error;
   const options = { cause: error };
   // What a file or a program in the enclave permits has nothing to do with who is logged in.
-  if (/^(exec|file)\./.test(code) && error.grpcStatus !== status.UNAVAILABLE) return new CliError(EXIT.failure, error.message, { code }, options);
+  if (/^(exec|file)\./.test(code) && error.grpcStatus !== status.UNAVAILABLE)
+    return new CliError(EXIT.failure, error.message, { code }, options);
   // The login service looks at evidence before its clients do. Which step refused is in its message, the rest in its log.
   if (code === 'login.evidence_refused' || code === 'seat.evidence_refused') {
     const [, refusal = code] = /\(([a-z_]+\.[a-z_]+)\)/.exec(error.message) ?? [];
     const step = refusal.split('.')[0] ?? '';
-    return new CliError(EXIT.attestation, `attestation refused by the login service at step ${step}: ${error.message}`, { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] }, options);
+    return new CliError(
+      EXIT.attestation,
+      `attestation refused by the login service at step ${step}: ${error.message}`,
+      { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] },
+      options,
+    );
   }
   if (code.startsWith('licence.')) return licenceError(error);
-  if (code === 'audit.key_unknown') return new CliError(EXIT.unavailable, error.message, { code, hint: LOG_HINTS[code] }, options);
-  if (code === 'audit.tree_damaged') return new CliError(EXIT.attestation, error.message, { code, hint: LOG_HINTS[code] }, options);
+  if (code === 'audit.key_unknown')
+    return new CliError(EXIT.unavailable, error.message, { code, hint: LOG_HINTS[code] }, options);
+  if (code === 'audit.tree_damaged')
+    return new CliError(EXIT.attestation, error.message, { code, hint: LOG_HINTS[code] }, options);
   const oidcHint = OIDC_HINTS[code];
   if (oidcHint !== undefined) return new CliError(exitOf(error), error.message, { code, hint: oidcHint }, options);
   const hint = FACTOR_HINTS[code];
-  if (hint !== undefined) return new CliError(error.grpcStatus === status.UNAUTHENTICATED ? EXIT.authentication : EXIT.failure, error.message, { code, hint }, options);
-  if (code === 'login.revoked') return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);
+  if (hint !== undefined)
+    return new CliError(
+      error.grpcStatus === status.UNAUTHENTICATED ? EXIT.authentication : EXIT.failure,
+      error.message,
+      { code, hint },
+      options,
+    );
+  if (code === 'login.revoked')
+    return new CliError(EXIT.authentication, error.message, { code, hint: 'ask your operator' }, options);
   switch (error.grpcStatus) {
     case status.UNAUTHENTICATED:
     case status.PERMISSION_DENIED:
       return new CliError(EXIT.authentication, error.message, { code, hint: 'log in again: sls login' }, options);
     case status.RESOURCE_EXHAUSTED:
-      if (code === 'seat.none_free') return new CliError(EXIT.unavailable, error.message, { code, hint: 'sls seats list shows yours; sls seats free ID gives back one whose session was lost' }, options);
-      if (code === 'login.limited') return new CliError(EXIT.unavailable, error.message, { code, hint: 'wait that long; logins by a session that you still have are not held up' }, options);
-      return new CliError(EXIT.unavailable, error.message, { code, hint: 'the service is busy: try again in a moment' }, options);
+      if (code === 'seat.none_free')
+        return new CliError(
+          EXIT.unavailable,
+          error.message,
+          { code, hint: 'sls seats list shows yours; sls seats free ID gives back one whose session was lost' },
+          options,
+        );
+      if (code === 'login.limited')
+        return new CliError(
+          EXIT.unavailable,
+          error.message,
+          { code, hint: 'wait that long; logins by a session that you still have are not held up' },
+          options,
+        );
+      return new CliError(
+        EXIT.unavailable,
+        error.message,
+        { code, hint: 'the service is busy: try again in a moment' },
+        options,
+      );
     case status.ABORTED:
       return new CliError(EXIT.unavailable, error.message, { code, hint: 'try again' }, options);
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
       return new CliError(EXIT.unavailable, error.message, { code, hint: hintForUnavailable(code) }, options);
     default:
-      if (code === 'seat.lapsed') return new CliError(EXIT.unavailable, error.message, { code, hint: 'run the command again: it takes a seat anew' }, options);
+      if (code === 'seat.lapsed')
+        return new CliError(
+          EXIT.unavailable,
+          error.message,
+          { code, hint: 'run the command again: it takes a seat anew' },
+          options,
+        );
       return new CliError(EXIT.failure, error.message, { code }, options);
   }
 }

@@ -12,9 +12,13 @@ const JWS = /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/;
  */
 export async function readLicenceKey(file: string | undefined): Promise<string> {
   if (file !== undefined && JWS.test(file)) {
-    throw new CliError(EXIT.usage, 'expected the name of a file with the licence key, got a key itself: others can read what stands on a command line', {
-      hint: 'leave it out to be asked for the key, or pass it on standard input: sls redeem -',
-    });
+    throw new CliError(
+      EXIT.usage,
+      'expected the name of a file with the licence key, got a key itself: others can read what stands on a command line',
+      {
+        hint: 'leave it out to be asked for the key, or pass it on standard input: sls redeem -',
+      },
+    );
   }
   const key = (await read(file)).trim();
   if (key === '') throw new CliError(EXIT.usage, 'no licence key');
@@ -28,6 +32,9 @@ async function read(file: string | undefined): Promise<string> {
       throw new CliError(EXIT.usage, `can't read the licence key ${file}: ${error.code ?? error.message}`);
     });
   }
-  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to ask for the licence key', { hint: 'name its file, or - for standard input' });
+  if (!process.stdin.isTTY)
+    throw new CliError(EXIT.usage, 'no terminal to ask for the licence key', {
+      hint: 'name its file, or - for standard input',
+    });
   return askSilently('Licence key: ');
 }

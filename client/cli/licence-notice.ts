@@ -14,7 +14,8 @@ export function licenceNotice(licence: SessionLicence | undefined, now = Date.no
   if (licence === undefined || licence.until - SOON_SECONDS > now) return undefined;
   const name = `your licence (${licence.plan})`;
   if (now < licence.until) return `${name} ends at ${time(licence.until)}`;
-  if (now < licence.graceUntil) return `${name} ended at ${time(licence.until)}; logins work until ${time(licence.graceUntil)}`;
+  if (now < licence.graceUntil)
+    return `${name} ended at ${time(licence.until)}; logins work until ${time(licence.graceUntil)}`;
   return `${name} ended at ${time(licence.until)}; what runs goes on, but logins are refused`;
 }
 
@@ -25,7 +26,12 @@ export function tellLicence(out: Output, { licence }: Pick<Session, 'licence'>):
 }
 
 /** Has the saved session speak of another licence from now on, or of none. @param username whose session it has to be; left out: whose it is */
-export async function replaceLicence(trust: TrustBundle, licence: SessionLicence | undefined, username?: string): Promise<void> {
+export async function replaceLicence(
+  trust: TrustBundle,
+  licence: SessionLicence | undefined,
+  username?: string,
+): Promise<void> {
   const saved = await sessionOf(trust);
-  if (saved && (username ?? saved.username) === saved.username) await saveSession({ ...saved, session: { ...saved.session, licence } });
+  if (saved && (username ?? saved.username) === saved.username)
+    await saveSession({ ...saved, session: { ...saved.session, licence } });
 }

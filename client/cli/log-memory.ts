@@ -58,23 +58,36 @@ export class LogMemory {
    */
   async remember({ size, root, at, signed }: LogHead, extends_: readonly KnownHead[]): Promise<RememberedHead[]> {
     const isSame = (other: KnownHead): boolean => other.size === size && other.root.equals(root);
-    await createPrivate(this.headFile(size), JSON.stringify({ size, root: root.toString('hex'), at: at.toISOString(), signed }));
+    await createPrivate(
+      this.headFile(size),
+      JSON.stringify({ size, root: root.toString('hex'), at: at.toISOString(), signed }),
+    );
     for (const { size: smaller } of extends_) if (smaller < size) await removeIfThere(this.headFile(smaller));
-    return (await this.heads()).filter((other) => !isSame(other) && !extends_.some((known) => known.size === other.size && known.root.equals(other.root)));
+    return (await this.heads()).filter(
+      (other) =>
+        !isSame(other) && !extends_.some((known) => known.size === other.size && known.root.equals(other.root)),
+    );
   }
 
   /** Keeps two heads that contradict each other: each is signed, and together they convince anyone. @returns the file */
   async keepContradiction(before: readonly RememberedHead[], signed: string): Promise<string> {
     const file = join(this.folder, `contradiction-${Date.now()}.json`);
-    await writePrivate(file, `${JSON.stringify({ before: before.map((head) => head.signed), now: signed }, null, 2)}\n`);
+    await writePrivate(
+      file,
+      `${JSON.stringify({ before: before.map((head) => head.signed), now: signed }, null, 2)}\n`,
+    );
     return file;
   }
 
   async keepLogin({ record, receivedAt }: LoginReceipt): Promise<void> {
     const name = `login-${String(receivedAt.getTime()).padStart(15, '0')}-${leafHash(record).toString('hex').slice(0, 16)}.json`;
-    await createPrivate(join(this.folder, name), JSON.stringify({ receivedAt: receivedAt.toISOString(), record: record.toString('base64') }));
+    await createPrivate(
+      join(this.folder, name),
+      JSON.stringify({ receivedAt: receivedAt.toISOString(), record: record.toString('base64') }),
+    );
     const names = await this.names(LOGIN);
-    for (const oldest of names.slice(0, Math.max(0, names.length - MAX_LOGINS))) await removeIfThere(join(this.folder, oldest));
+    for (const oldest of names.slice(0, Math.max(0, names.length - MAX_LOGINS)))
+      await removeIfThere(join(this.folder, oldest));
   }
 
   /** The oldest first. @throws CliError where a file is damaged */
@@ -127,7 +140,10 @@ export class LogMemory {
         throw new CliError(
           EXIT.failure,
           `what this machine remembers of the audit log can't be read: ${file}`,
-          { code: 'log.memory_damaged', hint: 'if you know what happened to it, remove it; what it was about is checked no longer' },
+          {
+            code: 'log.memory_damaged',
+            hint: 'if you know what happened to it, remove it; what it was about is checked no longer',
+          },
           { cause },
         );
       }

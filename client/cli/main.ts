@@ -33,7 +33,27 @@ function buildProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
-  for (const add of [addSignup, addLogin, addExec, addCp, addStatus, addLogout, addSessions, addEnclaves, addSeats, addPasswd, addTotp, addAccount, addRedeem, addLicence, addAuditCheck, addVerify, addTrust, addUp]) add(program);
+  for (const add of [
+    addSignup,
+    addLogin,
+    addExec,
+    addCp,
+    addStatus,
+    addLogout,
+    addSessions,
+    addEnclaves,
+    addSeats,
+    addPasswd,
+    addTotp,
+    addAccount,
+    addRedeem,
+    addLicence,
+    addAuditCheck,
+    addVerify,
+    addTrust,
+    addUp,
+  ])
+    add(program);
   addAdmin(program);
   return program.addHelpText(
     'after',

@@ -21,7 +21,10 @@ export function tellStage(out: Output): (stage: LoginStage) => void {
  * Tells each step that held: its title always, what was seen only with `details`. The steps of the connection's own evidence are those of
  * the login's once more, so without `details` its last one speaks for all of them.
  */
-export function tellStep(out: Output, { details, skip }: { details: boolean; skip?: VerifiedStep['phase'] }): (step: VerifiedStep) => void {
+export function tellStep(
+  out: Output,
+  { details, skip }: { details: boolean; skip?: VerifiedStep['phase'] },
+): (step: VerifiedStep) => void {
   return ({ phase, step, title, detail }) => {
     if (phase === skip) return;
     const last = phase !== 'session' || step === 'session';

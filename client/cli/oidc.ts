@@ -13,12 +13,18 @@ import { withSecondFactor } from './second-factor';
  * @param username what an account that is not there yet shall be called
  * @throws CliError, DeviceLoginError, OidcProviderError, RpcError
  */
-export async function logInAtProvider(trust: TrustBundle, out: Output, options: OutputOptions & { username?: string | undefined }): Promise<OidcLogin> {
+export async function logInAtProvider(
+  trust: TrustBundle,
+  out: Output,
+  options: OutputOptions & { username?: string | undefined },
+): Promise<OidcLogin> {
   const { username } = options;
   const idToken = await askProvider(trust, out, options);
   out.progress('logging in');
   // Where nobody can be asked, standard input may bring the code.
-  return withSecondFactor(out, { fromStdin: !process.stdin.isTTY }, (oneTimeCode) => exchangeIdToken(trust, { idToken, username, oneTimeCode }, callOptions()));
+  return withSecondFactor(out, { fromStdin: !process.stdin.isTTY }, (oneTimeCode) =>
+    exchangeIdToken(trust, { idToken, username, oneTimeCode }, callOptions()),
+  );
 }
 
 /**
@@ -29,7 +35,11 @@ export async function logInAtProvider(trust: TrustBundle, out: Output, options: 
 export function askProvider(trust: TrustBundle, out: Output, options: OutputOptions): Promise<string> {
   return interruptible(async (signal) => {
     const settings = await oidcSettings(trust, { ...callOptions(), signal });
-    if (!settings) throw new CliError(EXIT.failure, 'this service takes no logins by OIDC', { code: 'oidc.off', hint: 'log in by password: sls login' });
+    if (!settings)
+      throw new CliError(EXIT.failure, 'this service takes no logins by OIDC', {
+        code: 'oidc.off',
+        hint: 'log in by password: sls login',
+      });
     out.progress(`asking ${settings.issuer} for a code`);
     return logInByDevice(settings, {
       signal,
@@ -43,16 +53,30 @@ export function askProvider(trust: TrustBundle, out: Output, options: OutputOpti
 }
 
 /** On the terminal, never on standard output; also with --quiet, because without it nobody could log in. */
-async function show({ address, completeAddress, userCode, expiresAt }: DeviceCode, issuer: string, { json }: OutputOptions): Promise<void> {
+async function show(
+  { address, completeAddress, userCode, expiresAt }: DeviceCode,
+  issuer: string,
+  { json }: OutputOptions,
+): Promise<void> {
   const minutes = Math.max(1, Math.floor((expiresAt.getTime() - Date.now()) / 60_000));
   const picture = process.stderr.isTTY && json !== true ? ['', ...(await qrCode(completeAddress ?? address))] : [];
   const lines = [
     `Log in at ${issuer}: open this address in a browser, on this machine or another one,`,
-    completeAddress === undefined ? 'and type the code that stands below it:' : 'and go on only if it shows the code that stands below it:',
+    completeAddress === undefined
+      ? 'and type the code that stands below it:'
+      : 'and go on only if it shows the code that stands below it:',
     '',
     `  ${completeAddress ?? address}`,
     '',
     `  ${userCode}`,
   ].map(printable);
-  process.stderr.write([...lines, ...picture, '', `It is good for ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}. Ctrl-C ends the wait.`, ''].join('\n'));
+  process.stderr.write(
+    [
+      ...lines,
+      ...picture,
+      '',
+      `It is good for ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}. Ctrl-C ends the wait.`,
+      '',
+    ].join('\n'),
+  );
 }

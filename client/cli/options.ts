@@ -13,8 +13,14 @@ export function addOutputOptions(command: Command, { json = true } = {}): Comman
 
 export function addTrustOptions(command: Command): Command {
   return command
-    .option('--trust <file>', "trust bundle (default: $SLS_TRUST, ~/.config/sls/trust-bundle.json, this machine's sls up)")
-    .option('--server <host>', 'reach the services at signup.HOST and login.HOST, HOST[:PORT] with http:// in front where there is no TLS');
+    .option(
+      '--trust <file>',
+      "trust bundle (default: $SLS_TRUST, ~/.config/sls/trust-bundle.json, this machine's sls up)",
+    )
+    .option(
+      '--server <host>',
+      'reach the services at signup.HOST and login.HOST, HOST[:PORT] with http:// in front where there is no TLS',
+    );
 }
 
 export function addVerboseOption(command: Command): Command {

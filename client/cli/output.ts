@@ -22,7 +22,9 @@ export function printable(text: string): string {
 /** Escapes in JSON what JSON.stringify leaves as it is and a terminal may take for a control. */
 function printableJson(value: unknown): string {
   const text = JSON.stringify(value, null, 2);
-  return text.replace(STEERING, (character) => (character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`));
+  return text.replace(STEERING, (character) =>
+    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Results go to standard output; all talk goes to standard error, so that a pipe carries results alone. */

@@ -14,17 +14,27 @@ export interface CredentialOptions {
 }
 
 /** Does something as `ownCredential` says, with a code of the second factor where one is wanted beside a password. */
-export async function byOwnCredential<T>(trust: TrustBundle, options: CredentialOptions, out: Output, work: (credential: LicenceCredential) => Promise<T>): Promise<T> {
+export async function byOwnCredential<T>(
+  trust: TrustBundle,
+  options: CredentialOptions,
+  out: Output,
+  work: (credential: LicenceCredential) => Promise<T>,
+): Promise<T> {
   const credential = await ownCredential(trust, options);
   if ('accessToken' in credential) return work(credential);
-  return withSecondFactor(out, { fromStdin: options.passwordStdin === true }, (oneTimeCode) => work({ ...credential, oneTimeCode }));
+  return withSecondFactor(out, { fromStdin: options.passwordStdin === true }, (oneTimeCode) =>
+    work({ ...credential, oneTimeCode }),
+  );
 }
 
 /**
  * Who is logged in; where nobody is, or somebody else, by username and password. For what a login may lack, and so has to work without one.
  * @throws CliError 4 when nobody is logged in and there is nobody to ask; RpcError
  */
-async function ownCredential(trust: TrustBundle, { username, passwordStdin = false }: CredentialOptions): Promise<LicenceCredential> {
+async function ownCredential(
+  trust: TrustBundle,
+  { username, passwordStdin = false }: CredentialOptions,
+): Promise<LicenceCredential> {
   if (!passwordStdin) {
     try {
       return { accessToken: await ownAccessToken(trust, username) };

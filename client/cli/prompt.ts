@@ -21,22 +21,29 @@ export async function askUsername(given: string | undefined): Promise<string> {
 export async function askPassword(options: { fromStdin: boolean; twice?: boolean }): Promise<string> {
   if (options.fromStdin) return (await lines(1))[0] as string;
   if (!process.stdin.isTTY) {
-    throw new CliError(EXIT.usage, 'no terminal to ask for the password', { hint: 'pass it on standard input with --password-stdin' });
+    throw new CliError(EXIT.usage, 'no terminal to ask for the password', {
+      hint: 'pass it on standard input with --password-stdin',
+    });
   }
   const password = await askSilently('Password: ');
-  if (options.twice && (await askSilently('Again: ')) !== password) throw new CliError(EXIT.usage, 'the passwords differ');
+  if (options.twice && (await askSilently('Again: ')) !== password)
+    throw new CliError(EXIT.usage, 'the passwords differ');
   if (password === '') throw new CliError(EXIT.usage, 'no password');
   return password;
 }
 
 /** As `askPassword`, for a change: the old one, and the new one twice. */
-export async function askPasswordChange(options: { fromStdin: boolean }): Promise<{ oldPassword: string; newPassword: string }> {
+export async function askPasswordChange(options: {
+  fromStdin: boolean;
+}): Promise<{ oldPassword: string; newPassword: string }> {
   if (options.fromStdin) {
     const [oldPassword = '', newPassword = ''] = await lines(2);
     return { oldPassword, newPassword };
   }
   if (!process.stdin.isTTY) {
-    throw new CliError(EXIT.usage, 'no terminal to ask for the passwords', { hint: 'pass both on standard input, a line each, with --password-stdin' });
+    throw new CliError(EXIT.usage, 'no terminal to ask for the passwords', {
+      hint: 'pass both on standard input, a line each, with --password-stdin',
+    });
   }
   const oldPassword = await askSilently('Old password: ');
   const newPassword = await askSilently('New password: ');
@@ -50,21 +57,32 @@ export async function askPasswordChange(options: { fromStdin: boolean }): Promis
  * Not hidden: it is worth nothing afterwards.
  */
 export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<string> {
-  if (!fromStdin && !process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to ask for the code', { hint: CODE_HINT });
-  const code = (fromStdin ? ((await nextLine()) ?? '') : await ask('Code of your authenticator, or a recovery code: ')).trim();
-  if (code === '') throw new CliError(EXIT.authentication, 'no code of your authenticator', { code: 'login.second_factor_required', hint: CODE_HINT });
+  if (!fromStdin && !process.stdin.isTTY)
+    throw new CliError(EXIT.usage, 'no terminal to ask for the code', { hint: CODE_HINT });
+  const code = (
+    fromStdin ? ((await nextLine()) ?? '') : await ask('Code of your authenticator, or a recovery code: ')
+  ).trim();
+  if (code === '')
+    throw new CliError(EXIT.authentication, 'no code of your authenticator', {
+      code: 'login.second_factor_required',
+      hint: CODE_HINT,
+    });
   return code;
 }
 
 /** Asks on the terminal to type a word, for what can't be undone. @throws CliError 2 without a terminal: there is nobody to ask */
 export async function confirmTyped(question: string, word: string): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm on', { hint: 'say that you mean it with --yes' });
+  if (!process.stdin.isTTY)
+    throw new CliError(EXIT.usage, 'no terminal to confirm on', { hint: 'say that you mean it with --yes' });
   return (await ask(question)).trim() === word;
 }
 
 /** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
 export async function confirm(question: string): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', { hint: 'name it with --fingerprint FINGERPRINT' });
+  if (!process.stdin.isTTY)
+    throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', {
+      hint: 'name it with --fingerprint FINGERPRINT',
+    });
   return (await ask(question)).trim().toLowerCase() === 'yes';
 }
 
@@ -100,10 +118,14 @@ export async function askSilently(question: string): Promise<string> {
 /** The next lines of standard input; none of them empty. */
 async function lines(count: number): Promise<string[]> {
   const found: string[] = [];
-  for (let line; found.length < count && (line = await nextLine()) !== undefined; ) found.push(line);
+  for (let line; found.length < count && (line = await nextLine()) !== undefined;) found.push(line);
   if (found.length < count || found.includes('')) {
-    throw new CliError(EXIT.usage, `expected ${count === 1 ? 'the password' : `${count} passwords, a line each,`} on standard input, got ${(found[0] ?? '') === '' ? 'nothing' : 'fewer'}`);
+    throw new CliError(
+      EXIT.usage,
+      `expected ${count === 1 ? 'the password' : `${count} passwords, a line each,`} on standard input, got ${(found[0] ?? '') === '' ? 'nothing' : 'fewer'}`,
+    );
   }
-  if (found.some((line) => line.length > LONGEST_PASSWORD)) throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
+  if (found.some((line) => line.length > LONGEST_PASSWORD))
+    throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
   return found;
 }

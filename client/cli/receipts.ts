@@ -10,14 +10,19 @@ import type { Output } from './output';
 export function keepReceipt(trust: () => TrustBundle, out: Output): NonNullable<LoginOptions['onReceipt']> {
   return async (receipt) => {
     if (receipt === undefined) {
-      if (trust().logKeys) out.warning("the service gave no receipt for this login, so sls audit check won't look for it; right after an update of the service that is to be expected");
+      if (trust().logKeys)
+        out.warning(
+          "the service gave no receipt for this login, so sls audit check won't look for it; right after an update of the service that is to be expected",
+        );
       return;
     }
     try {
       await (await LogMemory.of(trust())).keepLogin(receipt);
     } catch (error) {
       // Nothing is wrong with the login.
-      out.warning(`the receipt of this login can't be kept, so sls audit check won't look for it: ${(error as Error).message}`);
+      out.warning(
+        `the receipt of this login can't be kept, so sls audit check won't look for it: ${(error as Error).message}`,
+      );
     }
   };
 }

@@ -33,10 +33,18 @@ export function describeSession({ username, session, trust }: SavedSession): { j
     username,
     user: enclave.user,
     services: trust.services,
-    enclave: { name: claims['enclave'], workload: enclave.workloadUid, node: enclave.node, endpoint: enclave.endpoint, tlsAddress: enclave.tlsAddress },
+    enclave: {
+      name: claims['enclave'],
+      workload: enclave.workloadUid,
+      node: enclave.node,
+      endpoint: enclave.endpoint,
+      tlsAddress: enclave.tlsAddress,
+    },
     accessTokenExpires: time(session.accessTokenExpiresAt),
     ...(licence && { licence: { ...licence, until: time(licence.until), graceUntil: time(licence.graceUntil) } }),
-    clientCertificateSha256: createHash('sha256').update(session.clientCertificates[0] ?? '').digest('hex'),
+    clientCertificateSha256: createHash('sha256')
+      .update(session.clientCertificates[0] ?? '')
+      .digest('hex'),
     claims,
   };
   const rows: Array<[string, string]> = [

@@ -9,7 +9,11 @@ const CODE_TRIES = 3;
  * Does what a password is needed for, and asks for a code once the service wants one: until the password was right, nobody is told whether the user has a
  * second factor.
  */
-export async function withSecondFactor<T>(out: Output, { fromStdin }: { fromStdin: boolean }, attempt: (oneTimeCode: string | undefined) => Promise<T>): Promise<T> {
+export async function withSecondFactor<T>(
+  out: Output,
+  { fromStdin }: { fromStdin: boolean },
+  attempt: (oneTimeCode: string | undefined) => Promise<T>,
+): Promise<T> {
   let oneTimeCode: string | undefined;
   for (let left = fromStdin ? 1 : CODE_TRIES; ; left--) {
     try {

@@ -37,8 +37,21 @@ export async function sessionFiles(): Promise<string[]> {
 }
 
 /** Replaces a saved session. @param file where it was loaded from; left out: that of the enclave that this command is about */
-export async function saveSession({ username, oidc, trust, preferences = {}, session }: SavedSession, file = sessionFile()): Promise<void> {
-  await writePrivate(file, JSON.stringify({ version: 1, username, oidc, trust, preferences, session: JSON.parse(serializeSession(session)) as unknown }));
+export async function saveSession(
+  { username, oidc, trust, preferences = {}, session }: SavedSession,
+  file = sessionFile(),
+): Promise<void> {
+  await writePrivate(
+    file,
+    JSON.stringify({
+      version: 1,
+      username,
+      oidc,
+      trust,
+      preferences,
+      session: JSON.parse(serializeSession(session)) as unknown,
+    }),
+  );
 }
 
 /** Replaces the tokens of the saved session: the refresh token that was used for them is worth nothing any more. */
@@ -52,7 +65,10 @@ export async function saveTokens(saved: SavedSession, tokens: SessionTokens, fil
  * Saves what became of a session. Not where another process has renewed it meanwhile: the service believes that one's tokens.
  * @param before as it was loaded
  */
-export async function saveRenewed(before: SavedSession, renewed: Pick<SavedSession, 'trust' | 'session'>): Promise<void> {
+export async function saveRenewed(
+  before: SavedSession,
+  renewed: Pick<SavedSession, 'trust' | 'session'>,
+): Promise<void> {
   const there = (await loadSessionIfThere().catch(() => undefined))?.session.refreshToken;
   const known = [before.session.refreshToken, renewed.session.refreshToken];
   if (there === undefined || known.includes(there)) await saveSession({ ...before, ...renewed });
@@ -64,7 +80,9 @@ export async function loadSession(): Promise<SavedSession> {
   if (saved) return saved;
   const enclave = chosenEnclave();
   if (enclave === DEFAULT_ENCLAVE) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
-  throw new CliError(EXIT.authentication, `not logged in to the enclave ${enclave}`, { hint: `run: sls login --enclave ${enclave}` });
+  throw new CliError(EXIT.authentication, `not logged in to the enclave ${enclave}`, {
+    hint: `run: sls login --enclave ${enclave}`,
+  });
 }
 
 export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSession | undefined> {
@@ -75,10 +93,22 @@ export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSes
   if (text === undefined) return undefined;
   try {
     const { version, username, oidc, trust, preferences, session } = JSON.parse(text) as Record<string, unknown>;
-    if (version !== 1 || typeof username !== 'string') throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
-    return { username, oidc: oidc === true, trust: parseTrustBundle(JSON.stringify(trust)), preferences: preferences as TrustPreferences | undefined, session: parseSession(JSON.stringify(session)) };
+    if (version !== 1 || typeof username !== 'string')
+      throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
+    return {
+      username,
+      oidc: oidc === true,
+      trust: parseTrustBundle(JSON.stringify(trust)),
+      preferences: preferences as TrustPreferences | undefined,
+      session: parseSession(JSON.stringify(session)),
+    };
   } catch (cause) {
-    throw new CliError(EXIT.authentication, `the saved session ${file} can't be read`, { hint: 'run: sls login' }, { cause });
+    throw new CliError(
+      EXIT.authentication,
+      `the saved session ${file} can't be read`,
+      { hint: 'run: sls login' },
+      { cause },
+    );
   }
 }
 
@@ -86,7 +116,10 @@ export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSes
  * The trust of whoever is logged in; another one where the command line names it or nobody is.
  * @param load reads what the command line names, or the usual places
  */
-export async function currentTrust(load: () => Promise<TrustBundle>, { trust, server }: { trust?: string; server?: string }): Promise<TrustBundle> {
+export async function currentTrust(
+  load: () => Promise<TrustBundle>,
+  { trust, server }: { trust?: string; server?: string },
+): Promise<TrustBundle> {
   if (trust !== undefined || server !== undefined) return load();
   for (const file of await sessionFiles()) {
     const saved = await loadSessionIfThere(file);

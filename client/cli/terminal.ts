@@ -6,7 +6,14 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2
 /** Whoever presses Ctrl-C this often wants out, whatever the command makes of it. */
 const IMPATIENT = 3;
 
-const NUMBERS: Record<(typeof FORWARDED)[number], number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGUSR1: 10, SIGUSR2: 12, SIGTERM: 15 };
+const NUMBERS: Record<(typeof FORWARDED)[number], number> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGUSR1: 10,
+  SIGUSR2: 12,
+  SIGTERM: 15,
+};
 
 export interface SignalForwarding {
   /** From now on signals go to the command; before, they end this program. */

@@ -65,13 +65,29 @@ export async function sessionOf(trust: TrustBundle, file = sessionFile()): Promi
  * Tokens that are still good, of these services and of this user (of anyone, when no username is given).
  * @param anyEnclave also those of the logins to other enclaves: for what is about the account. Two logins never share a refresh token
  */
-export async function findTokens(trust: TrustBundle, username: string | undefined, { anyEnclave = false } = {}): Promise<FoundTokens | undefined> {
+export async function findTokens(
+  trust: TrustBundle,
+  username: string | undefined,
+  { anyEnclave = false } = {},
+): Promise<FoundTokens | undefined> {
   const candidates: FoundTokens[] = [];
   const first = await readTokenFile(trust);
-  if (first) candidates.push({ username: first.username, oidc: first.oidc === true, tokens: first, keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }) });
+  if (first)
+    candidates.push({
+      username: first.username,
+      oidc: first.oidc === true,
+      tokens: first,
+      keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }),
+    });
   for (const file of anyEnclave ? await sessionFiles() : [sessionFile()]) {
     const saved = await sessionOf(trust, file);
-    if (saved) candidates.push({ username: saved.username, oidc: saved.oidc === true, tokens: saved.session, keep: async (renewed) => void (await saveTokens(saved, renewed, file)) });
+    if (saved)
+      candidates.push({
+        username: saved.username,
+        oidc: saved.oidc === true,
+        tokens: saved.session,
+        keep: async (renewed) => void (await saveTokens(saved, renewed, file)),
+      });
   }
   return candidates.find(({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens));
 }

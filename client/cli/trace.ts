@@ -16,7 +16,10 @@ const FLUSH_MS = 1_000;
 export async function traced(command: () => Promise<unknown>): Promise<void> {
   const flush = open();
   try {
-    await withSpan({ name: 'sls', kind: KIND.internal, parent: parseTraceparent(process.env['TRACEPARENT']) ?? null }, command);
+    await withSpan(
+      { name: 'sls', kind: KIND.internal, parent: parseTraceparent(process.env['TRACEPARENT']) ?? null },
+      command,
+    );
   } finally {
     await Promise.race([flush(), new Promise((resolve) => setTimeout(resolve, FLUSH_MS).unref())]);
   }

@@ -29,7 +29,9 @@ async function openFile(path: string, afterwards: () => Promise<void>): Promise<
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
     throw new CliError(EXIT.failure, `can't read ${path}: ${error.code ?? error.message}`);
   });
-  const { size, mode, ...kind } = await file.stat().then((s) => ({ size: s.size, mode: s.mode & 0o777, regular: s.isFile() }));
+  const { size, mode, ...kind } = await file
+    .stat()
+    .then((s) => ({ size: s.size, mode: s.mode & 0o777, regular: s.isFile() }));
   if (!kind.regular) {
     await file.close();
     throw new CliError(EXIT.failure, `expected ${path} to be a regular file`);

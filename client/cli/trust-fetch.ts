@@ -14,13 +14,17 @@ const TIMEOUT_MS = 15_000;
  */
 export async function fetchTrustBundle(address: string): Promise<TrustBundle> {
   const parsed = parseAddress(address);
-  const credentials = parsed.scheme === 'https' ? ChannelCredentials.createSsl(null, null, null, { rejectUnauthorized: false }) : ChannelCredentials.createInsecure();
+  const credentials =
+    parsed.scheme === 'https'
+      ? ChannelCredentials.createSsl(null, null, null, { rejectUnauthorized: false })
+      : ChannelCredentials.createInsecure();
   const client = new TrustServiceClient(grpcTarget(parsed), credentials);
   try {
     const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS });
     return await readSignedBundle(bundle);
   } catch (error) {
-    if (error instanceof TrustError) throw new CliError(EXIT.attestation, `${address}: ${error.message}`, { code: error.code }, { cause: error });
+    if (error instanceof TrustError)
+      throw new CliError(EXIT.attestation, `${address}: ${error.message}`, { code: error.code }, { cause: error });
     throw error;
   } finally {
     client.close();

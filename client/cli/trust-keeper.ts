@@ -23,7 +23,8 @@ export class TrustKeeper {
 
   /** For `onTrust` of the library. */
   readonly onTrust = async (newer: TrustBundle): Promise<TrustBundle> => {
-    if (await keepNewerTrust(newer)) this.out.note(`trust bundle ${newer.sequence} taken from the service: signed by the trust key that is pinned`);
+    if (await keepNewerTrust(newer))
+      this.out.note(`trust bundle ${newer.sequence} taken from the service: signed by the trust key that is pinned`);
     this.renewed = true;
     this.current = applyPreferences(newer, this.preferences);
     return this.current;

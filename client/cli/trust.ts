@@ -55,10 +55,14 @@ export async function keepNewerTrust(newer: TrustBundle): Promise<boolean> {
 /** Reads the trust bundle: --trust, SLS_TRUST, $XDG_CONFIG_HOME/sls/trust-bundle.json, the installation of `sls up` on this machine. */
 export async function loadTrust(options: TrustOptions): Promise<TrustBundle> {
   const named = options.trust ?? process.env['SLS_TRUST'];
-  const places = named !== undefined && named !== '' ? [named] : [trustFile(), join(defaultInstallationFolder(), 'trust-bundle.json')];
+  const places =
+    named !== undefined && named !== ''
+      ? [named]
+      : [trustFile(), join(defaultInstallationFolder(), 'trust-bundle.json')];
   for (const place of places) {
     const bundle = await readBundleFile(place, place === named);
-    if (bundle !== undefined) return options.server === undefined ? bundle : { ...bundle, services: servicesOf(options.server) };
+    if (bundle !== undefined)
+      return options.server === undefined ? bundle : { ...bundle, services: servicesOf(options.server) };
   }
   throw new CliError(EXIT.usage, 'no trust bundle: without one nothing can be verified', {
     hint: 'get it from your operator: sls trust add FILE, or sls trust add https://LOGIN.SERVICE; or start a service on this machine: sls up',

@@ -40,7 +40,11 @@ const ATTEST_TIMEOUT_MS = 60_000;
  * 5. where the enclave wants one, a seat is taken by that evidence.
  * @throws AttestationRefused with the connection closed, RpcError where the enclave can't be reached, seat.none_free
  */
-export async function connect(pinned: TrustBundle, session: Session, options: ConnectOptions = {}): Promise<EnclaveConnection> {
+export async function connect(
+  pinned: TrustBundle,
+  session: Session,
+  options: ConnectOptions = {},
+): Promise<EnclaveConnection> {
   const { signal } = options;
   const certificate = session.evidence.enclaveCertificate;
   const handedOut = getCertificate(pinned, session, options);
@@ -55,8 +59,19 @@ export async function connect(pinned: TrustBundle, session: Session, options: Co
   let socket: TLSSocket | undefined;
   const credentials = new OneConnection(async (dialled) => {
     const { clientKey, clientCertificates } = session;
-    socket = await secure(transport(dialled), { certificate, clientKey, clientCertificates, trustDomain: trust.trustDomain, signal });
-    options.onStep?.({ phase: 'connection', step: 'connection', title: 'TLS 1.3 presents the attested certificate', detail: `${socket.getCipher().standardName}, no resumption` });
+    socket = await secure(transport(dialled), {
+      certificate,
+      clientKey,
+      clientCertificates,
+      trustDomain: trust.trustDomain,
+      signal,
+    });
+    options.onStep?.({
+      phase: 'connection',
+      step: 'connection',
+      title: 'TLS 1.3 presents the attested certificate',
+      detail: `${socket.getCipher().standardName}, no resumption`,
+    });
     return socket;
   });
   const client = new BulkSessionServiceClient(target, credentials, {
@@ -66,7 +81,14 @@ export async function connect(pinned: TrustBundle, session: Session, options: Co
   // While the enclave waits for its quote.
   const seats = options.seat === false ? undefined : openSeats(trust, options.allowPlaintext);
   try {
-    const { evidence, verified, seatRequired } = await attestSession(client, { trust, list }, session, first, () => socket, options);
+    const { evidence, verified, seatRequired } = await attestSession(
+      client,
+      { trust, list },
+      session,
+      first,
+      () => socket,
+      options,
+    );
     const seat = seats && seatRequired ? await HeldSeat.take(seats, client, session, evidence, options) : undefined;
     if (!seat) seats?.close();
     return new EnclaveConnection(client, socket as TLSSocket, { certificate: first, session: verified }, seat);
@@ -81,7 +103,8 @@ export async function connect(pinned: TrustBundle, session: Session, options: Co
 async function getCertificate(trust: TrustBundle, { enclave }: Session, { signal }: ConnectOptions): Promise<Buffer> {
   const client = openEnclave(EnclaveServiceClient, enclave.endpoint, trust);
   try {
-    return (await callUnary(client, client.getCertificate, {}, { timeout: CERTIFICATE_TIMEOUT_MS, signal })).certificate;
+    return (await callUnary(client, client.getCertificate, {}, { timeout: CERTIFICATE_TIMEOUT_MS, signal }))
+      .certificate;
   } finally {
     client.close();
   }
@@ -91,9 +114,19 @@ async function getCertificate(trust: TrustBundle, { enclave }: Session, { signal
 function compareCertificate(certificate: Buffer, attested: Buffer, { onStep }: ConnectOptions): void {
   const hash = (der: Buffer): string => createHash('sha256').update(der).digest('hex');
   if (!certificate.equals(attested)) {
-    throw new AttestationRefused('connection', 'certificate', 'certificate.mismatch', `expected the enclave to have the certificate with SHA-256 ${hash(attested)}, got ${hash(certificate)}`);
+    throw new AttestationRefused(
+      'connection',
+      'certificate',
+      'certificate.mismatch',
+      `expected the enclave to have the certificate with SHA-256 ${hash(attested)}, got ${hash(certificate)}`,
+    );
   }
-  onStep?.({ phase: 'connection', step: 'certificate', title: 'the enclave has the attested certificate', detail: `SHA-256 ${hash(certificate)}` });
+  onStep?.({
+    phase: 'connection',
+    step: 'certificate',
+    title: 'the enclave has the attested certificate',
+    detail: `SHA-256 ${hash(certificate)}`,
+  });
 }
 
 async function attestSession(
@@ -105,7 +138,12 @@ async function attestSession(
   options: ConnectOptions,
 ): Promise<{ evidence: Evidence; verified: VerifiedEvidence; seatRequired: boolean }> {
   const nonce = newNonce();
-  const { evidence, seatRequired } = await callUnary(client, client.attest, { nonce }, { timeout: ATTEST_TIMEOUT_MS, signal: options.signal });
+  const { evidence, seatRequired } = await callUnary(
+    client,
+    client.attest,
+    { nonce },
+    { timeout: ATTEST_TIMEOUT_MS, signal: options.signal },
+  );
   // An answer came, so there is a connection. Its exporter is computed at this end and never taken from the other one.
   const tlsExporter = channelBinding(socket() as TLSSocket);
   const verified = verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);

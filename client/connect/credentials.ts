@@ -30,7 +30,11 @@ export class OneConnection extends ChannelCredentials {
     return this === other;
   }
 
-  override _createSecureConnector(_target: unknown, _options: unknown, callCredentials?: CallCredentials): SecureConnector {
+  override _createSecureConnector(
+    _target: unknown,
+    _options: unknown,
+    callCredentials?: CallCredentials,
+  ): SecureConnector {
     return {
       connect: async (dialled) => {
         if (this.used) throw new Error('the verified connection is gone');

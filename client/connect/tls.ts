@@ -44,14 +44,19 @@ export async function secure(transport: Duplex, options: TlsOptions): Promise<TL
     // Names prove nothing here: every enclave has the same. Not called for a resumed session, so `check` does the work.
     checkServerIdentity: () => undefined,
   });
-  const timer = setTimeout(() => socket.destroy(unavailable('connection.timeout', 'the enclave did not finish the TLS handshake in time')), timeoutMs);
+  const timer = setTimeout(
+    () => socket.destroy(unavailable('connection.timeout', 'the enclave did not finish the TLS handshake in time')),
+    timeoutMs,
+  );
   const abort = (): void => void socket.destroy(unavailable('connection.closed', 'given up'));
   signal?.addEventListener('abort', abort, { once: true });
   try {
     await new Promise<void>((resolve, reject) => {
       socket.once('secureConnect', resolve);
       socket.once('error', reject);
-      socket.once('close', () => reject(unavailable('connection.failed', 'the enclave closed the connection during the TLS handshake')));
+      socket.once('close', () =>
+        reject(unavailable('connection.failed', 'the enclave closed the connection during the TLS handshake')),
+      );
       transport.once('error', reject);
     });
     check(socket, certificate);
@@ -71,7 +76,10 @@ export async function secure(transport: Duplex, options: TlsOptions): Promise<TL
 function check(socket: TLSSocket, expected: Buffer): void {
   if (socket.isSessionReused()) throw refused('resumed', 'expected a full handshake, got a resumed session');
   if (socket.getProtocol() !== 'TLSv1.3' || socket.alpnProtocol !== 'h2') {
-    throw refused('protocol', `expected TLSv1.3 and h2, got ${socket.getProtocol()} and ${String(socket.alpnProtocol)}`);
+    throw refused(
+      'protocol',
+      `expected TLSv1.3 and h2, got ${socket.getProtocol()} and ${String(socket.alpnProtocol)}`,
+    );
   }
   const presented = socket.getPeerX509Certificate()?.raw;
   if (!presented?.equals(expected)) throw mismatch(expected, presented);
@@ -83,14 +91,23 @@ function refused(reason: string, message: string, cause?: unknown): AttestationR
 
 function mismatch(expected: Buffer, presented: Buffer | undefined): AttestationRefused {
   const hash = (der: Buffer): string => new X509Certificate(der).fingerprint256.replaceAll(':', '').toLowerCase();
-  return refused('certificate_mismatch', `expected the certificate with SHA-256 ${hash(expected)}, got ${presented ? hash(presented) : 'none'}`);
+  return refused(
+    'certificate_mismatch',
+    `expected the certificate with SHA-256 ${hash(expected)}, got ${presented ? hash(presented) : 'none'}`,
+  );
 }
 
 function explain(error: unknown, socket: TLSSocket): unknown {
   const { code = '', message } = error as NodeJS.ErrnoException;
   // Set where a certificate was presented that the attested one does not vouch for.
-  if (socket.authorizationError) return refused('certificate_mismatch', `expected the attested certificate, got another one (${String(socket.authorizationError)})`, error);
-  if (/PROTOCOL|UNSUPPORTED|WRONG_VERSION/.test(code)) return refused('protocol', `expected TLSv1.3: ${message}`, error);
+  if (socket.authorizationError)
+    return refused(
+      'certificate_mismatch',
+      `expected the attested certificate, got another one (${String(socket.authorizationError)})`,
+      error,
+    );
+  if (/PROTOCOL|UNSUPPORTED|WRONG_VERSION/.test(code))
+    return refused('protocol', `expected TLSv1.3: ${message}`, error);
   if (error instanceof AttestationRefused || error instanceof RpcError) return error;
   return unavailable('connection.failed', `no TLS connection to the enclave: ${code || message}`, error);
 }

@@ -76,14 +76,32 @@ export async function logInByDevice(settings: OidcSettings, { onCode, signal }: 
   }
   const client = { client_id: clientId, ...(publicClientSecret !== '' && { client_secret: publicClientSecret }) };
   const began = Date.now();
-  const answer = read(answerSchema, await post(deviceAuthorizationEndpoint, { ...client, scope: scopes.join(' ') }, signal), deviceAuthorizationEndpoint);
-  const { device_code, user_code: userCode, verification_uri: address, verification_uri_complete: completeAddress, expires_in, interval = INTERVAL_SECONDS } = answer;
+  const answer = read(
+    answerSchema,
+    await post(deviceAuthorizationEndpoint, { ...client, scope: scopes.join(' ') }, signal),
+    deviceAuthorizationEndpoint,
+  );
+  const {
+    device_code,
+    user_code: userCode,
+    verification_uri: address,
+    verification_uri_complete: completeAddress,
+    expires_in,
+    interval = INTERVAL_SECONDS,
+  } = answer;
   for (const uri of [address, completeAddress]) {
-    if (uri !== undefined && !isEndpointOf(issuer, uri)) throw new OidcProviderError('oidc.provider_invalid', `expected an https address to send the user to, of the OpenID provider ${issuer}`);
+    if (uri !== undefined && !isEndpointOf(issuer, uri))
+      throw new OidcProviderError(
+        'oidc.provider_invalid',
+        `expected an https address to send the user to, of the OpenID provider ${issuer}`,
+      );
   }
   const expiresAt = began + Math.min(expires_in, LONGEST_SECONDS) * 1000;
   await onCode({ address, userCode, completeAddress, expiresAt: new Date(expiresAt) });
-  return waitForToken({ url: tokenEndpoint, form: { ...client, grant_type: DEVICE_CODE, device_code }, interval, expiresAt }, signal);
+  return waitForToken(
+    { url: tokenEndpoint, form: { ...client, grant_type: DEVICE_CODE, device_code }, interval, expiresAt },
+    signal,
+  );
 }
 
 interface Waiting {
@@ -94,7 +112,10 @@ interface Waiting {
 }
 
 /** RFC 8628, 3.4 and 3.5. */
-async function waitForToken({ url, form, interval, expiresAt }: Waiting, signal: AbortSignal | undefined): Promise<string> {
+async function waitForToken(
+  { url, form, interval, expiresAt }: Waiting,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   for (let seconds = interval; ; seconds = Math.min(seconds, SLOWEST_SECONDS)) {
     if (Date.now() + seconds * 1000 >= expiresAt) throw expired();
     await sleep(seconds * 1000, undefined, { signal }).catch((error: unknown) => {
@@ -130,7 +151,10 @@ function read<T>(schema: z.ZodType<T>, { status, json }: Answer, url: string, st
   if (statuses.includes(status) && result.success) return result.data;
   const refusal = errorSchema.safeParse(json);
   if (status >= 400 && refusal.success) throw refused(refusal.data.error, refusal.data.error_description);
-  throw new OidcProviderError('oidc.provider_invalid', `expected another answer of ${new URL(url).origin}${new URL(url).pathname}, got HTTP ${status}`);
+  throw new OidcProviderError(
+    'oidc.provider_invalid',
+    `expected another answer of ${new URL(url).origin}${new URL(url).pathname}, got HTTP ${status}`,
+  );
 }
 
 function expired(): DeviceLoginError {
@@ -138,6 +162,10 @@ function expired(): DeviceLoginError {
 }
 
 function refused(error: string, description?: string): DeviceLoginError {
-  if (error === 'access_denied') return new DeviceLoginError('oidc.denied', 'the login was denied at the OpenID provider');
-  return new DeviceLoginError('oidc.client_refused', `the OpenID provider refuses: ${error}${description === undefined ? '' : `, ${description}`}`.slice(0, 300));
+  if (error === 'access_denied')
+    return new DeviceLoginError('oidc.denied', 'the login was denied at the OpenID provider');
+  return new DeviceLoginError(
+    'oidc.client_refused',
+    `the OpenID provider refuses: ${error}${description === undefined ? '' : `, ${description}`}`.slice(0, 300),
+  );
 }

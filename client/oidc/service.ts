@@ -21,7 +21,9 @@ export interface OidcSettings {
  * @throws RpcError; OidcProviderError where the service names a provider without TLS, or one on this machine and is itself elsewhere
  */
 export async function oidcSettings(trust: TrustBundle, options: CallOptions = {}): Promise<OidcSettings | undefined> {
-  const settings = await withAccountService(trust, options, (client) => callUnary(client, client.getOidcSettings, {}, { timeout: TIMEOUT_MS, signal: options.signal }));
+  const settings = await withAccountService(trust, options, (client) =>
+    callUnary(client, client.getOidcSettings, {}, { timeout: TIMEOUT_MS, signal: options.signal }),
+  );
   const { issuer } = settings;
   if (issuer === '') return undefined;
   try {
@@ -30,7 +32,10 @@ export async function oidcSettings(trust: TrustBundle, options: CallOptions = {}
     throw new OidcProviderError('oidc.provider_invalid', (cause as Error).message, { cause });
   }
   if (isOnThisMachine(issuer) && !isLoopback(new URL(trust.services.signup).hostname)) {
-    throw new OidcProviderError('oidc.provider_invalid', `the service names an OpenID provider on this machine, ${issuer}, and is elsewhere`);
+    throw new OidcProviderError(
+      'oidc.provider_invalid',
+      `the service names an OpenID provider on this machine, ${issuer}, and is elsewhere`,
+    );
   }
   return settings;
 }
@@ -50,12 +55,21 @@ export interface OidcLogin extends SessionTokens {
  */
 export function exchangeIdToken(
   trust: TrustBundle,
-  { idToken, username = '', oneTimeCode = '' }: { idToken: string; username?: string | undefined; oneTimeCode?: string | undefined },
+  {
+    idToken,
+    username = '',
+    oneTimeCode = '',
+  }: { idToken: string; username?: string | undefined; oneTimeCode?: string | undefined },
   options: CallOptions = {},
 ): Promise<OidcLogin> {
   const { signal, clientName = '' } = options;
   return withAccountService(trust, options, async (client) => {
-    const answer = await callUnary(client, client.exchangeIdToken, { idToken, username, oneTimeCode, clientName }, { timeout: TIMEOUT_MS, signal });
+    const answer = await callUnary(
+      client,
+      client.exchangeIdToken,
+      { idToken, username, oneTimeCode, clientName },
+      { timeout: TIMEOUT_MS, signal },
+    );
     return { ...tokensOf(answer), username: answer.username, created: answer.created };
   });
 }
@@ -72,7 +86,12 @@ export interface OwnerFactors {
  * @returns the issuer
  * @throws RpcError login.wrong_credentials, oidc.already_bound, and as exchangeIdToken
  */
-export function linkIdentity(trust: TrustBundle, accessToken: string, { idToken, password, oneTimeCode = '' }: OwnerFactors & { idToken: string }, options: CallOptions = {}): Promise<string> {
+export function linkIdentity(
+  trust: TrustBundle,
+  accessToken: string,
+  { idToken, password, oneTimeCode = '' }: OwnerFactors & { idToken: string },
+  options: CallOptions = {},
+): Promise<string> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     return (await callUnary(client, client.linkIdentity, { idToken, password, oneTimeCode }, call)).oidcIssuer;
@@ -80,9 +99,19 @@ export function linkIdentity(trust: TrustBundle, accessToken: string, { idToken,
 }
 
 /** Takes that back. @throws RpcError login.wrong_credentials, oidc.not_bound, account.no_password */
-export async function unlinkIdentity(trust: TrustBundle, accessToken: string, { password, oneTimeCode = '' }: OwnerFactors, options: CallOptions = {}): Promise<void> {
+export async function unlinkIdentity(
+  trust: TrustBundle,
+  accessToken: string,
+  { password, oneTimeCode = '' }: OwnerFactors,
+  options: CallOptions = {},
+): Promise<void> {
   await withAccountService(trust, options, (client) =>
-    callUnary(client, client.unlinkIdentity, { password, oneTimeCode }, { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal }),
+    callUnary(
+      client,
+      client.unlinkIdentity,
+      { password, oneTimeCode },
+      { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
+    ),
   );
 }
 
@@ -96,7 +125,11 @@ export interface AccountSummary {
 }
 
 /** What the service knows of whoever is logged in. @throws RpcError */
-export function accountSummary(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<AccountSummary> {
+export function accountSummary(
+  trust: TrustBundle,
+  accessToken: string,
+  options: CallOptions = {},
+): Promise<AccountSummary> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
     const { oidcIssuer, ...rest } = await callUnary(client, client.getAccount, {}, call);

@@ -38,7 +38,10 @@ const QUIET_MS = 250;
  * reads or writes slowly slows the other side, and memory stays flat.
  * @throws RpcError `exec.…`, `file.…`
  */
-export async function exec(call: ExecCall, { workspace, commands, signal, begin, notices }: ExecOptions): Promise<void> {
+export async function exec(
+  call: ExecCall,
+  { workspace, commands, signal, begin, notices }: ExecOptions,
+): Promise<void> {
   const requests = new CallReader(call, signal);
   const first = await requests.next();
   if (first?.input?.$case !== 'start') throw invalid('exec.stream', 'expected the start first');
@@ -56,7 +59,10 @@ export async function exec(call: ExecCall, { workspace, commands, signal, begin,
   if (over.aborted) end();
   else over.addEventListener('abort', end, { once: true });
 
-  const notify = (text: string): void => void writeMessage(call, { output: { $case: 'stderr', value: Buffer.from(`sls: ${text}\n`) } }).catch(() => undefined);
+  const notify = (text: string): void =>
+    void writeMessage(call, { output: { $case: 'stderr', value: Buffer.from(`sls: ${text}\n`) } }).catch(
+      () => undefined,
+    );
   notices.add(notify);
 
   let failure: unknown;
@@ -87,8 +93,10 @@ async function start({ argv, env, directory, terminal }: ExecStart, workspace: s
   const [name] = argv;
   if (!name) throw invalid('exec.argv', 'expected a program to run, got none');
   const texts = [...argv, ...Object.entries(env).flat()];
-  if (texts.some((text) => text.includes('\0'))) throw invalid('exec.argv', 'expected arguments and variables without NUL');
-  if (Object.keys(env).some((key) => key === '' || key.includes('='))) throw invalid('exec.env', "expected names of variables without '='");
+  if (texts.some((text) => text.includes('\0')))
+    throw invalid('exec.argv', 'expected arguments and variables without NUL');
+  if (Object.keys(env).some((key) => key === '' || key.includes('=')))
+    throw invalid('exec.env', "expected names of variables without '='");
   const folder = directory === '' ? workspace : resolvePath(workspace, directory);
   const info = await stat(folder).catch((error: unknown) => {
     throw fileError(error, directory);
@@ -116,7 +124,8 @@ async function feed(requests: CallReader<ExecRequest>, command: Command, command
         command.endInput();
         break;
       case 'signal':
-        if (!(input.value in constants.signals)) throw invalid('exec.signal', `expected the name of a signal, got ${JSON.stringify(input.value)}`);
+        if (!(input.value in constants.signals))
+          throw invalid('exec.signal', `expected the name of a signal, got ${JSON.stringify(input.value)}`);
         commands.signal(command.group, input.value as NodeJS.Signals);
         break;
       case 'resize':
@@ -128,7 +137,11 @@ async function feed(requests: CallReader<ExecRequest>, command: Command, command
   }
 }
 
-async function pump({ name, stream }: Command['outputs'][number], call: ExecCall, activity: { last: number }): Promise<void> {
+async function pump(
+  { name, stream }: Command['outputs'][number],
+  call: ExecCall,
+  activity: { last: number },
+): Promise<void> {
   try {
     for await (const chunk of stream) {
       // Later than any clock while the client has not taken it.
@@ -145,7 +158,8 @@ async function untilQuiet(pumps: Promise<unknown>, activity: { last: number }): 
   let ended = false;
   void pumps.then(() => (ended = true));
   const exitedAt = Date.now();
-  while (!ended && Date.now() - Math.max(activity.last, exitedAt) < QUIET_MS) await Promise.race([pumps, sleep(QUIET_MS / 5)]);
+  while (!ended && Date.now() - Math.max(activity.last, exitedAt) < QUIET_MS)
+    await Promise.race([pumps, sleep(QUIET_MS / 5)]);
 }
 
 function invalid(code: string, message: string): RpcError {

@@ -15,7 +15,11 @@ export const PIECE_BYTES = 256 * 1024;
  * Streams a file: header, then exactly as many bytes as it says. The next piece is read while one is sent.
  * @throws RpcError `file.…`
  */
-export async function sendFile(call: ServerWritableStream<GetFileRequest, GetFileResponse>, workspace: string, signal: AbortSignal): Promise<void> {
+export async function sendFile(
+  call: ServerWritableStream<GetFileRequest, GetFileResponse>,
+  workspace: string,
+  signal: AbortSignal,
+): Promise<void> {
   const { path } = call.request;
   try {
     // Not to hang on a pipe that nobody writes.
@@ -23,8 +27,15 @@ export async function sendFile(call: ServerWritableStream<GetFileRequest, GetFil
     try {
       const info = await file.stat();
       if (info.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' });
-      if (!info.isFile()) throw new RpcError('file.not_regular', status.FAILED_PRECONDITION, 'expected a regular file, got a device, socket or pipe');
-      await writeMessage(call, { part: { $case: 'header', value: { path, mode: info.mode & 0o777, size: BigInt(info.size) } } });
+      if (!info.isFile())
+        throw new RpcError(
+          'file.not_regular',
+          status.FAILED_PRECONDITION,
+          'expected a regular file, got a device, socket or pipe',
+        );
+      await writeMessage(call, {
+        part: { $case: 'header', value: { path, mode: info.mode & 0o777, size: BigInt(info.size) } },
+      });
       await sendPieces(call, file, info.size, signal);
     } finally {
       await file.close();
@@ -34,7 +45,12 @@ export async function sendFile(call: ServerWritableStream<GetFileRequest, GetFil
   }
 }
 
-async function sendPieces(call: ServerWritableStream<unknown, GetFileResponse>, file: FileHandle, size: number, signal: AbortSignal): Promise<void> {
+async function sendPieces(
+  call: ServerWritableStream<unknown, GetFileResponse>,
+  file: FileHandle,
+  size: number,
+  signal: AbortSignal,
+): Promise<void> {
   let position = 0;
   let next = readPiece(file, position, size);
   while (position < size) {
@@ -53,6 +69,11 @@ async function readPiece(file: FileHandle, position: number, size: number): Prom
   const length = Math.min(PIECE_BYTES, size - position);
   if (length === 0) return Buffer.alloc(0);
   const { bytesRead, buffer } = await file.read(Buffer.allocUnsafeSlow(length), 0, length, position);
-  if (bytesRead === 0) throw new RpcError('file.changed', status.ABORTED, `the file became shorter while it was read: expected ${size} bytes, got ${position}`);
+  if (bytesRead === 0)
+    throw new RpcError(
+      'file.changed',
+      status.ABORTED,
+      `the file became shorter while it was read: expected ${size} bytes, got ${position}`,
+    );
   return buffer.subarray(0, bytesRead);
 }

@@ -11,7 +11,8 @@ const PATH_MAX = 4096;
  * @throws RpcError INVALID_ARGUMENT `file.path`
  */
 export function resolvePath(workspace: string, path: string): string {
-  const wrong = (what: string): RpcError => new RpcError('file.path', status.INVALID_ARGUMENT, `expected a path, got ${what}`);
+  const wrong = (what: string): RpcError =>
+    new RpcError('file.path', status.INVALID_ARGUMENT, `expected a path, got ${what}`);
   if (path === '') throw wrong('an empty one');
   if (path.includes('\0')) throw wrong('one with a NUL');
   if (Buffer.byteLength(path) >= PATH_MAX) throw wrong(`one of ${PATH_MAX} bytes or more`);
@@ -27,7 +28,11 @@ const REASONS: Record<string, { code: string; grpcStatus: status; text: string }
   EROFS: { code: 'file.denied', grpcStatus: status.PERMISSION_DENIED, text: 'the file system is read-only' },
   ENOSPC: { code: 'file.no_space', grpcStatus: status.RESOURCE_EXHAUSTED, text: 'no space left in the enclave' },
   EDQUOT: { code: 'file.no_space', grpcStatus: status.RESOURCE_EXHAUSTED, text: 'no space left in the enclave' },
-  EFBIG: { code: 'file.no_space', grpcStatus: status.RESOURCE_EXHAUSTED, text: 'the file is larger than the file system takes' },
+  EFBIG: {
+    code: 'file.no_space',
+    grpcStatus: status.RESOURCE_EXHAUSTED,
+    text: 'the file is larger than the file system takes',
+  },
   ENAMETOOLONG: { code: 'file.path', grpcStatus: status.INVALID_ARGUMENT, text: 'the name is too long' },
   ELOOP: { code: 'file.path', grpcStatus: status.INVALID_ARGUMENT, text: 'too many symbolic links' },
 };

@@ -18,7 +18,11 @@ export async function startProcess({ file, argv, directory, env }: CommandStart)
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(new RpcError('exec.failed', status.FAILED_PRECONDITION, `can't start the command: ${cause.code ?? 'unknown'}`, { cause }));
+      reject(
+        new RpcError('exec.failed', status.FAILED_PRECONDITION, `can't start the command: ${cause.code ?? 'unknown'}`, {
+          cause,
+        }),
+      );
     });
   });
   return {

@@ -27,14 +27,23 @@ export function commandEnvironment(wanted: Record<string, string>, workspace: st
  * @throws RpcError NOT_FOUND `exec.not_found`, PERMISSION_DENIED `exec.not_executable`
  */
 export async function findProgram(name: string, directory: string, path: string): Promise<string> {
-  const candidates = name.includes('/') ? [resolve(directory, name)] : path.split(':').map((folder) => join(resolve(directory, folder), name));
+  const candidates = name.includes('/')
+    ? [resolve(directory, name)]
+    : path.split(':').map((folder) => join(resolve(directory, folder), name));
   let found = false;
   for (const file of candidates) {
     const info = await stat(file).catch(() => undefined);
     if (!info?.isFile()) continue;
     found = true;
-    if (await access(file, constants.X_OK).then(() => true, () => false)) return file;
+    if (
+      await access(file, constants.X_OK).then(
+        () => true,
+        () => false,
+      )
+    )
+      return file;
   }
-  if (found) throw new RpcError('exec.not_executable', status.PERMISSION_DENIED, `${JSON.stringify(name)}: not executable`);
+  if (found)
+    throw new RpcError('exec.not_executable', status.PERMISSION_DENIED, `${JSON.stringify(name)}: not executable`);
   throw new RpcError('exec.not_found', status.NOT_FOUND, `${JSON.stringify(name)}: no such program`);
 }

@@ -92,7 +92,11 @@ async function demandFile(target: string): Promise<void> {
   });
   if (info === undefined || info.isFile()) return;
   if (info.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' });
-  throw new RpcError('file.not_regular', status.FAILED_PRECONDITION, 'expected a regular file, got a device, socket or pipe');
+  throw new RpcError(
+    'file.not_regular',
+    status.FAILED_PRECONDITION,
+    'expected a regular file, got a device, socket or pipe',
+  );
 }
 
 /** The new name is on disk too. */

@@ -60,11 +60,13 @@ export class Seat {
   async hold(token: string): Promise<void> {
     const { roots: rootsPem, trustDomain, user } = this.policy;
     const claims = await verifySeatToken(token, { rootsPem, trustDomain }).catch((cause: unknown) => {
-      if (cause instanceof SeatTokenError) throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
+      if (cause instanceof SeatTokenError)
+        throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
       throw cause;
     });
     const { workloadUid, tlsExporter } = this.place();
-    if (claims.user !== user) throw refusal('seat.other_user', 'the seat is of another user than the one whom this enclave serves');
+    if (claims.user !== user)
+      throw refusal('seat.other_user', 'the seat is of another user than the one whom this enclave serves');
     if (claims.workloadUid !== workloadUid) throw refusal('seat.other_workload', 'the seat is for another enclave');
     if (!claims.tlsExporter.equals(tlsExporter)) throw refusal('seat.other_session', 'the seat is for another session');
     if (this.held && this.held.expiresAt > claims.expiresAt) return;
@@ -75,16 +77,30 @@ export class Seat {
   /** @throws RpcError FAILED_PRECONDITION seat.required, seat.lapsed */
   demand(): void {
     if (!this.policy.required) return;
-    if (!this.held) throw new RpcError('seat.required', status.FAILED_PRECONDITION, 'expected a seat to have been shown on this connection');
-    if (Date.now() >= this.held.expiresAt * 1000) throw new RpcError('seat.lapsed', status.FAILED_PRECONDITION, 'the seat of this session has lapsed');
+    if (!this.held)
+      throw new RpcError(
+        'seat.required',
+        status.FAILED_PRECONDITION,
+        'expected a seat to have been shown on this connection',
+      );
+    if (Date.now() >= this.held.expiresAt * 1000)
+      throw new RpcError('seat.lapsed', status.FAILED_PRECONDITION, 'the seat of this session has lapsed');
   }
 
   /** Also after a lapse: by it the session gets a seat again. @throws RpcError FAILED_PRECONDITION seat.required */
   heartbeat(): Heartbeat {
-    if (!this.held) throw new RpcError('seat.required', status.FAILED_PRECONDITION, 'expected a seat to have been shown on this connection');
+    if (!this.held)
+      throw new RpcError(
+        'seat.required',
+        status.FAILED_PRECONDITION,
+        'expected a seat to have been shown on this connection',
+      );
     const at = Date.now();
     const { tlsExporter } = this.place();
-    return { at: BigInt(at), signature: signHeartbeat(this.policy.privateKey, { seat: this.held.seat, tlsExporter, at }) };
+    return {
+      at: BigInt(at),
+      signature: signHeartbeat(this.policy.privateKey, { seat: this.held.seat, tlsExporter, at }),
+    };
   }
 
   /** The connection is over. */
@@ -96,7 +112,9 @@ export class Seat {
     const { required, graceSeconds } = this.policy;
     if (!required) return;
     const end = new Date(Date.now() + graceSeconds * 1000);
-    this.events.onNotice(`the seat of this session has lapsed: nothing new is begun, and what runs is ended at ${end.toISOString()} unless there is a seat again`);
+    this.events.onNotice(
+      `the seat of this session has lapsed: nothing new is begun, and what runs is ended at ${end.toISOString()} unless there is a seat again`,
+    );
     this.wait(graceSeconds * 1000, () => {
       this.events.onNotice('the seat of this session has lapsed, and what ran is ended');
       this.events.onOver();

@@ -57,11 +57,21 @@ export class Session {
     return {
       attest: unary(async ({ nonce }, { signal }) => {
         if (nonce.length !== NONCE_BYTES) {
-          throw new RpcError('session.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
+          throw new RpcError(
+            'session.nonce',
+            status.INVALID_ARGUMENT,
+            `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`,
+          );
         }
         const { client, tlsExporter } = this.connection;
         const evidence = await link.attest(
-          { purpose: Purpose.PURPOSE_SESSION, nonce, clientKeySha256: client.keySha256, tlsExporter, includeEventLog: false },
+          {
+            purpose: Purpose.PURPOSE_SESSION,
+            nonce,
+            clientKeySha256: client.keySha256,
+            tlsExporter,
+            includeEventLog: false,
+          },
           signal,
         );
         this.attested = true;
@@ -78,7 +88,13 @@ export class Session {
       }),
       exec: bidiStream(async (call, { signal }) => {
         this.demandWork();
-        await exec(call, { workspace, commands, signal: AbortSignal.any([signal, this.closing.signal]), begin: () => this.begin(), notices: this.notices });
+        await exec(call, {
+          workspace,
+          commands,
+          signal: AbortSignal.any([signal, this.closing.signal]),
+          begin: () => this.begin(),
+          notices: this.notices,
+        });
       }),
       putFile: clientStream(async (call, { signal }) => {
         this.demandWork();
@@ -98,7 +114,11 @@ export class Session {
   /** The client has to have had the chance to check who is here before anything of its user's is taken. */
   private demandAttested(): void {
     if (this.attested) return;
-    throw new RpcError('session.not_attested', status.FAILED_PRECONDITION, 'expected Attest to have succeeded on this connection');
+    throw new RpcError(
+      'session.not_attested',
+      status.FAILED_PRECONDITION,
+      'expected Attest to have succeeded on this connection',
+    );
   }
 
   private demandWork(): void {

@@ -4,7 +4,12 @@ import { readAudit } from '../../licensing/audit/audit';
 import type { AuditLog } from '../../licensing/audit/log';
 import { writeMessage } from '../../runtime/rpc/handlers';
 import type { Database } from '../../licensing/store/database';
-import type { ReadAuditLogRequest, ReadAuditLogResponse, TailAuditRequest, TailAuditResponse } from '../../proto/gen/licensing/v1/admin';
+import type {
+  ReadAuditLogRequest,
+  ReadAuditLogResponse,
+  TailAuditRequest,
+  TailAuditResponse,
+} from '../../proto/gen/licensing/v1/admin';
 
 const PAGE = 200;
 const FOLLOW_MS = 1_000;
@@ -25,7 +30,12 @@ export async function tailAudit(
     await log.update();
     const records = await readAudit(database, { after, limit: PAGE });
     for (const { sequence, at, kind, detail } of records) {
-      await writeMessage(call, { id: BigInt(sequence), at: BigInt(at.getTime()), kind, detail: JSON.stringify(detail) });
+      await writeMessage(call, {
+        id: BigInt(sequence),
+        at: BigInt(at.getTime()),
+        kind,
+        detail: JSON.stringify(detail),
+      });
       after = sequence;
     }
     if (records.length === PAGE) continue;
@@ -35,9 +45,13 @@ export async function tailAudit(
 }
 
 /** The first `size` records as they are stored: checking them is for who reads them. */
-export async function readAuditLog(call: ServerWritableStream<ReadAuditLogRequest, ReadAuditLogResponse>, signal: AbortSignal, log: AuditLog): Promise<void> {
+export async function readAuditLog(
+  call: ServerWritableStream<ReadAuditLogRequest, ReadAuditLogResponse>,
+  signal: AbortSignal,
+  log: AuditLog,
+): Promise<void> {
   const size = Number(call.request.size);
-  for (let from = 0; !signal.aborted; ) {
+  for (let from = 0; !signal.aborted;) {
     const records = await log.stored({ from, size, limit: PAGE });
     for (const { sequence, ...record } of records) await writeMessage(call, { sequence: BigInt(sequence), ...record });
     if (records.length < PAGE) return;

@@ -2,7 +2,12 @@ import { status } from '@grpc/grpc-js';
 import type { Metadata } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../../licensing/store/database';
-import { ADMIN_PROOF_KEY, AdminProofError, readCertificate, verifyAdminProof } from '../../attestation/tokens/admin-proof';
+import {
+  ADMIN_PROOF_KEY,
+  AdminProofError,
+  readCertificate,
+  verifyAdminProof,
+} from '../../attestation/tokens/admin-proof';
 import type { AdminCall } from '../../attestation/tokens/admin-proof';
 
 /** Proofs are kept beyond their end by this, for clocks of function and database that differ. */
@@ -23,10 +28,17 @@ export interface Administrator {
  * Who makes this call: by a proof over the call itself, taken once, on whichever replica it is shown.
  * @throws RpcError UNAUTHENTICATED with the code of AdminProofError, or `admin.proof_replayed`
  */
-export function authenticateAdministrator(metadata: Metadata, call: AdminCall, options: AuthenticationOptions): Promise<Administrator> {
+export function authenticateAdministrator(
+  metadata: Metadata,
+  call: AdminCall,
+  options: AuthenticationOptions,
+): Promise<Administrator> {
   const { database, trustDomain } = options;
   return asRefusal(async () => {
-    const { name, jti, expiresAt } = await verifyAdminProof(proofIn(metadata), call, { rootsPem: await options.rootsPem(), trustDomain });
+    const { name, jti, expiresAt } = await verifyAdminProof(proofIn(metadata), call, {
+      rootsPem: await options.rootsPem(),
+      trustDomain,
+    });
     await useOnce(database, jti, expiresAt);
     return { name };
   });
@@ -36,7 +48,10 @@ export function authenticateAdministrator(metadata: Metadata, call: AdminCall, o
  * That whoever made a call that goes on is an administrator still: their certificate has not ended, nor has the admin CA been replaced.
  * @throws RpcError UNAUTHENTICATED admin.certificate
  */
-export async function requireStillAdministrator(metadata: Metadata, { rootsPem, trustDomain }: AuthenticationOptions): Promise<void> {
+export async function requireStillAdministrator(
+  metadata: Metadata,
+  { rootsPem, trustDomain }: AuthenticationOptions,
+): Promise<void> {
   await asRefusal(async () => readCertificate(proofIn(metadata) ?? '', { rootsPem: await rootsPem(), trustDomain }));
 }
 
@@ -56,7 +71,11 @@ async function asRefusal<T>(look: () => Promise<T>): Promise<T> {
 }
 
 async function useOnce(database: Database, jti: string, expiresAt: Date): Promise<void> {
-  const rows = await database.query('INSERT INTO admin_proofs (jti, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING jti', [jti, expiresAt]);
-  if (rows.length === 0) throw new RpcError('admin.proof_replayed', status.UNAUTHENTICATED, 'the proof was used before');
+  const rows = await database.query(
+    'INSERT INTO admin_proofs (jti, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING jti',
+    [jti, expiresAt],
+  );
+  if (rows.length === 0)
+    throw new RpcError('admin.proof_replayed', status.UNAUTHENTICATED, 'the proof was used before');
   await database.query(`DELETE FROM admin_proofs WHERE expires_at < now() - make_interval(secs => $1)`, [KEEP_SECONDS]);
 }

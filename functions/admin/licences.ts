@@ -1,6 +1,12 @@
 import { status } from '@grpc/grpc-js';
 import { isUuid } from '../../attestation/bytes/uuid';
-import { issueLicence, LICENCE_PAGE, listLicences, listLicenceUse, revokeLicence } from '../../licensing/licences/issue';
+import {
+  issueLicence,
+  LICENCE_PAGE,
+  listLicences,
+  listLicenceUse,
+  revokeLicence,
+} from '../../licensing/licences/issue';
 import type { IssuedLicence as IssuedRecord, LicenceCursor } from '../../licensing/licences/issue';
 import { planFromMessage, planToMessage, stateToMessage } from '../../attestation/licences/messages';
 import { MAX_GRACE_DAYS, MAX_LICENCE_YEARS, planSchema } from '../../attestation/licences/plan';
@@ -41,14 +47,25 @@ function invalid(code: string, message: string): RpcError {
  * Writes a licence down and signs its key, which is kept nowhere.
  * @throws RpcError INVALID_ARGUMENT; FAILED_PRECONDITION admin.licence_keys_missing
  */
-export async function issue({ database, trustDomain, licenceKeys }: LicenceIssuer, { name }: Administrator, request: IssueLicenceRequest): Promise<IssueLicenceResponse> {
+export async function issue(
+  { database, trustDomain, licenceKeys }: LicenceIssuer,
+  { name }: Administrator,
+  request: IssueLicenceRequest,
+): Promise<IssueLicenceResponse> {
   const plan = requirePlan(request.plan);
   const until = requireUntil(request.until);
   const { graceDays, accounts } = request;
-  if (graceDays > MAX_GRACE_DAYS) throw invalid('admin.licence_grace', `expected ${MAX_GRACE_DAYS} grace days at most, got ${graceDays}`);
-  if (accounts < 1 || accounts > MAX_ACCOUNTS) throw invalid('admin.licence_accounts', `expected 1 to ${MAX_ACCOUNTS} accounts, got ${accounts}`);
+  if (graceDays > MAX_GRACE_DAYS)
+    throw invalid('admin.licence_grace', `expected ${MAX_GRACE_DAYS} grace days at most, got ${graceDays}`);
+  if (accounts < 1 || accounts > MAX_ACCOUNTS)
+    throw invalid('admin.licence_accounts', `expected 1 to ${MAX_ACCOUNTS} accounts, got ${accounts}`);
   const reason = requireReason(request.reason);
-  if (!licenceKeys) throw new RpcError('admin.licence_keys_missing', status.FAILED_PRECONDITION, 'this installation has no key to sign licences with');
+  if (!licenceKeys)
+    throw new RpcError(
+      'admin.licence_keys_missing',
+      status.FAILED_PRECONDITION,
+      'this installation has no key to sign licences with',
+    );
   const { signing } = await licenceKeys();
   const terms = await issueLicence(database, { plan, until, graceDays, accounts }, { administrator: name, reason });
   return { licence: terms.licence, key: await signLicenceKey(signing, terms, { trustDomain }) };
@@ -71,7 +88,10 @@ function requireUntil(until: bigint): Date {
 
 function requireLicence(id: string): string {
   if (isUuid(id)) return id;
-  throw invalid('admin.licence_id', 'expected the id of a licence in the form of a UUID in lower case, got something else');
+  throw invalid(
+    'admin.licence_id',
+    'expected the id of a licence in the form of a UUID in lower case, got something else',
+  );
 }
 
 function noLicence(): RpcError {
@@ -79,8 +99,15 @@ function noLicence(): RpcError {
 }
 
 /** @returns false when it was revoked already. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
-export async function revoke(database: Database, { name }: Administrator, request: RevokeLicenceRequest): Promise<boolean> {
-  const changed = await revokeLicence(database, requireLicence(request.licence), { administrator: name, reason: requireReason(request.reason) });
+export async function revoke(
+  database: Database,
+  { name }: Administrator,
+  request: RevokeLicenceRequest,
+): Promise<boolean> {
+  const changed = await revokeLicence(database, requireLicence(request.licence), {
+    administrator: name,
+    reason: requireReason(request.reason),
+  });
   if (changed === undefined) throw noLicence();
   return changed;
 }
@@ -96,14 +123,20 @@ function readCursor(text: string): LicenceCursor | undefined {
 }
 
 /** A page of all licences. @throws RpcError INVALID_ARGUMENT */
-export async function issuedLicences(database: Database, { after }: ListLicencesRequest): Promise<ListLicencesResponse> {
+export async function issuedLicences(
+  database: Database,
+  { after }: ListLicencesRequest,
+): Promise<ListLicencesResponse> {
   const licences = await listLicences(database, new Date(), readCursor(after));
   const last = licences[LICENCE_PAGE - 1];
   return { licences: licences.map(toMessage), next: last ? `${last.licence}/` : '' };
 }
 
 /** A page of who has which licence, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
-export async function report(database: Database, { licence, after }: ReportLicencesRequest): Promise<ReportLicencesResponse> {
+export async function report(
+  database: Database,
+  { licence, after }: ReportLicencesRequest,
+): Promise<ReportLicencesResponse> {
   const only = licence === '' ? undefined : requireLicence(licence);
   const uses = await listLicenceUse(database, new Date(), { licence: only, after: readCursor(after) });
   if (only !== undefined && after === '' && uses.length === 0) throw noLicence();
@@ -118,7 +151,20 @@ export async function report(database: Database, { licence, after }: ReportLicen
 }
 
 function toMessage(record: IssuedRecord): IssuedLicence {
-  const { licence, plan, issuedAt, issuedBy, reason, until, graceUntil, accounts, redeemed, state, revokedBy = '', revokedReason = '' } = record;
+  const {
+    licence,
+    plan,
+    issuedAt,
+    issuedBy,
+    reason,
+    until,
+    graceUntil,
+    accounts,
+    redeemed,
+    state,
+    revokedBy = '',
+    revokedReason = '',
+  } = record;
   return {
     licence,
     plan: planToMessage(plan),

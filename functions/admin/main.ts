@@ -23,10 +23,14 @@ type Settings = ReturnType<typeof readEnvironment<typeof adminSettings>>;
 
 async function openEnclaves({ LAUNCHER, LAUNCHER_ADDRESS, ENCLAVE_NAMESPACE }: Settings): Promise<Enclaves> {
   if (LAUNCHER === 'knative') {
-    const [{ knativeEnclaves }, { KubernetesApi }] = await Promise.all([import('./enclaves/knative'), import('../../runtime/kubernetes/api')]);
+    const [{ knativeEnclaves }, { KubernetesApi }] = await Promise.all([
+      import('./enclaves/knative'),
+      import('../../runtime/kubernetes/api'),
+    ]);
     return knativeEnclaves(await KubernetesApi.inCluster(), ENCLAVE_NAMESPACE);
   }
-  if (LAUNCHER_ADDRESS === undefined) throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
+  if (LAUNCHER_ADDRESS === undefined)
+    throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
   return (await import('./enclaves/process')).processEnclaves(LAUNCHER_ADDRESS);
 }
 
@@ -57,8 +61,20 @@ runProgram(async () => {
   const licenceKeys = await openLicenceKeys(settings);
   const log = await openAuditLog(settings, database);
   const refusals = new Refusals(database);
-  const implementation = adminService({ database, log, enclaves, rootsPem: () => rootsPem(), licenceKeys, trustDomain: settings.TRUST_DOMAIN });
-  const server = await startServer({ address: settings.LISTEN, tls, observer: metrics, services: countingRefusals(refusals, [{ definition: AdminServiceService, implementation }]) });
+  const implementation = adminService({
+    database,
+    log,
+    enclaves,
+    rootsPem: () => rootsPem(),
+    licenceKeys,
+    trustDomain: settings.TRUST_DOMAIN,
+  });
+  const server = await startServer({
+    address: settings.LISTEN,
+    tls,
+    observer: metrics,
+    services: countingRefusals(refusals, [{ definition: AdminServiceService, implementation }]),
+  });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();

@@ -30,12 +30,21 @@ export interface Changed {
  * Revokes. A user's enclave is ended as well, also when the user was revoked before: what failed the first time is done by trying again.
  * @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_user; UNAVAILABLE admin.enclave_not_ended: the revocation stands all the same
  */
-export async function revokeSubject(database: Database, enclaves: Enclaves, { name }: Administrator, request: RevokeRequest): Promise<Changed> {
+export async function revokeSubject(
+  database: Database,
+  enclaves: Enclaves,
+  { name }: Administrator,
+  request: RevokeRequest,
+): Promise<Changed> {
   const subject = await readSubject(database, request);
   const reason = requireReason(request.reason);
   const changed = await database.transaction(async (queries) => {
     const first = await revoke(queries, { ...subject, revokedBy: name, reason });
-    if (first) await recordAudit(queries, { kind: 'admin.revoke', detail: { administrator: name, subject: `${subject.kind}/${subject.subject}`, reason } });
+    if (first)
+      await recordAudit(queries, {
+        kind: 'admin.revoke',
+        detail: { administrator: name, subject: `${subject.kind}/${subject.subject}`, reason },
+      });
     return first;
   });
   if (subject.kind === 'user') await endEnclave(enclaves, subject.subject);
@@ -43,12 +52,20 @@ export async function revokeSubject(database: Database, enclaves: Enclaves, { na
 }
 
 /** Takes a revocation back. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_user */
-export async function restoreSubject(database: Database, { name }: Administrator, request: RevokeRequest): Promise<Changed> {
+export async function restoreSubject(
+  database: Database,
+  { name }: Administrator,
+  request: RevokeRequest,
+): Promise<Changed> {
   const subject = await readSubject(database, request);
   const reason = requireReason(request.reason);
   const changed = await database.transaction(async (queries) => {
     const was = await restore(queries, subject.kind, subject.subject);
-    if (was) await recordAudit(queries, { kind: 'admin.restore', detail: { administrator: name, subject: `${subject.kind}/${subject.subject}`, reason } });
+    if (was)
+      await recordAudit(queries, {
+        kind: 'admin.restore',
+        detail: { administrator: name, subject: `${subject.kind}/${subject.subject}`, reason },
+      });
     return was;
   });
   return { subject: toMessage(subject), changed };
@@ -68,11 +85,19 @@ async function endEnclave(enclaves: Enclaves, user: string): Promise<void> {
     await enclaves.end(user);
   } catch (cause) {
     logger.error({ err: cause, user }, 'an enclave of a revoked user was not ended');
-    throw new RpcError('admin.enclave_not_ended', status.UNAVAILABLE, 'the user is revoked, but their enclave could not be ended: try again', { cause });
+    throw new RpcError(
+      'admin.enclave_not_ended',
+      status.UNAVAILABLE,
+      'the user is revoked, but their enclave could not be ended: try again',
+      { cause },
+    );
   }
 }
 
-async function readSubject(database: Database, { subject: message, username }: Pick<RevokeRequest, 'subject' | 'username'>): Promise<Subject> {
+async function readSubject(
+  database: Database,
+  { subject: message, username }: Pick<RevokeRequest, 'subject' | 'username'>,
+): Promise<Subject> {
   const named = message?.subject;
   if ((named === undefined) === (username === '')) {
     throw new RpcError('admin.subject', status.INVALID_ARGUMENT, 'expected one subject: a node, a key or a user');

@@ -21,9 +21,10 @@ export interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
   log: AuditLog;
 }
 
-type Unary<Method extends keyof AdminServiceServer> = AdminServiceServer[Method] extends handleUnaryCall<infer Request, infer Response>
-  ? (request: Request, administrator: Administrator) => Promise<Response>
-  : never;
+type Unary<Method extends keyof AdminServiceServer> =
+  AdminServiceServer[Method] extends handleUnaryCall<infer Request, infer Response>
+    ? (request: Request, administrator: Administrator) => Promise<Response>
+    : never;
 
 type Streaming = 'tailAudit' | 'readAuditLog';
 
@@ -35,7 +36,9 @@ export function adminService(options: AdminOptions): AdminServiceServer {
   const { database, enclaves, log } = options;
   const handlers: Handlers = {
     listNodes: async () => ({ nodes: await listNodes(database) }),
-    approveNode: async (request, administrator) => ({ previousEkSha256: await approveNode(database, administrator, request) }),
+    approveNode: async (request, administrator) => ({
+      previousEkSha256: await approveNode(database, administrator, request),
+    }),
     revoke: (request, administrator) => revokeSubject(database, enclaves, administrator, request),
     restore: (request, administrator) => restoreSubject(database, administrator, request),
     resetSecondFactor: (request, administrator) => resetSecondFactor(database, administrator, request),
@@ -47,8 +50,16 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     reportLicences: (request) => report(database, request),
     getAuditTreeHead: async () => ({ head: (await log.update()).signed }),
   };
-  const authenticate = async <Request>(method: MethodDefinition<Request, unknown>, request: Request, { metadata }: CallContext): Promise<Administrator> => {
-    const administrator = await authenticateAdministrator(metadata, { method: method.path, request: method.requestSerialize(request) }, options);
+  const authenticate = async <Request>(
+    method: MethodDefinition<Request, unknown>,
+    request: Request,
+    { metadata }: CallContext,
+  ): Promise<Administrator> => {
+    const administrator = await authenticateAdministrator(
+      metadata,
+      { method: method.path, request: method.requestSerialize(request) },
+      options,
+    );
     logger.info({ administrator: administrator.name, method: method.path }, 'administrator');
     return administrator;
   };
@@ -64,14 +75,26 @@ export function adminService(options: AdminOptions): AdminServiceServer {
       }),
     ];
   });
-  const streaming = <Request, Response>(name: Streaming, stream: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>) =>
+  const streaming = <Request, Response>(
+    name: Streaming,
+    stream: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>,
+  ) =>
     serverStream<Request, Response>(async (call, context) => {
-      await authenticate(AdminServiceService[name] as unknown as MethodDefinition<Request, unknown>, call.request, context);
+      await authenticate(
+        AdminServiceService[name] as unknown as MethodDefinition<Request, unknown>,
+        call.request,
+        context,
+      );
       await stream(call, context);
     });
   const streams: Pick<AdminServiceServer, Streaming> = {
-    tailAudit: streaming('tailAudit', (call, { signal, metadata }) => tailAudit(call, signal, { database, log, admitted: () => requireStillAdministrator(metadata, options) })),
+    tailAudit: streaming('tailAudit', (call, { signal, metadata }) =>
+      tailAudit(call, signal, { database, log, admitted: () => requireStillAdministrator(metadata, options) }),
+    ),
     readAuditLog: streaming('readAuditLog', (call, { signal }) => readAuditLog(call, signal, log)),
   };
-  return { ...(Object.fromEntries(guarded) as unknown as Omit<AdminServiceServer, Streaming>), ...streams } as AdminServiceServer;
+  return {
+    ...(Object.fromEntries(guarded) as unknown as Omit<AdminServiceServer, Streaming>),
+    ...streams,
+  } as AdminServiceServer;
 }

@@ -13,7 +13,11 @@ import { requireReason } from './requests';
 /** @throws RpcError INVALID_ARGUMENT admin.user_id */
 export function requireUserId(text: string): string {
   if (isUuid(text)) return text;
-  throw new RpcError('admin.user_id', status.INVALID_ARGUMENT, 'expected a user id in the form of a UUID in lower case, got something else');
+  throw new RpcError(
+    'admin.user_id',
+    status.INVALID_ARGUMENT,
+    'expected a user id in the form of a UUID in lower case, got something else',
+  );
 }
 
 /** @returns the user's id @throws RpcError NOT_FOUND admin.no_such_user */
@@ -27,11 +31,20 @@ export async function userNamed(database: Database, username: string): Promise<s
  * Deletes a user. What fails of their enclaves is tried again by login, and by another call with the user's id.
  * @throws RpcError INVALID_ARGUMENT admin.subject, admin.user_id, admin.reason; NOT_FOUND admin.no_such_user
  */
-export async function deleteUser(database: Database, enclaves: Enclaves, { name }: Administrator, request: DeleteUserRequest): Promise<DeleteUserResponse> {
+export async function deleteUser(
+  database: Database,
+  enclaves: Enclaves,
+  { name }: Administrator,
+  request: DeleteUserRequest,
+): Promise<DeleteUserResponse> {
   const reason = requireReason(request.reason);
-  if ((request.user === '') === (request.username === '')) throw new RpcError('admin.subject', status.INVALID_ARGUMENT, 'expected a user, by id or by name');
+  if ((request.user === '') === (request.username === ''))
+    throw new RpcError('admin.subject', status.INVALID_ARGUMENT, 'expected a user, by id or by name');
   const user = request.user === '' ? await userNamed(database, request.username) : requireUserId(request.user);
-  const deleted = await deleteAccount(database, user, { kind: 'admin.delete_user', detail: { administrator: name, subject: `user/${user}`, reason } });
+  const deleted = await deleteAccount(database, user, {
+    kind: 'admin.delete_user',
+    detail: { administrator: name, subject: `user/${user}`, reason },
+  });
   if (!deleted && !(await findDeletion(database, user))) throw noSuchUser();
   return { user, enclavesRemoved: await removeEnclavesOf(database, user, () => enclaves.remove(user)) };
 }

@@ -28,7 +28,9 @@ export type Challenge = z.infer<typeof schema>;
  */
 export function sealChallenge(challenge: Omit<Challenge, 'exp'>, key: Uint8Array, now: Date): Promise<string> {
   const content: Challenge = { ...challenge, exp: Math.floor(now.getTime() / 1000) + LIFE_SECONDS };
-  return new CompactEncrypt(Buffer.from(JSON.stringify(content))).setProtectedHeader({ alg: 'dir', enc: 'A256GCM', typ: TYPE }).encrypt(key);
+  return new CompactEncrypt(Buffer.from(JSON.stringify(content)))
+    .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', typ: TYPE })
+    .encrypt(key);
 }
 
 /** @throws RpcError UNAUTHENTICATED enrol.challenge_invalid, enrol.challenge_expired */
@@ -40,10 +42,16 @@ export async function openChallenge(text: string, key: Uint8Array, now: Date): P
     if (protectedHeader.typ !== TYPE) throw new TypeError(`expected typ ${TYPE}`);
     challenge = schema.parse(JSON.parse(Buffer.from(plaintext).toString('utf8')));
   } catch (cause) {
-    throw new RpcError('enrol.challenge_invalid', status.UNAUTHENTICATED, 'expected a challenge of this service', { cause });
+    throw new RpcError('enrol.challenge_invalid', status.UNAUTHENTICATED, 'expected a challenge of this service', {
+      cause,
+    });
   }
   if (challenge.exp <= now.getTime() / 1000) {
-    throw new RpcError('enrol.challenge_expired', status.UNAUTHENTICATED, `expected a challenge of the last ${LIFE_SECONDS} seconds`);
+    throw new RpcError(
+      'enrol.challenge_expired',
+      status.UNAUTHENTICATED,
+      `expected a challenge of the last ${LIFE_SECONDS} seconds`,
+    );
   }
   return challenge;
 }

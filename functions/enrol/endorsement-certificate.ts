@@ -39,17 +39,28 @@ export type TpmDetails = Omit<AttestationKeyDetails, 'ekSha256'>;
  * @param certificates DER, leaf first
  * @throws CertificateError
  */
-export function verifyEndorsement(ek: TpmPublic, certificates: readonly Uint8Array[], trust: EndorsementTrust, now: Date): TpmDetails {
+export function verifyEndorsement(
+  ek: TpmPublic,
+  certificates: readonly Uint8Array[],
+  trust: EndorsementTrust,
+  now: Date,
+): TpmDetails {
   const chain = completeChain(certificates, trust.intermediates);
   const leaf = verifyChain({ certificates: chain, roots: trust.roots, now });
   const details = readDetails(leaf);
   const { extendedKeyUsage: purposes } = leaf.fields;
   // Makers' roots certify more than TPMs: a certificate without a purpose has to say otherwise that its key is in one.
   if (!purposes.includes(EK_PURPOSE) && (purposes.length > 0 || details.manufacturer === '')) {
-    throw new CertificateError('certificate.usage', `expected the purpose of endorsement keys (${EK_PURPOSE}), got ${purposes.join(', ') || 'none'}`);
+    throw new CertificateError(
+      'certificate.usage',
+      `expected the purpose of endorsement keys (${EK_PURPOSE}), got ${purposes.join(', ') || 'none'}`,
+    );
   }
   if (!leaf.publicKey.equals(publicKeyObject(ek))) {
-    throw new CertificateError('certificate.untrusted', 'expected the certificate of the given endorsement key, got one of another key');
+    throw new CertificateError(
+      'certificate.untrusted',
+      'expected the certificate of the given endorsement key, got one of another key',
+    );
   }
   return details;
 }
@@ -74,5 +85,8 @@ function readDetails(leaf: ParsedCertificate): TpmDetails {
 }
 
 function readText(bytes: Buffer): string {
-  return bytes.toString('latin1').replace(/[^\x20-\x7e]+/g, ' ').slice(0, TEXT_MAX);
+  return bytes
+    .toString('latin1')
+    .replace(/[^\x20-\x7e]+/g, ' ')
+    .slice(0, TEXT_MAX);
 }

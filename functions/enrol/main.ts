@@ -24,7 +24,8 @@ const LISTED_KEY = /^([0-9a-f]{64})( software)?$/;
 /** @throws ConfigError */
 async function readSealKey({ SEAL_KEY_FILE }: EnrolSettings): Promise<Buffer> {
   const key = await readSettingFile('SEAL_KEY_FILE', SEAL_KEY_FILE);
-  if (key.length !== SEAL_KEY_BYTES) throw new ConfigError(`SEAL_KEY_FILE: expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
+  if (key.length !== SEAL_KEY_BYTES)
+    throw new ConfigError(`SEAL_KEY_FILE: expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
   return key;
 }
 
@@ -35,36 +36,57 @@ async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
   try {
     added = settings.EK_ROOTS_DIR === undefined ? [] : readPemFolder(settings.EK_ROOTS_DIR);
   } catch (cause) {
-    throw new ConfigError(`EK_ROOTS_DIR: expected a folder of certificates, got ${(cause as NodeJS.ErrnoException).code ?? 'something else'}`, { cause });
+    throw new ConfigError(
+      `EK_ROOTS_DIR: expected a folder of certificates, got ${(cause as NodeJS.ErrnoException).code ?? 'something else'}`,
+      { cause },
+    );
   }
   const hashes = new Map<string, { software: boolean }>();
-  const list = settings.EK_HASHES_FILE === undefined ? '' : (await readSettingFile('EK_HASHES_FILE', settings.EK_HASHES_FILE)).toString('utf8');
-  for (const line of list.split('\n').map((text) => text.replace(/#.*/, '').trim()).filter(Boolean)) {
+  const list =
+    settings.EK_HASHES_FILE === undefined
+      ? ''
+      : (await readSettingFile('EK_HASHES_FILE', settings.EK_HASHES_FILE)).toString('utf8');
+  for (const line of list
+    .split('\n')
+    .map((text) => text.replace(/#.*/, '').trim())
+    .filter(Boolean)) {
     const [, hash, software] = LISTED_KEY.exec(line) ?? [];
-    if (hash === undefined) throw new ConfigError(`EK_HASHES_FILE: expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
+    if (hash === undefined)
+      throw new ConfigError(`EK_HASHES_FILE: expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
     hashes.set(hash, { software: software !== undefined });
   }
   return { roots: [...shipped.roots, ...added], intermediates: makePool(shipped.intermediates), hashes };
 }
 
 /** The authority that signs now; the files are read again when they change. @throws ConfigError */
-async function openAuthority(settings: EnrolSettings): Promise<() => Promise<{ certificate: string; privateKey: string }>> {
-  for (const name of ['ATTESTATION_CA_CERTIFICATE_FILE', 'ATTESTATION_CA_KEY_FILE'] as const) await readSettingFile(name, settings[name]);
+async function openAuthority(
+  settings: EnrolSettings,
+): Promise<() => Promise<{ certificate: string; privateKey: string }>> {
+  for (const name of ['ATTESTATION_CA_CERTIFICATE_FILE', 'ATTESTATION_CA_KEY_FILE'] as const)
+    await readSettingFile(name, settings[name]);
   const files = [settings.ATTESTATION_CA_CERTIFICATE_FILE, settings.ATTESTATION_CA_KEY_FILE];
   try {
-    const read = await reloadingFiles(files, ([certificates, keys]) => readAuthorities(String(certificates), String(keys)));
+    const read = await reloadingFiles(files, ([certificates, keys]) =>
+      readAuthorities(String(certificates), String(keys)),
+    );
     const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
     await current();
     return current;
   } catch (cause) {
-    throw new ConfigError(`ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE: ${(cause as Error).message}`, { cause });
+    throw new ConfigError(`ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
 runProgram(async () => {
   const settings = readEnvironment(enrolSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const [sealKey, trust, authority] = await Promise.all([readSealKey(settings), readTrust(settings), openAuthority(settings)]);
+  const [sealKey, trust, authority] = await Promise.all([
+    readSealKey(settings),
+    readTrust(settings),
+    openAuthority(settings),
+  ]);
   const database = await openFunctionDatabase(settings, 'enrol');
   if (metrics) watchDatabase(metrics, database);
   const refusals = new Refusals(database);

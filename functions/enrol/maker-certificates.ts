@@ -12,11 +12,20 @@ export interface MakerCertificates {
 /** What ships with the project: the folder trust/ beside dist/ (see its README files for makers and sources). */
 export function shippedMakerCertificates(): MakerCertificates {
   const folder = join(distFolder(), '..', 'trust');
-  return { roots: readPemFolder(join(folder, 'ek-roots')), intermediates: readPemFolder(join(folder, 'ek-intermediates')) };
+  return {
+    roots: readPemFolder(join(folder, 'ek-roots')),
+    intermediates: readPemFolder(join(folder, 'ek-intermediates')),
+  };
 }
 
 /** Every certificate of every .pem and .crt file in a folder, which has to be there. */
 export function readPemFolder(folder: string): string[] {
-  const files = readdirSync(folder).filter((name) => /\.(pem|crt)$/.test(name)).sort();
-  return files.flatMap((name) => readFileSync(join(folder, name), 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? []);
+  const files = readdirSync(folder)
+    .filter((name) => /\.(pem|crt)$/.test(name))
+    .sort();
+  return files.flatMap(
+    (name) =>
+      readFileSync(join(folder, name), 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ??
+      [],
+  );
 }

@@ -40,9 +40,14 @@ export async function recordEnrolment(database: Database, enrolment: Enrolment):
   });
   // Thrown after the transaction, so that the record of the refusal stays.
   if (action === 'enrol.node_bound') {
-    throw new RpcError(action, status.PERMISSION_DENIED, `the name ${node} belongs to another TPM: an administrator has to release it`);
+    throw new RpcError(
+      action,
+      status.PERMISSION_DENIED,
+      `the name ${node} belongs to another TPM: an administrator has to release it`,
+    );
   }
-  if (action === 'enrol.revoked') throw new RpcError(action, status.PERMISSION_DENIED, 'the node or its TPM is revoked');
+  if (action === 'enrol.revoked')
+    throw new RpcError(action, status.PERMISSION_DENIED, 'the node or its TPM is revoked');
 }
 
 async function useChallenge(queries: Queries, { jti, exp }: Enrolment): Promise<void> {
@@ -51,7 +56,12 @@ async function useChallenge(queries: Queries, { jti, exp }: Enrolment): Promise<
     'INSERT INTO enrolment_challenges (jti, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING jti',
     [jti, new Date(exp * 1000)],
   );
-  if (inserted.length === 0) throw new RpcError('enrol.challenge_used', status.UNAUTHENTICATED, 'expected a challenge that was not answered before');
+  if (inserted.length === 0)
+    throw new RpcError(
+      'enrol.challenge_used',
+      status.UNAUTHENTICATED,
+      'expected a challenge that was not answered before',
+    );
 }
 
 async function decide(queries: Queries, { node, ekSha256, akSha256, tpm }: Enrolment): Promise<Decision> {
@@ -61,16 +71,21 @@ async function decide(queries: Queries, { node, ekSha256, akSha256, tpm }: Enrol
     ['ak', akSha256],
   ]);
   if (revoked) return { action: 'enrol.revoked', boundTo: '' };
-  await queries.query('INSERT INTO nodes (node, ek_sha256, ak_sha256, details) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING', [
+  await queries.query(
+    'INSERT INTO nodes (node, ek_sha256, ak_sha256, details) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
+    [node, ekSha256, akSha256, JSON.stringify(tpm)],
+  );
+  const [row] = await queries.query<{ ek_sha256: string; ak_sha256: string }>(
+    'SELECT ek_sha256, ak_sha256 FROM nodes WHERE node = $1 FOR UPDATE',
+    [node],
+  );
+  const boundTo = row?.ek_sha256 ?? '';
+  if (boundTo !== ekSha256) return { action: 'enrol.node_bound', boundTo };
+  await queries.query('UPDATE nodes SET ak_sha256 = $2, details = $3, enrolled_at = now() WHERE node = $1', [
     node,
-    ekSha256,
     akSha256,
     JSON.stringify(tpm),
   ]);
-  const [row] = await queries.query<{ ek_sha256: string; ak_sha256: string }>('SELECT ek_sha256, ak_sha256 FROM nodes WHERE node = $1 FOR UPDATE', [node]);
-  const boundTo = row?.ek_sha256 ?? '';
-  if (boundTo !== ekSha256) return { action: 'enrol.node_bound', boundTo };
-  await queries.query('UPDATE nodes SET ak_sha256 = $2, details = $3, enrolled_at = now() WHERE node = $1', [node, akSha256, JSON.stringify(tpm)]);
   // The same TPM with another key: it was cleared, or its attestor lost the key's authorization.
   return { action: row?.ak_sha256 === akSha256 ? 'enrol.key_enrolled' : 'enrol.key_replaced', boundTo };
 }

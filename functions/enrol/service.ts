@@ -70,7 +70,11 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
     completeEnrolment: unary(async ({ challenge: sealed, secret }) => {
       const challenge = await openChallenge(sealed, sealKey, now());
       if (!timingSafeEqual(sha256(secret), Buffer.from(challenge.secretSha256, 'hex'))) {
-        throw new RpcError('enrol.secret', status.UNAUTHENTICATED, 'expected the secret of this challenge, got another one');
+        throw new RpcError(
+          'enrol.secret',
+          status.UNAUTHENTICATED,
+          'expected the secret of this challenge, got another one',
+        );
       }
       const ak = parsePublic(Buffer.from(challenge.ak, 'base64'));
       const { jti, exp, node, ekSha256, tpm } = challenge;
@@ -90,10 +94,23 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
   };
 }
 
-function judge(request: BeginEnrolmentRequest, trust: EndorsementTrust, now: Date): { ek: TpmPublic; ak: TpmPublic; tpm: TpmDetails } {
-  if (!NODE_NAME.test(request.node)) throw new RpcError('enrol.node_name', status.INVALID_ARGUMENT, 'expected a node name as in RFC 1123, got something else');
+function judge(
+  request: BeginEnrolmentRequest,
+  trust: EndorsementTrust,
+  now: Date,
+): { ek: TpmPublic; ak: TpmPublic; tpm: TpmDetails } {
+  if (!NODE_NAME.test(request.node))
+    throw new RpcError(
+      'enrol.node_name',
+      status.INVALID_ARGUMENT,
+      'expected a node name as in RFC 1123, got something else',
+    );
   if (request.ekPublic.length > PUBLIC_AREA_MAX || request.akPublic.length > PUBLIC_AREA_MAX) {
-    throw new RpcError('enrol.malformed', status.INVALID_ARGUMENT, `expected public areas of ${PUBLIC_AREA_MAX} bytes at most`);
+    throw new RpcError(
+      'enrol.malformed',
+      status.INVALID_ARGUMENT,
+      `expected public areas of ${PUBLIC_AREA_MAX} bytes at most`,
+    );
   }
   const ek = parseEndorsementKey(request.ekPublic);
   const tpm = judgeEndorsement(ek, request.ekCertificates, trust, now);
@@ -102,12 +119,22 @@ function judge(request: BeginEnrolmentRequest, trust: EndorsementTrust, now: Dat
   return { ek, ak, tpm };
 }
 
-function judgeEndorsement(ek: TpmPublic, certificates: readonly Buffer[], trust: EndorsementTrust, now: Date): TpmDetails {
+function judgeEndorsement(
+  ek: TpmPublic,
+  certificates: readonly Buffer[],
+  trust: EndorsementTrust,
+  now: Date,
+): TpmDetails {
   const listed = trust.hashes.get(endorsementKeyHash(ek));
   // The operator vouches for the key and says what it is: a certificate adds nothing to that.
-  if (listed !== undefined) return { manufacturer: 'listed by the operator', model: '', firmware: '', software: listed.software };
+  if (listed !== undefined)
+    return { manufacturer: 'listed by the operator', model: '', firmware: '', software: listed.software };
   if (certificates.length === 0) {
-    throw new RpcError('enrol.ek_unknown', status.PERMISSION_DENIED, 'expected a certificate of the endorsement key, or its hash among those that the operator listed');
+    throw new RpcError(
+      'enrol.ek_unknown',
+      status.PERMISSION_DENIED,
+      'expected a certificate of the endorsement key, or its hash among those that the operator listed',
+    );
   }
   return verifyEndorsement(ek, certificates, trust, now);
 }
@@ -118,13 +145,27 @@ function refusing<T>(work: () => T): T {
     return work();
   } catch (error) {
     if (error instanceof CertificateError) {
-      throw new RpcError(`enrol.ek_${error.code.replace('.', '_')}`, status.PERMISSION_DENIED, `endorsement key's certificate: ${error.message}`, { cause: error });
+      throw new RpcError(
+        `enrol.ek_${error.code.replace('.', '_')}`,
+        status.PERMISSION_DENIED,
+        `endorsement key's certificate: ${error.message}`,
+        { cause: error },
+      );
     }
     if (error instanceof BytesError) {
-      throw new RpcError('enrol.ek_certificate_malformed', status.PERMISSION_DENIED, "endorsement key's certificate: expected well-formed names", { cause: error });
+      throw new RpcError(
+        'enrol.ek_certificate_malformed',
+        status.PERMISSION_DENIED,
+        "endorsement key's certificate: expected well-formed names",
+        { cause: error },
+      );
     }
-    if (error instanceof EvidenceError) throw new RpcError('enrol.ak_attributes', status.PERMISSION_DENIED, `attestation key: ${error.message}`, { cause: error });
-    if (error instanceof TpmError) throw new RpcError('enrol.malformed', status.INVALID_ARGUMENT, error.message, { cause: error });
+    if (error instanceof EvidenceError)
+      throw new RpcError('enrol.ak_attributes', status.PERMISSION_DENIED, `attestation key: ${error.message}`, {
+        cause: error,
+      });
+    if (error instanceof TpmError)
+      throw new RpcError('enrol.malformed', status.INVALID_ARGUMENT, error.message, { cause: error });
     throw error;
   }
 }

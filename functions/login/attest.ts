@@ -40,7 +40,12 @@ export async function attestEnclave(
     for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
       try {
         const { evidence } = await callUnary(client, client.attest, request, { timeout: ATTEMPT_MS, signal });
-        if (!evidence) throw new RpcError('login.evidence_missing', status.FAILED_PRECONDITION, 'the enclave answered without evidence');
+        if (!evidence)
+          throw new RpcError(
+            'login.evidence_missing',
+            status.FAILED_PRECONDITION,
+            'the enclave answered without evidence',
+          );
         return evidence;
       } catch (error) {
         signal.throwIfAborted();

@@ -50,7 +50,12 @@ function sessionEnded(): RpcError {
   return new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
 }
 
-async function accessToken({ tokenKeys, trustDomain }: AccountBackend, user: string, session: string, authenticatedAt: number): Promise<Tokens> {
+async function accessToken(
+  { tokenKeys, trustDomain }: AccountBackend,
+  user: string,
+  session: string,
+  authenticatedAt: number,
+): Promise<Tokens> {
   const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
   return { accessToken: token, accessTokenExpiresAt: expiresAt };
 }
@@ -82,7 +87,18 @@ async function byPassword(
     session,
     async grant(certifiedSeconds, also) {
       const begin = async (passwordHash: string): Promise<RefreshGrant> =>
-        sessions.begin({ user, session, authenticatedAt, passwordHash, rehashed: await rehashed(hasher, credential.password, passwordHash, requesterOf(client)) }, client, certifiedSeconds, also);
+        sessions.begin(
+          {
+            user,
+            session,
+            authenticatedAt,
+            passwordHash,
+            rehashed: await rehashed(hasher, credential.password, passwordHash, requesterOf(client)),
+          },
+          client,
+          certifiedSeconds,
+          also,
+        );
       const granted = await begin(shown).catch(async (error: unknown) => {
         if (!(error instanceof PasswordHashChanged)) throw error;
         // Another login may have hashed the same password again; a new password ends this one.
@@ -96,7 +112,12 @@ async function byPassword(
 }
 
 /** The password hashed as the settings have it now, where that is another way than before. A service that is busy does it at a later login. */
-async function rehashed(hasher: PasswordHasher, password: string, stored: string, requester: Requester): Promise<string | undefined> {
+async function rehashed(
+  hasher: PasswordHasher,
+  password: string,
+  stored: string,
+  requester: Requester,
+): Promise<string | undefined> {
   return hasher.isOutdated(stored) ? hasher.hash(password, requester).catch(() => undefined) : undefined;
 }
 
@@ -146,6 +167,10 @@ export function authenticate(
     case 'password':
       return byPassword(backend, credential.value, oneTimeCode, client, call);
     case undefined:
-      throw new RpcError('login.credential_missing', status.UNAUTHENTICATED, 'expected an access token, a refresh token, or a username and a password');
+      throw new RpcError(
+        'login.credential_missing',
+        status.UNAUTHENTICATED,
+        'expected an access token, a refresh token, or a username and a password',
+      );
   }
 }

@@ -1,6 +1,12 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
-import { deleteAccount, findDeletion, forgetDeletions, pendingDeletions, removeEnclavesOf } from '../../licensing/accounts/deletion';
+import {
+  deleteAccount,
+  findDeletion,
+  forgetDeletions,
+  pendingDeletions,
+  removeEnclavesOf,
+} from '../../licensing/accounts/deletion';
 import { requesterOf, requirePassword } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
@@ -30,12 +36,23 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
       const account = await accounts.findById(user);
       // Another call deletes it at this moment.
       if (!account) throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
-      await requirePassword(backend, caller, account, password, { requester: requesterOf(backend.clientOf(context, ''), context.signal) });
+      await requirePassword(backend, caller, account, password, {
+        requester: requesterOf(backend.clientOf(context, ''), context.signal),
+      });
       await requireSecondFactor(backend, user, oneTimeCode, session);
-      const deleted = await deleteAccount(database, user, { kind: 'account.deleted', detail: { user } }, account.passwordHash);
+      const deleted = await deleteAccount(
+        database,
+        user,
+        { kind: 'account.deleted', detail: { user } },
+        account.passwordHash,
+      );
       // Of two calls at once one deletes it; both are told that it is.
       if (!deleted && !(await findDeletion(database, user))) {
-        throw new RpcError('account.password_raced', status.ABORTED, 'the password was changed at this moment by another call');
+        throw new RpcError(
+          'account.password_raced',
+          status.ABORTED,
+          'the password was changed at this moment by another call',
+        );
       }
       logger.info({ user }, 'account deleted');
       return { enclavesRemoved: await removeEnclavesOf(database, user, () => launcher.removeAll(user)) };
@@ -44,10 +61,17 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
 }
 
 /** Ends what others began and did not end: deletions of users and of single enclaves. Any number of replicas may do it at once. */
-export async function finishDeletions(database: Database, enclaves: EnclaveRegistry, launcher: Launcher): Promise<void> {
-  for (const user of await pendingDeletions(database)) await removeEnclavesOf(database, user, () => launcher.removeAll(user));
+export async function finishDeletions(
+  database: Database,
+  enclaves: EnclaveRegistry,
+  launcher: Launcher,
+): Promise<void> {
+  for (const user of await pendingDeletions(database))
+    await removeEnclavesOf(database, user, () => launcher.removeAll(user));
   for (const enclave of await enclaves.abandonedDeletions()) {
-    await enclaves.resumeDeletion(enclave, (id) => launcher.remove(id)).catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
+    await enclaves
+      .resumeDeletion(enclave, (id) => launcher.remove(id))
+      .catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
   }
   await forgetDeletions(database);
 }
@@ -57,7 +81,9 @@ const FINISH_MS = 60_000;
 /** Does `finishDeletions` now and every minute. @returns what ends that */
 export function keepFinishingDeletions(database: Database, enclaves: EnclaveRegistry, launcher: Launcher): () => void {
   const finish = (): void => {
-    finishDeletions(database, enclaves, launcher).catch((err: unknown) => logger.warn({ err }, 'unfinished deletions were not looked for'));
+    finishDeletions(database, enclaves, launcher).catch((err: unknown) =>
+      logger.warn({ err }, 'unfinished deletions were not looked for'),
+    );
   };
   finish();
   const timer = setInterval(finish, FINISH_MS);

@@ -18,7 +18,9 @@ export interface Patience {
 export const PATIENCE: Patience = { startedMs: 30_000, runningMs: 5_000 };
 
 function unavailable(reason: string, cause: unknown): RpcError {
-  return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, `your enclave is not available: ${reason}`, { cause });
+  return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, `your enclave is not available: ${reason}`, {
+    cause,
+  });
 }
 
 /** True of a code of this service's own, and not of one that an enclave borrows: it may say what it likes. */
@@ -68,7 +70,11 @@ export async function attestedEnclave<Verdict>(
     judge,
     onLaunched,
     patience = PATIENCE,
-  }: LaunchOptions & { judge(evidence: Evidence): Promise<Verdict>; onLaunched?(enclave: Enclave): Promise<void>; patience?: Patience },
+  }: LaunchOptions & {
+    judge(evidence: Evidence): Promise<Verdict>;
+    onLaunched?(enclave: Enclave): Promise<void>;
+    patience?: Patience;
+  },
 ): Promise<{ enclave: Enclave; evidence: Evidence; verdict: Verdict }> {
   for (const last of [false, true]) {
     let enclave: Enclave | undefined;
@@ -85,9 +91,13 @@ export async function attestedEnclave<Verdict>(
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       // It started while its user was revoked: whoever ended the user's enclaves may have come too early for it.
-      if (enclave && error instanceof RpcError && isOwn(error) && error.code === 'login.revoked') await launcher.discard(id, enclave);
+      if (enclave && error instanceof RpcError && isOwn(error) && error.code === 'login.revoked')
+        await launcher.discard(id, enclave);
       if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
-      logger.warn({ workloadUid: enclave.workloadUid, code: (error as RpcError).code }, 'enclave lost: starting another one');
+      logger.warn(
+        { workloadUid: enclave.workloadUid, code: (error as RpcError).code },
+        'enclave lost: starting another one',
+      );
       // When it can't be discarded, asking for it again gives the reason in words for the user.
       await launcher.discard(id, enclave).catch((err: unknown) => logger.warn({ err }, 'enclave not discarded'));
     }

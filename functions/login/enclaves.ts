@@ -33,7 +33,12 @@ function awayAs(code: string, message: string): (cause: unknown) => never {
 }
 
 /** EnclaveManagementService: users see and end their own enclaves, and nobody else's. */
-export function enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }: EnclaveManagementOptions): EnclaveManagementServiceServer {
+export function enclaveManagementService({
+  backend,
+  launcher,
+  enclaves,
+  enclaveLimit,
+}: EnclaveManagementOptions): EnclaveManagementServiceServer {
   /** One answer for an enclave of another user's and for none. */
   const known = async (id: EnclaveId): Promise<void> => {
     if ((await enclaves.list(id.user)).some(({ name }) => name === id.name)) return;
@@ -44,7 +49,10 @@ export function enclaveManagementService({ backend, launcher, enclaves, enclaveL
       const { user } = await authenticateBearer(backend, metadata);
       const [records, limit] = await Promise.all([enclaves.list(user), enclaveLimit(user)]);
       const running = await launcher
-        .find(user, records.map(({ name }) => name))
+        .find(
+          user,
+          records.map(({ name }) => name),
+        )
         .catch(awayAs('enclave.state_unknown', 'nothing tells at this moment which enclaves run'));
       return {
         limit,
@@ -71,8 +79,11 @@ export function enclaveManagementService({ backend, launcher, enclaves, enclaveL
     deleteEnclave: unary(async ({ name: text }, { metadata }) => {
       const { user } = await authenticateBearer(backend, metadata);
       const id = { user, name: requireEnclaveName(text) };
-      const removed = await enclaves.delete(id, (enclave) => launcher.remove(enclave).catch(awayAs('enclave.not_deleted', 'the enclave could not be removed as a whole')));
-      if (!removed) throw new RpcError('enclave.not_found', status.NOT_FOUND, `expected one of your enclaves, got ${id.name}`);
+      const removed = await enclaves.delete(id, (enclave) =>
+        launcher.remove(enclave).catch(awayAs('enclave.not_deleted', 'the enclave could not be removed as a whole')),
+      );
+      if (!removed)
+        throw new RpcError('enclave.not_found', status.NOT_FOUND, `expected one of your enclaves, got ${id.name}`);
       logger.info({ user }, 'enclave deleted');
       return {};
     }),

@@ -60,16 +60,32 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
   const buckets = new Buckets(database);
 
   /** By a password where one came along: who needs a licence for a login, or is kept out by one, may have no token. */
-  const whoCalls = async ({ password, oneTimeCode }: Pick<RedeemLicenceRequest, 'password' | 'oneTimeCode'>, context: CallContext): Promise<string> => {
+  const whoCalls = async (
+    { password, oneTimeCode }: Pick<RedeemLicenceRequest, 'password' | 'oneTimeCode'>,
+    context: CallContext,
+  ): Promise<string> => {
     if (!password) return (await authenticateBearer(backend, context.metadata)).user;
-    return (await authenticate(backend, { credential: { $case: 'password', value: password }, oneTimeCode }, backend.clientOf(context, ''), context)).user;
+    return (
+      await authenticate(
+        backend,
+        { credential: { $case: 'password', value: password }, oneTimeCode },
+        backend.clientOf(context, ''),
+        context,
+      )
+    ).user;
   };
 
   const limit = async (kind: string, user: string, size: BucketSize, what: string): Promise<void> => {
     const wait = await buckets.take(bucketKey(kind, user), size);
-    if (wait > 0) throw new RpcError('licence.limited', status.RESOURCE_EXHAUSTED, `too many ${what}: try again in ${wait} seconds`);
+    if (wait > 0)
+      throw new RpcError(
+        'licence.limited',
+        status.RESOURCE_EXHAUSTED,
+        `too many ${what}: try again in ${wait} seconds`,
+      );
   };
-  const limitChanges = (user: string): Promise<void> => limit('licence-change', user, CHANGES, 'licences redeemed and given back');
+  const limitChanges = (user: string): Promise<void> =>
+    limit('licence-change', user, CHANGES, 'licences redeemed and given back');
 
   const readKey = async (user: string, key: string): Promise<LicenceTerms> => {
     try {
@@ -78,7 +94,12 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
       if (!(cause instanceof LicenceKeyError)) throw cause;
       await limit('licence', user, REFUSED_KEYS, 'licence keys that were refused');
       await recordRefusal(database, { user, code: cause.code });
-      throw new RpcError(cause.code, cause.code === 'licence.expired' ? status.FAILED_PRECONDITION : status.INVALID_ARGUMENT, cause.message, { cause });
+      throw new RpcError(
+        cause.code,
+        cause.code === 'licence.expired' ? status.FAILED_PRECONDITION : status.INVALID_ARGUMENT,
+        cause.message,
+        { cause },
+      );
     }
   };
 
@@ -92,11 +113,15 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
       logger.info({ user, licence, again }, 'licence redeemed');
       return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
     }),
-    listOwnLicences: unary(async (_request, { metadata }) => ({ licences: await ownLicences(backend, (await authenticateBearer(backend, metadata)).user), required })),
+    listOwnLicences: unary(async (_request, { metadata }) => ({
+      licences: await ownLicences(backend, (await authenticateBearer(backend, metadata)).user),
+      required,
+    })),
     dropLicence: unary(async (request, context) => {
       const user = await whoCalls(request, context);
       const { licence } = request;
-      if (!isUuid(licence)) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
+      if (!isUuid(licence))
+        throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
       await limitChanges(user);
       await dropLicence(database, user, licence);
       logger.info({ user, licence }, 'licence given back');

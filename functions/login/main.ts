@@ -39,19 +39,32 @@ import { transparencyService } from './transparency';
 import { LoginTrust, trustService } from './trust';
 import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 
-async function openLauncher({ LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress }): Promise<Launcher> {
+async function openLauncher({
+  LAUNCHER,
+  LAUNCHER_ADDRESS,
+}: {
+  LAUNCHER: string;
+  LAUNCHER_ADDRESS?: ProcessAddress;
+}): Promise<Launcher> {
   // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.
   if (LAUNCHER === 'knative') return (await import('./launcher/knative')).knativeLauncher();
-  if (LAUNCHER_ADDRESS === undefined) throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
+  if (LAUNCHER_ADDRESS === undefined)
+    throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
   return new ProcessLauncher(LAUNCHER_ADDRESS);
 }
 
 /** The client CA that signs now. @throws ConfigError */
-async function openClientAuthority(settings: { CLIENT_CA_CERTIFICATE_FILE: string; CLIENT_CA_KEY_FILE: string }): Promise<() => Promise<Signer>> {
+async function openClientAuthority(settings: {
+  CLIENT_CA_CERTIFICATE_FILE: string;
+  CLIENT_CA_KEY_FILE: string;
+}): Promise<() => Promise<Signer>> {
   const files = [settings.CLIENT_CA_CERTIFICATE_FILE, settings.CLIENT_CA_KEY_FILE];
-  for (const name of ['CLIENT_CA_CERTIFICATE_FILE', 'CLIENT_CA_KEY_FILE'] as const) await readSettingFile(name, settings[name]);
+  for (const name of ['CLIENT_CA_CERTIFICATE_FILE', 'CLIENT_CA_KEY_FILE'] as const)
+    await readSettingFile(name, settings[name]);
   const opened = new Map<string, Promise<Signer>>();
-  const read = await reloadingFiles(files, ([certificates, keys]) => readAuthorities(String(certificates), String(keys)));
+  const read = await reloadingFiles(files, ([certificates, keys]) =>
+    readAuthorities(String(certificates), String(keys)),
+  );
   const current = async (): Promise<Signer> => {
     const authority = signingAuthority(await read());
     let signer = opened.get(authority.certificate);
@@ -63,8 +76,12 @@ async function openClientAuthority(settings: { CLIENT_CA_CERTIFICATE_FILE: strin
 }
 
 /** @throws ConfigError */
-async function openTrust(settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string }, database: Database): Promise<LoginTrust> {
-  for (const name of ['TRUST_BUNDLE_FILE', 'REVOCATION_KEYS_FILE'] as const) await readSettingFile(name, settings[name]);
+async function openTrust(
+  settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string },
+  database: Database,
+): Promise<LoginTrust> {
+  for (const name of ['TRUST_BUNDLE_FILE', 'REVOCATION_KEYS_FILE'] as const)
+    await readSettingFile(name, settings[name]);
   const files = { trustBundle: settings.TRUST_BUNDLE_FILE, revocationKeys: settings.REVOCATION_KEYS_FILE };
   return LoginTrust.open(files, database).catch((cause: Error) => {
     throw new ConfigError(`TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE: ${cause.message}`, { cause });
@@ -72,7 +89,11 @@ async function openTrust(settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_
 }
 
 /** The authorities that client certificates may be by. They were read before: see openClientAuthority. */
-function openClientRoots({ CLIENT_CA_CERTIFICATE_FILE: file }: { CLIENT_CA_CERTIFICATE_FILE: string }): Promise<Reloading<string>> {
+function openClientRoots({
+  CLIENT_CA_CERTIFICATE_FILE: file,
+}: {
+  CLIENT_CA_CERTIFICATE_FILE: string;
+}): Promise<Reloading<string>> {
   return reloadingFiles([file], ([pem]) => String(pem));
 }
 
@@ -82,7 +103,8 @@ runProgram(async () => {
   const settings = readEnvironment(loginSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const authority = await openClientAuthority(settings).catch((error: unknown) => {
-    if (error instanceof TypeError) throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
+    if (error instanceof TypeError)
+      throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
     throw error;
   });
   const clientRoots = await openClientRoots(settings);
@@ -103,15 +125,38 @@ runProgram(async () => {
     tls,
     observer: metrics && countLogins(metrics),
     services: countingRefusals(backend.refusals, [
-      { definition: LoginServiceService, implementation: loginService({ backend, authority, launcher, trust, log, enclaves, enclaveLimit, licenceRequired: required }) },
+      {
+        definition: LoginServiceService,
+        implementation: loginService({
+          backend,
+          authority,
+          launcher,
+          trust,
+          log,
+          enclaves,
+          enclaveLimit,
+          licenceRequired: required,
+        }),
+      },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
       { definition: TransparencyServiceService, implementation: transparencyService(log) },
       {
         definition: SeatServiceService,
-        implementation: seatService({ backend, trust, seats, windowSeconds: settings.SEAT_SECONDS, clientRoots, signer, poolOf }),
+        implementation: seatService({
+          backend,
+          trust,
+          seats,
+          windowSeconds: settings.SEAT_SECONDS,
+          clientRoots,
+          signer,
+          poolOf,
+        }),
       },
-      { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },
+      {
+        definition: EnclaveManagementServiceService,
+        implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }),
+      },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
     ]),
   });

@@ -13,15 +13,24 @@ export function countLogins(metrics: Metrics): CallObserver {
     began: (method) => metrics.began(method),
     ended(method, end) {
       metrics.ended(method, end);
-      if (method === LoginServiceService.login.path) count(end.code === 'OK' ? 'ok' : (end.reason ?? `rpc.${end.code.toLowerCase()}`));
+      if (method === LoginServiceService.login.path)
+        count(end.code === 'OK' ? 'ok' : (end.reason ?? `rpc.${end.code.toLowerCase()}`));
     },
   };
 }
 
 /** The launcher, with a clock at its starts. Enclaves that run already are none. */
 export function timeStarts(launcher: Launcher, metrics: Metrics): Launcher {
-  const observe = metrics.histogram('sls_enclave_start_seconds', 'From asking for an enclave that was at zero until it serves', START_BUCKETS);
-  const count = metrics.counter('sls_enclave_starts_total', 'Enclaves that were started, and those that did not start', 'result');
+  const observe = metrics.histogram(
+    'sls_enclave_start_seconds',
+    'From asking for an enclave that was at zero until it serves',
+    START_BUCKETS,
+  );
+  const count = metrics.counter(
+    'sls_enclave_starts_total',
+    'Enclaves that were started, and those that did not start',
+    'result',
+  );
   const ensure: Launcher['ensure'] = async (enclave, options) => {
     const began = performance.now();
     try {

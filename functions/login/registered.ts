@@ -30,7 +30,9 @@ export async function registered<T>(options: RegisteredOptions, id: EnclaveId, s
     await enclaves.used(id);
     return started;
   } catch (error) {
-    await tidy().catch((err: unknown) => logger.warn({ err, user: id.user }, 'an enclave that nobody has was not removed'));
+    await tidy().catch((err: unknown) =>
+      logger.warn({ err, user: id.user }, 'an enclave that nobody has was not removed'),
+    );
     throw error;
   }
 
@@ -41,7 +43,10 @@ export async function registered<T>(options: RegisteredOptions, id: EnclaveId, s
 }
 
 /** A name that is being deleted is free soon. Where whoever deletes it doesn't come to the end, it is done here. */
-async function claim({ enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS }: RegisteredOptions, id: EnclaveId): Promise<boolean> {
+async function claim(
+  { enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS }: RegisteredOptions,
+  id: EnclaveId,
+): Promise<boolean> {
   const patientUntil = Date.now() + deletionMs;
   for (;;) {
     try {
@@ -49,10 +54,12 @@ async function claim({ enclaves, launcher, enclaveLimit, signal, deletionMs = DE
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== 'enclave.being_deleted') throw error;
       if (Date.now() >= patientUntil) {
-        const resumed = await enclaves.resumeDeletion(id, (enclave) => launcher.remove(enclave), deletionMs / 1000).catch((cause: unknown) => {
-          logger.error({ err: cause, user: id.user }, 'an enclave is not removed yet');
-          throw error;
-        });
+        const resumed = await enclaves
+          .resumeDeletion(id, (enclave) => launcher.remove(enclave), deletionMs / 1000)
+          .catch((cause: unknown) => {
+            logger.error({ err: cause, user: id.user }, 'an enclave is not removed yet');
+            throw error;
+          });
         if (resumed) continue;
       }
       await sleep(AGAIN_MS, undefined, { signal });

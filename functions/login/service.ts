@@ -53,14 +53,23 @@ export interface LoginOptions {
  */
 async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer> {
   if (nonce.length !== NONCE_BYTES) {
-    throw new RpcError('login.nonce', status.INVALID_ARGUMENT, `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`);
+    throw new RpcError(
+      'login.nonce',
+      status.INVALID_ARGUMENT,
+      `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`,
+    );
   }
   const { publicKey, spki } = await readRequestKey(csr).catch((error: unknown) => {
-    if (error instanceof CertificateRequestError) throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
+    if (error instanceof CertificateRequestError)
+      throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
     throw error;
   });
   if (!verifyProof(publicKey, nonce, proof)) {
-    throw new RpcError('login.proof', status.INVALID_ARGUMENT, "expected a signature over the nonce by the request's key, got another one");
+    throw new RpcError(
+      'login.proof',
+      status.INVALID_ARGUMENT,
+      "expected a signature over the nonce by the request's key, got another one",
+    );
   }
   return createHash('sha256').update(spki).digest();
 }
@@ -70,7 +79,18 @@ function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm 
 }
 
 /** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({ backend, authority, launcher, enclaves, enclaveLimit, trust, log, patience, deletionMs, licenceRequired = false }: LoginOptions): LoginServiceServer {
+export function loginService({
+  backend,
+  authority,
+  launcher,
+  enclaves,
+  enclaveLimit,
+  trust,
+  log,
+  patience,
+  deletionMs,
+  licenceRequired = false,
+}: LoginOptions): LoginServiceServer {
   const { trustDomain } = backend;
   return {
     login: serverStream(async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
@@ -78,7 +98,12 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
       const { signal } = context;
       const clientKeySha256 = await checkRequest(request);
       const name = requireEnclaveName(request.enclave);
-      const { user, session, grant } = await authenticate(backend, request, backend.clientOf(context, request.clientName), context);
+      const { user, session, grant } = await authenticate(
+        backend,
+        request,
+        backend.clientOf(context, request.clientName),
+        context,
+      );
       aboutUser(user, context.metadata);
       await trust.admit(user);
       const entitlement = await admitByLicence(backend.database, user, { required: licenceRequired, now: new Date() });
@@ -92,29 +117,42 @@ export function loginService({ backend, authority, launcher, enclaves, enclaveLi
         seconds: MAX_CLIENT_CERTIFICATE_SECONDS,
       });
       let told = 0;
-      const { enclave, evidence, verdict: revocations } = await registered({ enclaves, launcher, enclaveLimit, signal, deletionMs }, id, () => attestedEnclave(
-        launcher,
-        id,
-        { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
-        {
-          signal,
-          patience,
-          // Looks at the user again: who was revoked while the enclave started gets nothing from it.
-          async judge(evidence) {
-            const list = await trust.judge(evidence, { purpose: Purpose.PURPOSE_CERTIFICATE, nonce: request.nonce, clientKeySha256, user, enclave: name });
-            await admitImage(backend.database, user, entitlement, Claims.decode(evidence.claims).imageDigest);
-            return list;
+      const {
+        enclave,
+        evidence,
+        verdict: revocations,
+      } = await registered({ enclaves, launcher, enclaveLimit, signal, deletionMs }, id, () =>
+        attestedEnclave(
+          launcher,
+          id,
+          { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
+          {
+            signal,
+            patience,
+            // Looks at the user again: who was revoked while the enclave started gets nothing from it.
+            async judge(evidence) {
+              const list = await trust.judge(evidence, {
+                purpose: Purpose.PURPOSE_CERTIFICATE,
+                nonce: request.nonce,
+                clientKeySha256,
+                user,
+                enclave: name,
+              });
+              await admitImage(backend.database, user, entitlement, Claims.decode(evidence.claims).imageDigest);
+              return list;
+            },
+            onLaunched: ({ workloadUid, node }) =>
+              recordAudit(backend.database, { kind: 'enclave.launched', detail: { user, workloadUid, node } }),
+            plan: entitlement,
+            onStage(stage) {
+              // Each stage once, in its order; a second start after a lost enclave is told by the wait.
+              if (stage <= told || signal.aborted) return;
+              told = stage;
+              call.write({ event: { $case: 'progress', value: { stage } } });
+            },
           },
-          onLaunched: ({ workloadUid, node }) => recordAudit(backend.database, { kind: 'enclave.launched', detail: { user, workloadUid, node } }),
-          plan: entitlement,
-          onStage(stage) {
-            // Each stage once, in its order; a second start after a lost enclave is told by the wait.
-            if (stage <= told || signal.aborted) return;
-            told = stage;
-            call.write({ event: { $case: 'progress', value: { stage } } });
-          },
-        },
-      ));
+        ),
+      );
       const record = loginRecord({ user, session }, evidence);
       const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
       log?.nudge();

@@ -3,29 +3,31 @@ import { accountSettings } from '../../licensing/accounts/backend';
 import { addressSetting } from '../../runtime/config/environment';
 import { listenSettings } from '../../runtime/config/listen';
 
-export const loginSettings = z
-  .object({
-    ...listenSettings,
-    ...accountSettings,
-    /** The authority that certifies clients' TLS keys, PEM. */
-    CLIENT_CA_KEY_FILE: z.string(),
-    CLIENT_CA_CERTIFICATE_FILE: z.string(),
-    /** The signed trust bundle that clients get. */
-    TRUST_BUNDLE_FILE: z.string(),
-    /** A private JWK Set: see readTokenKeys. Signs revocation lists. */
-    REVOCATION_KEYS_FILE: z.string(),
-    /** Whether only users with a licence may log in. */
-    LICENCE_REQUIRED: z.enum(['true', 'false']).default('false').transform((text) => text === 'true'),
-    /** A private JWK Set: signs heads of the audit log. */
-    LOG_KEYS_FILE: z.string(),
-    /** What starts enclaves. `knative` has settings of its own: launcher/knative-settings.ts. */
-    LAUNCHER: z.enum(['process', 'knative']),
-    /** LauncherService, for `process`. */
-    LAUNCHER_ADDRESS: addressSetting.optional(),
-    /** Enclaves that one user may have, where no licence says so. */
-    DEFAULT_ENCLAVES: z.coerce.number().int().min(1).max(1000).default(4),
-    /** Sessions at once of one account, where no licence says so. */
-    DEFAULT_SEATS: z.coerce.number().int().min(1).max(1_000_000).default(16),
-    /** A seat whose heartbeat is missed for so long is free. */
-    SEAT_SECONDS: z.coerce.number().int().min(3).max(3600).default(180),
-  });
+export const loginSettings = z.object({
+  ...listenSettings,
+  ...accountSettings,
+  /** The authority that certifies clients' TLS keys, PEM. */
+  CLIENT_CA_KEY_FILE: z.string(),
+  CLIENT_CA_CERTIFICATE_FILE: z.string(),
+  /** The signed trust bundle that clients get. */
+  TRUST_BUNDLE_FILE: z.string(),
+  /** A private JWK Set: see readTokenKeys. Signs revocation lists. */
+  REVOCATION_KEYS_FILE: z.string(),
+  /** Whether only users with a licence may log in. */
+  LICENCE_REQUIRED: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
+  /** A private JWK Set: signs heads of the audit log. */
+  LOG_KEYS_FILE: z.string(),
+  /** What starts enclaves. `knative` has settings of its own: launcher/knative-settings.ts. */
+  LAUNCHER: z.enum(['process', 'knative']),
+  /** LauncherService, for `process`. */
+  LAUNCHER_ADDRESS: addressSetting.optional(),
+  /** Enclaves that one user may have, where no licence says so. */
+  DEFAULT_ENCLAVES: z.coerce.number().int().min(1).max(1000).default(4),
+  /** Sessions at once of one account, where no licence says so. */
+  DEFAULT_SEATS: z.coerce.number().int().min(1).max(1_000_000).default(16),
+  /** A seat whose heartbeat is missed for so long is free. */
+  SEAT_SECONDS: z.coerce.number().int().min(3).max(3600).default(180),
+});

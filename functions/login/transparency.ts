@@ -10,6 +10,8 @@ export function transparencyService(log: AuditLog): TransparencyServiceServer {
       const { sequence, path } = await log.inclusion(leafSha256, Number(size));
       return { sequence: BigInt(sequence), path };
     }),
-    getConsistencyProof: unary(async ({ first, second }) => ({ path: await log.consistency(Number(first), Number(second)) })),
+    getConsistencyProof: unary(async ({ first, second }) => ({
+      path: await log.consistency(Number(first), Number(second)),
+    })),
   };
 }

@@ -73,7 +73,11 @@ export class LoginTrust {
    * @param code of the refusal
    * @throws RpcError FAILED_PRECONDITION with `code`: another enclave may do better. UNAUTHENTICATED `login.revoked`
    */
-  async verify(evidence: Evidence, expected: Expected & { user: string }, code = 'login.evidence_refused'): Promise<VerifiedByLogin> {
+  async verify(
+    evidence: Evidence,
+    expected: Expected & { user: string },
+    code = 'login.evidence_refused',
+  ): Promise<VerifiedByLogin> {
     const { bundle } = await this.options.bundle();
     const revoked = await currentlyRevoked(this.options.database, expected.user);
     try {
@@ -88,7 +92,8 @@ export class LoginTrust {
       return { verified, bundle, revoked };
     } catch (cause) {
       if (cause instanceof RevocationError && cause.code === 'revocation.user') throw revokedUser();
-      if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError)) throw cause;
+      if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError))
+        throw cause;
       logger.warn({ code: cause.code, reason: cause.message }, 'evidence refused');
       throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, { cause });
     }
@@ -119,7 +124,10 @@ export class LoginTrust {
     return this.sign(revoked, bundle);
   }
 
-  private async sign(revoked: Awaited<ReturnType<typeof currentlyRevoked>>, { sequence }: TrustBundle): Promise<string> {
+  private async sign(
+    revoked: Awaited<ReturnType<typeof currentlyRevoked>>,
+    { sequence }: TrustBundle,
+  ): Promise<string> {
     const { signing } = await this.options.revocationKeys();
     return signRevocations({ ...revoked, trustSequence: sequence }, signing);
   }

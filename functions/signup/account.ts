@@ -8,5 +8,10 @@ import { accountOf } from './password';
 /** @throws RpcError as authenticateBearer */
 export async function getAccount(backend: AccountBackend, { metadata }: CallContext): Promise<GetAccountResponse> {
   const { id: user, username, passwordHash } = await accountOf(backend, await authenticateBearer(backend, metadata));
-  return { user, username, hasPassword: passwordHash !== undefined, oidcIssuer: (await issuerOf(backend.database, user)) ?? '' };
+  return {
+    user,
+    username,
+    hasPassword: passwordHash !== undefined,
+    oidcIssuer: (await issuerOf(backend.database, user)) ?? '',
+  };
 }

@@ -6,7 +6,12 @@ import { logger } from '../../runtime/log/logger';
 import { useToken } from '../../licensing/oidc/used-tokens';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
-import type { LinkIdentityRequest, LinkIdentityResponse, UnlinkIdentityRequest, UnlinkIdentityResponse } from '../../proto/gen/licensing/v1/account';
+import type {
+  LinkIdentityRequest,
+  LinkIdentityResponse,
+  UnlinkIdentityRequest,
+  UnlinkIdentityResponse,
+} from '../../proto/gen/licensing/v1/account';
 import { freshToken, off, used } from './oidc';
 import type { OidcProvider } from './oidc';
 import { confirmPassword } from './password';
@@ -28,16 +33,30 @@ export async function linkIdentity(
   await backend.database.transaction(async (queries) => {
     if (!(await useToken(queries, token))) throw used();
     // One answer for both: whose account it is else is nobody's business.
-    if (!(await bindIdentity(queries, user, token))) throw new RpcError('oidc.already_bound', status.ALREADY_EXISTS, 'your account, or who you are to the OpenID provider, is bound already');
+    if (!(await bindIdentity(queries, user, token)))
+      throw new RpcError(
+        'oidc.already_bound',
+        status.ALREADY_EXISTS,
+        'your account, or who you are to the OpenID provider, is bound already',
+      );
   });
   logger.info({ user, session }, 'bound to an OpenID provider');
   return { oidcIssuer: token.issuer };
 }
 
 /** @throws RpcError as confirmPassword and requireSecondFactor; FAILED_PRECONDITION account.no_password, oidc.not_bound */
-export async function unlinkIdentity(backend: AccountBackend, { password, oneTimeCode }: UnlinkIdentityRequest, context: CallContext): Promise<UnlinkIdentityResponse> {
+export async function unlinkIdentity(
+  backend: AccountBackend,
+  { password, oneTimeCode }: UnlinkIdentityRequest,
+  context: CallContext,
+): Promise<UnlinkIdentityResponse> {
   const { user, session, account } = await confirmPassword(backend, password, context);
-  if (account.passwordHash === undefined) throw new RpcError('account.no_password', status.FAILED_PRECONDITION, 'the account has no password: nobody could log into it any more');
+  if (account.passwordHash === undefined)
+    throw new RpcError(
+      'account.no_password',
+      status.FAILED_PRECONDITION,
+      'the account has no password: nobody could log into it any more',
+    );
   await requireSecondFactor(backend, user, oneTimeCode, session);
   if (!(await backend.database.transaction((queries) => unbindIdentity(queries, user)))) {
     throw new RpcError('oidc.not_bound', status.FAILED_PRECONDITION, 'your account is bound to no OpenID provider');

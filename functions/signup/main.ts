@@ -22,7 +22,9 @@ runProgram(async () => {
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: countingRefusals(backend.refusals, [{ definition: AccountServiceService, implementation: accountService(backend, oidc) }]),
+    services: countingRefusals(backend.refusals, [
+      { definition: AccountServiceService, implementation: accountService(backend, oidc) },
+    ]),
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

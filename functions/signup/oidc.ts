@@ -20,7 +20,11 @@ import { base32 } from '../../licensing/second-factor/totp';
 import { beginSession } from '../../licensing/sessions/sessions';
 import type { RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
-import type { ExchangeIdTokenRequest, ExchangeIdTokenResponse, GetOidcSettingsResponse } from '../../proto/gen/licensing/v1/account';
+import type {
+  ExchangeIdTokenRequest,
+  ExchangeIdTokenResponse,
+  GetOidcSettingsResponse,
+} from '../../proto/gen/licensing/v1/account';
 import type { ClientDetails } from '../../licensing/sessions/client-details';
 
 export interface OidcProvider extends OidcSettings {
@@ -28,7 +32,12 @@ export interface OidcProvider extends OidcSettings {
 }
 
 export function getOidcSettings(oidc: OidcSettings | undefined): GetOidcSettingsResponse {
-  return { issuer: oidc?.issuer ?? '', clientId: oidc?.clientId ?? '', publicClientSecret: oidc?.publicClientSecret ?? '', scopes: oidc?.scopes ?? [] };
+  return {
+    issuer: oidc?.issuer ?? '',
+    clientId: oidc?.clientId ?? '',
+    publicClientSecret: oidc?.publicClientSecret ?? '',
+    scopes: oidc?.scopes ?? [],
+  };
 }
 
 /** Another call made or deleted the account at this moment: what was found before is not so any more. */
@@ -57,16 +66,30 @@ export async function exchangeIdToken(
   const token = await freshToken(backend, provider, request.idToken, client);
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
-  const begin = (): Promise<Begun> => beginByToken(backend, provider, { token, request, session, authenticatedAt, client, metadata: context.metadata });
+  const begin = (): Promise<Begun> =>
+    beginByToken(backend, provider, { token, request, session, authenticatedAt, client, metadata: context.metadata });
   const begun = await begin().catch((error: unknown) => {
     if (error instanceof IdentityChanged) return begin();
     throw error;
   });
   const { user, username, created, refreshToken, refreshTokenExpiresAt } = begun;
   logger.info({ user, session, created }, 'logged in by OIDC');
-  await forgetUsedTokens(backend.database).catch((err: unknown) => logger.warn({ err }, 'used ID tokens were not forgotten'));
-  const { token: accessToken, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain: backend.trustDomain });
-  return { accessToken, expiresAt: BigInt(expiresAt), refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt), username, created };
+  await forgetUsedTokens(backend.database).catch((err: unknown) =>
+    logger.warn({ err }, 'used ID tokens were not forgotten'),
+  );
+  const { token: accessToken, expiresAt } = await issueAccessToken(
+    backend.tokenKeys,
+    { user, session, authenticatedAt },
+    { trustDomain: backend.trustDomain },
+  );
+  return {
+    accessToken,
+    expiresAt: BigInt(expiresAt),
+    refreshToken,
+    refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt),
+    username,
+    created,
+  };
 }
 
 interface Beginning {
@@ -89,18 +112,33 @@ async function beginByToken(backend: AccountBackend, provider: OidcProvider, beg
   if (request.username !== '' && normalizeUsername(request.username) !== username) {
     throw new RpcError('oidc.other_username', status.FAILED_PRECONDITION, `your account here is called ${username}`);
   }
-  if (await isAnyRevoked(database, [['user', user]])) throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
+  if (await isAnyRevoked(database, [['user', user]]))
+    throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
   // Last of what may be refused: a code is good once.
   await requireSecondFactor(backend, user, request.oneTimeCode, undefined);
   return database.transaction(async (queries) => {
     if (!(await useToken(queries, token))) throw used();
     if (!(await holdByIdentity(queries, user, token))) throw new IdentityChanged();
-    return { user, username, created: false, ...(await beginSession(queries, { user, session, authenticatedAt }, client)) };
+    return {
+      user,
+      username,
+      created: false,
+      ...(await beginSession(queries, { user, session, authenticatedAt }, client)),
+    };
   });
 }
 
-async function beginFirst({ database, limits }: AccountBackend, { signup }: OidcProvider, { token, request, session, authenticatedAt, client }: Beginning): Promise<Begun> {
-  if (!signup) throw new RpcError('oidc.unknown_user', status.PERMISSION_DENIED, 'the OpenID provider knows you, but you have no account here');
+async function beginFirst(
+  { database, limits }: AccountBackend,
+  { signup }: OidcProvider,
+  { token, request, session, authenticatedAt, client }: Beginning,
+): Promise<Begun> {
+  if (!signup)
+    throw new RpcError(
+      'oidc.unknown_user',
+      status.PERMISSION_DENIED,
+      'the OpenID provider knows you, but you have no account here',
+    );
   const username = request.username === '' ? madeUsername() : checkNewUsername(request.username);
   await limits.signup(client.address);
   return database.transaction(async (queries) => {
@@ -111,7 +149,12 @@ async function beginFirst({ database, limits }: AccountBackend, { signup }: Oidc
       throw new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
     }
     const { user } = made;
-    return { user, username, created: true, ...(await beginSession(queries, { user, session, authenticatedAt }, client)) };
+    return {
+      user,
+      username,
+      created: true,
+      ...(await beginSession(queries, { user, session, authenticatedAt }, client)),
+    };
   });
 }
 
@@ -119,20 +162,31 @@ async function beginFirst({ database, limits }: AccountBackend, { signup }: Oidc
  * What an ID token says that can still be used.
  * @throws RpcError UNAUTHENTICATED oidc.token_invalid, oidc.token_used; UNAVAILABLE oidc.provider_unavailable, oidc.provider_invalid; RESOURCE_EXHAUSTED login.limited
  */
-export async function freshToken({ limits, database }: AccountBackend, provider: OidcProvider, idToken: string, client: ClientDetails): Promise<VerifiedIdToken> {
+export async function freshToken(
+  { limits, database }: AccountBackend,
+  provider: OidcProvider,
+  idToken: string,
+  client: ClientDetails,
+): Promise<VerifiedIdToken> {
   const token = await verified(limits, provider, idToken, client);
   if (await isUsed(database, token)) throw used();
   return token;
 }
 
-async function verified(limits: Limits, { verifier }: OidcProvider, idToken: string, { address }: ClientDetails): Promise<VerifiedIdToken> {
+async function verified(
+  limits: Limits,
+  { verifier }: OidcProvider,
+  idToken: string,
+  { address }: ClientDetails,
+): Promise<VerifiedIdToken> {
   const attempt = await limits.idTokenAttempt(address);
   try {
     const token = await verifier.verify(idToken);
     await attempt.succeeded();
     return token;
   } catch (error) {
-    if (error instanceof IdTokenError) throw new RpcError('oidc.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
+    if (error instanceof IdTokenError)
+      throw new RpcError('oidc.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
     // Nobody could look.
     await attempt.succeeded();
     if (!(error instanceof OidcProviderError)) throw error;
@@ -146,7 +200,11 @@ export function off(): RpcError {
 }
 
 export function used(): RpcError {
-  return new RpcError('oidc.token_used', status.UNAUTHENTICATED, 'the ID token was used before: ask the OpenID provider for another one');
+  return new RpcError(
+    'oidc.token_used',
+    status.UNAUTHENTICATED,
+    'the ID token was used before: ask the OpenID provider for another one',
+  );
 }
 
 /** 50 random bits: of the person the name says nothing. */

@@ -25,10 +25,16 @@ export interface Confirmed extends AccessToken {
  * Who calls, and that they know the account's password: for what a stolen access token must not do.
  * @throws RpcError as authenticateBearer and requirePassword
  */
-export async function confirmPassword(backend: AccountBackend, password: string, context: CallContext): Promise<Confirmed> {
+export async function confirmPassword(
+  backend: AccountBackend,
+  password: string,
+  context: CallContext,
+): Promise<Confirmed> {
   const caller = await authenticateBearer(backend, context.metadata);
   const account = await accountOf(backend, caller);
-  await requirePassword(backend, caller, account, password, { requester: requesterOf(backend.clientOf(context, ''), context.signal) });
+  await requirePassword(backend, caller, account, password, {
+    requester: requesterOf(backend.clientOf(context, ''), context.signal),
+  });
   return { ...caller, account };
 }
 
@@ -54,8 +60,14 @@ export async function changePassword(
   const { user, session } = caller;
   const account = await accountOf(backend, caller);
   const { passwordHash: oldHash } = account;
-  if (oldHash === undefined) throw new RpcError('account.no_password', status.FAILED_PRECONDITION, 'the account has no password: its user logs in by OIDC');
-  if (oldPassword !== '') await requirePassword(backend, caller, account, oldPassword, { requester, what: 'old password' });
+  if (oldHash === undefined)
+    throw new RpcError(
+      'account.no_password',
+      status.FAILED_PRECONDITION,
+      'the account has no password: its user logs in by OIDC',
+    );
+  if (oldPassword !== '')
+    await requirePassword(backend, caller, account, oldPassword, { requester, what: 'old password' });
   else if (!isFresh(caller)) throw wrong('expected the old password');
   await checkNewPassword(hasher, newPassword, [account.username], requester);
   // Last of what may be refused: a code is good once.
@@ -63,12 +75,16 @@ export async function changePassword(
   const passwordHash = await hasher.hash(newPassword, requester);
   const { ended, refreshToken, refreshTokenExpiresAt } = await database.transaction(async (queries) => {
     // First the account: a login by the old password waits here, or is among the sessions that end.
-    const changed = await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1 AND password_hash = $3 RETURNING id', [
-      user,
-      passwordHash,
-      oldHash,
-    ]);
-    if (changed.length === 0) throw new RpcError('account.password_raced', status.ABORTED, 'the password was changed at this moment by another call');
+    const changed = await queries.query(
+      'UPDATE accounts SET password_hash = $2 WHERE id = $1 AND password_hash = $3 RETURNING id',
+      [user, passwordHash, oldHash],
+    );
+    if (changed.length === 0)
+      throw new RpcError(
+        'account.password_raced',
+        status.ABORTED,
+        'the password was changed at this moment by another call',
+      );
     await recordAudit(queries, { kind: 'account.password_changed', detail: { user, session } });
     return goOnAlone(queries, caller, 'password');
   });

@@ -19,21 +19,32 @@ import type {
 import { confirmPassword } from './password';
 
 /** @throws RpcError as authenticateBearer */
-export async function getSecondFactor(backend: AccountBackend, { metadata }: CallContext): Promise<GetSecondFactorResponse> {
+export async function getSecondFactor(
+  backend: AccountBackend,
+  { metadata }: CallContext,
+): Promise<GetSecondFactorResponse> {
   const { user } = await authenticateBearer(backend, metadata);
   const { enabledAt, recoveryCodes } = await backend.secondFactors.status(user);
   return { enabled: enabledAt !== undefined, enabledAt: enabledAt ? toUnixSeconds(enabledAt) : 0n, recoveryCodes };
 }
 
 /** @throws RpcError as confirmPassword and SecondFactors.begin */
-export async function beginSecondFactor(backend: AccountBackend, { password }: BeginSecondFactorRequest, context: CallContext): Promise<BeginSecondFactorResponse> {
+export async function beginSecondFactor(
+  backend: AccountBackend,
+  { password }: BeginSecondFactorRequest,
+  context: CallContext,
+): Promise<BeginSecondFactorResponse> {
   const { user, account } = await confirmPassword(backend, password, context);
   const secret = await backend.secondFactors.begin(user);
   return { uri: totpUri(secret, { issuer: backend.trustDomain, account: account.username }), secret: base32(secret) };
 }
 
 /** @throws RpcError as authenticateBearer and SecondFactors.confirm; RESOURCE_EXHAUSTED login.limited */
-export async function confirmSecondFactor(backend: AccountBackend, { oneTimeCode }: ConfirmSecondFactorRequest, { metadata }: CallContext): Promise<ConfirmSecondFactorResponse> {
+export async function confirmSecondFactor(
+  backend: AccountBackend,
+  { oneTimeCode }: ConfirmSecondFactorRequest,
+  { metadata }: CallContext,
+): Promise<ConfirmSecondFactorResponse> {
   const { user, session } = await authenticateBearer(backend, metadata);
   const attempt = await backend.limits.codeAttempt(user, session);
   const recoveryCodes = await backend.secondFactors.confirm(user, oneTimeCode);
@@ -43,7 +54,11 @@ export async function confirmSecondFactor(backend: AccountBackend, { oneTimeCode
 }
 
 /** @throws RpcError as confirmPassword and requireSecondFactor. That there is none is what was wanted. */
-export async function disableSecondFactor(backend: AccountBackend, { password, oneTimeCode }: DisableSecondFactorRequest, context: CallContext): Promise<DisableSecondFactorResponse> {
+export async function disableSecondFactor(
+  backend: AccountBackend,
+  { password, oneTimeCode }: DisableSecondFactorRequest,
+  context: CallContext,
+): Promise<DisableSecondFactorResponse> {
   const { user, session } = await confirmPassword(backend, password, context);
   await backend.secondFactors.disable(user, await requireSecondFactor(backend, user, oneTimeCode, session));
   logger.info({ user, session }, 'second factor disabled');
@@ -51,7 +66,11 @@ export async function disableSecondFactor(backend: AccountBackend, { password, o
 }
 
 /** @throws RpcError as confirmPassword, requireSecondFactor and SecondFactors.renewRecoveryCodes */
-export async function renewRecoveryCodes(backend: AccountBackend, { password, oneTimeCode }: RenewRecoveryCodesRequest, context: CallContext): Promise<RenewRecoveryCodesResponse> {
+export async function renewRecoveryCodes(
+  backend: AccountBackend,
+  { password, oneTimeCode }: RenewRecoveryCodesRequest,
+  context: CallContext,
+): Promise<RenewRecoveryCodesResponse> {
   const { user, session } = await confirmPassword(backend, password, context);
   const shown = await requireSecondFactor(backend, user, oneTimeCode, session);
   return { recoveryCodes: await backend.secondFactors.renewRecoveryCodes(user, shown) };

@@ -15,7 +15,13 @@ import { getAccount } from './account';
 import { linkIdentity, unlinkIdentity } from './link';
 import { exchangeIdToken, getOidcSettings } from './oidc';
 import { changePassword } from './password';
-import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, getSecondFactor, renewRecoveryCodes } from './second-factor';
+import {
+  beginSecondFactor,
+  confirmSecondFactor,
+  disableSecondFactor,
+  getSecondFactor,
+  renewRecoveryCodes,
+} from './second-factor';
 import { listSessions, logOut, refresh, revokeSession } from './sessions';
 
 function taken(): RpcError {
@@ -43,10 +49,22 @@ export function accountService(backend: AccountBackend, oidc?: OidcSettings): Ac
       if (user === undefined) throw taken();
       const session = randomUUID();
       const authenticatedAt = Math.floor(Date.now() / 1000);
-      const { refreshToken, refreshTokenExpiresAt } = await sessions.begin({ user, session, authenticatedAt, passwordHash }, client);
+      const { refreshToken, refreshTokenExpiresAt } = await sessions.begin(
+        { user, session, authenticatedAt, passwordHash },
+        client,
+      );
       logger.info({ user, session }, 'signed up');
-      const { token, expiresAt } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain });
-      return { accessToken: token, expiresAt: BigInt(expiresAt), refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };
+      const { token, expiresAt } = await issueAccessToken(
+        backend.tokenKeys,
+        { user, session, authenticatedAt },
+        { trustDomain },
+      );
+      return {
+        accessToken: token,
+        expiresAt: BigInt(expiresAt),
+        refreshToken,
+        refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt),
+      };
     }),
     refresh: unary((request, context) => refresh(backend, request, context)),
     logOut: unary((request) => logOut(backend, request)),

@@ -21,17 +21,33 @@ import type {
  * Exchanges a refresh token for new tokens.
  * @throws RpcError as Sessions.rotate; UNAUTHENTICATED login.revoked
  */
-export async function refresh(backend: AccountBackend, request: RefreshRequest, context: CallContext): Promise<RefreshResponse> {
+export async function refresh(
+  backend: AccountBackend,
+  request: RefreshRequest,
+  context: CallContext,
+): Promise<RefreshResponse> {
   const { sessions, tokenKeys, trustDomain, database } = backend;
   const { user, session, authenticatedAt } = await sessions.check(request.refreshToken);
-  if (await isAnyRevoked(database, [['user', user]])) throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
-  const { refreshToken, refreshTokenExpiresAt } = await sessions.rotate(request.refreshToken, backend.clientOf(context, request.clientName));
+  if (await isAnyRevoked(database, [['user', user]]))
+    throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
+  const { refreshToken, refreshTokenExpiresAt } = await sessions.rotate(
+    request.refreshToken,
+    backend.clientOf(context, request.clientName),
+  );
   const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
-  return { accessToken: token, expiresAt: BigInt(expiresAt), refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };
+  return {
+    accessToken: token,
+    expiresAt: BigInt(expiresAt),
+    refreshToken,
+    refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt),
+  };
 }
 
 /** Ends the session of a refresh token, or all sessions of its user. @throws RpcError as Sessions.check */
-export async function logOut({ sessions }: AccountBackend, { refreshToken, all }: LogOutRequest): Promise<LogOutResponse> {
+export async function logOut(
+  { sessions }: AccountBackend,
+  { refreshToken, all }: LogOutRequest,
+): Promise<LogOutResponse> {
   const { user, session } = await sessions.check(refreshToken);
   return { ended: await sessions.revoke(user, all ? {} : { session }, 'logout') };
 }
@@ -51,10 +67,15 @@ export async function listSessions(backend: AccountBackend, { metadata }: CallCo
 }
 
 /** Ends one session of the caller's own user. @throws RpcError as authenticateBearer; NOT_FOUND session.not_found */
-export async function revokeSession(backend: AccountBackend, { session }: RevokeSessionRequest, { metadata }: CallContext): Promise<RevokeSessionResponse> {
+export async function revokeSession(
+  backend: AccountBackend,
+  { session }: RevokeSessionRequest,
+  { metadata }: CallContext,
+): Promise<RevokeSessionResponse> {
   const { user } = await authenticateBearer(backend, metadata);
   const ended = isUuid(session) ? await backend.sessions.revoke(user, { session }, 'user') : 0;
   // One answer for another user's session and for none.
-  if (ended === 0) throw new RpcError('session.not_found', status.NOT_FOUND, 'there is no such session, or it has ended');
+  if (ended === 0)
+    throw new RpcError('session.not_found', status.NOT_FOUND, 'there is no such session, or it has ended');
   return {};
 }

@@ -27,14 +27,22 @@ type Parts = Record<string, string | Buffer>;
  */
 export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptions): Promise<KeyStore> {
   const store = new KubernetesKeyStore({ services: SERVICES, enclaves: ENCLAVES });
-  for (const [name, commonName] of [['client-ca', 'Client CA'], ['attestation-ca', 'Attestation CA']] as const) {
+  for (const [name, commonName] of [
+    ['client-ca', 'Client CA'],
+    ['attestation-ca', 'Attestation CA'],
+  ] as const) {
     // The certificate is written last: where it is, the key is too.
     if ((await store.read(`${name}.crt`)) !== undefined) continue;
     const { certificate, privateKey } = await createAuthority({ commonName, trustDomain, years: AUTHORITY_YEARS });
-    await store.write([[`${name}.key`, privateKey], [`${name}.crt`, certificate]]);
+    await store.write([
+      [`${name}.key`, privateKey],
+      [`${name}.crt`, certificate],
+    ]);
   }
-  if ((await store.read('token-keys.json')) === undefined) await store.write([['token-keys.json', await generateTokenKeys()]]);
-  if ((await store.read('second-factor-keys.json')) === undefined) await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
+  if ((await store.read('token-keys.json')) === undefined)
+    await store.write([['token-keys.json', await generateTokenKeys()]]);
+  if ((await store.read('second-factor-keys.json')) === undefined)
+    await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
   await createTrustKeys(store, { trustDomain });
   await createSecret('enrol-seal', () => ({ key: randomBytes(32) }));
   await createSecret('enclave-names', () => ({ key: randomBytes(32) }));
@@ -45,9 +53,14 @@ export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptio
 
 async function createSecret(name: string, make: () => Parts): Promise<void> {
   if (await find('secret', SERVICES, name)) return;
-  const data = Object.fromEntries(Object.entries(make()).map(([key, value]) => [key, Buffer.from(value).toString('base64')]));
+  const data = Object.fromEntries(
+    Object.entries(make()).map(([key, value]) => [key, Buffer.from(value).toString('base64')]),
+  );
   // create, not apply: an apply would leave a copy of the secret in an annotation.
-  await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: SERVICES }, type: 'Opaque', data }));
+  await kubectl(
+    ['create', '-f', '-'],
+    JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace: SERVICES }, type: 'Opaque', data }),
+  );
 }
 
 function configMap(name: string, data: Record<string, string>): object {

@@ -38,7 +38,16 @@ const CONTAINER = '/spec/template/spec/containers/0';
 const TPM_VOLUME = 3;
 
 /** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
-export function kustomization({ overlay, images, earlierImages = [], nodeSelector, tpmFolder, enclaveTemplate, components = [], oidc }: Choices): object {
+export function kustomization({
+  overlay,
+  images,
+  earlierImages = [],
+  nodeSelector,
+  tpmFolder,
+  enclaveTemplate,
+  components = [],
+  oidc,
+}: Choices): object {
   const [label, value] = nodeSelector?.split('=', 2) ?? [];
   const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
   const attestor = [...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(','))];
@@ -52,7 +61,11 @@ export function kustomization({ overlay, images, earlierImages = [], nodeSelecto
   }
   if (enclaveTemplate !== undefined) {
     // login reads the template when it starts: another one makes another revision of login.
-    login.push({ op: 'add', path: '/spec/template/metadata/annotations/licensing~1enclave-template', value: enclaveTemplate.sha256 });
+    login.push({
+      op: 'add',
+      path: '/spec/template/metadata/annotations/licensing~1enclave-template',
+      value: enclaveTemplate.sha256,
+    });
   }
   return {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
@@ -64,19 +77,34 @@ export function kustomization({ overlay, images, earlierImages = [], nodeSelecto
       return { name: `licensing/${name}`, newName, digest };
     }),
     ...(enclaveTemplate && {
-      configMapGenerator: [{ name: 'enclave-template', namespace: 'licensing', behavior: 'replace', files: ['enclave.yaml'] }],
+      configMapGenerator: [
+        { name: 'enclave-template', namespace: 'licensing', behavior: 'replace', files: ['enclave.yaml'] },
+      ],
       generatorOptions: { disableNameSuffixHash: true },
     }),
     patches: [
       { target: { group: 'serving.knative.dev', kind: 'Service', name: 'login' }, patch: JSON.stringify(login) },
-      ...(oidc ? [{ target: { group: 'serving.knative.dev', kind: 'Service', name: 'signup' }, patch: JSON.stringify(oidcEnvironment(oidc)) }] : []),
+      ...(oidc
+        ? [
+            {
+              target: { group: 'serving.knative.dev', kind: 'Service', name: 'signup' },
+              patch: JSON.stringify(oidcEnvironment(oidc)),
+            },
+          ]
+        : []),
       { target: { kind: 'DaemonSet', name: 'attestor' }, patch: JSON.stringify(attestor) },
     ],
   };
 }
 
 function oidcEnvironment({ issuer, clientId, scopes, signup, publicClientSecret }: OidcChoice): Operation[] {
-  const values = { OIDC_ISSUER: issuer, OIDC_CLIENT_ID: clientId, OIDC_SCOPES: scopes, OIDC_SIGNUP: String(signup), OIDC_PUBLIC_CLIENT_SECRET: publicClientSecret };
+  const values = {
+    OIDC_ISSUER: issuer,
+    OIDC_CLIENT_ID: clientId,
+    OIDC_SCOPES: scopes,
+    OIDC_SIGNUP: String(signup),
+    OIDC_PUBLIC_CLIENT_SECRET: publicClientSecret,
+  };
   return Object.entries(values).flatMap(([name, value], index) => environment(index, name, value));
 }
 

@@ -42,34 +42,65 @@ const pairs = (text: string, all: Record<string, string> = {}): Record<string, s
 const say = (text: string): void => void process.stderr.write(`install: ${text}\n`);
 
 const program = new Command('install')
-  .description('Installs the services in the cluster of KUBECONFIG, or brings them up to date. Keys that are there stay.')
+  .description(
+    'Installs the services in the cluster of KUBECONFIG, or brings them up to date. Keys that are there stay.',
+  )
   .addOption(new Option('--overlay <name>', 'folder of knative/overlays').makeOptionMandatory())
-  .addOption(new Option('--image <program=reference>', `by digest, for each of ${PROGRAMS.join(', ')}`).argParser(pairs).makeOptionMandatory())
-  .addOption(new Option('--ek-root <file>', "CA certificates of TPM makers, PEM; again for more").argParser((file: string, all: Record<string, string> = {}) => ({ ...all, [basename(file)]: file })).default({}, 'none'))
+  .addOption(
+    new Option('--image <program=reference>', `by digest, for each of ${PROGRAMS.join(', ')}`)
+      .argParser(pairs)
+      .makeOptionMandatory(),
+  )
+  .addOption(
+    new Option('--ek-root <file>', 'CA certificates of TPM makers, PEM; again for more')
+      .argParser((file: string, all: Record<string, string> = {}) => ({ ...all, [basename(file)]: file }))
+      .default({}, 'none'),
+  )
   .option('--trust-domain <name>', 'DNS-like name of this installation', 'sls.local')
   .option('--database-url-file <file>', 'URL of a PostgreSQL outside of the cluster')
   .option('--node-selector <key=value>', 'label of the nodes with a TPM (licensing/tpm=2.0)')
   .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
-  .option('--enclave-template <file>', 'Knative Service that enclaves are made from (knative/base/enclave.yaml): resources, volumes, timeouts')
+  .option(
+    '--enclave-template <file>',
+    'Knative Service that enclaves are made from (knative/base/enclave.yaml): resources, volumes, timeouts',
+  )
   .option('--metrics', 'metrics for Prometheus, and PodMonitors for its operator')
   .option('--oidc-issuer <url>', 'let users log in by this OpenID provider as well')
   .option('--oidc-client-id <id>', 'as the provider knows this installation: a client for devices, without a secret')
   .option('--oidc-scopes <scopes>', 'what to ask the provider for', 'openid')
   .option('--no-oidc-signup', 'a first login by OIDC makes no account')
-  .option('--oidc-public-client-secret <text>', 'what some providers give to such clients and call a secret; every user gets it', '')
-  .addOption(new Option('--software-tpm <word>', 'what clients do about a software TPM').choices(['allow', 'refuse']).default('refuse'))
+  .option(
+    '--oidc-public-client-secret <text>',
+    'what some providers give to such clients and call a secret; every user gets it',
+    '',
+  )
+  .addOption(
+    new Option('--software-tpm <word>', 'what clients do about a software TPM')
+      .choices(['allow', 'refuse'])
+      .default('refuse'),
+  )
   .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
   .option('--retire-images', 'refuse the enclave image before this one from now on')
   .option('--timeout <duration>', 'for each part to come up', '180s');
 
-function oidcChoice({ oidcIssuer: issuer, oidcClientId: clientId, oidcScopes: scopes, oidcSignup: signup, oidcPublicClientSecret: publicClientSecret }: Flags): OidcChoice | undefined {
+function oidcChoice({
+  oidcIssuer: issuer,
+  oidcClientId: clientId,
+  oidcScopes: scopes,
+  oidcSignup: signup,
+  oidcPublicClientSecret: publicClientSecret,
+}: Flags): OidcChoice | undefined {
   if (issuer === undefined && clientId === undefined) return undefined;
-  if (issuer === undefined || clientId === undefined) throw new TypeError('expected --oidc-issuer URL and --oidc-client-id ID together');
+  if (issuer === undefined || clientId === undefined)
+    throw new TypeError('expected --oidc-issuer URL and --oidc-client-id ID together');
   return { issuer: checkIssuer(issuer), clientId, scopes, signup, publicClientSecret };
 }
 
 async function install(flags: Flags): Promise<void> {
-  const images = Object.fromEntries(PROGRAMS.map((name) => [name, reference(name, flags.image[name])])) as Record<Program, string>;
+  const images = Object.fromEntries(PROGRAMS.map((name) => [name, reference(name, flags.image[name])])) as Record<
+    Program,
+    string
+  >;
   const oidc = oidcChoice(flags);
   const manifests = join(distFolder(), '..', 'knative');
 
@@ -84,7 +115,9 @@ async function install(flags: Flags): Promise<void> {
   const policyBefore = before === undefined ? undefined : parseTrustBundle(before).policy;
   const imageDigest = images.enclave.replace(/^.*@/, '');
   // The one before stays good for a while: enclaves that run, and clients that have yet to hear of the new one, are not cut off.
-  const earlierImages = flags.retireImages ? [] : (policyBefore?.imageDigests ?? []).filter((digest) => digest !== imageDigest).slice(0, 1);
+  const earlierImages = flags.retireImages
+    ? []
+    : (policyBefore?.imageDigests ?? []).filter((digest) => digest !== imageDigest).slice(0, 1);
   const policy = { ...policyBefore, softwareTpm: flags.softwareTpm, imageDigests: [imageDigest, ...earlierImages] };
   // Known to clients and to login before the first enclave runs from it.
   if (before !== undefined) await publishTrustBundle(store, { policy });
@@ -96,9 +129,19 @@ async function install(flags: Flags): Promise<void> {
     const overlay = relative(folder, join(manifests, 'overlays', flags.overlay));
     const template = flags.enclaveTemplate === undefined ? undefined : await readFile(flags.enclaveTemplate, 'utf8');
     if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
-    const enclaveTemplate = template === undefined ? undefined : { sha256: createHash('sha256').update(template).digest('hex') };
+    const enclaveTemplate =
+      template === undefined ? undefined : { sha256: createHash('sha256').update(template).digest('hex') };
     const components = flags.metrics ? [relative(folder, join(manifests, 'components', 'metrics'))] : [];
-    const choices = { overlay, images, earlierImages, nodeSelector: flags.nodeSelector, tpmFolder: flags.tpmFolder, enclaveTemplate, components, oidc };
+    const choices = {
+      overlay,
+      images,
+      earlierImages,
+      nodeSelector: flags.nodeSelector,
+      tpmFolder: flags.tpmFolder,
+      enclaveTemplate,
+      components,
+      oidc,
+    };
     await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization(choices), null, 2));
     await kubectl(['apply', '--server-side', '--force-conflicts', '-k', folder]);
   } finally {
@@ -115,8 +158,16 @@ async function install(flags: Flags): Promise<void> {
 
   say('waiting for the services');
   const timeout = `--timeout=${flags.timeout}`;
-  if (await find('statefulset', SERVICES, 'postgres')) await kubectl(['rollout', 'status', 'statefulset/postgres', '-n', SERVICES, timeout]);
-  await kubectl(['wait', '--for=condition=Ready', timeout, '-n', SERVICES, ...['signup', 'login', 'enrol', 'admin'].map((name) => `ksvc/${name}`)]);
+  if (await find('statefulset', SERVICES, 'postgres'))
+    await kubectl(['rollout', 'status', 'statefulset/postgres', '-n', SERVICES, timeout]);
+  await kubectl([
+    'wait',
+    '--for=condition=Ready',
+    timeout,
+    '-n',
+    SERVICES,
+    ...['signup', 'login', 'enrol', 'admin'].map((name) => `ksvc/${name}`),
+  ]);
   say('waiting for the attestors');
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
   say(`ready; trust bundle for clients: ${flags.trustBundle}`);

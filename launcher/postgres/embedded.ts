@@ -83,7 +83,9 @@ async function serveClient(socket: Socket, database: PGlite, turns: Turns): Prom
     clearTimeout(idle);
     if (endTurn) {
       await database.execProtocolRaw(SYNC).catch(() => undefined);
-      await database.exec('ROLLBACK').catch((err: unknown) => logger.error({ err }, 'embedded database: rollback failed'));
+      await database
+        .exec('ROLLBACK')
+        .catch((err: unknown) => logger.error({ err }, 'embedded database: rollback failed'));
       endTurn();
     }
     socket.destroy();
@@ -141,7 +143,8 @@ export async function startEmbeddedPostgres(folder: string, socketFolder: string
       socket.on('error', () => socket.destroy());
       const served = serveClient(socket, backend, turns)
         .catch((err: NodeJS.ErrnoException) => {
-          if (err.code !== 'ERR_STREAM_PREMATURE_CLOSE' && err.code !== 'ECONNRESET') logger.warn({ err }, 'embedded database: client dropped');
+          if (err.code !== 'ERR_STREAM_PREMATURE_CLOSE' && err.code !== 'ECONNRESET')
+            logger.warn({ err }, 'embedded database: client dropped');
         })
         .finally(() => sockets.delete(socket));
       sockets.set(socket, served);

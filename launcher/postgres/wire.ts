@@ -40,7 +40,8 @@ export class MessageSplitter {
     const head = this.typed ? 1 : 0;
     if (this.pending.length < head + 4) return undefined;
     const length = this.pending.readInt32BE(head);
-    if (length < 4 || length > MAX_MESSAGE_BYTES) throw new RangeError(`expected a message of 4 to ${MAX_MESSAGE_BYTES} bytes, got ${length}`);
+    if (length < 4 || length > MAX_MESSAGE_BYTES)
+      throw new RangeError(`expected a message of 4 to ${MAX_MESSAGE_BYTES} bytes, got ${length}`);
     if (this.pending.length < head + length) return undefined;
     const bytes = this.pending.subarray(0, head + length);
     this.pending = this.pending.subarray(head + length);

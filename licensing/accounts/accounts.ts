@@ -18,7 +18,11 @@ interface Row {
 }
 
 const COLUMNS = 'id, username, password_hash';
-const toAccount = ({ id, username, password_hash }: Row): Account => ({ id, username, passwordHash: password_hash ?? undefined });
+const toAccount = ({ id, username, password_hash }: Row): Account => ({
+  id,
+  username,
+  passwordHash: password_hash ?? undefined,
+});
 
 /** The accounts table. Usernames are normalized ones: see username.ts. Refusals of the database: see Database. */
 export class Accounts {

@@ -81,13 +81,22 @@ export interface AccountBackend {
  */
 export async function openAccountBackend(settings: AccountSettings, program: string): Promise<AccountBackend> {
   await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
-  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
-    throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
-  });
-  const secondFactorKeys = settings.SECOND_FACTOR_KEYS_FILE === undefined ? undefined : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
+  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch(
+    (cause: Error) => {
+      throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
+    },
+  );
+  const secondFactorKeys =
+    settings.SECOND_FACTOR_KEYS_FILE === undefined
+      ? undefined
+      : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
   const database = await openFunctionDatabase(settings, program);
   const refusals = new Refusals(database);
-  const hasher = new PasswordHasher({ cost: settings.BCRYPT_COST, threads: settings.HASH_WORKERS, queue: settings.HASH_QUEUE });
+  const hasher = new PasswordHasher({
+    cost: settings.BCRYPT_COST,
+    threads: settings.HASH_WORKERS,
+    queue: settings.HASH_QUEUE,
+  });
   return {
     database,
     accounts: new Accounts(database),
@@ -104,7 +113,10 @@ export async function openAccountBackend(settings: AccountSettings, program: str
       return keys.current;
     },
     trustDomain: settings.TRUST_DOMAIN,
-    clientOf: (context, name) => ({ name: clientNameOf(name), address: callerAddress(context, settings.TRUSTED_PROXIES) }),
+    clientOf: (context, name) => ({
+      name: clientNameOf(name),
+      address: callerAddress(context, settings.TRUSTED_PROXIES),
+    }),
     async close() {
       keys.close();
       secondFactorKeys?.close();

@@ -19,7 +19,12 @@ export interface DeletionRecord {
  * @param passwordHash only where the account still has it: what the password was compared with
  * @returns false when there is no such account (any more)
  */
-export function deleteAccount(database: Database, user: string, record: DeletionRecord, passwordHash?: string): Promise<boolean> {
+export function deleteAccount(
+  database: Database,
+  user: string,
+  record: DeletionRecord,
+  passwordHash?: string,
+): Promise<boolean> {
   return database.transaction(async (queries) => {
     const [account] = await queries.query<{ username: string }>(
       'SELECT username FROM accounts WHERE id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR UPDATE',
@@ -27,7 +32,11 @@ export function deleteAccount(database: Database, user: string, record: Deletion
     );
     if (!account) return false;
     const sessions = await queries.query<{ id: string }>('SELECT id FROM sessions WHERE user_id = $1', [user]);
-    await forgetAccountLimits(queries, [account.username, user], sessions.map(({ id }) => id));
+    await forgetAccountLimits(
+      queries,
+      [account.username, user],
+      sessions.map(({ id }) => id),
+    );
     await queries.query(
       'INSERT INTO deleted_users (user_id, certified_until) SELECT $1, max(certified_until) FROM sessions WHERE user_id = $1 ON CONFLICT DO NOTHING',
       [user],
@@ -40,18 +49,26 @@ export function deleteAccount(database: Database, user: string, record: Deletion
 
 /** @returns undefined for a user who was not deleted lately */
 export async function findDeletion(queries: Queries, user: string): Promise<{ enclavesRemoved: boolean } | undefined> {
-  const [row] = await queries.query<{ removed: boolean }>('SELECT enclaves_removed_at IS NOT NULL AS removed FROM deleted_users WHERE user_id = $1', [user]);
+  const [row] = await queries.query<{ removed: boolean }>(
+    'SELECT enclaves_removed_at IS NOT NULL AS removed FROM deleted_users WHERE user_id = $1',
+    [user],
+  );
   return row && { enclavesRemoved: row.removed };
 }
 
 /** Deleted users whose enclaves may still be there. */
 export async function pendingDeletions(queries: Queries): Promise<string[]> {
-  const rows = await queries.query<{ user_id: string }>('SELECT user_id FROM deleted_users WHERE enclaves_removed_at IS NULL ORDER BY deleted_at LIMIT 100');
+  const rows = await queries.query<{ user_id: string }>(
+    'SELECT user_id FROM deleted_users WHERE enclaves_removed_at IS NULL ORDER BY deleted_at LIMIT 100',
+  );
   return rows.map((row) => row.user_id);
 }
 
 export async function noteEnclavesRemoved(queries: Queries, user: string): Promise<void> {
-  await queries.query('UPDATE deleted_users SET enclaves_removed_at = now() WHERE user_id = $1 AND enclaves_removed_at IS NULL', [user]);
+  await queries.query(
+    'UPDATE deleted_users SET enclaves_removed_at = now() WHERE user_id = $1 AND enclaves_removed_at IS NULL',
+    [user],
+  );
 }
 
 /** Removes what the enclaves of a deleted user are made of. @returns false when that could not be done now: it stays pending, and is in the log */
@@ -68,5 +85,7 @@ export async function removeEnclavesOf(queries: Queries, user: string, remove: (
 
 /** Forgets the ids of users of whom nothing is left that could be shown. */
 export async function forgetDeletions(queries: Queries): Promise<void> {
-  await queries.query(`DELETE FROM deleted_users WHERE enclaves_removed_at IS NOT NULL AND deleted_at < now() - interval '${REMEMBERED}'`);
+  await queries.query(
+    `DELETE FROM deleted_users WHERE enclaves_removed_at IS NOT NULL AND deleted_at < now() - interval '${REMEMBERED}'`,
+  );
 }

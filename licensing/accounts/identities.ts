@@ -4,7 +4,10 @@ import type { Identity } from '../oidc/id-token';
 import type { Queries } from '../store/queries';
 
 /** The account of whom an OpenID provider says that somebody is, and nothing else that it says. */
-export async function findByIdentity(queries: Queries, { issuer, subject }: Identity): Promise<{ user: string; username: string } | undefined> {
+export async function findByIdentity(
+  queries: Queries,
+  { issuer, subject }: Identity,
+): Promise<{ user: string; username: string } | undefined> {
   const [row] = await queries.query<{ id: string; username: string }>(
     'SELECT a.id, a.username FROM oidc_identities i JOIN accounts a ON a.id = i.user_id WHERE i.issuer = $1 AND i.subject = $2',
     [issuer, subject],
@@ -14,7 +17,9 @@ export async function findByIdentity(queries: Queries, { issuer, subject }: Iden
 
 /** The provider whose word an account is bound to, where it is to any. */
 export async function issuerOf(queries: Queries, user: string): Promise<string | undefined> {
-  const [row] = await queries.query<{ issuer: string }>('SELECT issuer FROM oidc_identities WHERE user_id = $1', [user]);
+  const [row] = await queries.query<{ issuer: string }>('SELECT issuer FROM oidc_identities WHERE user_id = $1', [
+    user,
+  ]);
   return row?.issuer;
 }
 
@@ -23,12 +28,23 @@ export async function issuerOf(queries: Queries, user: string): Promise<string |
  * replicas, one makes it: others wait for its transaction here.
  * @returns its id; else what is there already, and then the transaction must not be committed
  */
-export async function createByIdentity(queries: Queries, username: string, { issuer, subject }: Identity): Promise<{ user: string } | { taken: 'username' | 'identity' }> {
+export async function createByIdentity(
+  queries: Queries,
+  username: string,
+  { issuer, subject }: Identity,
+): Promise<{ user: string } | { taken: 'username' | 'identity' }> {
   const user = randomUUID();
-  const made = await queries.query('INSERT INTO accounts (id, username) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id', [user, username]);
+  const made = await queries.query(
+    'INSERT INTO accounts (id, username) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id',
+    [user, username],
+  );
   // By another call for the same identity, it may be.
-  if (made.length === 0) return { taken: (await findByIdentity(queries, { issuer, subject })) ? 'identity' : 'username' };
-  const bound = await queries.query('INSERT INTO oidc_identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id', [issuer, subject, user]);
+  if (made.length === 0)
+    return { taken: (await findByIdentity(queries, { issuer, subject })) ? 'identity' : 'username' };
+  const bound = await queries.query(
+    'INSERT INTO oidc_identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id',
+    [issuer, subject, user],
+  );
   if (bound.length === 0) return { taken: 'identity' };
   await recordAudit(queries, { kind: 'account.created', detail: { user, issuer } });
   return { user };
@@ -39,14 +55,20 @@ export async function createByIdentity(queries: Queries, username: string, { iss
  * @returns false where the account, or the identity, is bound already
  */
 export async function bindIdentity(queries: Queries, user: string, { issuer, subject }: Identity): Promise<boolean> {
-  const bound = await queries.query('INSERT INTO oidc_identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id', [issuer, subject, user]);
+  const bound = await queries.query(
+    'INSERT INTO oidc_identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id',
+    [issuer, subject, user],
+  );
   if (bound.length > 0) await recordAudit(queries, { kind: 'account.oidc_bound', detail: { user, issuer } });
   return bound.length > 0;
 }
 
 /** @returns false where there was nothing to unbind */
 export async function unbindIdentity(queries: Queries, user: string): Promise<boolean> {
-  const [row] = await queries.query<{ issuer: string }>('DELETE FROM oidc_identities WHERE user_id = $1 RETURNING issuer', [user]);
+  const [row] = await queries.query<{ issuer: string }>(
+    'DELETE FROM oidc_identities WHERE user_id = $1 RETURNING issuer',
+    [user],
+  );
   if (row) await recordAudit(queries, { kind: 'account.oidc_unbound', detail: { user, issuer: row.issuer } });
   return row !== undefined;
 }

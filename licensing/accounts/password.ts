@@ -36,9 +36,17 @@ export async function requirePassword(
 ): Promise<void> {
   if (passwordHash === undefined) {
     if (isFresh(caller)) return;
-    throw new RpcError('account.login_not_fresh', status.UNAUTHENTICATED, `expected a login of the last ${FRESH_SECONDS / 60} minutes, because the account has no password`);
+    throw new RpcError(
+      'account.login_not_fresh',
+      status.UNAUTHENTICATED,
+      `expected a login of the last ${FRESH_SECONDS / 60} minutes, because the account has no password`,
+    );
   }
-  if (!(await judged(await limits.passwordAttempt(caller.user, '', caller.session), () => hasher.verify(password, passwordHash, requester)))) {
+  if (
+    !(await judged(await limits.passwordAttempt(caller.user, '', caller.session), () =>
+      hasher.verify(password, passwordHash, requester),
+    ))
+  ) {
     throw new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, `the ${what} is wrong`);
   }
 }

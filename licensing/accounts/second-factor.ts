@@ -30,6 +30,7 @@ export async function requireSecondFactor(
     if (!(await secondFactors.useRecoveryCode(user, recovery))) throw wrongCode();
     return true;
   }
-  if (!(await judged(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code)))) throw wrongCode();
+  if (!(await judged(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code))))
+    throw wrongCode();
   return true;
 }

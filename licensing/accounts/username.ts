@@ -25,10 +25,39 @@ const WRITING_SYSTEMS = [
   ['Han', 'Hiragana', 'Katakana'],
   ['Han', 'Hangul'],
   ['Han', 'Bopomofo'],
-].map((scripts) => new RegExp(`^[${[...scripts, 'Common', 'Inherited'].map((script) => `\\p{Script_Extensions=${script}}`).join('')}]+$`, 'u'));
+].map(
+  (scripts) =>
+    new RegExp(
+      `^[${[...scripts, 'Common', 'Inherited'].map((script) => `\\p{Script_Extensions=${script}}`).join('')}]+$`,
+      'u',
+    ),
+);
 const SCRIPTS = [
-  'Latin', 'Greek', 'Cyrillic', 'Armenian', 'Georgian', 'Hebrew', 'Arabic', 'Syriac', 'Thaana', 'Devanagari', 'Bengali', 'Gurmukhi', 'Gujarati', 'Oriya',
-  'Tamil', 'Telugu', 'Kannada', 'Malayalam', 'Sinhala', 'Thai', 'Lao', 'Tibetan', 'Myanmar', 'Ethiopic', 'Khmer',
+  'Latin',
+  'Greek',
+  'Cyrillic',
+  'Armenian',
+  'Georgian',
+  'Hebrew',
+  'Arabic',
+  'Syriac',
+  'Thaana',
+  'Devanagari',
+  'Bengali',
+  'Gurmukhi',
+  'Gujarati',
+  'Oriya',
+  'Tamil',
+  'Telugu',
+  'Kannada',
+  'Malayalam',
+  'Sinhala',
+  'Thai',
+  'Lao',
+  'Tibetan',
+  'Myanmar',
+  'Ethiopic',
+  'Khmer',
 ].map((script) => new RegExp(`^[\\p{Script_Extensions=${script}}\\p{Script=Common}\\p{Script=Inherited}]+$`, 'u'));
 
 const RIGHT_TO_LEFT = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}]/u;
@@ -54,11 +83,23 @@ function isReadableOneWay(text: string): boolean {
  */
 export function normalizeUsername(text: string): string | undefined {
   if (text.length > MAX_INPUT_CHARACTERS) return undefined;
-  const mapped = text.replace(WIDTH_FORMS, (form) => form.normalize('NFKC')).toLowerCase().normalize('NFC');
+  const mapped = text
+    .replace(WIDTH_FORMS, (form) => form.normalize('NFKC'))
+    .toLowerCase()
+    .normalize('NFC');
   // A mapping that would change its own result again names nobody.
   if (mapped.toLowerCase().normalize('NFC') !== mapped || [...mapped].length > MAX_CHARACTERS) return undefined;
-  if (!FIRST.test(mapped) || !CHARACTERS.test(mapped) || DISALLOWED.test(mapped) || HIDDEN_DOT.test(mapped) || DIGITS.every((digits) => digits.test(mapped))) return undefined;
-  return hasCompatibilityForms(mapped) || !hasOneWritingSystem(mapped) || !isReadableOneWay(mapped) ? undefined : mapped;
+  if (
+    !FIRST.test(mapped) ||
+    !CHARACTERS.test(mapped) ||
+    DISALLOWED.test(mapped) ||
+    HIDDEN_DOT.test(mapped) ||
+    DIGITS.every((digits) => digits.test(mapped))
+  )
+    return undefined;
+  return hasCompatibilityForms(mapped) || !hasOneWritingSystem(mapped) || !isReadableOneWay(mapped)
+    ? undefined
+    : mapped;
 }
 
 /** As `normalizeUsername`, for a new account. @throws RpcError INVALID_ARGUMENT `signup.username_invalid` */

@@ -15,7 +15,10 @@ export function recordAudit(queries: Queries, entry: AuditEntry): Promise<void> 
 
 /** As `recordAudit`, for who needs the record itself. Appending it twice is appending it once. */
 export async function appendRecord(queries: Queries, record: Buffer): Promise<void> {
-  await queries.query('INSERT INTO audit (record, leaf_sha256, at) VALUES ($1, $2, NULL) ON CONFLICT (leaf_sha256) DO NOTHING', [record, leafHash(record)]);
+  await queries.query(
+    'INSERT INTO audit (record, leaf_sha256, at) VALUES ($1, $2, NULL) ON CONFLICT (leaf_sha256) DO NOTHING',
+    [record, leafHash(record)],
+  );
 }
 
 /** As `appendRecord`, of several at once. */
@@ -25,7 +28,11 @@ export async function appendRecords(queries: Queries, records: readonly Buffer[]
     `INSERT INTO audit (record, leaf_sha256, at)
      SELECT decode(n.record, 'hex'), decode(n.leaf, 'hex'), NULL FROM json_to_recordset($1::json) AS n (nth int, record text, leaf text) ORDER BY n.nth
      ON CONFLICT (leaf_sha256) DO NOTHING`,
-    [JSON.stringify(records.map((record, nth) => ({ nth, record: record.toString('hex'), leaf: leafHash(record).toString('hex') })))],
+    [
+      JSON.stringify(
+        records.map((record, nth) => ({ nth, record: record.toString('hex'), leaf: leafHash(record).toString('hex') })),
+      ),
+    ],
   );
 }
 
@@ -35,7 +42,10 @@ export interface LoggedRecord extends AuditRecord {
 }
 
 /** Records of the log after the given place, in their order, `limit` at most. What isn't in the tree yet isn't there. @throws TypeError for one that can't be read */
-export async function readAudit(queries: Queries, { after = -1, limit }: { after?: number | undefined; limit: number }): Promise<LoggedRecord[]> {
+export async function readAudit(
+  queries: Queries,
+  { after = -1, limit }: { after?: number | undefined; limit: number },
+): Promise<LoggedRecord[]> {
   const rows = await queries.query<{ sequence: string; record: Buffer }>(
     'SELECT sequence::text, record FROM audit WHERE sequence > $1 ORDER BY audit.sequence LIMIT $2',
     [after, limit],

@@ -1,10 +1,21 @@
 import { status } from '@grpc/grpc-js';
-import type { Metadata, MethodDefinition, ServiceDefinition, UntypedHandleCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type {
+  Metadata,
+  MethodDefinition,
+  ServiceDefinition,
+  UntypedHandleCall,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { REASON_KEY } from '../../runtime/rpc/errors';
 import type { Refusals } from './refusals';
 
 /** Decisions, as against mistakes of the caller and failures of our own. */
-const DECISIONS = new Set([status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.RESOURCE_EXHAUSTED, status.FAILED_PRECONDITION]);
+const DECISIONS = new Set([
+  status.UNAUTHENTICATED,
+  status.PERMISSION_DENIED,
+  status.RESOURCE_EXHAUSTED,
+  status.FAILED_PRECONDITION,
+]);
 /** Codes that say nothing about the caller: of the transport, and of the log itself. */
 const NO_DECISION = /^(rpc|audit)\./;
 
@@ -24,7 +35,12 @@ interface Service {
 export function countingRefusals(refusals: Refusals, services: readonly Service[]): Service[] {
   return services.map(({ definition, implementation }) => ({
     definition,
-    implementation: Object.fromEntries(Object.entries(definition).map(([name, method]) => [name, counted(method, implementation[name] as AnyHandler, refusals)])),
+    implementation: Object.fromEntries(
+      Object.entries(definition).map(([name, method]) => [
+        name,
+        counted(method, implementation[name] as AnyHandler, refusals),
+      ]),
+    ),
   }));
 }
 
@@ -42,7 +58,11 @@ interface Refused {
 type Callback = (refusal: Refused | null, ...rest: unknown[]) => void;
 type AnyHandler = (call: AnyCall, callback?: Callback) => void;
 
-function counted(method: MethodDefinition<unknown, unknown>, handle: AnyHandler, refusals: Refusals): UntypedHandleCall {
+function counted(
+  method: MethodDefinition<unknown, unknown>,
+  handle: AnyHandler,
+  refusals: Refusals,
+): UntypedHandleCall {
   const count = ({ metadata }: AnyCall, refusal: Refused): void => {
     const reason = refusal.metadata?.get(REASON_KEY)[0];
     if (typeof reason !== 'string' || !DECISIONS.has(refusal.code as status) || NO_DECISION.test(reason)) return;

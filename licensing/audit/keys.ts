@@ -14,7 +14,13 @@ export interface LogKeys {
   readonly known: { get(kid: string): CryptoKey | undefined };
 }
 
-const publicKey = z.object({ kty: z.literal('EC'), crv: z.literal('P-256'), x: z.string(), y: z.string(), kid: z.string() });
+const publicKey = z.object({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  x: z.string(),
+  y: z.string(),
+  kid: z.string(),
+});
 const retiredKeys = z.object({ retired: z.array(publicKey).default([]) });
 
 /**

@@ -73,7 +73,10 @@ export class AuditLog {
     this.timer = setTimeout(() => {
       this.timer = undefined;
       this.bringUp().catch((err: unknown) => {
-        logger[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn']({ err }, 'the audit log was not brought up to date');
+        logger[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn'](
+          { err },
+          'the audit log was not brought up to date',
+        );
       });
     }, wait);
     this.timer.unref();
@@ -87,16 +90,25 @@ export class AuditLog {
   /** @throws RpcError NOT_FOUND audit.not_included; INVALID_ARGUMENT audit.size */
   async inclusion(leafSha256: Buffer, size: number): Promise<{ sequence: number; path: Buffer[] }> {
     await this.requireSize(size);
-    const [row] = await this.options.database.query<{ sequence: string | null }>('SELECT sequence::text FROM audit WHERE leaf_sha256 = $1', [leafSha256]);
+    const [row] = await this.options.database.query<{ sequence: string | null }>(
+      'SELECT sequence::text FROM audit WHERE leaf_sha256 = $1',
+      [leafSha256],
+    );
     const sequence = Number(row?.sequence ?? Number.NaN);
-    if (!(sequence < size)) throw new RpcError('audit.not_included', status.NOT_FOUND, `there is no such record among the first ${size}`);
+    if (!(sequence < size))
+      throw new RpcError('audit.not_included', status.NOT_FOUND, `there is no such record among the first ${size}`);
     return { sequence, path: await inclusionProof(sequence, size, (positions) => this.hashes(positions)) };
   }
 
   /** @throws RpcError INVALID_ARGUMENT audit.size */
   async consistency(first: number, second: number): Promise<Buffer[]> {
     await this.requireSize(second);
-    if (!Number.isSafeInteger(first) || first < 0 || first > second) throw new RpcError('audit.size', status.INVALID_ARGUMENT, `expected sizes of two trees, the smaller one first, got ${first} and ${second}`);
+    if (!Number.isSafeInteger(first) || first < 0 || first > second)
+      throw new RpcError(
+        'audit.size',
+        status.INVALID_ARGUMENT,
+        `expected sizes of two trees, the smaller one first, got ${first} and ${second}`,
+      );
     return consistencyProof(first, second, (positions) => this.hashes(positions));
   }
 
@@ -107,11 +119,18 @@ export class AuditLog {
       'SELECT sequence::text, record, leaf_sha256 FROM audit WHERE sequence >= $1 AND sequence < $2 ORDER BY audit.sequence LIMIT $3',
       [from, size, limit],
     );
-    const records = rows.map((row) => ({ sequence: Number(row.sequence), record: row.record, leafSha256: row.leaf_sha256 }));
+    const records = rows.map((row) => ({
+      sequence: Number(row.sequence),
+      record: row.record,
+      leafSha256: row.leaf_sha256,
+    }));
     const wanted = records.map(({ sequence }) => completedBy(sequence));
     const hashes = await this.find(wanted.flat());
     let at = 0;
-    return records.map((record, nth) => ({ ...record, nodes: (wanted[nth] ?? []).map(() => hashes[at++] ?? Buffer.alloc(0)) }));
+    return records.map((record, nth) => ({
+      ...record,
+      nodes: (wanted[nth] ?? []).map(() => hashes[at++] ?? Buffer.alloc(0)),
+    }));
   }
 
   private async bringUp(): Promise<void> {
@@ -155,7 +174,11 @@ export class AuditLog {
   private async requireSize(size: number): Promise<void> {
     const largest = await this.size();
     if (!Number.isSafeInteger(size) || size < 0 || size > largest) {
-      throw new RpcError('audit.size', status.INVALID_ARGUMENT, `expected the size of a tree head of this log, ${largest} at most, got ${size}`);
+      throw new RpcError(
+        'audit.size',
+        status.INVALID_ARGUMENT,
+        `expected the size of a tree head of this log, ${largest} at most, got ${size}`,
+      );
     }
   }
 

@@ -29,12 +29,20 @@ export interface Merged {
 
 /** The tree in the database is not the one whose head was signed last. */
 export function damaged(what: string): RpcError {
-  return new RpcError('audit.tree_damaged', status.FAILED_PRECONDITION, `the audit log's tree was changed in the database: ${what}`);
+  return new RpcError(
+    'audit.tree_damaged',
+    status.FAILED_PRECONDITION,
+    `the audit log's tree was changed in the database: ${what}`,
+  );
 }
 
 /** A key that this program has not read yet, or that never was one of the log's. */
 function unknownKey(kid: string): RpcError {
-  return new RpcError('audit.key_unknown', status.UNAVAILABLE, `the audit log's last head is signed by a key that this service does not know (${JSON.stringify(kid.slice(0, 80))}): nothing is signed after it`);
+  return new RpcError(
+    'audit.key_unknown',
+    status.UNAVAILABLE,
+    `the audit log's last head is signed by a key that this service does not know (${JSON.stringify(kid.slice(0, 80))}): nothing is signed after it`,
+  );
 }
 
 interface TreeRow {
@@ -51,39 +59,58 @@ interface TreeRow {
  * @param wait false: where another merge is at work, there is nothing to do
  * @throws RpcError FAILED_PRECONDITION audit.tree_damaged; UNAVAILABLE audit.key_unknown
  */
-export async function merge(queries: Queries, keys: LogKeys, { trustDomain, wait }: { trustDomain: string; wait: boolean }): Promise<Merged | undefined> {
-  const [row] = await queries.query<TreeRow>(`SELECT size::text, frontier, head FROM audit_tree FOR UPDATE${wait ? '' : ' SKIP LOCKED'}`);
+export async function merge(
+  queries: Queries,
+  keys: LogKeys,
+  { trustDomain, wait }: { trustDomain: string; wait: boolean },
+): Promise<Merged | undefined> {
+  const [row] = await queries.query<TreeRow>(
+    `SELECT size::text, frontier, head FROM audit_tree FOR UPDATE${wait ? '' : ' SKIP LOCKED'}`,
+  );
   if (!row) {
     if (wait) throw damaged('its row is gone');
     return undefined;
   }
   const frontier = frontierOf(row);
   const last = await lastHead(row, keys, trustDomain);
-  if (last && (last.size !== frontier.size || !last.root.equals(frontier.root()))) throw damaged('it does not end where it was signed last');
+  if (last && (last.size !== frontier.size || !last.root.equals(frontier.root())))
+    throw damaged('it does not end where it was signed last');
   const moreRefusals = await recordRefusals(queries, BATCH);
   const fresh = await queries.query<{ id: string; leaf_sha256: Buffer }>(
     'SELECT id::text, leaf_sha256 FROM audit WHERE sequence IS NULL ORDER BY audit.id LIMIT $1',
     [BATCH],
   );
-  if (fresh.length === 0 && last && headIsFresh(last) && last.kid === keys.signing.kid) return { head: last, more: false };
+  if (fresh.length === 0 && last && headIsFresh(last) && last.kid === keys.signing.kid)
+    return { head: last, more: false };
 
   const first = frontier.size;
   const nodes = fresh.flatMap(({ leaf_sha256: leaf }) => frontier.append(leaf));
   try {
-    await place(queries, fresh.map(({ id }) => id), first);
+    await place(
+      queries,
+      fresh.map(({ id }) => id),
+      first,
+    );
     await storeNodes(queries, nodes);
   } catch (error) {
-    if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) throw damaged('something stands already where the next record comes');
+    if ((error as { code?: unknown }).code === UNIQUE_VIOLATION)
+      throw damaged('something stands already where the next record comes');
     throw error;
   }
   const head = { size: frontier.size, root: frontier.root(), at: new Date() };
   const signed = await signTreeHead(head, keys.signing, trustDomain);
-  await queries.query('UPDATE audit_tree SET size = $1, frontier = $2, head = $3', [frontier.size, Buffer.concat(frontier.edge), signed]);
+  await queries.query('UPDATE audit_tree SET size = $1, frontier = $2, head = $3', [
+    frontier.size,
+    Buffer.concat(frontier.edge),
+    signed,
+  ]);
   return { head: { ...head, signed }, more: moreRefusals || fresh.length === BATCH };
 }
 
 function frontierOf({ size, frontier }: TreeRow): Frontier {
-  const hashes = Array.from({ length: Math.ceil(frontier.length / 32) }, (_, at) => frontier.subarray(32 * at, 32 * (at + 1)));
+  const hashes = Array.from({ length: Math.ceil(frontier.length / 32) }, (_, at) =>
+    frontier.subarray(32 * at, 32 * (at + 1)),
+  );
   try {
     return new Frontier(Number(size), hashes);
   } catch {
@@ -92,7 +119,11 @@ function frontierOf({ size, frontier }: TreeRow): Frontier {
 }
 
 /** What was signed last. @returns undefined where nothing was, which is only before the first record */
-async function lastHead({ size, head }: TreeRow, { known }: LogKeys, trustDomain: string): Promise<(SignedHead & { kid: string }) | undefined> {
+async function lastHead(
+  { size, head }: TreeRow,
+  { known }: LogKeys,
+  trustDomain: string,
+): Promise<(SignedHead & { kid: string }) | undefined> {
   if (head === null) {
     if (size !== '0') throw damaged('its last head is gone');
     return undefined;

@@ -6,10 +6,15 @@ import { readLogKeys } from './keys';
 import { AuditLog } from './log';
 
 /** Opens the log by the settings of the programs that sign its heads. @throws ConfigError */
-export async function openAuditLog(settings: { LOG_KEYS_FILE: string; TRUST_DOMAIN: string }, database: Database): Promise<AuditLog> {
+export async function openAuditLog(
+  settings: { LOG_KEYS_FILE: string; TRUST_DOMAIN: string },
+  database: Database,
+): Promise<AuditLog> {
   await readSettingFile('LOG_KEYS_FILE', settings.LOG_KEYS_FILE);
-  const keys = await reloadingFiles([settings.LOG_KEYS_FILE], ([json]) => readLogKeys(String(json))).catch((cause: Error) => {
-    throw new ConfigError(`LOG_KEYS_FILE: ${cause.message}`, { cause });
-  });
+  const keys = await reloadingFiles([settings.LOG_KEYS_FILE], ([json]) => readLogKeys(String(json))).catch(
+    (cause: Error) => {
+      throw new ConfigError(`LOG_KEYS_FILE: ${cause.message}`, { cause });
+    },
+  );
   return new AuditLog({ database, keys, trustDomain: settings.TRUST_DOMAIN });
 }

@@ -75,7 +75,10 @@ export class Refusals {
 }
 
 /** Rows in one order on every replica: they wait for one another and never in a circle. */
-async function addCounts(queries: Queries, rows: ReadonlyArray<{ reason: string; user: string; count: number }>): Promise<void> {
+async function addCounts(
+  queries: Queries,
+  rows: ReadonlyArray<{ reason: string; user: string; count: number }>,
+): Promise<void> {
   await queries.query(
     `WITH given AS (
        SELECT n.reason, n.user_id, n.count, n.user_id = '' OR EXISTS (
@@ -105,7 +108,10 @@ export async function recordRefusals(queries: Queries, limit: number): Promise<b
     [limit],
   );
   const records = rows.map(({ minute, reason, user_id: user, count }) =>
-    newRecord({ kind: 'refused', detail: { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() } }),
+    newRecord({
+      kind: 'refused',
+      detail: { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() },
+    }),
   );
   await appendRecords(queries, records);
   return rows.length === limit;

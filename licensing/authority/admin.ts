@@ -13,9 +13,15 @@ export interface AdminCertificateOptions {
 }
 
 /** Makes an administrator's P-256 key and certificate: SAN URI spiffe://TD/admin/NAME, purpose clientAuth. */
-export async function issueAdminCertificate(authority: CertifiedKey, options: AdminCertificateOptions): Promise<CertifiedKey> {
+export async function issueAdminCertificate(
+  authority: CertifiedKey,
+  options: AdminCertificateOptions,
+): Promise<CertifiedKey> {
   const { name, trustDomain, days = 90, now = new Date() } = options;
-  if (!ADMIN_NAME.test(name)) throw new TypeError(`expected an administrator's name of a-z, 0-9, dot, dash and underscore, got ${JSON.stringify(name)}`);
+  if (!ADMIN_NAME.test(name))
+    throw new TypeError(
+      `expected an administrator's name of a-z, 0-9, dot, dash and underscore, got ${JSON.stringify(name)}`,
+    );
   const keys = await newKeyPair();
   const certificate = await signEndEntity(await openAuthority(authority), {
     publicKey: keys.publicKey,

@@ -12,7 +12,12 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import { ATTESTATION_KEY_DETAILS, ATTESTATION_KEY_PURPOSE, parseDetails, parseNodeUri } from '../../attestation/certificates/attestation-key';
+import {
+  ATTESTATION_KEY_DETAILS,
+  ATTESTATION_KEY_PURPOSE,
+  parseDetails,
+  parseNodeUri,
+} from '../../attestation/certificates/attestation-key';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
 import { randomSerial } from '../../runtime/keys/key-pair';
 
@@ -71,16 +76,22 @@ export async function issueAttestationKeyCertificate(request: {
 function encodeUtf8String(text: string): Buffer {
   const bytes = Buffer.from(text, 'utf8');
   const { length } = bytes;
-  const head = length < 0x80 ? [0x0c, length] : length < 0x100 ? [0x0c, 0x81, length] : [0x0c, 0x82, length >> 8, length & 0xff];
+  const head =
+    length < 0x80 ? [0x0c, length] : length < 0x100 ? [0x0c, 0x81, length] : [0x0c, 0x82, length >> 8, length & 0xff];
   return Buffer.concat([Buffer.from(head), bytes]);
 }
 
 function createPublicKeyBytes(spki: Uint8Array): ArrayBuffer {
-  const der = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({ format: 'der', type: 'spki' });
+  const der = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({
+    format: 'der',
+    type: 'spki',
+  });
   return new Uint8Array(der).buffer;
 }
 
-async function importSigningKey(pem: string): Promise<{ key: webcrypto.CryptoKey; algorithm: webcrypto.EcdsaParams & webcrypto.EcKeyImportParams }> {
+async function importSigningKey(
+  pem: string,
+): Promise<{ key: webcrypto.CryptoKey; algorithm: webcrypto.EcdsaParams & webcrypto.EcKeyImportParams }> {
   const key = createPrivateKey(pem);
   const namedCurve = key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'P-384' : 'P-256';
   const algorithm = { name: 'ECDSA', namedCurve, hash: namedCurve === 'P-384' ? 'SHA-384' : 'SHA-256' };

@@ -19,11 +19,19 @@ export interface AuthorityOptions {
 
 /** When a certificate made now is good, from a little before now. */
 export function validity(now: Date, seconds: number): { notBefore: Date; notAfter: Date } {
-  return { notBefore: new Date(now.getTime() - CLOCK_SKEW_SECONDS * 1000), notAfter: new Date(now.getTime() + seconds * 1000) };
+  return {
+    notBefore: new Date(now.getTime() - CLOCK_SKEW_SECONDS * 1000),
+    notAfter: new Date(now.getTime() + seconds * 1000),
+  };
 }
 
 /** Makes a root CA that signs end-entity certificates directly (path length 0): P-256, its own key, self-signed. */
-export async function createAuthority({ commonName, trustDomain, years, now = new Date() }: AuthorityOptions): Promise<CertifiedKey> {
+export async function createAuthority({
+  commonName,
+  trustDomain,
+  years,
+  now = new Date(),
+}: AuthorityOptions): Promise<CertifiedKey> {
   const keys = await newKeyPair();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: randomSerial(),
@@ -60,7 +68,8 @@ export async function openAuthority({ certificate, privateKey }: CertifiedKey): 
   } catch (cause) {
     throw new TypeError('expected a CA certificate and a P-256 private key, both PEM (PKCS#8 for the key)', { cause });
   }
-  if (parsed.getExtension(x509.BasicConstraintsExtension)?.ca !== true) throw new TypeError('expected a CA certificate, got one that is not');
+  if (parsed.getExtension(x509.BasicConstraintsExtension)?.ca !== true)
+    throw new TypeError('expected a CA certificate, got one that is not');
   const probe = randomBytes(32);
   const signature = await webcrypto.subtle.sign(P256, key, probe);
   const publicKey = await parsed.publicKey.export(P256, ['verify']).catch(() => undefined);

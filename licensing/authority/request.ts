@@ -29,7 +29,10 @@ export class CertificateRequestError extends Error {
  */
 export async function readRequestKey(der: Uint8Array): Promise<{ publicKey: KeyObject; spki: Buffer }> {
   if (der.length === 0 || der.length > MAX_CSR_BYTES) {
-    throw new CertificateRequestError('certificate.csr_malformed', `expected a request of 1 to ${MAX_CSR_BYTES} bytes, got ${der.length}`);
+    throw new CertificateRequestError(
+      'certificate.csr_malformed',
+      `expected a request of 1 to ${MAX_CSR_BYTES} bytes, got ${der.length}`,
+    );
   }
   let request: Pkcs10CertificateRequest;
   let spki: Buffer;
@@ -45,8 +48,10 @@ export async function readRequestKey(der: Uint8Array): Promise<{ publicKey: KeyO
   } catch (cause) {
     throw new CertificateRequestError('certificate.csr_key', 'expected a P-256 key in the request', { cause });
   }
-  if (!isP256(publicKey)) throw new CertificateRequestError('certificate.csr_key', 'expected a P-256 key in the request');
+  if (!isP256(publicKey))
+    throw new CertificateRequestError('certificate.csr_key', 'expected a P-256 key in the request');
   const good = await request.verify().catch(() => false);
-  if (!good) throw new CertificateRequestError('certificate.csr_signature', "the request's signature is not by its key");
+  if (!good)
+    throw new CertificateRequestError('certificate.csr_signature', "the request's signature is not by its key");
   return { publicKey, spki };
 }

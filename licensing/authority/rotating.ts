@@ -40,7 +40,8 @@ export function signingAuthority(authorities: readonly RotatingAuthority[], now 
   const newest = authorities.find(({ signsFrom }) => signsFrom <= now);
   if (!newest) throw new TypeError('expected a CA certificate whose time has come, got none');
   const { certificate, privateKey } = newest;
-  if (privateKey === undefined) throw new TypeError('expected the private key of the CA certificate that signs now, got others');
+  if (privateKey === undefined)
+    throw new TypeError('expected the private key of the CA certificate that signs now, got others');
   return { certificate, privateKey };
 }
 

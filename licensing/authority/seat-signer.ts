@@ -12,7 +12,10 @@ export interface SeatSigner {
 }
 
 /** Makes a P-256 key and its certificate: SAN URI spiffe://TD/seats, purpose id-kp-jwt. Neither is good for anything else. */
-export async function issueSeatSigner(authority: Signer, { trustDomain, seconds, now = new Date() }: { trustDomain: string; seconds: number; now?: Date }): Promise<SeatSigner> {
+export async function issueSeatSigner(
+  authority: Signer,
+  { trustDomain, seconds, now = new Date() }: { trustDomain: string; seconds: number; now?: Date },
+): Promise<SeatSigner> {
   const keys = await newKeyPair();
   const certificate = await signEndEntity(authority, {
     publicKey: keys.publicKey,

@@ -20,7 +20,11 @@ interface Row {
 }
 
 function beingDeleted(name: string): RpcError {
-  return new RpcError('enclave.being_deleted', status.UNAVAILABLE, `the enclave ${name} is being deleted at this moment: try again`);
+  return new RpcError(
+    'enclave.being_deleted',
+    status.UNAVAILABLE,
+    `the enclave ${name} is being deleted at this moment: try again`,
+  );
 }
 
 /**
@@ -48,13 +52,20 @@ export class EnclaveRegistry {
     return this.database.transaction(async (queries) => {
       // One new name of a user at a time.
       const account = await queries.query('SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE', [user]);
-      if (account.length === 0) throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
-      const names = (await queries.query<{ name: string }>('SELECT name FROM enclaves WHERE user_id = $1 ORDER BY name', [user])).map((row) => row.name);
+      if (account.length === 0)
+        throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
+      const names = (
+        await queries.query<{ name: string }>('SELECT name FROM enclaves WHERE user_id = $1 ORDER BY name', [user])
+      ).map((row) => row.name);
       // Another login was faster.
       if (names.includes(name)) return false;
       if (names.length >= most) {
         const have = names.length === 0 ? 'none' : names.join(', ');
-        throw new RpcError('enclave.limit', status.RESOURCE_EXHAUSTED, `expected ${most} ${most === 1 ? 'enclave' : 'enclaves'} at most, got one more: ${name} beside ${have}`);
+        throw new RpcError(
+          'enclave.limit',
+          status.RESOURCE_EXHAUSTED,
+          `expected ${most} ${most === 1 ? 'enclave' : 'enclaves'} at most, got one more: ${name} beside ${have}`,
+        );
       }
       await queries.query('INSERT INTO enclaves (user_id, name) VALUES ($1, $2)', [user, name]);
       return true;
@@ -75,7 +86,14 @@ export class EnclaveRegistry {
 
   /** True unless it was deleted or is being deleted. */
   async has({ user, name }: EnclaveId): Promise<boolean> {
-    return (await this.database.queryTwice('SELECT 1 AS there FROM enclaves WHERE user_id = $1 AND name = $2 AND deleting_at IS NULL', [user, name])).length > 0;
+    return (
+      (
+        await this.database.queryTwice(
+          'SELECT 1 AS there FROM enclaves WHERE user_id = $1 AND name = $2 AND deleting_at IS NULL',
+          [user, name],
+        )
+      ).length > 0
+    );
   }
 
   /** By name; none that is being deleted. */
@@ -93,7 +111,10 @@ export class EnclaveRegistry {
    * @returns false when there is none
    */
   async delete({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<boolean> {
-    const rows = await this.database.queryTwice('UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 RETURNING name', [user, name]);
+    const rows = await this.database.queryTwice(
+      'UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 RETURNING name',
+      [user, name],
+    );
     return this.removeMarked(rows, { user, name }, remove);
   }
 
@@ -101,7 +122,11 @@ export class EnclaveRegistry {
    * Goes on with a deletion that whoever began it has not ended for so long; nobody else does meanwhile.
    * @returns false when it has ended, or somebody goes on with it: an enclave that was made anew under the name is another one
    */
-  async resumeDeletion({ user, name }: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>, afterSeconds = ABANDONED_SECONDS): Promise<boolean> {
+  async resumeDeletion(
+    { user, name }: EnclaveId,
+    remove: (enclave: EnclaveId) => Promise<void>,
+    afterSeconds = ABANDONED_SECONDS,
+  ): Promise<boolean> {
     const rows = await this.database.query(
       'UPDATE enclaves SET deleting_at = now() WHERE user_id = $1 AND name = $2 AND deleting_at < now() - make_interval(secs => $3) RETURNING name',
       [user, name, afterSeconds],
@@ -127,7 +152,11 @@ export class EnclaveRegistry {
   }
 
   /** @param rows as they were marked; none: there is nothing to do */
-  private async removeMarked(rows: unknown[], id: EnclaveId, remove: (enclave: EnclaveId) => Promise<void>): Promise<boolean> {
+  private async removeMarked(
+    rows: unknown[],
+    id: EnclaveId,
+    remove: (enclave: EnclaveId) => Promise<void>,
+  ): Promise<boolean> {
     if (rows.length === 0) return false;
     await remove(id);
     await this.finish(id);
@@ -136,7 +165,10 @@ export class EnclaveRegistry {
 
   private async finish({ user, name }: EnclaveId): Promise<void> {
     await this.database.transaction(async (queries) => {
-      const rows = await queries.query('DELETE FROM enclaves WHERE user_id = $1 AND name = $2 AND deleting_at IS NOT NULL RETURNING name', [user, name]);
+      const rows = await queries.query(
+        'DELETE FROM enclaves WHERE user_id = $1 AND name = $2 AND deleting_at IS NOT NULL RETURNING name',
+        [user, name],
+      );
       // Names are their user's words, and records outlive users.
       if (rows.length > 0) await recordAudit(queries, { kind: 'enclave.deleted', detail: { user } });
     });

@@ -6,5 +6,9 @@ import { RpcError } from '../../runtime/rpc/errors';
 export function requireEnclaveName(text: string): string {
   if (text === '') return DEFAULT_ENCLAVE;
   if (isEnclaveName(text)) return text;
-  throw new RpcError('enclave.name', status.INVALID_ARGUMENT, `expected ${ENCLAVE_NAME_RULE}, got ${JSON.stringify(text.slice(0, 80))}`);
+  throw new RpcError(
+    'enclave.name',
+    status.INVALID_ARGUMENT,
+    `expected ${ENCLAVE_NAME_RULE}, got ${JSON.stringify(text.slice(0, 80))}`,
+  );
 }

@@ -12,17 +12,25 @@ import { licenceRefusal, recordRefusal } from './redeem';
  * @returns undefined for who has none
  * @throws RpcError FAILED_PRECONDITION licence.required, licence.expired, licence.revoked
  */
-export async function admitByLicence(database: Database, user: string, { required, now }: { required: boolean; now: Date }): Promise<Entitlement | undefined> {
+export async function admitByLicence(
+  database: Database,
+  user: string,
+  { required, now }: { required: boolean; now: Date },
+): Promise<Entitlement | undefined> {
   const found = applying(await heldLicences(database, user), now);
   const refuse = async (refusal: RpcError): Promise<never> => {
     await recordRefusal(database, { user, licence: found?.licence.licence, code: refusal.code });
     throw refusal;
   };
-  if (!found) return required ? refuse(licenceRefusal('licence.required', 'a licence is needed here, and your account has none')) : undefined;
+  if (!found)
+    return required
+      ? refuse(licenceRefusal('licence.required', 'a licence is needed here, and your account has none'))
+      : undefined;
   const { licence, state } = found;
   const name = `your licence ${licence.licence} (${licence.plan.name})`;
   if (state === 'revoked') return refuse(licenceRefusal('licence.revoked', `${name} was revoked`));
-  if (state === 'expired') return refuse(licenceRefusal('licence.expired', `${name} expired at ${licence.until.toISOString()}`));
+  if (state === 'expired')
+    return refuse(licenceRefusal('licence.expired', `${name} expired at ${licence.until.toISOString()}`));
   return toEntitlement(licence);
 }
 
@@ -31,9 +39,17 @@ export async function admitByLicence(database: Database, user: string, { require
  * @param image sha256:HEX
  * @throws RpcError FAILED_PRECONDITION licence.image; it is recorded
  */
-export async function admitImage(database: Database, user: string, entitlement: Entitlement | undefined, image: string): Promise<void> {
+export async function admitImage(
+  database: Database,
+  user: string,
+  entitlement: Entitlement | undefined,
+  image: string,
+): Promise<void> {
   if (entitlement?.images === undefined || entitlement.images.includes(image)) return;
   const { licence, plan } = entitlement;
   await recordRefusal(database, { user, licence, code: 'licence.image' });
-  throw licenceRefusal('licence.image', `your licence ${licence} (${plan}) is for other images than the one that runs here, ${image}`);
+  throw licenceRefusal(
+    'licence.image',
+    `your licence ${licence} (${plan}) is for other images than the one that runs here, ${image}`,
+  );
 }

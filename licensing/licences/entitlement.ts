@@ -24,7 +24,10 @@ export interface Entitlement {
 }
 
 /** How a licence stands at a time. */
-export function stateOf({ until, graceUntil, revokedAt }: Pick<HeldLicence, 'until' | 'graceUntil' | 'revokedAt'>, now: Date): LicenceState {
+export function stateOf(
+  { until, graceUntil, revokedAt }: Pick<HeldLicence, 'until' | 'graceUntil' | 'revokedAt'>,
+  now: Date,
+): LicenceState {
   if (revokedAt !== undefined) return 'revoked';
   if (now < until) return 'valid';
   return now < graceUntil ? 'grace' : 'expired';
@@ -37,7 +40,10 @@ const ORDER: readonly LicenceState[] = ['valid', 'grace', 'expired', 'revoked'];
  * redeemed last.
  * @param held the one that was redeemed last first
  */
-export function applying(held: readonly HeldLicence[], now: Date): { licence: HeldLicence; state: LicenceState } | undefined {
+export function applying(
+  held: readonly HeldLicence[],
+  now: Date,
+): { licence: HeldLicence; state: LicenceState } | undefined {
   for (const state of ORDER) {
     const licence = held.find((each) => stateOf(each, now) === state);
     if (licence) return { licence, state };
@@ -53,7 +59,11 @@ export function toEntitlement({ licence, plan: { name: plan, ...rest }, until, g
  * What the licence allows that a user's sessions count among, in force or not: its end keeps users from logging in, and never takes from a session what it has.
  * @returns with how it stands; undefined for who has none
  */
-export async function lastingEntitlementOf(queries: Queries, user: string, now: Date): Promise<(Entitlement & { state: LicenceState }) | undefined> {
+export async function lastingEntitlementOf(
+  queries: Queries,
+  user: string,
+  now: Date,
+): Promise<(Entitlement & { state: LicenceState }) | undefined> {
   const found = applying(await heldLicences(queries, user), now);
   return found && { ...toEntitlement(found.licence), state: found.state };
 }

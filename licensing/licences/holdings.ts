@@ -54,14 +54,25 @@ export function toLicence(row: LicenceRow): LicenceRecord {
   const { images, cpu, memory } = row;
   return {
     licence: row.id,
-    plan: { name: row.plan, ...(images && { images }), enclaves: row.enclaves, seats: row.seats, ...(cpu !== null && { cpu }), ...(memory !== null && { memory }) },
+    plan: {
+      name: row.plan,
+      ...(images && { images }),
+      enclaves: row.enclaves,
+      seats: row.seats,
+      ...(cpu !== null && { cpu }),
+      ...(memory !== null && { memory }),
+    },
     until: row.valid_until,
     graceUntil: row.grace_until,
     accounts: row.accounts,
     issuedAt: row.issued_at,
     issuedBy: row.issued_by,
     reason: row.reason,
-    ...(row.revoked_at && { revokedAt: row.revoked_at, revokedBy: row.revoked_by ?? '', revokedReason: row.revoked_reason ?? '' }),
+    ...(row.revoked_at && {
+      revokedAt: row.revoked_at,
+      revokedBy: row.revoked_by ?? '',
+      revokedReason: row.revoked_reason ?? '',
+    }),
   };
 }
 

@@ -17,7 +17,11 @@ export interface IssueOptions {
 }
 
 /** Writes a new licence down. @returns what its key has to say */
-export async function issueLicence(database: Database, terms: Omit<LicenceTerms, 'licence'>, { administrator, reason }: IssueOptions): Promise<LicenceTerms> {
+export async function issueLicence(
+  database: Database,
+  terms: Omit<LicenceTerms, 'licence'>,
+  { administrator, reason }: IssueOptions,
+): Promise<LicenceTerms> {
   const licence = randomUUID();
   const { plan, until, graceDays, accounts } = terms;
   const { name, images, enclaves, seats, cpu = null, memory = null } = plan;
@@ -26,11 +30,32 @@ export async function issueLicence(database: Database, terms: Omit<LicenceTerms,
     await queries.query(
       `INSERT INTO licences (id, plan, images, enclaves, seats, cpu, memory, valid_until, grace_until, accounts, issued_by, reason)
        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-      [licence, name, images ? JSON.stringify(images) : null, enclaves, seats, cpu, memory, until, graceUntil, accounts, administrator, reason],
+      [
+        licence,
+        name,
+        images ? JSON.stringify(images) : null,
+        enclaves,
+        seats,
+        cpu,
+        memory,
+        until,
+        graceUntil,
+        accounts,
+        administrator,
+        reason,
+      ],
     );
     await recordAudit(queries, {
       kind: 'admin.issue_licence',
-      detail: { administrator, subject: `licence/${licence}`, plan, until: until.toISOString(), graceDays, accounts, reason },
+      detail: {
+        administrator,
+        subject: `licence/${licence}`,
+        plan,
+        until: until.toISOString(),
+        graceDays,
+        accounts,
+        reason,
+      },
     });
   });
   return { licence, ...terms };
@@ -40,12 +65,26 @@ export async function issueLicence(database: Database, terms: Omit<LicenceTerms,
  * Ends a licence.
  * @returns false when it was revoked already: the first record stays. undefined when there is none
  */
-export async function revokeLicence(database: Database, licence: string, { administrator, reason }: IssueOptions): Promise<boolean | undefined> {
+export async function revokeLicence(
+  database: Database,
+  licence: string,
+  { administrator, reason }: IssueOptions,
+): Promise<boolean | undefined> {
   return database.transaction(async (queries) => {
-    const [there] = await queries.query<{ revoked: boolean }>('SELECT revoked_at IS NOT NULL AS revoked FROM licences WHERE id = $1 FOR UPDATE', [licence]);
+    const [there] = await queries.query<{ revoked: boolean }>(
+      'SELECT revoked_at IS NOT NULL AS revoked FROM licences WHERE id = $1 FOR UPDATE',
+      [licence],
+    );
     if (!there || there.revoked) return there && false;
-    await queries.query('UPDATE licences SET revoked_at = now(), revoked_by = $2, revoked_reason = $3 WHERE id = $1', [licence, administrator, reason]);
-    await recordAudit(queries, { kind: 'admin.revoke_licence', detail: { administrator, subject: `licence/${licence}`, reason } });
+    await queries.query('UPDATE licences SET revoked_at = now(), revoked_by = $2, revoked_reason = $3 WHERE id = $1', [
+      licence,
+      administrator,
+      reason,
+    ]);
+    await recordAudit(queries, {
+      kind: 'admin.revoke_licence',
+      detail: { administrator, subject: `licence/${licence}`, reason },
+    });
     return true;
   });
 }
@@ -93,8 +132,14 @@ export interface LicenceUse {
 }
 
 /** A page of who has which licence, of one of them or of all. */
-export async function listLicenceUse(queries: Queries, now: Date, { licence, after }: { licence?: string | undefined; after?: LicenceCursor | undefined }): Promise<LicenceUse[]> {
-  const rows = await queries.query<LicenceRow & { redeemed: number; seats_in_use: number; user_id: string | null; username: string; redeemed_at: Date }>(
+export async function listLicenceUse(
+  queries: Queries,
+  now: Date,
+  { licence, after }: { licence?: string | undefined; after?: LicenceCursor | undefined },
+): Promise<LicenceUse[]> {
+  const rows = await queries.query<
+    LicenceRow & { redeemed: number; seats_in_use: number; user_id: string | null; username: string; redeemed_at: Date }
+  >(
     `SELECT ${LICENCE_COLUMNS}, ${REDEEMED}, r.user_id, a.username, r.redeemed_at,
        (SELECT count(*)::int FROM seats s WHERE s.licence_id = l.id AND s.freed_at IS NULL AND s.expires_at > now()) AS seats_in_use
      FROM licences l LEFT JOIN licence_redemptions r ON r.licence_id = l.id LEFT JOIN accounts a ON a.id = r.user_id
@@ -105,6 +150,8 @@ export async function listLicenceUse(queries: Queries, now: Date, { licence, aft
   return rows.map((row) => ({
     licence: toIssued(row, now),
     seatsInUse: row.seats_in_use,
-    ...(row.user_id !== null && { account: { user: row.user_id, username: row.username, redeemedAt: row.redeemed_at } }),
+    ...(row.user_id !== null && {
+      account: { user: row.user_id, username: row.username, redeemedAt: row.redeemed_at },
+    }),
   }));
 }

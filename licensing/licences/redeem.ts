@@ -10,7 +10,11 @@ import type { HeldLicence, LicenceRow } from './holdings';
 import type { Queries } from '../store/queries';
 
 /** A licence that can't be had or used, in the words for its user. FAILED_PRECONDITION: trying again changes nothing. */
-export function licenceRefusal(code: `licence.${string}`, message: string, grpcStatus = status.FAILED_PRECONDITION): RpcError {
+export function licenceRefusal(
+  code: `licence.${string}`,
+  message: string,
+  grpcStatus = status.FAILED_PRECONDITION,
+): RpcError {
   return new RpcError(code, grpcStatus, message);
 }
 
@@ -50,7 +54,8 @@ const RECORDED = { burst: 20, seconds: 3600 };
 
 /** Records a refusal, unless as many of this user's were recorded lately as there may be: those are in the log alone. */
 export async function recordRefusal(database: Database, refused: LicenceRefusal): Promise<void> {
-  if ((await new Buckets(database).take(bucketKey('licence-refused', refused.user), RECORDED)) === 0) await writeRefusal(database, refused);
+  if ((await new Buckets(database).take(bucketKey('licence-refused', refused.user), RECORDED)) === 0)
+    await writeRefusal(database, refused);
   else logger.warn(refused, 'refused for the licence, too often to be recorded');
 }
 
@@ -59,22 +64,35 @@ async function writeRefusal(queries: Queries, refused: LicenceRefusal): Promise<
 }
 
 async function decide(queries: Queries, user: string, id: string, now: Date): Promise<Redeemed | RpcError> {
-  const [row] = await queries.query<LicenceRow>(`SELECT ${LICENCE_COLUMNS} FROM licences l WHERE l.id = $1 FOR UPDATE`, [id]);
+  const [row] = await queries.query<LicenceRow>(
+    `SELECT ${LICENCE_COLUMNS} FROM licences l WHERE l.id = $1 FOR UPDATE`,
+    [id],
+  );
   // Signed by our key, but never issued: whoever has the key alone makes no licences with it.
   if (!row) return licenceRefusal('licence.unknown', 'the licence was not issued by this installation');
   const record = toLicence(row);
   const state = stateOf(record, now);
   if (state === 'revoked') return licenceRefusal('licence.revoked', 'the licence was revoked');
   // Grace days are for who works with it already.
-  if (state !== 'valid') return licenceRefusal('licence.expired', `the licence expired at ${record.until.toISOString()}`);
-  const updated = await queries.query('UPDATE licence_redemptions SET redeemed_at = clock_timestamp() WHERE licence_id = $1 AND user_id = $2 RETURNING user_id', [id, user]);
+  if (state !== 'valid')
+    return licenceRefusal('licence.expired', `the licence expired at ${record.until.toISOString()}`);
+  const updated = await queries.query(
+    'UPDATE licence_redemptions SET redeemed_at = clock_timestamp() WHERE licence_id = $1 AND user_id = $2 RETURNING user_id',
+    [id, user],
+  );
   if (updated.length === 0) {
-    const [counted] = await queries.query<{ redeemed: number }>('SELECT count(*)::int AS redeemed FROM licence_redemptions WHERE licence_id = $1', [id]);
+    const [counted] = await queries.query<{ redeemed: number }>(
+      'SELECT count(*)::int AS redeemed FROM licence_redemptions WHERE licence_id = $1',
+      [id],
+    );
     if (counted!.redeemed >= record.accounts) {
       const has = record.accounts === 1 ? '1 account, and has one' : `${record.accounts} accounts, and has as many`;
       return licenceRefusal('licence.full', `the licence is for ${has}`);
     }
-    await queries.query('INSERT INTO licence_redemptions (licence_id, user_id, redeemed_at) VALUES ($1, $2, clock_timestamp())', [id, user]);
+    await queries.query(
+      'INSERT INTO licence_redemptions (licence_id, user_id, redeemed_at) VALUES ($1, $2, clock_timestamp())',
+      [id, user],
+    );
   }
   const held = (await heldLicences(queries, user)).find(({ licence }) => licence === id);
   return { licence: held!, again: updated.length > 0 };
@@ -88,8 +106,12 @@ export async function dropLicence(database: Database, user: string, licence: str
   await database.transaction(async (queries) => {
     // First the licence, as redeeming does.
     await queries.query('SELECT id FROM licences WHERE id = $1 FOR UPDATE', [licence]);
-    const gone = await queries.query('DELETE FROM licence_redemptions WHERE licence_id = $1 AND user_id = $2 RETURNING user_id', [licence, user]);
-    if (gone.length === 0) throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
+    const gone = await queries.query(
+      'DELETE FROM licence_redemptions WHERE licence_id = $1 AND user_id = $2 RETURNING user_id',
+      [licence, user],
+    );
+    if (gone.length === 0)
+      throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
     await recordAudit(queries, { kind: 'licence.dropped', detail: { user, licence } });
   });
 }

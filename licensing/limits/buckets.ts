@@ -36,7 +36,8 @@ export class Buckets {
        RETURNING level, taken`,
       [key, burst, rate],
     );
-    if (Math.random() < CLEANING_SHARE) await this.database.query(`DELETE FROM limits WHERE at < now() - interval '${KEEP}'`);
+    if (Math.random() < CLEANING_SHARE)
+      await this.database.query(`DELETE FROM limits WHERE at < now() - interval '${KEEP}'`);
     return row!.taken ? 0 : Math.max(1, Math.ceil((row!.level + 1 - burst) / rate));
   }
 

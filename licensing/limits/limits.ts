@@ -43,7 +43,11 @@ function ofSession(session: string): string {
 }
 
 function limited(what: string, seconds: number): RpcError {
-  return new RpcError('login.limited', status.RESOURCE_EXHAUSTED, `too many ${what}: try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`);
+  return new RpcError(
+    'login.limited',
+    status.RESOURCE_EXHAUSTED,
+    `too many ${what}: try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`,
+  );
 }
 
 /**
@@ -113,7 +117,11 @@ export class Limits {
 
   /** Before an account is made. @throws RpcError RESOURCE_EXHAUSTED login.limited */
   async signup(address: string): Promise<void> {
-    const wait = await this.take(bucketKey('signup', subscriberOf(address)), this.sizes.signupsPerAddress, ADDRESS_SECONDS);
+    const wait = await this.take(
+      bucketKey('signup', subscriberOf(address)),
+      this.sizes.signupsPerAddress,
+      ADDRESS_SECONDS,
+    );
     if (wait > 0) throw limited('sign-ups from your network address', wait);
   }
 
@@ -131,9 +139,13 @@ export class Limits {
 
 /** Forgets what was counted for an account, from whichever addresses, and for its sessions. @param accounts what names it: as in `passwordAttempt` */
 export async function forgetAccountLimits(queries: Queries, accounts: string[], sessions: string[]): Promise<void> {
-  for (const account of accounts) await queries.query(`DELETE FROM limits WHERE key LIKE $1 || ':%'`, [bucketKey('account', account)]);
+  for (const account of accounts)
+    await queries.query(`DELETE FROM limits WHERE key LIKE $1 || ':%'`, [bucketKey('account', account)]);
   const subjects = [...accounts, ...sessions.map(ofSession)];
-  const keys = [...sessions.map((session) => bucketKey('session', session)), ...subjects.flatMap((subject) => [bucketKey('code', subject), bucketKey('code-day', subject)])];
+  const keys = [
+    ...sessions.map((session) => bucketKey('session', session)),
+    ...subjects.flatMap((subject) => [bucketKey('code', subject), bucketKey('code-day', subject)]),
+  ];
   // One text: a user may have had more sessions than a statement has parameters.
   await queries.query(`DELETE FROM limits WHERE key = ANY(string_to_array($1, ','))`, [keys.join(',')]);
 }

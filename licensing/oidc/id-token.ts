@@ -6,7 +6,19 @@ import { IdTokenError, OidcProviderError } from '../../runtime/oidc/errors';
 import type { IdTokenErrorCode } from '../../runtime/oidc/errors';
 
 /** Whatever a token says of itself: asymmetric signatures alone, so that nobody signs by what all can read. */
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
 /** The largest that is looked at. Some providers put the groups of their users in. */
 export const MAX_ID_TOKEN_LENGTH = 16_384;
 /** A client shows its token as soon as it has it; a second factor may have to be found and typed in between. */
@@ -52,8 +64,12 @@ const claimsSchema = z.object({
  * A `nonce` is not asked for: a device flow has no place for one (RFC 8628, 3.1). Whoever takes the token sees to it that it is taken once.
  * @throws IdTokenError; what `keys` throws where the provider is away
  */
-export async function verifyIdToken(token: string, { issuer, clientId, keys, now = new Date() }: IdTokenContext): Promise<VerifiedIdToken> {
-  if (token.length === 0 || token.length > MAX_ID_TOKEN_LENGTH) throw new IdTokenError('id_token.malformed', 'expected an ID token');
+export async function verifyIdToken(
+  token: string,
+  { issuer, clientId, keys, now = new Date() }: IdTokenContext,
+): Promise<VerifiedIdToken> {
+  if (token.length === 0 || token.length > MAX_ID_TOKEN_LENGTH)
+    throw new IdTokenError('id_token.malformed', 'expected an ID token');
   try {
     checkHeader(token);
     const { payload } = await jwtVerify(token, keys, {
@@ -69,7 +85,8 @@ export async function verifyIdToken(token: string, { issuer, clientId, keys, now
     if (!claims.success) throw new IdTokenError('id_token.claims', 'a claim of the ID token is missing or malformed');
     const { sub: subject, aud, azp, iat, exp } = claims.data;
     // Made for this client, where it is for others as well.
-    if (azp === undefined ? Array.isArray(aud) && aud.length > 1 : azp !== clientId) throw new IdTokenError('id_token.audience', 'the ID token was made for another client');
+    if (azp === undefined ? Array.isArray(aud) && aud.length > 1 : azp !== clientId)
+      throw new IdTokenError('id_token.audience', 'the ID token was made for another client');
     const goodUntil = new Date((Math.min(exp, iat + ID_TOKEN_SECONDS) + CLOCK_SKEW_SECONDS) * 1000);
     return { issuer, subject, sha256: digestOf(token), goodUntil };
   } catch (error) {
@@ -79,34 +96,48 @@ export async function verifyIdToken(token: string, { issuer, clientId, keys, now
 
 /** Of header and claims as they were signed. A signature has several forms that are right, so it doesn't count. */
 function digestOf(token: string): Buffer {
-  return createHash('sha256').update(token.slice(0, token.lastIndexOf('.'))).digest();
+  return createHash('sha256')
+    .update(token.slice(0, token.lastIndexOf('.')))
+    .digest();
 }
 
 /** Before the provider is asked for anything. */
 function checkHeader(token: string): void {
   const { alg, typ } = decodeProtectedHeader(token);
-  if (alg === undefined || !ALGORITHMS.includes(alg)) throw new IdTokenError('id_token.algorithm', 'the ID token is signed by an algorithm that is not allowed here');
+  if (alg === undefined || !ALGORITHMS.includes(alg))
+    throw new IdTokenError('id_token.algorithm', 'the ID token is signed by an algorithm that is not allowed here');
   // Access tokens (RFC 9068) and logout tokens say what they are.
-  if (typ !== undefined && typ.toLowerCase() !== 'jwt') throw new IdTokenError('id_token.type', 'expected an ID token, got another kind of token');
+  if (typ !== undefined && typ.toLowerCase() !== 'jwt')
+    throw new IdTokenError('id_token.type', 'expected an ID token, got another kind of token');
 }
 
 /** Which rule of ours a refusal of jose's stands for. */
 function asIdTokenError(error: unknown): unknown {
-  const refuse = (code: IdTokenErrorCode, message: string): IdTokenError => new IdTokenError(code, message, { cause: error });
+  const refuse = (code: IdTokenErrorCode, message: string): IdTokenError =>
+    new IdTokenError(code, message, { cause: error });
   if (error instanceof IdTokenError || error instanceof OidcProviderError) return error;
-  if (error instanceof errors.JOSEAlgNotAllowed) return refuse('id_token.algorithm', 'the ID token is signed by an algorithm that is not allowed here');
-  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) return refuse('id_token.unknown_key', 'the ID token names no key of the OpenID provider');
-  if (error instanceof errors.JWSSignatureVerificationFailed) return refuse('id_token.signature', "the ID token's signature is wrong");
+  if (error instanceof errors.JOSEAlgNotAllowed)
+    return refuse('id_token.algorithm', 'the ID token is signed by an algorithm that is not allowed here');
+  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
+    return refuse('id_token.unknown_key', 'the ID token names no key of the OpenID provider');
+  if (error instanceof errors.JWSSignatureVerificationFailed)
+    return refuse('id_token.signature', "the ID token's signature is wrong");
   if (error instanceof errors.JWTExpired) {
-    if (error.claim === 'iat') return refuse('id_token.too_old', `expected an ID token of the last ${ID_TOKEN_SECONDS} seconds, got an older one`);
+    if (error.claim === 'iat')
+      return refuse(
+        'id_token.too_old',
+        `expected an ID token of the last ${ID_TOKEN_SECONDS} seconds, got an older one`,
+      );
     return refuse('id_token.expired', 'the ID token has expired');
   }
   if (error instanceof errors.JWTClaimValidationFailed) {
     if (error.claim === 'iss') return refuse('id_token.issuer', 'the ID token is of another issuer');
     if (error.claim === 'aud') return refuse('id_token.audience', 'the ID token is for another client');
-    if (error.reason === 'check_failed' && (error.claim === 'iat' || error.claim === 'nbf')) return refuse('id_token.not_yet_valid', 'the ID token is not valid yet');
+    if (error.reason === 'check_failed' && (error.claim === 'iat' || error.claim === 'nbf'))
+      return refuse('id_token.not_yet_valid', 'the ID token is not valid yet');
     return refuse('id_token.claims', 'a claim of the ID token is missing or malformed');
   }
-  if (error instanceof errors.JOSEError || error instanceof TypeError) return refuse('id_token.malformed', 'expected an ID token');
+  if (error instanceof errors.JOSEError || error instanceof TypeError)
+    return refuse('id_token.malformed', 'expected an ID token');
   return error;
 }

@@ -3,7 +3,10 @@ import { ConfigError } from '../../runtime/config/environment';
 import { checkIssuer } from '../../runtime/oidc/issuer';
 
 /** Manifests have a place for each setting; an empty one is none. */
-const text = z.string().optional().transform((value) => (value === '' ? undefined : value));
+const text = z
+  .string()
+  .optional()
+  .transform((value) => (value === '' ? undefined : value));
 
 /** Settings of logins by an OpenID provider: spread into a program's schema. Without OIDC_ISSUER there are none. */
 export const oidcSettings = {
@@ -22,7 +25,10 @@ export const oidcSettings = {
   /** Divided by spaces. */
   OIDC_SCOPES: text.transform((value) => (value ?? 'openid').split(/\s+/).filter((scope) => scope !== '')),
   /** Whether whoever the provider knows gets an account at their first login. */
-  OIDC_SIGNUP: z.enum(['true', 'false', '']).default('true').transform((value) => value !== 'false'),
+  OIDC_SIGNUP: z
+    .enum(['true', 'false', ''])
+    .default('true')
+    .transform((value) => value !== 'false'),
 };
 
 type Settings = z.infer<z.ZodObject<typeof oidcSettings>>;
@@ -37,12 +43,19 @@ export interface OidcSettings {
 }
 
 /** @returns undefined where logins by OIDC are off @throws ConfigError */
-export function readOidcSettings({ OIDC_ISSUER: issuer, OIDC_CLIENT_ID: clientId, OIDC_PUBLIC_CLIENT_SECRET: publicClientSecret, OIDC_SCOPES: scopes, OIDC_SIGNUP: signup }: Settings): OidcSettings | undefined {
+export function readOidcSettings({
+  OIDC_ISSUER: issuer,
+  OIDC_CLIENT_ID: clientId,
+  OIDC_PUBLIC_CLIENT_SECRET: publicClientSecret,
+  OIDC_SCOPES: scopes,
+  OIDC_SIGNUP: signup,
+}: Settings): OidcSettings | undefined {
   if (issuer === undefined) {
     if (clientId !== undefined) throw new ConfigError('OIDC_ISSUER: expected an issuer, because OIDC_CLIENT_ID is set');
     return undefined;
   }
   if (clientId === undefined) throw new ConfigError('OIDC_CLIENT_ID: expected a client, because OIDC_ISSUER is set');
-  if (!scopes.includes('openid')) throw new ConfigError('OIDC_SCOPES: expected openid among them: without it a provider gives no ID token');
+  if (!scopes.includes('openid'))
+    throw new ConfigError('OIDC_SCOPES: expected openid among them: without it a provider gives no ID token');
   return { issuer, clientId, publicClientSecret, scopes, signup };
 }

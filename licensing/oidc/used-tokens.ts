@@ -17,7 +17,10 @@ export async function isUsed(queries: Queries, { sha256 }: UsedToken): Promise<b
  * transaction here.
  */
 export async function useToken(queries: Queries, { sha256, goodUntil }: UsedToken): Promise<boolean> {
-  const [row] = await queries.query(`INSERT INTO used_id_tokens (sha256, expires_at) VALUES ($1, $2::timestamptz + interval '${MARGIN}') ON CONFLICT DO NOTHING RETURNING 1 AS used`, [sha256, goodUntil]);
+  const [row] = await queries.query(
+    `INSERT INTO used_id_tokens (sha256, expires_at) VALUES ($1, $2::timestamptz + interval '${MARGIN}') ON CONFLICT DO NOTHING RETURNING 1 AS used`,
+    [sha256, goodUntil],
+  );
   return row !== undefined;
 }
 

@@ -54,7 +54,12 @@ export class IdTokenVerifier {
         return new Response(text, { status });
       };
       // fetchText has its own time limit, which comes first.
-      const options = { cacheMaxAge: KEYS_MS, cooldownDuration: this.cooldown.keysMs, timeoutDuration: 60_000, [customFetch]: fetchKeys };
+      const options = {
+        cacheMaxAge: KEYS_MS,
+        cooldownDuration: this.cooldown.keysMs,
+        timeoutDuration: 60_000,
+        [customFetch]: fetchKeys,
+      };
       this.jwks = { uri, keys: createRemoteJWKSet(new URL(uri), options) };
     }
     return this.jwks.keys;
@@ -71,6 +76,15 @@ export class IdTokenVerifier {
 
 /** What a key set is wrong about is the provider's fault, not the token's. */
 function asProviderError(error: unknown): unknown {
-  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys || !(error instanceof errors.JOSEError)) return error;
-  return new OidcProviderError('oidc.provider_invalid', `the key set of the OpenID provider is not right: ${error.message}`, { cause: error });
+  if (
+    error instanceof errors.JWKSNoMatchingKey ||
+    error instanceof errors.JWKSMultipleMatchingKeys ||
+    !(error instanceof errors.JOSEError)
+  )
+    return error;
+  return new OidcProviderError(
+    'oidc.provider_invalid',
+    `the key set of the OpenID provider is not right: ${error.message}`,
+    { cause: error },
+  );
 }

@@ -56,7 +56,12 @@ export class PasswordHasher {
       threads: options.threads ?? availableParallelism(),
       queue: options.queue,
     });
-    this.judge = new Threads({ program: join(distFolder(), 'password-judge.cjs'), threads: 1, queue: options.queue, memoryMiB: JUDGE_MEMORY_MIB });
+    this.judge = new Threads({
+      program: join(distFolder(), 'password-judge.cjs'),
+      threads: 1,
+      queue: options.queue,
+      memoryMiB: JUDGE_MEMORY_MIB,
+    });
     this.dummy = dummyHash(options.cost);
     this.padding = Array.from({ length: options.cost }, (_, cost) => dummyHash(cost));
   }
@@ -76,7 +81,10 @@ export class PasswordHasher {
     const known = stored?.startsWith(SCHEME) === true;
     const hash = known ? stored.slice(SCHEME.length) : this.dummy;
     const padding = this.padding.slice(Math.max(costOf(hash), LEAST_COST));
-    const matches = await this.pool.run({ kind: 'compare', prehash: prehash(hashable ? password : ''), hash, padding }, requester);
+    const matches = await this.pool.run(
+      { kind: 'compare', prehash: prehash(hashable ? password : ''), hash, padding },
+      requester,
+    );
     return hashable && known && matches === true;
   }
 

@@ -17,7 +17,10 @@ export class FairQueue<T> {
     const own = this.waiting.get(owner) ?? [];
     let gone: T | undefined;
     if (this.count >= this.most) {
-      const [greediest, theirs] = [...this.waiting].reduce((one, other) => (other[1].length > one[1].length ? other : one), ['', []] as [string, T[]]);
+      const [greediest, theirs] = [...this.waiting].reduce(
+        (one, other) => (other[1].length > one[1].length ? other : one),
+        ['', []] as [string, T[]],
+      );
       if (theirs.length <= own.length + 1) return { taken: false };
       gone = theirs.pop();
       this.count -= 1;

@@ -10,9 +10,18 @@ export const MIN_PASSWORD_CHARACTERS = 8;
  * @param inputs what is known of the user, such as the username
  * @throws RpcError INVALID_ARGUMENT `signup.password_too_long`, `signup.password_too_short`, `signup.password_weak`; RESOURCE_EXHAUSTED `login.busy`
  */
-export async function checkNewPassword(judge: Pick<PasswordHasher, 'weakness'>, password: string, inputs: readonly string[], requester?: Requester): Promise<void> {
+export async function checkNewPassword(
+  judge: Pick<PasswordHasher, 'weakness'>,
+  password: string,
+  inputs: readonly string[],
+  requester?: Requester,
+): Promise<void> {
   if (!isHashable(password)) {
-    throw new RpcError('signup.password_too_long', status.INVALID_ARGUMENT, `expected a password of at most ${MAX_PASSWORD_BYTES} bytes`);
+    throw new RpcError(
+      'signup.password_too_long',
+      status.INVALID_ARGUMENT,
+      `expected a password of at most ${MAX_PASSWORD_BYTES} bytes`,
+    );
   }
   const normalized = password.normalize('NFKC');
   const characters = [...normalized].length;

@@ -113,7 +113,10 @@ export class Threads {
   }
 
   private start(): Worker {
-    const worker = new Worker(this.options.program, { env: {}, resourceLimits: { maxOldGenerationSizeMb: this.options.memoryMiB ?? 32 } });
+    const worker = new Worker(this.options.program, {
+      env: {},
+      resourceLimits: { maxOldGenerationSizeMb: this.options.memoryMiB ?? 32 },
+    });
     // An idle pool keeps no program alive.
     worker.unref();
     worker.on('message', ({ value }: Answer) => {

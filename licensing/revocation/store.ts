@@ -18,7 +18,10 @@ export interface RevocationRecord {
 const DELETED_USERS_MAX = 2_000;
 
 /** @returns false when it was revoked already: the first record stays */
-export async function revoke(queries: Queries, { kind, subject, revokedBy, reason }: Omit<RevocationRecord, 'revokedAt'>): Promise<boolean> {
+export async function revoke(
+  queries: Queries,
+  { kind, subject, revokedBy, reason }: Omit<RevocationRecord, 'revokedAt'>,
+): Promise<boolean> {
   const rows = await queries.query(
     'INSERT INTO revocations (kind, subject, revoked_by, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING kind',
     [kind, subject, revokedBy, reason],
@@ -28,21 +31,40 @@ export async function revoke(queries: Queries, { kind, subject, revokedBy, reaso
 
 /** @returns false when it was not revoked */
 export async function restore(queries: Queries, kind: RevocationKind, subject: string): Promise<boolean> {
-  return (await queries.query('DELETE FROM revocations WHERE kind = $1 AND subject = $2 RETURNING kind', [kind, subject])).length > 0;
+  return (
+    (await queries.query('DELETE FROM revocations WHERE kind = $1 AND subject = $2 RETURNING kind', [kind, subject]))
+      .length > 0
+  );
 }
 
 export async function listRevocations(queries: Queries): Promise<RevocationRecord[]> {
-  const rows = await queries.query<{ kind: RevocationKind; subject: string; revoked_at: Date; revoked_by: string; reason: string }>(
-    'SELECT kind, subject, revoked_at, revoked_by, reason FROM revocations ORDER BY revoked_at, kind, subject',
-  );
-  return rows.map(({ kind, subject, revoked_at: revokedAt, revoked_by: revokedBy, reason }) => ({ kind, subject, revokedAt, revokedBy, reason }));
+  const rows = await queries.query<{
+    kind: RevocationKind;
+    subject: string;
+    revoked_at: Date;
+    revoked_by: string;
+    reason: string;
+  }>('SELECT kind, subject, revoked_at, revoked_by, reason FROM revocations ORDER BY revoked_at, kind, subject');
+  return rows.map(({ kind, subject, revoked_at: revokedAt, revoked_by: revokedBy, reason }) => ({
+    kind,
+    subject,
+    revokedAt,
+    revokedBy,
+    reason,
+  }));
 }
 
 /** True when one of them is revoked. */
-export async function isAnyRevoked(queries: Queries, subjects: ReadonlyArray<readonly [RevocationKind, string]>): Promise<boolean> {
+export async function isAnyRevoked(
+  queries: Queries,
+  subjects: ReadonlyArray<readonly [RevocationKind, string]>,
+): Promise<boolean> {
   const values = subjects.flatMap(([kind, subject]) => [kind, subject]);
   const pairs = subjects.map((_, index) => `($${index * 2 + 1}, $${index * 2 + 2})`).join(', ');
-  return (await queries.query(`SELECT 1 AS there FROM revocations WHERE (kind, subject) IN (${pairs}) LIMIT 1`, values)).length > 0;
+  return (
+    (await queries.query(`SELECT 1 AS there FROM revocations WHERE (kind, subject) IN (${pairs}) LIMIT 1`, values))
+      .length > 0
+  );
 }
 
 /**
@@ -62,6 +84,13 @@ export async function currentlyRevoked(queries: Queries, user = ''): Promise<Rev
      ORDER BY kind, subject`,
     [user],
   );
-  const of = (wanted: RevocationKind): string[] => rows.filter(({ kind }) => kind === wanted).map(({ subject }) => subject);
-  return { nodes: of('node'), aks: of('ak'), eks: of('ek'), users: of('user'), sessions: await recentlyRevokedSessions(queries) };
+  const of = (wanted: RevocationKind): string[] =>
+    rows.filter(({ kind }) => kind === wanted).map(({ subject }) => subject);
+  return {
+    nodes: of('node'),
+    aks: of('ak'),
+    eks: of('ek'),
+    users: of('user'),
+    sessions: await recentlyRevokedSessions(queries),
+  };
 }

@@ -6,7 +6,11 @@ import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
 import type { SeatSigner } from '../authority/seat-signer';
 
 /** Signs a seat token: a JWT that brings its signer's certificate along (x5c: RFC 7515, 4.1.6). */
-export function issueSeatToken(signer: SeatSigner, { seat, user, workloadUid, tlsExporter, expiresAt }: SeatClaims, { trustDomain }: { trustDomain: string }): Promise<string> {
+export function issueSeatToken(
+  signer: SeatSigner,
+  { seat, user, workloadUid, tlsExporter, expiresAt }: SeatClaims,
+  { trustDomain }: { trustDomain: string },
+): Promise<string> {
   return new SignJWT({ workload: workloadUid, tls_exporter: tlsExporter.toString('base64url') })
     .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: SEAT_TOKEN_TYPE, x5c: [signer.certificate.toString('base64')] })
     .setIssuer(seatSignerName(trustDomain))

@@ -63,7 +63,13 @@ const LIVE = 'freed_at IS NULL AND expires_at > clock_timestamp()';
 const WINDOW = "date_trunc('second', clock_timestamp()) + make_interval(secs => $2)";
 
 function toClaims(row: SeatRow): SeatClaims {
-  return { seat: row.id, user: row.user_id, workloadUid: row.workload_uid, tlsExporter: row.tls_exporter, expiresAt: Math.floor(row.expires_at.getTime() / 1000) };
+  return {
+    seat: row.id,
+    user: row.user_id,
+    workloadUid: row.workload_uid,
+    tlsExporter: row.tls_exporter,
+    expiresAt: Math.floor(row.expires_at.getTime() / 1000),
+  };
 }
 
 function refusal(code: string, grpcStatus: status, message: string): RpcError {
@@ -71,8 +77,10 @@ function refusal(code: string, grpcStatus: status, message: string): RpcError {
 }
 
 const freed = (): RpcError => refusal('seat.freed', status.FAILED_PRECONDITION, 'the seat was freed');
-const otherSession = (): RpcError => refusal('seat.other_session', status.PERMISSION_DENIED, 'the seat is for another session');
-const lapsed = (): RpcError => refusal('seat.lapsed', status.FAILED_PRECONDITION, 'the seat has lapsed: its heartbeat was missed');
+const otherSession = (): RpcError =>
+  refusal('seat.other_session', status.PERMISSION_DENIED, 'the seat is for another session');
+const lapsed = (): RpcError =>
+  refusal('seat.lapsed', status.FAILED_PRECONDITION, 'the seat has lapsed: its heartbeat was missed');
 
 /**
  * The seats table. One that counts is neither freed nor without heartbeat for longer than the window. Whoever makes one count holds the row of its licence or
@@ -94,7 +102,10 @@ export class Seats {
     const { user, tlsExporter, enclaveKey, enclave, workloadUid, node } = session;
     return this.database.transaction(async (queries) => {
       await lock(queries, pool, user);
-      const [known] = await queries.query<SeatRow & { live: boolean }>(`SELECT ${ROW}, ${LIVE} AS live FROM seats WHERE tls_exporter = $1`, [tlsExporter]);
+      const [known] = await queries.query<SeatRow & { live: boolean }>(
+        `SELECT ${ROW}, ${LIVE} AS live FROM seats WHERE tls_exporter = $1`,
+        [tlsExporter],
+      );
       // Evidence gets around, and a user's own code can have evidence made of any exporter: whose seat it is, the exporter alone doesn't tell.
       if (known && (known.user_id !== user || known.workload_uid !== workloadUid)) throw otherSession();
       if (known?.freed_at) throw freed();
@@ -103,12 +114,26 @@ export class Seats {
         throw lapsed();
       }
       // An enclave runs once: what had seats in one before this is gone, or shows by its next heartbeat that it isn't.
-      await queries.query(`UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND enclave = $2 AND workload_uid <> $3 AND ${LIVE}`, [user, enclave, workloadUid]);
+      await queries.query(
+        `UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND enclave = $2 AND workload_uid <> $3 AND ${LIVE}`,
+        [user, enclave, workloadUid],
+      );
       await demandRoom(queries, pool, user);
       const [row] = await queries.query<SeatRow>(
         `INSERT INTO seats (id, user_id, session_id, licence_id, tls_exporter, enclave_key, enclave, workload_uid, node, taken_at, renewed_at, expires_at)
          VALUES ($1, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp(), ${WINDOW}) RETURNING ${ROW}`,
-        [randomUUID(), this.windowSeconds, user, session.session, pool.licence ?? null, tlsExporter, enclaveKey, enclave, workloadUid, node],
+        [
+          randomUUID(),
+          this.windowSeconds,
+          user,
+          session.session,
+          pool.licence ?? null,
+          tlsExporter,
+          enclaveKey,
+          enclave,
+          workloadUid,
+          node,
+        ],
       );
       await queries.query(`DELETE FROM seats WHERE user_id = $1 AND expires_at < now() - interval '1 day'`, [user]);
       return toClaims(row as SeatRow);
@@ -134,7 +159,12 @@ export class Seats {
         [id, at, pool.licence ?? null],
       );
       if (!now || now.freed_at) throw freed();
-      if (now.old) throw refusal('seat.heartbeat_old', status.FAILED_PRECONDITION, 'expected a newer heartbeat than the one before');
+      if (now.old)
+        throw refusal(
+          'seat.heartbeat_old',
+          status.FAILED_PRECONDITION,
+          'expected a newer heartbeat than the one before',
+        );
       // What is held stays held, also where there are fewer seats than before.
       if (!now.counts) await demandRoom(queries, pool, user);
       const [row] = await queries.query<SeatRow>(
@@ -147,7 +177,10 @@ export class Seats {
 
   /** The session is over. That the seat is over already is no error. */
   async end({ seat, user }: Pick<SeatClaims, 'seat' | 'user'>): Promise<void> {
-    await this.database.queryTwice('UPDATE seats SET freed_at = now() WHERE id = $1 AND user_id = $2 AND freed_at IS NULL', [seat, user]);
+    await this.database.queryTwice(
+      'UPDATE seats SET freed_at = now() WHERE id = $1 AND user_id = $2 AND freed_at IS NULL',
+      [seat, user],
+    );
   }
 
   /**
@@ -167,7 +200,15 @@ export class Seats {
   }
 
   /** An enclave has ended: its seats are free, unless a heartbeat says otherwise. */
-  async lapse({ user, enclave = '', workloadUid = '' }: { user: string; enclave?: string; workloadUid?: string }): Promise<void> {
+  async lapse({
+    user,
+    enclave = '',
+    workloadUid = '',
+  }: {
+    user: string;
+    enclave?: string;
+    workloadUid?: string;
+  }): Promise<void> {
     await this.database.queryTwice(
       `UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND ($2 = '' OR enclave = $2) AND ($3 = '' OR workload_uid = $3) AND ${LIVE}`,
       [user, enclave, workloadUid],
@@ -176,7 +217,10 @@ export class Seats {
 
   /** The user's seats that count now, the one that was taken last first; and how many count among the same. */
   async list(user: string, pool: SeatPool): Promise<{ seats: SeatRecord[]; taken: number }> {
-    const rows = await this.database.queryTwice<Record<'id' | 'session_id' | 'client_name' | 'enclave' | 'workload_uid' | 'node', string> & Record<'taken_at' | 'renewed_at' | 'expires_at', Date>>(
+    const rows = await this.database.queryTwice<
+      Record<'id' | 'session_id' | 'client_name' | 'enclave' | 'workload_uid' | 'node', string> &
+        Record<'taken_at' | 'renewed_at' | 'expires_at', Date>
+    >(
       `SELECT s.id, s.session_id, c.client_name, s.enclave, s.workload_uid, s.node, s.taken_at, s.renewed_at, s.expires_at
        FROM seats s JOIN sessions c ON c.id = s.session_id WHERE s.user_id = $1 AND ${LIVE.replaceAll(/freed_at|expires_at/g, 's.$&')}
        ORDER BY s.taken_at DESC, s.id LIMIT 100`,
@@ -204,8 +248,12 @@ async function lock(queries: Queries, { licence }: SeatPool, user: string): Prom
 }
 
 async function countLive(queries: Queries, { licence }: SeatPool, user: string): Promise<number> {
-  const [whose, value] = licence === undefined ? ['licence_id IS NULL AND user_id = $1', user] : ['licence_id = $1', licence];
-  const [row] = await queries.query<{ taken: number }>(`SELECT count(*)::int AS taken FROM seats WHERE ${whose} AND ${LIVE}`, [value]);
+  const [whose, value] =
+    licence === undefined ? ['licence_id IS NULL AND user_id = $1', user] : ['licence_id = $1', licence];
+  const [row] = await queries.query<{ taken: number }>(
+    `SELECT count(*)::int AS taken FROM seats WHERE ${whose} AND ${LIVE}`,
+    [value],
+  );
   return row?.taken ?? 0;
 }
 
@@ -213,5 +261,9 @@ async function demandRoom(queries: Queries, pool: SeatPool, user: string): Promi
   const taken = await countLive(queries, pool, user);
   if (taken < pool.seats) return;
   const whose = pool.licence === undefined ? 'your account' : 'your licence';
-  throw refusal('seat.none_free', status.RESOURCE_EXHAUSTED, `no seat is free: ${taken} of the ${pool.seats} of ${whose} are taken`);
+  throw refusal(
+    'seat.none_free',
+    status.RESOURCE_EXHAUSTED,
+    `no seat is free: ${taken} of the ${pool.seats} of ${whose} are taken`,
+  );
 }

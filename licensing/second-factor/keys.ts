@@ -7,7 +7,13 @@ const ALGORITHMS = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorith
 
 const keySet = z.object({
   keys: z
-    .array(z.object({ kty: z.literal('oct'), k: z.string().regex(/^[\w-]{43}$/, 'expected 32 bytes, base64url'), kid: z.string().min(1).max(128) }))
+    .array(
+      z.object({
+        kty: z.literal('oct'),
+        k: z.string().regex(/^[\w-]{43}$/, 'expected 32 bytes, base64url'),
+        kid: z.string().min(1).max(128),
+      }),
+    )
     .min(1),
 });
 const contentSchema = z.object({ sub: z.uuid(), secret: z.base64() });
@@ -27,7 +33,9 @@ export interface SecondFactorKeys {
 
 /** Makes a key: a JWK Set with one key of 32 bytes, JSON text, as SECOND_FACTOR_KEYS_FILE holds it. A secret. */
 export function generateSecondFactorKeys(): string {
-  return JSON.stringify({ keys: [{ kty: 'oct', k: randomBytes(32).toString('base64url'), kid: randomUUID(), alg: 'A256GCM', use: 'enc' }] });
+  return JSON.stringify({
+    keys: [{ kty: 'oct', k: randomBytes(32).toString('base64url'), kid: randomUUID(), alg: 'A256GCM', use: 'enc' }],
+  });
 }
 
 /** Reads a JWK Set (RFC 7517) of such keys: the first encrypts, all decrypt. @throws SecondFactorKeysError */
@@ -36,7 +44,10 @@ export function readSecondFactorKeys(json: string): SecondFactorKeys {
   try {
     ({ keys } = keySet.parse(JSON.parse(json)));
   } catch (error) {
-    const reason = error instanceof z.ZodError ? error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') : 'not JSON';
+    const reason =
+      error instanceof z.ZodError
+        ? error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')
+        : 'not JSON';
     throw new SecondFactorKeysError(`expected a JWK Set of symmetric keys: ${reason}`);
   }
   const byId = new Map(keys.map(({ kid, k }) => [kid, Buffer.from(k, 'base64url')]));
@@ -44,7 +55,9 @@ export function readSecondFactorKeys(json: string): SecondFactorKeys {
   return {
     seal(user, secret) {
       const content = JSON.stringify({ sub: user, secret: Buffer.from(secret).toString('base64') });
-      return new CompactEncrypt(Buffer.from(content)).setProtectedHeader({ alg: 'dir', enc: 'A256GCM', typ: TYPE, kid: first.kid }).encrypt(byId.get(first.kid)!);
+      return new CompactEncrypt(Buffer.from(content))
+        .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', typ: TYPE, kid: first.kid })
+        .encrypt(byId.get(first.kid)!);
     },
     async open(user, sealed) {
       const find = ({ kid, typ }: { kid?: string; typ?: string }): Uint8Array => {

@@ -9,7 +9,9 @@ const FORM = /^[a-z2-7]{16}$/;
 
 /** Fresh recovery codes: xxxx-xxxx-xxxx-xxxx. Secrets, each good once. */
 export function newRecoveryCodes(): string[] {
-  return Array.from({ length: RECOVERY_CODES }, () => base32(randomBytes(BYTES)).toLowerCase().match(/.{4}/g)!.join('-'));
+  return Array.from({ length: RECOVERY_CODES }, () =>
+    base32(randomBytes(BYTES)).toLowerCase().match(/.{4}/g)!.join('-'),
+  );
 }
 
 /** What is stored of a recovery code, however it is typed; undefined for a text that can be none. */

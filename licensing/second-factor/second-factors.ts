@@ -24,11 +24,20 @@ export function wrongCode(): RpcError {
 }
 
 export function codeRequired(): RpcError {
-  return new RpcError('login.second_factor_required', status.UNAUTHENTICATED, 'expected a code of your authenticator as well');
+  return new RpcError(
+    'login.second_factor_required',
+    status.UNAUTHENTICATED,
+    'expected a code of your authenticator as well',
+  );
 }
 
 function unavailable(cause?: unknown): RpcError {
-  return new RpcError('account.second_factor_unavailable', status.UNAVAILABLE, 'second factors can not be used for now: tell your operator', { cause });
+  return new RpcError(
+    'account.second_factor_unavailable',
+    status.UNAVAILABLE,
+    'second factors can not be used for now: tell your operator',
+    { cause },
+  );
 }
 
 /** The second factors of users, in SQL: what one replica took, no other takes. Refusals of the database: see Database. */
@@ -56,7 +65,12 @@ export class SecondFactors {
        ON CONFLICT (user_id) DO UPDATE SET secret = $2, begun_at = now(), last_step = 0 WHERE second_factors.enabled_at IS NULL RETURNING user_id`,
       [user, await this.need().seal(user, secret)],
     );
-    if (rows.length === 0) throw new RpcError('account.second_factor_enabled', status.FAILED_PRECONDITION, 'you have a second factor already');
+    if (rows.length === 0)
+      throw new RpcError(
+        'account.second_factor_enabled',
+        status.FAILED_PRECONDITION,
+        'you have a second factor already',
+      );
     return secret;
   }
 
@@ -66,7 +80,12 @@ export class SecondFactors {
    * @throws RpcError UNAUTHENTICATED login.second_factor_wrong; FAILED_PRECONDITION account.second_factor_not_begun
    */
   async confirm(user: string, code: string): Promise<string[]> {
-    const notBegun = (): RpcError => new RpcError('account.second_factor_not_begun', status.FAILED_PRECONDITION, 'no second factor waits for a code: begin anew');
+    const notBegun = (): RpcError =>
+      new RpcError(
+        'account.second_factor_not_begun',
+        status.FAILED_PRECONDITION,
+        'no second factor waits for a code: begin anew',
+      );
     const [row] = await this.database.queryTwice<{ secret: string }>(
       `SELECT secret FROM second_factors WHERE user_id = $1 AND enabled_at IS NULL AND begun_at > now() - interval '${CONFIRM_MINUTES} minutes'`,
       [user],
@@ -88,21 +107,26 @@ export class SecondFactors {
 
   /** Takes a code of the authenticator. Of calls with one code at once, on whichever replicas, one is right (RFC 6238, 5.2). */
   async useCode(user: string, code: string): Promise<boolean> {
-    const [row] = await this.database.queryTwice<{ secret: string }>('SELECT secret FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL', [user]);
+    const [row] = await this.database.queryTwice<{ secret: string }>(
+      'SELECT secret FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL',
+      [user],
+    );
     const step = row && stepOf(await this.open(user, row.secret), digitsOf(code), new Date());
     if (step === undefined) return false;
-    const taken = await this.database.query('UPDATE second_factors SET last_step = $2 WHERE user_id = $1 AND last_step < $2 AND secret = $3 RETURNING user_id', [
-      user,
-      step,
-      row!.secret,
-    ]);
+    const taken = await this.database.query(
+      'UPDATE second_factors SET last_step = $2 WHERE user_id = $1 AND last_step < $2 AND secret = $3 RETURNING user_id',
+      [user, step, row!.secret],
+    );
     return taken.length > 0;
   }
 
   /** Takes a recovery code, once. */
   async useRecoveryCode(user: string, hash: Buffer): Promise<boolean> {
     return this.database.transaction(async (queries) => {
-      const used = await queries.query('UPDATE recovery_codes SET used_at = now() WHERE user_id = $1 AND sha256 = $2 AND used_at IS NULL RETURNING user_id', [user, hash]);
+      const used = await queries.query(
+        'UPDATE recovery_codes SET used_at = now() WHERE user_id = $1 AND sha256 = $2 AND used_at IS NULL RETURNING user_id',
+        [user, hash],
+      );
       if (used.length > 0) await recordAudit(queries, { kind: 'account.recovery_code_used', detail: { user } });
       return used.length > 0;
     });
@@ -114,8 +138,12 @@ export class SecondFactors {
    */
   async renewRecoveryCodes(user: string, shown: boolean): Promise<string[]> {
     return this.database.transaction(async (queries) => {
-      const there = await queries.query('SELECT user_id FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL FOR UPDATE', [user]);
-      if (there.length === 0) throw new RpcError('account.second_factor_disabled', status.FAILED_PRECONDITION, 'you have no second factor');
+      const there = await queries.query(
+        'SELECT user_id FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL FOR UPDATE',
+        [user],
+      );
+      if (there.length === 0)
+        throw new RpcError('account.second_factor_disabled', status.FAILED_PRECONDITION, 'you have no second factor');
       if (!shown) throw codeRequired();
       await recordAudit(queries, { kind: 'account.recovery_codes_renewed', detail: { user } });
       return replaceRecoveryCodes(queries, user);
@@ -151,14 +179,21 @@ export class SecondFactors {
 
 /** Removes a second factor and its recovery codes, in the transaction that records why. @returns false where there was none */
 export async function removeSecondFactor(queries: Queries, user: string): Promise<boolean> {
-  const rows = await queries.query<{ enabled: boolean }>('DELETE FROM second_factors WHERE user_id = $1 RETURNING enabled_at IS NOT NULL AS enabled', [user]);
+  const rows = await queries.query<{ enabled: boolean }>(
+    'DELETE FROM second_factors WHERE user_id = $1 RETURNING enabled_at IS NOT NULL AS enabled',
+    [user],
+  );
   return rows[0]?.enabled === true;
 }
 
 async function replaceRecoveryCodes(queries: Queries, user: string): Promise<string[]> {
   const codes = newRecoveryCodes();
   await queries.query('DELETE FROM recovery_codes WHERE user_id = $1', [user]);
-  for (const code of codes) await queries.query('INSERT INTO recovery_codes (user_id, sha256) VALUES ($1, $2)', [user, recoveryCodeHash(code)!]);
+  for (const code of codes)
+    await queries.query('INSERT INTO recovery_codes (user_id, sha256) VALUES ($1, $2)', [
+      user,
+      recoveryCodeHash(code)!,
+    ]);
   return codes;
 }
 

@@ -19,9 +19,13 @@ export interface TokenChecks {
  * Checks an access token, and that its session has not ended meanwhile.
  * @throws RpcError UNAUTHENTICATED login.token_invalid, login.session_ended
  */
-export async function authenticateToken({ tokenKeys, trustDomain, sessions }: TokenChecks, token: string): Promise<AccessToken> {
+export async function authenticateToken(
+  { tokenKeys, trustDomain, sessions }: TokenChecks,
+  token: string,
+): Promise<AccessToken> {
   const access = await verifyAccessToken(tokenKeys, token, { trustDomain }).catch((error: unknown) => {
-    if (error instanceof TokenError) throw new RpcError('login.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
+    if (error instanceof TokenError)
+      throw new RpcError('login.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
     throw error;
   });
   await sessions.requireLive(access);
@@ -36,7 +40,11 @@ export async function authenticateBearer(checks: TokenChecks, metadata: Metadata
   const values = metadata.get('authorization');
   const [, token] = (values.length === 1 && typeof values[0] === 'string' && BEARER.exec(values[0])) || [];
   if (token === undefined) {
-    throw new RpcError('login.token_missing', status.UNAUTHENTICATED, 'expected one access token: authorization: Bearer TOKEN');
+    throw new RpcError(
+      'login.token_missing',
+      status.UNAUTHENTICATED,
+      'expected one access token: authorization: Bearer TOKEN',
+    );
   }
   const access = await authenticateToken(checks, token);
   aboutUser(access.user, metadata);

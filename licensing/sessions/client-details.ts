@@ -8,5 +8,9 @@ export interface ClientDetails {
 
 /** What a client says its machine is called, made fit to be shown in a list. */
 export function clientNameOf(text: string): string {
-  return text.normalize('NFC').replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '').trim().slice(0, 64);
+  return text
+    .normalize('NFC')
+    .replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, '')
+    .trim()
+    .slice(0, 64);
 }

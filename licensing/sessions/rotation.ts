@@ -54,15 +54,23 @@ export async function rotate(
  * @returns when the session ends, in Unix seconds; undefined where it has ended
  */
 export async function replaceTokens(queries: Queries, session: string, next: Buffer): Promise<number | undefined> {
-  const [row] = await queries.query<{ ends: number }>(`UPDATE sessions s SET last_used_at = now() WHERE id = $1 AND ${LIVE} RETURNING ${EXPIRY}`, [session]);
+  const [row] = await queries.query<{ ends: number }>(
+    `UPDATE sessions s SET last_used_at = now() WHERE id = $1 AND ${LIVE} RETURNING ${EXPIRY}`,
+    [session],
+  );
   if (!row) return undefined;
-  await queries.query('UPDATE refresh_tokens SET retired_at = now() WHERE session_id = $1 AND retired_at IS NULL', [session]);
+  await queries.query('UPDATE refresh_tokens SET retired_at = now() WHERE session_id = $1 AND retired_at IS NULL', [
+    session,
+  ]);
   await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [next, session]);
   return row.ends;
 }
 
 /** As `rotate` has it, where that was done already. */
 export async function rotated(queries: Queries, next: Buffer): Promise<number | undefined> {
-  const [row] = await queries.query<{ ends: number }>(`SELECT ${EXPIRY} FROM sessions JOIN refresh_tokens t ON t.session_id = sessions.id WHERE t.sha256 = $1`, [next]);
+  const [row] = await queries.query<{ ends: number }>(
+    `SELECT ${EXPIRY} FROM sessions JOIN refresh_tokens t ON t.session_id = sessions.id WHERE t.sha256 = $1`,
+    [next],
+  );
   return row?.ends;
 }

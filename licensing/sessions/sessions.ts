@@ -77,7 +77,11 @@ function ended(): RpcError {
 }
 
 function raced(): RpcError {
-  return new RpcError('login.refresh_raced', status.ABORTED, 'the refresh token was used at this moment by another call: try again with the new one');
+  return new RpcError(
+    'login.refresh_raced',
+    status.ABORTED,
+    'the refresh token was used at this moment by another call: try again with the new one',
+  );
 }
 
 /** What belongs into the transaction that begins or goes on with a session. May be done twice, where the first answer was lost. */
@@ -93,13 +97,22 @@ export class Sessions {
    * Begins a session of a user who has just shown a password.
    * @throws PasswordHashChanged; nothing has begun then
    */
-  begin({ passwordHash, rehashed, ...begun }: NewPasswordSession, client: ClientDetails, certifiedSeconds = 0, also = nothing): Promise<RefreshGrant> {
+  begin(
+    { passwordHash, rehashed, ...begun }: NewPasswordSession,
+    client: ClientDetails,
+    certifiedSeconds = 0,
+    also = nothing,
+  ): Promise<RefreshGrant> {
     const { user } = begun;
     return this.database.transaction(async (queries) => {
       // Whoever changes the password waits for this row, or this for them.
-      const known = await queries.query('SELECT id FROM accounts WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE', [user, passwordHash]);
+      const known = await queries.query(
+        'SELECT id FROM accounts WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE',
+        [user, passwordHash],
+      );
       if (known.length === 0) throw new PasswordHashChanged();
-      if (rehashed !== undefined) await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1', [user, rehashed]);
+      if (rehashed !== undefined)
+        await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1', [user, rehashed]);
       const granted = await beginSession(queries, begun, client, certifiedSeconds);
       await also(queries);
       return granted;
@@ -121,7 +134,11 @@ export class Sessions {
     if (row.used_just_now) throw raced();
     if (row.retired) {
       await this.endFamily(user, session);
-      throw new RpcError('login.refresh_reused', status.UNAUTHENTICATED, 'the refresh token was used before: the session is ended, because somebody else may have it');
+      throw new RpcError(
+        'login.refresh_reused',
+        status.UNAUTHENTICATED,
+        'the refresh token was used before: the session is ended, because somebody else may have it',
+      );
     }
     return { session, user, authenticatedAt: Math.floor(at.getTime() / 1000) };
   }
@@ -139,7 +156,12 @@ export class Sessions {
    * `REUSE_GRACE_SECONDS`, until the next one is used: an answer that was lost costs nobody the session.
    * @throws RpcError as `check`, but for login.refresh_reused
    */
-  async rotate(refreshToken: string, client: ClientDetails, certifiedSeconds = 0, also = nothing): Promise<RefreshGrant> {
+  async rotate(
+    refreshToken: string,
+    client: ClientDetails,
+    certifiedSeconds = 0,
+    also = nothing,
+  ): Promise<RefreshGrant> {
     const used = refreshTokenHash(refreshToken);
     if (!used) throw invalid();
     const next = newRefreshToken();
@@ -161,7 +183,11 @@ export class Sessions {
   }
 
   /** Notes that an access token was used to have a client certificate made. @throws RpcError UNAUTHENTICATED login.session_ended */
-  async certify({ user, session }: { user: string; session: string }, certifiedSeconds: number, also = nothing): Promise<void> {
+  async certify(
+    { user, session }: { user: string; session: string },
+    certifiedSeconds: number,
+    also = nothing,
+  ): Promise<void> {
     await this.database.transactionTwice(async (queries) => {
       const rows = await queries.query(
         `UPDATE sessions s SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3))
@@ -175,13 +201,22 @@ export class Sessions {
 
   /** @throws RpcError UNAUTHENTICATED login.session_ended */
   async requireLive({ user, session }: { user: string; session: string }): Promise<void> {
-    const rows = await this.database.queryTwice(`SELECT 1 AS there FROM sessions s WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE}`, [session, user]);
+    const rows = await this.database.queryTwice(
+      `SELECT 1 AS there FROM sessions s WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE}`,
+      [session, user],
+    );
     if (rows.length === 0) throw ended();
   }
 
   /** Those that may go on, the one that was used last first. */
   async list(user: string): Promise<SessionRecord[]> {
-    const rows = await this.database.queryTwice<{ id: string; created_at: Date; last_used_at: Date; client_name: string; client_address: string }>(
+    const rows = await this.database.queryTwice<{
+      id: string;
+      created_at: Date;
+      last_used_at: Date;
+      client_name: string;
+      client_address: string;
+    }>(
       `SELECT s.id, s.created_at, s.last_used_at, s.client_name, s.client_address FROM sessions s
        WHERE s.user_id = $1 AND ${LIVE} ORDER BY s.last_used_at DESC, s.id LIMIT 1000`,
       [user],
@@ -231,7 +266,10 @@ export async function beginSession(
      VALUES ($1, $2, to_timestamp($3), now() + interval '${SESSION_DAYS} days', now() + make_interval(secs => $4), $5, $6) RETURNING ${EXPIRY}`,
     [session, user, authenticatedAt, certifiedSeconds, client.name, client.address],
   );
-  await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [hashOf(refreshToken), session]);
+  await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [
+    hashOf(refreshToken),
+    session,
+  ]);
   await endOldest(queries, user, session);
   // What ended long ago is of no use to anyone.
   await queries.query(
@@ -255,11 +293,19 @@ async function endOldest(queries: Queries, user: string, newest: string): Promis
  * @returns with how many ended
  * @throws RpcError UNAUTHENTICATED login.session_ended
  */
-export async function goOnAlone(queries: Queries, { user, session }: { user: string; session: string }, because: RevokedBecause): Promise<RefreshGrant & { ended: number }> {
+export async function goOnAlone(
+  queries: Queries,
+  { user, session }: { user: string; session: string },
+  because: RevokedBecause,
+): Promise<RefreshGrant & { ended: number }> {
   const refreshToken = newRefreshToken();
   const refreshTokenExpiresAt = await replaceTokens(queries, session, hashOf(refreshToken));
   if (refreshTokenExpiresAt === undefined) throw ended();
-  return { refreshToken, refreshTokenExpiresAt, ended: await revokeSessions(queries, user, { except: session }, because) };
+  return {
+    refreshToken,
+    refreshTokenExpiresAt,
+    ended: await revokeSessions(queries, user, { except: session }, because),
+  };
 }
 
 /** As `Sessions.revoke`, in the transaction of whatever else is decided with it. */
@@ -270,12 +316,17 @@ export async function revokeSessions(
   because: RevokedBecause,
 ): Promise<number> {
   const [condition, values] =
-    'session' in which ? ['id = $3', [which.session]] : which.except === undefined ? ['true', []] : ['id <> $3', [which.except]];
+    'session' in which
+      ? ['id = $3', [which.session]]
+      : which.except === undefined
+        ? ['true', []]
+        : ['id <> $3', [which.except]];
   const rows = await queries.query<{ id: string }>(
     `UPDATE sessions SET revoked_at = now(), revoked_because = $2 WHERE user_id = $1 AND revoked_at IS NULL AND ${condition} RETURNING id`,
     [user, because, ...(values as string[])],
   );
-  for (const { id } of rows) await recordAudit(queries, { kind: 'session.revoked', detail: { user, session: id, because } });
+  for (const { id } of rows)
+    await recordAudit(queries, { kind: 'session.revoked', detail: { user, session: id, because } });
   return rows.length;
 }
 

@@ -49,7 +49,8 @@ const AWAY = /^(08|53|57)|^25006$/;
 
 /** Errors of the connection itself, by Node's code or pg's text: pg gives these no code. */
 const BROKEN = /^(ECONN|EPIPE|ENOENT|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EACCES)/;
-const BROKEN_TEXT = /timeout exceeded when trying to connect|connection terminated|query read timeout|not queryable|cannot use a pool after/i;
+const BROKEN_TEXT =
+  /timeout exceeded when trying to connect|connection terminated|query read timeout|not queryable|cannot use a pool after/i;
 
 /** True when the database is away, as against having refused a statement. */
 export function isAway(error: unknown): boolean {
@@ -62,7 +63,9 @@ export function isAway(error: unknown): boolean {
 }
 
 function unavailable(cause: unknown): RpcError {
-  return new RpcError('store.unavailable', status.UNAVAILABLE, 'the account database is away for now: try again', { cause });
+  return new RpcError('store.unavailable', status.UNAVAILABLE, 'the account database is away for now: try again', {
+    cause,
+  });
 }
 
 /** Opens a pool. Connects at the first statement, so a database that is away doesn't keep a program from starting. */
@@ -91,7 +94,10 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
         return await pool.connect();
       } catch (error) {
         if (delay === undefined || Date.now() + delay > end || pool.ending || !isAway(error)) {
-          logger.error({ reason: (error as Error).message, code: (error as { code?: string }).code }, 'database not reached');
+          logger.error(
+            { reason: (error as Error).message, code: (error as { code?: string }).code },
+            'database not reached',
+          );
           throw unavailable(error);
         }
         await sleep(delay);
@@ -119,8 +125,11 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
     }
   };
 
-  const rows = async <Row extends object>(client: pg.PoolClient, text: string, values: readonly Value[]): Promise<Row[]> =>
-    (await client.query<Row>(text, [...values])).rows;
+  const rows = async <Row extends object>(
+    client: pg.PoolClient,
+    text: string,
+    values: readonly Value[],
+  ): Promise<Row[]> => (await client.query<Row>(text, [...values])).rows;
 
   const transaction = <T>(work: (queries: Queries) => Promise<T>): Promise<T> =>
     withClient(async (client) => {
@@ -136,12 +145,13 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
     });
 
   const prepare = (): Promise<void> => {
-    prepared ??= migrate({ query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction }, migrations).catch(
-      (error: unknown) => {
-        prepared = undefined;
-        throw error;
-      },
-    );
+    prepared ??= migrate(
+      { query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction },
+      migrations,
+    ).catch((error: unknown) => {
+      prepared = undefined;
+      throw error;
+    });
     return prepared;
   };
 

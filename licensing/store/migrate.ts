@@ -30,7 +30,9 @@ function missing(migrations: readonly Migration[], applied: readonly Applied[]):
   return migrations.filter((migration) => {
     const sha256 = known.get(migration.name);
     if (sha256 !== undefined && sha256 !== digest(migration)) {
-      throw new MigrationError(`migration ${migration.name}: expected the text that was applied (SHA-256 ${sha256}), got ${digest(migration)}`);
+      throw new MigrationError(
+        `migration ${migration.name}: expected the text that was applied (SHA-256 ${sha256}), got ${digest(migration)}`,
+      );
     }
     return sha256 === undefined;
   });
@@ -46,7 +48,9 @@ export async function migrate(
   migrations: readonly Migration[],
 ): Promise<void> {
   // The usual case costs one statement and no lock: functions start often.
-  const [table] = await database.query<{ there: boolean }>(`SELECT to_regclass('schema_migrations') IS NOT NULL AS there`);
+  const [table] = await database.query<{ there: boolean }>(
+    `SELECT to_regclass('schema_migrations') IS NOT NULL AS there`,
+  );
   if (table?.there === true) {
     const applied = await database.query<Applied>('SELECT name, sha256 FROM schema_migrations');
     if (missing(migrations, applied).length === 0) return;
@@ -65,7 +69,10 @@ export async function migrate(
     const applied = await queries.query<Applied>('SELECT name, sha256 FROM schema_migrations');
     for (const migration of missing(migrations, applied)) {
       await queries.query(migration.sql);
-      await queries.query('INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)', [migration.name, digest(migration)]);
+      await queries.query('INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)', [
+        migration.name,
+        digest(migration),
+      ]);
       logger.info({ migration: migration.name }, 'schema migrated');
     }
   });

@@ -9,7 +9,10 @@ import type { Database } from './database';
  * are answered UNAVAILABLE until the database is back, which restarting every replica would not bring about.
  * @throws ConfigError for an unfit file; MigrationError or pg's error when the database refuses the schema
  */
-export async function openFunctionDatabase(settings: { DATABASE_URL_FILE: string; DATABASE_POOL: number }, program: string): Promise<Database> {
+export async function openFunctionDatabase(
+  settings: { DATABASE_URL_FILE: string; DATABASE_POOL: number },
+  program: string,
+): Promise<Database> {
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: `sls-${program}` });
   await database.prepare().catch((error: unknown) => {

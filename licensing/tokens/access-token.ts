@@ -96,8 +96,10 @@ const claimsSchema = z.object({
 function asTokenError(error: unknown): unknown {
   const refuse = (code: TokenErrorCode, message: string): TokenError => new TokenError(code, message, { cause: error });
   if (error instanceof TokenError) return error;
-  if (error instanceof errors.JOSEAlgNotAllowed) return refuse('token.algorithm', `expected the algorithm ${TOKEN_ALGORITHM}`);
-  if (error instanceof errors.JWSSignatureVerificationFailed) return refuse('token.signature', "the access token's signature is wrong");
+  if (error instanceof errors.JOSEAlgNotAllowed)
+    return refuse('token.algorithm', `expected the algorithm ${TOKEN_ALGORITHM}`);
+  if (error instanceof errors.JWSSignatureVerificationFailed)
+    return refuse('token.signature', "the access token's signature is wrong");
   if (error instanceof errors.JWTExpired) return refuse('token.expired', 'the access token has expired');
   if (error instanceof errors.JWTClaimValidationFailed) {
     switch (error.claim) {
@@ -109,12 +111,16 @@ function asTokenError(error: unknown): unknown {
         return refuse('token.audience', 'the access token is for another audience');
       case 'iat':
       case 'nbf':
-        return refuse(error.reason === 'check_failed' ? 'token.not_yet_valid' : 'token.claims', 'the access token is not valid yet');
+        return refuse(
+          error.reason === 'check_failed' ? 'token.not_yet_valid' : 'token.claims',
+          'the access token is not valid yet',
+        );
       default:
         return refuse('token.claims', 'a claim of the access token is missing or malformed');
     }
   }
-  if (error instanceof errors.JOSEError || error instanceof TypeError) return refuse('token.malformed', 'expected an access token');
+  if (error instanceof errors.JOSEError || error instanceof TypeError)
+    return refuse('token.malformed', 'expected an access token');
   return error;
 }
 
@@ -127,7 +133,8 @@ export async function verifyAccessToken(
   token: string,
   { trustDomain, now = new Date() }: TokenContext,
 ): Promise<AccessToken> {
-  if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) throw new TokenError('token.malformed', 'expected an access token');
+  if (token.length === 0 || token.length > MAX_TOKEN_LENGTH)
+    throw new TokenError('token.malformed', 'expected an access token');
   const options: JWTVerifyOptions = {
     algorithms: [TOKEN_ALGORITHM],
     typ: ACCESS_TOKEN_TYPE,

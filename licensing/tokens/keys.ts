@@ -58,7 +58,10 @@ export async function readTokenKeys(json: string, now: () => number = Date.now):
     parsed = privateKeySet.parse(JSON.parse(json));
   } catch (error) {
     // The reasons of a schema name fields, never values; those of a JSON parser quote the text.
-    const reason = error instanceof z.ZodError ? error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') : 'not JSON';
+    const reason =
+      error instanceof z.ZodError
+        ? error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')
+        : 'not JSON';
     throw new TokenKeysError(`expected a JWK Set of private P-256 keys: ${reason}`);
   }
   const verifying = new Map<string, { key: CryptoKey; exp: number }>();

@@ -22,7 +22,10 @@ export const addressSetting = z.string().transform((text, context) => {
  * Secrets come as paths of files, never as values: a process's environment is visible to others.
  * @throws ConfigError that lists every setting that is wrong.
  */
-export function readEnvironment<Schema extends z.ZodObject>(schema: Schema, env: NodeJS.ProcessEnv = process.env): z.infer<Schema> {
+export function readEnvironment<Schema extends z.ZodObject>(
+  schema: Schema,
+  env: NodeJS.ProcessEnv = process.env,
+): z.infer<Schema> {
   const result = schema.safeParse(env);
   if (result.success) return result.data;
   const lines = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);

@@ -19,7 +19,10 @@ export async function readSettingFile(name: string, path: string): Promise<Buffe
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new ConfigError(`${name}: the file can't be read: ${(cause as NodeJS.ErrnoException).code ?? 'unknown reason'}`, { cause });
+    throw new ConfigError(
+      `${name}: the file can't be read: ${(cause as NodeJS.ErrnoException).code ?? 'unknown reason'}`,
+      { cause },
+    );
   }
 }
 
@@ -34,5 +37,8 @@ export async function readTls(settings: {
   if (key === undefined || certificate === undefined) {
     throw new ConfigError('LISTEN: an https address needs TLS_KEY_FILE and TLS_CERTIFICATE_FILE');
   }
-  return { key: await readSettingFile('TLS_KEY_FILE', key), certificate: await readSettingFile('TLS_CERTIFICATE_FILE', certificate) };
+  return {
+    key: await readSettingFile('TLS_KEY_FILE', key),
+    certificate: await readSettingFile('TLS_CERTIFICATE_FILE', certificate),
+  };
 }

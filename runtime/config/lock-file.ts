@@ -14,7 +14,9 @@ export async function lockFile(path: string): Promise<{ release(): Promise<void>
   const file = await open(path, 'a', 0o600);
   const code = await new Promise<number | null>((resolve, reject) => {
     // Locks the file that we have open, and ends.
-    const child = spawn('flock', ['--exclusive', '--nonblock', '--conflict-exit-code', String(CONFLICT), '3'], { stdio: ['ignore', 'ignore', 'ignore', file.fd] });
+    const child = spawn('flock', ['--exclusive', '--nonblock', '--conflict-exit-code', String(CONFLICT), '3'], {
+      stdio: ['ignore', 'ignore', 'ignore', file.fd],
+    });
     child.once('error', reject).once('exit', resolve);
   }).catch(async (error: unknown) => {
     await file.close();

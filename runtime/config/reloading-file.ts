@@ -62,7 +62,11 @@ export interface CurrentFiles<T> {
 }
 
 /** Looks at the files every second until it is closed; doesn't keep the process alive. @throws as `reloadingFiles` */
-export async function currentFiles<T>(paths: readonly string[], parse: (contents: Buffer[]) => T | Promise<T>, { lookMs = LOOK_MS }: ReloadingOptions = {}): Promise<CurrentFiles<T>> {
+export async function currentFiles<T>(
+  paths: readonly string[],
+  parse: (contents: Buffer[]) => T | Promise<T>,
+  { lookMs = LOOK_MS }: ReloadingOptions = {},
+): Promise<CurrentFiles<T>> {
   const get = await reloadingFiles(paths, parse, { lookMs: 0 });
   let current: T = await get();
   const timer = setInterval(() => void get().then((value) => (current = value)), lookMs);

@@ -43,7 +43,8 @@ export class SyncedFile {
   }
 
   private async put(piece: Uint8Array, position: number): Promise<void> {
-    for (let offset = 0; offset < piece.length; ) offset += (await this.file.write(piece, offset, piece.length - offset, position + offset)).bytesWritten;
+    for (let offset = 0; offset < piece.length;)
+      offset += (await this.file.write(piece, offset, piece.length - offset, position + offset)).bytesWritten;
   }
 
   /** All of it, and what `chmod` and others changed, is on disk. @throws what the system says */

@@ -80,7 +80,11 @@ export class KubernetesApi {
   }
 
   /** Deletes the object if it is still the one of the preconditions; that it is gone already is no error. @throws KubernetesError */
-  async delete(path: string, preconditions: { uid?: string; resourceVersion?: string }, options?: CallOptions): Promise<void> {
+  async delete(
+    path: string,
+    preconditions: { uid?: string; resourceVersion?: string },
+    options?: CallOptions,
+  ): Promise<void> {
     const body = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: 'Background', preconditions };
     try {
       await this.call('DELETE', path, options, { type: 'application/json', body });
@@ -91,7 +95,13 @@ export class KubernetesApi {
 
   /** Changes from `resourceVersion` on, until the server or the signal ends them. @throws KubernetesError */
   async *watch<T>(path: string, query: Record<string, string>, signal: AbortSignal): AsyncGenerator<WatchEvent<T>> {
-    const response = await this.send('GET', path, { query: { ...query, watch: 'true', allowWatchBookmarks: 'true' }, signal }, undefined, false);
+    const response = await this.send(
+      'GET',
+      path,
+      { query: { ...query, watch: 'true', allowWatchBookmarks: 'true' }, signal },
+      undefined,
+      false,
+    );
     if (response.statusCode !== 200) throw await failure(response);
     const lines = createInterface({ input: response, crlfDelay: Infinity });
     try {
@@ -106,7 +116,12 @@ export class KubernetesApi {
     }
   }
 
-  private async call<T>(method: string, path: string, options: CallOptions = {}, content?: { type: string; body: object }): Promise<T> {
+  private async call<T>(
+    method: string,
+    path: string,
+    options: CallOptions = {},
+    content?: { type: string; body: object },
+  ): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       let error: unknown;
       let wait = 0;
@@ -120,7 +135,9 @@ export class KubernetesApi {
       }
       options.signal?.throwIfAborted();
       if (attempt >= this.attempts || !worthAnotherTry(error, method)) throw error;
-      await sleep(Math.max(wait, Math.random() * Math.min(2_000, 25 * 2 ** attempt)), undefined, { signal: options.signal });
+      await sleep(Math.max(wait, Math.random() * Math.min(2_000, 25 * 2 ** attempt)), undefined, {
+        signal: options.signal,
+      });
     }
   }
 
@@ -135,7 +152,10 @@ export class KubernetesApi {
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     const authenticated: RequestOptions = { headers: {} };
     await this.config.applyToHTTPSOptions(authenticated);
-    const headers: OutgoingHttpHeaders = { ...(authenticated.headers as OutgoingHttpHeaders), accept: 'application/json' };
+    const headers: OutgoingHttpHeaders = {
+      ...(authenticated.headers as OutgoingHttpHeaders),
+      accept: 'application/json',
+    };
     const body = content && JSON.stringify(content.body);
     if (content && body !== undefined) {
       headers['content-type'] = content.type;
@@ -145,7 +165,16 @@ export class KubernetesApi {
     const timeout = limited ? deadline(CALL_TIMEOUT_MS) : undefined;
     const signals = [signal, timeout?.signal].filter((each) => each !== undefined);
     return new Promise((resolve, reject) => {
-      const call = start(url, { method, headers, agent: limited ? this.keptOpen(authenticated) : this.unbounded(authenticated), signal: AbortSignal.any(signals) }, resolve);
+      const call = start(
+        url,
+        {
+          method,
+          headers,
+          agent: limited ? this.keptOpen(authenticated) : this.unbounded(authenticated),
+          signal: AbortSignal.any(signals),
+        },
+        resolve,
+      );
       call.on('error', reject);
       call.on('close', () => timeout?.clear());
       call.end(body);
@@ -161,7 +190,9 @@ export class KubernetesApi {
   }
 
   private newAgent({ ca, cert, key, rejectUnauthorized }: RequestOptions, options: AgentOptions): Agent | HttpAgent {
-    return this.server.protocol === 'https:' ? new Agent({ ...options, ca, cert, key, rejectUnauthorized }) : new HttpAgent(options);
+    return this.server.protocol === 'https:'
+      ? new Agent({ ...options, ca, cert, key, rejectUnauthorized })
+      : new HttpAgent(options);
   }
 }
 

@@ -8,10 +8,15 @@ export const enclaveCollections = {
   volumes: (namespace: string): string => `/api/v1/namespaces/${namespace}/persistentvolumeclaims`,
 };
 
-const labelSelector = Object.entries(ENCLAVE_LABEL).map(([key, value]) => `${key}=${value}`).join(',');
+const labelSelector = Object.entries(ENCLAVE_LABEL)
+  .map(([key, value]) => `${key}=${value}`)
+  .join(',');
 
 /** Every object of a collection that is marked as an enclave's. @throws KubernetesError */
-export async function enclaveObjects<T extends { metadata: ObjectMeta }>(api: KubernetesApi, collection: string): Promise<T[]> {
+export async function enclaveObjects<T extends { metadata: ObjectMeta }>(
+  api: KubernetesApi,
+  collection: string,
+): Promise<T[]> {
   return (await api.get<List<T>>(collection, { query: { labelSelector } })).items;
 }
 
@@ -22,7 +27,9 @@ export async function enclaveObjects<T extends { metadata: ObjectMeta }>(api: Ku
  */
 export async function deleteObjectsOf(api: KubernetesApi, user: string, collections: string[]): Promise<void> {
   for (const collection of collections) {
-    const own = (await enclaveObjects(api, collection)).filter(({ metadata }) => metadata.annotations?.[USER_ANNOTATION] === user);
+    const own = (await enclaveObjects(api, collection)).filter(
+      ({ metadata }) => metadata.annotations?.[USER_ANNOTATION] === user,
+    );
     await Promise.all(own.map(({ metadata }) => api.delete(`${collection}/${metadata.name}`, { uid: metadata.uid })));
   }
 }

@@ -33,5 +33,8 @@ export async function find<T>(kind: string, namespace: string, name: string): Pr
 /** Server-side apply of objects that hold no secret of an earlier run. */
 export async function apply(objects: object[]): Promise<void> {
   const list = { apiVersion: 'v1', kind: 'List', items: objects };
-  await kubectl(['apply', '--server-side', '--force-conflicts', '--field-manager', 'licensing-install', '-f', '-'], JSON.stringify(list));
+  await kubectl(
+    ['apply', '--server-side', '--force-conflicts', '--field-manager', 'licensing-install', '-f', '-'],
+    JSON.stringify(list),
+  );
 }

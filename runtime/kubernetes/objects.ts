@@ -89,7 +89,13 @@ export interface Resources {
 }
 
 export interface PodTemplate {
-  containers: Array<{ name?: string; image?: string; env?: Array<{ name: string; value?: string }>; resources?: Resources; [field: string]: unknown }>;
+  containers: Array<{
+    name?: string;
+    image?: string;
+    env?: Array<{ name: string; value?: string }>;
+    resources?: Resources;
+    [field: string]: unknown;
+  }>;
   [field: string]: unknown;
 }
 

@@ -2,7 +2,16 @@ import pino from 'pino';
 import { currentContext } from '../traces/context';
 
 /** Fields that may hold a secret, at any of the depths that we log. */
-const SECRET_FIELDS = ['password', 'accessToken', 'access_token', 'token', 'secret', 'privateKey', 'credential', 'authorization'];
+const SECRET_FIELDS = [
+  'password',
+  'accessToken',
+  'access_token',
+  'token',
+  'secret',
+  'privateKey',
+  'credential',
+  'authorization',
+];
 
 /** Where in a trace a line was written, where it was in one. */
 function place(): object {

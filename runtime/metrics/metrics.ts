@@ -20,9 +20,25 @@ export class Metrics implements CallObserver {
   constructor() {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
-    this.calls = new Counter({ name: 'sls_rpc_calls_total', help: 'Calls that have ended, by method and gRPC status', labelNames: ['method', 'code'], registers });
-    this.duration = new Histogram({ name: 'sls_rpc_duration_seconds', help: 'How long calls took, streams included', labelNames: ['method'], buckets: CALL_BUCKETS, registers });
-    this.inFlight = new Gauge({ name: 'sls_rpc_in_flight', help: 'Calls that have not ended', labelNames: ['method'], registers });
+    this.calls = new Counter({
+      name: 'sls_rpc_calls_total',
+      help: 'Calls that have ended, by method and gRPC status',
+      labelNames: ['method', 'code'],
+      registers,
+    });
+    this.duration = new Histogram({
+      name: 'sls_rpc_duration_seconds',
+      help: 'How long calls took, streams included',
+      labelNames: ['method'],
+      buckets: CALL_BUCKETS,
+      registers,
+    });
+    this.inFlight = new Gauge({
+      name: 'sls_rpc_in_flight',
+      help: 'Calls that have not ended',
+      labelNames: ['method'],
+      registers,
+    });
   }
 
   began(method: string): void {

@@ -9,7 +9,10 @@ export const metricsSettings = {
 };
 
 /** Serves the program's metrics where the settings want it. Loaded when it is wanted: a start from zero pays for nothing else. */
-export async function openMetrics(settings: { METRICS_PORT?: number; METRICS_HOST: string }): Promise<Metrics | undefined> {
+export async function openMetrics(settings: {
+  METRICS_PORT?: number;
+  METRICS_HOST: string;
+}): Promise<Metrics | undefined> {
   if (settings.METRICS_PORT === undefined) return undefined;
   const { Metrics } = await import('./metrics');
   const metrics = new Metrics();

@@ -21,12 +21,23 @@ export interface ProviderMetadata {
  */
 export async function discover(issuer: string, options?: FetchOptions): Promise<ProviderMetadata> {
   // 4.1: a slash at the end is left out.
-  const metadata = metadataOf(issuer).safeParse(await fetchJson(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, options));
+  const metadata = metadataOf(issuer).safeParse(
+    await fetchJson(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, options),
+  );
   if (!metadata.success) {
-    const reasons = metadata.error.issues.map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message));
-    throw new OidcProviderError('oidc.provider_invalid', `the metadata of the OpenID provider ${issuer} is not right: ${reasons.join('; ')}`);
+    const reasons = metadata.error.issues.map(({ path, message }) =>
+      path.length > 0 ? `${path.join('.')}: ${message}` : message,
+    );
+    throw new OidcProviderError(
+      'oidc.provider_invalid',
+      `the metadata of the OpenID provider ${issuer} is not right: ${reasons.join('; ')}`,
+    );
   }
-  const { jwks_uri: jwksUri, token_endpoint: tokenEndpoint, device_authorization_endpoint: deviceAuthorizationEndpoint } = metadata.data;
+  const {
+    jwks_uri: jwksUri,
+    token_endpoint: tokenEndpoint,
+    device_authorization_endpoint: deviceAuthorizationEndpoint,
+  } = metadata.data;
   return { issuer, jwksUri, tokenEndpoint, deviceAuthorizationEndpoint };
 }
 

@@ -17,7 +17,10 @@ export interface FetchOptions {
  * Fetches a text from a provider. Bounded in time and size; redirects are not followed: a provider is where its metadata says.
  * @throws OidcProviderError; what `signal` was aborted with
  */
-export async function fetchText(url: string, { form, signal, timeoutMs = TIMEOUT_MS }: FetchOptions = {}): Promise<{ status: number; text: string }> {
+export async function fetchText(
+  url: string,
+  { form, signal, timeoutMs = TIMEOUT_MS }: FetchOptions = {},
+): Promise<{ status: number; text: string }> {
   const limit = deadline(timeoutMs);
   try {
     const response = await fetch(url, {
@@ -29,14 +32,21 @@ export async function fetchText(url: string, { form, signal, timeoutMs = TIMEOUT
     const { status } = response;
     if (status >= 500 || status === 429) {
       await response.body?.cancel();
-      throw new OidcProviderError('oidc.provider_unavailable', `the OpenID provider ${hostOf(url)} can't answer now (HTTP ${status})`);
+      throw new OidcProviderError(
+        'oidc.provider_unavailable',
+        `the OpenID provider ${hostOf(url)} can't answer now (HTTP ${status})`,
+      );
     }
     return { status, text: await readBounded(response, url) };
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof OidcProviderError) throw error;
     const late = limit.signal.aborted;
-    throw new OidcProviderError('oidc.provider_unavailable', `the OpenID provider ${hostOf(url)} ${late ? `does not answer within ${timeoutMs} ms` : "can't be reached"}`, { cause: error });
+    throw new OidcProviderError(
+      'oidc.provider_unavailable',
+      `the OpenID provider ${hostOf(url)} ${late ? `does not answer within ${timeoutMs} ms` : "can't be reached"}`,
+      { cause: error },
+    );
   } finally {
     limit.clear();
   }
@@ -45,7 +55,8 @@ export async function fetchText(url: string, { form, signal, timeoutMs = TIMEOUT
 /** As `fetchText`, for what has to be there. @throws OidcProviderError */
 export async function fetchJson(url: string, options?: FetchOptions): Promise<unknown> {
   const { status, text } = await fetchText(url, options);
-  if (status !== 200) throw new OidcProviderError('oidc.provider_invalid', `expected HTTP 200 of ${withoutQuery(url)}, got ${status}`);
+  if (status !== 200)
+    throw new OidcProviderError('oidc.provider_invalid', `expected HTTP 200 of ${withoutQuery(url)}, got ${status}`);
   return parseJson(text, url);
 }
 
@@ -63,7 +74,11 @@ async function readBounded({ body }: Response, url: string): Promise<string> {
   let length = 0;
   for await (const chunk of body ?? []) {
     length += (chunk as Uint8Array).length;
-    if (length > MAX_BYTES) throw new OidcProviderError('oidc.provider_invalid', `expected ${MAX_BYTES} bytes at most of ${withoutQuery(url)}, got more`);
+    if (length > MAX_BYTES)
+      throw new OidcProviderError(
+        'oidc.provider_invalid',
+        `expected ${MAX_BYTES} bytes at most of ${withoutQuery(url)}, got more`,
+      );
     chunks.push(chunk as Uint8Array);
   }
   return Buffer.concat(chunks).toString('utf8');

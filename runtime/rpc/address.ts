@@ -1,9 +1,7 @@
 import { ChannelCredentials } from '@grpc/grpc-js';
 
 /** Where a server listens or is reached: unix:/PATH, http://HOST:PORT (h2c) or https://HOST:PORT. */
-export type Address =
-  | { scheme: 'unix'; path: string }
-  | { scheme: 'http' | 'https'; host: string; port: number };
+export type Address = { scheme: 'unix'; path: string } | { scheme: 'http' | 'https'; host: string; port: number };
 
 /** Reads an address. @throws TypeError that names what was expected. */
 export function parseAddress(text: string): Address {
@@ -16,7 +14,9 @@ export function parseAddress(text: string): Address {
   try {
     url = new URL(text);
   } catch (cause) {
-    throw new TypeError(`expected unix:/PATH, http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(text)}`, { cause });
+    throw new TypeError(`expected unix:/PATH, http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(text)}`, {
+      cause,
+    });
   }
   const scheme = url.protocol.slice(0, -1);
   if ((scheme !== 'http' && scheme !== 'https') || (url.pathname !== '/' && url.pathname !== '')) {

@@ -15,10 +15,7 @@ export class Bounded<T> {
   add(thing: T, owner: string, ms: number): void {
     const timers = this.timers.get(owner) ?? new Map<T, NodeJS.Timeout>();
     this.timers.set(owner, timers);
-    timers.set(
-      thing,
-      setTimeout(() => this.end(thing, owner), ms).unref(),
-    );
+    timers.set(thing, setTimeout(() => this.end(thing, owner), ms).unref());
     this.size += 1;
     if (this.size <= this.most) return;
     const [greediest, theirs] = [...this.timers].reduce((one, other) => (other[1].size > one[1].size ? other : one));

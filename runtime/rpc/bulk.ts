@@ -1,7 +1,7 @@
 import { makeGenericClientConstructor } from '@grpc/grpc-js';
-import type { EnclaveServiceClient} from '../../proto/gen/licensing/v1/enclave';
+import type { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import { EnclaveServiceService } from '../../proto/gen/licensing/v1/enclave';
-import type { SessionServiceClient} from '../../proto/gen/licensing/v1/session';
+import type { SessionServiceClient } from '../../proto/gen/licensing/v1/session';
 import { SessionServiceService } from '../../proto/gen/licensing/v1/session';
 
 /** Wire type of byte strings (protobuf encoding, "Message structure"). */

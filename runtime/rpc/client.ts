@@ -29,11 +29,17 @@ export function callUnary<Request, Response>(
   // Methods of generated clients have their definition's path.
   const traced = new TracedCall((method as { path?: string }).path ?? method.name, metadata);
   return new Promise((resolve, reject) => {
-    const call = method.call(client, request, traced.metadata, { deadline: Date.now() + timeout }, (error, response) => {
-      signal?.removeEventListener('abort', cancel);
-      if (error) reject(fromServiceError(error));
-      else resolve(response);
-    });
+    const call = method.call(
+      client,
+      request,
+      traced.metadata,
+      { deadline: Date.now() + timeout },
+      (error, response) => {
+        signal?.removeEventListener('abort', cancel);
+        if (error) reject(fromServiceError(error));
+        else resolve(response);
+      },
+    );
     traced.follow(call);
     const cancel = (): void => call.cancel();
     if (signal?.aborted) cancel();

@@ -18,7 +18,9 @@ export function unary<Request, Response>(
   handle: (request: Request, context: CallContext) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    void serve(call, (context) => handle(call.request, context)).then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
+    void serve(call, (context) => handle(call.request, context)).then(({ refusal, value }) =>
+      refusal ? callback(refusal) : callback(null, value),
+    );
   };
 }
 
@@ -27,7 +29,9 @@ export function serverStream<Request, Response>(
   handle: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>,
 ): handleServerStreamingCall<Request, Response> {
   return (call) => {
-    void serve(call, (context) => handle(call, context)).then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));
+    void serve(call, (context) => handle(call, context)).then(({ refusal }) =>
+      refusal ? call.emit('error', refusal) : call.end(),
+    );
   };
 }
 
@@ -36,7 +40,9 @@ export function clientStream<Request, Response>(
   handle: (call: ServerReadableStream<Request, Response>, context: CallContext) => Promise<Response>,
 ): handleClientStreamingCall<Request, Response> {
   return (call, callback) => {
-    void serve(call, (context) => handle(call, context)).then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
+    void serve(call, (context) => handle(call, context)).then(({ refusal, value }) =>
+      refusal ? callback(refusal) : callback(null, value),
+    );
   };
 }
 
@@ -45,7 +51,9 @@ export function bidiStream<Request, Response>(
   handle: (call: ServerDuplexStream<Request, Response>, context: CallContext) => Promise<void>,
 ): handleBidiStreamingCall<Request, Response> {
   return (call) => {
-    void serve(call, (context) => handle(call, context)).then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));
+    void serve(call, (context) => handle(call, context)).then(({ refusal }) =>
+      refusal ? call.emit('error', refusal) : call.end(),
+    );
   };
 }
 

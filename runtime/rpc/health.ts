@@ -36,7 +36,10 @@ export class Health {
     },
     watch: (call) => {
       if (this.watching >= WATCHERS_MAX) {
-        call.emit('error', toStatus(new RpcError('health.busy', status.RESOURCE_EXHAUSTED, `expected ${WATCHERS_MAX} watchers at most`)));
+        call.emit(
+          'error',
+          toStatus(new RpcError('health.busy', status.RESOURCE_EXHAUSTED, `expected ${WATCHERS_MAX} watchers at most`)),
+        );
         return;
       }
       this.watching++;

@@ -10,6 +10,9 @@ export function whenIdle(path: string, late: (error: RpcError) => void): () => v
   const { lasts } = ruleOf(path);
   if (typeof lasts === 'string' || !('idleMs' in lasts)) return () => undefined;
   const { idleMs } = lasts;
-  const timer = setTimeout(() => late(new RpcError('rpc.idle', status.DEADLINE_EXCEEDED, `expected something to happen within ${idleMs} ms`)), idleMs);
+  const timer = setTimeout(
+    () => late(new RpcError('rpc.idle', status.DEADLINE_EXCEEDED, `expected something to happen within ${idleMs} ms`)),
+    idleMs,
+  );
   return () => clearTimeout(timer);
 }

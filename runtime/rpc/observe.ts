@@ -36,9 +36,14 @@ export function observeCalls(server: Server, services: readonly ServiceDefinitio
 
 /** A status comes in the trailers, or in the headers where there is nothing else. */
 function outcomeOf(stream: ServerHttp2Stream): Omit<CallEnd, 'seconds'> | undefined {
-  const sent = [stream.sentTrailers, stream.sentHeaders].find((headers?: OutgoingHttpHeaders) => headers?.['grpc-status'] !== undefined);
+  const sent = [stream.sentTrailers, stream.sentHeaders].find(
+    (headers?: OutgoingHttpHeaders) => headers?.['grpc-status'] !== undefined,
+  );
   if (sent === undefined) return undefined;
   const reason = sent[REASON_KEY];
   const text = Array.isArray(reason) ? reason[0] : reason;
-  return { code: status[Number(sent['grpc-status'])] ?? 'UNKNOWN', ...(text !== undefined && { reason: String(text) }) };
+  return {
+    code: status[Number(sent['grpc-status'])] ?? 'UNKNOWN',
+    ...(text !== undefined && { reason: String(text) }),
+  };
 }

@@ -22,7 +22,8 @@ export class TrustedProxies {
       const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(part) ?? [];
       const version = isIP(address);
       const most = version === 4 ? 32 : 128;
-      if (version === 0 || Number(bits ?? most) > most) throw new TypeError(`expected addresses or networks such as 10.0.0.0/8, got ${JSON.stringify(part)}`);
+      if (version === 0 || Number(bits ?? most) > most)
+        throw new TypeError(`expected addresses or networks such as 10.0.0.0/8, got ${JSON.stringify(part)}`);
       this.networks.addSubnet(address, Number(bits ?? most), version === 4 ? 'ipv4' : 'ipv6');
     }
   }
@@ -56,7 +57,10 @@ function unmapped(address: string): string {
  * A caller's IP address: the other end of its connection. Only where that is a trusted proxy does X-Forwarded-For count, read from its right end,
  * which the nearest proxy wrote, up to the first address that is no proxy of ours: what stands left of it is the caller's own word.
  */
-export function callerAddress({ peer, metadata }: { peer: string; metadata: Metadata }, proxies: TrustedProxies): string {
+export function callerAddress(
+  { peer, metadata }: { peer: string; metadata: Metadata },
+  proxies: TrustedProxies,
+): string {
   let address = peerAddress(peer);
   if (address === undefined) return LOCAL_PEER;
   const hops = metadata.get('x-forwarded-for').join(',').split(',').slice(-MAX_HOPS);
@@ -77,5 +81,8 @@ export function subscriberOf(text: string): string {
   const left = head === '' ? [] : head.split(':');
   const right = tail === undefined || tail === '' ? [] : tail.split(':');
   const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0');
-  return `${[...left, ...zeros, ...right].slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(':')}::/64`;
+  return `${[...left, ...zeros, ...right]
+    .slice(0, 4)
+    .map((group) => parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
 }

@@ -13,7 +13,10 @@ const ORPHAN_GRACE_MS = 5_000;
  */
 export function runProgram(start: () => Promise<() => Promise<void>>): void {
   const fail = (error: unknown): never => {
-    logger.fatal(error instanceof ConfigError ? { code: error.code, reason: error.message } : { err: error }, 'cannot go on');
+    logger.fatal(
+      error instanceof ConfigError ? { code: error.code, reason: error.message } : { err: error },
+      'cannot go on',
+    );
     process.exit(error instanceof ConfigError ? 2 : 1);
   };
   process.on('unhandledRejection', fail);
@@ -22,7 +25,10 @@ export function runProgram(start: () => Promise<() => Promise<void>>): void {
   watchParent(() => orphaned());
   let flush = (): Promise<void> => Promise.resolve();
   const begin = async (): Promise<() => Promise<void>> => {
-    flush = openTraces(readEnvironment(tracesSettings), process.env['SLS_PROGRAM'] ?? basename(process.argv[1] ?? 'sls', '.cjs'));
+    flush = openTraces(
+      readEnvironment(tracesSettings),
+      process.env['SLS_PROGRAM'] ?? basename(process.argv[1] ?? 'sls', '.cjs'),
+    );
     return start();
   };
   begin().then((stop) => {

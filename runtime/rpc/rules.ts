@@ -31,7 +31,9 @@ type Services =
   | typeof TransparencyServiceService
   | typeof TrustServiceService;
 
-type PathsOf<Service> = Service extends unknown ? { [Name in keyof Service]: Service[Name] extends { path: infer Path extends string } ? Path : never }[keyof Service] : never;
+type PathsOf<Service> = Service extends unknown
+  ? { [Name in keyof Service]: Service[Name] extends { path: infer Path extends string } ? Path : never }[keyof Service]
+  : never;
 
 /** Full name of a method, as on the wire: /licensing.v1.LoginService/Login. */
 export type Method = PathsOf<Services>;
@@ -115,7 +117,11 @@ export const RULES = {
   '/licensing.v1.AccountService/GetSecondFactor': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
   '/licensing.v1.AccountService/BeginSecondFactor': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
   '/licensing.v1.AccountService/ConfirmSecondFactor': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.AccountService/DisableSecondFactor': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/DisableSecondFactor': {
+    caller: 'access token',
+    lasts: HASHING,
+    requestBytes: 16 * KiB,
+  },
   '/licensing.v1.AccountService/RenewRecoveryCodes': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
   '/licensing.v1.AccountDeletionService/DeleteAccount': { caller: 'access token', lasts: SLOW, requestBytes: 16 * KiB },
 
@@ -158,8 +164,16 @@ export const RULES = {
   '/licensing.v1.AdminService/TailAudit': { caller: 'administrator', lasts: 'connection', requestBytes: 32 * KiB },
 
   // Some makers' chains are long.
-  '/licensing.v1.EnrolService/BeginEnrolment': { caller: 'TPM', lasts: { deadlineMs: 60_000 }, requestBytes: 128 * KiB },
-  '/licensing.v1.EnrolService/CompleteEnrolment': { caller: 'TPM', lasts: { deadlineMs: 60_000 }, requestBytes: 32 * KiB },
+  '/licensing.v1.EnrolService/BeginEnrolment': {
+    caller: 'TPM',
+    lasts: { deadlineMs: 60_000 },
+    requestBytes: 128 * KiB,
+  },
+  '/licensing.v1.EnrolService/CompleteEnrolment': {
+    caller: 'TPM',
+    lasts: { deadlineMs: 60_000 },
+    requestBytes: 32 * KiB,
+  },
 
   // As long as the workload's credential besides: serveStream in attestor-daemon/service.ts.
   '/licensing.v1.AttestorService/Attest': { caller: 'workload', lasts: 'connection', requestBytes: 32 * KiB },
@@ -169,7 +183,11 @@ export const RULES = {
   '/licensing.v1.LauncherService/FindEnclaves': { caller: 'socket owner', lasts: QUICK, requestBytes: KiB },
   '/licensing.v1.LauncherService/RemoveEnclave': { caller: 'socket owner', lasts: SLOW, requestBytes: KiB },
 
-  '/licensing.v1.EnclaveService/Attest': { caller: 'client key', lasts: { deadlineMs: 60_000 }, requestBytes: 64 * KiB },
+  '/licensing.v1.EnclaveService/Attest': {
+    caller: 'client key',
+    lasts: { deadlineMs: 60_000 },
+    requestBytes: 64 * KiB,
+  },
   '/licensing.v1.EnclaveService/GetCertificate': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
   // What is inside authenticates both ends, and ends a handshake that takes too long.
   '/licensing.v1.EnclaveService/Tunnel': { caller: 'anyone', lasts: 'connection', requestBytes: 512 * KiB },
@@ -179,8 +197,16 @@ export const RULES = {
   '/licensing.v1.SessionService/SignHeartbeat': { caller: 'attested session', lasts: QUICK, requestBytes: KiB },
   // These three need a seat besides, where seats are needed. A command may be silent for days.
   '/licensing.v1.SessionService/Exec': { caller: 'attested session', lasts: 'connection', requestBytes: 1024 * KiB },
-  '/licensing.v1.SessionService/PutFile': { caller: 'attested session', lasts: { idleMs: 120_000 }, requestBytes: 1024 * KiB },
-  '/licensing.v1.SessionService/GetFile': { caller: 'attested session', lasts: { idleMs: 120_000 }, requestBytes: 16 * KiB },
+  '/licensing.v1.SessionService/PutFile': {
+    caller: 'attested session',
+    lasts: { idleMs: 120_000 },
+    requestBytes: 1024 * KiB,
+  },
+  '/licensing.v1.SessionService/GetFile': {
+    caller: 'attested session',
+    lasts: { idleMs: 120_000 },
+    requestBytes: 16 * KiB,
+  },
   '/licensing.v1.SessionService/GetStatus': { caller: 'attested session', lasts: QUICK, requestBytes: KiB },
 } as const satisfies Record<Method, Rule>;
 

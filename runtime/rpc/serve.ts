@@ -61,7 +61,11 @@ async function bounded<T>(call: AnyCall, work: (context: CallContext) => Promise
   if (typeof lasts === 'string' || !('deadlineMs' in lasts)) return working;
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      const late = new RpcError('rpc.deadline_exceeded', status.DEADLINE_EXCEEDED, `expected to be done within ${lasts.deadlineMs} ms`);
+      const late = new RpcError(
+        'rpc.deadline_exceeded',
+        status.DEADLINE_EXCEEDED,
+        `expected to be done within ${lasts.deadlineMs} ms`,
+      );
       reject(late);
       controller.abort(late);
     }, lasts.deadlineMs);

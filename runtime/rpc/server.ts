@@ -66,7 +66,9 @@ export const SERVER_CHANNEL_OPTIONS = {
 const LOCAL_CALLERS: readonly Caller[] = ['workload', 'socket owner'];
 
 function demandLocal(services: readonly ServiceDefinition[], { scheme }: Address): void {
-  const [method] = services.flatMap((definition) => Object.values(definition)).filter(({ path }) => LOCAL_CALLERS.includes(ruleOf(path).caller));
+  const [method] = services
+    .flatMap((definition) => Object.values(definition))
+    .filter(({ path }) => LOCAL_CALLERS.includes(ruleOf(path).caller));
   if (method && scheme !== 'unix') throw new Error(`${method.path} is for callers on a unix socket`);
 }
 
@@ -75,12 +77,23 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { address } = options;
   const names = options.services.map(({ definition }) => Object.values(definition)[0]?.path.split('/')[1] ?? '');
   const health = new Health(names);
-  const services = [{ definition: health.definition as ServiceDefinition, implementation: health.implementation as UntypedServiceImplementation }, ...options.services];
+  const services = [
+    {
+      definition: health.definition as ServiceDefinition,
+      implementation: health.implementation as UntypedServiceImplementation,
+    },
+    ...options.services,
+  ];
   const definitions = services.map(({ definition }) => definition);
   demandLocal(definitions, address);
   const largest = largestRequest(definitions);
-  const server = new Server({ ...SERVER_CHANNEL_OPTIONS, 'grpc.max_receive_message_length': largest, interceptors: [refuseOversized(largest)] });
-  for (const { definition, implementation } of services) server.addService(limitSizes(definition, largest), implementation);
+  const server = new Server({
+    ...SERVER_CHANNEL_OPTIONS,
+    'grpc.max_receive_message_length': largest,
+    interceptors: [refuseOversized(largest)],
+  });
+  for (const { definition, implementation } of services)
+    server.addService(limitSizes(definition, largest), implementation);
 
   if (address.scheme === 'unix') await removeStaleSocket(address.path);
   if ((address.scheme === 'https') !== (options.tls !== undefined)) {

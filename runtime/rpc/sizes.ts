@@ -13,7 +13,9 @@ class Oversized {
 
 /** The largest request of any method, which is what grpc-js refuses before it is there. */
 export function largestRequest(services: readonly ServiceDefinition[]): number {
-  return Math.max(...services.flatMap((definition) => Object.values(definition).map(({ path }) => ruleOf(path).requestBytes)));
+  return Math.max(
+    ...services.flatMap((definition) => Object.values(definition).map(({ path }) => ruleOf(path).requestBytes)),
+  );
 }
 
 /** The definition with each method's own limit: grpc-js has one for a server. Refused by `refuseOversized`, which has to stand before it. */
@@ -22,7 +24,8 @@ export function limitSizes<Definition extends ServiceDefinition>(definition: Def
     const { requestBytes: most } = ruleOf(method.path);
     if (most >= largest) return [name, method];
     const { requestDeserialize } = method as { requestDeserialize(bytes: Buffer): unknown };
-    const limitedDeserialize = (bytes: Buffer): unknown => (bytes.length > most ? new Oversized(bytes.length, most) : requestDeserialize(bytes));
+    const limitedDeserialize = (bytes: Buffer): unknown =>
+      bytes.length > most ? new Oversized(bytes.length, most) : requestDeserialize(bytes);
     return [name, { ...method, requestDeserialize: limitedDeserialize }];
   });
   return Object.fromEntries(limited) as Definition;
@@ -49,5 +52,11 @@ export function refuseOversized(largest: number): ServerInterceptor {
 }
 
 function tooLarge({ bytes, most }: Oversized): ReturnType<typeof toStatus> {
-  return toStatus(new RpcError('rpc.too_large', status.RESOURCE_EXHAUSTED, `expected a request of ${most} bytes at most, got ${bytes}`));
+  return toStatus(
+    new RpcError(
+      'rpc.too_large',
+      status.RESOURCE_EXHAUSTED,
+      `expected a request of ${most} bytes at most, got ${bytes}`,
+    ),
+  );
 }

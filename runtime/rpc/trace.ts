@@ -34,7 +34,12 @@ export class TracedCall {
   follow<Call extends { on(event: 'status', listener: (status: StatusObject) => void): unknown }>(call: Call): Call {
     call.on('status', ({ code }) => {
       this.span.end(code);
-      this.span.run(() => logger.debug({ method: this.method, grpcStatus: code, ms: Math.round(performance.now() - this.began) }, 'called'));
+      this.span.run(() =>
+        logger.debug(
+          { method: this.method, grpcStatus: code, ms: Math.round(performance.now() - this.began) },
+          'called',
+        ),
+      );
     });
     return call;
   }

@@ -35,7 +35,11 @@ export function formatTraceparent({ traceId, spanId, sampled }: TraceContext): s
 
 /** A place of its own below `parent`, or at the start of a new trace. */
 export function newContext(parent: TraceContext | undefined, sampled: boolean): TraceContext {
-  return { traceId: parent?.traceId ?? randomBytes(16).toString('hex'), spanId: randomBytes(8).toString('hex'), sampled };
+  return {
+    traceId: parent?.traceId ?? randomBytes(16).toString('hex'),
+    spanId: randomBytes(8).toString('hex'),
+    sampled,
+  };
 }
 
 export function currentContext(): TraceContext | undefined {

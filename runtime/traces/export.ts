@@ -67,7 +67,14 @@ export class Exporter {
 
   private async post(spans: SpanRecord[]): Promise<boolean> {
     const { endpoint, service } = this.options;
-    const body = { resourceSpans: [{ resource: { attributes: [text('service.name', service)] }, scopeSpans: [{ scope: { name: 'sls' }, spans: spans.map(toOtlp) }] }] };
+    const body = {
+      resourceSpans: [
+        {
+          resource: { attributes: [text('service.name', service)] },
+          scopeSpans: [{ scope: { name: 'sls' }, spans: spans.map(toOtlp) }],
+        },
+      ],
+    };
     const giveUp = new AbortController();
     const timer = setTimeout(() => giveUp.abort(), POST_MS).unref();
     try {
@@ -98,7 +105,9 @@ function toOtlp({ name, kind, context, parentSpanId, startedAt, endedAt, grpcSta
     startTimeUnixNano: nanoseconds(startedAt),
     endTimeUnixNano: nanoseconds(endedAt),
     attributes: [
-      ...(service !== undefined && method !== undefined ? [text('rpc.system', 'grpc'), text('rpc.service', service), text('rpc.method', method)] : []),
+      ...(service !== undefined && method !== undefined
+        ? [text('rpc.system', 'grpc'), text('rpc.service', service), text('rpc.method', method)]
+        : []),
       ...(grpcStatus === undefined ? [] : [number('rpc.grpc.status_code', grpcStatus)]),
     ],
     // STATUS_CODE_ERROR.

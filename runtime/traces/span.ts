@@ -38,7 +38,15 @@ export class Span {
     if (!this.context.sampled) return;
     const { name, kind } = this.options;
     const endedAt = this.startedAt + (performance.now() - this.began);
-    exporter?.add({ name, kind, context: this.context, parentSpanId: this.parent?.spanId, startedAt: this.startedAt, endedAt, grpcStatus });
+    exporter?.add({
+      name,
+      kind,
+      context: this.context,
+      parentSpanId: this.parent?.spanId,
+      startedAt: this.startedAt,
+      endedAt,
+      grpcStatus,
+    });
   }
 
   /** Does work at this place. */

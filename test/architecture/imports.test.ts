@@ -5,7 +5,8 @@ import { circles, importsOf, inside, root, sources } from './sources';
 
 const rooms = Object.keys(MAY_IMPORT);
 /** The innermost room that a path is in: client/cli before client. */
-const roomOf = (path: string): string | undefined => rooms.filter((room) => inside(path, room)).sort((a, b) => b.length - a.length)[0];
+const roomOf = (path: string): string | undefined =>
+  rooms.filter((room) => inside(path, room)).sort((a, b) => b.length - a.length)[0];
 const files = [...new Set(rooms.flatMap(sources))];
 
 test('every room imports the storeys below it and nothing above', () => {
@@ -25,14 +26,16 @@ test('every room imports the storeys below it and nothing above', () => {
 test('inside a storey nothing imports upward, in the order of trust', () => {
   const wrong: string[] = [];
   for (const [storey, layers] of Object.entries(LAYERS)) {
-    const layerOf = (path: string): number => layers.findIndex((layer) => layer.some((folder) => inside(path, `${storey}/${folder}`)));
+    const layerOf = (path: string): number =>
+      layers.findIndex((layer) => layer.some((folder) => inside(path, `${storey}/${folder}`)));
     for (const file of sources(storey)) {
       expect({ file, layer: layerOf(file) }).not.toEqual({ file, layer: -1 });
       const folder = file.split('/')[1] ?? '';
       for (const { target, relative } of importsOf(file)) {
         if (!relative || !inside(target, storey) || inside(target, `${storey}/${folder}`)) continue;
         // The lowest layer of runtime holds what every other part of it writes to: logs, counts and traces know each other.
-        if (layerOf(target) > layerOf(file) || (layerOf(target) === layerOf(file) && storey !== 'runtime')) wrong.push(`${file} -> ${target}`);
+        if (layerOf(target) > layerOf(file) || (layerOf(target) === layerOf(file) && storey !== 'runtime'))
+          wrong.push(`${file} -> ${target}`);
       }
     }
   }
@@ -52,14 +55,20 @@ test('no imports go round in a circle', () => {
 });
 
 test('no folder or file hides its subject behind utils, helpers, common or core', () => {
-  const names = [...files, ...sources('test'), ...sources('bench')].filter((file) => /(^|\/)(utils?|helpers?|common|core)(\/|\.)/.test(file));
+  const names = [...files, ...sources('test'), ...sources('bench')].filter((file) =>
+    /(^|\/)(utils?|helpers?|common|core)(\/|\.)/.test(file),
+  );
   expect(names).toEqual([]);
 });
 
 /** One row for each folder of a storey and each program, with what it does import. */
 function table(): string {
-  const folders = [...rooms.filter((room) => LAYERS[room] === undefined), ...Object.entries(LAYERS).flatMap(([storey, layers]) => layers.flat().map((name) => `${storey}/${name}`))];
-  const partOf = (path: string): string | undefined => folders.filter((folder) => inside(path, folder)).sort((a, b) => b.length - a.length)[0];
+  const folders = [
+    ...rooms.filter((room) => LAYERS[room] === undefined),
+    ...Object.entries(LAYERS).flatMap(([storey, layers]) => layers.flat().map((name) => `${storey}/${name}`)),
+  ];
+  const partOf = (path: string): string | undefined =>
+    folders.filter((folder) => inside(path, folder)).sort((a, b) => b.length - a.length)[0];
   const rows = folders.sort().map((folder) => {
     const targets = sources(folder)
       .filter((file) => partOf(file) === folder)

@@ -13,13 +13,34 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   // The command line brings the one-machine installation with it: `sls up`, and `sls admin` on an installation's keys.
   'client/cli': ['client', 'launcher', 'installation', 'attestation', 'runtime'],
   client: ['attestation', 'runtime'],
-  launcher: ['installation', 'licensing/authority', 'licensing/tokens', 'licensing/second-factor', 'attestation', 'runtime'],
-  knative: ['installation', 'licensing/authority', 'licensing/tokens', 'licensing/second-factor', 'attestation', 'runtime'],
+  launcher: [
+    'installation',
+    'licensing/authority',
+    'licensing/tokens',
+    'licensing/second-factor',
+    'attestation',
+    'runtime',
+  ],
+  knative: [
+    'installation',
+    'licensing/authority',
+    'licensing/tokens',
+    'licensing/second-factor',
+    'attestation',
+    'runtime',
+  ],
 };
 
 /** Inside a storey, lower layers first. A folder may import what stands below it in its storey. */
 export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
-  attestation: [['bytes'], ['tpm'], ['certificates', 'boot'], ['tokens', 'transparency'], ['evidence', 'licences', 'seats'], ['trust']],
+  attestation: [
+    ['bytes'],
+    ['tpm'],
+    ['certificates', 'boot'],
+    ['tokens', 'transparency'],
+    ['evidence', 'licences', 'seats'],
+    ['trust'],
+  ],
   runtime: [['files', 'log', 'metrics', 'traces', 'keys'], ['config', 'rpc', 'kubernetes'], ['oidc']],
   licensing: [
     ['store', 'tokens', 'authority'],

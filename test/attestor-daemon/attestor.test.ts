@@ -7,7 +7,13 @@ import { rootFromPath } from '../../attestation/transparency/merkle';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 
 const workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}`, node: 'node-1' };
-const quoted = (root: Buffer): CertifiedQuote => ({ attest: root, signature: Buffer.alloc(1), pcrs: [], akPublic: Buffer.alloc(1), akCertificates: [] });
+const quoted = (root: Buffer): CertifiedQuote => ({
+  attest: root,
+  signature: Buffer.alloc(1),
+  pcrs: [],
+  akPublic: Buffer.alloc(1),
+  akCertificates: [],
+});
 const request = (): AttestationRequest => ({
   purpose: Purpose.PURPOSE_CERTIFICATE,
   nonce: randomBytes(32),
@@ -36,7 +42,9 @@ test('requests that wait together share one quote, and each gets the path of its
     const evidence = all[at]!;
     expect(evidence.leafCount).toBe(at < 3 ? 3 : 100);
     expect(parseClaims(evidence.claims)).toMatchObject({ ...workload, nonce });
-    expect(rootFromPath(claimsLeaf(evidence.claims), evidence.leafIndex, evidence.leafCount, evidence.merklePath)).toEqual(evidence.attest);
+    expect(
+      rootFromPath(claimsLeaf(evidence.claims), evidence.leafIndex, evidence.leafCount, evidence.merklePath),
+    ).toEqual(evidence.attest);
   });
 });
 
@@ -61,7 +69,10 @@ test('a failed quote fails the requests of its batch, and the next batch is quot
       return quoted(root);
     },
   });
-  const outcomes = await Promise.allSettled([attestor.attest(workload, request()), attestor.attest(workload, request())]);
+  const outcomes = await Promise.allSettled([
+    attestor.attest(workload, request()),
+    attestor.attest(workload, request()),
+  ]);
   expect(outcomes.map((outcome) => outcome.status)).toEqual(['rejected', 'rejected']);
   await expect(attestor.attest(workload, request())).resolves.toMatchObject({ leafCount: 1 });
 });
@@ -90,6 +101,12 @@ test('what is given up while it waits is not quoted; what is more than may wait 
     release();
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  expect((await outcomes).map((outcome) => outcome.status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled']);
+  expect((await outcomes).map((outcome) => outcome.status)).toEqual([
+    'fulfilled',
+    'rejected',
+    'fulfilled',
+    'fulfilled',
+    'fulfilled',
+  ]);
   expect(batches).toEqual([[0], [2], [3, 4]]);
 });

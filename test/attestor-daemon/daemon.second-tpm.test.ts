@@ -32,7 +32,11 @@ import type { NodeTpm } from '../support/node-tpm';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
 /** The user's enclave, of which the login service said that it is on node-a. */
-const WORKLOAD: Omit<Workload, 'node'> = { user: 'ada', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}` };
+const WORKLOAD: Omit<Workload, 'node'> = {
+  user: 'ada',
+  workloadUid: 'uid-1',
+  imageDigest: `sha256:${'ab'.repeat(32)}`,
+};
 
 let folder: string;
 let postgres: { url: string; stop(): Promise<void> };
@@ -53,7 +57,10 @@ interface Machine {
 }
 
 /** An attestor of `node` on a TPM. */
-async function startAttestor(name: string, options: { tpm: string; node: string; stateDir?: string }): Promise<Machine> {
+async function startAttestor(
+  name: string,
+  options: { tpm: string; node: string; stateDir?: string },
+): Promise<Machine> {
   const listen = parseAddress(`unix:${join(folder, `${name}.sock`)}`);
   const daemon = await startDaemon({
     listen,
@@ -83,10 +90,21 @@ async function startAttestor(name: string, options: { tpm: string; node: string;
 }
 
 /** As the client of the user whose enclave is said to be on node-a. */
-function verify(evidence: Evidence, nonce: Buffer, { saidNode = 'node-a', ...policy }: Partial<Policy> & { saidNode?: string | null } = {}): ReturnType<typeof verifyEvidence> {
+function verify(
+  evidence: Evidence,
+  nonce: Buffer,
+  { saidNode = 'node-a', ...policy }: Partial<Policy> & { saidNode?: string | null } = {},
+): ReturnType<typeof verifyEvidence> {
   return verifyEvidence(evidence, {
     trust: { attestationRoots: [ca.certificate], trustDomain: 'test.local' },
-    expected: { nonce, purpose: Purpose.PURPOSE_CERTIFICATE, certificateSha256: createHash('sha256').update(certificate).digest(), user: 'ada', workloadUid: 'uid-1', node: saidNode ?? undefined },
+    expected: {
+      nonce,
+      purpose: Purpose.PURPOSE_CERTIFICATE,
+      certificateSha256: createHash('sha256').update(certificate).digest(),
+      user: 'ada',
+      workloadUid: 'uid-1',
+      node: saidNode ?? undefined,
+    },
     policy: { softwareTpm: 'allow', ...policy },
     now: new Date(),
   });
@@ -94,7 +112,7 @@ function verify(evidence: Evidence, nonce: Buffer, { saidNode = 'node-a', ...pol
 
 /** Enrolment under a name that is another TPM's is tried, recorded, and leaves the attestor without a certified key. */
 async function expectBound({ daemon }: Machine, recordsBefore: number): Promise<void> {
-  for (const end = Date.now() + 30_000; (await boundRecords()) === recordsBefore && Date.now() < end; ) await sleep(50);
+  for (const end = Date.now() + 30_000; (await boundRecords()) === recordsBefore && Date.now() < end;) await sleep(50);
   expect(await boundRecords()).toBeGreaterThan(recordsBefore);
   expect(await Promise.race([daemon.ready.then(() => 'ready'), sleep(500, 'never')])).toBe('never');
 }
@@ -164,15 +182,23 @@ describe('any genuine TPM accepted (diversion)', () => {
     const evidence = await b.attest(nonce);
     expect(() => verify(evidence, nonce)).toThrow(expect.objectContaining({ code: 'identity.node' }));
     // Nobody said which node: then a policy may.
-    expect(() => verify(evidence, nonce, { saidNode: null, nodes: ['node-a'] })).toThrow(expect.objectContaining({ code: 'policy.node' }));
+    expect(() => verify(evidence, nonce, { saidNode: null, nodes: ['node-a'] })).toThrow(
+      expect.objectContaining({ code: 'policy.node' }),
+    );
   });
 
   test("its quote with the other node's certificate, or over claims that name the other node: refused", async () => {
     const nonce = randomBytes(32);
     const [good, theirs] = [await a.attest(nonce), await b.attest(nonce)];
-    expect(() => verify({ ...theirs, akCertificates: good.akCertificates }, nonce)).toThrow(expect.objectContaining({ code: 'ak_certificate.key_mismatch' }));
-    expect(() => verify({ ...theirs, akCertificates: good.akCertificates, akPublic: good.akPublic }, nonce)).toThrow(expect.objectContaining({ code: 'signature.mismatch' }));
-    expect(() => verify({ ...theirs, claims: good.claims }, nonce)).toThrow(expect.objectContaining({ code: 'root.qualifying_data' }));
+    expect(() => verify({ ...theirs, akCertificates: good.akCertificates }, nonce)).toThrow(
+      expect.objectContaining({ code: 'ak_certificate.key_mismatch' }),
+    );
+    expect(() => verify({ ...theirs, akCertificates: good.akCertificates, akPublic: good.akPublic }, nonce)).toThrow(
+      expect.objectContaining({ code: 'signature.mismatch' }),
+    );
+    expect(() => verify({ ...theirs, claims: good.claims }, nonce)).toThrow(
+      expect.objectContaining({ code: 'root.qualifying_data' }),
+    );
   });
 
   test('a rogue node: its attestor claims to be this one, with its own certified key', async () => {
@@ -188,7 +214,9 @@ describe('any genuine TPM accepted (diversion)', () => {
 
 test('cuckoo attack: TPM commands proxied to another machine: refused, the EK is not the one enrolled for that node', async () => {
   const proxied = join(folder, 'proxied');
-  const servers = await Promise.all(['', '.ctrl'].map((suffix) => proxy(`${proxied}${suffix}`, `${tpmB.tcti.replace('swtpm:path=', '')}${suffix}`)));
+  const servers = await Promise.all(
+    ['', '.ctrl'].map((suffix) => proxy(`${proxied}${suffix}`, `${tpmB.tcti.replace('swtpm:path=', '')}${suffix}`)),
+  );
   try {
     const before = await boundRecords();
     const cuckoo = await startAttestor('cuckoo', { tpm: `swtpm:path=${proxied}`, node: 'node-a' });

@@ -25,18 +25,40 @@ let certificate: Buffer;
 
 /** Every credential is a workload of its own. */
 const identifier: DaemonOptions['identifier'] = {
-  identify: async (credential) => ({ user: `user-of-${credential}`, workloadUid: credential, imageDigest: `sha256:${'ab'.repeat(32)}`, node: NODE }),
+  identify: async (credential) => ({
+    user: `user-of-${credential}`,
+    workloadUid: credential,
+    imageDigest: `sha256:${'ab'.repeat(32)}`,
+    node: NODE,
+  }),
 };
 
 async function start(change: Partial<DaemonOptions> = {}): Promise<RunningDaemon> {
-  const options = { listen: parseAddress(`unix:${join(tpm.folder, 'attestor.sock')}`), tpm: tpm.tcti, node: NODE, stateDir: join(tpm.folder, 'state-of-attestor') };
-  return startDaemon({ ...options, enrol: { address: enrol.address }, identifier, akHandle: '0x81010010', retry: { least: 20, most: 200 }, ...change });
+  const options = {
+    listen: parseAddress(`unix:${join(tpm.folder, 'attestor.sock')}`),
+    tpm: tpm.tcti,
+    node: NODE,
+    stateDir: join(tpm.folder, 'state-of-attestor'),
+  };
+  return startDaemon({
+    ...options,
+    enrol: { address: enrol.address },
+    identifier,
+    akHandle: '0x81010010',
+    retry: { least: 20, most: 200 },
+    ...change,
+  });
 }
 
 function verify(evidence: Evidence, nonce: Buffer): ReturnType<typeof verifyEvidence> {
   return verifyEvidence(evidence, {
     trust: { attestationRoots: [enrol.ca.certificate], trustDomain: 'test.local' },
-    expected: { nonce, purpose: Purpose.PURPOSE_CERTIFICATE, certificateSha256: createHash('sha256').update(certificate).digest(), node: NODE },
+    expected: {
+      nonce,
+      purpose: Purpose.PURPOSE_CERTIFICATE,
+      certificateSha256: createHash('sha256').update(certificate).digest(),
+      node: NODE,
+    },
     policy: { softwareTpm: 'allow' },
     now: new Date(),
   });
@@ -50,7 +72,7 @@ async function attest(stream: AttestStream): Promise<ReturnType<typeof verifyEvi
 }
 
 async function until<T>(work: () => Promise<T>, ms = 10_000): Promise<T> {
-  for (const deadline = Date.now() + ms; ; ) {
+  for (const deadline = Date.now() + ms; ;) {
     try {
       return await work();
     } catch (error) {
@@ -63,7 +85,10 @@ async function until<T>(work: () => Promise<T>, ms = 10_000): Promise<T> {
 const open = (credential = 'uid-1'): AttestStream => new AttestStream(client, `Bearer ${credential}`, certificate);
 
 async function health(): Promise<Serving> {
-  const checker = new HealthClient(`unix:${join(tpm.folder, 'attestor.sock')}`, (await import('@grpc/grpc-js')).ChannelCredentials.createInsecure());
+  const checker = new HealthClient(
+    `unix:${join(tpm.folder, 'attestor.sock')}`,
+    (await import('@grpc/grpc-js')).ChannelCredentials.createInsecure(),
+  );
   return new Promise((resolve, reject) => {
     checker.check({ service: '' }, (error, answer) => {
       checker.close();
@@ -166,7 +191,9 @@ test('a certificate with a third of its life left is renewed before the daemon s
   await enrol.stop();
   enrol = await startTrustingEnrol(join(tpm.folder, 'enrol.sock'), { ca: enrol.ca });
   daemon = await start();
-  await until(async () => expect(await readFile(join(tpm.folder, 'state-of-attestor', 'ak-certificates.pem'), 'utf8')).not.toBe(short));
+  await until(async () =>
+    expect(await readFile(join(tpm.folder, 'state-of-attestor', 'ak-certificates.pem'), 'utf8')).not.toBe(short),
+  );
   expect(enrol.completed).toBe(1);
   await attest(open());
 });
@@ -183,7 +210,8 @@ test('1,000 concurrent requests at 200 ms a quote share a few quotes, each with 
   const quotes = new Set(evidence.map((one) => one?.attest.toString('hex')));
   // Two on a machine at rest; npm run bench holds it to the target.
   expect(quotes.size).toBeLessThanOrEqual(5);
-  for (const at of [0, 1, 499, 998, 999]) expect(verify(evidence[at]!, nonces[at]!).claims.user).toBe(`user-of-uid-${at % 20}`);
+  for (const at of [0, 1, 499, 998, 999])
+    expect(verify(evidence[at]!, nonces[at]!).claims.user).toBe(`user-of-uid-${at % 20}`);
   expect(new Set(evidence.map((one) => `${one?.attest.toString('hex')} ${one?.leafIndex}`)).size).toBe(1_000);
   for (const stream of streams) stream.end();
 });

@@ -60,12 +60,21 @@ test('the program serves its socket, keeps its secrets out of logs and arguments
   const program = await startProgram('attestor-daemon', settings);
   const socket = join(tpm.folder, 'attestor.sock');
   expect((await stat(socket)).mode & 0o777).toBe(0o660);
-  const credential = await issueWorkloadCredential(launcher, { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}` });
+  const credential = await issueWorkloadCredential(launcher, {
+    user: 'user-1',
+    workloadUid: 'uid-1',
+    imageDigest: `sha256:${'ab'.repeat(32)}`,
+  });
   const client = attestorClient(parseAddress(`unix:${socket}`));
-  const stream = new AttestStream(client, `Bearer ${credential}`, new X509Certificate((await makeAuthority('enclave')).certificate).raw);
+  const stream = new AttestStream(
+    client,
+    `Bearer ${credential}`,
+    new X509Certificate((await makeAuthority('enclave')).certificate).raw,
+  );
   let seen = '';
   const watching = setInterval(() => (seen += commandLines()), 2);
-  for (let quotes = 0; quotes < 5; quotes++) expect(await stream.ask({ nonce: randomBytes(32) })).toMatchObject({ $case: 'evidence' });
+  for (let quotes = 0; quotes < 5; quotes++)
+    expect(await stream.ask({ nonce: randomBytes(32) })).toMatchObject({ $case: 'evidence' });
   clearInterval(watching);
   expect(seen).toContain('tpm2_quote');
   const again = new AttestStream(client, `Bearer ${credential}`, Buffer.alloc(0));
@@ -80,7 +89,12 @@ test('the program serves its socket, keeps its secrets out of logs and arguments
   }
   expect(program.log()).toContain('attestor.credential_used');
   expect(existsSync(socket)).toBe(false);
-  expect(readdirSync(join(tpm.folder, 'attestor')).sort()).toEqual(['ak-auth', 'ak-certificates.pem', 'ak-public', 'used-credentials']);
+  expect(readdirSync(join(tpm.folder, 'attestor')).sort()).toEqual([
+    'ak-auth',
+    'ak-certificates.pem',
+    'ak-public',
+    'used-credentials',
+  ]);
 });
 
 test.each([
@@ -92,5 +106,7 @@ test.each([
   ['IDENTITY', 'none'],
   ['LAUNCHER_KEY_FILE', '/nonexistent'],
 ])('a wrong %s ends the program with 2 and names the setting', async (name, value) => {
-  await expect(startProgram('attestor-daemon', { ...settings, [name]: value })).rejects.toThrow(new RegExp(`ended with 2: .*${name}`, 's'));
+  await expect(startProgram('attestor-daemon', { ...settings, [name]: value })).rejects.toThrow(
+    new RegExp(`ended with 2: .*${name}`, 's'),
+  );
 });

@@ -27,7 +27,9 @@ let quotes = 0;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-service-'));
-  [certificate, other] = (await Promise.all(['a', 'b'].map((name) => makeAuthority(name)))).map((made) => new X509Certificate(made.certificate).raw) as [Buffer, Buffer];
+  [certificate, other] = (await Promise.all(['a', 'b'].map((name) => makeAuthority(name)))).map(
+    (made) => new X509Certificate(made.certificate).raw,
+  ) as [Buffer, Buffer];
 });
 afterEach(async () => {
   client?.close();
@@ -35,7 +37,12 @@ afterEach(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const workload: Workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}`, node: 'node-1' };
+const workload: Workload = {
+  user: 'user-1',
+  workloadUid: 'uid-1',
+  imageDigest: `sha256:${'ab'.repeat(32)}`,
+  node: 'node-1',
+};
 const workloads = new Map<string, Workload>([
   ['a', workload],
   ['b', { ...workload, user: 'user-2', workloadUid: 'uid-2' }],
@@ -44,7 +51,9 @@ const workloads = new Map<string, Workload>([
 ]);
 
 /** A server whose identities are known by the names above. */
-async function serve(options: Partial<AttestorServiceOptions> & { quoteMs?: number } = {}): Promise<(credential?: string) => AttestStream> {
+async function serve(
+  options: Partial<AttestorServiceOptions> & { quoteMs?: number } = {},
+): Promise<(credential?: string) => AttestStream> {
   quotes = 0;
   const attestor = new Attestor({
     async quoteRoot(root) {
@@ -70,12 +79,20 @@ async function serve(options: Partial<AttestorServiceOptions> & { quoteMs?: numb
 
 test('what is attested comes from the identity, never from the request', async () => {
   const open = await serve();
-  for (const [credential, expected] of [['a', 'user-1'], ['b', 'user-2']] as const) {
+  for (const [credential, expected] of [
+    ['a', 'user-1'],
+    ['b', 'user-2'],
+  ] as const) {
     const stream = open(`Bearer ${credential}`);
     const result = await stream.ask({ nonce: Buffer.alloc(32, 7) });
     if (result?.$case !== 'evidence') throw new Error('expected evidence');
     const claims = parseClaims(result.value.claims);
-    expect(claims).toMatchObject({ user: expected, node: 'node-1', imageDigest: workload.imageDigest, nonce: Buffer.alloc(32, 7) });
+    expect(claims).toMatchObject({
+      user: expected,
+      node: 'node-1',
+      imageDigest: workload.imageDigest,
+      nonce: Buffer.alloc(32, 7),
+    });
     expect(claims.certificateSha256).toEqual(createHash('sha256').update(certificate).digest());
     stream.end();
     expect(await stream.ended).toBeUndefined();
@@ -126,10 +143,17 @@ test.each([
 test("the first certificate of a stream stands: another one is refused, and one with bytes behind it isn't one", async () => {
   const open = await serve();
   const stream = open();
-  expect(await stream.ask({ certificate: Buffer.concat([certificate, Buffer.from([0])]) })).toMatchObject({ value: { code: 'attestor.bad_request' } });
+  expect(await stream.ask({ certificate: Buffer.concat([certificate, Buffer.from([0])]) })).toMatchObject({
+    value: { code: 'attestor.bad_request' },
+  });
   expect(await stream.ask()).toMatchObject({ $case: 'evidence' });
-  expect(await stream.ask({ certificate: other })).toMatchObject({ $case: 'failure', value: { code: 'attestor.certificate_changed', retryable: false } });
-  expect(await stream.ask({ purpose: Purpose.PURPOSE_SESSION, tlsExporter: Buffer.alloc(32) })).toMatchObject({ $case: 'evidence' });
+  expect(await stream.ask({ certificate: other })).toMatchObject({
+    $case: 'failure',
+    value: { code: 'attestor.certificate_changed', retryable: false },
+  });
+  expect(await stream.ask({ purpose: Purpose.PURPOSE_SESSION, tlsExporter: Buffer.alloc(32) })).toMatchObject({
+    $case: 'evidence',
+  });
   stream.end();
 });
 
@@ -153,7 +177,10 @@ test('a workload has a bounded number of streams; an ended one makes room', asyn
   const first = open();
   const second = open();
   await Promise.all([first.ask(), second.ask()]);
-  await expect(open().ask()).rejects.toMatchObject({ code: 'attestor.too_many_streams', grpcStatus: status.RESOURCE_EXHAUSTED });
+  await expect(open().ask()).rejects.toMatchObject({
+    code: 'attestor.too_many_streams',
+    grpcStatus: status.RESOURCE_EXHAUSTED,
+  });
   expect(await open('Bearer b').ask()).toMatchObject({ $case: 'evidence' });
   first.end();
   second.cancel();
@@ -176,5 +203,8 @@ test('a stream is read only as far as its requests are worked on, and all are an
 test('an internal failure is answered without its text', async () => {
   const attestor = new Attestor({ quoteRoot: () => Promise.reject(new Error('secret detail')) });
   const open = await serve({ attestor });
-  expect(await open().ask()).toEqual({ $case: 'failure', value: { code: 'internal', message: 'internal error', retryable: false } });
+  expect(await open().ask()).toEqual({
+    $case: 'failure',
+    value: { code: 'internal', message: 'internal error', retryable: false },
+  });
 });

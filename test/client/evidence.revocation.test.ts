@@ -16,7 +16,8 @@ beforeEach(async () => {
 });
 afterEach(() => fixture.stop());
 
-const refused = (step: string, code: string): unknown => expect.objectContaining({ name: 'AttestationRefused', step, code });
+const refused = (step: string, code: string): unknown =>
+  expect.objectContaining({ name: 'AttestationRefused', step, code });
 
 /** What a refused client must not have done. */
 function expectNothingSent(): void {
@@ -27,8 +28,18 @@ function expectNothingSent(): void {
 describe('a client refuses to connect when the list names', () => {
   test.each([
     ['the node', 'nodes', 'node', () => fixture.attestor.tpm.node],
-    ['the attestation key', 'aks', 'ak', () => createHash('sha256').update(fixture.attestor.tpm.akPublic).digest('hex')],
-    ['the endorsement key', 'eks', 'ek', () => readAttestationKeyCertificate(fixture.attestor.tpm.akCertificate).details.ekSha256],
+    [
+      'the attestation key',
+      'aks',
+      'ak',
+      () => createHash('sha256').update(fixture.attestor.tpm.akPublic).digest('hex'),
+    ],
+    [
+      'the endorsement key',
+      'eks',
+      'ek',
+      () => readAttestationKeyCertificate(fixture.attestor.tpm.akCertificate).details.ekSha256,
+    ],
     ['the user', 'users', 'user', () => fixture.user],
   ] as const)('%s', async (_, list, code, subject) => {
     (await connect(fixture.trust, session)).close();
@@ -69,8 +80,13 @@ describe('a client fails closed when the list', () => {
 
 test('evidence is judged before the list: what is wrong with it is what the client hears', async () => {
   fixture.trustService.revocations = '';
-  const forged = { ...session, evidence: { ...session.evidence, signature: Buffer.alloc(session.evidence.signature.length) } };
-  await expect(connect(fixture.trust, forged)).rejects.toEqual(expect.objectContaining({ phase: 'login', step: 'signature' }));
+  const forged = {
+    ...session,
+    evidence: { ...session.evidence, signature: Buffer.alloc(session.evidence.signature.length) },
+  };
+  await expect(connect(fixture.trust, forged)).rejects.toEqual(
+    expect.objectContaining({ phase: 'login', step: 'signature' }),
+  );
 });
 
 describe('a newer trust bundle', () => {
@@ -80,10 +96,16 @@ describe('a newer trust bundle', () => {
   });
 
   test('is taken, kept by the caller, and used at once: a policy that became stricter refuses', async () => {
-    fixture.trustService.bundle = { ...fixture.trust, sequence: 2, policy: { softwareTpm: 'refuse', imageDigests: [`sha256:${'00'.repeat(32)}`] } };
+    fixture.trustService.bundle = {
+      ...fixture.trust,
+      sequence: 2,
+      policy: { softwareTpm: 'refuse', imageDigests: [`sha256:${'00'.repeat(32)}`] },
+    };
     const kept: TrustBundle[] = [];
     const onTrust = (newer: TrustBundle): TrustBundle => (kept.push(newer), newer);
-    await expect(connect(fixture.trust, session, { onTrust })).rejects.toEqual(refused('policy', 'policy.image_digest'));
+    await expect(connect(fixture.trust, session, { onTrust })).rejects.toEqual(
+      refused('policy', 'policy.image_digest'),
+    );
     expect(kept.map(({ sequence }) => sequence)).toEqual([2]);
     expectNothingSent();
   });
@@ -94,15 +116,25 @@ describe('a newer trust bundle', () => {
     const renewed = await makeFakeTpm({ authority });
     Object.assign(fixture.attestor.tpm, renewed);
     const fresh = await fixture.session();
-    await expect(connect(fixture.trust, fresh)).rejects.toEqual(expect.objectContaining({ code: 'ak_certificate.untrusted' }));
-    fixture.trustService.bundle = { ...fixture.trust, sequence: 2, attestationRoots: [authority.certificate, ...fixture.trust.attestationRoots] };
+    await expect(connect(fixture.trust, fresh)).rejects.toEqual(
+      expect.objectContaining({ code: 'ak_certificate.untrusted' }),
+    );
+    fixture.trustService.bundle = {
+      ...fixture.trust,
+      sequence: 2,
+      attestationRoots: [authority.certificate, ...fixture.trust.attestationRoots],
+    };
     (await connect(fixture.trust, fresh)).close();
   });
 
   test('brings the next revocation key before a list by it is read', async () => {
     const next = makeSigningKey('revocation-2');
     fixture.trustService.revocationKey = next;
-    fixture.trustService.bundle = { ...fixture.trust, sequence: 2, revocationKeys: { keys: [next.publicKey, ...fixture.trust.revocationKeys.keys] } };
+    fixture.trustService.bundle = {
+      ...fixture.trust,
+      sequence: 2,
+      revocationKeys: { keys: [next.publicKey, ...fixture.trust.revocationKeys.keys] },
+    };
     (await connect(fixture.trust, session)).close();
   });
 
@@ -110,7 +142,9 @@ describe('a newer trust bundle', () => {
     const other = makeSigningKey('trust');
     fixture.trustService.trustKey = other;
     fixture.trustService.bundle = { ...fixture.trust, sequence: 2, trustKey: other.publicKey };
-    await expect(connect(fixture.trust, session, { onTrust: () => Promise.reject(new Error('kept')) })).rejects.toEqual(refused('trust', 'trust.key_changed'));
+    await expect(connect(fixture.trust, session, { onTrust: () => Promise.reject(new Error('kept')) })).rejects.toEqual(
+      refused('trust', 'trust.key_changed'),
+    );
     expectNothingSent();
   });
 });

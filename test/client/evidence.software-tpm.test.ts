@@ -64,7 +64,9 @@ test.each([
 });
 
 test('a software TPM is refused unless the policy allows it', async () => {
-  await expect(connect(fixture.trust, await fixture.session(), { policy: { softwareTpm: 'refuse' } })).rejects.toMatchObject({
+  await expect(
+    connect(fixture.trust, await fixture.session(), { policy: { softwareTpm: 'refuse' } }),
+  ).rejects.toMatchObject({
     name: 'AttestationRefused',
     step: 'policy',
     code: 'policy.software_tpm',

@@ -1,6 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
-import { attest, AttestationRefused, login, LoginStage, parseSession, PlaintextRefused, renew, serializeSession, signUp } from '../../client/index';
+import {
+  attest,
+  AttestationRefused,
+  login,
+  LoginStage,
+  parseSession,
+  PlaintextRefused,
+  renew,
+  serializeSession,
+  signUp,
+} from '../../client/index';
 import type { LoginReceipt, SessionTokens, TrustBundle } from '../../client/index';
 import { parseAddress } from '../../runtime/rpc/address';
 import { serverStream, unary } from '../../runtime/rpc/handlers';
@@ -62,14 +72,24 @@ afterAll(async () => {
 });
 
 async function certify(csr: Buffer, seconds = 3600): Promise<Buffer[]> {
-  return issueClientCertificate(fixture.clientAuthority, csr, { user: fixture.user, session: randomUUID(), trustDomain: TRUST_DOMAIN, seconds });
+  return issueClientCertificate(fixture.clientAuthority, csr, {
+    user: fixture.user,
+    session: randomUUID(),
+    trustDomain: TRUST_DOMAIN,
+    seconds,
+  });
 }
 
 async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest): Promise<LoginResult> {
   const clientCertificates = await certify(csr);
   const endpoint = `http://127.0.0.1:${fixture.enclave.ports.listen}`;
   const enclave = openEnclave(EnclaveServiceClient, endpoint, trust);
-  const { evidence } = await callUnary(enclave, enclave.attest, { nonce, clientCertificates, proof, includeEventLog }, { timeout: 10_000 });
+  const { evidence } = await callUnary(
+    enclave,
+    enclave.attest,
+    { nonce, clientCertificates, proof, includeEventLog },
+    { timeout: 10_000 },
+  );
   enclave.close();
   return {
     accessToken: 'next token',
@@ -97,16 +117,27 @@ test('a login gives a verified session, and tells its stages', async () => {
   stages = [LoginStage.LOGIN_STAGE_STARTING, LoginStage.LOGIN_STAGE_QUOTING];
   const told: LoginStage[] = [];
   const steps: string[] = [];
-  const session = await login(trust, { credential, onStage: (stage) => told.push(stage), onStep: ({ step }) => steps.push(step) });
+  const session = await login(trust, {
+    credential,
+    onStage: (stage) => told.push(stage),
+    onStep: ({ step }) => steps.push(step),
+  });
   expect(told).toEqual(stages);
   expect(steps.slice(-3)).toEqual(['policy', 'revocation', 'log']);
-  expect(session).toMatchObject({ accessToken: 'next token', accessTokenExpiresAt: 1_900_000_000, enclave: { user: fixture.user } });
+  expect(session).toMatchObject({
+    accessToken: 'next token',
+    accessTokenExpiresAt: 1_900_000_000,
+    enclave: { user: fixture.user },
+  });
 });
 
 describe('the receipt of a login', () => {
-  const attempt = (received: Array<LoginReceipt | undefined> = []): Promise<unknown> => login(trust, { credential, onReceipt: (receipt) => void received.push(receipt) });
+  const attempt = (received: Array<LoginReceipt | undefined> = []): Promise<unknown> =>
+    login(trust, { credential, onReceipt: (receipt) => void received.push(receipt) });
   const change = (from: RegExp, to: string): void => {
-    lie = ({ receipt }) => ({ receipt: { record: Buffer.from(receipt!.record.toString('utf8').replace(from, to), 'utf8') } });
+    lie = ({ receipt }) => ({
+      receipt: { record: Buffer.from(receipt!.record.toString('utf8').replace(from, to), 'utf8') },
+    });
   };
 
   test('is compared with the evidence, and told; so is that there is none', async () => {
@@ -138,7 +169,12 @@ describe('the receipt of a login', () => {
   ])('is refused where it is %s, and not told', async (_name, from, to) => {
     change(from, to);
     const received: Array<LoginReceipt | undefined> = [];
-    await expect(attempt(received)).rejects.toMatchObject({ name: 'AttestationRefused', phase: 'login', step: 'log', code: 'log.record_wrong' });
+    await expect(attempt(received)).rejects.toMatchObject({
+      name: 'AttestationRefused',
+      phase: 'login',
+      step: 'log',
+      code: 'log.record_wrong',
+    });
     expect(received).toEqual([]);
   });
 
@@ -147,7 +183,10 @@ describe('the receipt of a login', () => {
     lie = ({ receipt }) => ({ receipt: (before = receipt) });
     await attempt();
     lie = () => ({ receipt: before });
-    await expect(attempt()).rejects.toMatchObject({ code: 'log.record_wrong', message: expect.stringContaining('with session') });
+    await expect(attempt()).rejects.toMatchObject({
+      code: 'log.record_wrong',
+      message: expect.stringContaining('with session'),
+    });
   });
 });
 
@@ -164,12 +203,17 @@ test('a session survives its file, and can be attested anew', async () => {
   expect(read).toEqual(session);
   const renewed = await attest(fixture.trust, read);
   expect(renewed.nonce.equals(read.nonce)).toBe(false);
-  expect(Buffer.from(Evidence.encode(renewed.evidence).finish())).not.toEqual(Buffer.from(Evidence.encode(read.evidence).finish()));
+  expect(Buffer.from(Evidence.encode(renewed.evidence).finish())).not.toEqual(
+    Buffer.from(Evidence.encode(read.evidence).finish()),
+  );
 });
 
-test.each(['', '{', '[]', '{"version":2}', '{"version":1,"accessToken":1}'])('a file that is no session: %j', (text) => {
-  expect(() => parseSession(text)).toThrow(TypeError);
-});
+test.each(['', '{', '[]', '{"version":2}', '{"version":1,"accessToken":1}'])(
+  'a file that is no session: %j',
+  (text) => {
+    expect(() => parseSession(text)).toThrow(TypeError);
+  },
+);
 
 describe('a login service that lies', () => {
   const attempt = (): Promise<unknown> => login(trust, { credential });
@@ -182,7 +226,9 @@ describe('a login service that lies', () => {
 
   test('evidence by a TPM of its own', async () => {
     const tpm = await makeFakeTpm();
-    lie = ({ evidence }) => ({ evidence: makeEvidence(tpm, { claimsBytes: evidence!.claims, enclaveCertificate: evidence!.enclaveCertificate }) });
+    lie = ({ evidence }) => ({
+      evidence: makeEvidence(tpm, { claimsBytes: evidence!.claims, enclaveCertificate: evidence!.enclaveCertificate }),
+    });
     await expect(attempt()).rejects.toMatchObject({ code: 'ak_certificate.untrusted' });
   });
 
@@ -200,7 +246,10 @@ describe('a login service that lies', () => {
 
   test("another user's enclave, when the client knows who it is", async () => {
     await expect(login(trust, { credential, user: randomUUID() })).rejects.toMatchObject({ code: 'identity.user' });
-    const accessToken = await new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setSubject(randomUUID()).sign(Buffer.alloc(32));
+    const accessToken = await new SignJWT({})
+      .setProtectedHeader({ alg: 'HS256' })
+      .setSubject(randomUUID())
+      .sign(Buffer.alloc(32));
     await expect(login(trust, { credential: { accessToken } })).rejects.toMatchObject({ code: 'identity.user' });
   });
 
@@ -227,7 +276,9 @@ async function capture(): Promise<LoginRequest> {
 }
 
 test('a policy of the call is added to the trust bundle', async () => {
-  await expect(login(trust, { credential, policy: { imageDigests: [`sha256:${'1'.repeat(64)}`] } })).rejects.toMatchObject({
+  await expect(
+    login(trust, { credential, policy: { imageDigests: [`sha256:${'1'.repeat(64)}`] } }),
+  ).rejects.toMatchObject({
     name: 'AttestationRefused',
     step: 'policy',
     code: 'policy.image_digest',
@@ -238,7 +289,9 @@ test('passwords and tokens are not sent in plain text to another host', async ()
   const remote = { ...trust, services: { signup: 'http://192.0.2.1:80', login: 'http://login.example' } };
   await expect(signUp(remote, credential)).rejects.toBeInstanceOf(PlaintextRefused);
   await expect(login(remote, { credential })).rejects.toMatchObject({ code: 'client.plaintext_refused' });
-  await expect(login({ ...remote, services: { ...remote.services, login: 'http://127.0.0.1.example' } }, { credential })).rejects.toBeInstanceOf(PlaintextRefused);
+  await expect(
+    login({ ...remote, services: { ...remote.services, login: 'http://127.0.0.1.example' } }, { credential }),
+  ).rejects.toBeInstanceOf(PlaintextRefused);
 });
 
 test('a service that is not there is unavailable', async () => {
@@ -258,10 +311,17 @@ describe('a session is renewed by itself', () => {
 
   test('beyond the hour of its client certificate: by a login with the refresh token, a new key and a fresh verification', async () => {
     const session = await login(trust, { credential });
-    const old = { ...session, clientCertificates: await certify((await makeClientKey()).csr, 20), accessTokenExpiresAt: past };
+    const old = {
+      ...session,
+      clientCertificates: await certify((await makeClientKey()).csr, 20),
+      accessTokenExpiresAt: past,
+    };
     const steps: string[] = [];
     const given: SessionTokens[] = [];
-    const renewed = await renew(trust, old, { onStep: ({ step }) => steps.push(step), onTokens: (tokens) => void given.push(tokens) });
+    const renewed = await renew(trust, old, {
+      onStep: ({ step }) => steps.push(step),
+      onTokens: (tokens) => void given.push(tokens),
+    });
     expect(requests[1]!.credential).toEqual({ $case: 'refreshToken', value: 'next refresh token' });
     expect(renewed.clientKey).not.toBe(session.clientKey);
     expect(steps.slice(-3)).toEqual(['policy', 'revocation', 'log']);
@@ -269,7 +329,12 @@ describe('a session is renewed by itself', () => {
   });
 
   test('by the access token while that is good, and the refresh token stays', async () => {
-    const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: future, refreshToken: 'mine', refreshTokenExpiresAt: future };
+    const session = {
+      ...(await login(trust, { credential })),
+      accessTokenExpiresAt: future,
+      refreshToken: 'mine',
+      refreshTokenExpiresAt: future,
+    };
     lie = () => ({ refreshToken: '', refreshTokenExpiresAt: 0n });
     const renewed = await renew(trust, session, { enclaveGone: true });
     expect(requests[1]!.credential).toMatchObject({ $case: 'accessToken' });
@@ -280,7 +345,9 @@ describe('a session is renewed by itself', () => {
     const session = { ...(await login(trust, { credential })), accessTokenExpiresAt: past };
     lie = () => ({ evidence: session.evidence });
     const given: SessionTokens[] = [];
-    await expect(renew(trust, session, { enclaveGone: true, onTokens: (tokens) => void given.push(tokens) })).rejects.toBeInstanceOf(AttestationRefused);
+    await expect(
+      renew(trust, session, { enclaveGone: true, onTokens: (tokens) => void given.push(tokens) }),
+    ).rejects.toBeInstanceOf(AttestationRefused);
     expect(given).toHaveLength(1);
   });
 

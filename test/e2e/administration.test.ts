@@ -12,9 +12,18 @@ afterAll(async () => {
 /** `sls admin …` by an administrator whose certificate the cluster's admin CA made. */
 async function administrator(): Promise<(...args: string[]) => Promise<string>> {
   const folder = ada.machine.path('administrator');
-  await ada.do(['admin', 'certificate', '--namespace', SERVICES, '--name', 'e2e', '--out', folder], { env: { KUBECONFIG: process.env['KUBECONFIG'] ?? '' } });
+  await ada.do(['admin', 'certificate', '--namespace', SERVICES, '--name', 'e2e', '--out', folder], {
+    env: { KUBECONFIG: process.env['KUBECONFIG'] ?? '' },
+  });
   const url = await kubectl(['get', 'ksvc', 'admin', '-n', SERVICES, '-o', 'jsonpath={.status.url}']);
-  const key = ['--address', url.trim(), '--admin-certificate', `${folder}/certificate.pem`, '--admin-key', `${folder}/key.pem`];
+  const key = [
+    '--address',
+    url.trim(),
+    '--admin-certificate',
+    `${folder}/certificate.pem`,
+    '--admin-key',
+    `${folder}/key.pem`,
+  ];
   return async (...args) => (await ada.do(['admin', ...args, ...key])).stdout;
 }
 
@@ -37,7 +46,9 @@ test('an administrator sees the nodes that enrolled, ends a user for good, and f
   const record = await admin('audit', 'tail', '--json');
   expect(record).toContain('admin.revoke');
   expect(record).toContain(user);
-  expect(JSON.parse(await admin('audit', 'verify', '--json'))).toMatchObject({ head: { size: expect.any(Number) as number } });
+  expect(JSON.parse(await admin('audit', 'verify', '--json'))).toMatchObject({
+    head: { size: expect.any(Number) as number },
+  });
 });
 
 test('without a certificate of the admin CA every call is refused', async () => {
@@ -72,6 +83,8 @@ test('token key, client CA and attestation CA are replaced with kubectl alone, a
 /** Which key signs access tokens now. */
 async function keyOfToken(): Promise<string> {
   await ada.login();
-  const { session } = JSON.parse(await readFile(ada.machine.path('state', 'sls', 'session.json'), 'utf8')) as { session: { accessToken: string } };
+  const { session } = JSON.parse(await readFile(ada.machine.path('state', 'sls', 'session.json'), 'utf8')) as {
+    session: { accessToken: string };
+  };
   return decodeProtectedHeader(session.accessToken).kid ?? '';
 }

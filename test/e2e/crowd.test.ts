@@ -17,7 +17,9 @@ const users = new Set<string>();
 
 beforeAll(forgetLimits);
 afterAll(async () => {
-  const names = (await enclaves()).filter(({ metadata }) => users.has(metadata.annotations?.['licensing/user'] ?? '')).map(({ metadata }) => metadata.name);
+  const names = (await enclaves())
+    .filter(({ metadata }) => users.has(metadata.annotations?.['licensing/user'] ?? ''))
+    .map(({ metadata }) => metadata.name);
   if (names.length > 0) await kubectl(['delete', 'ksvc', '-n', ENCLAVES, '--wait=false', ...names]);
 });
 
@@ -28,7 +30,8 @@ async function untilIn<T>(attempt: () => Promise<T>, seconds: number): Promise<T
     try {
       return await attempt();
     } catch (error) {
-      if (!(error instanceof RpcError) || ![status.UNAVAILABLE, status.RESOURCE_EXHAUSTED].includes(error.grpcStatus)) throw error;
+      if (!(error instanceof RpcError) || ![status.UNAVAILABLE, status.RESOURCE_EXHAUSTED].includes(error.grpcStatus))
+        throw error;
       expect(error.message).toMatch(/\w+ \w+/);
       if (Date.now() > end) throw error;
       await sleep(2_000 + Math.random() * 2_000);
@@ -59,5 +62,7 @@ test('a hundred users log in together: each gets in, with an enclave of their ow
   );
   expect(users.size).toBe(COUNT);
   expect(workloads.size).toBe(COUNT);
-  expect((await enclaves()).filter(({ metadata }) => users.has(metadata.annotations?.['licensing/user'] ?? ''))).toHaveLength(COUNT);
+  expect(
+    (await enclaves()).filter(({ metadata }) => users.has(metadata.annotations?.['licensing/user'] ?? '')),
+  ).toHaveLength(COUNT);
 }, 720_000);

@@ -14,7 +14,10 @@ const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('
 let api: KubernetesApi;
 
 /** login's launcher with login's own rights, and one thing wrong. */
-function launcher(kind: Partial<KnativeLauncherOptions['kind']>, times: Partial<KnativeLauncherOptions> = {}): KnativeLauncher {
+function launcher(
+  kind: Partial<KnativeLauncherOptions['kind']>,
+  times: Partial<KnativeLauncherOptions> = {},
+): KnativeLauncher {
   return new KnativeLauncher({
     api,
     kind: {
@@ -35,12 +38,18 @@ function launcher(kind: Partial<KnativeLauncherOptions['kind']>, times: Partial<
 async function refusal(broken: KnativeLauncher): Promise<{ error: unknown; user: string; stages: number[] }> {
   const user = randomUUID();
   const stages: number[] = [];
-  const error = await broken.ensure({ user, name: 'default' }, { onStage: (stage) => stages.push(stage), signal: new AbortController().signal }).catch((cause: unknown) => cause);
+  const error = await broken
+    .ensure({ user, name: 'default' }, { onStage: (stage) => stages.push(stage), signal: new AbortController().signal })
+    .catch((cause: unknown) => cause);
   return { error, user, stages };
 }
 
 async function nothingIsLeft(user: string): Promise<void> {
-  await eventually('nothing left behind', async () => (await enclaves(user)).length === 0 && (await enclavePods(user)).length === 0, 90);
+  await eventually(
+    'nothing left behind',
+    async () => (await enclaves(user)).length === 0 && (await enclavePods(user)).length === 0,
+    90,
+  );
 }
 
 beforeAll(async () => {
@@ -64,13 +73,24 @@ test('no node with a TPM: a clear error in seconds, and nothing left behind', as
 });
 
 test('a start that takes too long ends at its deadline, and leaves nothing behind', async () => {
-  const { error, user } = await refusal(launcher({ nodeSelector: { 'licensing.test/nowhere': 'true' } }, { startMs: 4_000, scheduleMs: Infinity }));
+  const { error, user } = await refusal(
+    launcher({ nodeSelector: { 'licensing.test/nowhere': 'true' } }, { startMs: 4_000, scheduleMs: Infinity }),
+  );
   expect(error).toMatchObject({ code: 'login.enclave_timeout', grpcStatus: status.UNAVAILABLE });
   await nothingIsLeft(user);
 });
 
 describe('with a quota that is used up', () => {
-  beforeAll(() => apply([{ apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'e2e', namespace: ENCLAVES }, spec: { hard: { pods: '0' } } }]));
+  beforeAll(() =>
+    apply([
+      {
+        apiVersion: 'v1',
+        kind: 'ResourceQuota',
+        metadata: { name: 'e2e', namespace: ENCLAVES },
+        spec: { hard: { pods: '0' } },
+      },
+    ]),
+  );
   afterAll(() => kubectl(['delete', 'resourcequota', 'e2e', '-n', ENCLAVES]));
 
   test('the user is told so, and nothing is left behind', async () => {

@@ -57,7 +57,11 @@ test("login's pod is killed in the middle of logins: each user sees a success or
   await sleep(300);
   await deletePods(SERVICES, 'serving.knative.dev/service=login');
   for (const ended of await Promise.all(logins)) {
-    if (ended.code !== 0) expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining('hint') as string });
+    if (ended.code !== 0)
+      expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({
+        code: 6,
+        stderr: expect.stringContaining('hint') as string,
+      });
   }
   await again(() => linus.login());
 });
@@ -69,10 +73,16 @@ test("signup's pod is killed in the middle of a sign-up: the user sees a success
     await sleep(300);
     await deletePods(SERVICES, 'serving.knative.dev/service=signup');
     const ended = await signup;
-    if (ended.code !== 0) expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining('hint') as string });
+    if (ended.code !== 0)
+      expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({
+        code: 6,
+        stderr: expect.stringContaining('hint') as string,
+      });
     // Whose answer was lost has the account already.
     await again(async () => {
-      const { code, stderr } = await nora.sls(['signup', '--username', nora.username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+      const { code, stderr } = await nora.sls(['signup', '--username', nora.username, '--password-stdin'], {
+        stdin: `${PASSWORD}\n`,
+      });
       return code === 0 || stderr.includes('taken');
     });
     await nora.login();
@@ -85,7 +95,9 @@ test("the node's TPM is gone: a login says clearly that it can't be attested now
   const { user } = await linus.status();
   await onNode(setting('SLS_TPM_FOLDER'), 'mv tpm.sock tpm.sock.away');
   try {
-    const ended = await linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+    const ended = await linus.sls(['login', '--username', linus.username, '--password-stdin'], {
+      stdin: `${PASSWORD}\n`,
+    });
     expect(ended).toMatchObject({ code: 6, stderr: expect.stringMatching(/TPM|attest|quote|enclave/i) as string });
     expect(ended.stderr).toContain('hint');
     expect(ended.stderr).not.toMatch(/tpm\.sock|tpm2_|ECONN/);
@@ -103,7 +115,9 @@ test('PostgreSQL is restarted: no account is lost, and logins go on', async () =
   const ended = await linus.login().catch((error: Error) => error);
   if (ended instanceof Error) expect(ended.message).toMatch(/ended with 6: /);
   await again(() => linus.login());
-  const wrong = await linus.sls(['login', '--username', linus.username, '--password-stdin'], { stdin: 'wrong password\n' });
+  const wrong = await linus.sls(['login', '--username', linus.username, '--password-stdin'], {
+    stdin: 'wrong password\n',
+  });
   expect(wrong.code).toBe(4);
   await again(signUpAndLogIn);
 });
@@ -112,13 +126,27 @@ test('a killed enclave: exec says that its process was lost, and the next comman
   const { user, claims } = await linus.status();
   const running = linus.sls(['exec', '--', 'sh', '-c', 'echo begun; sleep 300'], {
     onOutput: (_child, stdout) => {
-      if (stdout.includes('begun')) void kubectl(['delete', 'pod', '-n', 'licensing-enclaves', '-l', 'app.kubernetes.io/component=enclave', '--field-selector', `metadata.name=${pod}`, '--grace-period=0', '--force', '--wait=false']);
+      if (stdout.includes('begun'))
+        void kubectl([
+          'delete',
+          'pod',
+          '-n',
+          'licensing-enclaves',
+          '-l',
+          'app.kubernetes.io/component=enclave',
+          '--field-selector',
+          `metadata.name=${pod}`,
+          '--grace-period=0',
+          '--force',
+          '--wait=false',
+        ]);
     },
   });
   const pod = (await enclavePods(user)).find(({ metadata }) => metadata.uid === claims.workload)?.metadata.name ?? '';
   const lost = await running;
   // The command's own end by SIGTERM where the enclave could still tell it, a lost connection where it couldn't.
-  if (lost.code !== 143) expect(lost).toMatchObject({ code: 6, stderr: expect.stringMatching(/lost|closed|ended|gone/) as string });
+  if (lost.code !== 143)
+    expect(lost).toMatchObject({ code: 6, stderr: expect.stringMatching(/lost|closed|ended|gone/) as string });
   await again(() => linus.do(['exec', '--', 'true']));
   expect((await linus.status()).claims.workload).not.toBe(claims.workload);
 });
@@ -126,7 +154,17 @@ test('a killed enclave: exec says that its process was lost, and the next comman
 test('an activator that is restarted ends a session at most: exec says so, the next command verifies afresh and goes on', async () => {
   const held = linus.sls(['exec', '--', 'sh', '-c', 'sleep 8; echo held']);
   await sleep(2_000);
-  await kubectl(['delete', 'pod', '-n', 'knative-serving', '-l', 'app=activator', '--grace-period=0', '--force', '--wait=false']);
+  await kubectl([
+    'delete',
+    'pod',
+    '-n',
+    'knative-serving',
+    '-l',
+    'app=activator',
+    '--grace-period=0',
+    '--force',
+    '--wait=false',
+  ]);
   const { code, stdout, stderr } = await held;
   if (code === 0) expect(stdout).toBe('held\n');
   else expect({ code, stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining('hint') as string });
@@ -136,13 +174,20 @@ test('an activator that is restarted ends a session at most: exec says so, the n
 
 const restartIngress = process.env['SLS_INGRESS_RESTART'];
 if (!restartIngress) console.error('ingress restart: not tested, SLS_INGRESS_RESTART names no command');
-(restartIngress ? test : test.skip)('an ingress that is restarted ends a session at most: exec says that its process was lost, the next command verifies afresh and goes on', async () => {
-  await linus.do(['exec', '--', 'true']);
-  const held = linus.sls(['exec', '--', 'sh', '-c', 'sleep 12; echo held']);
-  await sleep(4_000);
-  execFileSync('sh', ['-c', restartIngress ?? '']);
-  const { code, stdout, stderr } = await held;
-  if (code === 0) expect(stdout).toBe('held\n');
-  else expect({ code, stderr }).toMatchObject({ code: 6, stderr: expect.stringMatching(/lost|closed|ended|gone/) as string });
-  await again(() => linus.do(['exec', '--', 'true']));
-});
+(restartIngress ? test : test.skip)(
+  'an ingress that is restarted ends a session at most: exec says that its process was lost, the next command verifies afresh and goes on',
+  async () => {
+    await linus.do(['exec', '--', 'true']);
+    const held = linus.sls(['exec', '--', 'sh', '-c', 'sleep 12; echo held']);
+    await sleep(4_000);
+    execFileSync('sh', ['-c', restartIngress ?? '']);
+    const { code, stdout, stderr } = await held;
+    if (code === 0) expect(stdout).toBe('held\n');
+    else
+      expect({ code, stderr }).toMatchObject({
+        code: 6,
+        stderr: expect.stringMatching(/lost|closed|ended|gone/) as string,
+      });
+    await again(() => linus.do(['exec', '--', 'true']));
+  },
+);

@@ -18,7 +18,12 @@ test('evidence carries the pod UID, the node, the image digest and the user, as 
   const { claims, enclave, user } = await ada.status();
   const pods = await enclavePods(user);
   expect(pods).toHaveLength(1);
-  expect(claims).toMatchObject({ user, workload: pods[0]?.metadata.uid, node: pods[0]?.spec?.nodeName, image: digestOf('enclave') });
+  expect(claims).toMatchObject({
+    user,
+    workload: pods[0]?.metadata.uid,
+    node: pods[0]?.spec?.nodeName,
+    image: digestOf('enclave'),
+  });
   expect(enclave).toMatchObject({ workload: claims.workload, node: claims.node });
 });
 
@@ -38,7 +43,13 @@ test('real work: a command on a file, its output and status; files both ways wit
 });
 
 test('inside an enclave pod there is no TPM, no service account token for the API server, and no right to write outside', async () => {
-  const { stdout } = await ada.do(['exec', '--', 'sh', '-c', 'ls /dev | grep -c tpm; ls /var/run/secrets/kubernetes.io 2>&1 | head -1; touch /usr/x 2>&1; id -u']);
+  const { stdout } = await ada.do([
+    'exec',
+    '--',
+    'sh',
+    '-c',
+    'ls /dev | grep -c tpm; ls /var/run/secrets/kubernetes.io 2>&1 | head -1; touch /usr/x 2>&1; id -u',
+  ]);
   const [tpms, secrets, touch, uid] = stdout.trim().split('\n');
   expect(tpms).toBe('0');
   expect(secrets).toMatch(/No such file/);
@@ -51,8 +62,12 @@ test('the login is a record of the audit log, which the user checks alone', asyn
   await eventually(
     'the login is in the log',
     async () => {
-      const { logins } = JSON.parse((await ada.do(['audit', 'check', '--json'])).stdout) as { logins: Array<{ state: string; workload: string; node: string }> };
-      return logins.some(({ state, workload, node }) => state === 'logged' && workload === claims.workload && node === claims.node);
+      const { logins } = JSON.parse((await ada.do(['audit', 'check', '--json'])).stdout) as {
+        logins: Array<{ state: string; workload: string; node: string }>;
+      };
+      return logins.some(
+        ({ state, workload, node }) => state === 'logged' && workload === claims.workload && node === claims.node,
+      );
     },
     90,
   );

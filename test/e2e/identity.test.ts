@@ -1,7 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import type { Pod } from '../../runtime/kubernetes/objects';
 import { makeIdentity } from '../../enclave/identity';
-import { apply, ATTESTOR, enclavePods, ENCLAVES, eventually, kubectl, list, SERVICES, tokenOf } from './support/cluster';
+import {
+  apply,
+  ATTESTOR,
+  enclavePods,
+  ENCLAVES,
+  eventually,
+  kubectl,
+  list,
+  SERVICES,
+  tokenOf,
+} from './support/cluster';
 import { Person } from './support/person';
 import { askAttestor, startProbe, stopProbe } from './support/probe';
 import type { Answer } from './support/probe';
@@ -19,7 +29,8 @@ beforeAll(async () => {
   await victim.login();
 });
 afterAll(async () => {
-  for (const name of made) await kubectl(['delete', 'pod', name, '-n', ENCLAVES, '--ignore-not-found', '--grace-period=0', '--force']);
+  for (const name of made)
+    await kubectl(['delete', 'pod', name, '-n', ENCLAVES, '--ignore-not-found', '--grace-period=0', '--force']);
   await kubectl(['delete', 'node', 'e2e-ghost', '--ignore-not-found']);
   await stopProbe();
   await victim.leave();
@@ -32,7 +43,9 @@ const tokenFor = (pod: string, audience = 'attestor', account = 'enclave'): Prom
   tokenOf(ENCLAVES, account, '--audience', audience, '--bound-object-kind', 'Pod', '--bound-object-name', pod);
 
 /** A pod of the enclaves' namespace that says that it is the victim's enclave. */
-async function impostor(change: { account?: string; image?: string; extra?: object[]; nodeName?: string; annotations?: object } = {}): Promise<Pod> {
+async function impostor(
+  change: { account?: string; image?: string; extra?: object[]; nodeName?: string; annotations?: object } = {},
+): Promise<Pod> {
   const name = `impostor-${randomBytes(4).toString('hex')}`;
   made.push(name);
   const { user } = await victim.status();
@@ -40,7 +53,12 @@ async function impostor(change: { account?: string; image?: string; extra?: obje
     name: containerName,
     image,
     command: ['sleep', '3600'],
-    securityContext: { runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] }, seccompProfile: { type: 'RuntimeDefault' } },
+    securityContext: {
+      runAsNonRoot: true,
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
   });
   await apply([
     {
@@ -51,42 +69,59 @@ async function impostor(change: { account?: string; image?: string; extra?: obje
         serviceAccountName: change.account ?? 'enclave',
         automountServiceAccountToken: false,
         terminationGracePeriodSeconds: 0,
-        ...(change.nodeName === undefined ? { nodeSelector: { [label ?? '']: value ?? '' } } : { nodeName: change.nodeName }),
+        ...(change.nodeName === undefined
+          ? { nodeSelector: { [label ?? '']: value ?? '' } }
+          : { nodeName: change.nodeName }),
         containers: [container('user-container', change.image ?? imageOf('enclave')), ...(change.extra ?? [])],
       },
     },
   ]);
-  if (change.nodeName === undefined) await kubectl(['wait', '--for=condition=Ready', '--timeout=60s', '-n', ENCLAVES, `pod/${name}`]);
+  if (change.nodeName === undefined)
+    await kubectl(['wait', '--for=condition=Ready', '--timeout=60s', '-n', ENCLAVES, `pod/${name}`]);
   const pod = (await list<Pod>('pods', ENCLAVES)).find(({ metadata }) => metadata.name === name);
   if (pod === undefined) throw new Error('the impostor is not there');
   return pod;
 }
 
-test("identity comes from TokenReview and the API server alone: a token gives evidence for its own pod, whatever the asker says", async () => {
+test('identity comes from TokenReview and the API server alone: a token gives evidence for its own pod, whatever the asker says', async () => {
   const { user } = await victim.status();
   const [pod] = await enclavePods(user);
   const { claims } = await ask(await tokenFor(pod?.metadata.name ?? ''));
-  expect(claims).toEqual({ user, workloadUid: pod?.metadata.uid, imageDigest: digestOf('enclave'), node: pod?.spec?.nodeName });
+  expect(claims).toEqual({
+    user,
+    workloadUid: pod?.metadata.uid,
+    imageDigest: digestOf('enclave'),
+    node: pod?.spec?.nodeName,
+  });
 });
 
 test('a token of another audience is refused', async () => {
   const [pod] = await enclavePods((await victim.status()).user);
-  expect(await ask(await tokenFor(pod?.metadata.name ?? '', 'https://kubernetes.default.svc.cluster.local'))).toEqual({ code: 'attestor.token_refused' });
+  expect(await ask(await tokenFor(pod?.metadata.name ?? '', 'https://kubernetes.default.svc.cluster.local'))).toEqual({
+    code: 'attestor.token_refused',
+  });
   expect(await ask(await tokenFor(pod?.metadata.name ?? '', 'vault'))).toEqual({ code: 'attestor.token_refused' });
 });
 
 test('what is no token is refused', async () => {
-  for (const token of ['x', 'a.b.c', 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.']) expect(await ask(token)).toEqual({ code: 'attestor.token_refused' });
+  for (const token of ['x', 'a.b.c', 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.'])
+    expect(await ask(token)).toEqual({ code: 'attestor.token_refused' });
 });
 
 test('another namespace is refused, although the audience is right', async () => {
-  expect(await ask(await tokenOf(SERVICES, 'login', '--audience', 'attestor'))).toEqual({ code: 'attestor.wrong_account' });
-  expect(await ask(await tokenOf(ATTESTOR, 'attestor', '--audience', 'attestor'))).toEqual({ code: 'attestor.wrong_account' });
+  expect(await ask(await tokenOf(SERVICES, 'login', '--audience', 'attestor'))).toEqual({
+    code: 'attestor.wrong_account',
+  });
+  expect(await ask(await tokenOf(ATTESTOR, 'attestor', '--audience', 'attestor'))).toEqual({
+    code: 'attestor.wrong_account',
+  });
 });
 
 test('another service account of the same namespace is refused', async () => {
   const pod = await impostor({ account: 'default' });
-  expect(await ask(await tokenFor(pod.metadata.name, 'attestor', 'default'))).toEqual({ code: 'attestor.wrong_account' });
+  expect(await ask(await tokenFor(pod.metadata.name, 'attestor', 'default'))).toEqual({
+    code: 'attestor.wrong_account',
+  });
 });
 
 test('a token that is bound to no pod is refused', async () => {
@@ -117,7 +152,12 @@ test('a pod that holds a container beside the enclave is refused', async () => {
     name: 'guest',
     image: imageOf('login'),
     command: ['sleep', '3600'],
-    securityContext: { runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] }, seccompProfile: { type: 'RuntimeDefault' } },
+    securityContext: {
+      runAsNonRoot: true,
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
   };
   const pod = await impostor({ extra: [guest] });
   expect(await ask(await tokenFor(pod.metadata.name))).toEqual({ code: 'attestor.foreign_container' });

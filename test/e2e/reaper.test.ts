@@ -28,7 +28,8 @@ test('enclaves unused for the configured time are removed, so are those of users
   }
   const orphan = structuredClone(used);
   orphan.metadata = { ...used.metadata, name: 'enclave-e2e-orphan', annotations: { 'licensing/user': randomUUID() } };
-  for (const field of ['uid', 'resourceVersion', 'generation', 'creationTimestamp', 'managedFields'] as const) delete (orphan.metadata as unknown as Record<string, unknown>)[field];
+  for (const field of ['uid', 'resourceVersion', 'generation', 'creationTimestamp', 'managedFields'] as const)
+    delete (orphan.metadata as unknown as Record<string, unknown>)[field];
   delete orphan.status;
   orphan.spec.template.metadata!.annotations!['autoscaling.knative.dev/initial-scale'] = '1';
   await apply([orphan]);
@@ -37,12 +38,18 @@ test('enclaves unused for the configured time are removed, so are those of users
   await eventually('the idle enclave goes to zero', async () => (await enclavePods(user)).length === 0, 180);
   // An open session holds the other one's pod, so that it counts as used.
   const session = busy.sls(['exec', '--', 'sleep', '30']);
-  await eventually('the session is open', async () => (await enclavePods(used.metadata.annotations?.['licensing/user'])).length === 1, 30);
+  await eventually(
+    'the session is open',
+    async () => (await enclavePods(used.metadata.annotations?.['licensing/user'])).length === 1,
+    30,
+  );
   await kubectl(['delete', 'job', 'reaper-e2e', '-n', SERVICES, '--ignore-not-found']);
   await kubectl(['create', 'job', 'reaper-e2e', '--from=cronjob/reaper', '-n', SERVICES]);
   await kubectl(['wait', '--for=condition=Complete', '--timeout=90s', '-n', SERVICES, 'job/reaper-e2e']);
 
-  const left = (await enclaves()).filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(({ metadata }) => metadata.name);
+  const left = (await enclaves())
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ metadata }) => metadata.name);
   expect(left).toContain(used.metadata.name);
   expect(left).not.toContain(unused.metadata.name);
   expect(left).not.toContain('enclave-e2e-orphan');

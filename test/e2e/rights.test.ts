@@ -4,28 +4,63 @@ import { apiOf, ATTESTOR, ENCLAVES, SERVICES } from './support/cluster';
 /** What an attacker who holds the account would try. */
 const secrets = (namespace: string) => (api: KubernetesApi) => api.get(`/api/v1/namespaces/${namespace}/secrets`);
 const pods = (namespace: string) => (api: KubernetesApi) => api.get(`/api/v1/namespaces/${namespace}/pods`);
-const services = (namespace: string) => (api: KubernetesApi) => api.get(`/apis/serving.knative.dev/v1/namespaces/${namespace}/services`);
+const services = (namespace: string) => (api: KubernetesApi) =>
+  api.get(`/apis/serving.knative.dev/v1/namespaces/${namespace}/services`);
 const createPod = (namespace: string) => (api: KubernetesApi) =>
-  api.review(`/api/v1/namespaces/${namespace}/pods`, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x' }, spec: { containers: [{ name: 'x', image: 'x' }] } });
+  api.review(`/api/v1/namespaces/${namespace}/pods`, {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'x' },
+    spec: { containers: [{ name: 'x', image: 'x' }] },
+  });
 const applyService = (namespace: string) => (api: KubernetesApi) =>
   api.apply(
     `/apis/serving.knative.dev/v1/namespaces/${namespace}/services/forbidden-test`,
-    { apiVersion: 'serving.knative.dev/v1', kind: 'Service', metadata: { name: 'forbidden-test' }, spec: { template: { spec: { containers: [{ image: 'x' }] } } } },
+    {
+      apiVersion: 'serving.knative.dev/v1',
+      kind: 'Service',
+      metadata: { name: 'forbidden-test' },
+      spec: { template: { spec: { containers: [{ image: 'x' }] } } },
+    },
     'test',
     { query: { dryRun: 'All' } },
   );
-const volumes = (namespace: string) => (api: KubernetesApi) => api.get(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`);
-const deleteVolume = (namespace: string) => (api: KubernetesApi) => api.delete(`/api/v1/namespaces/${namespace}/persistentvolumeclaims/forbidden-test`, {});
+const volumes = (namespace: string) => (api: KubernetesApi) =>
+  api.get(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`);
+const deleteVolume = (namespace: string) => (api: KubernetesApi) =>
+  api.delete(`/api/v1/namespaces/${namespace}/persistentvolumeclaims/forbidden-test`, {});
 const applyVolume = (namespace: string) => (api: KubernetesApi) =>
-  api.apply(`/api/v1/namespaces/${namespace}/persistentvolumeclaims/forbidden-test`, { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'forbidden-test' } }, 'test', { query: { dryRun: 'All' } });
+  api.apply(
+    `/api/v1/namespaces/${namespace}/persistentvolumeclaims/forbidden-test`,
+    { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'forbidden-test' } },
+    'test',
+    { query: { dryRun: 'All' } },
+  );
 const tokenReview = (api: KubernetesApi) =>
-  api.review('/apis/authentication.k8s.io/v1/tokenreviews', { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token: 'x' } });
+  api.review('/apis/authentication.k8s.io/v1/tokenreviews', {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenReview',
+    spec: { token: 'x' },
+  });
 const issueToken = (namespace: string, account: string) => (api: KubernetesApi) =>
-  api.review(`/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`, { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { audiences: ['attestor'] } });
-const patchPod = (api: KubernetesApi) => api.apply(`/api/v1/namespaces/${ENCLAVES}/pods/x`, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x', annotations: { 'licensing/user': 'victim' } } }, 'test');
+  api.review(`/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`, {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
+    spec: { audiences: ['attestor'] },
+  });
+const patchPod = (api: KubernetesApi) =>
+  api.apply(
+    `/api/v1/namespaces/${ENCLAVES}/pods/x`,
+    { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x', annotations: { 'licensing/user': 'victim' } } },
+    'test',
+  );
 const nodes = (api: KubernetesApi) => api.get('/api/v1/nodes');
 const roles = (api: KubernetesApi) =>
-  api.apply(`/apis/rbac.authorization.k8s.io/v1/namespaces/${ENCLAVES}/roles/x`, { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name: 'x' } }, 'test');
+  api.apply(
+    `/apis/rbac.authorization.k8s.io/v1/namespaces/${ENCLAVES}/roles/x`,
+    { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name: 'x' } },
+    'test',
+  );
 
 const everything: Record<string, (api: KubernetesApi) => Promise<unknown>> = {
   'read Secrets of the services': secrets(SERVICES),
@@ -53,7 +88,11 @@ const everything: Record<string, (api: KubernetesApi) => Promise<unknown>> = {
 const accounts: Array<[string, string, string[]]> = [
   [SERVICES, 'signup', []],
   [SERVICES, 'enrol', []],
-  [SERVICES, 'admin', ['read Knative Services of the enclaves', 'read volumes of the enclaves', 'delete a volume of the enclaves']],
+  [
+    SERVICES,
+    'admin',
+    ['read Knative Services of the enclaves', 'read volumes of the enclaves', 'delete a volume of the enclaves'],
+  ],
   [ENCLAVES, 'enclave', []],
   [
     SERVICES,
@@ -67,7 +106,16 @@ const accounts: Array<[string, string, string[]]> = [
       'delete a volume of the enclaves',
     ],
   ],
-  [SERVICES, 'reaper', ['read pods of the enclaves', 'read Knative Services of the enclaves', 'read volumes of the enclaves', 'delete a volume of the enclaves']],
+  [
+    SERVICES,
+    'reaper',
+    [
+      'read pods of the enclaves',
+      'read Knative Services of the enclaves',
+      'read volumes of the enclaves',
+      'delete a volume of the enclaves',
+    ],
+  ],
   [ATTESTOR, 'attestor', ['review tokens']],
 ];
 
@@ -81,7 +129,9 @@ test.each(accounts)('%s/%s may do no more than it needs', async (namespace, acco
       (error: { status?: number }) => (error.status === 403 ? 'forbidden' : 'allowed'),
     );
   }
-  const expected = Object.fromEntries(Object.keys(everything).map((deed) => [deed, allowed.includes(deed) ? 'allowed' : 'forbidden']));
+  const expected = Object.fromEntries(
+    Object.keys(everything).map((deed) => [deed, allowed.includes(deed) ? 'allowed' : 'forbidden']),
+  );
   expect(verdicts).toEqual(expected);
 });
 
@@ -90,4 +140,3 @@ test('the attestor reads single pods of the enclaves, and no others', async () =
   await expect(api.find(`/api/v1/namespaces/${ENCLAVES}/pods/nobody`)).resolves.toBeUndefined();
   await expect(api.get(`/api/v1/namespaces/${SERVICES}/pods/nobody`)).rejects.toMatchObject({ status: 403 });
 });
-

@@ -11,7 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => grace.leave());
 
-const atZero = (user: string): Promise<boolean> => eventually('back to zero', async () => (await enclavePods(user)).length === 0, 180);
+const atZero = (user: string): Promise<boolean> =>
+  eventually('back to zero', async () => (await enclavePods(user)).length === 0, 180);
 
 test('an enclave that nobody uses goes to zero; the next command wakes it, verifies the new pod by fresh evidence, and goes on', async () => {
   const before = await grace.status();
@@ -36,7 +37,10 @@ test('login wakes an enclave at zero, tells the stages, and finds the new pod', 
 
 test('an open session holds the pod and outlives the default timeouts (300 s), even when nothing is said', async () => {
   const { user, claims } = await grace.status();
-  const child = spawn(process.execPath, [SLS, 'exec', '--', 'sh', '-c', 'sleep 320; echo done'], { env: grace.machine.env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [SLS, 'exec', '--', 'sh', '-c', 'sleep 320; echo done'], {
+    env: grace.machine.env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let stdout = '';
   child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve));

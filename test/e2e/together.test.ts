@@ -10,7 +10,8 @@ afterAll(async () => {
 interface SessionFile {
   session: { enclave: object; evidence: object };
 }
-const readSession = async (file: string): Promise<SessionFile> => JSON.parse(await readFile(file, 'utf8')) as SessionFile;
+const readSession = async (file: string): Promise<SessionFile> =>
+  JSON.parse(await readFile(file, 'utf8')) as SessionFile;
 const writeSession = (file: string, content: object): Promise<void> => writeFile(file, JSON.stringify(content));
 
 async function newPerson(): Promise<Person> {
@@ -30,7 +31,10 @@ test('two logins of one user at the same moment give one enclave, and both are r
   expect(await enclaves(one.user)).toHaveLength(1);
   expect(await enclavePods(one.user)).toHaveLength(1);
   // Both sessions work at the same time.
-  const outputs = await Promise.all([first.do(['exec', '--', 'echo', 'first']), second.do(['exec', '--', 'echo', 'second'])]);
+  const outputs = await Promise.all([
+    first.do(['exec', '--', 'echo', 'first']),
+    second.do(['exec', '--', 'echo', 'second']),
+  ]);
   expect(outputs.map(({ stdout }) => stdout)).toEqual(['first\n', 'second\n']);
 });
 
@@ -42,7 +46,8 @@ test('users who log in together each get an enclave of their own, and evidence o
   const states = await Promise.all(crowd.map((person) => person.status()));
   expect(new Set(states.map(({ user }) => user)).size).toBe(count);
   expect(new Set(states.map(({ claims }) => claims.workload)).size).toBe(count);
-  for (const { user, claims } of states) expect((await enclavePods(user)).map(({ metadata }) => metadata.uid)).toContain(claims.workload);
+  for (const { user, claims } of states)
+    expect((await enclavePods(user)).map(({ metadata }) => metadata.uid)).toContain(claims.workload);
 });
 
 test("one user's certificate opens no other user's enclave", async () => {
@@ -50,7 +55,10 @@ test("one user's certificate opens no other user's enclave", async () => {
   const session = mine?.machine.path('state', 'sls', 'session.json') ?? '';
   const theirs = other?.machine.path('state', 'sls', 'session.json') ?? '';
   const [a, b] = await Promise.all([session, theirs].map(readSession));
-  await writeSession(session, { ...a, session: { ...a?.session, enclave: b?.session.enclave, evidence: b?.session.evidence } });
+  await writeSession(session, {
+    ...a,
+    session: { ...a?.session, enclave: b?.session.enclave, evidence: b?.session.evidence },
+  });
   const ended = await mine?.sls(['exec', '--', 'id']);
   expect(ended?.code).not.toBe(0);
   expect(ended?.stdout).toBe('');

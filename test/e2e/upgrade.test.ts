@@ -18,7 +18,9 @@ afterAll(() => grace.leave());
     expect(claims.image).toBe(digestOf('enclave'));
 
     const open = grace.sls(['exec', '--', 'sh', '-c', 'sleep 75; echo done']);
-    await installWith(setting('SLS_IMAGES').replace(`enclave=${imageOf('enclave')}`, `enclave=${imageOf('enclave-next')}`));
+    await installWith(
+      setting('SLS_IMAGES').replace(`enclave=${imageOf('enclave')}`, `enclave=${imageOf('enclave-next')}`),
+    );
     // Another machine of hers: the session that is open keeps its own state.
     const elsewhere = new Person(grace.username);
     try {
@@ -30,9 +32,20 @@ afterAll(() => grace.leave());
     } finally {
       await elsewhere.leave();
     }
-    await eventually('the old revision has no pod', async () => {
-      const images = await kubectl(['get', 'pods', '-n', 'licensing-enclaves', '-o', 'jsonpath={.items[*].spec.containers[*].image}']);
-      return !images.includes(digestOf('enclave'));
-    }, 120);
+    await eventually(
+      'the old revision has no pod',
+      async () => {
+        const images = await kubectl([
+          'get',
+          'pods',
+          '-n',
+          'licensing-enclaves',
+          '-o',
+          'jsonpath={.items[*].spec.containers[*].image}',
+        ]);
+        return !images.includes(digestOf('enclave'));
+      },
+      120,
+    );
   });
 });

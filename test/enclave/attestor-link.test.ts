@@ -23,13 +23,21 @@ let link: AttestorLink;
 const never = new AbortController().signal;
 const options = { user: randomUUID(), workloadUid: randomUUID() };
 
-const start = (): Promise<FakeAttestor> => startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, ...options });
+const start = (): Promise<FakeAttestor> =>
+  startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, ...options });
 const setCredential = (text: string): Promise<void> => writeFile(join(folder, 'credential'), text);
 
 function ask(signal: AbortSignal = never, change: Partial<Attestation> = {}): Promise<Evidence> {
   const nonce = randomBytes(32);
   return link.attest(
-    { purpose: Purpose.PURPOSE_CERTIFICATE, nonce, clientKeySha256: Buffer.alloc(32), tlsExporter: Buffer.alloc(0), includeEventLog: false, ...change },
+    {
+      purpose: Purpose.PURPOSE_CERTIFICATE,
+      nonce,
+      clientKeySha256: Buffer.alloc(32),
+      tlsExporter: Buffer.alloc(0),
+      includeEventLog: false,
+      ...change,
+    },
     signal,
   );
 }
@@ -80,7 +88,10 @@ test('a killed attestor: what is in flight fails at once and may be tried again;
   await setCredential('two\n');
   const stoppedAt = Date.now();
   await attestor.stop();
-  await expect(inFlight).rejects.toMatchObject({ code: 'enclave.attestor_unavailable', grpcStatus: status.UNAVAILABLE });
+  await expect(inFlight).rejects.toMatchObject({
+    code: 'enclave.attestor_unavailable',
+    grpcStatus: status.UNAVAILABLE,
+  });
   expect(Date.now() - stoppedAt).toBeLessThan(3_000);
   attestor = await start();
   await ask();
@@ -108,7 +119,10 @@ test('an attestor that refuses the identity: said so, and tried again with the n
     if (credential === 'one') throw new RpcError('attestor.no', status.UNAUTHENTICATED, 'no');
   };
   link.start();
-  await expect(ask()).rejects.toMatchObject({ code: 'enclave.identity_refused', grpcStatus: status.FAILED_PRECONDITION });
+  await expect(ask()).rejects.toMatchObject({
+    code: 'enclave.identity_refused',
+    grpcStatus: status.FAILED_PRECONDITION,
+  });
   await setCredential('two');
   await until(() => attestor.credentials.includes('two'));
   await ask();

@@ -72,13 +72,20 @@ async function open(): Promise<EnclaveConnection> {
     nonce,
     evidence: await askForEvidence(endpoint, fixture.trust, client, nonce),
   };
-  return connect(fixture.trust, { ...session, enclave: { ...session.enclave, endpoint, tlsAddress: `127.0.0.1:${tls}` } });
+  return connect(fixture.trust, {
+    ...session,
+    enclave: { ...session.enclave, endpoint, tlsAddress: `127.0.0.1:${tls}` },
+  });
 }
 
 /** A command that would run for ever; resolves with its process once it runs. */
 async function startSleeper(connection: EnclaveConnection): Promise<{ pid: number; exit: Promise<unknown> }> {
   const stdout = new PassThrough();
-  const exit = connection.exec(['sh', '-c', 'echo $$; exec sleep 1000'], { stdin: new PassThrough(), stdout, stderr: new PassThrough() });
+  const exit = connection.exec(['sh', '-c', 'echo $$; exec sleep 1000'], {
+    stdin: new PassThrough(),
+    stdout,
+    stderr: new PassThrough(),
+  });
   exit.catch(() => undefined);
   const [chunk] = (await once(stdout, 'data')) as [Buffer];
   return { pid: Number(String(chunk)), exit };
@@ -142,7 +149,10 @@ test('neither keys nor credentials are in its log or in any file', async () => {
   const connection = await open();
   await startSleeper(connection);
   expect(log).not.toMatch(/PRIVATE KEY|the-workload-credential/);
-  const files = (await readdir(fixture.folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
-  for (const file of files) expect(await readFile(join(file.parentPath ?? file.path, file.name), 'latin1')).not.toContain('PRIVATE KEY');
+  const files = (await readdir(fixture.folder, { recursive: true, withFileTypes: true })).filter((entry) =>
+    entry.isFile(),
+  );
+  for (const file of files)
+    expect(await readFile(join(file.parentPath ?? file.path, file.name), 'latin1')).not.toContain('PRIVATE KEY');
   connection.close();
 });

@@ -21,13 +21,23 @@ afterAll(async () => {
   await fixture.stop();
 });
 
-async function request(options: SessionOptions = {}, change: Partial<EnclaveServiceAttestRequest> = {}): Promise<EnclaveServiceAttestRequest> {
+async function request(
+  options: SessionOptions = {},
+  change: Partial<EnclaveServiceAttestRequest> = {},
+): Promise<EnclaveServiceAttestRequest> {
   const { clientKey, clientCertificates } = await makeClient(fixture, options);
   const nonce = newNonce();
-  return { nonce, clientCertificates, proof: signProof(privateKey(clientKey), nonce), includeEventLog: false, ...change };
+  return {
+    nonce,
+    clientCertificates,
+    proof: signProof(privateKey(clientKey), nonce),
+    includeEventLog: false,
+    ...change,
+  };
 }
 
-const attest = (message: EnclaveServiceAttestRequest): Promise<unknown> => callUnary(service, service.attest, message, { timeout: 10_000 });
+const attest = (message: EnclaveServiceAttestRequest): Promise<unknown> =>
+  callUnary(service, service.attest, message, { timeout: 10_000 });
 
 test('evidence is about this enclave, for the nonce and the key of the certificate', async () => {
   const message = await request();
@@ -42,9 +52,15 @@ test('evidence is about this enclave, for the nonce and the key of the certifica
 test('without a certificate of this user, the TPM is not asked', async () => {
   const before = fixture.attestor.requests.length;
   await expect(attest(await request({ user: randomUUID() }))).rejects.toMatchObject({ code: 'enclave.other_user' });
-  await expect(attest(await request({ now: new Date(Date.now() - 7_200_000) }))).rejects.toMatchObject({ code: 'certificate.time' });
-  await expect(attest(await request({}, { clientCertificates: [] }))).rejects.toMatchObject({ code: 'certificate.malformed' });
-  await expect(attest(await request({}, { clientCertificates: [randomBytes(300)] }))).rejects.toMatchObject({ code: 'certificate.malformed' });
+  await expect(attest(await request({ now: new Date(Date.now() - 7_200_000) }))).rejects.toMatchObject({
+    code: 'certificate.time',
+  });
+  await expect(attest(await request({}, { clientCertificates: [] }))).rejects.toMatchObject({
+    code: 'certificate.malformed',
+  });
+  await expect(attest(await request({}, { clientCertificates: [randomBytes(300)] }))).rejects.toMatchObject({
+    code: 'certificate.malformed',
+  });
   expect(fixture.attestor.requests).toHaveLength(before);
 });
 
@@ -52,11 +68,17 @@ test('without a proof by the certified key over this nonce, the TPM is not asked
   const before = fixture.attestor.requests.length;
   const { privateKey: other } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const message = await request();
-  await expect(attest({ ...message, proof: signProof(other, message.nonce) })).rejects.toMatchObject({ code: 'enclave.proof' });
+  await expect(attest({ ...message, proof: signProof(other, message.nonce) })).rejects.toMatchObject({
+    code: 'enclave.proof',
+  });
   await expect(attest({ ...message, nonce: newNonce() })).rejects.toMatchObject({ code: 'enclave.proof' });
   await expect(attest({ ...message, proof: Buffer.alloc(0) })).rejects.toMatchObject({ code: 'enclave.proof' });
-  await expect(attest({ ...message, nonce: message.nonce.subarray(1) })).rejects.toMatchObject({ code: 'enclave.nonce' });
-  await expect(attest({ ...message, nonce: Buffer.from(message.nonce.toString('base64')) })).rejects.toMatchObject({ code: 'enclave.nonce' });
+  await expect(attest({ ...message, nonce: message.nonce.subarray(1) })).rejects.toMatchObject({
+    code: 'enclave.nonce',
+  });
+  await expect(attest({ ...message, nonce: Buffer.from(message.nonce.toString('base64')) })).rejects.toMatchObject({
+    code: 'enclave.nonce',
+  });
   expect(fixture.attestor.requests).toHaveLength(before);
 });
 

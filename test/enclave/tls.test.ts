@@ -49,7 +49,9 @@ describe('client certificates', () => {
 
   test("somebody else's certificate without its key: no handshake", async () => {
     const [one, two] = [await makeClient(fixture), await makeClient(fixture)];
-    expect(() => connectUnchecked({ clientKey: one.clientKey, clientCertificates: two.clientCertificates }, port)).toThrow(/key values mismatch/);
+    expect(() =>
+      connectUnchecked({ clientKey: one.clientKey, clientCertificates: two.clientCertificates }, port),
+    ).toThrow(/key values mismatch/);
   });
 });
 
@@ -117,7 +119,9 @@ test('1,000 half-open TLS handshakes: service unaffected', async () => {
     socket.on('error', () => undefined);
     idle.push(socket);
   }
-  await Promise.all(idle.map((socket) => (socket.connecting ? once(socket, 'connect').catch(() => undefined) : undefined)));
+  await Promise.all(
+    idle.map((socket) => (socket.connecting ? once(socket, 'connect').catch(() => undefined) : undefined)),
+  );
   const start = Date.now();
   const connection = await connect(fixture.trust, await fixture.session());
   expect(Date.now() - start).toBeLessThan(10_000);

@@ -18,13 +18,16 @@ afterAll(() => machine.remove());
 async function ownRecord(): Promise<{ sequence: number; record: Buffer }> {
   const file = machine.remembered(/^login-/).pop()!;
   const record = Buffer.from((JSON.parse(readFileSync(file, 'utf8')) as { record: string }).record, 'base64');
-  const [row] = await machine.query<{ sequence: string }>('SELECT sequence FROM audit WHERE leaf_sha256 = $1', [leafHash(record)]);
+  const [row] = await machine.query<{ sequence: string }>('SELECT sequence FROM audit WHERE leaf_sha256 = $1', [
+    leafHash(record),
+  ]);
   return { sequence: Number(row!.sequence), record };
 }
 
 const hex = (bytes: Uint8Array): string => `'\\x${Buffer.from(bytes).toString('hex')}'`;
 /** The same record, but of somebody else. */
-const forged = (record: Buffer): Buffer => Buffer.from(record.toString('utf8').replace(/"user":"[^"]+"/, '"user":"somebody-else"'), 'utf8');
+const forged = (record: Buffer): Buffer =>
+  Buffer.from(record.toString('utf8').replace(/"user":"[^"]+"/, '"user":"somebody-else"'), 'utf8');
 
 /** To the tree in the table `older`, with nothing that came after it. */
 const ROLL_BACK = [
@@ -55,13 +58,19 @@ describe('somebody with all rights on the database changes it: everybody who loo
   test('a record and its hash: the administrator is told which two it is one of, and the user that their login is gone', async () => {
     await machine.restoringAll(async () => {
       const { sequence, record } = await ownRecord();
-      await machine.tamper(`UPDATE audit SET record = ${hex(forged(record))}, leaf_sha256 = ${hex(leafHash(forged(record)))} WHERE sequence = ${sequence}`);
+      await machine.tamper(
+        `UPDATE audit SET record = ${hex(forged(record))}, leaf_sha256 = ${hex(leafHash(forged(record)))} WHERE sequence = ${sequence}`,
+      );
       const refused = await refusalOf(machine.verify());
       expect(refused).toMatchObject({ code: 'log.record_wrong', exitCode: 5 });
       expect(refused.records!.first).toBeLessThanOrEqual(sequence);
       expect(refused.records!.last).toBeGreaterThanOrEqual(sequence);
       machine.ageReceipts();
-      expect(await refusalOf(machine.check())).toMatchObject({ code: 'log.record_missing', exitCode: 5, message: expect.stringMatching(/^the login of \S+ \(session \S+\) is not in the audit log$/) });
+      expect(await refusalOf(machine.check())).toMatchObject({
+        code: 'log.record_missing',
+        exitCode: 5,
+        message: expect.stringMatching(/^the login of \S+ \(session \S+\) is not in the audit log$/),
+      });
     });
   });
 
@@ -73,7 +82,9 @@ describe('somebody with all rights on the database changes it: everybody who loo
       await answerOf(machine.check());
       await machine.tamper(`DELETE FROM audit WHERE sequence = ${own!.record}`);
       expect((await answerOf(machine.check([], alone))).logins).toEqual([{ ...own, state: 'pending', record: null }]);
-      expect((await machine.sls(['audit', 'check'], { env: alone })).stderr).toContain('1 is not in it yet: look again in a minute');
+      expect((await machine.sls(['audit', 'check'], { env: alone })).stderr).toContain(
+        '1 is not in it yet: look again in a minute',
+      );
       machine.ageReceipts('alone');
       expect(await refusalOf(machine.check([], alone))).toMatchObject({
         code: 'log.record_missing',
@@ -81,16 +92,32 @@ describe('somebody with all rights on the database changes it: everybody who loo
         message: `the login of ${own!.at} (session ${own!.session}) is not in the audit log`,
         hint: expect.stringContaining('ask your operator'),
       });
-      expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.record_missing', exitCode: 5, message: `record ${own!.record} is missing`, records: { first: own!.record, last: own!.record } });
+      expect(await refusalOf(machine.verify())).toMatchObject({
+        code: 'log.record_missing',
+        exitCode: 5,
+        message: `record ${own!.record} is missing`,
+        records: { first: own!.record, last: own!.record },
+      });
     });
   });
 
   test('a hash of the tree: the records are said to be right', async () => {
     await machine.restoringAll(async () => {
-      await machine.tamper(`UPDATE audit_nodes SET sha256 = ${hex(Buffer.alloc(32, 7))} WHERE level = 1 AND position = 1`);
-      expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.tampered', exitCode: 5, records: { first: 2, last: 3 }, message: expect.stringMatching(/^all \d+ records are what was signed/) });
+      await machine.tamper(
+        `UPDATE audit_nodes SET sha256 = ${hex(Buffer.alloc(32, 7))} WHERE level = 1 AND position = 1`,
+      );
+      expect(await refusalOf(machine.verify())).toMatchObject({
+        code: 'log.tampered',
+        exitCode: 5,
+        records: { first: 2, last: 3 },
+        message: expect.stringMatching(/^all \d+ records are what was signed/),
+      });
       await machine.tamper('DELETE FROM audit_nodes');
-      expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.tampered', exitCode: 5, records: { first: 0, last: 1 } });
+      expect(await refusalOf(machine.verify())).toMatchObject({
+        code: 'log.tampered',
+        exitCode: 5,
+        records: { first: 0, last: 1 },
+      });
       // Proofs are made of these hashes.
       expect(await refusalOf(machine.check())).toMatchObject({ code: 'audit.tree_damaged', exitCode: 5 });
     });
@@ -105,10 +132,20 @@ describe('somebody with all rights on the database changes it: everybody who loo
       const { head } = await answerOf(machine.verify());
       await machine.tamper(...ROLL_BACK);
       const refused = await refusalOf(machine.check());
-      expect(refused).toMatchObject({ code: 'log.rolled_back', exitCode: 5, hint: expect.stringContaining('sls audit forget'), message: expect.stringContaining(`it had ${head.size} records`) });
+      expect(refused).toMatchObject({
+        code: 'log.rolled_back',
+        exitCode: 5,
+        hint: expect.stringContaining('sls audit forget'),
+        message: expect.stringContaining(`it had ${head.size} records`),
+      });
       expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.rolled_back', exitCode: 5 });
-      const [, file] = /both signed heads are kept: (\S+)\n/.exec((await machine.sls(['admin', 'audit', 'verify'])).stderr)!;
-      expect(JSON.parse(readFileSync(file!, 'utf8'))).toEqual({ before: [head.signed], now: expect.stringMatching(/^ey/) });
+      const [, file] = /both signed heads are kept: (\S+)\n/.exec(
+        (await machine.sls(['admin', 'audit', 'verify'])).stderr,
+      )!;
+      expect(JSON.parse(readFileSync(file!, 'utf8'))).toEqual({
+        before: [head.signed],
+        now: expect.stringMatching(/^ey/),
+      });
       // The operator says that it was a backup.
       expect((await machine.sls(['audit', 'forget'])).stderr).toMatch(/is forgotten\n$/);
       expect((await answerOf(machine.check())).before).toBeNull();
@@ -130,11 +167,24 @@ describe('somebody with all rights on the database changes it: everybody who loo
       for (let i = 0; i < 3; i++) expect((await machine.loginByPassword([], linus)).code).toBe(0);
       // Who never saw the other log finds nothing wrong with this one, until two people compare.
       expect((await answerOf(machine.check([], linus))).head.size).toBeGreaterThan(head.size);
-      expect(await refusalOf(machine.check(['--head', 'seen.json'], linus))).toMatchObject({ code: 'log.forked', exitCode: 5 });
+      expect(await refusalOf(machine.check(['--head', 'seen.json'], linus))).toMatchObject({
+        code: 'log.forked',
+        exitCode: 5,
+      });
       expect(await refusalOf(machine.check())).toMatchObject({ code: 'log.forked', exitCode: 5 });
-      expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.forked', exitCode: 5, records: { first: 0, last: head.size - 1 } });
+      expect(await refusalOf(machine.verify())).toMatchObject({
+        code: 'log.forked',
+        exitCode: 5,
+        records: { first: 0, last: head.size - 1 },
+      });
       expect(base.size).toBeLessThan(head.size);
-      expect(await refusalOf(machine.verify(['--dir', machine.server(), '--head', 'seen.json'], { XDG_STATE_HOME: machine.path('auditor') }))).toMatchObject({ code: 'log.forked', exitCode: 5 });
+      expect(
+        await refusalOf(
+          machine.verify(['--dir', machine.server(), '--head', 'seen.json'], {
+            XDG_STATE_HOME: machine.path('auditor'),
+          }),
+        ),
+      ).toMatchObject({ code: 'log.forked', exitCode: 5 });
     });
   });
 
@@ -142,10 +192,21 @@ describe('somebody with all rights on the database changes it: everybody who loo
     await machine.restoringAll(async () => {
       await answerOf(machine.check());
       const { sequence, record } = await ownRecord();
-      await machine.tamper(`UPDATE audit SET record = ${hex(forged(record))} WHERE sequence = ${sequence}`, `UPDATE audit_tree SET frontier = overlay(frontier placing '\\x07' from 1 for 1)`);
+      await machine.tamper(
+        `UPDATE audit SET record = ${hex(forged(record))} WHERE sequence = ${sequence}`,
+        `UPDATE audit_tree SET frontier = overlay(frontier placing '\\x07' from 1 for 1)`,
+      );
       await machine.sls(['sessions', 'list']);
-      expect(await refusalOf(machine.check())).toMatchObject({ code: 'audit.tree_damaged', exitCode: 5, hint: expect.stringContaining('sls admin audit verify') });
-      expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.record_wrong', exitCode: 5, records: { first: sequence, last: sequence } });
+      expect(await refusalOf(machine.check())).toMatchObject({
+        code: 'audit.tree_damaged',
+        exitCode: 5,
+        hint: expect.stringContaining('sls admin audit verify'),
+      });
+      expect(await refusalOf(machine.verify())).toMatchObject({
+        code: 'log.record_wrong',
+        exitCode: 5,
+        records: { first: sequence, last: sequence },
+      });
       await machine.tamper(`UPDATE audit SET record = ${hex(record)} WHERE sequence = ${sequence}`);
       expect(await refusalOf(machine.verify())).toMatchObject({ code: 'audit.tree_damaged', exitCode: 5 });
     });
@@ -160,18 +221,27 @@ describe('somebody with all rights on the database changes it: everybody who loo
       try {
         writeFileSync(file, JSON.stringify({ keys: [makeSigningKey('stranger').privateKey], retired: [retired] }));
         await sleep(2_500);
-        for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())]) expect(refused).toMatchObject({ code: 'log.head_signature', exitCode: 5 });
+        for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())])
+          expect(refused).toMatchObject({ code: 'log.head_signature', exitCode: 5 });
       } finally {
         writeFileSync(file, own);
         await sleep(2_500);
       }
       // The service itself takes no such head for its own: it signs nothing after it.
       for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())]) {
-        expect(refused).toMatchObject({ code: 'audit.key_unknown', exitCode: 6, hint: expect.stringContaining('sls admin audit verify') });
+        expect(refused).toMatchObject({
+          code: 'audit.key_unknown',
+          exitCode: 6,
+          hint: expect.stringContaining('sls admin audit verify'),
+        });
       }
       const { sequence, record } = await ownRecord();
       await machine.tamper(`UPDATE audit SET record = ${hex(forged(record))} WHERE sequence = ${sequence}`);
-      expect(await refusalOf(machine.verify())).toMatchObject({ code: 'log.record_wrong', exitCode: 5, records: { first: sequence, last: sequence } });
+      expect(await refusalOf(machine.verify())).toMatchObject({
+        code: 'log.record_wrong',
+        exitCode: 5,
+        records: { first: sequence, last: sequence },
+      });
     });
     expect((await machine.check()).code).toBe(0);
   });

@@ -8,7 +8,11 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { parseTrustBundle, serializeTrustBundle } from '../../attestation/trust/bundle';
 import { signTreeHead, TREE_HEAD_SECONDS } from '../../attestation/transparency/tree-head';
 import type { LoginResponse } from '../../proto/gen/licensing/v1/login';
-import type { GetInclusionProofResponse, GetTreeHeadResponse, LogReceipt } from '../../proto/gen/licensing/v1/transparency';
+import type {
+  GetInclusionProofResponse,
+  GetTreeHeadResponse,
+  LogReceipt,
+} from '../../proto/gen/licensing/v1/transparency';
 import { answerOf, AuditMachine, refusalOf } from '../support/audit-machine';
 import { startLyingService } from '../support/lying-service';
 import type { LyingService } from '../support/lying-service';
@@ -35,7 +39,9 @@ describe('a log that nobody touched', () => {
     const [receipt] = machine.remembered(/^login-/);
     const { record } = JSON.parse(readFileSync(receipt!, 'utf8')) as { record: string };
     const { session, workloadUid, node } = readRecord(Buffer.from(record, 'base64')).detail as Record<string, string>;
-    expect(logins).toEqual([{ at: expect.any(String), session, workload: workloadUid, node, state: 'logged', record: expect.any(Number) }]);
+    expect(logins).toEqual([
+      { at: expect.any(String), session, workload: workloadUid, node, state: 'logged', record: expect.any(Number) },
+    ]);
     for (const file of machine.remembered(/json$/)) expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(machine.remembered(/^head-/)).toHaveLength(1);
   });
@@ -54,7 +60,9 @@ describe('a log that nobody touched', () => {
     expect(new Set(logins.map(({ record }) => record)).size).toBe(3);
     const { stdout, stderr, code } = await machine.sls(['audit', 'check']);
     expect(code).toBe(0);
-    expect(stderr).toMatch(/^sls: looking at the audit log\nsls: ok the audit log of sls\.local, \d+ records, has only grown since \S+; 3 logins of this machine are in it\n$/);
+    expect(stderr).toMatch(
+      /^sls: looking at the audit log\nsls: ok the audit log of sls\.local, \d+ records, has only grown since \S+; 3 logins of this machine are in it\n$/,
+    );
     expect(stdout).toMatch(/^(\S+Z {2}record \d+ {2}session \S+ {2}enclave \S+ on \S+\n){3}$/);
   });
 
@@ -65,7 +73,9 @@ describe('a log that nobody touched', () => {
     expect(verified.before).toEqual(head);
     const { stderr, code } = await machine.sls(['admin', 'audit', 'verify']);
     expect(code).toBe(0);
-    expect(stderr).toMatch(/ok the audit log of sls\.local is what was signed: \d+ records, root [0-9a-f]{64}; it has only grown since/);
+    expect(stderr).toMatch(
+      /ok the audit log of sls\.local is what was signed: \d+ records, root [0-9a-f]{64}; it has only grown since/,
+    );
   });
 
   test('who is not logged in can check it as well: on another machine, against a head of this one', async () => {
@@ -77,7 +87,10 @@ describe('a log that nobody touched', () => {
     expect((await machine.check(['--head', 'no-head.json'])).code).toBe(2);
     expect((await machine.check(['--head', 'nowhere.json'])).code).toBe(2);
     writeFileSync(machine.path('no-head.json'), 'no head');
-    expect(await refusalOf(machine.check(['--head', 'no-head.json']))).toMatchObject({ code: 'log.head_malformed', exitCode: 5 });
+    expect(await refusalOf(machine.check(['--head', 'no-head.json']))).toMatchObject({
+      code: 'log.head_malformed',
+      exitCode: 5,
+    });
   });
 
   test('two checks at once, while somebody logs in, leave one head', async () => {
@@ -90,7 +103,10 @@ describe('a log that nobody touched', () => {
   test('the key of the log is replaced: heads by the new one are believed, the trust bundle is renewed by itself', async () => {
     const env = { XDG_CONFIG_HOME: machine.path('pinned') };
     const { fingerprint } = await answerOf<{ fingerprint: string }>(machine.sls(['trust', 'show', '--json']));
-    expect((await machine.sls(['trust', 'add', machine.server('trust-bundle.json'), '--fingerprint', fingerprint], { env })).code).toBe(0);
+    expect(
+      (await machine.sls(['trust', 'add', machine.server('trust-bundle.json'), '--fingerprint', fingerprint], { env }))
+        .code,
+    ).toBe(0);
     await answerOf(machine.check());
     writeFileSync(machine.path('old.json'), readFileSync(machine.server('trust-bundle.json')));
     writeFileSync(machine.path('mine.json'), (await machine.check()).stdout);
@@ -101,8 +117,15 @@ describe('a log that nobody touched', () => {
     expect(head.size).toBeGreaterThan(before!.size);
     for (const args of [[], ['--trust', 'old.json']]) expect((await machine.verify(args)).code).toBe(0);
     // What the key of before signed, anybody may have signed.
-    for (const refused of [machine.check(['--head', 'mine.json']), machine.verify(['--trust', 'old.json', '--head', 'mine.json'])]) {
-      expect(await refusalOf(refused)).toMatchObject({ code: 'log.head_signature', exitCode: 5, message: expect.stringMatching(/^the head to compare with can't be used: /) });
+    for (const refused of [
+      machine.check(['--head', 'mine.json']),
+      machine.verify(['--trust', 'old.json', '--head', 'mine.json']),
+    ]) {
+      expect(await refusalOf(refused)).toMatchObject({
+        code: 'log.head_signature',
+        exitCode: 5,
+        message: expect.stringMatching(/^the head to compare with can't be used: /),
+      });
     }
   });
 });
@@ -122,31 +145,55 @@ describe('a service that lies', () => {
   });
 
   test('a head of before, signed by the right key', async () => {
-    const [key] = (JSON.parse(readFileSync(machine.server('keys', 'log-keys.json'), 'utf8')) as { keys: Array<JWK & { kid: string }> }).keys;
+    const [key] = (
+      JSON.parse(readFileSync(machine.server('keys', 'log-keys.json'), 'utf8')) as {
+        keys: Array<JWK & { kid: string }>;
+      }
+    ).keys;
     const { head } = await answerOf(machine.check());
     const old = await signTreeHead(
-      { size: head.size, root: Buffer.from(head.root, 'hex'), at: new Date(Date.now() - (TREE_HEAD_SECONDS + 5) * 1000) },
+      {
+        size: head.size,
+        root: Buffer.from(head.root, 'hex'),
+        at: new Date(Date.now() - (TREE_HEAD_SECONDS + 5) * 1000),
+      },
       { kid: key!.kid, key: (await importJWK(key!, 'ES256')) as CryptoKey },
       'sls.local',
     );
     liar.lies['GetTreeHead'] = (): GetTreeHeadResponse => ({ head: old });
-    expect(await refusalOf(lying())).toMatchObject({ code: 'log.head_stale', exitCode: 5, hint: "is this machine's clock right?" });
+    expect(await refusalOf(lying())).toMatchObject({
+      code: 'log.head_stale',
+      exitCode: 5,
+      hint: "is this machine's clock right?",
+    });
   });
 
   test('a head that was changed', async () => {
     liar.lies['GetTreeHead'] = ({ head }: GetTreeHeadResponse): GetTreeHeadResponse => {
       const [header, payload, signature] = head.split('.');
       const changed = JSON.parse(Buffer.from(payload!, 'base64url').toString('utf8')) as { size: number };
-      return { head: [header, Buffer.from(JSON.stringify({ ...changed, size: changed.size + 1 })).toString('base64url'), signature].join('.') };
+      return {
+        head: [
+          header,
+          Buffer.from(JSON.stringify({ ...changed, size: changed.size + 1 })).toString('base64url'),
+          signature,
+        ].join('.'),
+      };
     };
     expect(await refusalOf(lying())).toMatchObject({ code: 'log.head_signature', exitCode: 5 });
   });
 
   test('a proof that leads elsewhere, or is of another place', async () => {
-    liar.lies['GetInclusionProof'] = ({ sequence, path }: GetInclusionProofResponse): GetInclusionProofResponse => ({ sequence, path: path.map((hash) => Buffer.from(hash).reverse()) });
+    liar.lies['GetInclusionProof'] = ({ sequence, path }: GetInclusionProofResponse): GetInclusionProofResponse => ({
+      sequence,
+      path: path.map((hash) => Buffer.from(hash).reverse()),
+    });
     expect(await refusalOf(lying())).toMatchObject({ code: 'log.proof_wrong', exitCode: 5 });
     for (const by of [1n, -1000n, 1000n]) {
-      liar.lies['GetInclusionProof'] = ({ sequence, path }: GetInclusionProofResponse): GetInclusionProofResponse => ({ sequence: sequence + by, path });
+      liar.lies['GetInclusionProof'] = ({ sequence, path }: GetInclusionProofResponse): GetInclusionProofResponse => ({
+        sequence: sequence + by,
+        path,
+      });
       expect(await refusalOf(lying())).toMatchObject({ code: 'log.proof_wrong', exitCode: 5 });
     }
   });
@@ -155,14 +202,22 @@ describe('a service that lies', () => {
     liar.lies['GetTreeHead'] = () => {
       throw new RpcError('rpc.unimplemented', status.UNIMPLEMENTED, 'no such method');
     };
-    expect(await refusalOf(lying())).toMatchObject({ code: 'log.none', exitCode: 6, hint: expect.stringContaining('being updated') });
+    expect(await refusalOf(lying())).toMatchObject({
+      code: 'log.none',
+      exitCode: 6,
+      hint: expect.stringContaining('being updated'),
+    });
     liar.lies['GetTreeHead'] = () => {
       throw new RpcError('audit.size', status.INVALID_ARGUMENT, 'there are not so many');
     };
     expect(await refusalOf(lying())).toMatchObject({ code: 'log.rolled_back', exitCode: 5 });
     const { logKeys: _, ...without } = parseTrustBundle(readFileSync(machine.server('trust-bundle.json'), 'utf8'));
     writeFileSync(machine.path('without.json'), serializeTrustBundle(without));
-    expect(await refusalOf(machine.check(['--trust', 'without.json']))).toMatchObject({ code: 'log.none', exitCode: 1, hint: expect.stringContaining('sls trust add') });
+    expect(await refusalOf(machine.check(['--trust', 'without.json']))).toMatchObject({
+      code: 'log.none',
+      exitCode: 1,
+      hint: expect.stringContaining('sls trust add'),
+    });
   });
 
   test('a proof of growth that proves nothing', async () => {
@@ -178,14 +233,26 @@ describe('a service that lies', () => {
   let other: LogReceipt | undefined;
   const lieAboutReceipt = (lie: (receipt: LogReceipt) => LogReceipt | undefined): void => {
     liar.lies['Login'] = ({ event }: LoginResponse): LoginResponse =>
-      event?.$case !== 'result' ? { event } : { event: { $case: 'result', value: { ...event.value, receipt: event.value.receipt && lie(event.value.receipt) } } };
+      event?.$case !== 'result'
+        ? { event }
+        : {
+            event: {
+              $case: 'result',
+              value: { ...event.value, receipt: event.value.receipt && lie(event.value.receipt) },
+            },
+          };
   };
   test("another login's receipt: refused, nothing is kept of it, and the session of before stays", async () => {
     lieAboutReceipt((receipt) => (other = receipt));
     expect((await machine.loginByPassword(['--trust', 'liar.json'])).code).toBe(0);
     const [before, receipts] = [saved(), machine.remembered(/^login-/).length];
     lieAboutReceipt(() => other);
-    expect(await refusalOf(machine.loginByPassword(['--trust', 'liar.json', '--json']))).toMatchObject({ code: 'log.record_wrong', step: 'log', exitCode: 5, hint: expect.stringContaining('wrong record of your login') });
+    expect(await refusalOf(machine.loginByPassword(['--trust', 'liar.json', '--json']))).toMatchObject({
+      code: 'log.record_wrong',
+      step: 'log',
+      exitCode: 5,
+      hint: expect.stringContaining('wrong record of your login'),
+    });
     expect(saved()).toBe(before);
     expect(machine.remembered(/^login-/)).toHaveLength(receipts);
   });
@@ -195,7 +262,10 @@ describe('a service that lies', () => {
     lieAboutReceipt(() => other);
     process.kill(machine.pidOf('enclave.cjs'), 'SIGKILL');
     const { code, stderr } = await machine.sls(['exec', '-q', 'true']);
-    expect({ code, stderr }).toEqual({ code: 5, stderr: expect.stringContaining('attestation refused at step log (log.record_wrong)') });
+    expect({ code, stderr }).toEqual({
+      code: 5,
+      stderr: expect.stringContaining('attestation refused at step log (log.record_wrong)'),
+    });
     delete liar.lies['Login'];
     expect((await machine.sls(['exec', '-q', 'true'])).code).toBe(0);
   });
@@ -204,30 +274,43 @@ describe('a service that lies', () => {
     const before = machine.remembered(/^login-/).length;
     lieAboutReceipt(() => undefined);
     const { code, stderr } = await machine.loginByPassword(['--trust', 'liar.json']);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('warning: the service gave no receipt for this login') });
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: expect.stringContaining('warning: the service gave no receipt for this login'),
+    });
     expect(machine.remembered(/^login-/)).toHaveLength(before);
   });
 });
 
 describe('what this machine remembers', () => {
-  test.each(['head-', 'login-'])('a damaged file is told by its name, and keeps nobody from logging in: %s', async (prefix) => {
-    await answerOf(machine.check());
-    const [file] = machine.remembered(new RegExp(`^${prefix}`));
-    const own = readFileSync(file!, 'utf8');
-    for (const text of ['', '[]', own.slice(0, -20)]) {
-      writeFileSync(file!, text);
-      expect(await refusalOf(machine.check())).toMatchObject({ code: 'log.memory_damaged', exitCode: 1, message: expect.stringContaining(file!), hint: expect.stringContaining('remove it') });
-    }
-    expect((await machine.loginByPassword()).code).toBe(0);
-    writeFileSync(file!, own);
-    expect((await machine.check()).code).toBe(0);
-  });
+  test.each(['head-', 'login-'])(
+    'a damaged file is told by its name, and keeps nobody from logging in: %s',
+    async (prefix) => {
+      await answerOf(machine.check());
+      const [file] = machine.remembered(new RegExp(`^${prefix}`));
+      const own = readFileSync(file!, 'utf8');
+      for (const text of ['', '[]', own.slice(0, -20)]) {
+        writeFileSync(file!, text);
+        expect(await refusalOf(machine.check())).toMatchObject({
+          code: 'log.memory_damaged',
+          exitCode: 1,
+          message: expect.stringContaining(file!),
+          hint: expect.stringContaining('remove it'),
+        });
+      }
+      expect((await machine.loginByPassword()).code).toBe(0);
+      writeFileSync(file!, own);
+      expect((await machine.check()).code).toBe(0);
+    },
+  );
 
   test('outlives the logout, and its logins go with the account', async () => {
     expect((await machine.sls(['logout'])).code).toBe(0);
     expect((await answerOf(machine.check())).logins.length).toBeGreaterThan(0);
     expect((await machine.loginByPassword()).code).toBe(0);
-    expect((await machine.sls(['account', 'delete', '-q', '--yes', '--password-stdin'], { stdin: `${PASSWORD}\n` })).code).toBe(0);
+    expect(
+      (await machine.sls(['account', 'delete', '-q', '--yes', '--password-stdin'], { stdin: `${PASSWORD}\n` })).code,
+    ).toBe(0);
     expect((await answerOf(machine.check())).logins).toEqual([]);
     expect((await answerOf(machine.verify())).before).not.toBeNull();
   });

@@ -24,7 +24,10 @@ function normalize(text: string): string {
 
 test('the demo succeeds, and docs/demo-transcript.txt is what it prints (UPDATE_TRANSCRIPT=1 writes it anew)', async () => {
   // One pipe for both outputs keeps their order.
-  const demo = spawn('/bin/sh', ['-c', 'exec node scripts/demo.mjs 2>&1'], { cwd: root, env: { ...process.env, NO_COLOR: '1' } });
+  const demo = spawn('/bin/sh', ['-c', 'exec node scripts/demo.mjs 2>&1'], {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: '1' },
+  });
   let printed = '';
   demo.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
   const code = await new Promise((done) => demo.on('close', done));

@@ -97,15 +97,18 @@ test('a second sls up in the same folder is refused and disturbs nothing', async
   expect((await machine.sls(['exec', '-q', 'echo', 'still here'])).stdout).toBe('still here\n');
 });
 
-test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s ends sls up in order: no process, no socket, no pid file; the next run works', async (signal) => {
-  const { code, stderr } = await machine.stopService(signal);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('stopped') });
-  expect(await machine.leftOver()).toEqual([]);
-  expect([existsSync(machine.server('run')), existsSync(machine.server('up.pid'))]).toEqual([false, false]);
-  service = await machine.startService();
-  const { code: next } = await machine.sls(['exec', '-q', 'true']);
-  expect(next).toBe(0);
-});
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+  '%s ends sls up in order: no process, no socket, no pid file; the next run works',
+  async (signal) => {
+    const { code, stderr } = await machine.stopService(signal);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('stopped') });
+    expect(await machine.leftOver()).toEqual([]);
+    expect([existsSync(machine.server('run')), existsSync(machine.server('up.pid'))]).toEqual([false, false]);
+    service = await machine.startService();
+    const { code: next } = await machine.sls(['exec', '-q', 'true']);
+    expect(next).toBe(0);
+  },
+);
 
 test('sls up that is killed takes everything with it, and the next run works', async () => {
   service.kill('SIGKILL');
@@ -124,7 +127,12 @@ test('sls up that is ended while it starts leaves nothing behind', async () => {
         });
       },
     });
-    expect({ line, code, left: await machine.leftOver(3_000), run: existsSync(machine.server('run')) }).toEqual({ line, code: 0, left: [], run: false });
+    expect({ line, code, left: await machine.leftOver(3_000), run: existsSync(machine.server('run')) }).toEqual({
+      line,
+      code: 0,
+      left: [],
+      run: false,
+    });
   }
   service = await machine.startService();
   expect((await machine.sls(['exec', '-q', 'true'])).code).toBe(0);
@@ -133,7 +141,9 @@ test('sls up that is ended while it starts leaves nothing behind', async () => {
 test('enclaves that nobody uses end by themselves; their files stay', async () => {
   await machine.stopService();
   service = await machine.startService(['--idle', '2']);
-  expect((await machine.sls(['exec', '-q', '--', 'sh', '-c', 'echo kept > note; sleep 4; echo busy'])).stdout).toBe('busy\n');
+  expect((await machine.sls(['exec', '-q', '--', 'sh', '-c', 'echo kept > note; sleep 4; echo busy'])).stdout).toBe(
+    'busy\n',
+  );
   for (let i = 0; readdirSync(machine.server('run', 'enclaves')).length > 0 && i < 200; i++) await sleep(50);
   expect(readdirSync(machine.server('run', 'enclaves'))).toEqual([]);
   expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
@@ -146,7 +156,10 @@ async function eventually(args: string[]): Promise<void> {
   for (let i = 0; i < 10; i++) {
     last = await machine.sls(args);
     if (last.code === 0) return;
-    expect({ code: last.code, stderr: last.stderr }).toEqual({ code: 6, stderr: expect.stringMatching(/^sls: .+\nhint: .+\n$/) });
+    expect({ code: last.code, stderr: last.stderr }).toEqual({
+      code: 6,
+      stderr: expect.stringMatching(/^sls: .+\nhint: .+\n$/),
+    });
     await sleep(500);
   }
   throw new Error(`sls ${args.join(' ')} did not work again: ${last?.stderr}`);

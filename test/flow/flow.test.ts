@@ -16,9 +16,23 @@ afterAll(() => machine.remove());
 const sha256 = (data: Buffer): string => createHash('sha256').update(data).digest('hex');
 
 test('login verifies every step, warns that the TPM is software, and keeps the session readable by its owner only', async () => {
-  const { code, stdout, stderr } = await machine.sls(['login', '--username', 'ada', '--password-stdin', '--json'], { stdin: `${PASSWORD}\n` });
+  const { code, stdout, stderr } = await machine.sls(['login', '--username', 'ada', '--password-stdin', '--json'], {
+    stdin: `${PASSWORD}\n`,
+  });
   expect(code).toBe(0);
-  const steps = ['ak_certificate', 'ak_attributes', 'signature', 'quote', 'pcr_digest', 'root', 'claims', 'freshness', 'certificate_hash', 'identity', 'policy'];
+  const steps = [
+    'ak_certificate',
+    'ak_attributes',
+    'signature',
+    'quote',
+    'pcr_digest',
+    'root',
+    'claims',
+    'freshness',
+    'certificate_hash',
+    'identity',
+    'policy',
+  ];
   let from = 0;
   for (const step of steps) {
     const at = stderr.indexOf(`sls: ok ${step}: `, from);
@@ -26,7 +40,11 @@ test('login verifies every step, warns that the TPM is software, and keeps the s
     from = at;
   }
   expect(stderr).toMatch(/warning: .*TPM is a program/);
-  expect(JSON.parse(stdout)).toMatchObject({ username: 'ada', enclave: { node: 'localhost' }, claims: { node: 'localhost' } });
+  expect(JSON.parse(stdout)).toMatchObject({
+    username: 'ada',
+    enclave: { node: 'localhost' },
+    claims: { node: 'localhost' },
+  });
   const file = machine.path('state', 'sls', 'session.json');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(statSync(machine.path('state', 'sls')).mode & 0o777).toBe(0o700);
@@ -48,7 +66,23 @@ describe('exec', () => {
 
   test("keeps arguments, the two outputs, variables and the directory apart; the command's options are its own", async () => {
     const script = 'printf "%s|" "$@"; echo "$GREETING" "$(pwd)" >&2';
-    const args = ['exec', '-q', '-e', 'GREETING=hi there', '-C', 'sub dir', '--', 'sh', '-c', script, 'sh', '--json', '', 'a b', '$HOME'];
+    const args = [
+      'exec',
+      '-q',
+      '-e',
+      'GREETING=hi there',
+      '-C',
+      'sub dir',
+      '--',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      '--json',
+      '',
+      'a b',
+      '$HOME',
+    ];
     expect((await machine.sls(['exec', '-q', 'mkdir', '-p', 'sub dir'])).code).toBe(0);
     const { code, stdout, stderr } = await machine.sls(args);
     expect({ code, stdout }).toEqual({ code: 0, stdout: '--json||a b|$HOME|' });
@@ -56,7 +90,12 @@ describe('exec', () => {
   });
 
   test('on a terminal gives the command a terminal of its size, follows its changes, and hands the exit status on', async () => {
-    const terminal = spawn(process.execPath, [SLS, 'exec', '-q', 'sh'], { cols: 91, rows: 23, cwd: machine.folder, env: { ...machine.env, TERM: 'xterm' } });
+    const terminal = spawn(process.execPath, [SLS, 'exec', '-q', 'sh'], {
+      cols: 91,
+      rows: 23,
+      cwd: machine.folder,
+      env: { ...machine.env, TERM: 'xterm' },
+    });
     let seen = '';
     terminal.onData((text) => (seen += text));
     const ended = new Promise<number>((done) => terminal.onExit(({ exitCode }) => done(exitCode)));
@@ -81,12 +120,18 @@ describe('exec', () => {
 
 describe('cp', () => {
   test('moves files both ways with their mode, any bytes, empty ones too', async () => {
-    for (const [size, mode] of [[0, 0o600], [1, 0o640], [20 * 1024 * 1024 + 17, 0o751]] as const) {
+    for (const [size, mode] of [
+      [0, 0o600],
+      [1, 0o640],
+      [20 * 1024 * 1024 + 17, 0o751],
+    ] as const) {
       const data = randomBytes(size);
       writeFileSync(machine.path('local'), data);
       chmodSync(machine.path('local'), mode);
       expect((await machine.sls(['cp', '-q', 'local', 'enclave:copy'])).code).toBe(0);
-      expect((await machine.sls(['exec', '-q', 'stat', '-c', '%a %s', 'copy'])).stdout).toBe(`${mode.toString(8)} ${size}\n`);
+      expect((await machine.sls(['exec', '-q', 'stat', '-c', '%a %s', 'copy'])).stdout).toBe(
+        `${mode.toString(8)} ${size}\n`,
+      );
       expect((await machine.sls(['cp', '-q', 'enclave:copy', 'back'])).code).toBe(0);
       expect(sha256(readFileSync(machine.path('back')))).toBe(sha256(data));
       expect(statSync(machine.path('back')).mode & 0o777).toBe(mode);
@@ -106,14 +151,18 @@ describe('cp', () => {
     expect(missing.stderr).toMatch(/sls: .+/);
     expect(readdirSync(machine.folder).filter((name) => name.startsWith('target'))).toEqual([]);
     const unreadable = await machine.sls(['cp', 'not-here', 'enclave:target']);
-    expect({ code: unreadable.code, stderr: unreadable.stderr }).toEqual({ code: 1, stderr: "sls: can't read not-here: ENOENT\n" });
+    expect({ code: unreadable.code, stderr: unreadable.stderr }).toEqual({
+      code: 1,
+      stderr: "sls: can't read not-here: ENOENT\n",
+    });
     expect((await machine.sls(['cp', 'proof.json', 'enclave:no-such-folder/target'])).code).toBe(1);
     expect((await machine.sls(['exec', '-q', 'find', '.', '-name', '*target*'])).stdout).toBe('');
   });
 });
 
 describe('verify', () => {
-  const verify = (file: string, ...args: string[]): ReturnType<Machine['sls']> => machine.sls(['verify', file, ...args], { env: { XDG_STATE_HOME: machine.path('elsewhere') } });
+  const verify = (file: string, ...args: string[]): ReturnType<Machine['sls']> =>
+    machine.sls(['verify', file, ...args], { env: { XDG_STATE_HOME: machine.path('elsewhere') } });
 
   test('needs the evidence file and the trust bundle alone, and explains each step', async () => {
     const { code, stdout } = await verify('proof.json', '--trust', machine.server('trust-bundle.json'));
@@ -142,7 +191,11 @@ describe('verify', () => {
     for (const [step, content, args] of cases) {
       writeFileSync(machine.path('case.json'), JSON.stringify(content));
       const { code, stderr } = await verify('case.json', ...trust, ...args);
-      expect({ step, code, stderr }).toEqual({ step, code: 5, stderr: expect.stringContaining(`refused at step ${step} `) });
+      expect({ step, code, stderr }).toEqual({
+        step,
+        code: 5,
+        stderr: expect.stringContaining(`refused at step ${step} `),
+      });
     }
     const expired = await verify('proof.json', ...trust, '--at', new Date(Date.now() + 3_600_000).toISOString());
     const hint = /--at (\S+)/.exec(expired.stderr)?.[1] as string;
@@ -164,7 +217,10 @@ describe('login refuses', () => {
   });
 
   test('an image that was not asked for and a software TPM that is not wanted, with 5', async () => {
-    for (const args of [['--image-digest', `sha256:${'0'.repeat(64)}`], ['--software-tpm', 'refuse']]) {
+    for (const args of [
+      ['--image-digest', `sha256:${'0'.repeat(64)}`],
+      ['--software-tpm', 'refuse'],
+    ]) {
       const { code, stderr } = await login('ada', PASSWORD, ...args);
       expect(code).toBe(5);
       expect(stderr).toContain('refused at step policy');
@@ -172,7 +228,9 @@ describe('login refuses', () => {
   });
 
   test('a name that is taken, at sign-up, with 1', async () => {
-    const { code, stderr } = await machine.sls(['signup', '--username', 'ada', '--password-stdin'], { stdin: 'another good password\n' });
+    const { code, stderr } = await machine.sls(['signup', '--username', 'ada', '--password-stdin'], {
+      stdin: 'another good password\n',
+    });
     expect(code).toBe(1);
     expect(stderr).toMatch(/sls: .*taken/);
   });
@@ -180,14 +238,21 @@ describe('login refuses', () => {
 
 test('two users have two enclaves, and two logins of one user at once have one', async () => {
   const eve = { XDG_STATE_HOME: machine.path('eve-state'), SLS_TRUST: machine.server('trust-bundle.json') };
-  expect((await machine.sls(['signup', '--username', 'eve', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: eve })).code).toBe(0);
+  expect(
+    (await machine.sls(['signup', '--username', 'eve', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: eve })).code,
+  ).toBe(0);
   const logins = await Promise.all(
     ['a', 'b'].map((name) =>
-      machine.sls(['login', '--username', 'eve', '--password-stdin', '--json'], { stdin: `${PASSWORD}\n`, env: { ...eve, XDG_STATE_HOME: machine.path(name) } }),
+      machine.sls(['login', '--username', 'eve', '--password-stdin', '--json'], {
+        stdin: `${PASSWORD}\n`,
+        env: { ...eve, XDG_STATE_HOME: machine.path(name) },
+      }),
     ),
   );
   expect(logins.map(({ code }) => code)).toEqual([0, 0]);
-  const workloads = logins.map(({ stdout }) => (JSON.parse(stdout) as { claims: { workload: string } }).claims.workload);
+  const workloads = logins.map(
+    ({ stdout }) => (JSON.parse(stdout) as { claims: { workload: string } }).claims.workload,
+  );
   expect(new Set(workloads).size).toBe(1);
   const ada = JSON.parse((await machine.sls(['status', '--json'])).stdout) as { claims: { workload: string } };
   expect(workloads).not.toContain(ada.claims.workload);
@@ -197,18 +262,26 @@ test('status tells who, where and until when; with --connect it asks the enclave
   const { stdout } = await machine.sls(['status']);
   expect(stdout).toMatch(/^username +ada$/m);
   const connected = await machine.sls(['status', '--connect', '--json']);
-  expect(JSON.parse(connected.stdout)).toMatchObject({ username: 'ada', live: { sessions: expect.any(Number), commands: 0 } });
+  expect(JSON.parse(connected.stdout)).toMatchObject({
+    username: 'ada',
+    live: { sessions: expect.any(Number), commands: 0 },
+  });
 });
 
 test('logout removes keys and tokens; what the audit log has of the login stays, without any of them', async () => {
-  const { session } = JSON.parse(readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8')) as { session: { accessToken: string; refreshToken: string; clientKey: string } };
+  const { session } = JSON.parse(readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8')) as {
+    session: { accessToken: string; refreshToken: string; clientKey: string };
+  };
   expect((await machine.sls(['logout'])).code).toBe(0);
-  const kept = readdirSync(machine.path('state', 'sls', 'log'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.json'));
+  const kept = readdirSync(machine.path('state', 'sls', 'log'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.json'),
+  );
   expect(kept.length).toBeGreaterThan(0);
   for (const name of kept) {
     const text = readFileSync(machine.path('state', 'sls', 'log', name), 'utf8');
     const { record } = JSON.parse(text) as { record: string };
-    for (const secret of [session.accessToken, session.refreshToken, session.clientKey]) expect(text + Buffer.from(record, 'base64').toString('utf8')).not.toContain(secret);
+    for (const secret of [session.accessToken, session.refreshToken, session.clientKey])
+      expect(text + Buffer.from(record, 'base64').toString('utf8')).not.toContain(secret);
   }
   expect(existsSync(machine.path('state', 'sls', 'session.json'))).toBe(false);
   expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server']);

@@ -22,31 +22,69 @@ async function json<T>(args: string[], options: Parameters<Machine['sls']>[1] = 
 }
 
 const REQUIRED = ['--plan', 'team', '--reason', 'for a test'];
-const issue = (...args: string[]): Promise<{ licence: string; key: string }> => json(['admin', 'licence', 'issue', ...REQUIRED, ...args]);
+const issue = (...args: string[]): Promise<{ licence: string; key: string }> =>
+  json(['admin', 'licence', 'issue', ...REQUIRED, ...args]);
 const HOUR = 3600;
 /** Has a licence end, and its grace days, so many seconds from now: no test waits for days. */
 async function endsIn(licence: string, seconds: number, graceSeconds: number): Promise<void> {
   const database = openDatabase(readFileSync(machine.server('run', 'database-url'), 'utf8'), { poolSize: 1 });
-  const [until, graceUntil] = [seconds, graceSeconds].map((offset) => new Date(Date.now() + offset * 1000)) as [Date, Date];
-  await database.query('UPDATE licences SET valid_until = $2, grace_until = $3 WHERE id = $1', [licence, until, graceUntil]);
+  const [until, graceUntil] = [seconds, graceSeconds].map((offset) => new Date(Date.now() + offset * 1000)) as [
+    Date,
+    Date,
+  ];
+  await database.query('UPDATE licences SET valid_until = $2, grace_until = $3 WHERE id = $1', [
+    licence,
+    until,
+    graceUntil,
+  ]);
   await database.close();
 }
 const refused = ({ code, stderr }: Ended): { code: number | null; stderr: string } => ({ code, stderr });
 /** Another person, at a machine of their own. */
-const person = (name: string): Record<string, string> => ({ XDG_STATE_HOME: machine.path(name), XDG_CONFIG_HOME: machine.path(`${name}-config`), SLS_TRUST: machine.server('trust-bundle.json') });
+const person = (name: string): Record<string, string> => ({
+  XDG_STATE_HOME: machine.path(name),
+  XDG_CONFIG_HOME: machine.path(`${name}-config`),
+  SLS_TRUST: machine.server('trust-bundle.json'),
+});
 interface Listed {
-  licences: Array<{ licence: string; plan: { name: string; seats: number }; state: string; applies: boolean; until: string }>;
+  licences: Array<{
+    licence: string;
+    plan: { name: string; seats: number };
+    state: string;
+    applies: boolean;
+    until: string;
+  }>;
   required: boolean;
 }
 
 test('an administrator issues a licence; whoever has its key verifies it offline; its owner redeems it and works by it', async () => {
-  const { licence, key } = await issue('--days', '30', '--seats', '5', '--cpu', '2', '--memory', '4Gi', '--accounts', '2');
+  const { licence, key } = await issue(
+    '--days',
+    '30',
+    '--seats',
+    '5',
+    '--cpu',
+    '2',
+    '--memory',
+    '4Gi',
+    '--accounts',
+    '2',
+  );
   writeFileSync(machine.path('team.licence'), `${key}\n`);
   // Offline: no service is at these addresses.
   const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as object;
-  writeFileSync(machine.path('offline.json'), JSON.stringify({ ...bundle, services: { signup: 'https://127.0.0.1:1', login: 'https://127.0.0.1:1' } }));
+  writeFileSync(
+    machine.path('offline.json'),
+    JSON.stringify({ ...bundle, services: { signup: 'https://127.0.0.1:1', login: 'https://127.0.0.1:1' } }),
+  );
   const shown = await json<object>(['licence', 'show', 'team.licence', '--trust', 'offline.json']);
-  expect(shown).toMatchObject({ licence, plan: { name: 'team', seats: 5, enclaves: 4, cpu: '2', memory: '4Gi' }, graceDays: 14, accounts: 2, trustDomain: 'sls.local' });
+  expect(shown).toMatchObject({
+    licence,
+    plan: { name: 'team', seats: 5, enclaves: 4, cpu: '2', memory: '4Gi' },
+    graceDays: 14,
+    accounts: 2,
+    trustDomain: 'sls.local',
+  });
   expect(await json(['licence', 'show', '-', '--trust', 'offline.json'], { stdin: key })).toEqual(shown);
   const lines = (await machine.sls(['licence', 'show', 'team.licence'])).stdout;
   expect(lines).toMatch(new RegExp(`^${licence}  team  of sls\\.local, until 20.*\n.*images +any`));
@@ -55,7 +93,9 @@ test('an administrator issues a licence; whoever has its key verifies it offline
   expect((await machine.sls(['licence'])).stdout).toBe('no licence: you have what the operator gives everyone\n');
   expect(await json(['redeem', 'team.licence'])).toMatchObject({ licence, changed: true, applies: true });
   expect((await machine.sls(['redeem', '-'], { stdin: key })).stderr).toMatch(/was yours already: team, until 20/);
-  expect((await json<Listed>(['licence'])).licences).toMatchObject([{ licence, plan: { name: 'team', seats: 5 }, state: 'valid', applies: true }]);
+  expect((await json<Listed>(['licence'])).licences).toMatchObject([
+    { licence, plan: { name: 'team', seats: 5 }, state: 'valid', applies: true },
+  ]);
   const login = await machine.sls(['login']);
   expect(login.code).toBe(0);
   // Far from its end, nobody speaks of it.
@@ -65,9 +105,21 @@ test('an administrator issues a licence; whoever has its key verifies it offline
   expect((await machine.sls(['status'])).stdout).toMatch(/^licence +team, until 20/m);
 
   const [report] = await json<Array<{ redemptions: object[] }>>(['admin', 'licence', 'report', licence]);
-  expect(report).toMatchObject({ licence, state: 'valid', accounts: 2, redeemed: 1, redemptions: [{ username: 'ada' }] });
-  expect((await machine.sls(['admin', 'licence', 'report', licence])).stdout).toMatch(/accounts +1 of 2\n[^]*ada \([0-9a-f-]{36}\) {2}since 20/);
-  expect((await json<object[]>(['admin', 'licence', 'list']))[0]).toMatchObject({ licence, reason: 'for a test', issuedBy: 'local' });
+  expect(report).toMatchObject({
+    licence,
+    state: 'valid',
+    accounts: 2,
+    redeemed: 1,
+    redemptions: [{ username: 'ada' }],
+  });
+  expect((await machine.sls(['admin', 'licence', 'report', licence])).stdout).toMatch(
+    /accounts +1 of 2\n[^]*ada \([0-9a-f-]{36}\) {2}since 20/,
+  );
+  expect((await json<object[]>(['admin', 'licence', 'list']))[0]).toMatchObject({
+    licence,
+    reason: 'for a test',
+    issuedBy: 'local',
+  });
 });
 
 test('a key is never taken from the command line, nor told by a message', async () => {
@@ -77,9 +129,18 @@ test('a key is never taken from the command line, nor told by a message', async 
     expect({ code, told: stderr.includes(key) }).toEqual({ code: 2, told: false });
     expect(stderr).toContain('got a key itself');
   }
-  expect(refused(await machine.sls(['redeem']))).toMatchObject({ code: 2, stderr: expect.stringContaining('no terminal to ask') });
-  expect(refused(await machine.sls(['redeem', 'not-there']))).toMatchObject({ code: 2, stderr: expect.stringContaining('ENOENT') });
-  expect(refused(await machine.sls(['redeem', '-'], { stdin: ' \n' }))).toMatchObject({ code: 2, stderr: expect.stringContaining('no licence key') });
+  expect(refused(await machine.sls(['redeem']))).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('no terminal to ask'),
+  });
+  expect(refused(await machine.sls(['redeem', 'not-there']))).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('ENOENT'),
+  });
+  expect(refused(await machine.sls(['redeem', '-'], { stdin: ' \n' }))).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('no licence key'),
+  });
 });
 
 test('a forged key is refused before it is sent, with code and hint', async () => {
@@ -87,8 +148,14 @@ test('a forged key is refused before it is sent, with code and hint', async () =
   const [header, payload, signature] = key.split('.') as [string, string, string];
   const claims = JSON.parse(Buffer.from(payload, 'base64url').toString()) as { plan: { seats: number } };
   claims.plan.seats = 1000;
-  writeFileSync(machine.path('forged'), `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.${signature}`);
-  for (const args of [['redeem', 'forged'], ['licence', 'show', 'forged']]) {
+  writeFileSync(
+    machine.path('forged'),
+    `${header}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.${signature}`,
+  );
+  for (const args of [
+    ['redeem', 'forged'],
+    ['licence', 'show', 'forged'],
+  ]) {
     const { code, stdout, stderr } = await machine.sls([...args, '--json']);
     expect(code).toBe(1);
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'licence.signature', exitCode: 1 } });
@@ -114,7 +181,9 @@ test('where a licence is near its end, and in its grace days, every command says
   await json(['signup', '--username', 'alan', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: alan });
   await json(['redeem', '-'], { stdin: key, env: alan });
   await endsIn(licence, HOUR, 2 * HOUR);
-  expect((await machine.sls(['login', '--quiet'], { env: alan })).stderr).toMatch(/warning: your licence \(team\) ends at 20.*sls redeem\n/);
+  expect((await machine.sls(['login', '--quiet'], { env: alan })).stderr).toMatch(
+    /warning: your licence \(team\) ends at 20.*sls redeem\n/,
+  );
   await endsIn(licence, -HOUR, HOUR);
   const ended = /warning: your licence \(team\) ended at 20.*; logins work until 20/;
   const login = await machine.sls(['login', '--json'], { env: alan });
@@ -133,7 +202,10 @@ test('when it is over, new logins are refused, and what runs goes on; another on
   expect((await machine.sls(['login'], { env: edsger })).code).toBe(0);
   let started: () => void = () => undefined;
   const runs = new Promise<void>((resolve) => (started = resolve));
-  const running = machine.sls(['exec', 'sh', '-c', 'echo started; until test -e go; do sleep 0.2; done; echo finished'], { env: edsger, onOutput: () => started() });
+  const running = machine.sls(
+    ['exec', 'sh', '-c', 'echo started; until test -e go; do sleep 0.2; done; echo finished'],
+    { env: edsger, onOutput: () => started() },
+  );
   await runs;
   expect(await json<object[]>(['admin', 'licence', 'report', licence])).toMatchObject([{ seatsInUse: 1, redeemed: 1 }]);
   await endsIn(licence, -HOUR, -HOUR);
@@ -148,7 +220,10 @@ test('when it is over, new logins are refused, and what runs goes on; another on
   saved.session.licence = { ...saved.session.licence, until: 1_700_000_000, graceUntil: 1_700_000_001 };
   writeFileSync(file, JSON.stringify(saved));
   const exec = await machine.sls(['exec', 'touch', 'go'], { env: edsger });
-  expect({ code: exec.code, stderr: exec.stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/ended at 20.*; what runs goes on, but logins are refused/) });
+  expect({ code: exec.code, stderr: exec.stderr }).toEqual({
+    code: 0,
+    stderr: expect.stringMatching(/ended at 20.*; what runs goes on, but logins are refused/),
+  });
   expect(await running).toMatchObject({ code: 0, stdout: 'started\nfinished\n' });
   await json(['redeem', '-'], { stdin: (await issue('--days', '100')).key, env: edsger });
   const again = await machine.sls(['login'], { env: edsger });
@@ -161,25 +236,36 @@ test('a revoked one is refused at the next login, and its user does without wher
   await json(['signup', '--username', 'barbara', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: barbara });
   await json(['redeem', '-'], { stdin: key, env: barbara });
   expect(await json(['admin', 'licence', 'revoke', licence, '--reason', 'unpaid'])).toEqual({ licence, changed: true });
-  expect(await json(['admin', 'licence', 'revoke', licence, '--reason', 'unpaid'])).toEqual({ licence, changed: false });
-  expect(refused(await machine.sls(['login'], { env: barbara }))).toMatchObject({ code: 1, stderr: expect.stringMatching(/was revoked\nhint: ask your operator/) });
+  expect(await json(['admin', 'licence', 'revoke', licence, '--reason', 'unpaid'])).toEqual({
+    licence,
+    changed: false,
+  });
+  expect(refused(await machine.sls(['login'], { env: barbara }))).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/was revoked\nhint: ask your operator/),
+  });
   // Logged out everywhere: what is left is the password.
   const elsewhere = person('elsewhere');
   expect(refused(await machine.sls(['licence', 'drop', licence], { env: elsewhere }))).toMatchObject({ code: 4 });
   const args = ['licence', 'drop', licence, '--username', 'barbara', '--password-stdin'];
-  expect(refused(await machine.sls(args, { stdin: 'wrong horse battery\n', env: elsewhere }))).toMatchObject({ code: 4 });
+  expect(refused(await machine.sls(args, { stdin: 'wrong horse battery\n', env: elsewhere }))).toMatchObject({
+    code: 4,
+  });
   expect((await machine.sls(args, { stdin: `${PASSWORD}\n`, env: elsewhere })).code).toBe(0);
   expect((await machine.sls(['login'], { env: barbara })).code).toBe(0);
 });
 
-test('a key is written to a file that is its owner\'s alone, and to none that is there already', async () => {
+test("a key is written to a file that is its owner's alone, and to none that is there already", async () => {
   const args = ['admin', 'licence', 'issue', ...REQUIRED, '--days', '1', '--out', machine.path('new.licence')];
   const { licence } = await json<{ licence: string }>(args);
   expect(statSync(machine.path('new.licence')).mode & 0o777).toBe(0o600);
   expect(await json(['licence', 'show', 'new.licence'])).toMatchObject({ licence });
   expect((await machine.sls(args)).code).toBe(2);
   expect(await json(['licence', 'show', 'new.licence'])).toMatchObject({ licence });
-  expect((await json<object[]>(['admin', 'licence', 'list']))[0]).toMatchObject({ state: 'revoked', revokedReason: 'its key could not be written to a file' });
+  expect((await json<object[]>(['admin', 'licence', 'list']))[0]).toMatchObject({
+    state: 'revoked',
+    revokedReason: 'its key could not be written to a file',
+  });
 });
 
 test.each([
@@ -196,18 +282,27 @@ test.each([
 test('the licence key is of the installation alone: 0600, its public half in the trust bundle, replaced by overlap', async () => {
   expect(statSync(machine.server('keys', 'licence-keys.json')).mode & 0o777).toBe(0o600);
   const bundle = readFileSync(machine.server('trust-bundle.json'), 'utf8');
-  const [{ d }] = (JSON.parse(readFileSync(machine.server('keys', 'licence-keys.json'), 'utf8')) as { keys: [{ d: string }] }).keys;
+  const [{ d }] = (
+    JSON.parse(readFileSync(machine.server('keys', 'licence-keys.json'), 'utf8')) as { keys: [{ d: string }] }
+  ).keys;
   expect(bundle).not.toContain(d);
   const before = await issue('--days', '1');
   expect((await machine.sls(['admin', 'rotate', 'licence-key'])).code).toBe(0);
-  expect((JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as { licenceKeys: { keys: object[] } }).licenceKeys.keys).toHaveLength(2);
+  expect(
+    (JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as { licenceKeys: { keys: object[] } })
+      .licenceKeys.keys,
+  ).toHaveLength(2);
   const trust = ['--trust', machine.server('trust-bundle.json')];
   expect(await json(['redeem', '-', ...trust], { stdin: before.key })).toMatchObject({ changed: true });
   expect((await machine.sls(['admin', 'rotate', 'licence-key', '--compromised'])).code).toBe(0);
   await sleep(2_500);
   const after = await issue('--days', '1');
-  expect(await json(['licence', 'show', '-', ...trust], { stdin: after.key })).toMatchObject({ licence: after.licence });
-  expect((await machine.sls(['licence', 'show', '-', ...trust], { stdin: before.key })).stderr).toMatch(/no licence key of the trust bundle\nhint: /);
+  expect(await json(['licence', 'show', '-', ...trust], { stdin: after.key })).toMatchObject({
+    licence: after.licence,
+  });
+  expect((await machine.sls(['licence', 'show', '-', ...trust], { stdin: before.key })).stderr).toMatch(
+    /no licence key of the trust bundle\nhint: /,
+  );
   // What was redeemed by the old key stays.
   expect((await json<Listed>(['licence', ...trust])).licences.map(({ licence }) => licence)).toContain(before.licence);
   expect(existsSync(machine.server('licence-keys.json'))).toBe(false);
@@ -227,7 +322,10 @@ test('where a licence is required, nobody logs in without one, and whoever has a
   writeFileSync(machine.path('key'), key);
   // From a machine where they never were: a login is what they lack.
   const elsewhere = person('elsewhere-2');
-  const redeemed = await machine.sls(['redeem', 'key', '--username', 'barbara2', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: elsewhere });
+  const redeemed = await machine.sls(['redeem', 'key', '--username', 'barbara2', '--password-stdin'], {
+    stdin: `${PASSWORD}\n`,
+    env: elsewhere,
+  });
   expect(redeemed).toMatchObject({ code: 0, stderr: expect.stringContaining('is yours: team') });
   expect((await machine.sls(['login'], { env: barbara })).code).toBe(0);
 });
@@ -237,7 +335,11 @@ test('on a terminal the key is asked for, and name and password where nobody is 
   await json(['signup', '--username', 'terry', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: person('terry') });
   const env = { ...machine.env, ...person('terry-elsewhere'), TERM: 'xterm' };
   const terminal = spawn(process.execPath, [SLS, 'redeem'], { cwd: machine.folder, env, cols: 200 });
-  const answers: Array<[string, string]> = [['Licence key: ', key], ['Username: ', 'terry'], ['Password: ', PASSWORD]];
+  const answers: Array<[string, string]> = [
+    ['Licence key: ', key],
+    ['Username: ', 'terry'],
+    ['Password: ', PASSWORD],
+  ];
   let seen = '';
   terminal.onData((text) => {
     seen += text;

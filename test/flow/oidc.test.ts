@@ -27,7 +27,11 @@ afterAll(async () => {
 });
 
 /** Runs sls while a person does with the address that it shows what `person` says. */
-async function withPerson(args: string[], person: (address: string, child: ChildProcess) => Promise<unknown>, options: RunOptions = {}): Promise<Ended> {
+async function withPerson(
+  args: string[],
+  person: (address: string, child: ChildProcess) => Promise<unknown>,
+  options: RunOptions = {},
+): Promise<Ended> {
   let gone: Promise<unknown> | undefined;
   const ended = await machine.sls(args, {
     ...options,
@@ -43,7 +47,10 @@ async function withPerson(args: string[], person: (address: string, child: Child
   await gone;
   return ended;
 }
-const approve = (subject: string) => (address: string): Promise<void> => provider.approve(address, subject);
+const approve =
+  (subject: string) =>
+  (address: string): Promise<void> =>
+    provider.approve(address, subject);
 const saved = (): string => readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8');
 
 test('a user logs in with a browser, and works in an enclave of their own', async () => {
@@ -74,26 +81,35 @@ test('another login ends the session of the one before, and finds the same accou
 test('no token of the provider is kept, printed or logged', async () => {
   const login = await withPerson(['login', '--oidc', '--verbose'], approve('ada'));
   const logs = ['signup.log', 'login.log'].map((name) => readFileSync(machine.server('log', name), 'utf8')).join('');
-  for (const text of [login.stdout, login.stderr, saved(), logs]) expect(text).not.toMatch(new RegExp(Buffer.from('{"alg":"RS256"').toString('base64url').slice(0, 18)));
+  for (const text of [login.stdout, login.stderr, saved(), logs])
+    expect(text).not.toMatch(new RegExp(Buffer.from('{"alg":"RS256"').toString('base64url').slice(0, 18)));
 });
 
 test('the password that there is none of is asked for nowhere: a login of a moment ago stands for it', async () => {
   expect(await machine.sls(['passwd'])).toMatchObject({ code: 1, stderr: expect.stringContaining('no password') });
-  expect(await machine.sls(['account', 'delete', '--yes', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 2, stderr: expect.stringContaining('no password') });
+  expect(
+    await machine.sls(['account', 'delete', '--yes', '--password-stdin'], { stdin: `${PASSWORD}\n` }),
+  ).toMatchObject({ code: 2, stderr: expect.stringContaining('no password') });
   const wrong = await machine.sls(['login', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` });
   expect(wrong).toMatchObject({ code: 4, stderr: expect.stringContaining('the username or the password is wrong') });
 });
 
 test('what goes wrong is said in words, with a way out', async () => {
   const denied = await withPerson(['login', '--oidc'], (address) => provider.deny(address));
-  expect(denied).toMatchObject({ code: 4, stderr: expect.stringMatching(/denied[^]*hint: to begin anew: sls login --oidc/) });
+  expect(denied).toMatchObject({
+    code: 4,
+    stderr: expect.stringMatching(/denied[^]*hint: to begin anew: sls login --oidc/),
+  });
   const other = await withPerson(['login', '--oidc', '--username', 'bea', '--json'], approve('ada'));
   expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('your account here is called ada') });
   expect(JSON.parse(other.stdout)).toMatchObject({ error: { code: 'oidc.other_username', exitCode: 1 } });
   expect(await machine.sls(['login', '--oidc', '--password-stdin'])).toMatchObject({ code: 2 });
   const goOn = provider.hang();
   const began = Date.now();
-  expect(await machine.sls(['login', '--oidc'])).toMatchObject({ code: 6, stderr: expect.stringContaining('hint: is the OpenID provider up?') });
+  expect(await machine.sls(['login', '--oidc'])).toMatchObject({
+    code: 6,
+    stderr: expect.stringContaining('hint: is the OpenID provider up?'),
+  });
   expect(Date.now() - began).toBeLessThan(10_000);
   goOn();
   // The session of before is still there.
@@ -134,10 +150,17 @@ async function enableSecondFactor(): Promise<{ authenticator: Authenticator; rec
 test('a second factor is asked for after the browser, where there is one', async () => {
   expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
   const { authenticator, recoveryCodes } = await enableSecondFactor();
-  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 4, stderr: expect.stringContaining('code') });
-  expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.wrong()}\n` })).toMatchObject({ code: 4 });
+  expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining('code'),
+  });
+  expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.wrong()}\n` })).toMatchObject({
+    code: 4,
+  });
   await authenticator.early();
-  expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.code(1)}\n` })).toMatchObject({ code: 0 });
+  expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.code(1)}\n` })).toMatchObject({
+    code: 0,
+  });
   expect(await machine.sls(['totp', 'disable'], { stdin: `${recoveryCodes[0]}\n` })).toMatchObject({ code: 0 });
   expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
 });
@@ -147,19 +170,29 @@ test('a session that is over is begun anew at the provider, by who is told to', 
   const [{ session } = { session: '' }] = JSON.parse(stdout) as Array<{ session: string }>;
   await machine.sls(['sessions', 'revoke', session]);
   // Nobody watches: there is no use in a code.
-  expect(await machine.sls(['login'])).toMatchObject({ code: 4, stderr: expect.stringContaining('hint: run: sls login --oidc') });
+  expect(await machine.sls(['login'])).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining('hint: run: sls login --oidc'),
+  });
   expect(await withPerson(['login', '--oidc'], approve('ada'))).toMatchObject({ code: 0 });
 });
 
 test('who has a password can log in at the provider as well, once they have said so with it', async () => {
   await machine.signUpAndLogin('zoe', ['--username', 'zoe', '--password-stdin']);
-  const link = await withPerson(['account', 'link', '--password-stdin', '--json'], approve('zoe@provider'), { stdin: `${PASSWORD}\n` });
+  const link = await withPerson(['account', 'link', '--password-stdin', '--json'], approve('zoe@provider'), {
+    stdin: `${PASSWORD}\n`,
+  });
   expect(link).toMatchObject({ code: 0 });
   expect(JSON.parse(link.stdout)).toEqual({ oidcIssuer: provider.issuer });
-  expect(await machine.sls(['account', 'link', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 1, stderr: expect.stringContaining('hint: sls account unlink') });
+  expect(await machine.sls(['account', 'link', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('hint: sls account unlink'),
+  });
   const login = await withPerson(['login', '--oidc', '--json'], approve('zoe@provider'));
   expect(JSON.parse(login.stdout)).toMatchObject({ username: 'zoe' });
-  expect(await machine.sls(['account', 'unlink', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 0 });
+  expect(await machine.sls(['account', 'unlink', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({
+    code: 0,
+  });
   expect((await machine.sls(['account', 'show'])).stdout).toMatch(/logs in by +password$/m);
 });
 

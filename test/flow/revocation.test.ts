@@ -18,10 +18,15 @@ afterAll(() => machine.remove());
 const REASON = ['--reason', 'for a test'];
 const admin = async (...args: string[]): Promise<Ended> => {
   const ended = await machine.sls(['admin', ...args]);
-  expect({ args, code: ended.code, stderr: ended.code === 0 ? '' : ended.stderr }).toEqual({ args, code: 0, stderr: '' });
+  expect({ args, code: ended.code, stderr: ended.code === 0 ? '' : ended.stderr }).toEqual({
+    args,
+    code: 0,
+    stderr: '',
+  });
   return ended;
 };
-const logIn = (): Promise<Ended> => machine.sls(['login', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` });
+const logIn = (): Promise<Ended> =>
+  machine.sls(['login', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` });
 const exec = (): Promise<Ended> => machine.sls(['exec', '-q', '--', 'echo', 'hello']);
 
 /** Tries until it is refused. @returns how it was refused */
@@ -43,7 +48,10 @@ async function untilAllowed(attempt: () => Promise<Ended>, seconds = 15): Promis
 
 async function auditKinds(): Promise<string[]> {
   const { stdout } = await admin('audit', 'tail', '--json');
-  return stdout.trim().split('\n').map((line) => (JSON.parse(line) as { kind: string }).kind);
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { kind: string }).kind);
 }
 
 test('a revoked user: sessions end at once, no login, no access; and back', async () => {
@@ -58,9 +66,16 @@ test('a revoked user: sessions end at once, no login, no access; and back', asyn
   expect(ended.code).not.toBe(0);
   expect(Date.now() - revokedAt).toBeLessThan(30_000);
 
-  expect(await logIn()).toMatchObject({ code: 4, stderr: expect.stringContaining('your account is revoked') as string });
+  expect(await logIn()).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining('your account is revoked') as string,
+  });
   // The saved session, whose token and certificate are still good by themselves.
-  expect(await exec()).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('revocation.user') as string });
+  expect(await exec()).toMatchObject({
+    code: 5,
+    stdout: '',
+    stderr: expect.stringContaining('revocation.user') as string,
+  });
   expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
 
   await admin('user', 'restore', 'ada', ...REASON);
@@ -71,7 +86,11 @@ test('a revoked user: sessions end at once, no login, no access; and back', asyn
 describe.each(['node', 'attestation key'])('a revoked %s', (what) => {
   test('is refused by login and by clients within a minute; and back', async () => {
     expect((await exec()).code).toBe(0);
-    const [node] = JSON.parse((await admin('nodes', 'list', '--json')).stdout) as Array<{ name: string; ekSha256: string; akSha256: string }>;
+    const [node] = JSON.parse((await admin('nodes', 'list', '--json')).stdout) as Array<{
+      name: string;
+      ekSha256: string;
+      akSha256: string;
+    }>;
     const [group, subject, code] = what === 'node' ? ['nodes', node!.name, 'node'] : ['ak', node!.akSha256, 'ak'];
     await admin(group!, 'revoke', subject!, ...REASON);
 
@@ -98,14 +117,22 @@ test('every decision is on record', async () => {
 });
 
 test('who has no certificate of the admin CA gets nothing, whatever they call themselves', async () => {
-  const { certificate, privateKey } = await issueAdminCertificate(await createAuthority({ commonName: 'Administration CA', trustDomain: 'sls.local', years: 1 }), {
-    name: 'local',
-    trustDomain: 'sls.local',
-  });
+  const { certificate, privateKey } = await issueAdminCertificate(
+    await createAuthority({ commonName: 'Administration CA', trustDomain: 'sls.local', years: 1 }),
+    {
+      name: 'local',
+      trustDomain: 'sls.local',
+    },
+  );
   writeFileSync(machine.path('mallory.pem'), certificate);
   writeFileSync(machine.path('mallory.key'), privateKey);
   const forged = ['--admin-certificate', 'mallory.pem', '--admin-key', 'mallory.key'];
-  for (const args of [['nodes', 'list'], ['user', 'revoke', 'ada', ...REASON], ['revocations'], ['nodes', 'approve', 'localhost', '--ek', 'ab'.repeat(32), ...REASON]]) {
+  for (const args of [
+    ['nodes', 'list'],
+    ['user', 'revoke', 'ada', ...REASON],
+    ['revocations'],
+    ['nodes', 'approve', 'localhost', '--ek', 'ab'.repeat(32), ...REASON],
+  ]) {
     expect(await machine.sls(['admin', ...args, ...forged])).toMatchObject({ code: 4, stdout: '' });
   }
   expect((await logIn()).code).toBe(0);

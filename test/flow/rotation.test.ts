@@ -13,7 +13,9 @@ beforeAll(async () => {
   machine = new Machine();
   await machine.startService();
   for (const username of ['ada', 'grace', 'linus']) {
-    const { code, stderr } = await machine.sls(['signup', '--username', username, '--password-stdin'], { stdin: `${PASSWORD}\n` });
+    const { code, stderr } = await machine.sls(['signup', '--username', username, '--password-stdin'], {
+      stdin: `${PASSWORD}\n`,
+    });
     if (code !== 0) throw new Error(stderr);
   }
 });
@@ -46,7 +48,9 @@ class Person {
     while (!this.stopped) {
       try {
         const byToken = this.last !== undefined && this.logins % 3 !== 0;
-        const credential = byToken ? { accessToken: this.last!.accessToken } : { username: this.username, password: PASSWORD };
+        const credential = byToken
+          ? { accessToken: this.last!.accessToken }
+          : { username: this.username, password: PASSWORD };
         const session = await login(this.trust, { credential, onTrust });
         const connection = await connect(this.trust, session, { onTrust });
         connection.close();
@@ -83,8 +87,12 @@ test('every key is rotated under load, and no login fails', async () => {
   // The load was on the new keys in the end, and clients took the new bundle by themselves.
   expect(bundle().sequence).toBe(before.sequence + 2);
   for (const { trust } of people) expect(trust.sequence).toBe(bundle().sequence);
-  const keys = JSON.parse(readFileSync(machine.server('keys', 'token-keys.json'), 'utf8')) as { keys: Array<{ kid: string }> };
-  const header = JSON.parse(Buffer.from(people[0]!.last!.accessToken.split('.')[0]!, 'base64url').toString()) as { kid: string };
+  const keys = JSON.parse(readFileSync(machine.server('keys', 'token-keys.json'), 'utf8')) as {
+    keys: Array<{ kid: string }>;
+  };
+  const header = JSON.parse(Buffer.from(people[0]!.last!.accessToken.split('.')[0]!, 'base64url').toString()) as {
+    kid: string;
+  };
   expect(header.kid).toBe(keys.keys[0]!.kid);
 });
 
@@ -98,7 +106,9 @@ test('an attestor that enrols again gets its certificate from the new attestatio
   };
   expect(() => verifyAttestationKeyChain([], [newest!], new Date())).toThrow();
   const old = await evidence();
-  expect(() => verifyAttestationKeyChain(old, [newest!], new Date())).toThrow(expect.objectContaining({ code: 'certificate.untrusted' }));
+  expect(() => verifyAttestationKeyChain(old, [newest!], new Date())).toThrow(
+    expect.objectContaining({ code: 'certificate.untrusted' }),
+  );
 
   machine.renewAttestationKey();
   for (const end = Date.now() + 60_000; ; await sleep(1_000)) {
@@ -116,6 +126,8 @@ test('after a theft of the token key, no token of the old one is worth anything;
   const session = await login(trust, { credential: { username: 'ada', password: PASSWORD } });
   await rotate('token-key', '--compromised');
   await sleep(2_500);
-  await expect(login(trust, { credential: { accessToken: session.accessToken } })).rejects.toMatchObject({ code: 'login.token_invalid' });
+  await expect(login(trust, { credential: { accessToken: session.accessToken } })).rejects.toMatchObject({
+    code: 'login.token_invalid',
+  });
   await login(trust, { credential: { username: 'ada', password: PASSWORD } });
 });

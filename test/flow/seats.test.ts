@@ -40,9 +40,18 @@ interface Running {
 
 /** Runs a command in the enclave that goes on for a while. Resolves when it runs. */
 async function start(seconds: number): Promise<Running> {
-  const child = spawn(process.execPath, [SLS, 'exec', '-q', '--', 'sh', '-c', `echo runs; sleep ${seconds}; echo finished`], { cwd: machine.folder, env: machine.env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(
+    process.execPath,
+    [SLS, 'exec', '-q', '--', 'sh', '-c', `echo runs; sleep ${seconds}; echo finished`],
+    { cwd: machine.folder, env: machine.env, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
   children.push(child);
-  const running: Running = { child, stdout: '', stderr: '', ended: new Promise((resolve) => child.once('close', resolve)) };
+  const running: Running = {
+    child,
+    stdout: '',
+    stderr: '',
+    ended: new Promise((resolve) => child.once('close', resolve)),
+  };
   child.stdout!.setEncoding('utf8').on('data', (text: string) => (running.stdout += text));
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (running.stderr += text));
   await until(() => running.stdout.includes('runs'), 15_000);
@@ -59,12 +68,14 @@ async function until(condition: () => boolean | Promise<boolean>, ms: number): P
   return Date.now() - from;
 }
 
-
 test('a command has a seat while it runs, for longer than a seat lives without heartbeat, and none when it has ended', async () => {
   expect(await taken()).toBe(0);
   const running = await start(SEAT_SECONDS * 2);
   const { seats, limit } = await list();
-  expect({ limit, seats }).toMatchObject({ limit: 2, seats: [{ enclave: 'default', clientName: expect.any(String), workloadUid: expect.any(String) }] });
+  expect({ limit, seats }).toMatchObject({
+    limit: 2,
+    seats: [{ enclave: 'default', clientName: expect.any(String), workloadUid: expect.any(String) }],
+  });
   await sleep(SEAT_SECONDS * 1000 + 500);
   expect((await list()).seats.map(({ seat }) => seat)).toEqual(seats.map(({ seat }) => seat));
   expect(await running.ended).toBe(0);
@@ -80,7 +91,9 @@ test('when all are taken, nothing of the next command is run: exit code 6, and a
   const { code, stdout, stderr } = await machine.sls(['exec', 'touch', 'too-much']);
   expect({ code, stdout }).toEqual({ code: 6, stdout: '' });
   expect(stderr).toContain('sls: no seat is free: 2 of the 2 of your account are taken\n');
-  expect(stderr).toContain('hint: sls seats list shows yours; sls seats free ID gives back one whose session was lost\n');
+  expect(stderr).toContain(
+    'hint: sls seats list shows yours; sls seats free ID gives back one whose session was lost\n',
+  );
   expect((await machine.sls(['cp', 'enclave:/etc/hostname', '-'])).code).toBe(6);
   expect((await machine.sls(['status', '--connect'])).code).toBe(0);
   await machine.sls(['seats', 'free', '--all']);
@@ -90,7 +103,10 @@ test('when all are taken, nothing of the next command is run: exit code 6, and a
 test('a login while all are taken says so, and leaves a session by which seats can be freed', async () => {
   await Promise.all([start(20), start(20)]);
   const env = { XDG_STATE_HOME: machine.path('other'), SLS_TRUST: machine.server('trust-bundle.json') };
-  const login = await machine.sls(['login', '--json', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n`, env });
+  const login = await machine.sls(['login', '--json', '--username', 'ada', '--password-stdin'], {
+    stdin: `${PASSWORD}\n`,
+    env,
+  });
   expect(login.code).toBe(6);
   expect(JSON.parse(login.stdout)).toMatchObject({ error: { code: 'seat.none_free', exitCode: 6 } });
   expect(JSON.parse((await machine.sls(['seats', 'free', '--all', '--json'], { env })).stdout)).toEqual({ freed: 2 });
@@ -121,7 +137,9 @@ test('a seat that its user frees ends no command at once: it is told, and ended 
   await until(() => running.stderr.includes('lapsed'), (SEAT_SECONDS + 3) * 1000);
   const told = Date.now();
   expect(running.stderr).toContain('warning: the seat is not renewed: the seat was freed');
-  expect(running.stderr).toMatch(/sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at \S+ unless there is a seat again\n/);
+  expect(running.stderr).toMatch(
+    /sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at \S+ unless there is a seat again\n/,
+  );
   expect(await running.ended).toBe(143);
   expect(Date.now() - told).toBeGreaterThan((GRACE_SECONDS - 1) * 1000);
   expect(running.stdout).toBe('runs\n');
@@ -152,25 +170,58 @@ test('seats stay while the client CA, by which their tokens are signed, is repla
 });
 
 test("a licence's seats are those of all who redeemed it", async () => {
-  await machine.sls(['admin', 'licence', 'issue', '--plan', 'team', '--days', '2', '--accounts', '2', '--seats', '1', '--reason', 'test', '--out', 'team.licence']);
+  await machine.sls([
+    'admin',
+    'licence',
+    'issue',
+    '--plan',
+    'team',
+    '--days',
+    '2',
+    '--accounts',
+    '2',
+    '--seats',
+    '1',
+    '--reason',
+    'test',
+    '--out',
+    'team.licence',
+  ]);
   const bob = { XDG_STATE_HOME: machine.path('bob'), SLS_TRUST: machine.server('trust-bundle.json') };
-  expect((await machine.sls(['signup', '--username', 'bob', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: bob })).code).toBe(0);
+  expect(
+    (await machine.sls(['signup', '--username', 'bob', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: bob })).code,
+  ).toBe(0);
   expect((await machine.sls(['login'], { env: bob })).code).toBe(0);
-  for (const env of [{}, bob]) expect(await machine.sls(['redeem', 'team.licence'], { env })).toMatchObject({ code: 0 });
+  for (const env of [{}, bob])
+    expect(await machine.sls(['redeem', 'team.licence'], { env })).toMatchObject({ code: 0 });
   const running = await start(30);
   const { code, stderr } = await machine.sls(['exec', 'true'], { env: bob });
   expect(code).toBe(6);
   expect(stderr).toContain('sls: no seat is free: 1 of the 1 of your licence are taken\n');
-  expect(JSON.parse((await machine.sls(['seats', 'list', '--json'], { env: bob })).stdout)).toMatchObject({ seats: [], limit: 1, taken: 1, licence: expect.any(String) });
+  expect(JSON.parse((await machine.sls(['seats', 'list', '--json'], { env: bob })).stdout)).toMatchObject({
+    seats: [],
+    limit: 1,
+    taken: 1,
+    licence: expect.any(String),
+  });
   running.child.kill('SIGINT');
   await running.ended;
   expect((await machine.sls(['exec', 'true'], { env: bob })).code).toBe(0);
 });
 
 test('what is asked of seats in a wrong way says what is right', async () => {
-  for (const args of [['seats', 'free'], ['seats', 'free', 'x', '--all']]) {
-    expect(await machine.sls(args)).toMatchObject({ code: 2, stderr: 'sls: expected ids of seats, or --all\nhint: sls seats list shows them\n' });
+  for (const args of [
+    ['seats', 'free'],
+    ['seats', 'free', 'x', '--all'],
+  ]) {
+    expect(await machine.sls(args)).toMatchObject({
+      code: 2,
+      stderr: 'sls: expected ids of seats, or --all\nhint: sls seats list shows them\n',
+    });
   }
   const { code, stdout } = await machine.sls(['seats', 'free', 'x', '--json']);
-  expect({ code, error: JSON.parse(stdout) as unknown }).toMatchObject({ code: 1, error: { error: { code: 'seat.not_found' } } });
+  expect({ code, error: JSON.parse(stdout) as unknown }).toMatchObject({
+    code: 1,
+    error: { error: { code: 'seat.not_found' } },
+  });
 });

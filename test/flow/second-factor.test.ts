@@ -40,10 +40,16 @@ test('a second factor from its enrolment to its end, at the command line', async
   const { authenticator, recoveryCodes, stderr } = await enable();
   expect(recoveryCodes).toHaveLength(10);
   expect(stderr).toContain('otpauth://totp/');
-  expect(JSON.parse((await machine.sls(['totp', 'status', '--json'])).stdout)).toMatchObject({ enabled: true, recoveryCodes: 10 });
+  expect(JSON.parse((await machine.sls(['totp', 'status', '--json'])).stdout)).toMatchObject({
+    enabled: true,
+    recoveryCodes: 10,
+  });
 
   expect(await logIn(PASSWORD)).toMatchObject({ code: 4, stderr: expect.stringContaining('hint: ') as string });
-  expect(await logIn(PASSWORD, authenticator.wrong())).toMatchObject({ code: 4, stderr: expect.stringContaining('code') as string });
+  expect(await logIn(PASSWORD, authenticator.wrong())).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining('code') as string,
+  });
   // Who has not the password is not told that there is a second factor.
   const guess = await logIn('wrong horse battery staple', authenticator.wrong());
   expect(guess.code).toBe(4);
@@ -57,14 +63,21 @@ test('a second factor from its enrolment to its end, at the command line', async
   // A session that goes on asks for nothing.
   expect((await machine.sls(['exec', '--', 'echo', 'ok'])).stdout).toBe('ok\n');
 
-  expect(await machine.sls(['admin', 'user', 'reset-second-factor', 'ada', '--reason', 'lost phone'])).toMatchObject({ code: 0 });
-  expect(await machine.sls(['admin', 'audit', 'tail', '--json'])).toMatchObject({ stdout: expect.stringContaining('admin.reset_second_factor') as string });
+  expect(await machine.sls(['admin', 'user', 'reset-second-factor', 'ada', '--reason', 'lost phone'])).toMatchObject({
+    code: 0,
+  });
+  expect(await machine.sls(['admin', 'audit', 'tail', '--json'])).toMatchObject({
+    stdout: expect.stringContaining('admin.reset_second_factor') as string,
+  });
   expect(await logIn(PASSWORD)).toMatchObject({ code: 0 });
 });
 
 test('deleting the account takes both factors', async () => {
   const { recoveryCodes } = await enable();
-  const remove = (...lines: string[]): Promise<Ended> => machine.sls(['account', 'delete', '--yes', '--password-stdin'], { stdin: lines.map((line) => `${line}\n`).join('') });
+  const remove = (...lines: string[]): Promise<Ended> =>
+    machine.sls(['account', 'delete', '--yes', '--password-stdin'], {
+      stdin: lines.map((line) => `${line}\n`).join(''),
+    });
   expect(await remove(PASSWORD)).toMatchObject({ code: 4 });
   expect(await remove(PASSWORD, '000000')).toMatchObject({ code: 4 });
   expect((await machine.sls(['exec', '--', 'echo', 'ok'])).stdout).toBe('ok\n');
@@ -72,7 +85,11 @@ test('deleting the account takes both factors', async () => {
 });
 
 test('neither secret nor codes are taken from the arguments', async () => {
-  for (const args of [['totp', 'enable', '123456'], ['login', '--code', '123456'], ['totp', 'disable', '--code', '123456']]) {
+  for (const args of [
+    ['totp', 'enable', '123456'],
+    ['login', '--code', '123456'],
+    ['totp', 'disable', '--code', '123456'],
+  ]) {
     expect(await machine.sls(args)).toMatchObject({ code: 2 });
   }
 });

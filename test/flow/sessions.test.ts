@@ -14,7 +14,13 @@ beforeAll(async () => {
 afterAll(() => machine.remove());
 
 interface Saved {
-  session: { accessToken: string; accessTokenExpiresAt: number; refreshToken: string; clientKey: string; enclave: { workloadUid: string } };
+  session: {
+    accessToken: string;
+    accessTokenExpiresAt: number;
+    refreshToken: string;
+    clientKey: string;
+    enclave: { workloadUid: string };
+  };
 }
 
 const file = (state = 'state'): string => machine.path(state, 'sls', 'session.json');
@@ -29,7 +35,10 @@ function outliveAccessToken(state?: string): void {
 }
 
 /** Another machine of the same person's. */
-const other = (name: string): Record<string, string> => ({ XDG_STATE_HOME: machine.path(name), SLS_TRUST: machine.server('trust-bundle.json') });
+const other = (name: string): Record<string, string> => ({
+  XDG_STATE_HOME: machine.path(name),
+  SLS_TRUST: machine.server('trust-bundle.json'),
+});
 const logIn = (name: string): Promise<Ended> =>
   machine.sls(['login', '-q', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: other(name) });
 
@@ -39,7 +48,8 @@ interface Listed {
   clientAddress: string;
   current: boolean;
 }
-const list = async (env?: Record<string, string>): Promise<Listed[]> => JSON.parse((await machine.sls(['sessions', 'list', '--json'], { env })).stdout) as Listed[];
+const list = async (env?: Record<string, string>): Promise<Listed[]> =>
+  JSON.parse((await machine.sls(['sessions', 'list', '--json'], { env })).stdout) as Listed[];
 
 test('exec goes on when the access token is over and the enclave is gone: the session is refreshed, and the new tokens are kept, 0600', async () => {
   const before = read().session;
@@ -59,7 +69,10 @@ test('two commands that refresh at once both go on', async () => {
   outliveAccessToken();
   process.kill(machine.pidOf('enclave.cjs'), 'SIGKILL');
   const both = await Promise.all(['a', 'b'].map((word) => machine.sls(['exec', '-q', 'echo', word])));
-  expect(both.map(({ code, stdout }) => ({ code, stdout }))).toEqual([{ code: 0, stdout: 'a\n' }, { code: 0, stdout: 'b\n' }]);
+  expect(both.map(({ code, stdout }) => ({ code, stdout }))).toEqual([
+    { code: 0, stdout: 'a\n' },
+    { code: 0, stdout: 'b\n' },
+  ]);
   expect((await list()).filter(({ current }) => current)).toHaveLength(1);
 });
 
@@ -95,16 +108,24 @@ test('sls sessions list shows every machine; revoke ends one at once: it gets no
   const refused = await machine.sls(['exec', 'true'], { env: other('desk') });
   expect(refused).toMatchObject({ code: 5, stderr: expect.stringContaining('revocation.session') });
   outliveAccessToken('desk');
-  for (const args of [['sessions', 'list'], ['login', '--username', 'ada']]) expect((await machine.sls(args, { env: other('desk') })).code).toBeGreaterThan(0);
+  for (const args of [
+    ['sessions', 'list'],
+    ['login', '--username', 'ada'],
+  ])
+    expect((await machine.sls(args, { env: other('desk') })).code).toBeGreaterThan(0);
   expect((await machine.sls(['sessions', 'revoke', session])).code).toBe(1);
   expect((await machine.sls(['exec', '-q', 'true'])).code).toBe(0);
 });
 
 test('sls passwd ends all other sessions, and the old password with them', async () => {
   expect((await logIn('phone')).code).toBe(0);
-  const wrong = await machine.sls(['passwd', '--password-stdin'], { stdin: 'not the password\nquite another password\n' });
+  const wrong = await machine.sls(['passwd', '--password-stdin'], {
+    stdin: 'not the password\nquite another password\n',
+  });
   expect(wrong).toMatchObject({ code: 4, stderr: expect.stringContaining('old password is wrong') });
-  const { code, stderr } = await machine.sls(['passwd', '--password-stdin'], { stdin: `${PASSWORD}\nquite another password\n` });
+  const { code, stderr } = await machine.sls(['passwd', '--password-stdin'], {
+    stdin: `${PASSWORD}\nquite another password\n`,
+  });
   expect({ code, stderr }).toEqual({ code: 0, stderr: 'sls: ok the password is changed; 1 other session ended\n' });
   await sleep(1_100);
   expect((await machine.sls(['exec', 'true'], { env: other('phone') })).code).toBe(5);
@@ -125,13 +146,18 @@ test('sls logout ends the session on the service, too; --all those of other mach
   // Whoever copied the state has nothing of it.
   writeFileSync(file('desk'), copy, { mode: 0o600 });
   expect((await machine.sls(['sessions', 'list'], { env: other('desk') })).code).toBe(4);
-  expect(await machine.sls(['logout', '--all', '--json'])).toMatchObject({ code: 0, stdout: expect.stringContaining('"sessionsEnded": 2') });
+  expect(await machine.sls(['logout', '--all', '--json'])).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('"sessionsEnded": 2'),
+  });
   expect((await machine.sls(['sessions', 'list'], { env: other('phone') })).code).toBe(4);
   expect((await machine.sls(['exec', 'true'])).code).toBe(4);
 });
 
 test('sls logout removes what is here even when the service is away, and says that the session may live on', async () => {
-  expect((await machine.sls(['login', '-q', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` })).code).toBe(0);
+  expect(
+    (await machine.sls(['login', '-q', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n` })).code,
+  ).toBe(0);
   await machine.stopService();
   const { code, stderr } = await machine.sls(['logout']);
   expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('could not end it') });

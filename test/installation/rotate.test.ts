@@ -22,13 +22,22 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sls-keystore-'));
   store = new FolderKeyStore(folder);
   for (const name of ['client-ca', 'attestation-ca', 'server-ca'] as const) {
-    const { certificate, privateKey } = await createAuthority({ commonName: name, trustDomain, years: 10, now: at(-86_400) });
+    const { certificate, privateKey } = await createAuthority({
+      commonName: name,
+      trustDomain,
+      years: 10,
+      now: at(-86_400),
+    });
     await store.write([[`${name}.crt`, certificate]]);
     if (name !== 'server-ca') await store.write([[`${name}.key`, privateKey]]);
   }
   await store.write([['token-keys.json', await generateTokenKeys()]]);
   await createTrustKeys(store, { trustDomain });
-  await publishTrustBundle(store, { trustDomain, services: { signup: 'http://a:1', login: 'http://b:1' }, policy: { softwareTpm: 'refuse' } });
+  await publishTrustBundle(store, {
+    trustDomain,
+    services: { signup: 'http://a:1', login: 'http://b:1' },
+    policy: { softwareTpm: 'refuse' },
+  });
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -109,7 +118,8 @@ describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
 });
 
 test('a new licence key signs when every program has read it; the one before verifies for the longest life of a licence, published with it', async () => {
-  const keysAt = async (offset: number) => readTokenKeys(await need(store, 'licence-keys.json'), () => at(offset).getTime());
+  const keysAt = async (offset: number) =>
+    readTokenKeys(await need(store, 'licence-keys.json'), () => at(offset).getTime());
   const old = (await keysAt(0)).signing.kid;
   await rotate(store, 'licence-key', { trustDomain, now: T0 });
   expect((await keysAt(0)).signing.kid).toBe(old);
@@ -145,7 +155,14 @@ test('a bundle is published again under its sequence when nothing changed, and u
 });
 
 test('keys are readable by their owner only', () => {
-  for (const name of ['token-keys.json', 'trust-key.json', 'revocation-keys.json', 'licence-keys.json', 'client-ca.key', 'admin-ca.key']) {
+  for (const name of [
+    'token-keys.json',
+    'trust-key.json',
+    'revocation-keys.json',
+    'licence-keys.json',
+    'client-ca.key',
+    'admin-ca.key',
+  ]) {
     expect(statSync(join(folder, 'keys', name)).mode & 0o777).toBe(0o600);
   }
 });

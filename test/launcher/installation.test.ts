@@ -33,13 +33,19 @@ test('a folder with other things in it stays as it is', async () => {
   mkdirSync(folder, { mode: 0o755 });
   chmodSync(folder, 0o755);
   writeFileSync(join(folder, 'letter.txt'), '');
-  await expect(start(folder)).rejects.toMatchObject({ code: 'launcher.folder', hint: expect.stringContaining('--dir') as string });
+  await expect(start(folder)).rejects.toMatchObject({
+    code: 'launcher.folder',
+    hint: expect.stringContaining('--dir') as string,
+  });
   expect({ mode: modeOf(folder), names: readdirSync(folder) }).toEqual({ mode: 0o755, names: ['letter.txt'] });
 });
 
-(process.geteuid?.() === 0 ? test : test.skip)("somebody else's folder gets no key: its owner could put others in their place", async () => {
-  mkdirSync(folder);
-  chownSync(folder, NOBODY, NOBODY);
-  await expect(start(folder)).rejects.toMatchObject({ code: 'launcher.folder' });
-  expect(readdirSync(folder)).toEqual([]);
-});
+(process.geteuid?.() === 0 ? test : test.skip)(
+  "somebody else's folder gets no key: its owner could put others in their place",
+  async () => {
+    mkdirSync(folder);
+    chownSync(folder, NOBODY, NOBODY);
+    await expect(start(folder)).rejects.toMatchObject({ code: 'launcher.folder' });
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);

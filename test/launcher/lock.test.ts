@@ -31,7 +31,8 @@ test('of many at once one gets it', async () => {
 });
 
 /** Names of unix sockets that every user of the machine sees, and may take when they are free: unix(7), "Abstract sockets". */
-const abstractNames = (): string[] => [...readFileSync('/proc/net/unix', 'utf8').matchAll(/ @(\S+?)@*$/gm)].map(([, name]) => name!);
+const abstractNames = (): string[] =>
+  [...readFileSync('/proc/net/unix', 'utf8').matchAll(/ @(\S+?)@*$/gm)].map(([, name]) => name!);
 
 test('nobody who cannot open the folder keeps its owner from running it', async () => {
   const before = new Set(abstractNames());
@@ -39,10 +40,13 @@ test('nobody who cannot open the folder keeps its owner from running it', async 
   const seen = abstractNames().filter((name) => !before.has(name));
   await first.release();
   const squatters = await Promise.all(
-    seen.map((name) => new Promise<Server | undefined>((resolve) => {
-      const server = createServer().once('error', () => resolve(undefined));
-      server.listen(`\0${name}`, () => resolve(server));
-    })),
+    seen.map(
+      (name) =>
+        new Promise<Server | undefined>((resolve) => {
+          const server = createServer().once('error', () => resolve(undefined));
+          server.listen(`\0${name}`, () => resolve(server));
+        }),
+    ),
   );
   try {
     await (await lockInstallation(folder)).release();

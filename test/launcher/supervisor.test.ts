@@ -37,7 +37,11 @@ test('what dies is started again with growing delays, also when a start fails; w
   await until(() => started.length === 3 && supervised.current() === started[2]!.process);
   expect(started[1]!.at - diedAt).toBeGreaterThan(150);
   expect(started[2]!.at - started[1]!.at).toBeGreaterThan(350);
-  expect(lines).toEqual(['the thing ended unexpectedly, starting it again', 'the thing did not start again: no luck', 'the thing runs again']);
+  expect(lines).toEqual([
+    'the thing ended unexpectedly, starting it again',
+    'the thing did not start again: no luck',
+    'the thing runs again',
+  ]);
 
   await supervised.stop();
   expect(started[2]!.process.stopped).toBe(true);
@@ -46,5 +50,11 @@ test('what dies is started again with growing delays, also when a start fails; w
 });
 
 test("a first start that fails is the caller's to tell", async () => {
-  await expect(supervise('the thing', () => Promise.reject(new Error('no luck')), () => undefined)).rejects.toThrow('no luck');
+  await expect(
+    supervise(
+      'the thing',
+      () => Promise.reject(new Error('no luck')),
+      () => undefined,
+    ),
+  ).rejects.toThrow('no luck');
 });

@@ -10,7 +10,10 @@ beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'sls-swtpm-'))));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const ask = (tcti: string, ...command: [string, ...string[]]): string =>
-  execFileSync(command[0], command.slice(1), { env: { ...process.env, TPM2TOOLS_TCTI: tcti, TSS2_LOG: 'all+none' }, encoding: 'utf8' });
+  execFileSync(command[0], command.slice(1), {
+    env: { ...process.env, TPM2TOOLS_TCTI: tcti, TSS2_LOG: 'all+none' },
+    encoding: 'utf8',
+  });
 
 test('a software TPM is made once, serves, and survives being killed', async () => {
   const stateFolder = join(folder, 'tpm one');
@@ -25,7 +28,9 @@ test('a software TPM is made once, serves, and survives being killed', async () 
   expect(first.caCertificates).toEqual(certificates);
   expect(ask(first.tcti, 'tpm2_getcap', 'handles-nv-index')).toMatch(/0x1C00002/);
   await expect(startSwtpm({ stateFolder, socket })).rejects.toMatchObject({ code: 'swtpm.in_use' });
-  await expect(startSwtpm({ stateFolder, socket: join(folder, 'other.sock') })).rejects.toMatchObject({ code: 'swtpm.start_failed' });
+  await expect(startSwtpm({ stateFolder, socket: join(folder, 'other.sock') })).rejects.toMatchObject({
+    code: 'swtpm.start_failed',
+  });
 
   process.kill(first.pid, 'SIGKILL');
   await first.exited;

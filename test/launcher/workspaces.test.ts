@@ -1,5 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removeWorkspaces, workspaceOf } from '../../launcher/workspaces';
@@ -39,14 +49,17 @@ test('one enclave is removed, and nothing of the others', async () => {
   await removeWorkspaces(folder, { user, name: 'lab' });
 });
 
-test.each([0o000, 0o500, 0o555])('a folder in it that was made unwritable (%s) keeps none from being removed', async (mode) => {
-  const workspace = make('lab');
-  for (const path of ['modules', 'modules/one', 'modules/one/two']) mkdirSync(join(workspace, path));
-  writeFileSync(join(workspace, 'modules', 'one', 'two', 'file'), 'x', { mode: 0o400 });
-  for (const path of ['modules/one/two', 'modules/one', 'modules', '.']) chmodSync(join(workspace, path), mode);
-  await removeWorkspaces(folder, { user, name: 'lab' });
-  expect(existsSync(workspace)).toBe(false);
-});
+test.each([0o000, 0o500, 0o555])(
+  'a folder in it that was made unwritable (%s) keeps none from being removed',
+  async (mode) => {
+    const workspace = make('lab');
+    for (const path of ['modules', 'modules/one', 'modules/one/two']) mkdirSync(join(workspace, path));
+    writeFileSync(join(workspace, 'modules', 'one', 'two', 'file'), 'x', { mode: 0o400 });
+    for (const path of ['modules/one/two', 'modules/one', 'modules', '.']) chmodSync(join(workspace, path), mode);
+    await removeWorkspaces(folder, { user, name: 'lab' });
+    expect(existsSync(workspace)).toBe(false);
+  },
+);
 
 test('what a link in it points at stays as it is', async () => {
   const workspace = make('lab');

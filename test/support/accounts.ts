@@ -15,7 +15,15 @@ export const TRUST_DOMAIN = 'sls.test';
 /** Files and settings that signup and login take, for a database of the test's. */
 export interface AccountFiles {
   folder: string;
-  settings: { DATABASE_URL_FILE: string; TOKEN_KEYS_FILE: string; SECOND_FACTOR_KEYS_FILE: string; TRUST_DOMAIN: string; TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string; LOG_KEYS_FILE: string };
+  settings: {
+    DATABASE_URL_FILE: string;
+    TOKEN_KEYS_FILE: string;
+    SECOND_FACTOR_KEYS_FILE: string;
+    TRUST_DOMAIN: string;
+    TRUST_BUNDLE_FILE: string;
+    REVOCATION_KEYS_FILE: string;
+    LOG_KEYS_FILE: string;
+  };
   remove(): Promise<void>;
 }
 
@@ -43,17 +51,33 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
 export const UNLIMITED = { LOGIN_FAILURES_PER_ACCOUNT: 0, LOGIN_FAILURES_PER_ADDRESS: 0, SIGNUPS_PER_ADDRESS: 0 };
 
 /** The backend of a replica, as its main.ts opens it. Passwords are cheap, and guesses without limit, unless the test is about them. */
-export function openReplica({ settings }: AccountFiles, { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED } = {}): Promise<AccountBackend> {
+export function openReplica(
+  { settings }: AccountFiles,
+  { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED } = {},
+): Promise<AccountBackend> {
   const hashing = { BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue };
-  return openAccountBackend({ ...settings, ...hashing, ...limits, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) }, 'test');
+  return openAccountBackend(
+    { ...settings, ...hashing, ...limits, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) },
+    'test',
+  );
 }
 
 /** Begins a session of a user who is there. @returns its tokens */
-export async function beginSession(backend: AccountBackend, user: string): Promise<{ session: string; accessToken: string; refreshToken: string }> {
+export async function beginSession(
+  backend: AccountBackend,
+  user: string,
+): Promise<{ session: string; accessToken: string; refreshToken: string }> {
   const passwordHash = (await backend.accounts.findById(user))!.passwordHash!;
   const session = randomUUID();
   const authenticatedAt = Math.floor(Date.now() / 1000);
-  const { refreshToken } = await backend.sessions.begin({ user, session, authenticatedAt, passwordHash }, { name: 'test', address: '192.0.2.1' });
-  const { token } = await issueAccessToken(backend.tokenKeys, { user, session, authenticatedAt }, { trustDomain: TRUST_DOMAIN });
+  const { refreshToken } = await backend.sessions.begin(
+    { user, session, authenticatedAt, passwordHash },
+    { name: 'test', address: '192.0.2.1' },
+  );
+  const { token } = await issueAccessToken(
+    backend.tokenKeys,
+    { user, session, authenticatedAt },
+    { trustDomain: TRUST_DOMAIN },
+  );
   return { session, accessToken: token, refreshToken };
 }

@@ -15,10 +15,21 @@ export interface ProofOptions {
 }
 
 /** Metadata with an administrator's proof for one call. */
-export async function proofFor(administrator: CertifiedKey, method: AdminMethod, request: unknown, options: ProofOptions = {}): Promise<Metadata> {
+export async function proofFor(
+  administrator: CertifiedKey,
+  method: AdminMethod,
+  request: unknown,
+  options: ProofOptions = {},
+): Promise<Metadata> {
   const called = AdminServiceService[method] as MethodDefinition<unknown, unknown>;
-  const call = { method: AdminServiceService[options.method ?? method].path, request: called.requestSerialize(request) };
+  const call = {
+    method: AdminServiceService[options.method ?? method].path,
+    request: called.requestSerialize(request),
+  };
   const metadata = new Metadata();
-  metadata.set(ADMIN_PROOF_KEY, await signAdminProof(administrator, call, { trustDomain: options.trustDomain ?? 'sls.test', now: options.now }));
+  metadata.set(
+    ADMIN_PROOF_KEY,
+    await signAdminProof(administrator, call, { trustDomain: options.trustDomain ?? 'sls.test', now: options.now }),
+  );
   return metadata;
 }

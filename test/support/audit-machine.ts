@@ -84,7 +84,10 @@ export class AuditMachine extends Machine {
   ageReceipts(home = 'state'): void {
     for (const file of this.remembered(/^login-/, home)) {
       const { receivedAt, record } = JSON.parse(readFileSync(file, 'utf8')) as { receivedAt: string; record: string };
-      writeFileSync(file, JSON.stringify({ receivedAt: new Date(Date.parse(receivedAt) - 120_000).toISOString(), record }));
+      writeFileSync(
+        file,
+        JSON.stringify({ receivedAt: new Date(Date.parse(receivedAt) - 120_000).toISOString(), record }),
+      );
     }
   }
 
@@ -94,7 +97,10 @@ export class AuditMachine extends Machine {
 
   /** As the owner of the database: constraints are dropped, triggers are off, then the tables are changed as they like. */
   async tamper(...statements: string[]): Promise<void> {
-    const off = [...TABLES.map((table) => `ALTER TABLE ${table} DISABLE TRIGGER USER`), 'ALTER TABLE audit DROP CONSTRAINT IF EXISTS audit_leaf_of_record'];
+    const off = [
+      ...TABLES.map((table) => `ALTER TABLE ${table} DISABLE TRIGGER USER`),
+      'ALTER TABLE audit DROP CONSTRAINT IF EXISTS audit_leaf_of_record',
+    ];
     await this.sql.query([...off, ...statements].join(';'));
     await sleep(HEAD_MS);
   }

@@ -17,11 +17,16 @@ import type { Queries } from '../../licensing/store/queries';
 
 /** Everything that was recorded, in the tree or not, in the order of writing. */
 export async function recordsOf(queries: Queries): Promise<AuditRecord[]> {
-  return (await queries.query<{ record: Buffer }>('SELECT record FROM audit ORDER BY id')).map(({ record }) => readRecord(record));
+  return (await queries.query<{ record: Buffer }>('SELECT record FROM audit ORDER BY id')).map(({ record }) =>
+    readRecord(record),
+  );
 }
 
 /** A log as login and admin open it, signed by a key of the test's. */
-export function openTestLog(database: Database, { key = makeSigningKey('log'), trustDomain = 'sls.test' }: { key?: TestSigningKey; trustDomain?: string } = {}): AuditLog {
+export function openTestLog(
+  database: Database,
+  { key = makeSigningKey('log'), trustDomain = 'sls.test' }: { key?: TestSigningKey; trustDomain?: string } = {},
+): AuditLog {
   const keys = readLogKeys(JSON.stringify({ keys: [key.privateKey] }));
   return new AuditLog({ database, trustDomain, keys: () => keys });
 }
@@ -37,7 +42,10 @@ export async function writeRecords(queries: Queries, count: number, kind = 'test
  * Reads the log as a stranger who believes nothing but the head.
  * @returns what is wrong, in words; the records' bytes in their order
  */
-export async function readWholeLog(log: AuditLog, { size, root }: SignedHead): Promise<{ wrong: string[]; records: Buffer[] }> {
+export async function readWholeLog(
+  log: AuditLog,
+  { size, root }: SignedHead,
+): Promise<{ wrong: string[]; records: Buffer[] }> {
   const wrong: string[] = [];
   const records: Buffer[] = [];
   const frontier = new Frontier();
@@ -48,7 +56,10 @@ export async function readWholeLog(log: AuditLog, { size, root }: SignedHead): P
       if (sequence !== frontier.size) wrong.push(`expected record ${frontier.size}, got ${sequence}`);
       if (!leafSha256.equals(leafHash(record))) wrong.push(`record ${sequence} has another hash`);
       const completed = frontier.append(leafHash(record));
-      completed.forEach(({ hash, level }, at) => nodes[at]?.equals(hash) || wrong.push(`record ${sequence} completes another subtree of level ${level}`));
+      completed.forEach(
+        ({ hash, level }, at) =>
+          nodes[at]?.equals(hash) || wrong.push(`record ${sequence} completes another subtree of level ${level}`),
+      );
       records.push(record);
     }
   }
@@ -101,7 +112,10 @@ export function describeOnBoth(name: string, tests: (store: () => TestStore) => 
 
 /** Empties the log, as its owner can who drops what is in the way. */
 export async function emptyLog(database: Database): Promise<void> {
-  await asOwner(database, `DELETE FROM audit; DELETE FROM audit_nodes; DELETE FROM audit_refusals; DELETE FROM audit_tree; INSERT INTO audit_tree (size, frontier) VALUES (0, '')`);
+  await asOwner(
+    database,
+    `DELETE FROM audit; DELETE FROM audit_nodes; DELETE FROM audit_refusals; DELETE FROM audit_tree; INSERT INTO audit_tree (size, frontier) VALUES (0, '')`,
+  );
 }
 
 /** Runs statements as the owner of the tables, with no trigger in the way. */
@@ -122,6 +136,21 @@ export function unknownLeaf(): Buffer {
 export function freezeClock(now: Date = new Date()): void {
   jest.useFakeTimers({
     now,
-    doNotFake: ['hrtime', 'nextTick', 'performance', 'queueMicrotask', 'requestAnimationFrame', 'cancelAnimationFrame', 'requestIdleCallback', 'cancelIdleCallback', 'setImmediate', 'clearImmediate', 'setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'],
+    doNotFake: [
+      'hrtime',
+      'nextTick',
+      'performance',
+      'queueMicrotask',
+      'requestAnimationFrame',
+      'cancelAnimationFrame',
+      'requestIdleCallback',
+      'cancelIdleCallback',
+      'setImmediate',
+      'clearImmediate',
+      'setInterval',
+      'clearInterval',
+      'setTimeout',
+      'clearTimeout',
+    ],
   });
 }

@@ -6,7 +6,9 @@ export class Authenticator {
   private readonly key: Buffer;
 
   constructor(secret: string) {
-    const bits = [...secret.replace(/\s/g, '')].map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0')).join('');
+    const bits = [...secret.replace(/\s/g, '')]
+      .map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0'))
+      .join('');
     this.key = Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)));
   }
 
@@ -29,6 +31,8 @@ export class Authenticator {
   /** A code that is none of the next or last minutes. */
   wrong(): string {
     const right = new Set(Array.from({ length: 9 }, (_, i) => this.code(i - 4)));
-    return ['000000', '111111', '222222', '333333', '444444', '555555', '666666', '777777', '888888', '999999'].find((code) => !right.has(code))!;
+    return ['000000', '111111', '222222', '333333', '444444', '555555', '666666', '777777', '888888', '999999'].find(
+      (code) => !right.has(code),
+    )!;
   }
 }

@@ -27,7 +27,10 @@ export interface AuthorityOptions {
 }
 
 /** Makes an authority, signed by `issuer` or by itself. Each option can make it one that has to be refused. */
-export async function makeAuthority(name: string, options: AuthorityOptions = {}): Promise<TestAuthority & { name: string }> {
+export async function makeAuthority(
+  name: string,
+  options: AuthorityOptions = {},
+): Promise<TestAuthority & { name: string }> {
   const algorithm = { name: 'ECDSA', namedCurve: options.namedCurve ?? 'P-256', hash: 'SHA-256' };
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const signingKey = options.issuer === undefined ? keys.privateKey : await importKey(options.issuer.privateKey);
@@ -67,7 +70,9 @@ export interface LeafOptions {
 
 /** Makes a certificate, DER: by default one that an attestation key's verifier takes, but for its names. */
 export async function makeLeaf(issuer: TestAuthority & { name: string }, options: LeafOptions = {}): Promise<Buffer> {
-  const publicKey = options.publicKey ?? generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' });
+  const publicKey =
+    options.publicKey ??
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' });
   const certificate = await X509CertificateGenerator.create(
     {
       serialNumber: `40${randomBytes(15).toString('hex')}`,

@@ -10,7 +10,11 @@ export class Browser {
 
   /** What is written on the page. */
   get text(): string {
-    return this.page.replace(/<style[^]*?<\/style>/g, '').replace(/<[^>]*>/g, ' ').replace(/\s+/g, ' ').trim();
+    return this.page
+      .replace(/<style[^]*?<\/style>/g, '')
+      .replace(/<[^>]*>/g, ' ')
+      .replace(/\s+/g, ' ')
+      .trim();
   }
 
   has(field: string): boolean {
@@ -37,14 +41,18 @@ export class Browser {
   }
 
   private fields(): Map<string, string> {
-    const inputs = [...this.page.matchAll(/<input[^>]*>/g)].map(([tag]) => [/name="([^"]+)"/.exec(tag)?.[1], /value="([^"]*)"/.exec(tag)?.[1] ?? ''] as const);
+    const inputs = [...this.page.matchAll(/<input[^>]*>/g)].map(
+      ([tag]) => [/name="([^"]+)"/.exec(tag)?.[1], /value="([^"]*)"/.exec(tag)?.[1] ?? ''] as const,
+    );
     return new Map(inputs.flatMap(([name, value]) => (name === undefined ? [] : [[name, value]])));
   }
 
   private async fetch(url: string, init: RequestInit = {}): Promise<void> {
     const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
     const response = await fetch(url, { ...init, redirect: 'manual', headers: { cookie } });
-    for (const [, name = '', value = ''] of response.headers.getSetCookie().map((text) => /^([^=]+)=([^;]*)/.exec(text) ?? [])) {
+    for (const [, name = '', value = ''] of response.headers
+      .getSetCookie()
+      .map((text) => /^([^=]+)=([^;]*)/.exec(text) ?? [])) {
       if (value === '') this.cookies.delete(name);
       else this.cookies.set(name, value);
     }

@@ -40,11 +40,15 @@ export async function startEmbeddedProcess(folder: string, socketFolder: string)
     outfile: program,
     external: ['@electric-sql/pglite'],
   });
-  const child = spawn(process.execPath, [program, folder, socketFolder], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, LOG_LEVEL: 'silent' } });
+  const child = spawn(process.execPath, [program, folder, socketFolder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, LOG_LEVEL: 'silent' },
+  });
   const exited = once(child, 'exit');
   const first = await Promise.race([once(createInterface(child.stdout), 'line'), exited]);
   await rm(join(program, '..'), { recursive: true, force: true });
-  const { url, failure } = typeof first[0] === 'string' ? (JSON.parse(first[0]) as EmbeddedProcess) : { url: '', failure: 'it ended' };
+  const { url, failure } =
+    typeof first[0] === 'string' ? (JSON.parse(first[0]) as EmbeddedProcess) : { url: '', failure: 'it ended' };
   return {
     url,
     failure,

@@ -49,8 +49,10 @@ export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Pro
       calls += 1;
       await options.before?.();
       const client = verifyClientCertificate(clientCertificates, clientCa, { trustDomain: TRUST_DOMAIN });
-      if (client.user !== user) throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'not the user of this enclave');
-      if (!verifyProof(client.publicKey, nonce, proof)) throw new RpcError('enclave.proof', status.UNAUTHENTICATED, 'wrong proof');
+      if (client.user !== user)
+        throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'not the user of this enclave');
+      if (!verifyProof(client.publicKey, nonce, proof))
+        throw new RpcError('enclave.proof', status.UNAUTHENTICATED, 'wrong proof');
       const spki = client.publicKey.export({ format: 'der', type: 'spki' });
       const claims: Partial<Claims> = {
         nonce,
@@ -70,7 +72,13 @@ export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Pro
     services: [{ definition: EnclaveServiceService, implementation }],
   });
   return {
-    location: { workloadUid, node, endpoint: `http://127.0.0.1:${server.port}`, tlsAddress: '127.0.0.1:1', started: false },
+    location: {
+      workloadUid,
+      node,
+      endpoint: `http://127.0.0.1:${server.port}`,
+      tlsAddress: '127.0.0.1:1',
+      started: false,
+    },
     calls: () => calls,
     stop: () => server.stop(0),
   };

@@ -33,7 +33,13 @@ export class TestCluster {
       return { ...(await this.start(user, name, key)), started: true };
     },
     find: (user, names) =>
-      Promise.resolve(new Map(names.filter((name) => this.running.has(`${user}/${name}`)).map((name) => [name, { serves: true, node: 'node-a' }]))),
+      Promise.resolve(
+        new Map(
+          names
+            .filter((name) => this.running.has(`${user}/${name}`))
+            .map((name) => [name, { serves: true, node: 'node-a' }]),
+        ),
+      ),
     stop: ({ user, name }) => this.end('stop', `${user}/${name}`),
     discard: ({ user, name }) => this.end('discard', `${user}/${name}`),
     remove: async ({ user, name }) => {
@@ -59,7 +65,11 @@ export class TestCluster {
   }
 
   private async start(user: string, name: string, key: string): Promise<Enclave> {
-    const endpoint = await startEnclaveEndpoint({ user, clientCa: this.clientCa(), claims: { enclave: name === 'default' ? '' : name } });
+    const endpoint = await startEnclaveEndpoint({
+      user,
+      clientCa: this.clientCa(),
+      claims: { enclave: name === 'default' ? '' : name },
+    });
     this.all.push(endpoint);
     this.running.set(key, endpoint);
     return endpoint.location;
@@ -67,7 +77,8 @@ export class TestCluster {
 
   private end(verb: string, key: string): Promise<void> {
     this.asked.push(`${verb} ${key}`);
-    if (this.failing) return Promise.reject(new RpcError('rpc.unavailable', status.UNAVAILABLE, 'the API server at 10.0.0.1 is away'));
+    if (this.failing)
+      return Promise.reject(new RpcError('rpc.unavailable', status.UNAVAILABLE, 'the API server at 10.0.0.1 is away'));
     this.running.delete(key);
     return Promise.resolve();
   }

@@ -52,7 +52,12 @@ export interface FakeAttestorOptions {
   workloadUid: string;
 }
 
-export async function startFakeAttestor({ socket, tpm, user, workloadUid }: FakeAttestorOptions): Promise<FakeAttestor> {
+export async function startFakeAttestor({
+  socket,
+  tpm,
+  user,
+  workloadUid,
+}: FakeAttestorOptions): Promise<FakeAttestor> {
   const attestor: FakeAttestor = {
     address: `unix:${socket}`,
     tpm,
@@ -72,19 +77,32 @@ export async function startFakeAttestor({ socket, tpm, user, workloadUid }: Fake
             const credential = String(call.metadata.get('authorization')[0]).replace('Bearer ', '');
             attestor.credentials.push(credential);
             attestor.identify(credential);
-            for (const requests = new CallReader<AttestRequest>(call, signal); ; ) {
+            for (const requests = new CallReader<AttestRequest>(call, signal); ;) {
               const request = await requests.next();
               if (request === undefined) return;
               attestor.requests.push(request);
               const { purpose, nonce, clientKeySha256, tlsExporter, certificate, id } = request;
               const certificateSha256 = createHash('sha256').update(certificate).digest();
-              const claims = { purpose, nonce, clientKeySha256, tlsExporter, certificateSha256, user, workloadUid, imageDigest: IMAGE_DIGEST };
+              const claims = {
+                purpose,
+                nonce,
+                clientKeySha256,
+                tlsExporter,
+                certificateSha256,
+                user,
+                workloadUid,
+                imageDigest: IMAGE_DIGEST,
+              };
               try {
                 const evidence = attestor.answer(request, claims);
-                if (evidence !== 'silence') await writeMessage(call, { id, result: { $case: 'evidence', value: evidence } });
+                if (evidence !== 'silence')
+                  await writeMessage(call, { id, result: { $case: 'evidence', value: evidence } });
               } catch (error) {
                 if (!(error instanceof RpcError)) throw error;
-                await writeMessage(call, { id, result: { $case: 'failure', value: { code: error.code, message: error.message, retryable: false } } });
+                await writeMessage(call, {
+                  id,
+                  result: { $case: 'failure', value: { code: error.code, message: error.message, retryable: false } },
+                });
               }
             }
           }),
@@ -203,7 +221,10 @@ export async function startEnclaveFixture({ settings = {}, foreign }: FixtureOpt
 }
 
 /** A client's key and certificate, as the login service makes them. */
-export async function makeClient(fixture: EnclaveFixture, options: SessionOptions = {}): Promise<Pick<Session, 'clientKey' | 'clientCertificates'>> {
+export async function makeClient(
+  fixture: EnclaveFixture,
+  options: SessionOptions = {},
+): Promise<Pick<Session, 'clientKey' | 'clientCertificates'>> {
   const { pem, csr } = await makeClientKey();
   const clientCertificates = await issueClientCertificate(options.authority ?? fixture.clientAuthority, csr, {
     user: options.user ?? fixture.user,
@@ -245,7 +266,12 @@ export async function askForEvidence(
   const service = openEnclave(EnclaveServiceClient, endpoint, trust);
   try {
     const proof = signProof(privateKey(clientKey), nonce);
-    const { evidence } = await callUnary(service, service.attest, { nonce, clientCertificates, proof, includeEventLog: false }, { timeout: 10_000 });
+    const { evidence } = await callUnary(
+      service,
+      service.attest,
+      { nonce, clientCertificates, proof, includeEventLog: false },
+      { timeout: 10_000 },
+    );
     if (!evidence) throw new Error('no evidence');
     return evidence;
   } finally {

@@ -24,7 +24,10 @@ export interface TrustingEnrol {
 }
 
 /** Certifies any key that its TPM proves to hold, whoever made the TPM: for tests of what comes after enrolment. */
-export async function startTrustingEnrol(socket: string, options: { ca?: CertifiedKey; days?: number; trustDomain?: string } = {}): Promise<TrustingEnrol> {
+export async function startTrustingEnrol(
+  socket: string,
+  options: { ca?: CertifiedKey; days?: number; trustDomain?: string } = {},
+): Promise<TrustingEnrol> {
   const { days = 7, trustDomain = 'test.local' } = options;
   const ca = options.ca ?? (await createAuthority({ commonName: 'attestation', trustDomain, years: 1 }));
   const address = parseAddress(`unix:${socket}`);
@@ -36,18 +39,28 @@ export async function startTrustingEnrol(socket: string, options: { ca?: Certifi
       const secret = randomBytes(32);
       const challenge = randomBytes(16).toString('hex');
       secrets.set(challenge, { secret, request });
-      return { ...makeCredential(parseEndorsementKey(request.ekPublic), publicName(parsePublic(request.akPublic)), secret), challenge };
+      return {
+        ...makeCredential(parseEndorsementKey(request.ekPublic), publicName(parsePublic(request.akPublic)), secret),
+        challenge,
+      };
     }),
     completeEnrolment: unary(async ({ challenge, secret }) => {
       const begun = secrets.get(challenge);
-      if (begun === undefined || !begun.secret.equals(secret)) throw new RpcError('enrol.secret', status.UNAUTHENTICATED, 'another secret');
+      if (begun === undefined || !begun.secret.equals(secret))
+        throw new RpcError('enrol.secret', status.UNAUTHENTICATED, 'another secret');
       state.completed++;
       const certificate = await issueAttestationKeyCertificate({
         ca,
         trustDomain,
         node: begun.request.node,
         akPublicKey: publicKeyObject(parsePublic(begun.request.akPublic)).export({ format: 'der', type: 'spki' }),
-        details: { ekSha256: endorsementKeyHash(parseEndorsementKey(begun.request.ekPublic)), manufacturer: 'id:00001014', model: 'swtpm', firmware: '1', software: true },
+        details: {
+          ekSha256: endorsementKeyHash(parseEndorsementKey(begun.request.ekPublic)),
+          manufacturer: 'id:00001014',
+          model: 'swtpm',
+          firmware: '1',
+          software: true,
+        },
         days,
       });
       return { akCertificates: [certificate] };

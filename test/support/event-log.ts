@@ -46,7 +46,9 @@ const NODE_HASHES = new Map<number, string>([
 
 export function digestOf(algorithm: number, event: EventInput): Buffer {
   if (event.type === EVENT_TYPE.EV_NO_ACTION) return Buffer.alloc(DIGEST_SIZES.get(algorithm) ?? 0);
-  return createHash(NODE_HASHES.get(algorithm) ?? '').update(event.measured ?? event.data).digest();
+  return createHash(NODE_HASHES.get(algorithm) ?? '')
+    .update(event.measured ?? event.data)
+    .digest();
 }
 
 /** A crypto-agile log (PFP 10.2): as firmware writes it, but for what the options say. */
@@ -65,7 +67,8 @@ export function encodeEventLog(events: readonly EventInput[], options: LogOption
     Buffer.from([vendorInfo.length]),
     vendorInfo,
   ]);
-  const digests = options.digests ?? ((event) => algorithms.map(({ id }): [number, Buffer] => [id, digestOf(id, event)]));
+  const digests =
+    options.digests ?? ((event) => algorithms.map(({ id }): [number, Buffer] => [id, digestOf(id, event)]));
   return Buffer.concat([
     encodeSha1Event({ pcr: options.headerPcr ?? 0, type: options.headerType ?? EVENT_TYPE.EV_NO_ACTION, data: specId }),
     ...events.flatMap((event) => {
@@ -84,11 +87,21 @@ export function encodeEventLog(events: readonly EventInput[], options: LogOption
 
 /** TCG_PCClientPCREvent: the Spec ID event, and all events of logs in the old form. */
 export function encodeSha1Event(event: EventInput): Buffer {
-  return Buffer.concat([u32le(event.pcr), u32le(event.type), digestOf(TPM_ALG.SHA1, event), u32le(event.data.length), event.data]);
+  return Buffer.concat([
+    u32le(event.pcr),
+    u32le(event.type),
+    digestOf(TPM_ALG.SHA1, event),
+    u32le(event.data.length),
+    event.data,
+  ]);
 }
 
 export function startupLocalityEvent(locality: number): EventInput {
-  return { pcr: 0, type: EVENT_TYPE.EV_NO_ACTION, data: Buffer.concat([Buffer.from('StartupLocality\0'), Buffer.from([locality])]) };
+  return {
+    pcr: 0,
+    type: EVENT_TYPE.EV_NO_ACTION,
+    data: Buffer.concat([Buffer.from('StartupLocality\0'), Buffer.from([locality])]),
+  };
 }
 
 /** EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3). */
@@ -96,7 +109,11 @@ export const GLOBAL_VARIABLE = Buffer.from('61dfe48bca93d211aa0d00e098032b8c', '
 
 export function variableEvent(pcr: number, type: number, name: string, value: Buffer): EventInput {
   const text = Buffer.from(name, 'utf16le');
-  return { pcr, type, data: Buffer.concat([GLOBAL_VARIABLE, u64le(BigInt(name.length)), u64le(BigInt(value.length)), text, value]) };
+  return {
+    pcr,
+    type,
+    data: Buffer.concat([GLOBAL_VARIABLE, u64le(BigInt(name.length)), u64le(BigInt(value.length)), text, value]),
+  };
 }
 
 export function devicePathNode(type: number, subType: number, content: Buffer): Buffer {
@@ -106,29 +123,56 @@ export function devicePathNode(type: number, subType: number, content: Buffer): 
 /** A hard drive's partition, a file in it, the end. */
 export function filePath(partition: number, file: string): Buffer {
   const drive = Buffer.concat([u32le(partition), Buffer.alloc(34)]);
-  return Buffer.concat([devicePathNode(4, 1, drive), devicePathNode(4, 4, utf16(file)), devicePathNode(0x7f, 0xff, Buffer.alloc(0))]);
+  return Buffer.concat([
+    devicePathNode(4, 1, drive),
+    devicePathNode(4, 4, utf16(file)),
+    devicePathNode(0x7f, 0xff, Buffer.alloc(0)),
+  ]);
 }
 
 /** UEFI_IMAGE_LOAD_EVENT of an image with this content: its hash is measured, its path isn't. */
-export function imageEvent(file: string, image: Buffer, type: number = EVENT_TYPE.EV_EFI_BOOT_SERVICES_APPLICATION): EventInput {
+export function imageEvent(
+  file: string,
+  image: Buffer,
+  type: number = EVENT_TYPE.EV_EFI_BOOT_SERVICES_APPLICATION,
+): EventInput {
   const path = filePath(1, file);
-  return { pcr: 4, type, measured: image, data: Buffer.concat([u64le(0x1000n), u64le(BigInt(image.length)), u64le(0n), u64le(BigInt(path.length)), path]) };
+  return {
+    pcr: 4,
+    type,
+    measured: image,
+    data: Buffer.concat([u64le(0x1000n), u64le(BigInt(image.length)), u64le(0n), u64le(BigInt(path.length)), path]),
+  };
 }
 
 /** What a machine measures when it boots Linux by way of GRUB. */
 export function bootEvents(options: { secureBoot?: boolean; loader?: string; locality?: number } = {}): EventInput[] {
-  const separators = [0, 1, 2, 3, 4, 5, 6, 7].map((pcr): EventInput => ({ pcr, type: EVENT_TYPE.EV_SEPARATOR, data: Buffer.alloc(4) }));
+  const separators = [0, 1, 2, 3, 4, 5, 6, 7].map((pcr): EventInput => ({
+    pcr,
+    type: EVENT_TYPE.EV_SEPARATOR,
+    data: Buffer.alloc(4),
+  }));
   return [
     ...(options.locality === undefined ? [] : [startupLocalityEvent(options.locality)]),
     { pcr: 0, type: EVENT_TYPE.EV_S_CRTM_VERSION, data: utf16('firmware 1.2') },
-    variableEvent(7, EVENT_TYPE.EV_EFI_VARIABLE_DRIVER_CONFIG, 'SecureBoot', Buffer.from([options.secureBoot === false ? 0 : 1])),
+    variableEvent(
+      7,
+      EVENT_TYPE.EV_EFI_VARIABLE_DRIVER_CONFIG,
+      'SecureBoot',
+      Buffer.from([options.secureBoot === false ? 0 : 1]),
+    ),
     variableEvent(7, EVENT_TYPE.EV_EFI_VARIABLE_DRIVER_CONFIG, 'PK', Buffer.alloc(40, 7)),
     variableEvent(1, EVENT_TYPE.EV_EFI_VARIABLE_BOOT, 'BootOrder', Buffer.from('0100', 'hex')),
     { pcr: 4, type: EVENT_TYPE.EV_EFI_ACTION, data: Buffer.from('Calling EFI Application from Boot Option') },
     ...separators,
     imageEvent('\\EFI\\debian\\shimx64.efi', Buffer.from('shim')),
     imageEvent('\\EFI\\debian\\grubx64.efi', Buffer.from(options.loader ?? 'grub 2.12')),
-    { pcr: 8, type: EVENT_TYPE.EV_IPL, data: Buffer.from('grub_cmd: linux /vmlinuz ro\0'), measured: Buffer.from('linux /vmlinuz ro') },
+    {
+      pcr: 8,
+      type: EVENT_TYPE.EV_IPL,
+      data: Buffer.from('grub_cmd: linux /vmlinuz ro\0'),
+      measured: Buffer.from('linux /vmlinuz ro'),
+    },
     { pcr: 5, type: EVENT_TYPE.EV_EFI_ACTION, data: Buffer.from('Exit Boot Services Returned with Success') },
   ];
 }

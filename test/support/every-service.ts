@@ -15,7 +15,11 @@ import { REASON_KEY } from '../../runtime/rpc/errors';
 import { RULES } from '../../runtime/rpc/rules';
 import type { Caller, Method } from '../../runtime/rpc/rules';
 import { signSeatProof } from '../../attestation/seats/statements';
-import { HoldSeatRequest, SessionServiceAttestRequest, SessionServiceAttestResponse } from '../../proto/gen/licensing/v1/session';
+import {
+  HoldSeatRequest,
+  SessionServiceAttestRequest,
+  SessionServiceAttestResponse,
+} from '../../proto/gen/licensing/v1/session';
 import * as account from '../../proto/gen/licensing/v1/account';
 import * as admin from '../../proto/gen/licensing/v1/admin';
 import * as attestor from '../../proto/gen/licensing/v1/attestor';
@@ -58,7 +62,11 @@ export interface Codec {
   requestDeserialize(bytes: Buffer): object;
 }
 
-const METHODS = new Map(SERVICES.flatMap(([place, definition]) => Object.values(definition).map((method) => [method.path, { place, codec: method as unknown as Codec }] as const)));
+const METHODS = new Map(
+  SERVICES.flatMap(([place, definition]) =>
+    Object.values(definition).map((method) => [method.path, { place, codec: method as unknown as Codec }] as const),
+  ),
+);
 
 export function codecOf(method: Method): Codec {
   const found = METHODS.get(method);
@@ -73,7 +81,9 @@ export function isFunctionOf(method: Method): boolean {
 
 /** Methods for such a caller, less those of grpc.health.v1, which every server has. */
 export function methodsFor(...callers: Caller[]): Method[] {
-  return (Object.keys(RULES) as Method[]).filter((method) => callers.includes(RULES[method].caller) && !method.startsWith('/grpc.'));
+  return (Object.keys(RULES) as Method[]).filter(
+    (method) => callers.includes(RULES[method].caller) && !method.startsWith('/grpc.'),
+  );
 }
 
 export interface Outcome {
@@ -89,7 +99,9 @@ export class EveryService {
   private readonly clients = new Map<Place, Client>();
 
   constructor(private readonly machine: Machine) {
-    const saved = JSON.parse(readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8')) as { session: unknown };
+    const saved = JSON.parse(readFileSync(machine.path('state', 'sls', 'session.json'), 'utf8')) as {
+      session: unknown;
+    };
     this.session = parseSession(JSON.stringify(saved.session));
   }
 
@@ -131,7 +143,12 @@ export class EveryService {
   }
 
   /** Calls any method with whatever bytes. Resolves with the call's status, which is CANCELLED where it goes on. */
-  async call(method: Method, request: Buffer, metadata?: Metadata, onAnswer?: (bytes: Buffer) => void): Promise<Outcome> {
+  async call(
+    method: Method,
+    request: Buffer,
+    metadata?: Metadata,
+    onAnswer?: (bytes: Buffer) => void,
+  ): Promise<Outcome> {
     const place = METHODS.get(method)?.place;
     if (!place) throw new Error(`${method}: say in test/support/every-service.ts which program serves it`);
     return callAt(await this.clientOf(place), method, request, metadata, onAnswer);
@@ -140,8 +157,15 @@ export class EveryService {
   /** SessionService on a connection of its own, as whoever has the session's key gets there. `attested`: as far as that, and with a seat. */
   async openSession({ attested }: { attested: boolean }): Promise<Client> {
     const { clientKey, clientCertificates, enclave, evidence } = this.session;
-    const options = { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: this.trustDomain };
-    const client = new Client(enclave.tlsAddress, new OneConnection((dialled) => secure(dialled, options)), { 'grpc.use_local_subchannel_pool': 1 });
+    const options = {
+      certificate: evidence.enclaveCertificate,
+      clientKey,
+      clientCertificates,
+      trustDomain: this.trustDomain,
+    };
+    const client = new Client(enclave.tlsAddress, new OneConnection((dialled) => secure(dialled, options)), {
+      'grpc.use_local_subchannel_pool': 1,
+    });
     if (attested) await this.seat(client);
     return client;
   }
@@ -149,11 +173,23 @@ export class EveryService {
   private async seat(client: Client): Promise<void> {
     const { clientKey, clientCertificates } = this.session;
     const ask = SessionServiceAttestRequest.encode({ nonce: newNonce() }).finish();
-    const attested = SessionServiceAttestResponse.decode(await answerOf((on) => callAt(client, '/licensing.v1.SessionService/Attest', Buffer.from(ask), undefined, on)));
+    const attested = SessionServiceAttestResponse.decode(
+      await answerOf((on) => callAt(client, '/licensing.v1.SessionService/Attest', Buffer.from(ask), undefined, on)),
+    );
     const evidence = attested.evidence!;
-    const take = seat.TakeSeatRequest.encode({ clientCertificates, evidence, proof: signSeatProof(createPrivateKey(clientKey), evidence.claims) }).finish();
-    const { grant } = seat.TakeSeatResponse.decode(await answerOf((on) => this.call('/licensing.v1.SeatService/TakeSeat', Buffer.from(take), undefined, on)));
-    await callAt(client, '/licensing.v1.SessionService/HoldSeat', Buffer.from(HoldSeatRequest.encode({ token: grant!.token }).finish()));
+    const take = seat.TakeSeatRequest.encode({
+      clientCertificates,
+      evidence,
+      proof: signSeatProof(createPrivateKey(clientKey), evidence.claims),
+    }).finish();
+    const { grant } = seat.TakeSeatResponse.decode(
+      await answerOf((on) => this.call('/licensing.v1.SeatService/TakeSeat', Buffer.from(take), undefined, on)),
+    );
+    await callAt(
+      client,
+      '/licensing.v1.SessionService/HoldSeat',
+      Buffer.from(HoldSeatRequest.encode({ token: grant!.token }).finish()),
+    );
   }
 
   close(): void {
@@ -169,10 +205,15 @@ export class EveryService {
   }
 
   private dial(place: Exclude<Place, 'session'>): Client {
-    if (place === 'enclave') return new Client(grpcTarget(parseAddress(this.session.enclave.endpoint)), ChannelCredentials.createInsecure());
-    if (place !== 'signup' && place !== 'login') return new Client(`unix:${this.socket(place)}`, ChannelCredentials.createInsecure());
+    if (place === 'enclave')
+      return new Client(grpcTarget(parseAddress(this.session.enclave.endpoint)), ChannelCredentials.createInsecure());
+    if (place !== 'signup' && place !== 'login')
+      return new Client(`unix:${this.socket(place)}`, ChannelCredentials.createInsecure());
     const { ports } = JSON.parse(this.file('installation.json')) as { ports: Record<string, number> };
-    return new Client(`localhost:${ports[place]}`, ChannelCredentials.createSsl(Buffer.from(this.file('keys', 'server-ca.crt'))));
+    return new Client(
+      `localhost:${ports[place]}`,
+      ChannelCredentials.createSsl(Buffer.from(this.file('keys', 'server-ca.crt'))),
+    );
   }
 }
 
@@ -186,7 +227,13 @@ async function answerOf(call: (onAnswer: (bytes: Buffer) => void) => Promise<Out
 const PATIENCE_MS = 10_000;
 
 /** On the wire all four kinds of call are one. */
-export function callAt(client: Client, method: Method, request: Buffer, metadata = new Metadata(), onAnswer: (bytes: Buffer) => void = () => undefined): Promise<Outcome> {
+export function callAt(
+  client: Client,
+  method: Method,
+  request: Buffer,
+  metadata = new Metadata(),
+  onAnswer: (bytes: Buffer) => void = () => undefined,
+): Promise<Outcome> {
   const same = (bytes: Buffer): Buffer => bytes;
   return new Promise((resolve) => {
     const call = client.makeBidiStreamRequest<Buffer, Buffer>(method, same, same, metadata);

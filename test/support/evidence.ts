@@ -54,7 +54,14 @@ export async function makeFakeTpm(options: FakeTpmOptions = {}): Promise<FakeTpm
     trustDomain: options.trustDomain ?? TRUST_DOMAIN,
     node,
     akPublicKey: publicKey.export({ format: 'der', type: 'spki' }),
-    details: { ekSha256: 'ab'.repeat(32), manufacturer: 'TEST', model: 'fake', firmware: '1', software: false, ...options.details },
+    details: {
+      ekSha256: 'ab'.repeat(32),
+      manufacturer: 'TEST',
+      model: 'fake',
+      firmware: '1',
+      software: false,
+      ...options.details,
+    },
     days: options.days ?? 7,
     now: options.now,
   });
@@ -111,15 +118,26 @@ export function makeEvidence(tpm: FakeTpm, options: EvidenceOptions = {}): Evide
   const enclaveCertificate = options.enclaveCertificate ?? ENCLAVE_CERTIFICATE;
   const claims =
     options.claimsBytes ??
-    Buffer.from(Claims.encode(makeClaims({ node: tpm.node, certificateSha256: sha256(enclaveCertificate), ...options.claims })).finish());
+    Buffer.from(
+      Claims.encode(
+        makeClaims({ node: tpm.node, certificateSha256: sha256(enclaveCertificate), ...options.claims }),
+      ).finish(),
+    );
   const before = options.leavesBefore ?? [];
   const leaves = [...before, claims, ...(options.leavesAfter ?? [])];
   const tree = merkleTree(leaves.map(claimsLeaf));
   const pcr23 = options.pcr23 ?? rootPcrValue(tree.root);
-  const pcrs: PcrValue[] = QUOTED_PCRS.map((index) => ({ index, sha256: index === ROOT_PCR ? pcr23 : (options.pcrs?.[index] ?? Buffer.alloc(32)) }));
+  const pcrs: PcrValue[] = QUOTED_PCRS.map((index) => ({
+    index,
+    sha256: index === ROOT_PCR ? pcr23 : (options.pcrs?.[index] ?? Buffer.alloc(32)),
+  }));
   const attest =
     options.attestBytes ??
-    encodeAttest({ extraData: options.extraData ?? tree.root, pcrDigest: pcrDigest(pcrs.map((pcr) => pcr.sha256)), ...options.attest });
+    encodeAttest({
+      extraData: options.extraData ?? tree.root,
+      pcrDigest: pcrDigest(pcrs.map((pcr) => pcr.sha256)),
+      ...options.attest,
+    });
   return {
     attest,
     signature: signAttest(options.signer ?? tpm.privateKey, attest),

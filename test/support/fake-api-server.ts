@@ -41,7 +41,10 @@ export class FakeApiServer {
 
   api(attempts?: number): KubernetesApi {
     const config = new KubeConfig();
-    config.loadFromClusterAndUser({ name: 'fake', server: `http://127.0.0.1:${this.port}`, skipTLSVerify: true }, { name: 'test', token: 'api-token' });
+    config.loadFromClusterAndUser(
+      { name: 'fake', server: `http://127.0.0.1:${this.port}`, skipTLSVerify: true },
+      { name: 'test', token: 'api-token' },
+    );
     return new KubernetesApi(config, attempts);
   }
 

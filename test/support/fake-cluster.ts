@@ -45,7 +45,15 @@ export class FakeCluster {
 
   put(path: string, object: StoredObject): StoredObject {
     this.version += 1;
-    const stored = { ...object, metadata: { uid: randomUUID(), creationTimestamp: new Date().toISOString(), ...object.metadata, resourceVersion: String(this.version) } };
+    const stored = {
+      ...object,
+      metadata: {
+        uid: randomUUID(),
+        creationTimestamp: new Date().toISOString(),
+        ...object.metadata,
+        resourceVersion: String(this.version),
+      },
+    };
     this.objects.set(path, stored);
     return stored;
   }
@@ -62,36 +70,65 @@ export class FakeCluster {
     const { method, path, body } = request;
     const found = this.objects.get(path);
     if (method === 'PATCH') return { body: this.apply(path, body as StoredObject, found) };
-    if (method === 'DELETE') return this.delete(path, found, (body as { preconditions?: Partial<ObjectMeta> }).preconditions ?? {});
+    if (method === 'DELETE')
+      return this.delete(path, found, (body as { preconditions?: Partial<ObjectMeta> }).preconditions ?? {});
     if (found) return { body: found };
     if (!/\/(services|pods|persistentvolumeclaims)$/.test(path)) return NOT_FOUND;
     // A watch ends at once, and whoever watches lists again.
     if (request.query.has('watch')) return { body: { type: 'ERROR', object: {} } };
-    return { body: { metadata: { resourceVersion: String(this.version) }, items: this.under(path).filter(selected(request)) } };
+    return {
+      body: { metadata: { resourceVersion: String(this.version) }, items: this.under(path).filter(selected(request)) },
+    };
   }
 
   private apply(path: string, wanted: StoredObject, found: StoredObject | undefined): StoredObject {
-    const metadata = { ...wanted.metadata, uid: found?.metadata.uid ?? randomUUID(), generation: (found?.metadata.generation ?? 0) + 1 };
+    const metadata = {
+      ...wanted.metadata,
+      uid: found?.metadata.uid ?? randomUUID(),
+      generation: (found?.metadata.generation ?? 0) + 1,
+    };
     if (!path.includes('/services/')) return this.put(path, { ...wanted, metadata });
     const { name } = metadata;
     const revision = `${name}-${metadata.generation}`;
     const url = `http://${name}.${this.namespace}.example`;
     this.put(`${this.podPath}/${revision}`, {
-      metadata: { name: revision, labels: { 'serving.knative.dev/service': name, 'serving.knative.dev/revision': revision } },
+      metadata: {
+        name: revision,
+        labels: { 'serving.knative.dev/service': name, 'serving.knative.dev/revision': revision },
+      },
       spec: { nodeName: 'node-a' },
-      status: { conditions: [{ type: 'PodScheduled', status: 'True' }, { type: 'Ready', status: 'True' }] },
+      status: {
+        conditions: [
+          { type: 'PodScheduled', status: 'True' },
+          { type: 'Ready', status: 'True' },
+        ],
+      },
     });
-    const status = { observedGeneration: metadata.generation, url, address: { url }, latestReadyRevisionName: revision, conditions: [{ type: 'Ready', status: 'True' }] };
+    const status = {
+      observedGeneration: metadata.generation,
+      url,
+      address: { url },
+      latestReadyRevisionName: revision,
+      conditions: [{ type: 'Ready', status: 'True' }],
+    };
     return this.put(path, { ...wanted, metadata, status });
   }
 
-  private delete(path: string, found: StoredObject | undefined, { uid, resourceVersion }: Partial<ObjectMeta>): FakeAnswer {
+  private delete(
+    path: string,
+    found: StoredObject | undefined,
+    { uid, resourceVersion }: Partial<ObjectMeta>,
+  ): FakeAnswer {
     if (!found) return NOT_FOUND;
-    const same = (uid === undefined || uid === found.metadata.uid) && (resourceVersion === undefined || resourceVersion === found.metadata.resourceVersion);
+    const same =
+      (uid === undefined || uid === found.metadata.uid) &&
+      (resourceVersion === undefined || resourceVersion === found.metadata.resourceVersion);
     if (!same) return { status: 409, body: { reason: 'Conflict', message: 'another version' } };
     this.objects.delete(path);
     if (path.includes('/services/')) {
-      for (const { metadata } of this.pods()) if (metadata.labels?.['serving.knative.dev/service'] === found.metadata.name) this.objects.delete(`${this.podPath}/${metadata.name}`);
+      for (const { metadata } of this.pods())
+        if (metadata.labels?.['serving.knative.dev/service'] === found.metadata.name)
+          this.objects.delete(`${this.podPath}/${metadata.name}`);
     }
     return { body: { status: 'Success' } };
   }
@@ -105,7 +142,12 @@ function selected({ query }: FakeRequest): (object: StoredObject) => boolean {
   return ({ metadata }) => {
     const labels = metadata.labels ?? {};
     if (key !== undefined && !(list ?? '').split(',').includes(labels[key] ?? '')) return false;
-    if (key === undefined && label !== '' && !label.split(',').every((pair) => labels[pair.split('=')[0]!] === pair.split('=')[1])) return false;
+    if (
+      key === undefined &&
+      label !== '' &&
+      !label.split(',').every((pair) => labels[pair.split('=')[0]!] === pair.split('=')[1])
+    )
+      return false;
     return field === '' || field === `metadata.name=${metadata.name}`;
   };
 }

@@ -5,7 +5,13 @@ import { Metadata } from '@grpc/grpc-js';
 import * as x509 from '@peculiar/x509';
 import { newNonce, signProof } from '../../attestation/certificates/proof';
 import { fromServiceError, isServiceError } from '../../runtime/rpc/errors';
-import type { LoginRequest, LoginResponse, LoginResult, LoginServiceClient, LoginStage } from '../../proto/gen/licensing/v1/login';
+import type {
+  LoginRequest,
+  LoginResponse,
+  LoginResult,
+  LoginServiceClient,
+  LoginStage,
+} from '../../proto/gen/licensing/v1/login';
 
 /** A client's TLS key and its certificate request. */
 export interface ClientKey {
@@ -17,15 +23,33 @@ export async function newClientKey(): Promise<ClientKey> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   x509.cryptoProvider.set(webcrypto);
-  const csr = await x509.Pkcs10CertificateRequestGenerator.create({ name: 'CN=client', keys, signingAlgorithm: algorithm });
+  const csr = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=client',
+    keys,
+    signingAlgorithm: algorithm,
+  });
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
   return { privateKey: createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' }), csr: Buffer.from(csr.rawData) };
 }
 
 /** A request as a good client makes it, with a fresh nonce. */
-export function loginRequest(key: ClientKey, credential: LoginRequest['credential'], enclave = '', oneTimeCode = ''): LoginRequest {
+export function loginRequest(
+  key: ClientKey,
+  credential: LoginRequest['credential'],
+  enclave = '',
+  oneTimeCode = '',
+): LoginRequest {
   const nonce = newNonce();
-  return { credential, nonce, csr: key.csr, proof: signProof(key.privateKey, nonce), includeEventLog: false, clientName: 'test', enclave, oneTimeCode };
+  return {
+    credential,
+    nonce,
+    csr: key.csr,
+    proof: signProof(key.privateKey, nonce),
+    includeEventLog: false,
+    clientName: 'test',
+    enclave,
+    oneTimeCode,
+  };
 }
 
 export function byPassword(username: string, password: string, knownSession = ''): LoginRequest['credential'] {
@@ -44,7 +68,11 @@ export function byToken(token: string): LoginRequest['credential'] {
 export function logIn(
   client: LoginServiceClient,
   request: LoginRequest,
-  { timeout = 20_000, signal, metadata = new Metadata() }: { timeout?: number; signal?: AbortSignal; metadata?: Metadata } = {},
+  {
+    timeout = 20_000,
+    signal,
+    metadata = new Metadata(),
+  }: { timeout?: number; signal?: AbortSignal; metadata?: Metadata } = {},
 ): Promise<{ result: LoginResult; stages: LoginStage[] }> {
   return new Promise((resolve, reject) => {
     const call = client.login(request, metadata, { deadline: Date.now() + timeout });

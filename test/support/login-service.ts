@@ -70,7 +70,10 @@ export class LoginUnderTest {
       backend,
       authority: () => Promise.resolve(authority),
       trust: await LoginTrust.open({ trustBundle, revocationKeys }, backend.database),
-      launcher: fakeLauncher({ ensure: (...args) => service.launcher.ensure(...args), discard: (...args) => service.launcher.discard(...args) }),
+      launcher: fakeLauncher({
+        ensure: (...args) => service.launcher.ensure(...args),
+        discard: (...args) => service.launcher.discard(...args),
+      }),
       enclaves: new EnclaveRegistry(backend.database),
       enclaveLimit: () => Promise.resolve(4),
       patience: { startedMs: 3_000, runningMs: 400 },

@@ -36,8 +36,14 @@ export async function loginBundle(change: Partial<TrustBundle> = {}): Promise<Tr
 }
 
 /** Writes what login's TRUST_BUNDLE_FILE and REVOCATION_KEYS_FILE name. @returns the settings */
-export async function writeTrustFiles(folder: string, change: Partial<TrustBundle> = {}): Promise<{ TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string }> {
-  const files = { TRUST_BUNDLE_FILE: join(folder, 'trust-bundle.jws'), REVOCATION_KEYS_FILE: join(folder, 'revocation-keys.json') };
+export async function writeTrustFiles(
+  folder: string,
+  change: Partial<TrustBundle> = {},
+): Promise<{ TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string }> {
+  const files = {
+    TRUST_BUNDLE_FILE: join(folder, 'trust-bundle.jws'),
+    REVOCATION_KEYS_FILE: join(folder, 'revocation-keys.json'),
+  };
   await writeFile(files.TRUST_BUNDLE_FILE, await signTrustBundle(await loginBundle(change), trustKey.privateKey));
   await writeFile(files.REVOCATION_KEYS_FILE, JSON.stringify({ keys: [revocationKey.privateKey] }), { mode: 0o600 });
   return files;

@@ -10,7 +10,12 @@ import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
 import { TransparencyServiceService } from '../../proto/gen/licensing/v1/transparency';
 import { TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 
-const SERVICES: ServiceDefinition[] = [LoginServiceService, TransparencyServiceService, TrustServiceService, SeatServiceService];
+const SERVICES: ServiceDefinition[] = [
+  LoginServiceService,
+  TransparencyServiceService,
+  TrustServiceService,
+  SeatServiceService,
+];
 
 /** A login service that was taken over: passes calls on to the real one, and says what it likes of the answers. */
 export interface LyingService {
@@ -29,7 +34,12 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: SERVICES.map((definition) => ({
       definition,
-      implementation: Object.fromEntries(Object.entries(definition).map(([name, method]) => [name, passOn(real, method as MethodDefinition<unknown, unknown>, lies)])) as UntypedServiceImplementation,
+      implementation: Object.fromEntries(
+        Object.entries(definition).map(([name, method]) => [
+          name,
+          passOn(real, method as MethodDefinition<unknown, unknown>, lies),
+        ]),
+      ) as UntypedServiceImplementation,
     })),
   });
   return {
@@ -42,17 +52,30 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
   };
 }
 
-function passOn(real: Client, { path, requestSerialize, responseDeserialize, responseStream }: MethodDefinition<unknown, unknown>, lies: LyingService['lies']): unknown {
-  const change = (answer: unknown): unknown => (lies[path.split('/')[2] ?? ''] as ((answer: unknown) => unknown) | undefined)?.(answer) ?? answer;
+function passOn(
+  real: Client,
+  { path, requestSerialize, responseDeserialize, responseStream }: MethodDefinition<unknown, unknown>,
+  lies: LyingService['lies'],
+): unknown {
+  const change = (answer: unknown): unknown =>
+    (lies[path.split('/')[2] ?? ''] as ((answer: unknown) => unknown) | undefined)?.(answer) ?? answer;
   if (!responseStream) {
     return unary((request: unknown, { metadata }) =>
       new Promise((resolve, reject) => {
-        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, answer) => (error ? reject(fromServiceError(error)) : resolve(answer)));
+        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, answer) =>
+          error ? reject(fromServiceError(error)) : resolve(answer),
+        );
       }).then(change),
     );
   }
   return serverStream(async (call) => {
-    const answers = real.makeServerStreamRequest(path, requestSerialize, responseDeserialize, call.request, call.metadata);
+    const answers = real.makeServerStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      call.request,
+      call.metadata,
+    );
     try {
       for await (const answer of answers) call.write(change(answer));
     } catch (error) {

@@ -56,13 +56,18 @@ export class Machine {
       onOutput?.(child, stdout);
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-    const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((done) => child.on('close', (c, s) => done([c, s])));
+    const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((done) =>
+      child.on('close', (c, s) => done([c, s])),
+    );
     return { code, signal, stdout, stderr };
   }
 
   /** Starts `sls up`, which ends with this process, and waits until it is ready. @returns its process */
   async startService(args: string[] = [], env: Record<string, string> = {}): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [SLS, 'up', '--json', ...args], { cwd: this.folder, env: { ...this.env, PARENT_PIPE: '0', ...env } });
+    const child = spawn(process.execPath, [SLS, 'up', '--json', ...args], {
+      cwd: this.folder,
+      env: { ...this.env, PARENT_PIPE: '0', ...env },
+    });
     this.up = child;
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
@@ -97,7 +102,8 @@ export class Machine {
       try {
         const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
         const environment = readFileSync(`/proc/${name}/environ`, 'utf8');
-        if (command !== '' && (command.includes(this.folder) || environment.includes(this.folder))) found.push({ pid: Number(name), command });
+        if (command !== '' && (command.includes(this.folder) || environment.includes(this.folder)))
+          found.push({ pid: Number(name), command });
       } catch {
         // It ended meanwhile.
       }

@@ -16,7 +16,10 @@ const INTERVAL = 1;
 const PAGES = 5;
 
 function privateJwk(type: 'rsa' | 'ec', alg: string): JWK {
-  const { privateKey } = type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: 2048 }) : generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const { privateKey } =
+    type === 'rsa'
+      ? generateKeyPairSync('rsa', { modulusLength: 2048 })
+      : generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return { ...privateKey.export({ format: 'jwk' }), kid: `${alg}-${randomUUID()}`, alg, use: 'sig' } as JWK;
 }
 
@@ -66,7 +69,10 @@ export class OpenIdProvider {
       jwks: { keys: Object.values(provider.keys) },
       cookies: { keys: ['test'] },
       features: { deviceFlow: { enabled: true }, devInteractions: { enabled: true } },
-      findAccount: (_context: unknown, accountId: string) => ({ accountId, claims: () => ({ sub: accountId, preferred_username: 'root', email: 'root@example.com' }) }),
+      findAccount: (_context: unknown, accountId: string) => ({
+        accountId,
+        claims: () => ({ sub: accountId, preferred_username: 'root', email: 'root@example.com' }),
+      }),
       claims: { openid: ['sub'], profile: ['preferred_username'], email: ['email'] },
       ttl: { DeviceCode: () => provider.deviceCodeSeconds },
     });
@@ -82,7 +88,8 @@ export class OpenIdProvider {
         }
       }
       await next();
-      if (context.path === '/device/auth' && typeof context.body === 'object') context.body = { ...context.body, interval: INTERVAL };
+      if (context.path === '/device/auth' && typeof context.body === 'object')
+        context.body = { ...context.body, interval: INTERVAL };
     });
     warn.mockRestore();
     provider.handle = made.callback();
@@ -112,7 +119,12 @@ export class OpenIdProvider {
     const listener: RequestListener = (request, response) => this.handle?.(request, response);
     this.plainPort = await this.listen(createServer(listener), this.plainPort);
     const { certificate } = this;
-    this.port = certificate ? await this.listen(createTlsServer({ key: certificate.privateKey, cert: certificate.certificate }, listener), this.port) : this.plainPort;
+    this.port = certificate
+      ? await this.listen(
+          createTlsServer({ key: certificate.privateKey, cert: certificate.certificate }, listener),
+          this.port,
+        )
+      : this.plainPort;
   }
 
   async goDown(): Promise<void> {
@@ -166,7 +178,12 @@ export class OpenIdProvider {
    */
   async idToken(subject: string, scope = 'openid'): Promise<string> {
     const post = async (path: string, form: Record<string, string>): Promise<Record<string, string>> =>
-      (await (await fetch(this.plain(this.issuer) + path, { method: 'POST', body: new URLSearchParams({ client_id: this.clientId, ...form }) })).json()) as Record<string, string>;
+      (await (
+        await fetch(this.plain(this.issuer) + path, {
+          method: 'POST',
+          body: new URLSearchParams({ client_id: this.clientId, ...form }),
+        })
+      ).json()) as Record<string, string>;
     const { device_code = '', verification_uri_complete = '' } = await post('/device/auth', { scope });
     await this.approve(verification_uri_complete, subject);
     while (Math.floor(Date.now() / 1000) === this.lastToken) await sleep(20);
@@ -187,8 +204,13 @@ export class OpenIdProvider {
   }
 
   /** Signs by the provider's own key what it would not sign. */
-  async sign(claims: JWTPayload, { header = {}, key = this.keys.RS256 }: { header?: Partial<JWTHeaderParameters>; key?: JWK } = {}): Promise<string> {
-    return new SignJWT(claims).setProtectedHeader({ alg: key.alg ?? '', kid: key.kid ?? '', ...header }).sign(await importJWK(key, key.alg));
+  async sign(
+    claims: JWTPayload,
+    { header = {}, key = this.keys.RS256 }: { header?: Partial<JWTHeaderParameters>; key?: JWK } = {},
+  ): Promise<string> {
+    return new SignJWT(claims)
+      .setProtectedHeader({ alg: key.alg ?? '', kid: key.kid ?? '', ...header })
+      .sign(await importJWK(key, key.alg));
   }
 
   /** alg none (RFC 7515, A.5). */

@@ -56,7 +56,10 @@ export async function startTestPostgres(): Promise<TestPostgres> {
   await mkdir(sockets, { mode: 0o700 });
   const account = isRoot ? { uid: NOBODY, gid: NOBODY } : {};
   if (isRoot) for (const folder of [root, data, sockets]) await chown(folder, NOBODY, NOBODY);
-  await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8'], { ...account, cwd: root });
+  await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8'], {
+    ...account,
+    cwd: root,
+  });
 
   let server: ChildProcess | undefined;
   const url = `postgres://postgres@/postgres?host=${encodeURIComponent(sockets)}`;
@@ -66,7 +69,10 @@ export async function startTestPostgres(): Promise<TestPostgres> {
     server = child;
     for (const deadline = Date.now() + 20_000; ; await sleep(50)) {
       const client = new pg.Client(url);
-      const up = await client.connect().then(() => true, () => false);
+      const up = await client.connect().then(
+        () => true,
+        () => false,
+      );
       await client.end().catch(() => undefined);
       if (up) return;
       if (child.exitCode !== null || Date.now() > deadline) throw new Error('PostgreSQL did not start');
@@ -104,5 +110,11 @@ async function createDatabase(external: string): Promise<TestPostgres> {
   const url = new URL(external);
   url.pathname = `/${name}`;
   const refuse = (): Promise<void> => Promise.reject(new Error('this server is not ours to restart'));
-  return { url: url.toString(), canRestart: false, kill: refuse, start: refuse, stop: () => admin(`DROP DATABASE ${name} WITH (FORCE)`) };
+  return {
+    url: url.toString(),
+    canRestart: false,
+    kill: refuse,
+    start: refuse,
+    stop: () => admin(`DROP DATABASE ${name} WITH (FORCE)`),
+  };
 }

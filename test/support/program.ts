@@ -38,7 +38,8 @@ export async function startProgram(name: string, settings: Record<string, string
     await sleep(20);
   }
   const { pid, ports } = JSON.parse(await readFile(ready, 'utf8')) as { pid: number; ports: { listen: number } };
-  const field = (status: string, key: string): number => Number(new RegExp(`${key}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
+  const field = (status: string, key: string): number =>
+    Number(new RegExp(`${key}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
   return {
     pid,
     port: ports.listen,

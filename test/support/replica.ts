@@ -18,7 +18,12 @@ import { seatSigner } from '../../functions/login/seats/signer';
 import { loginService } from '../../functions/login/service';
 import { LoginTrust } from '../../functions/login/trust';
 import { accountService } from '../../functions/signup/service';
-import { AccountDeletionServiceClient, AccountDeletionServiceService, AccountServiceClient, AccountServiceService } from '../../proto/gen/licensing/v1/account';
+import {
+  AccountDeletionServiceClient,
+  AccountDeletionServiceService,
+  AccountServiceClient,
+  AccountServiceService,
+} from '../../proto/gen/licensing/v1/account';
 import { EnclaveManagementServiceClient, EnclaveManagementServiceService } from '../../proto/gen/licensing/v1/enclaves';
 import { LicenceServiceClient, LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensing/v1/login';
@@ -58,7 +63,15 @@ export async function startReplica(
   files: AccountFiles,
   clientCa: CertifiedKey,
   enclaveOf: (user: string) => Promise<Enclave>,
-  { launcher: own, defaultEnclaves = 4, licenceRequired = false, defaultSeats = 16, seatSeconds = 180, oidc, ...options }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
+  {
+    launcher: own,
+    defaultEnclaves = 4,
+    licenceRequired = false,
+    defaultSeats = 16,
+    seatSeconds = 180,
+    oidc,
+    ...options
+  }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
 ): Promise<Replica> {
   const backend = await openReplica(files, options);
   const authority = await openAuthority(clientCa);
@@ -84,7 +97,10 @@ export async function startReplica(
     services: countingRefusals(backend.refusals, [
       { definition: AccountServiceService, implementation: accountService(backend, oidc) },
       { definition: LoginServiceService, implementation },
-      { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required: licenceRequired }) },
+      {
+        definition: LicenceServiceService,
+        implementation: licenceService({ backend, trust, required: licenceRequired }),
+      },
       {
         definition: SeatServiceService,
         implementation: seatService({
@@ -97,7 +113,10 @@ export async function startReplica(
           poolOf: seatPools(backend.database, { defaultSeats, required: licenceRequired }),
         }),
       },
-      { definition: EnclaveManagementServiceService, implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }) },
+      {
+        definition: EnclaveManagementServiceService,
+        implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }),
+      },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
     ]),
   });

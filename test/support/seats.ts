@@ -28,11 +28,26 @@ export interface SeatClient {
 let names = 0;
 
 /** An account with a session, and a client certificate for it. */
-export async function newSeatClient({ backend }: Pick<Replica, 'backend'>, clientCa: CertifiedKey, user?: string): Promise<SeatClient> {
+export async function newSeatClient(
+  { backend }: Pick<Replica, 'backend'>,
+  clientCa: CertifiedKey,
+  user?: string,
+): Promise<SeatClient> {
   const id = user ?? (await backend.accounts.create(`seated${(names += 1)}`, 'x'))!;
   const { session, accessToken } = await beginSession(backend, id);
   const { privateKey: key, csr } = await newClientKey();
-  return { user: id, session, accessToken, key, clientCertificates: await issueClientCertificate(clientCa, csr, { user: id, session, trustDomain: TRUST_DOMAIN, seconds: 600 }) };
+  return {
+    user: id,
+    session,
+    accessToken,
+    key,
+    clientCertificates: await issueClientCertificate(clientCa, csr, {
+      user: id,
+      session,
+      trustDomain: TRUST_DOMAIN,
+      seconds: 600,
+    }),
+  };
 }
 
 let shared: Promise<Identity> | undefined;
@@ -47,12 +62,23 @@ export interface Connection {
   evidence: Evidence;
 }
 
-export async function openConnection(client: SeatClient, tpm: FakeTpm, claims: Partial<Claims> = {}): Promise<Connection> {
+export async function openConnection(
+  client: SeatClient,
+  tpm: FakeTpm,
+  claims: Partial<Claims> = {},
+): Promise<Connection> {
   const identity = await enclaveIdentity();
   const tlsExporter = claims.tlsExporter ?? randomBytes(32);
   const spki = createHash('sha256').update(publicKeyOf(client.key)).digest();
   const evidence = makeEvidence(tpm, {
-    claims: { purpose: Purpose.PURPOSE_SESSION, user: client.user, clientKeySha256: spki, workloadUid: `workload-${client.user}`, ...claims, tlsExporter },
+    claims: {
+      purpose: Purpose.PURPOSE_SESSION,
+      user: client.user,
+      clientKeySha256: spki,
+      workloadUid: `workload-${client.user}`,
+      ...claims,
+      tlsExporter,
+    },
     enclaveCertificate: identity.certificate,
   });
   return { client, identity, tlsExporter, evidence };
@@ -69,7 +95,10 @@ export function takeRequest({ client, evidence }: Pick<Connection, 'client' | 'e
 const call = { timeout: 15_000 };
 
 /** @throws RpcError */
-export async function takeSeat(service: SeatServiceClient, connection: Pick<Connection, 'client' | 'evidence'>): Promise<SeatGrant> {
+export async function takeSeat(
+  service: SeatServiceClient,
+  connection: Pick<Connection, 'client' | 'evidence'>,
+): Promise<SeatGrant> {
   return (await callUnary(service, service.takeSeat, takeRequest(connection), call)).grant!;
 }
 
@@ -78,7 +107,11 @@ export async function renewSeat(
   service: SeatServiceClient,
   { identity, tlsExporter }: Pick<Connection, 'identity' | 'tlsExporter'>,
   seat: string,
-  { at = Date.now(), privateKey = identity.privateKey, about = seat }: { at?: number; privateKey?: string; about?: string } = {},
+  {
+    at = Date.now(),
+    privateKey = identity.privateKey,
+    about = seat,
+  }: { at?: number; privateKey?: string; about?: string } = {},
 ): Promise<SeatGrant> {
   const signature = signHeartbeat(createPrivateKey(privateKey), { seat: about, tlsExporter, at });
   return (await callUnary(service, service.renewSeat, { seat, heartbeat: { at: BigInt(at), signature } }, call)).grant!;

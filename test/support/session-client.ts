@@ -7,7 +7,11 @@ function pem(der: Buffer): string {
 }
 
 /** A TLS client that checks nothing: what an attacker would use against the enclave. */
-export function connectUnchecked(session: Partial<Pick<Session, 'clientKey' | 'clientCertificates'>>, port: number, options: ConnectionOptions = {}): TLSSocket {
+export function connectUnchecked(
+  session: Partial<Pick<Session, 'clientKey' | 'clientCertificates'>>,
+  port: number,
+  options: ConnectionOptions = {},
+): TLSSocket {
   const socket = connectTls({
     host: '127.0.0.1',
     port,
@@ -22,7 +26,10 @@ export function connectUnchecked(session: Partial<Pick<Session, 'clientKey' | 'c
 }
 
 /** HTTP/2 connection preface and an empty SETTINGS frame (RFC 9113, 3.4, 6.5). */
-export const HTTP2_PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]);
+export const HTTP2_PREFACE = Buffer.concat([
+  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
+]);
 
 /** True when the other end answers as an HTTP/2 server; false when it closes instead. A client of TLS 1.3 learns of a refusal only then. */
 export function isServed(socket: TLSSocket): Promise<boolean> {

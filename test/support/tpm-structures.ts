@@ -1,6 +1,12 @@
 import { sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { TPM_ALG, TPM_ECC_CURVE, TPM_GENERATED_VALUE, TPM_ST_ATTEST_QUOTE, TPMA_OBJECT } from '../../attestation/tpm/constants';
+import {
+  TPM_ALG,
+  TPM_ECC_CURVE,
+  TPM_GENERATED_VALUE,
+  TPM_ST_ATTEST_QUOTE,
+  TPMA_OBJECT,
+} from '../../attestation/tpm/constants';
 import { QUOTED_PCRS } from '../../attestation/tpm/pcr';
 
 /** Writers of TPM structures for tests: whatever the options say, also what no TPM would make. */

@@ -58,7 +58,20 @@ export async function startTestTpm(): Promise<TestTpm> {
     async createAk(attributes = AK_ATTRIBUTES, algorithm = 'ecc256:ecdsa-sha256:null') {
       const name = `ak${made++}`;
       const context = path(`${name}.ctx`);
-      await tool('tpm2_createprimary', '-Q', '-C', 'o', '-g', 'sha256', '-G', algorithm, '-a', attributes, '-c', context);
+      await tool(
+        'tpm2_createprimary',
+        '-Q',
+        '-C',
+        'o',
+        '-g',
+        'sha256',
+        '-G',
+        algorithm,
+        '-a',
+        attributes,
+        '-c',
+        context,
+      );
       await tool('tpm2_readpublic', '-Q', '-c', context, '-f', 'tpmt', '-o', path(`${name}.tpmt`));
       await tool('tpm2_flushcontext', '-t');
       await tool('tpm2_readpublic', '-Q', '-c', context, '-f', 'pem', '-o', path(`${name}.pem`));
@@ -71,7 +84,19 @@ export async function startTestTpm(): Promise<TestTpm> {
       await tool('tpm2_pcrreset', '-Q', '23');
       await tool('tpm2_pcrextend', '-Q', `23:sha256=${root.toString('hex')}`);
       const out = ['-m', path('attest'), '-s', path('signature'), '-f', 'tss'];
-      await tool('tpm2_quote', '-Q', '-c', ak.context, '-l', options.selection ?? list, '-q', qualification, '-g', 'sha256', ...out);
+      await tool(
+        'tpm2_quote',
+        '-Q',
+        '-c',
+        ak.context,
+        '-l',
+        options.selection ?? list,
+        '-q',
+        qualification,
+        '-g',
+        'sha256',
+        ...out,
+      );
       await tool('tpm2_flushcontext', '-t');
       await tool('tpm2_pcrread', '-Q', list, '-o', path('pcrs'));
       const values = await readFile(path('pcrs'));

@@ -42,7 +42,14 @@ export async function startTrustService(): Promise<TestTrustService> {
     async list() {
       const { kid } = service.revocationKey.publicKey;
       const key = (await importJWK(service.revocationKey.privateKey, 'ES256')) as CryptoKey;
-      return service.revocations ?? signRevocations({ ...service.revoked, trustSequence: service.bundle?.sequence ?? 0 }, { kid, key }, service.madeAt);
+      return (
+        service.revocations ??
+        signRevocations(
+          { ...service.revoked, trustSequence: service.bundle?.sequence ?? 0 },
+          { kid, key },
+          service.madeAt,
+        )
+      );
     },
     stop: () => server.stop(0),
   };

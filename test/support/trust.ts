@@ -17,5 +17,9 @@ export function makeSigningKey(kid: string = randomUUID()): TestSigningKey {
 
 /** The fields of a trust bundle which no test of other fields looks at. */
 export function trustBundleKeys(): { sequence: number; trustKey: PublicKey; revocationKeys: { keys: PublicKey[] } } {
-  return { sequence: 1, trustKey: makeSigningKey('trust').publicKey, revocationKeys: { keys: [makeSigningKey('revocation').publicKey] } };
+  return {
+    sequence: 1,
+    trustKey: makeSigningKey('trust').publicKey,
+    revocationKeys: { keys: [makeSigningKey('revocation').publicKey] },
+  };
 }

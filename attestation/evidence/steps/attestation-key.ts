@@ -27,12 +27,20 @@ export function checkAkCertificate(
 ): Passed<AttestationKey> {
   const certificate = verifyAttestationKeyChain(evidence.akCertificates, trust.attestationRoots, now);
   if (certificate.trustDomain !== trust.trustDomain) {
-    throw new EvidenceError('ak_certificate', 'ak_certificate.trust_domain', `expected trust domain ${trust.trustDomain}, got ${certificate.trustDomain}`);
+    throw new EvidenceError(
+      'ak_certificate',
+      'ak_certificate.trust_domain',
+      `expected trust domain ${trust.trustDomain}, got ${certificate.trustDomain}`,
+    );
   }
   const area = parsePublic(evidence.akPublic);
   const key = publicKeyObject(area);
   if (!key.equals(certificate.publicKey)) {
-    throw new EvidenceError('ak_certificate', 'ak_certificate.key_mismatch', 'expected the certified attestation key, got another one');
+    throw new EvidenceError(
+      'ak_certificate',
+      'ak_certificate.key_mismatch',
+      'expected the certified attestation key, got another one',
+    );
   }
   const { manufacturer, model, software } = certificate.details;
   const tpm = `${software ? 'software' : 'hardware'} TPM ${manufacturer} ${model}`.trim();
@@ -46,14 +54,33 @@ const REQUIRED: ObjectAttribute[] = ['restricted', 'sign', 'fixedTPM', 'fixedPar
 
 /** Only a restricted signing key that can't leave its TPM refuses to sign a TPMS_ATTEST that somebody else wrote (Part 1, 25.3). */
 export function checkAkAttributes(key: TpmPublic): Passed<void> {
-  if (key.type !== 'ecc' || key.curve !== 'P-256' || key.scheme.algorithm !== TPM_ALG.ECDSA || key.scheme.hash !== TPM_ALG.SHA256) {
-    const got = key.type === 'ecc' ? `${key.curve} with scheme ${key.scheme.algorithm}, ${hashName(key.scheme.hash ?? 0)}` : 'RSA';
-    throw new EvidenceError('ak_attributes', 'ak_attributes.algorithm', `expected ECDSA on P-256 with SHA-256, got ${got}`);
+  if (
+    key.type !== 'ecc' ||
+    key.curve !== 'P-256' ||
+    key.scheme.algorithm !== TPM_ALG.ECDSA ||
+    key.scheme.hash !== TPM_ALG.SHA256
+  ) {
+    const got =
+      key.type === 'ecc'
+        ? `${key.curve} with scheme ${key.scheme.algorithm}, ${hashName(key.scheme.hash ?? 0)}`
+        : 'RSA';
+    throw new EvidenceError(
+      'ak_attributes',
+      'ak_attributes.algorithm',
+      `expected ECDSA on P-256 with SHA-256, got ${got}`,
+    );
   }
   const missing = REQUIRED.filter((attribute) => !hasAttribute(key, attribute));
   if (missing.length > 0 || hasAttribute(key, 'decrypt')) {
-    const wrong = [...missing.map((attribute) => `no ${attribute}`), ...(hasAttribute(key, 'decrypt') ? ['decrypt'] : [])];
-    throw new EvidenceError('ak_attributes', 'ak_attributes.attributes', `expected ${REQUIRED.join(', ')} and no decrypt, got ${wrong.join(', ')}`);
+    const wrong = [
+      ...missing.map((attribute) => `no ${attribute}`),
+      ...(hasAttribute(key, 'decrypt') ? ['decrypt'] : []),
+    ];
+    throw new EvidenceError(
+      'ak_attributes',
+      'ak_attributes.attributes',
+      `expected ${REQUIRED.join(', ')} and no decrypt, got ${wrong.join(', ')}`,
+    );
   }
   return { value: undefined, detail: `ECDSA P-256 SHA-256, ${REQUIRED.join(', ')}` };
 }
@@ -61,10 +88,18 @@ export function checkAkAttributes(key: TpmPublic): Passed<void> {
 /** Over the bytes exactly as received: the same that are parsed next. */
 export function checkSignature(evidence: Pick<Evidence, 'attest' | 'signature'>, key: KeyObject): Passed<void> {
   if (evidence.attest.length > ATTEST_MAX) {
-    throw new EvidenceError('signature', 'signature.malformed', `expected ${ATTEST_MAX} signed bytes at most, got ${evidence.attest.length}`);
+    throw new EvidenceError(
+      'signature',
+      'signature.malformed',
+      `expected ${ATTEST_MAX} signed bytes at most, got ${evidence.attest.length}`,
+    );
   }
   if (!verifyEcdsaP256(key, parseSignature(evidence.signature), evidence.attest)) {
-    throw new EvidenceError('signature', 'signature.mismatch', 'expected a signature by the attestation key over these bytes, got another one');
+    throw new EvidenceError(
+      'signature',
+      'signature.mismatch',
+      'expected a signature by the attestation key over these bytes, got another one',
+    );
   }
   return { value: undefined, detail: `over ${evidence.attest.length} bytes` };
 }

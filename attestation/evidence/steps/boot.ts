@@ -5,5 +5,10 @@ import type { Warning } from './clock';
 export function bootWarnings({ unreadable, contradicted }: MeasuredBoot): Warning[] {
   if (unreadable !== undefined) return [{ code: 'event_log.unreadable', message: unreadable.message }];
   if (contradicted.length === 0) return [];
-  return [{ code: 'event_log.contradicted', message: `expected an event log that leads to the quoted PCRs, got another value for ${contradicted.join(', ')}` }];
+  return [
+    {
+      code: 'event_log.contradicted',
+      message: `expected an event log that leads to the quoted PCRs, got another value for ${contradicted.join(', ')}`,
+    },
+  ];
 }

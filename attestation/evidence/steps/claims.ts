@@ -36,23 +36,46 @@ export function checkClaimsForm(bytes: Buffer): Passed<Claims> {
 
 export function checkFreshness(claims: Claims, expected: Expected, now: Date): Passed<void> {
   if (expected.purpose !== undefined && claims.purpose !== expected.purpose) {
-    throw new EvidenceError('freshness', 'freshness.purpose', `expected ${purposeToJSON(expected.purpose)}, got ${purposeToJSON(claims.purpose)}`);
+    throw new EvidenceError(
+      'freshness',
+      'freshness.purpose',
+      `expected ${purposeToJSON(expected.purpose)}, got ${purposeToJSON(claims.purpose)}`,
+    );
   }
   if (expected.nonce !== undefined && !expected.nonce.equals(claims.nonce)) {
-    throw new EvidenceError('freshness', 'freshness.nonce', `expected nonce ${expected.nonce.toString('hex')}, got ${claims.nonce.toString('hex')}`);
+    throw new EvidenceError(
+      'freshness',
+      'freshness.nonce',
+      `expected nonce ${expected.nonce.toString('hex')}, got ${claims.nonce.toString('hex')}`,
+    );
   }
   if (claims.expiresAt - claims.issuedAt > LIFETIME_MAX) {
-    throw new EvidenceError('freshness', 'freshness.lifetime', `expected ${LIFETIME_MAX} seconds of life at most, got ${claims.expiresAt - claims.issuedAt}`);
+    throw new EvidenceError(
+      'freshness',
+      'freshness.lifetime',
+      `expected ${LIFETIME_MAX} seconds of life at most, got ${claims.expiresAt - claims.issuedAt}`,
+    );
   }
   const seconds = BigInt(Math.floor(now.getTime() / 1000));
   if (seconds < claims.issuedAt - SKEW) {
-    throw new EvidenceError('freshness', 'freshness.not_yet_valid', `expected claims issued by ${now.toISOString()}, got some of ${iso(claims.issuedAt)}`);
+    throw new EvidenceError(
+      'freshness',
+      'freshness.not_yet_valid',
+      `expected claims issued by ${now.toISOString()}, got some of ${iso(claims.issuedAt)}`,
+    );
   }
   if (seconds > claims.expiresAt + SKEW) {
-    throw new EvidenceError('freshness', 'freshness.expired', `expected claims good at ${now.toISOString()}, got some that ended ${iso(claims.expiresAt)}`);
+    throw new EvidenceError(
+      'freshness',
+      'freshness.expired',
+      `expected claims good at ${now.toISOString()}, got some that ended ${iso(claims.expiresAt)}`,
+    );
   }
   const nonce = expected.nonce === undefined ? 'nonce not compared' : `nonce ${claims.nonce.toString('hex')}`;
-  return { value: undefined, detail: `${purposeToJSON(claims.purpose)}, ${nonce}, good until ${iso(claims.expiresAt)}` };
+  return {
+    value: undefined,
+    detail: `${purposeToJSON(claims.purpose)}, ${nonce}, good until ${iso(claims.expiresAt)}`,
+  };
 }
 
 export function checkCertificateHash(claims: Claims, certificate: Buffer, expected: Expected): Passed<void> {
@@ -77,17 +100,28 @@ export function checkCertificateHash(claims: Claims, certificate: Buffer, expect
 /** @param akNode node in the attestation key's certificate: what the TPM is, against what the claims say */
 export function checkIdentity(claims: Claims, akNode: string, expected: Expected): Passed<void> {
   if (claims.node !== akNode) {
-    throw new EvidenceError('identity', 'identity.ak_node', `expected claims about node ${akNode}, whose TPM signed, got ${claims.node}`);
+    throw new EvidenceError(
+      'identity',
+      'identity.ak_node',
+      `expected claims about node ${akNode}, whose TPM signed, got ${claims.node}`,
+    );
   }
   if (expected.clientKeySha256 !== undefined && !expected.clientKeySha256.equals(claims.clientKeySha256)) {
-    throw new EvidenceError('identity', 'identity.client_key', `expected client key ${expected.clientKeySha256.toString('hex')}, got ${claims.clientKeySha256.toString('hex')}`);
+    throw new EvidenceError(
+      'identity',
+      'identity.client_key',
+      `expected client key ${expected.clientKeySha256.toString('hex')}, got ${claims.clientKeySha256.toString('hex')}`,
+    );
   }
   checkExporter(claims, expected);
   compareText('user', claims.user, expected.user);
   compareText('enclave', enclaveOf(claims), expected.enclave);
   compareText('workload', claims.workloadUid, expected.workloadUid);
   compareText('node', claims.node, expected.node);
-  return { value: undefined, detail: `user ${claims.user}, enclave ${enclaveOf(claims)}, workload ${claims.workloadUid}, node ${claims.node}` };
+  return {
+    value: undefined,
+    detail: `user ${claims.user}, enclave ${enclaveOf(claims)}, workload ${claims.workloadUid}, node ${claims.node}`,
+  };
 }
 
 /** The exporter is no secret: both ends derive it, and it opens nothing. Left out of messages all the same. */
@@ -95,15 +129,24 @@ function checkExporter(claims: Claims, expected: Expected): void {
   if (expected.tlsExporter === undefined) {
     // Who asks for a session's evidence has to say which session, or it would hold for any.
     if (expected.purpose !== Purpose.PURPOSE_SESSION) return;
-    throw new EvidenceError('identity', 'identity.tls_exporter', "expected the caller's own TLS exporter to compare with, got none");
+    throw new EvidenceError(
+      'identity',
+      'identity.tls_exporter',
+      "expected the caller's own TLS exporter to compare with, got none",
+    );
   }
   if (!expected.tlsExporter.equals(claims.tlsExporter)) {
-    throw new EvidenceError('identity', 'identity.tls_exporter', "expected this session's TLS exporter, got another one");
+    throw new EvidenceError(
+      'identity',
+      'identity.tls_exporter',
+      "expected this session's TLS exporter, got another one",
+    );
   }
 }
 
 function compareText(what: 'user' | 'enclave' | 'workload' | 'node', got: string, expected: string | undefined): void {
-  if (expected !== undefined && got !== expected) throw new EvidenceError('identity', `identity.${what}`, `expected ${what} ${expected}, got ${got}`);
+  if (expected !== undefined && got !== expected)
+    throw new EvidenceError('identity', `identity.${what}`, `expected ${what} ${expected}, got ${got}`);
 }
 
 function iso(seconds: bigint): string {

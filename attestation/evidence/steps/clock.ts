@@ -2,7 +2,12 @@ import type { ClockInfo } from '../../tpm/quote';
 
 /** Something to tell the user that is no reason to refuse. `code` is stable. */
 export interface Warning {
-  code: 'quote.clock_unsafe' | 'quote.clock_backwards' | 'policy.software_tpm' | 'event_log.unreadable' | 'event_log.contradicted';
+  code:
+    | 'quote.clock_unsafe'
+    | 'quote.clock_backwards'
+    | 'policy.software_tpm'
+    | 'event_log.unreadable'
+    | 'event_log.contradicted';
   message: string;
 }
 
@@ -13,11 +18,17 @@ export interface Warning {
 export function clockWarnings(clock: ClockInfo, previous: ClockInfo | undefined): Warning[] {
   const warnings: Warning[] = [];
   if (!clock.safe) {
-    warnings.push({ code: 'quote.clock_unsafe', message: "the TPM's clock is not safe: it was shut down without notice, and may report a time again" });
+    warnings.push({
+      code: 'quote.clock_unsafe',
+      message: "the TPM's clock is not safe: it was shut down without notice, and may report a time again",
+    });
   }
   if (previous !== undefined && isBackwards(clock, previous)) {
     const at = ({ resetCount, restartCount, clock }: ClockInfo): string => `${resetCount}.${restartCount}.${clock}`;
-    warnings.push({ code: 'quote.clock_backwards', message: `expected the TPM's clock to be at ${at(previous)} or later, got ${at(clock)}` });
+    warnings.push({
+      code: 'quote.clock_backwards',
+      message: `expected the TPM's clock to be at ${at(previous)} or later, got ${at(clock)}`,
+    });
   }
   return warnings;
 }

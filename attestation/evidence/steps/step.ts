@@ -20,7 +20,9 @@ export interface Passed<T> {
  * Runs one step. Errors of the layers below become an EvidenceError of this step, with the reason kept:
  * `certificate.expired` in step ak_certificate is `ak_certificate.expired`.
  */
-export function stepRunner(onStep: ((step: PassedStep) => void) | undefined): <T>(step: Step, check: () => Passed<T>) => T {
+export function stepRunner(
+  onStep: ((step: PassedStep) => void) | undefined,
+): <T>(step: Step, check: () => Passed<T>) => T {
   return (step, check) => {
     const { value, detail } = explainFailure(step, check);
     onStep?.({ step, title: STEPS[step], detail });
@@ -33,7 +35,9 @@ function explainFailure<T>(step: Step, check: () => T): T {
     return check();
   } catch (error) {
     if (step === 'policy' || !(error instanceof TpmError || error instanceof CertificateError)) throw error;
-    throw new EvidenceError(step, `${step}.${REASONS[error.code] ?? error.code.split('.')[1]}`, error.message, { cause: error });
+    throw new EvidenceError(step, `${step}.${REASONS[error.code] ?? error.code.split('.')[1]}`, error.message, {
+      cause: error,
+    });
   }
 }
 

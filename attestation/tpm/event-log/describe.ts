@@ -46,7 +46,10 @@ type Reader = (data: Buffer) => string | undefined;
 const READERS: ReadonlyMap<number, Reader> = new Map<number, Reader>([
   [EVENT_TYPE.EV_SEPARATOR, describeSeparator],
   [EVENT_TYPE.EV_NO_ACTION, (data) => plainText(data.toString('latin1', 0, SPEC_ID_SIGNATURE.length))],
-  [EVENT_TYPE.EV_S_CRTM_VERSION, (data) => anyText(data) ?? (data.length === 16 ? guidText(data) : `version ${data.toString('hex')}`)],
+  [
+    EVENT_TYPE.EV_S_CRTM_VERSION,
+    (data) => anyText(data) ?? (data.length === 16 ? guidText(data) : `version ${data.toString('hex')}`),
+  ],
   [EVENT_TYPE.EV_EVENT_TAG, describeTag],
   [EVENT_TYPE.EV_EFI_VARIABLE_DRIVER_CONFIG, describeVariable],
   [EVENT_TYPE.EV_EFI_VARIABLE_BOOT, describeVariable],
@@ -115,7 +118,8 @@ function describePartitions(data: Buffer): string {
   reader.take(GPT_HEADER_BYTES);
   const count = Number(reader.u64());
   const names: string[] = [];
-  for (let at = 0; at < count && names.length < 8; at++) names.push(utf16Text(reader.take(GPT_ENTRY_BYTES).subarray(56)) || 'unnamed');
+  for (let at = 0; at < count && names.length < 8; at++)
+    names.push(utf16Text(reader.take(GPT_ENTRY_BYTES).subarray(56)) || 'unnamed');
   return `${count} partitions: ${names.join(', ')}`;
 }
 

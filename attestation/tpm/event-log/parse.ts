@@ -37,7 +37,11 @@ const SHA256_BYTES = 32;
  * @throws EventLogError and nothing else
  */
 export function parseEventLog(bytes: Uint8Array): EventLog {
-  if (bytes.length > EVENT_LOG_MAX) throw new EventLogError('event_log.too_large', `expected an event log of ${EVENT_LOG_MAX} bytes at most, got ${bytes.length}`);
+  if (bytes.length > EVENT_LOG_MAX)
+    throw new EventLogError(
+      'event_log.too_large',
+      `expected an event log of ${EVENT_LOG_MAX} bytes at most, got ${bytes.length}`,
+    );
   try {
     const reader = new LittleEndianReader(bytes, 'event log');
     const sizes = readSpecId(reader);
@@ -58,7 +62,10 @@ function readSpecId(reader: LittleEndianReader): Map<number, number> {
   const data = reader.take(reader.u32());
   if (type !== EVENT_TYPE.EV_NO_ACTION || !data.subarray(0, SPEC_ID_SIGNATURE.length).equals(SPEC_ID_SIGNATURE)) {
     if (pcr >= PCRS) throw malformed('a firmware event log', 'something else');
-    throw new EventLogError('event_log.sha1_only', 'expected a crypto-agile event log, got one in the old form with SHA-1 digests only');
+    throw new EventLogError(
+      'event_log.sha1_only',
+      'expected a crypto-agile event log, got one in the old form with SHA-1 digests only',
+    );
   }
   const spec = new LittleEndianReader(data.subarray(SPEC_ID_SIGNATURE.length), 'Spec ID event');
   // platformClass, version minor, major, errata and uintnSize change nothing in how the rest is read.
@@ -67,7 +74,10 @@ function readSpecId(reader: LittleEndianReader): Map<number, number> {
   spec.take(spec.u8());
   if (spec.remaining > 0) throw malformed('the end of the Spec ID event', `${spec.remaining} more bytes`);
   if (!sizes.has(TPM_ALG.SHA256)) {
-    throw new EventLogError('event_log.no_sha256', `expected SHA-256 digests, got algorithms ${[...sizes.keys()].map(hex16).join(', ')}`);
+    throw new EventLogError(
+      'event_log.no_sha256',
+      `expected SHA-256 digests, got algorithms ${[...sizes.keys()].map(hex16).join(', ')}`,
+    );
   }
   return sizes;
 }
@@ -82,7 +92,10 @@ function readAlgorithms(spec: LittleEndianReader): Map<number, number> {
     const known = DIGEST_SIZES.get(algorithm);
     if (sizes.has(algorithm)) throw malformed('each digest algorithm once', `${hex16(algorithm)} again`);
     if (size < 1 || size > DIGEST_MAX || (known !== undefined && size !== known)) {
-      throw malformed(`digests of ${known ?? `1 to ${DIGEST_MAX}`} bytes for algorithm ${hex16(algorithm)}`, String(size));
+      throw malformed(
+        `digests of ${known ?? `1 to ${DIGEST_MAX}`} bytes for algorithm ${hex16(algorithm)}`,
+        String(size),
+      );
     }
     sizes.set(algorithm, size);
   }
@@ -92,7 +105,8 @@ function readAlgorithms(spec: LittleEndianReader): Map<number, number> {
 function readEvent(reader: LittleEndianReader, sizes: ReadonlyMap<number, number>, index: number): BootEvent {
   const pcr = reader.u32();
   const type = reader.u32();
-  if (pcr >= PCRS && type !== EVENT_TYPE.EV_NO_ACTION) throw malformed(`a PCR under ${PCRS} in event ${index}`, String(pcr));
+  if (pcr >= PCRS && type !== EVENT_TYPE.EV_NO_ACTION)
+    throw malformed(`a PCR under ${PCRS} in event ${index}`, String(pcr));
   const sha256 = readDigests(reader, sizes, index);
   return { index, pcr, type, sha256, data: reader.take(reader.u32()) };
 }
@@ -105,7 +119,8 @@ function readDigests(reader: LittleEndianReader, sizes: ReadonlyMap<number, numb
   for (let at = 0; at < count; at++) {
     const algorithm = reader.u16();
     const size = sizes.get(algorithm);
-    if (size === undefined || digests.has(algorithm)) throw malformed(`each announced digest once in event ${index}`, `algorithm ${hex16(algorithm)}`);
+    if (size === undefined || digests.has(algorithm))
+      throw malformed(`each announced digest once in event ${index}`, `algorithm ${hex16(algorithm)}`);
     digests.set(algorithm, reader.take(size));
   }
   return digests.get(TPM_ALG.SHA256) ?? Buffer.alloc(SHA256_BYTES);

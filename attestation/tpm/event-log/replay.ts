@@ -38,9 +38,17 @@ export function startupLocality(log: EventLog): number {
     extended ||= event.pcr === 0 && event.type !== EVENT_TYPE.EV_NO_ACTION;
     if (event.pcr !== 0 || !isStartupLocality(event)) continue;
     const said = event.data[STARTUP_LOCALITY_SIGNATURE.length];
-    if (locality !== undefined || extended) throw malformed('one start-up locality, before PCR 0 is extended', `another in event ${event.index}`);
-    if (event.data.length !== STARTUP_LOCALITY_SIGNATURE.length + 1 || said === undefined || !LOCALITIES.includes(said)) {
-      throw malformed(`a start-up locality of ${LOCALITIES.join(', ')}`, event.data.subarray(STARTUP_LOCALITY_SIGNATURE.length).toString('hex').slice(0, 16) || 'none');
+    if (locality !== undefined || extended)
+      throw malformed('one start-up locality, before PCR 0 is extended', `another in event ${event.index}`);
+    if (
+      event.data.length !== STARTUP_LOCALITY_SIGNATURE.length + 1 ||
+      said === undefined ||
+      !LOCALITIES.includes(said)
+    ) {
+      throw malformed(
+        `a start-up locality of ${LOCALITIES.join(', ')}`,
+        event.data.subarray(STARTUP_LOCALITY_SIGNATURE.length).toString('hex').slice(0, 16) || 'none',
+      );
     }
     locality = said;
   }
@@ -48,7 +56,10 @@ export function startupLocality(log: EventLog): number {
 }
 
 export function isStartupLocality({ type, data }: BootEvent): boolean {
-  return type === EVENT_TYPE.EV_NO_ACTION && data.subarray(0, STARTUP_LOCALITY_SIGNATURE.length).equals(STARTUP_LOCALITY_SIGNATURE);
+  return (
+    type === EVENT_TYPE.EV_NO_ACTION &&
+    data.subarray(0, STARTUP_LOCALITY_SIGNATURE.length).equals(STARTUP_LOCALITY_SIGNATURE)
+  );
 }
 
 function malformed(expected: string, got: string): EventLogError {

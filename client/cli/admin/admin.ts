@@ -11,5 +11,18 @@ import { addTrustBundle } from './trust-bundle';
 /** `sls admin …`: what operators do. */
 export function addAdmin(program: Command): void {
   const admin = program.command('admin').description('what operators do');
-  for (const add of [addInit, addCertificate, addNodes, addUser, addKeys, addRevocations, addLicences, addRotate, addTrustBundle, addBoot, addAudit]) add(admin);
+  for (const add of [
+    addInit,
+    addCertificate,
+    addNodes,
+    addUser,
+    addKeys,
+    addRevocations,
+    addLicences,
+    addRotate,
+    addTrustBundle,
+    addBoot,
+    addAudit,
+  ])
+    add(admin);
 }

@@ -33,9 +33,17 @@ const LINE_MS = 15_000;
 export function addVerify(audit: Command): void {
   const command = audit
     .command('verify')
-    .description('read the whole audit log, and compare each record and the signed head with one another and with the head that this machine remembers')
-    .option('--trust <file>', "trust bundle (default: the installation's own; with --address as for the other commands)")
-    .option('--head <file...>', 'heads that other people were shown (sls audit check --json prints them): the log has to begin with them, too');
+    .description(
+      'read the whole audit log, and compare each record and the signed head with one another and with the head that this machine remembers',
+    )
+    .option(
+      '--trust <file>',
+      "trust bundle (default: the installation's own; with --address as for the other commands)",
+    )
+    .option(
+      '--head <file...>',
+      'heads that other people were shown (sls audit check --json prints them): the log has to begin with them, too',
+    );
   addAdminOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls admin audit verify', 'sls admin audit verify --head from-grace.json');
 }
@@ -43,7 +51,9 @@ export function addVerify(audit: Command): void {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await trustOf(options, out);
-  const others = await Promise.all((options.head ?? []).map(async (file) => readOtherHead(trust, await readHeadFile(file))));
+  const others = await Promise.all(
+    (options.head ?? []).map(async (file) => readOtherHead(trust, await readHeadFile(file))),
+  );
   await withCaller(options, async (caller) => {
     out.progress('reading the audit log');
     const { head, before } = await extendingMemory(await LogMemory.of(trust), out, async (remembered, onHead) => {
@@ -59,8 +69,13 @@ async function run(options: Options): Promise<void> {
     });
     out.erase();
     const records = `${head.size} ${head.size === 1 ? 'record' : 'records'}`;
-    out.done(`the audit log of ${trust.trustDomain} is what was signed: ${records}, root ${head.root.toString('hex')}; it ${before ? `has only grown since ${before.at.toISOString()}` : 'is remembered from now on'}`);
-    out.result({ trustDomain: trust.trustDomain, head: describeHead(head), before: before ? describeHead(before) : null }, []);
+    out.done(
+      `the audit log of ${trust.trustDomain} is what was signed: ${records}, root ${head.root.toString('hex')}; it ${before ? `has only grown since ${before.at.toISOString()}` : 'is remembered from now on'}`,
+    );
+    out.result(
+      { trustDomain: trust.trustDomain, head: describeHead(head), before: before ? describeHead(before) : null },
+      [],
+    );
   });
 }
 

@@ -30,16 +30,25 @@ function addTail(audit: Command): void {
 }
 
 async function run(options: Options): Promise<void> {
-  if (options.after !== undefined && !/^\d{1,18}$/.test(options.after)) throw new CliError(EXIT.usage, `expected --after ID, a number, got ${JSON.stringify(options.after)}`);
+  if (options.after !== undefined && !/^\d{1,18}$/.test(options.after))
+    throw new CliError(EXIT.usage, `expected --after ID, a number, got ${JSON.stringify(options.after)}`);
   // Not told of --json: its documents are whole results, these are lines.
   const out = new Output({ quiet: options.quiet });
   const caller = await AdminCaller.open(options);
   try {
-    const call = await caller.tailAudit({ after: options.after === undefined ? undefined : BigInt(options.after), follow: options.follow === true });
+    const call = await caller.tailAudit({
+      after: options.after === undefined ? undefined : BigInt(options.after),
+      follow: options.follow === true,
+    });
     // One JSON document a line with --json: a stream has no end to wait for.
     for await (const message of call) {
       const { id, at, kind, detail } = message as TailAuditResponse;
-      const record = { id: Number(id), at: new Date(Number(at)).toISOString(), kind, detail: JSON.parse(detail) as unknown };
+      const record = {
+        id: Number(id),
+        at: new Date(Number(at)).toISOString(),
+        kind,
+        detail: JSON.parse(detail) as unknown,
+      };
       out.result(undefined, [options.json ? JSON.stringify(record) : `${record.at}  ${record.id}  ${kind}  ${detail}`]);
     }
   } catch (error) {

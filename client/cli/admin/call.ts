@@ -7,7 +7,12 @@ import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
 import { certificateTrustDomain } from '../../../attestation/certificates/admin';
 import { parseTrustBundle } from '../../../attestation/trust/bundle';
 import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/licensing/v1/admin';
-import type { ReadAuditLogRequest, ReadAuditLogResponse, TailAuditRequest, TailAuditResponse } from '../../../proto/gen/licensing/v1/admin';
+import type {
+  ReadAuditLogRequest,
+  ReadAuditLogResponse,
+  TailAuditRequest,
+  TailAuditResponse,
+} from '../../../proto/gen/licensing/v1/admin';
 import { CliError, EXIT } from '../exit';
 import { adminFiles, readNamed } from './options';
 import type { AdminOptions } from './options';
@@ -39,7 +44,10 @@ export class AdminCaller {
     const address = parseAddress(files.address);
     // Public roots serve where the installation has none of its own: its ingress may have a certificate of a public CA.
     const roots = address.scheme === 'https' ? await installationRoots(files.trustBundle) : undefined;
-    return new AdminCaller(new AdminServiceClient(grpcTarget(address), channelCredentials(address, roots)), administrator);
+    return new AdminCaller(
+      new AdminServiceClient(grpcTarget(address), channelCredentials(address, roots)),
+      administrator,
+    );
   }
 
   /** @throws RpcError, CliError */
@@ -65,7 +73,10 @@ export class AdminCaller {
     const { path, requestSerialize } = AdminServiceService[name] as MethodDefinition<unknown, unknown>;
     const metadata = new Metadata();
     const trustDomain = certificateTrustDomain(this.administrator.certificate);
-    metadata.set(ADMIN_PROOF_KEY, await signAdminProof(this.administrator, { method: path, request: requestSerialize(request) }, { trustDomain }));
+    metadata.set(
+      ADMIN_PROOF_KEY,
+      await signAdminProof(this.administrator, { method: path, request: requestSerialize(request) }, { trustDomain }),
+    );
     return metadata;
   }
 }
@@ -92,6 +103,14 @@ async function explained<T>(answer: Promise<T>): Promise<T> {
     return await answer;
   } catch (error) {
     if (!(error instanceof RpcError) || error.grpcStatus !== status.UNAUTHENTICATED) throw error;
-    throw new CliError(EXIT.authentication, error.message, { code: error.code, hint: "is the administrator's certificate of this installation's admin CA, and this machine's clock right?" }, { cause: error });
+    throw new CliError(
+      EXIT.authentication,
+      error.message,
+      {
+        code: error.code,
+        hint: "is the administrator's certificate of this installation's admin CA, and this machine's clock right?",
+      },
+      { cause: error },
+    );
   }
 }

@@ -32,17 +32,21 @@ export function addInit(admin: Command): void {
     .command('init')
     .description('make all keys of an installation that are missing, and a certificate of an administrator')
     .option('--trust-domain <name>', 'DNS-like name of the installation', 'sls.local');
-  addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(async (options: Options & { trustDomain: string }) => {
-    const store = await openKeyStore(options);
-    await createAllKeys(store, { trustDomain: options.trustDomain });
-    await writeAdministrator(store, options.trustDomain, options);
-  });
+  addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(
+    async (options: Options & { trustDomain: string }) => {
+      const store = await openKeyStore(options);
+      await createAllKeys(store, { trustDomain: options.trustDomain });
+      await writeAdministrator(store, options.trustDomain, options);
+    },
+  );
   addExample(command, 'sls admin init --namespace licensing --name ada --out ~/.config/sls/admin');
 }
 
 /** `sls admin certificate`: one more administrator, or the next certificate of one. */
 export function addCertificate(admin: Command): void {
-  const command = admin.command('certificate').description("make an administrator's key and certificate, by the admin CA of the key store");
+  const command = admin
+    .command('certificate')
+    .description("make an administrator's key and certificate, by the admin CA of the key store");
   addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(async (options: Options) => {
     const store = await openKeyStore(options);
     await writeAdministrator(store, await trustDomainOf(store), options);
@@ -50,9 +54,18 @@ export function addCertificate(admin: Command): void {
   addExample(command, 'sls admin certificate --name grace --days 30 --out ./grace');
 }
 
-async function writeAdministrator(store: KeyStore, trustDomain: string, options: OutputOptions & CertificateOptions): Promise<void> {
-  if (!/^[1-9]\d{0,2}$/.test(options.days)) throw new CliError(EXIT.usage, `expected --days from 1 to 999, got ${JSON.stringify(options.days)}`);
-  const administrator = await createAdministrator(store, { name: options.name, trustDomain, days: Number(options.days) });
+async function writeAdministrator(
+  store: KeyStore,
+  trustDomain: string,
+  options: OutputOptions & CertificateOptions,
+): Promise<void> {
+  if (!/^[1-9]\d{0,2}$/.test(options.days))
+    throw new CliError(EXIT.usage, `expected --days from 1 to 999, got ${JSON.stringify(options.days)}`);
+  const administrator = await createAdministrator(store, {
+    name: options.name,
+    trustDomain,
+    days: Number(options.days),
+  });
   const files = { certificate: join(options.out, 'certificate.pem'), key: join(options.out, 'key.pem') };
   await writePrivate(files.key, administrator.privateKey);
   await writePrivate(files.certificate, administrator.certificate);

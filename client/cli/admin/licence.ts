@@ -2,7 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { planFromMessage, stateFromMessage } from '../../../attestation/licences/messages';
 import { fromUnixSeconds } from '../../../runtime/rpc/unix-time';
-import type { IssuedLicence, LicenceReport, ListLicencesResponse, ReportLicencesResponse } from '../../../proto/gen/licensing/v1/admin';
+import type {
+  IssuedLicence,
+  LicenceReport,
+  ListLicencesResponse,
+  ReportLicencesResponse,
+} from '../../../proto/gen/licensing/v1/admin';
 import { CliError, EXIT } from '../exit';
 import { describePlan, describeState } from '../licence-report';
 import { addExample, addOutputOptions } from '../options';
@@ -47,7 +52,10 @@ export function addLicences(admin: Command): void {
   addAdminOptions(addOutputOptions(revoke)).action(runRevoke);
   addExample(revoke, 'sls admin licence revoke 7d4b2f0c-… --reason "unpaid"');
 
-  const report = licence.command('report').description('who has which licence, how many of its seats are taken, and when it ends').argument('[id]', 'of this licence only');
+  const report = licence
+    .command('report')
+    .description('who has which licence, how many of its seats are taken, and when it ends')
+    .argument('[id]', 'of this licence only');
   addAdminOptions(addOutputOptions(report)).action(runReport);
   addExample(report, 'sls admin licence report --json');
 }
@@ -64,12 +72,18 @@ function addIssue(licence: Command): void {
     .option('--seats <count>', 'sessions at once, over all of them', '16')
     .option('--enclaves <count>', 'named enclaves of one user', '4')
     .option('--image <digest...>', 'images that its enclaves may run, sha256:HEX (default: any that you allow)')
-    .option('--cpu <quantity>', 'of an enclave, as 2 or 500m, in a cluster; processes of one machine are not held to it')
+    .option(
+      '--cpu <quantity>',
+      'of an enclave, as 2 or 500m, in a cluster; processes of one machine are not held to it',
+    )
     .option('--memory <quantity>', 'of an enclave, as 2Gi, likewise')
     .requiredOption('--reason <text>', 'for whom or what, for the list and the audit record')
     .option('--out <file>', 'write the key there, 0600, instead of printing it');
   addAdminOptions(addOutputOptions(command)).action(runIssue);
-  addExample(command, 'sls admin licence issue --plan team --days 365 --accounts 10 --seats 5 --reason "order 7" --out team.licence');
+  addExample(
+    command,
+    'sls admin licence issue --plan team --days 365 --accounts 10 --seats 5 --reason "order 7" --out team.licence',
+  );
 }
 
 function count(name: string, text: string, least = 1): number {
@@ -78,9 +92,11 @@ function count(name: string, text: string, least = 1): number {
 }
 
 function endOf({ until, days }: Pick<IssueOptions, 'until' | 'days'>): bigint {
-  if ((until === undefined) === (days === undefined)) throw new CliError(EXIT.usage, 'expected --days DAYS or --until TIME, one of them');
+  if ((until === undefined) === (days === undefined))
+    throw new CliError(EXIT.usage, 'expected --days DAYS or --until TIME, one of them');
   const end = until === undefined ? Date.now() + count('days', days as string) * 86_400_000 : Date.parse(until);
-  if (Number.isNaN(end)) throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);
+  if (Number.isNaN(end))
+    throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);
   return BigInt(Math.floor(end / 1000));
 }
 
@@ -89,7 +105,14 @@ async function runIssue(options: IssueOptions): Promise<void> {
   const { plan: name, image: images = [], cpu = '', memory = '', reason } = options;
   const until = endOf(options);
   const request = {
-    plan: { name, images, enclaves: count('enclaves', options.enclaves), seats: count('seats', options.seats), cpu, memory },
+    plan: {
+      name,
+      images,
+      enclaves: count('enclaves', options.enclaves),
+      seats: count('seats', options.seats),
+      cpu,
+      memory,
+    },
     until,
     graceDays: count('grace-days', options.graceDays, 0),
     accounts: count('accounts', options.accounts),
@@ -98,22 +121,42 @@ async function runIssue(options: IssueOptions): Promise<void> {
   await withCaller(options, async (caller) => {
     const { licence, key } = await caller.call('issueLicence', request);
     // A file that is there is somebody's: it may be the key of another licence.
-    if (options.out !== undefined) await writeFile(options.out, `${key}\n`, { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => notWritten(caller, licence, options.out, error));
-    out.done(`licence ${licence} is issued: ${name}, until ${fromUnixSeconds(until).toISOString()}${options.out === undefined ? '' : `; its key is in ${options.out}`}`);
-    out.result({ licence, ...(options.out === undefined ? { key } : { file: options.out }), until: fromUnixSeconds(until).toISOString() }, options.out === undefined ? [key] : []);
+    if (options.out !== undefined)
+      await writeFile(options.out, `${key}\n`, { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) =>
+        notWritten(caller, licence, options.out, error),
+      );
+    out.done(
+      `licence ${licence} is issued: ${name}, until ${fromUnixSeconds(until).toISOString()}${options.out === undefined ? '' : `; its key is in ${options.out}`}`,
+    );
+    out.result(
+      {
+        licence,
+        ...(options.out === undefined ? { key } : { file: options.out }),
+        until: fromUnixSeconds(until).toISOString(),
+      },
+      options.out === undefined ? [key] : [],
+    );
   });
 }
 
 /** A licence whose key nobody has is worth nothing, and would stand in the list for ever. */
-async function notWritten(caller: AdminCaller, licence: string, file: string | undefined, error: NodeJS.ErrnoException): Promise<never> {
+async function notWritten(
+  caller: AdminCaller,
+  licence: string,
+  file: string | undefined,
+  error: NodeJS.ErrnoException,
+): Promise<never> {
   await caller.call('revokeLicence', { licence, reason: 'its key could not be written to a file' });
-  throw new CliError(EXIT.usage, `can't write the key to ${file}: ${error.code ?? error.message}; the licence is revoked again`);
+  throw new CliError(
+    EXIT.usage,
+    `can't write the key to ${file}: ${error.code ?? error.message}; the licence is revoked again`,
+  );
 }
 
 async function runList(options: Options): Promise<void> {
   await withCaller(options, async (caller) => {
     const found: IssuedLicence[] = [];
-    for (let after: string | undefined = ''; after !== undefined; ) {
+    for (let after: string | undefined = ''; after !== undefined;) {
       const page: ListLicencesResponse = await caller.call('listLicences', { after });
       found.push(...page.licences);
       after = page.next || undefined;
@@ -138,7 +181,7 @@ async function runRevoke(licence: string, options: Options & { reason: string })
 async function runReport(licence: string | undefined, options: Options): Promise<void> {
   await withCaller(options, async (caller) => {
     const reports = new Map<string, LicenceReport>();
-    for (let after: string | undefined = ''; after !== undefined; ) {
+    for (let after: string | undefined = ''; after !== undefined;) {
       const page: ReportLicencesResponse = await caller.call('reportLicences', { licence: licence ?? '', after });
       for (const report of page.reports) {
         const id = report.licence?.licence ?? '';
@@ -151,10 +194,17 @@ async function runReport(licence: string | undefined, options: Options): Promise
     }
     const described = [...reports.values()].map(({ licence: issued, redemptions, seatsInUse }) => {
       const { json, lines } = describe(issued as IssuedLicence);
-      const accounts = redemptions.map(({ redeemedAt, ...account }) => ({ ...account, redeemedAt: fromUnixSeconds(redeemedAt).toISOString() }));
+      const accounts = redemptions.map(({ redeemedAt, ...account }) => ({
+        ...account,
+        redeemedAt: fromUnixSeconds(redeemedAt).toISOString(),
+      }));
       return {
         json: { ...json, seatsInUse, redemptions: accounts },
-        lines: [...lines, `    in use       ${seatsInUse} of ${json.plan?.seats ?? 0} seats`, ...accounts.map(({ user, username, redeemedAt }) => `    ${username} (${user})  since ${redeemedAt}`)],
+        lines: [
+          ...lines,
+          `    in use       ${seatsInUse} of ${json.plan?.seats ?? 0} seats`,
+          ...accounts.map(({ user, username, redeemedAt }) => `    ${username} (${user})  since ${redeemedAt}`),
+        ],
       };
     });
     new Output(options).result(
@@ -169,7 +219,11 @@ function describe(issued: IssuedLicence) {
   const allowed = planFromMessage(plan);
   const stands = stateFromMessage(state);
   const revoked = stands === 'revoked' ? { revokedBy, revokedReason } : {};
-  const times = { issuedAt: fromUnixSeconds(issuedAt).toISOString(), until: fromUnixSeconds(until).toISOString(), graceUntil: fromUnixSeconds(graceUntil).toISOString() };
+  const times = {
+    issuedAt: fromUnixSeconds(issuedAt).toISOString(),
+    until: fromUnixSeconds(until).toISOString(),
+    graceUntil: fromUnixSeconds(graceUntil).toISOString(),
+  };
   return {
     json: { ...rest, plan: allowed, state: stands, accounts, redeemed, ...times, ...revoked },
     lines: [

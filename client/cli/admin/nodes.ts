@@ -41,17 +41,32 @@ export function addNodes(admin: Command): void {
     .command('approve')
     .description("bind a node's name to another TPM: its machine or its TPM was replaced")
     .argument('<node>')
-    .requiredOption('--ek <sha256>', "SHA-256 of the TPM's endorsement key, from the audit record of its refused enrolment")
+    .requiredOption(
+      '--ek <sha256>',
+      "SHA-256 of the TPM's endorsement key, from the audit record of its refused enrolment",
+    )
     .requiredOption('--reason <text>', 'for the audit record');
-  addAdminOptions(addOutputOptions(approve)).action(async (node: string, options: Options & { ek: string; reason: string }) => {
-    const out = new Output(options);
-    await withCaller(options, async (caller) => {
-      const { previousEkSha256 } = await caller.call('approveNode', { node, ekSha256: options.ek, reason: options.reason });
-      out.done(`${node} belongs to the TPM with endorsement key ${options.ek}${previousEkSha256 === '' ? '' : `, no longer to ${previousEkSha256}`}`);
-      out.result({ node, ekSha256: options.ek, previousEkSha256 }, []);
-    });
-  });
+  addAdminOptions(addOutputOptions(approve)).action(
+    async (node: string, options: Options & { ek: string; reason: string }) => {
+      const out = new Output(options);
+      await withCaller(options, async (caller) => {
+        const { previousEkSha256 } = await caller.call('approveNode', {
+          node,
+          ekSha256: options.ek,
+          reason: options.reason,
+        });
+        out.done(
+          `${node} belongs to the TPM with endorsement key ${options.ek}${previousEkSha256 === '' ? '' : `, no longer to ${previousEkSha256}`}`,
+        );
+        out.result({ node, ekSha256: options.ek, previousEkSha256 }, []);
+      });
+    },
+  );
   addExample(approve, 'sls admin nodes approve node-7 --ek 3f1c… --reason "new mainboard"');
 
-  addRevocationCommands(nodes, { argument: 'node', what: 'node', subject: (node) => ({ subject: { subject: { $case: 'node', value: node } }, username: '' }) });
+  addRevocationCommands(nodes, {
+    argument: 'node',
+    what: 'node',
+    subject: (node) => ({ subject: { subject: { $case: 'node', value: node } }, username: '' }),
+  });
 }

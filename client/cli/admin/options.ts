@@ -16,7 +16,7 @@ export interface PlaceOptions {
 
 export function addPlaceOptions(command: Command): Command {
   return command
-    .option('--dir <folder>', "the installation of sls up on this machine (default: ~/.local/state/sls/server)")
+    .option('--dir <folder>', 'the installation of sls up on this machine (default: ~/.local/state/sls/server)')
     .option('--namespace <name>', 'the installation in this namespace of a cluster, by kubectl and its kubeconfig')
     .option('--enclave-namespace <name>', 'where its enclaves are (default: NAMESPACE-enclaves)');
 }
@@ -36,7 +36,9 @@ export function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
 export async function trustDomainOf(store: KeyStore): Promise<string> {
   const text = await store.read('trust-bundle.json');
   if (text === undefined) {
-    throw new CliError(EXIT.usage, 'no trust bundle in the key store: there is no installation yet', { hint: 'start one with sls up, or see sls admin init --help' });
+    throw new CliError(EXIT.usage, 'no trust bundle in the key store: there is no installation yet', {
+      hint: 'start one with sls up, or see sls admin init --help',
+    });
   }
   return parseTrustBundle(text).trustDomain;
 }
@@ -51,7 +53,10 @@ export interface AdminOptions {
 
 export function addAdminOptions(command: Command): Command {
   return command
-    .option('--address <address>', 'of functions/admin: https://HOST:PORT, http://HOST:PORT or unix:/PATH (default: the installation of sls up)')
+    .option(
+      '--address <address>',
+      'of functions/admin: https://HOST:PORT, http://HOST:PORT or unix:/PATH (default: the installation of sls up)',
+    )
     .option('--admin-certificate <file>', "an administrator's certificate, PEM (default: the installation's own)")
     .option('--admin-key <file>', 'its private key, PEM')
     .option('--dir <folder>', 'the installation of sls up on this machine (default: ~/.local/state/sls/server)');
@@ -64,7 +69,12 @@ export async function readNamed(path: string, what: string, hint?: string): Prom
   });
 }
 
-export function adminFiles(options: AdminOptions): { address: string; certificate: string; key: string; trustBundle: string } {
+export function adminFiles(options: AdminOptions): {
+  address: string;
+  certificate: string;
+  key: string;
+  trustBundle: string;
+} {
   const folder = installationFolder(options);
   return {
     address: options.address ?? `unix:${join(folder, 'run', 'admin.sock')}`,

@@ -11,7 +11,9 @@ export async function signAdminProof(
   { method, request }: AdminCall,
   { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
 ): Promise<string> {
-  const x5c = splitCertificates(administrator.certificate).map((pem) => new X509Certificate(pem).raw.toString('base64'));
+  const x5c = splitCertificates(administrator.certificate).map((pem) =>
+    new X509Certificate(pem).raw.toString('base64'),
+  );
   return new SignJWT({ htm: method, request_sha256: requestSha256Of(request) })
     .setProtectedHeader({ alg: 'ES256', typ: ADMIN_PROOF_TYPE, x5c })
     .setAudience(trustDomain)

@@ -15,7 +15,10 @@ export interface RevocationKind {
   subject(text: string): Omit<RevokeRequest, 'reason'>;
 }
 
-const DONE = { revoke: ['is revoked', 'was revoked already'], restore: ['is trusted again', 'was not revoked'] } as const;
+const DONE = {
+  revoke: ['is revoked', 'was revoked already'],
+  restore: ['is trusted again', 'was not revoked'],
+} as const;
 const FELT = 'login and clients refuse it within a minute';
 
 /** Adds `revoke` and `restore` to a group of commands. */
@@ -23,18 +26,27 @@ export function addRevocationCommands(group: Command, { argument, what, subject 
   for (const verb of ['revoke', 'restore'] as const) {
     const command = group
       .command(verb)
-      .description(verb === 'revoke' ? `trust a ${what} no longer: ${what === 'user' ? 'their sessions end at once' : FELT}` : `trust a ${what} again`)
+      .description(
+        verb === 'revoke'
+          ? `trust a ${what} no longer: ${what === 'user' ? 'their sessions end at once' : FELT}`
+          : `trust a ${what} again`,
+      )
       .argument(`<${argument}>`)
       .requiredOption('--reason <text>', 'for the audit record');
-    addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
-      const out = new Output(options);
-      await withCaller(options, async (caller) => {
-        const answer = await caller.call(verb, { ...subject(text), reason: options.reason });
-        out.done(`${what} ${text} ${DONE[verb][answer.changed ? 0 : 1]}`);
-        out.result({ ...describeSubject(answer.subject), changed: answer.changed }, []);
-      });
-    });
-    addExample(command, `sls admin ${group.name()} ${verb} ${argument === 'sha256' ? '9ab1…' : argument} --reason "stolen"`);
+    addAdminOptions(addOutputOptions(command)).action(
+      async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
+        const out = new Output(options);
+        await withCaller(options, async (caller) => {
+          const answer = await caller.call(verb, { ...subject(text), reason: options.reason });
+          out.done(`${what} ${text} ${DONE[verb][answer.changed ? 0 : 1]}`);
+          out.result({ ...describeSubject(answer.subject), changed: answer.changed }, []);
+        });
+      },
+    );
+    addExample(
+      command,
+      `sls admin ${group.name()} ${verb} ${argument === 'sha256' ? '9ab1…' : argument} --reason "stolen"`,
+    );
   }
 }
 

@@ -16,7 +16,10 @@ export function addRotate(admin: Command): void {
     .command('rotate')
     .description('replace a key; the old one is believed until what it signed has ended')
     .addArgument(new Argument('<what>', 'which key').choices(Object.keys(ROTATIONS)))
-    .option('--compromised', 'the old key is known to others: drop it now. Whoever has something signed by it logs in (or enrols) again');
+    .option(
+      '--compromised',
+      'the old key is known to others: drop it now. Whoever has something signed by it logs in (or enrols) again',
+    );
   addPlaceOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls admin rotate token-key', 'sls admin rotate client-ca --namespace licensing');
 }
@@ -24,8 +27,15 @@ export function addRotate(admin: Command): void {
 async function run(what: Rotation, options: Options): Promise<void> {
   const out = new Output(options);
   const store = await openKeyStore(options);
-  const { signsFrom, oldUntil, dropped } = await rotate(store, what, { trustDomain: await trustDomainOf(store), compromised: options.compromised });
-  const until = options.compromised ? 'the old one is worth nothing now' : `the old one is believed until ${oldUntil.toISOString()}`;
-  out.done(`${what}: the new one signs from ${signsFrom.toISOString()}, ${until}${dropped > 0 ? `; ${dropped} dropped` : ''}`);
+  const { signsFrom, oldUntil, dropped } = await rotate(store, what, {
+    trustDomain: await trustDomainOf(store),
+    compromised: options.compromised,
+  });
+  const until = options.compromised
+    ? 'the old one is worth nothing now'
+    : `the old one is believed until ${oldUntil.toISOString()}`;
+  out.done(
+    `${what}: the new one signs from ${signsFrom.toISOString()}, ${until}${dropped > 0 ? `; ${dropped} dropped` : ''}`,
+  );
   out.result({ what, signsFrom: signsFrom.toISOString(), oldUntil: oldUntil.toISOString(), dropped }, []);
 }

@@ -14,7 +14,10 @@ export function addUser(admin: Command): void {
   addRevocationCommands(user, {
     argument: 'user',
     what: 'user',
-    subject: (text) => (isUuid(text) ? { subject: { subject: { $case: 'user', value: text } }, username: '' } : { subject: undefined, username: text }),
+    subject: (text) =>
+      isUuid(text)
+        ? { subject: { subject: { $case: 'user', value: text } }, username: '' }
+        : { subject: undefined, username: text },
   });
   addResetSecondFactor(user);
   addDelete(user);
@@ -30,14 +33,18 @@ function addDelete(group: Command): void {
     .description('delete a user for good: enclaves, files, sessions, licences; the audit record keeps the id')
     .argument('<user>')
     .requiredOption('--reason <text>', 'for the audit record, which outlives the name: a reason without a name in it');
-  addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
-    const out = new Output(options);
-    await withCaller(options, async (caller) => {
-      const { user, enclavesRemoved } = await caller.call('deleteUser', { ...named(text), reason: options.reason });
-      out.done(`user ${user} is deleted${enclavesRemoved ? '' : '; the service goes on removing their enclaves by itself'}`);
-      out.result({ user, deleted: true, enclavesRemoved }, []);
-    });
-  });
+  addAdminOptions(addOutputOptions(command)).action(
+    async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
+      const out = new Output(options);
+      await withCaller(options, async (caller) => {
+        const { user, enclavesRemoved } = await caller.call('deleteUser', { ...named(text), reason: options.reason });
+        out.done(
+          `user ${user} is deleted${enclavesRemoved ? '' : '; the service goes on removing their enclaves by itself'}`,
+        );
+        out.result({ user, deleted: true, enclavesRemoved }, []);
+      });
+    },
+  );
   addExample(command, 'sls admin user delete ada --reason "asked for it in writing"');
 }
 
@@ -47,20 +54,22 @@ function addResetSecondFactor(group: Command): void {
     .description('remove the second factor of a user who lost it: their password is enough again')
     .argument('<user>')
     .requiredOption('--reason <text>', 'for the audit record: how you know that it is they who ask');
-  addAdminOptions(addOutputOptions(command)).action(async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
-    const out = new Output(options);
-    await withCaller(options, async (caller) => {
-      const { user, changed } = await caller.call('resetSecondFactor', { ...named(text), reason: options.reason });
-      out.done(changed ? `user ${text} has no second factor any more` : `user ${text} had no second factor`);
-      out.result({ user, changed }, []);
-    });
-  });
+  addAdminOptions(addOutputOptions(command)).action(
+    async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
+      const out = new Output(options);
+      await withCaller(options, async (caller) => {
+        const { user, changed } = await caller.call('resetSecondFactor', { ...named(text), reason: options.reason });
+        out.done(changed ? `user ${text} has no second factor any more` : `user ${text} had no second factor`);
+        out.result({ user, changed }, []);
+      });
+    },
+  );
   addExample(command, 'sls admin user reset-second-factor ada --reason "lost phone, seen in person"');
 }
 
 /** `sls admin ak …` and `sls admin ek …`: keys of TPMs, by the SHA-256 of their TPMT_PUBLIC. */
 export function addKeys(admin: Command): void {
-  addRevocationCommands(admin.command('ak').description("attestation keys, by SHA-256"), {
+  addRevocationCommands(admin.command('ak').description('attestation keys, by SHA-256'), {
     argument: 'sha256',
     what: 'attestation key',
     subject: (value) => ({ subject: { subject: { $case: 'attestationKey', value } }, username: '' }),
@@ -84,7 +93,12 @@ export function addRevocations(admin: Command): void {
         revokedBy,
         reason,
       }));
-      new Output(options).result(json, json.map((entry) => `${entry.revokedAt}  ${entry.kind} ${entry.subject}  by ${entry.revokedBy}: ${entry.reason}`));
+      new Output(options).result(
+        json,
+        json.map(
+          (entry) => `${entry.revokedAt}  ${entry.kind} ${entry.subject}  by ${entry.revokedBy}: ${entry.reason}`,
+        ),
+      );
     });
   });
   addExample(command, 'sls admin revocations');

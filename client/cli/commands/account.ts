@@ -25,10 +25,20 @@ export function addAccount(program: Command): void {
   const show = account.command('show').description('your name, id, and how you log in');
   addTrustOptions(addOutputOptions(show)).action(runShow);
   addExample(show, 'sls account show');
-  const link = account.command('link').description('bind your account to who you are at the OpenID provider: sls login --oidc gets into it from then on, beside the password');
+  const link = account
+    .command('link')
+    .description(
+      'bind your account to who you are at the OpenID provider: sls login --oidc gets into it from then on, beside the password',
+    );
   const unlink = account.command('unlink').description('take that back');
-  for (const [command, action] of [[link, runLink], [unlink, runUnlink]] as const) {
-    command.option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input');
+  for (const [command, action] of [
+    [link, runLink],
+    [unlink, runUnlink],
+  ] as const) {
+    command.option(
+      '--password-stdin',
+      'read the password, and on the next line a code where you have a second factor, from standard input',
+    );
     addTrustOptions(addOutputOptions(command)).action(action);
   }
   addExample(link, 'sls account link');
@@ -36,7 +46,10 @@ export function addAccount(program: Command): void {
   const remove = account
     .command('delete')
     .description('delete your account for good: enclaves, files, sessions, licences; nothing that names you is kept')
-    .option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input')
+    .option(
+      '--password-stdin',
+      'read the password, and on the next line a code where you have a second factor, from standard input',
+    )
     .option('--yes', 'without asking once more');
   addTrustOptions(addOutputOptions(remove)).action(runDelete);
   addExample(remove, 'sls account delete');
@@ -44,10 +57,24 @@ export function addAccount(program: Command): void {
 
 async function runShow(options: CommonOptions): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
-  const { user, username, hasPassword, oidcIssuer } = await accountSummary(trust, await ownAccessToken(trust), callOptions());
-  const ways = [...(hasPassword ? ['password'] : []), ...(oidcIssuer === undefined ? [] : [`OpenID provider ${oidcIssuer}`])];
-  const rows: Array<[string, string]> = [['username', username], ['user', user], ['logs in by', ways.join(', ')]];
-  new Output(options).result({ username, user, hasPassword, ...(oidcIssuer !== undefined && { oidcIssuer }) }, rows.map(row));
+  const { user, username, hasPassword, oidcIssuer } = await accountSummary(
+    trust,
+    await ownAccessToken(trust),
+    callOptions(),
+  );
+  const ways = [
+    ...(hasPassword ? ['password'] : []),
+    ...(oidcIssuer === undefined ? [] : [`OpenID provider ${oidcIssuer}`]),
+  ];
+  const rows: Array<[string, string]> = [
+    ['username', username],
+    ['user', user],
+    ['logs in by', ways.join(', ')],
+  ];
+  new Output(options).result(
+    { username, user, hasPassword, ...(oidcIssuer !== undefined && { oidcIssuer }) },
+    rows.map(row),
+  );
 }
 
 /** The password before the browser: an ID token is good for minutes. */
@@ -56,7 +83,11 @@ async function runLink(options: Options): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
   const accessToken = await ownAccessToken(trust);
   const { oidcIssuer } = await accountSummary(trust, accessToken, callOptions());
-  if (oidcIssuer !== undefined) throw new CliError(EXIT.failure, `your account is bound to ${oidcIssuer} already`, { code: 'oidc.already_bound', hint: 'sls account unlink takes that back' });
+  if (oidcIssuer !== undefined)
+    throw new CliError(EXIT.failure, `your account is bound to ${oidcIssuer} already`, {
+      code: 'oidc.already_bound',
+      hint: 'sls account unlink takes that back',
+    });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
   const issuer = await confirmed(out, trust, accessToken, options, async (by) => {
     const idToken = await askProvider(trust, out, options);
@@ -73,8 +104,12 @@ async function runUnlink(options: Options): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
   const accessToken = await ownAccessToken(trust);
   const { oidcIssuer, hasPassword } = await accountSummary(trust, accessToken, callOptions());
-  if (oidcIssuer === undefined) throw new CliError(EXIT.failure, 'your account is bound to no OpenID provider', { code: 'oidc.not_bound' });
-  if (!hasPassword) throw new CliError(EXIT.failure, 'your account has no password: nobody could log into it any more', { code: 'account.no_password' });
+  if (oidcIssuer === undefined)
+    throw new CliError(EXIT.failure, 'your account is bound to no OpenID provider', { code: 'oidc.not_bound' });
+  if (!hasPassword)
+    throw new CliError(EXIT.failure, 'your account has no password: nobody could log into it any more', {
+      code: 'account.no_password',
+    });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
   await confirmed(out, trust, accessToken, options, async (by) => {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
@@ -91,8 +126,14 @@ async function runDelete(options: Options): Promise<void> {
   const accessToken = await ownAccessToken(trust);
   const username = (await findTokens(trust, undefined, { anyEnclave: true }))?.username ?? '';
   const fromStdin = options.passwordStdin === true;
-  if (fromStdin && !options.yes) throw new CliError(EXIT.usage, 'expected --yes where the password comes from standard input', { hint: 'nobody can be asked there' });
-  if (!options.yes && !(await confirmTyped(`Delete the account ${username} with everything in it? Type its name: `, username))) {
+  if (fromStdin && !options.yes)
+    throw new CliError(EXIT.usage, 'expected --yes where the password comes from standard input', {
+      hint: 'nobody can be asked there',
+    });
+  if (
+    !options.yes &&
+    !(await confirmTyped(`Delete the account ${username} with everything in it? Type its name: `, username))
+  ) {
     throw new CliError(EXIT.failure, 'the account is not deleted: another name was typed');
   }
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
@@ -105,7 +146,9 @@ async function runDelete(options: Options): Promise<void> {
   await removeTokenFile();
   const { sub } = decodeJwt(accessToken);
   if (sub !== undefined) await forgetLogins(trust, sub, out);
-  out.done(`the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`);
+  out.done(
+    `the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`,
+  );
   out.result({ deleted: true, enclavesRemoved }, []);
 }
 

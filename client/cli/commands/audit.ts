@@ -20,11 +20,18 @@ export function addAuditCheck(program: Command): void {
   const check = audit
     .command('check')
     .description('look whether the audit log has only grown, and has every login of this machine')
-    .option('--head <file...>', 'heads that other people were shown (--json of this command prints it): the log has to begin with them, too');
+    .option(
+      '--head <file...>',
+      'heads that other people were shown (--json of this command prints it): the log has to begin with them, too',
+    );
   addTrustOptions(addOutputOptions(check)).action(runCheck);
   addExample(check, 'sls audit check', 'sls audit check --json > mine.json', 'sls audit check --head from-grace.json');
 
-  const forget = audit.command('forget').description('forget what this machine remembers of the audit log: after your operator restored a backup, and told you so');
+  const forget = audit
+    .command('forget')
+    .description(
+      'forget what this machine remembers of the audit log: after your operator restored a backup, and told you so',
+    );
   addTrustOptions(addOutputOptions(forget)).action(runForget);
   addExample(forget, 'sls audit forget');
 }
@@ -38,7 +45,11 @@ async function runCheck(options: CommonOptions & { head?: string[] }): Promise<v
   // Asked where it is reached now, whatever a newer bundle says.
   const keeper = new TrustKeeper(trust, { services: trust.services }, out);
   out.progress('looking at the audit log');
-  const { head, before, logins: found } = await extendingMemory(memory, out, (known, onHead) =>
+  const {
+    head,
+    before,
+    logins: found,
+  } = await extendingMemory(memory, out, (known, onHead) =>
     checkAuditLog(keeper.trust, {
       ...callOptions(),
       known,
@@ -52,30 +63,77 @@ async function runCheck(options: CommonOptions & { head?: string[] }): Promise<v
     throw explained(error, keeper.trust);
   });
   out.erase();
-  const json = { trustDomain: trust.trustDomain, head: describeHead(head), before: before ? describeHead(before) : null, logins: found.map(describeLogin) };
+  const json = {
+    trustDomain: trust.trustDomain,
+    head: describeHead(head),
+    before: before ? describeHead(before) : null,
+    logins: found.map(describeLogin),
+  };
   out.done(summary(trust, json));
-  out.result(json, json.logins.map(({ at, state, record, session, workload, node }) => `${at}  ${state === 'logged' ? `record ${record}` : 'not in the log yet'}  session ${session}  enclave ${workload} on ${node}`));
+  out.result(
+    json,
+    json.logins.map(
+      ({ at, state, record, session, workload, node }) =>
+        `${at}  ${state === 'logged' ? `record ${record}` : 'not in the log yet'}  session ${session}  enclave ${workload} on ${node}`,
+    ),
+  );
 }
 
 /** Of an installation that has no log, or whose log this client does not know of yet. */
 function explained(error: unknown, { trustDomain, logKeys }: TrustBundle): unknown {
   const none = error instanceof RpcError && error.grpcStatus === status.UNIMPLEMENTED;
-  if (none && logKeys) return new CliError(EXIT.unavailable, error.message, { code: 'log.none', hint: 'the service shows no audit log; while it is being updated that is to be expected' }, { cause: error });
+  if (none && logKeys)
+    return new CliError(
+      EXIT.unavailable,
+      error.message,
+      { code: 'log.none', hint: 'the service shows no audit log; while it is being updated that is to be expected' },
+      { cause: error },
+    );
   if (logKeys || !(none || error instanceof LogError)) return error;
-  return new CliError(EXIT.failure, `${trustDomain} has no audit log that can be checked, by its trust bundle`, { code: 'log.none', hint: 'your trust bundle may be old: sls trust add brings a newer one' }, { cause: error });
+  return new CliError(
+    EXIT.failure,
+    `${trustDomain} has no audit log that can be checked, by its trust bundle`,
+    { code: 'log.none', hint: 'your trust bundle may be old: sls trust add brings a newer one' },
+    { cause: error },
+  );
 }
 
-function describeLogin({ receipt, sequence }: FoundLogin): { at: string; session: string; workload: string; node: string; state: 'logged' | 'pending'; record: number | null } {
+function describeLogin({ receipt, sequence }: FoundLogin): {
+  at: string;
+  session: string;
+  workload: string;
+  node: string;
+  state: 'logged' | 'pending';
+  record: number | null;
+} {
   const { at, session, workloadUid, node } = readLoginRecord(receipt.record);
-  return { at: at.toISOString(), session, workload: workloadUid, node, state: sequence === undefined ? 'pending' : 'logged', record: sequence ?? null };
+  return {
+    at: at.toISOString(),
+    session,
+    workload: workloadUid,
+    node,
+    state: sequence === undefined ? 'pending' : 'logged',
+    record: sequence ?? null,
+  };
 }
 
-function summary({ trustDomain }: TrustBundle, { head, before, logins }: { head: { size: number }; before: { size: number; at: string } | null; logins: Array<{ state: string }> }): string {
+function summary(
+  { trustDomain }: TrustBundle,
+  {
+    head,
+    before,
+    logins,
+  }: { head: { size: number }; before: { size: number; at: string } | null; logins: Array<{ state: string }> },
+): string {
   const pending = logins.filter(({ state }) => state === 'pending').length;
   const logged = logins.length - pending;
   const grown = before ? `has only grown since ${before.at}` : 'is remembered from now on';
-  const own = logged === 0 ? 'no login of this machine is known to be in it' : `${logged} ${logged === 1 ? 'login of this machine is' : 'logins of this machine are'} in it`;
-  const late = pending === 0 ? '' : `; ${pending} ${pending === 1 ? 'is' : 'are'} not in it yet: look again in a minute`;
+  const own =
+    logged === 0
+      ? 'no login of this machine is known to be in it'
+      : `${logged} ${logged === 1 ? 'login of this machine is' : 'logins of this machine are'} in it`;
+  const late =
+    pending === 0 ? '' : `; ${pending} ${pending === 1 ? 'is' : 'are'} not in it yet: look again in a minute`;
   return `the audit log of ${trustDomain}, ${head.size} ${head.size === 1 ? 'record' : 'records'}, ${grown}; ${own}${late}`;
 }
 
@@ -83,6 +141,10 @@ async function runForget(options: CommonOptions): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
   const forgotten = await (await LogMemory.of(trust)).forget();
   const out = new Output(options);
-  out.done(forgotten ? `what this machine remembered of the audit log of ${trust.trustDomain} is forgotten` : `nothing was remembered of the audit log of ${trust.trustDomain}`);
+  out.done(
+    forgotten
+      ? `what this machine remembered of the audit log of ${trust.trustDomain} is forgotten`
+      : `nothing was remembered of the audit log of ${trust.trustDomain}`,
+  );
   out.result({ forgotten }, []);
 }

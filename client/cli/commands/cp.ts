@@ -31,7 +31,9 @@ export function addCp(program: Command): void {
 async function run(from: string, to: string, options: Options): Promise<void> {
   const out = new Output(options);
   if (from.startsWith(REMOTE) === to.startsWith(REMOTE)) {
-    throw new CliError(EXIT.usage, 'expected one side to be enclave:PATH and the other one to be a local path', { hint: 'sls cp model.bin enclave:model.bin' });
+    throw new CliError(EXIT.usage, 'expected one side to be enclave:PATH and the other one to be a local path', {
+      hint: 'sls cp model.bin enclave:model.bin',
+    });
   }
   await interruptible((signal) =>
     from.startsWith(REMOTE)
@@ -42,7 +44,8 @@ async function run(from: string, to: string, options: Options): Promise<void> {
 
 async function upload(from: string, path: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
   const target = path === '' || path.endsWith('/') ? `${path}${from === '-' ? '' : basename(from)}` : path;
-  if (target === '' || target.endsWith('/')) throw new CliError(EXIT.usage, 'expected a name for the file: enclave:NAME');
+  if (target === '' || target.endsWith('/'))
+    throw new CliError(EXIT.usage, 'expected a name for the file: enclave:NAME');
   // Before the connection: what can't be read is told at once.
   const source = await openSource(from, signal);
   try {

@@ -20,11 +20,18 @@ export function addEnclaves(program: Command): void {
   addExample(list, 'sls enclaves list --json');
 
   const name = (): Argument => new Argument('<name>', 'as sls enclaves list shows it').argParser(parseEnclaveName);
-  const stop = enclaves.command('stop').description('end what runs in one; your next command starts it again').addArgument(name());
+  const stop = enclaves
+    .command('stop')
+    .description('end what runs in one; your next command starts it again')
+    .addArgument(name());
   addTrustOptions(addOutputOptions(stop)).action(runStop);
   addExample(stop, 'sls enclaves stop gpu-lab');
 
-  const remove = enclaves.command('delete').description('delete one with all of its files').addArgument(name()).option('--yes', 'without asking');
+  const remove = enclaves
+    .command('delete')
+    .description('delete one with all of its files')
+    .addArgument(name())
+    .option('--yes', 'without asking');
   addTrustOptions(addOutputOptions(remove)).action(runDelete);
   addExample(remove, 'sls enclaves delete gpu-lab');
 }
@@ -35,7 +42,12 @@ async function runList(options: CommonOptions): Promise<void> {
   const { enclaves, limit } = overview;
   new Output(options).result(overview, [
     ...enclaves.map(({ name, state, node, lastUsedAt, persistent }) =>
-      [name.padEnd(20), state + (node === undefined ? '' : ` on ${node}`), `used ${lastUsedAt.toISOString()}`, persistent ? 'keeps its files' : 'keeps no files at zero'].join('  '),
+      [
+        name.padEnd(20),
+        state + (node === undefined ? '' : ` on ${node}`),
+        `used ${lastUsedAt.toISOString()}`,
+        persistent ? 'keeps its files' : 'keeps no files at zero',
+      ].join('  '),
     ),
     `${enclaves.length} of ${limit} ${limit === 1 ? 'enclave' : 'enclaves'}`,
   ]);
@@ -46,7 +58,11 @@ async function runStop(name: string, options: CommonOptions): Promise<void> {
   const trust = await currentTrust(() => loadTrust(options), options);
   out.progress(`stopping ${name}`);
   const { wasRunning, filesKept } = await stopEnclave(trust, await ownAccessToken(trust), name, callOptions());
-  out.done(wasRunning ? `${name} is stopped; ${filesKept ? 'its files are kept' : 'its files are gone with it'}` : `${name} did not run`);
+  out.done(
+    wasRunning
+      ? `${name} is stopped; ${filesKept ? 'its files are kept' : 'its files are gone with it'}`
+      : `${name} did not run`,
+  );
   out.result({ name, wasRunning, filesKept }, []);
 }
 

@@ -65,7 +65,9 @@ async function run(program: string, rest: string[], options: Options): Promise<v
     process.exitCode = code;
   } catch (error) {
     const exitCode = error instanceof RpcError ? SHELL_CODES[error.code] : undefined;
-    throw exitCode === undefined ? error : new CliError(exitCode, (error as RpcError).message, { code: (error as RpcError).code }, { cause: error });
+    throw exitCode === undefined
+      ? error
+      : new CliError(exitCode, (error as RpcError).message, { code: (error as RpcError).code }, { cause: error });
   } finally {
     terminal.restore();
     signals.stop();

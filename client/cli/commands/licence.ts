@@ -15,7 +15,10 @@ import { loadTrust } from '../trust';
 
 /** `sls licence …`: what one's account has, and what a key says. */
 export function addLicence(program: Command): void {
-  const licence = program.command('licence').description('your licences: what they allow, and until when').enablePositionalOptions();
+  const licence = program
+    .command('licence')
+    .description('your licences: what they allow, and until when')
+    .enablePositionalOptions();
   addTrustOptions(addOutputOptions(licence)).action(runList);
   addExample(licence, 'sls licence');
 
@@ -31,7 +34,10 @@ export function addLicence(program: Command): void {
     .description('give a licence back: another account may redeem it')
     .argument('<id>', 'as sls licence shows it')
     .option('-u, --username <name>', 'whose account it is (default: who is logged in)')
-    .option('--password-stdin', 'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input');
+    .option(
+      '--password-stdin',
+      'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input',
+    );
   addTrustOptions(addOutputOptions(drop)).action(runDrop);
   addExample(drop, 'sls licence drop 7d4b2f0c-…');
 }

@@ -46,14 +46,27 @@ export function addLogin(program: Command): void {
     .command('login')
     .description('start your enclave, verify it and keep the session')
     .option('-u, --username <name>', 'asked for when left out')
-    .option('--password-stdin', 'read the password, and on the next line a code where you have a second factor, from standard input')
-    .option('--oidc', "log in at your organization's OpenID provider, with a browser on any machine; --username names a new account")
+    .option(
+      '--password-stdin',
+      'read the password, and on the next line a code where you have a second factor, from standard input',
+    )
+    .option(
+      '--oidc',
+      "log in at your organization's OpenID provider, with a browser on any machine; --username names a new account",
+    )
     .option('--evidence <file>', 'save the evidence, for sls verify')
     .option('--event-log', "have the machine's firmware event log in the evidence, for sls verify --explain")
     .option('--image-digest <digest...>', 'accept these images only (sha256:HEX)')
-    .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
+    .addOption(
+      new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']),
+    );
   addEnclaveOption(addVerboseOption(addTrustOptions(addOutputOptions(command)))).action(run);
-  addExample(command, 'sls login --username ada --evidence proof.json', 'sls login --oidc', 'sls login --enclave gpu-lab');
+  addExample(
+    command,
+    'sls login --username ada --evidence proof.json',
+    'sls login --oidc',
+    'sls login --enclave gpu-lab',
+  );
 }
 
 /** The saved session is over: a password, or the OpenID provider's word, begins another one. */
@@ -76,12 +89,15 @@ interface Chosen {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
-  if (options.oidc && options.passwordStdin) throw new CliError(EXIT.usage, 'expected --oidc or --password-stdin, got both');
+  if (options.oidc && options.passwordStdin)
+    throw new CliError(EXIT.usage, 'expected --oidc or --password-stdin, got both');
   if (options.oidc) return logInByOidc(keeper, options, out);
   const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username);
   if (!found) return logInAnew(keeper, options, out);
   try {
-    await outlastingRaces(async () => logIn((await savedCredential(keeper.trust, found.username)) ?? found, keeper, options, out));
+    await outlastingRaces(async () =>
+      logIn((await savedCredential(keeper.trust, found.username)) ?? found, keeper, options, out),
+    );
   } catch (error) {
     if (!(error instanceof RpcError && OVER.has(error.code))) throw error;
     out.note(`${error.message}: log in ${found.oidc ? 'at your OpenID provider' : 'with your password'}`);
@@ -92,19 +108,30 @@ async function run(options: Options): Promise<void> {
 /** As the session before began, where there was one. */
 async function logInAnew(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
   const before = options.passwordStdin ? undefined : await sessionOf(keeper.trust);
-  if (before?.oidc !== true || (options.username ?? before.username) !== before.username) return logInByPassword(keeper, options, out);
-  if (!process.stderr.isTTY) throw new CliError(EXIT.authentication, 'the session has ended', { code: 'login.session_over', hint: 'run: sls login --oidc' });
+  if (before?.oidc !== true || (options.username ?? before.username) !== before.username)
+    return logInByPassword(keeper, options, out);
+  if (!process.stderr.isTTY)
+    throw new CliError(EXIT.authentication, 'the session has ended', {
+      code: 'login.session_over',
+      hint: 'run: sls login --oidc',
+    });
   await logInByOidc(keeper, { ...options, username: before.username }, out);
 }
 
 /** The session is kept from its beginning on: whatever fails after it, the next login needs no browser. */
 async function logInByOidc(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
   const { username, created, ...tokens } = await logInAtProvider(keeper.trust, out, options);
-  const keep = (renewed: SessionTokens): Promise<void> => saveTokenFile(keeper.trust, { username, oidc: true, ...renewed });
+  const keep = (renewed: SessionTokens): Promise<void> =>
+    saveTokenFile(keeper.trust, { username, oidc: true, ...renewed });
   await keep(tokens);
   if (created) out.done(`a new account was made for you: ${username}`);
   const credential = { refreshToken: tokens.refreshToken ?? '' };
-  await logIn({ username, oidc: true, begins: true, credential, keep, abandon: () => Promise.resolve() }, keeper, options, out);
+  await logIn(
+    { username, oidc: true, begins: true, credential, keep, abandon: () => Promise.resolve() },
+    keeper,
+    options,
+    out,
+  );
 }
 
 async function logInByPassword(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
@@ -114,7 +141,12 @@ async function logInByPassword(keeper: TrustKeeper, options: Options, out: Outpu
   );
 }
 
-async function logIn({ username, oidc, begins, credential, keep, abandon }: Chosen, keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+async function logIn(
+  { username, oidc, begins, credential, keep, abandon }: Chosen,
+  keeper: TrustKeeper,
+  options: Options,
+  out: Output,
+): Promise<void> {
   const details = options.verbose === true;
   const before = begins ? await sessionOf(keeper.trust) : undefined;
   let tokens: SessionTokens | undefined;
@@ -140,7 +172,11 @@ async function logIn({ username, oidc, begins, credential, keep, abandon }: Chos
   out.done(`logged in as ${username}, enclave ${Claims.decode(session.evidence.claims).workloadUid} verified`);
   out.result(report.json, []);
 
-  async function verifiedLogin(): Promise<{ session: Session; warnings: VerifiedEvidence['warnings']; full?: RpcError }> {
+  async function verifiedLogin(): Promise<{
+    session: Session;
+    warnings: VerifiedEvidence['warnings'];
+    full?: RpcError;
+  }> {
     const session = await login(keeper.trust, {
       ...callOptions(),
       onTrust: keeper.onTrust,
@@ -155,7 +191,11 @@ async function logIn({ username, oidc, begins, credential, keep, abandon }: Chos
     out.progress('connecting');
     // The session counts only once the enclave has shown that it is the end of a connection.
     try {
-      const connection = await connect(keeper.trust, session, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext(), onStep: tellStep(out, { details, skip: 'login' }) });
+      const connection = await connect(keeper.trust, session, {
+        onTrust: keeper.onTrust,
+        allowPlaintext: allowPlaintext(),
+        onStep: tellStep(out, { details, skip: 'login' }),
+      });
       await connection.end();
       return { session, warnings: connection.evidence.session.warnings };
     } catch (error) {
@@ -173,10 +213,20 @@ async function savedCredential(trust: TrustBundle, username: string | undefined)
   const { accessToken, refreshToken } = found.tokens;
   const credential = refreshToken === undefined ? { accessToken } : { refreshToken };
   // The session was there before this login, and stays.
-  return { username: found.username, oidc: found.oidc, begins: false, credential, keep: found.keep, abandon: () => Promise.resolve() };
+  return {
+    username: found.username,
+    oidc: found.oidc,
+    begins: false,
+    credential,
+    keep: found.keep,
+    abandon: () => Promise.resolve(),
+  };
 }
 
-async function passwordCredential(trust: TrustBundle, options: Options): Promise<Chosen & { credential: PasswordCredential }> {
+async function passwordCredential(
+  trust: TrustBundle,
+  options: Options,
+): Promise<Chosen & { credential: PasswordCredential }> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
   const known = await findTokens(trust, username, { anyEnclave: true });
@@ -195,7 +245,11 @@ async function passwordCredential(trust: TrustBundle, options: Options): Promise
 
 function preferencesOf({ imageDigest, softwareTpm, server }: Options): TrustPreferences {
   for (const digest of imageDigest ?? []) {
-    if (!DIGEST.test(digest)) throw new CliError(EXIT.usage, `expected --image-digest sha256: and 64 hexadecimal digits, got ${JSON.stringify(digest)}`);
+    if (!DIGEST.test(digest))
+      throw new CliError(
+        EXIT.usage,
+        `expected --image-digest sha256: and 64 hexadecimal digits, got ${JSON.stringify(digest)}`,
+      );
   }
   return {
     policy: { ...(imageDigest && { imageDigests: imageDigest }), ...(softwareTpm && { softwareTpm }) },

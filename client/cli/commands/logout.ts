@@ -21,7 +21,9 @@ interface Options extends OutputOptions {
 export function addLogout(program: Command): void {
   const command = program
     .command('logout')
-    .description('end your sessions on this machine and remove their keys and tokens; with --enclave, the one to that enclave')
+    .description(
+      'end your sessions on this machine and remove their keys and tokens; with --enclave, the one to that enclave',
+    )
     .option('--all', 'end all your sessions, on every machine');
   addEnclaveOption(addOutputOptions(command)).action(run);
   addExample(command, 'sls logout', 'sls logout --enclave gpu-lab', 'sls logout --all');
@@ -29,7 +31,8 @@ export function addLogout(program: Command): void {
 
 async function run(options: Options, command: Command): Promise<void> {
   const out = new Output(options);
-  if (options.all && command.getOptionValueSource('enclave') === 'cli') throw new CliError(EXIT.usage, 'expected --all or --enclave, got both');
+  if (options.all && command.getOptionValueSource('enclave') === 'cli')
+    throw new CliError(EXIT.usage, 'expected --all or --enclave, got both');
   // What the environment says of enclaves is a preference; --all was asked for.
   const one = !options.all && options.enclave !== undefined;
   const files = one ? [sessionFile()] : await sessionFiles();
@@ -46,10 +49,16 @@ async function run(options: Options, command: Command): Promise<void> {
       // It was over already.
       if (/^login\.(session_ended|refresh_)/.test(failure.details.code ?? '')) continue;
       if (options.all) throw error;
-      out.warning(`the session is removed here, but the service could not end it (${failure.message}); it ends there when it stays unused for 30 days`);
+      out.warning(
+        `the session is removed here, but the service could not end it (${failure.message}); it ends there when it stays unused for 30 days`,
+      );
     }
   }
-  out.done(removed ? `logged out${options.all ? `: ${ended} ${ended === 1 ? 'session' : 'sessions'} ended` : ''}` : 'nobody was logged in');
+  out.done(
+    removed
+      ? `logged out${options.all ? `: ${ended} ${ended === 1 ? 'session' : 'sessions'} ended` : ''}`
+      : 'nobody was logged in',
+  );
   out.result({ loggedOut: removed, sessionsEnded: ended }, []);
 }
 
@@ -58,7 +67,8 @@ async function ownSessions(files: string[]): Promise<Array<{ trust: TrustBundle;
   const sessions: Array<{ trust: TrustBundle; refreshToken: string }> = [];
   for (const file of files) {
     const saved = await loadSessionIfThere(file).catch(() => undefined);
-    if (saved?.session.refreshToken !== undefined) sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
+    if (saved?.session.refreshToken !== undefined)
+      sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
   }
   const trust = await loadTrust({}).catch(() => undefined);
   const first = trust && (await readTokenFile(trust));

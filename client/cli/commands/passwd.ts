@@ -19,7 +19,10 @@ export function addPasswd(program: Command): void {
   const command = program
     .command('passwd')
     .description('change your password; all your other sessions end')
-    .option('--password-stdin', 'read the old and the new password, and a code where you have a second factor, from standard input, a line each');
+    .option(
+      '--password-stdin',
+      'read the old and the new password, and a code where you have a second factor, from standard input, a line each',
+    );
   addTrustOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls passwd');
 }
@@ -30,7 +33,10 @@ async function run(options: Options): Promise<void> {
   // Before the questions: who isn't logged in is told at once.
   const { keep, accessToken, accessTokenExpiresAt } = await ownTokens(trust);
   if (!(await accountSummary(trust, accessToken, callOptions())).hasPassword) {
-    throw new CliError(EXIT.failure, 'your account has no password', { code: 'account.no_password', hint: 'your OpenID provider has it: change it there' });
+    throw new CliError(EXIT.failure, 'your account has no password', {
+      code: 'account.no_password',
+      hint: 'your OpenID provider has it: change it there',
+    });
   }
   const fromStdin = options.passwordStdin === true;
   const { enabled } = await secondFactor(trust, accessToken, callOptions());

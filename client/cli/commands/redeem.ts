@@ -22,21 +22,38 @@ export function addRedeem(program: Command): void {
     .description('give the licence of a key to your account')
     .argument('[key-file]', 'file with the licence key, - for standard input; asked for when left out')
     .option('-u, --username <name>', 'whose account it is (default: who is logged in)')
-    .option('--password-stdin', 'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input');
+    .option(
+      '--password-stdin',
+      'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input',
+    );
   addTrustOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls redeem licence.txt');
 }
 
 async function run(file: string | undefined, options: Options): Promise<void> {
   const out = new Output(options);
-  if (file === '-' && options.passwordStdin) throw new CliError(EXIT.usage, 'expected the licence key in a file when the password comes from standard input');
+  if (file === '-' && options.passwordStdin)
+    throw new CliError(EXIT.usage, 'expected the licence key in a file when the password comes from standard input');
   const key = await readLicenceKey(file);
   const trust = await currentTrust(() => loadTrust(options), options);
   // What is forged is not sent, and costs no password; a bundle of before there were licences can't tell.
   if (trust.licenceKeys) await verifyLicence(trust, key);
-  const { licence, changed } = await byOwnCredential(trust, options, out, (credential) => redeemLicence(trust, credential, key, callOptions()));
+  const { licence, changed } = await byOwnCredential(trust, options, out, (credential) =>
+    redeemLicence(trust, credential, key, callOptions()),
+  );
   const { plan, until, graceUntil, state } = licence;
-  await replaceLicence(trust, { licence: licence.licence, plan: plan.name, until: until.getTime() / 1000, graceUntil: graceUntil.getTime() / 1000 }, options.username);
-  out.done(`licence ${licence.licence} ${changed ? 'is yours' : 'was yours already'}: ${plan.name}, ${describeState(state, until, graceUntil)}; it counts from your next login on`);
+  await replaceLicence(
+    trust,
+    {
+      licence: licence.licence,
+      plan: plan.name,
+      until: until.getTime() / 1000,
+      graceUntil: graceUntil.getTime() / 1000,
+    },
+    options.username,
+  );
+  out.done(
+    `licence ${licence.licence} ${changed ? 'is yours' : 'was yours already'}: ${plan.name}, ${describeState(state, until, graceUntil)}; it counts from your next login on`,
+  );
   out.result({ ...licence, changed }, describePlan(plan));
 }

@@ -18,7 +18,9 @@ export function addSeats(program: Command): void {
 
   const free = seats
     .command('free')
-    .description('free a seat whose session was lost; one that still runs begins nothing new from its next heartbeat on')
+    .description(
+      'free a seat whose session was lost; one that still runs begins nothing new from its next heartbeat on',
+    )
     .argument('[ids...]', 'as sls seats list shows them')
     .option('--all', 'free all your seats');
   addTrustOptions(addOutputOptions(free)).action(runFree);

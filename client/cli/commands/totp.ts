@@ -1,6 +1,13 @@
 import type { Command } from 'commander';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
-import { beginSecondFactor, confirmSecondFactor, disableSecondFactor, renewRecoveryCodes, RpcError, secondFactor } from '../../index';
+import {
+  beginSecondFactor,
+  confirmSecondFactor,
+  disableSecondFactor,
+  renewRecoveryCodes,
+  RpcError,
+  secondFactor,
+} from '../../index';
 import type { BothFactors, SecondFactorSecret } from '../../index';
 import { callOptions } from '../call-options';
 import { confirmed } from '../confirmation';
@@ -24,14 +31,41 @@ const TRIES = 3;
 /** `sls totp …`: one-time codes of an authenticator as a second factor. */
 export function addTotp(program: Command): void {
   const totp = program.command('totp').description('one-time codes of an authenticator, beside your password');
-  const withFactors = (name: string, description: string, codes: string, action: (options: Options) => Promise<void>): Command => {
-    const command = totp.command(name).description(description).option('--password-stdin', `read the password and, on the next line, ${codes} from standard input`);
+  const withFactors = (
+    name: string,
+    description: string,
+    codes: string,
+    action: (options: Options) => Promise<void>,
+  ): Command => {
+    const command = totp
+      .command(name)
+      .description(description)
+      .option('--password-stdin', `read the password and, on the next line, ${codes} from standard input`);
     addTrustOptions(addOutputOptions(command)).action(action);
     return command;
   };
-  addExample(withFactors('enable', 'show the secret to your authenticator; logins take its codes from then on', 'a code', runEnable), 'sls totp enable');
-  addExample(withFactors('disable', 'take the second factor away', 'a code or a recovery code', runDisable), 'sls totp disable');
-  addExample(withFactors('recovery-codes', 'make new recovery codes; the old ones are worth nothing any more', 'a code or a recovery code', runRecoveryCodes), 'sls totp recovery-codes');
+  addExample(
+    withFactors(
+      'enable',
+      'show the secret to your authenticator; logins take its codes from then on',
+      'a code',
+      runEnable,
+    ),
+    'sls totp enable',
+  );
+  addExample(
+    withFactors('disable', 'take the second factor away', 'a code or a recovery code', runDisable),
+    'sls totp disable',
+  );
+  addExample(
+    withFactors(
+      'recovery-codes',
+      'make new recovery codes; the old ones are worth nothing any more',
+      'a code or a recovery code',
+      runRecoveryCodes,
+    ),
+    'sls totp recovery-codes',
+  );
   const status = totp.command('status').description('whether you have a second factor');
   addTrustOptions(addOutputOptions(status)).action(runStatus);
   addExample(status, 'sls totp status');
@@ -52,7 +86,10 @@ async function callerOf(options: Options): Promise<Caller> {
 async function runEnable(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
   if ((await secondFactor(trust, accessToken, callOptions())).enabled) {
-    throw new CliError(EXIT.failure, 'you have a second factor already', { code: 'account.second_factor_enabled', hint: 'for another authenticator: sls totp disable, then sls totp enable' });
+    throw new CliError(EXIT.failure, 'you have a second factor already', {
+      code: 'account.second_factor_enabled',
+      hint: 'for another authenticator: sls totp disable, then sls totp enable',
+    });
   }
   const recoveryCodes = await confirmed(out, trust, accessToken, options, async (confirmation) => {
     await show(await beginSecondFactor(trust, confirmation.accessToken, confirmation.password, callOptions()), options);
@@ -65,7 +102,8 @@ async function runEnable(options: Options): Promise<void> {
 /** On the terminal, never on standard output: what follows there is a result. */
 async function show({ uri, secret }: SecondFactorSecret, { json }: Options): Promise<void> {
   const spaced = secret.replace(/(.{4})(?=.)/g, '$1 ');
-  const picture = process.stderr.isTTY && json !== true ? ['Scan this with your authenticator:', '', ...(await qrCode(uri)), ''] : [];
+  const picture =
+    process.stderr.isTTY && json !== true ? ['Scan this with your authenticator:', '', ...(await qrCode(uri)), ''] : [];
   process.stderr.write([...picture, `Secret, to type where there is no camera: ${spaced}`, uri, ''].join('\n'));
 }
 
@@ -81,33 +119,50 @@ async function confirm({ out, trust, accessToken }: Caller, fromStdin: boolean):
 }
 
 function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown): void {
-  out.note('recovery codes, each good once in place of a code. Keep them where your authenticator is not; they are not shown again:');
+  out.note(
+    'recovery codes, each good once in place of a code. Keep them where your authenticator is not; they are not shown again:',
+  );
   out.result(json, recoveryCodes);
 }
 
 async function runDisable(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
-  await byBoth({ out, trust, accessToken }, options, (by, factors) => disableSecondFactor(trust, by, factors, callOptions()));
+  await byBoth({ out, trust, accessToken }, options, (by, factors) =>
+    disableSecondFactor(trust, by, factors, callOptions()),
+  );
   out.done('logins take no code any more');
   out.result({ enabled: false }, []);
 }
 
 async function runRecoveryCodes(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
-  const recoveryCodes = await byBoth({ out, trust, accessToken }, options, (by, factors) => renewRecoveryCodes(trust, by, factors, callOptions()));
+  const recoveryCodes = await byBoth({ out, trust, accessToken }, options, (by, factors) =>
+    renewRecoveryCodes(trust, by, factors, callOptions()),
+  );
   tellRecoveryCodes(out, recoveryCodes, { recoveryCodes });
 }
 
-async function byBoth<T>({ out, trust, accessToken }: Caller, options: Options, work: (accessToken: string, factors: BothFactors) => Promise<T>): Promise<T> {
+async function byBoth<T>(
+  { out, trust, accessToken }: Caller,
+  options: Options,
+  work: (accessToken: string, factors: BothFactors) => Promise<T>,
+): Promise<T> {
   if (!(await secondFactor(trust, accessToken, callOptions())).enabled) {
-    throw new CliError(EXIT.failure, 'you have no second factor', { code: 'account.second_factor_disabled', hint: 'get one with sls totp enable' });
+    throw new CliError(EXIT.failure, 'you have no second factor', {
+      code: 'account.second_factor_disabled',
+      hint: 'get one with sls totp enable',
+    });
   }
-  return confirmed(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) => work(by, { password, oneTimeCode: await askCode({ fromStdin }) }));
+  return confirmed(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) =>
+    work(by, { password, oneTimeCode: await askCode({ fromStdin }) }),
+  );
 }
 
 async function runStatus(options: CommonOptions): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
   const { enabled, enabledAt, recoveryCodes } = await secondFactor(trust, accessToken, callOptions());
-  const text = enabledAt ? `enabled since ${enabledAt.toISOString()}; ${recoveryCodes} ${recoveryCodes === 1 ? 'recovery code' : 'recovery codes'} left` : 'no second factor';
+  const text = enabledAt
+    ? `enabled since ${enabledAt.toISOString()}; ${recoveryCodes} ${recoveryCodes === 1 ? 'recovery code' : 'recovery codes'} left`
+    : 'no second factor';
   out.result({ enabled, ...(enabledAt && { enabledAt: enabledAt.toISOString(), recoveryCodes }) }, [text]);
 }

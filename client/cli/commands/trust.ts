@@ -21,9 +21,17 @@ export function addTrust(program: Command): void {
 
   const add = trust
     .command('add')
-    .description("believe an installation: its trust key is pinned, and newer bundles signed by it are taken from then on")
-    .argument('<bundle>', 'a trust bundle of your operator, or the address of the login service, such as https://login.example.com')
-    .option('--fingerprint <fingerprint>', 'of the trust key, from your operator by another way; asked for when left out');
+    .description(
+      'believe an installation: its trust key is pinned, and newer bundles signed by it are taken from then on',
+    )
+    .argument(
+      '<bundle>',
+      'a trust bundle of your operator, or the address of the login service, such as https://login.example.com',
+    )
+    .option(
+      '--fingerprint <fingerprint>',
+      'of the trust key, from your operator by another way; asked for when left out',
+    );
   addOutputOptions(add).action(runAdd);
   addExample(add, 'sls trust add sls-trust.jws', 'sls trust add https://login.example.com --fingerprint SHA256:…');
 
@@ -50,7 +58,11 @@ async function runAdd(source: string, options: OutputOptions & { fingerprint?: s
   const pinned = await pinnedTrust();
   if (pinned && !isSameKey(pinned.trustKey, bundle.trustKey)) await refuseChanged(pinned, shown);
   if (pinned && bundle.sequence < pinned.sequence) {
-    throw new CliError(EXIT.attestation, `the trust bundle is older than the one at hand: expected sequence ${pinned.sequence} or later, got ${bundle.sequence}`, { code: 'trust.older' });
+    throw new CliError(
+      EXIT.attestation,
+      `the trust bundle is older than the one at hand: expected sequence ${pinned.sequence} or later, got ${bundle.sequence}`,
+      { code: 'trust.older' },
+    );
   }
   // A key that is pinned already speaks for itself.
   if (!pinned) await confirmFirst(bundle, shown, options.fingerprint, out);
@@ -60,12 +72,19 @@ async function runAdd(source: string, options: OutputOptions & { fingerprint?: s
   out.result({ ...(await describeTrust(bundle)).json, file: trustFile() }, []);
 }
 
-async function confirmFirst(bundle: TrustBundle, shown: string, expected: string | undefined, out: Output): Promise<void> {
+async function confirmFirst(
+  bundle: TrustBundle,
+  shown: string,
+  expected: string | undefined,
+  out: Output,
+): Promise<void> {
   if (expected !== undefined) return requireSame(shown, expected);
   out.note(`first use of ${bundle.trustDomain}; its trust key has the fingerprint`);
   out.note(`    ${shown}`);
   if (!(await confirm('Is that what your operator told you, by another way than this bundle came? Type yes: '))) {
-    throw new CliError(EXIT.attestation, 'the fingerprint was not confirmed: nothing is trusted', { code: 'trust.not_confirmed' });
+    throw new CliError(EXIT.attestation, 'the fingerprint was not confirmed: nothing is trusted', {
+      code: 'trust.not_confirmed',
+    });
   }
 }
 
@@ -78,10 +97,14 @@ function requireSame(shown: string, expected: string): void {
 }
 
 async function refuseChanged(pinned: TrustBundle, shown: string): Promise<never> {
-  throw new CliError(EXIT.attestation, `THE TRUST KEY HAS CHANGED: expected ${await fingerprint(pinned.trustKey)}, got ${shown}`, {
-    code: 'trust.key_changed',
-    hint: 'someone may be passing as your operator. Only if they told you of a new key by another way: sls trust remove, then add it again',
-  });
+  throw new CliError(
+    EXIT.attestation,
+    `THE TRUST KEY HAS CHANGED: expected ${await fingerprint(pinned.trustKey)}, got ${shown}`,
+    {
+      code: 'trust.key_changed',
+      hint: 'someone may be passing as your operator. Only if they told you of a new key by another way: sls trust remove, then add it again',
+    },
+  );
 }
 
 async function readBundle(source: string): Promise<TrustBundle> {
@@ -94,8 +117,10 @@ async function readBundle(source: string): Promise<TrustBundle> {
   try {
     return text.startsWith('{') ? parseTrustBundle(text) : await readSignedBundle(text);
   } catch (error) {
-    if (error instanceof TrustBundleError) throw new CliError(EXIT.usage, `${source} is not a trust bundle: ${error.message}`, { code: error.code });
-    if (error instanceof TrustError) throw new CliError(EXIT.attestation, `${source}: ${error.message}`, { code: error.code });
+    if (error instanceof TrustBundleError)
+      throw new CliError(EXIT.usage, `${source} is not a trust bundle: ${error.message}`, { code: error.code });
+    if (error instanceof TrustError)
+      throw new CliError(EXIT.attestation, `${source}: ${error.message}`, { code: error.code });
     throw error;
   }
 }

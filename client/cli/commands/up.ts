@@ -35,13 +35,20 @@ export function addUp(program: Command): void {
     .option('--tpm <tpm>', "device:/dev/tpmrm0 for the machine's TPM (default: a software TPM)")
     .option('--ek-roots <folder>', "CA certificates (PEM) of the TPM's maker; needed with --tpm")
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
-    .option('--idle <seconds>', 'end an enclave that nobody is connected to after this; 0: never. Workspaces stay', '600')
+    .option(
+      '--idle <seconds>',
+      'end an enclave that nobody is connected to after this; 0: never. Workspaces stay',
+      '600',
+    )
     .option('--licence-required', 'let only users with a licence log in: sls admin licence issue makes one')
     .option('--oidc-issuer <url>', 'let users log in by this OpenID provider as well: sls login --oidc')
     .option('--oidc-client-id <id>', 'as the provider knows this service: a client for devices, without a secret')
     .option('--oidc-scopes <scopes>', 'what to ask the provider for (default: openid)')
     .option('--no-oidc-signup', 'a first login by OIDC makes no account')
-    .option('--metrics-port <port>', 'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin, attestor and launcher on the five after it (default: none)');
+    .option(
+      '--metrics-port <port>',
+      'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin, attestor and launcher on the five after it (default: none)',
+    );
   addOutputOptions(command).action(run);
   addExample(command, 'sls up');
 }
@@ -49,7 +56,8 @@ export function addUp(program: Command): void {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const tpm = chooseTpm(options);
-  if (!/^\d{1,7}$/.test(options.idle)) throw new CliError(EXIT.usage, `expected --idle SECONDS, got ${JSON.stringify(options.idle)}`);
+  if (!/^\d{1,7}$/.test(options.idle))
+    throw new CliError(EXIT.usage, `expected --idle SECONDS, got ${JSON.stringify(options.idle)}`);
   const metricsPort = options.metricsPort === undefined ? undefined : portOf(options.metricsPort);
   const ending = new AbortController();
   const ended = new Promise<NodeJS.Signals>((resolve) => {
@@ -95,7 +103,8 @@ async function run(options: Options): Promise<void> {
 
 function chooseOidc({ oidcIssuer, oidcClientId, oidcScopes, oidcSignup }: Options): OidcChoice | undefined {
   if (oidcIssuer === undefined && oidcClientId === undefined) return undefined;
-  if (oidcIssuer === undefined || oidcClientId === undefined) throw new CliError(EXIT.usage, 'expected --oidc-issuer URL and --oidc-client-id ID together');
+  if (oidcIssuer === undefined || oidcClientId === undefined)
+    throw new CliError(EXIT.usage, 'expected --oidc-issuer URL and --oidc-client-id ID together');
   try {
     return { issuer: checkIssuer(oidcIssuer), clientId: oidcClientId, scopes: oidcScopes, signup: oidcSignup };
   } catch (error) {
@@ -113,6 +122,7 @@ function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {
   if (tpm === undefined) return { kind: 'software' };
   const device = TPM_DEVICE.exec(tpm)?.[1];
   if (device === undefined) throw new CliError(EXIT.usage, `expected --tpm device:/PATH, got ${JSON.stringify(tpm)}`);
-  if (ekRoots === undefined) throw new CliError(EXIT.usage, "expected --ek-roots FOLDER with the CA certificates of the TPM's maker");
+  if (ekRoots === undefined)
+    throw new CliError(EXIT.usage, "expected --ek-roots FOLDER with the CA certificates of the TPM's maker");
   return { kind: 'device', device, ekRootsFolder: ekRoots };
 }

@@ -34,7 +34,9 @@ export function addVerify(program: Command): void {
     .option('--trust <file>', 'trust bundle (default: as in sls login)')
     .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)')
     .option('--explain', 'show how the machine booted: which PCR differs from the golden state, and which event did it')
-    .addOption(new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']));
+    .addOption(
+      new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']),
+    );
   addOutputOptions(command).action(run);
   addExample(command, 'sls verify proof.json --trust trust-bundle.json', 'sls verify proof.json --explain');
 }
@@ -42,7 +44,8 @@ export function addVerify(program: Command): void {
 async function run(file: string, options: Options): Promise<void> {
   const out = new Output(options);
   const now = options.at === undefined ? new Date() : new Date(options.at);
-  if (Number.isNaN(now.getTime())) throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
+  if (Number.isNaN(now.getTime()))
+    throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
   const trust = await loadTrust(options);
   const evidence = parse(await read(file));
   const steps: PassedStep[] = [];
@@ -62,27 +65,36 @@ async function run(file: string, options: Options): Promise<void> {
     const warnings = verified.warnings.map(({ message }) => `warning: ${message}`);
     const facts = Object.entries(claims).map((claim) => `    ${row(claim)}`);
     const boot = options.explain ? explainBoot(policy.bootStates, verified.boot) : undefined;
-    out.result({ verdict: 'good', at: now.toISOString(), steps, claims, warnings: verified.warnings, boot: boot?.json }, [
-      ...warnings,
-      'good: the evidence says',
-      ...facts,
-      ...(boot?.lines ?? []),
-    ]);
+    out.result(
+      { verdict: 'good', at: now.toISOString(), steps, claims, warnings: verified.warnings, boot: boot?.json },
+      [...warnings, 'good: the evidence says', ...facts, ...(boot?.lines ?? [])],
+    );
   } catch (error) {
     if (!(error instanceof EvidenceError || error instanceof PolicyError)) throw error;
-    const boot = options.explain && error.code === 'policy.boot_state' ? explainRefused(evidence, trust, policy, now) : undefined;
+    const boot =
+      options.explain && error.code === 'policy.boot_state' ? explainRefused(evidence, trust, policy, now) : undefined;
     if (!options.json) out.result(undefined, [`NO  ${error.step}: ${error.message}`, ...(boot?.lines ?? [])]);
     throw new CliError(
       EXIT.attestation,
       `evidence refused at step ${error.step} (${error.code}): ${error.message}`,
-      { code: error.code, step: error.step, ...hintFor(error.code, evidence, options), ...(boot && { boot: boot.json }) },
+      {
+        code: error.code,
+        step: error.step,
+        ...hintFor(error.code, evidence, options),
+        ...(boot && { boot: boot.json }),
+      },
       { cause: error },
     );
   }
 }
 
 /** All but the boot was good: the policy looks at it last. */
-function explainRefused(evidence: Evidence, trust: TrustBundle, policy: Policy, now: Date): ReturnType<typeof explainBoot> {
+function explainRefused(
+  evidence: Evidence,
+  trust: TrustBundle,
+  policy: Policy,
+  now: Date,
+): ReturnType<typeof explainBoot> {
   const { boot } = verifyEvidence(evidence, { trust, expected: {}, policy: { ...policy, bootStates: undefined }, now });
   return explainBoot(policy.bootStates, boot);
 }
@@ -100,7 +112,12 @@ function parse(content: string): Evidence {
     return readEvidenceJson(content);
   } catch (error) {
     if (!(error instanceof EvidenceFileError)) throw error;
-    throw new CliError(EXIT.attestation, `evidence refused at step file (${error.code}): ${error.message}`, { code: error.code, step: 'file' }, { cause: error });
+    throw new CliError(
+      EXIT.attestation,
+      `evidence refused at step file (${error.code}): ${error.message}`,
+      { code: error.code, step: 'file' },
+      { cause: error },
+    );
   }
 }
 
@@ -108,6 +125,9 @@ async function read(file: string): Promise<string> {
   try {
     return file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
   } catch (error) {
-    throw new CliError(EXIT.failure, `can't read ${file}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`);
+    throw new CliError(
+      EXIT.failure,
+      `can't read ${file}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`,
+    );
   }
 }

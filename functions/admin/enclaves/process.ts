@@ -9,9 +9,13 @@ const STOP_MS = 90_000;
 
 /** Enclaves as processes of one machine, by LauncherService. */
 export function processEnclaves(address: Address): Enclaves {
-  const client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), { 'grpc.max_reconnect_backoff_ms': 1_000 });
+  const client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), {
+    'grpc.max_reconnect_backoff_ms': 1_000,
+  });
   return {
-    end: async (user) => void (await callUnary(client, client.stopEnclave, { user, name: '', workloadUid: '' }, { timeout: STOP_MS })),
-    remove: async (user) => void (await callUnary(client, client.removeEnclave, { user, name: '' }, { timeout: STOP_MS })),
+    end: async (user) =>
+      void (await callUnary(client, client.stopEnclave, { user, name: '', workloadUid: '' }, { timeout: STOP_MS })),
+    remove: async (user) =>
+      void (await callUnary(client, client.removeEnclave, { user, name: '' }, { timeout: STOP_MS })),
   };
 }

@@ -9,14 +9,23 @@ export interface StartFailure {
   waits: boolean;
 }
 
-const IMAGE_REASONS = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'ImageInspectError'];
+const IMAGE_REASONS = [
+  'ErrImagePull',
+  'ImagePullBackOff',
+  'InvalidImageName',
+  'ErrImageNeverPull',
+  'ImageInspectError',
+];
 const CRASH_REASONS = ['CrashLoopBackOff', 'CreateContainerConfigError', 'CreateContainerError', 'RunContainerError'];
 /** A container that waits longer than this for its start waits for its image: making the sandbox takes less. */
 const SANDBOX_MS = 1_500;
 
 /** The Service has seen its newest spec and says that it is ready. */
 export function isReady(service: KnativeService): boolean {
-  return service.status?.observedGeneration === service.metadata.generation && conditionOf(service.status?.conditions, 'Ready')?.status === 'True';
+  return (
+    service.status?.observedGeneration === service.metadata.generation &&
+    conditionOf(service.status?.conditions, 'Ready')?.status === 'True'
+  );
 }
 
 /** What a starting pod waits for; undefined before it has a node. */
@@ -26,7 +35,9 @@ export function stageOf(pod: Pod, now: Date): LoginStage | undefined {
   const containers = pod.status?.containerStatuses ?? [];
   if (containers.length > 0 && containers.every(({ state }) => state?.running)) return LoginStage.LOGIN_STAGE_STARTING;
   const age = now.getTime() - Date.parse(pod.metadata.creationTimestamp ?? now.toISOString());
-  return age > SANDBOX_MS && containers.some(({ state }) => state?.waiting) ? LoginStage.LOGIN_STAGE_PULLING : LoginStage.LOGIN_STAGE_SCHEDULED;
+  return age > SANDBOX_MS && containers.some(({ state }) => state?.waiting)
+    ? LoginStage.LOGIN_STAGE_PULLING
+    : LoginStage.LOGIN_STAGE_SCHEDULED;
 }
 
 /** What keeps the newest revision from starting; undefined while nothing does. Messages hold no names of nodes, images or limits. */
@@ -36,7 +47,11 @@ export function failureOf(service: KnativeService | undefined, pods: Pod[]): Sta
     for (const { state, lastState, restartCount } of pod.status?.containerStatuses ?? []) {
       const reason = state?.waiting?.reason ?? '';
       if (IMAGE_REASONS.includes(reason)) {
-        return { code: 'enclave_image', message: "the enclave's image can't be fetched", waits: reason === 'ErrImagePull' };
+        return {
+          code: 'enclave_image',
+          message: "the enclave's image can't be fetched",
+          waits: reason === 'ErrImagePull',
+        };
       }
       if (CRASH_REASONS.includes(reason) || (lastState?.terminated && (restartCount ?? 0) > 1)) {
         return { code: 'enclave_crashes', message: 'the enclave ends as soon as it starts', waits: false };
@@ -44,16 +59,20 @@ export function failureOf(service: KnativeService | undefined, pods: Pod[]): Sta
     }
     const scheduled = conditionOf(pod.status?.conditions, 'PodScheduled');
     if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') {
-      if (/persistentvolumeclaim/i.test(scheduled.message ?? '')) return { code: 'no_volume', message: "the enclave's volume can't be had", waits: true };
+      if (/persistentvolumeclaim/i.test(scheduled.message ?? ''))
+        return { code: 'no_volume', message: "the enclave's volume can't be had", waits: true };
       return { code: 'no_node', message: 'no node with a TPM has room for the enclave', waits: true };
     }
   }
   const ready = conditionOf(service?.status?.conditions, 'ConfigurationsReady');
-  if (service?.status?.observedGeneration !== service?.metadata.generation || ready?.status !== 'False') return undefined;
-  if (/quota/i.test(ready.message ?? '')) return { code: 'quota', message: 'the cluster has no room for another enclave', waits: false };
+  if (service?.status?.observedGeneration !== service?.metadata.generation || ready?.status !== 'False')
+    return undefined;
+  if (/quota/i.test(ready.message ?? ''))
+    return { code: 'quota', message: 'the cluster has no room for another enclave', waits: false };
   if (/unschedulable|nodes are available/i.test(`${ready.reason} ${ready.message}`)) {
     return { code: 'no_node', message: 'no node with a TPM has room for the enclave', waits: true };
   }
-  if (/image/i.test(ready.message ?? '')) return { code: 'enclave_image', message: "the enclave's image can't be fetched", waits: false };
+  if (/image/i.test(ready.message ?? ''))
+    return { code: 'enclave_image', message: "the enclave's image can't be fetched", waits: false };
   return { code: 'enclave_refused', message: 'the cluster refuses to run the enclave', waits: true };
 }

@@ -58,7 +58,10 @@ export interface EnclaveKind {
 /** Name of the template's volume that holds the workspace. */
 const WORKSPACE_VOLUME = 'workspace';
 
-const annotationsOf = ({ user, name }: EnclaveId): Record<string, string> => ({ [USER_ANNOTATION]: user, [ENCLAVE_ANNOTATION]: name });
+const annotationsOf = ({ user, name }: EnclaveId): Record<string, string> => ({
+  [USER_ANNOTATION]: user,
+  [ENCLAVE_ANNOTATION]: name,
+});
 
 /**
  * The limits of the user's licence in place of the template's. What the template requests for an enclave is less where the licence gives less: Kubernetes
@@ -66,8 +69,14 @@ const annotationsOf = ({ user, name }: EnclaveId): Record<string, string> => ({ 
  */
 function withPlan({ requests = {}, limits = {}, ...rest }: Resources, { cpu, memory }: EnclavePlan): Resources {
   const own = Object.entries({ cpu, memory }).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  const lowered = own.filter(([name, limit]) => requests[name] !== undefined && parseQuantity(String(requests[name])) > parseQuantity(limit));
-  return { ...rest, requests: { ...requests, ...Object.fromEntries(lowered) }, limits: { ...limits, ...Object.fromEntries(own) } };
+  const lowered = own.filter(
+    ([name, limit]) => requests[name] !== undefined && parseQuantity(String(requests[name])) > parseQuantity(limit),
+  );
+  return {
+    ...rest,
+    requests: { ...requests, ...Object.fromEntries(lowered) },
+    limits: { ...limits, ...Object.fromEntries(own) },
+  };
 }
 
 /**
@@ -84,7 +93,8 @@ export function enclaveService(
   ];
   const { containers, ...pod } = structuredClone(template.spec.template.spec);
   const [container, ...others] = containers;
-  if (container === undefined || others.length > 0) throw new Error(`expected one container in the enclave's template, got ${containers.length}`);
+  if (container === undefined || others.length > 0)
+    throw new Error(`expected one container in the enclave's template, got ${containers.length}`);
   const env = (container.env ?? []).filter((variable) => !own.some(({ name }) => name === variable.name));
   if (nodeSelector) pod.nodeSelector = { ...(pod.nodeSelector as Record<string, string> | undefined), ...nodeSelector };
   if (runtimeClass !== undefined) pod.runtimeClassName = runtimeClass;
@@ -92,7 +102,8 @@ export function enclaveService(
     const others = ((pod.volumes ?? []) as Array<{ name: string }>).filter((each) => each.name !== WORKSPACE_VOLUME);
     pod.volumes = [...others, { name: WORKSPACE_VOLUME, persistentVolumeClaim: { claimName: name } }];
   }
-  const resources = plan.cpu === undefined && plan.memory === undefined ? {} : { resources: withPlan(container.resources ?? {}, plan) };
+  const resources =
+    plan.cpu === undefined && plan.memory === undefined ? {} : { resources: withPlan(container.resources ?? {}, plan) };
   const service: KnativeService = {
     apiVersion: 'serving.knative.dev/v1',
     kind: 'Service',
@@ -127,7 +138,10 @@ export function enclaveService(
 }
 
 /** The claim on an enclave's volume. It has no owner: it outlives the Service, which is deleted to end an enclave and made again by the next login. */
-export function enclaveVolume({ namespace, volume }: EnclaveKind, { name, enclave }: { name: string; enclave: EnclaveId }): PersistentVolumeClaim {
+export function enclaveVolume(
+  { namespace, volume }: EnclaveKind,
+  { name, enclave }: { name: string; enclave: EnclaveId },
+): PersistentVolumeClaim {
   return {
     apiVersion: 'v1',
     kind: 'PersistentVolumeClaim',
@@ -165,6 +179,8 @@ export function answeringPod(service: KnativeService, pods: Pod[]): Pod | undefi
 
 function current(service: KnativeService, pods: Pod[]): Pod[] {
   return pods.filter(
-    ({ metadata }) => metadata.deletionTimestamp === undefined && metadata.labels?.['serving.knative.dev/revision'] === service.status?.latestReadyRevisionName,
+    ({ metadata }) =>
+      metadata.deletionTimestamp === undefined &&
+      metadata.labels?.['serving.knative.dev/revision'] === service.status?.latestReadyRevisionName,
   );
 }

@@ -14,7 +14,16 @@ import { RpcError } from '../../../runtime/rpc/errors';
 import { failureOf, isReady, stageOf } from './knative-progress';
 import type { StartFailure } from './knative-progress';
 import { endpointOf, wake } from './knative-route';
-import { answeringPod, enclaveName, enclaveService, enclaveVolume, FIELD_MANAGER, isCurrent, isPodReady, servingPod } from './knative-service';
+import {
+  answeringPod,
+  enclaveName,
+  enclaveService,
+  enclaveVolume,
+  FIELD_MANAGER,
+  isCurrent,
+  isPodReady,
+  servingPod,
+} from './knative-service';
 import type { EnclaveKind } from './knative-service';
 import { knativeSettings } from './knative-settings';
 import type { Enclave, EnclavePlan, Launcher, LaunchOptions, Running } from './launcher';
@@ -49,7 +58,9 @@ export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Pro
       trustDomain: settings.TRUST_DOMAIN,
       nodeSelector: settings.ENCLAVE_NODE_SELECTOR,
       runtimeClass: settings.ENCLAVE_RUNTIME_CLASS,
-      ...(settings.ENCLAVE_VOLUME_SIZE !== undefined && { volume: { size: settings.ENCLAVE_VOLUME_SIZE, storageClass: settings.ENCLAVE_STORAGE_CLASS } }),
+      ...(settings.ENCLAVE_VOLUME_SIZE !== undefined && {
+        volume: { size: settings.ENCLAVE_VOLUME_SIZE, storageClass: settings.ENCLAVE_STORAGE_CLASS },
+      }),
     },
     nameKey,
     startMs: settings.ENCLAVE_START_SECONDS * 1000,
@@ -87,7 +98,9 @@ export class KnativeLauncher implements Launcher {
       const warm = isReady(service) ? servingPod(service, pods) : undefined;
       if (warm) return this.enclave(service, warm, false);
       const { uid, generation } = service.metadata;
-      return await this.starts.join(`${uid}/${generation}`, { signal: limit, onStage }, (shared) => this.start(name, service, shared));
+      return await this.starts.join(`${uid}/${generation}`, { signal: limit, onStage }, (shared) =>
+        this.start(name, service, shared),
+      );
     } catch (error) {
       if (created && !signal.aborted) await this.end(created);
       throw this.refusal(error, signal, limit);
@@ -134,11 +147,20 @@ export class KnativeLauncher implements Launcher {
 
   async removeAll(user: string): Promise<void> {
     const { api, kind } = this.options;
-    await deleteObjectsOf(api, user, [enclaveCollections.services(kind.namespace), enclaveCollections.volumes(kind.namespace)]);
+    await deleteObjectsOf(api, user, [
+      enclaveCollections.services(kind.namespace),
+      enclaveCollections.volumes(kind.namespace),
+    ]);
   }
 
   /** The Service as it should be; applied only when it isn't. */
-  private async bring(name: string, enclave: EnclaveId, plan: EnclavePlan | undefined, found: KnativeService | undefined, signal: AbortSignal): Promise<KnativeService> {
+  private async bring(
+    name: string,
+    enclave: EnclaveId,
+    plan: EnclavePlan | undefined,
+    found: KnativeService | undefined,
+    signal: AbortSignal,
+  ): Promise<KnativeService> {
     const { api, kind } = this.options;
     const wanted = enclaveService(kind, { name, enclave, now: this.now(), plan });
     if (found && isCurrent(found, wanted, this.now())) return found;
@@ -166,7 +188,11 @@ export class KnativeLauncher implements Launcher {
   }
 
   /** Wakes the enclave and waits for a pod that serves, telling what is being waited for. */
-  private async start(name: string, applied: KnativeService, { signal, onStage }: Pick<LaunchOptions, 'signal' | 'onStage'>): Promise<Enclave> {
+  private async start(
+    name: string,
+    applied: KnativeService,
+    { signal, onStage }: Pick<LaunchOptions, 'signal' | 'onStage'>,
+  ): Promise<Enclave> {
     const { api, scheduleMs } = this.options;
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
@@ -199,16 +225,27 @@ export class KnativeLauncher implements Launcher {
         }
         const failure = failureOf(service, seen.pods);
         waitingSince = failure ? (waitingSince ?? Date.now()) : undefined;
-        if (failure && (!failure.waits || Date.now() - (waitingSince ?? 0) > scheduleMs)) reject(new StartError(failure));
+        if (failure && (!failure.waits || Date.now() - (waitingSince ?? 0) > scheduleMs))
+          reject(new StartError(failure));
       };
       const follow = async (): Promise<void> => {
-        for await (const [service] of observe<KnativeService>(api, this.collection(), { fieldSelector: `metadata.name=${name}` }, both)) {
+        for await (const [service] of observe<KnativeService>(
+          api,
+          this.collection(),
+          { fieldSelector: `metadata.name=${name}` },
+          both,
+        )) {
           seen.service = service;
           look();
         }
       };
       const followPods = async (): Promise<void> => {
-        for await (const pods of observe<Pod>(api, this.podCollection(), { labelSelector: `serving.knative.dev/service=${name}` }, both)) {
+        for await (const pods of observe<Pod>(
+          api,
+          this.podCollection(),
+          { labelSelector: `serving.knative.dev/service=${name}` },
+          both,
+        )) {
           seen.pods = pods;
           look();
         }
@@ -275,17 +312,26 @@ export class KnativeLauncher implements Launcher {
     if (error instanceof RpcError) return error;
     if (error instanceof StartError) {
       const { code, message } = error.failure;
-      return new RpcError(`login.${code}`, code === 'quota' ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE, message, { cause: error });
+      return new RpcError(`login.${code}`, code === 'quota' ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE, message, {
+        cause: error,
+      });
     }
-    if (signal.aborted) return new RpcError('login.enclave_unavailable', status.CANCELLED, 'the login was given up', { cause: error });
+    if (signal.aborted)
+      return new RpcError('login.enclave_unavailable', status.CANCELLED, 'the login was given up', { cause: error });
     if (limit.aborted) {
-      return new RpcError('login.enclave_timeout', status.UNAVAILABLE, 'the enclave did not start in time; try again', { cause: error });
+      return new RpcError('login.enclave_timeout', status.UNAVAILABLE, 'the enclave did not start in time; try again', {
+        cause: error,
+      });
     }
     if (error instanceof KubernetesError && error.status === 403 && /quota/i.test(error.message)) {
-      return new RpcError('login.quota', status.RESOURCE_EXHAUSTED, 'the cluster has no room for another enclave', { cause: error });
+      return new RpcError('login.quota', status.RESOURCE_EXHAUSTED, 'the cluster has no room for another enclave', {
+        cause: error,
+      });
     }
     logger.error({ err: error }, 'the cluster does not answer');
-    return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, 'the cluster does not answer; try again', { cause: error });
+    return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, 'the cluster does not answer; try again', {
+      cause: error,
+    });
   }
 }
 

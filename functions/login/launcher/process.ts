@@ -33,8 +33,14 @@ export class ProcessLauncher implements Launcher {
       return await callUnary(this.client, this.client.ensureEnclave, enclave, { timeout: ENSURE_MS, signal });
     } catch (cause) {
       signal.throwIfAborted();
-      const reason = cause instanceof RpcError && !cause.code.startsWith('rpc.') ? cause.message : "the launcher doesn't answer";
-      throw new RpcError('login.enclave_unavailable', status.UNAVAILABLE, `your enclave could not be started: ${reason}`, { cause });
+      const reason =
+        cause instanceof RpcError && !cause.code.startsWith('rpc.') ? cause.message : "the launcher doesn't answer";
+      throw new RpcError(
+        'login.enclave_unavailable',
+        status.UNAVAILABLE,
+        `your enclave could not be started: ${reason}`,
+        { cause },
+      );
     } finally {
       clearTimeout(waiting);
     }

@@ -46,7 +46,12 @@ export class SharedStarts<T> {
       start.stage = stage;
       for (const { onStage } of waiters) onStage(stage);
     };
-    const start: Start<T> = { result: Promise.resolve().then(() => begin({ onStage: tell, signal: over.signal })), stage: undefined, waiters, over };
+    const start: Start<T> = {
+      result: Promise.resolve().then(() => begin({ onStage: tell, signal: over.signal })),
+      stage: undefined,
+      waiters,
+      over,
+    };
     this.starts.set(key, start);
     const end = (): void => this.end(key, start);
     start.result.then(end, end);

@@ -21,7 +21,10 @@ async function main(): Promise<void> {
       DATABASE_URL_FILE: z.string(),
     }),
   );
-  const database = openDatabase((await readFile(settings.DATABASE_URL_FILE, 'utf8')).trim(), { poolSize: 1, applicationName: 'reaper' });
+  const database = openDatabase((await readFile(settings.DATABASE_URL_FILE, 'utf8')).trim(), {
+    poolSize: 1,
+    applicationName: 'reaper',
+  });
   try {
     const api = await KubernetesApi.inCluster();
     await removeEnclavesOfDeletedUsers(database, api, settings.ENCLAVE_NAMESPACE);
@@ -31,7 +34,10 @@ async function main(): Promise<void> {
       unusedMs: settings.UNUSED_DAYS * DAY_MS,
       now: new Date(),
       existing: async (users) => {
-        const rows = await database.query<{ id: string }>('SELECT id::text FROM accounts WHERE id::text = ANY(string_to_array($1, \',\'))', [users.join(',')]);
+        const rows = await database.query<{ id: string }>(
+          "SELECT id::text FROM accounts WHERE id::text = ANY(string_to_array($1, ','))",
+          [users.join(',')],
+        );
         return new Set(rows.map(({ id }) => id));
       },
       registered: async (users) => {

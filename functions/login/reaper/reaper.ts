@@ -32,7 +32,10 @@ export interface Reaped {
  */
 export async function reap(options: ReaperOptions): Promise<Reaped> {
   const { api, namespace, unusedMs, now } = options;
-  const [serviceCollection, volumeCollection] = [enclaveCollections.services(namespace), enclaveCollections.volumes(namespace)];
+  const [serviceCollection, volumeCollection] = [
+    enclaveCollections.services(namespace),
+    enclaveCollections.volumes(namespace),
+  ];
   // Objects before rows: what is made meanwhile has its row first, and is not among these.
   const services = marked((await api.get<List<KnativeService>>(serviceCollection)).items);
   const volumes = marked(await enclaveObjects<PersistentVolumeClaim>(api, volumeCollection));
@@ -41,7 +44,12 @@ export async function reap(options: ReaperOptions): Promise<Reaped> {
   const isOrphaned = await orphans(options, [...services, ...volumes]);
 
   const reaped: Reaped = { unused: [], orphaned: [], volumes: [], kept: 0 };
-  const remove = async (collection: string, { name, uid, resourceVersion }: ObjectMeta, into: string[], same: boolean): Promise<void> => {
+  const remove = async (
+    collection: string,
+    { name, uid, resourceVersion }: ObjectMeta,
+    into: string[],
+    same: boolean,
+  ): Promise<void> => {
     try {
       await api.delete(`${collection}/${name}`, same ? { uid, resourceVersion } : { uid });
       into.push(name);
@@ -57,19 +65,28 @@ export async function reap(options: ReaperOptions): Promise<Reaped> {
     else if (unused) await remove(serviceCollection, metadata, reaped.unused, true);
     else reaped.kept += 1;
   }
-  for (const metadata of volumes) if (isOrphaned(metadata)) await remove(volumeCollection, metadata, reaped.volumes, false);
+  for (const metadata of volumes)
+    if (isOrphaned(metadata)) await remove(volumeCollection, metadata, reaped.volumes, false);
   return reaped;
 }
 
 /** Those of users' enclaves, unless they are going already. */
 function marked(items: Array<{ metadata: ObjectMeta }>): ObjectMeta[] {
-  return items.map(({ metadata }) => metadata).filter(({ deletionTimestamp, annotations }) => deletionTimestamp === undefined && annotations?.[USER_ANNOTATION] !== undefined);
+  return items
+    .map(({ metadata }) => metadata)
+    .filter(
+      ({ deletionTimestamp, annotations }) =>
+        deletionTimestamp === undefined && annotations?.[USER_ANNOTATION] !== undefined,
+    );
 }
 
 const userOf = ({ annotations }: ObjectMeta): string => annotations?.[USER_ANNOTATION] ?? '';
 
 /** What belongs to nobody any more: its user is gone, or has deleted it. */
-async function orphans({ existing, registered }: ReaperOptions, objects: ObjectMeta[]): Promise<(metadata: ObjectMeta) => boolean> {
+async function orphans(
+  { existing, registered }: ReaperOptions,
+  objects: ObjectMeta[],
+): Promise<(metadata: ObjectMeta) => boolean> {
   const users = [...new Set(objects.map(userOf))];
   const [accounts, enclaves] = await Promise.all([existing(users), registered(users)]);
   return (metadata) => {

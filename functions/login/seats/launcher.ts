@@ -7,7 +7,9 @@ import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>): Launcher {
   const free = async (which: Parameters<Seats['lapse']>[0]): Promise<void> => {
     // The enclave is gone whatever becomes of this; the missing heartbeat does the same, later.
-    await seats.lapse(which).catch((err: unknown) => logger.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
+    await seats
+      .lapse(which)
+      .catch((err: unknown) => logger.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
   };
   // Whatever else a launcher has is left as it is.
   return Object.assign(Object.create(launcher) as Launcher, {

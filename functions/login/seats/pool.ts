@@ -18,7 +18,8 @@ export function seatPools(
 ): (user: string, before?: string | null) => Promise<SeatPool> {
   return async (user, before) => {
     const entitlement = await lastingEntitlementOf(database, user, new Date());
-    if (!entitlement && required && before !== null) throw licenceRefusal('licence.required', 'a licence is needed here, and your account has none');
+    if (!entitlement && required && before !== null)
+      throw licenceRefusal('licence.required', 'a licence is needed here, and your account has none');
     if (!entitlement) return { seats: defaultSeats };
     const { licence, seats, plan, state } = entitlement;
     if (state === 'revoked') throw licenceRefusal('licence.revoked', `your licence ${licence} (${plan}) was revoked`);

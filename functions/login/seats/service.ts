@@ -55,7 +55,12 @@ function enclaveKey(certificate: Buffer): Buffer {
     if (publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not P-256');
     return publicKey.export({ type: 'spki', format: 'der' });
   } catch (cause) {
-    throw new RpcError('seat.evidence_refused', status.FAILED_PRECONDITION, 'expected an enclave certificate with a P-256 key in the evidence', { cause });
+    throw new RpcError(
+      'seat.evidence_refused',
+      status.FAILED_PRECONDITION,
+      'expected an enclave certificate with a P-256 key in the evidence',
+      { cause },
+    );
   }
 }
 
@@ -69,7 +74,15 @@ function claimedExporter(claims: Buffer): Buffer {
 }
 
 /** SeatService: gives seats to sessions that are shown to run, by the evidence and the heartbeats of their enclaves. */
-export function seatService({ backend, trust, seats, windowSeconds, clientRoots, signer, poolOf }: SeatServiceOptions): SeatServiceServer {
+export function seatService({
+  backend,
+  trust,
+  seats,
+  windowSeconds,
+  clientRoots,
+  signer,
+  poolOf,
+}: SeatServiceOptions): SeatServiceServer {
   const { trustDomain, sessions } = backend;
   const turns = new Turns();
 
@@ -89,22 +102,39 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
     }
     if (!evidence || !verifySeatProof(client.publicKey, evidence.claims, proof)) {
-      throw new RpcError('seat.proof', status.UNAUTHENTICATED, "expected the client key's signature over the evidence's claims, got another one");
+      throw new RpcError(
+        'seat.proof',
+        status.UNAUTHENTICATED,
+        "expected the client key's signature over the evidence's claims, got another one",
+      );
     }
     return client;
   };
 
   /** A session of this very client's, by its enclave's evidence. */
-  const verifiedSession = async ({ user, session, publicKey }: ClientCertificate, evidence: NonNullable<TakeSeatRequest['evidence']>): Promise<SeatSession> => {
+  const verifiedSession = async (
+    { user, session, publicKey }: ClientCertificate,
+    evidence: NonNullable<TakeSeatRequest['evidence']>,
+  ): Promise<SeatSession> => {
     const expected = {
       purpose: Purpose.PURPOSE_SESSION,
       tlsExporter: claimedExporter(evidence.claims),
-      clientKeySha256: createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest(),
+      clientKeySha256: createHash('sha256')
+        .update(publicKey.export({ type: 'spki', format: 'der' }))
+        .digest(),
       user,
     };
     const { claims } = (await trust.verify(evidence, expected, 'seat.evidence_refused')).verified;
     const { tlsExporter, workloadUid, node } = claims;
-    return { user, session, tlsExporter, enclaveKey: enclaveKey(evidence.enclaveCertificate), enclave: enclaveOf(claims), workloadUid, node };
+    return {
+      user,
+      session,
+      tlsExporter,
+      enclaveKey: enclaveKey(evidence.enclaveCertificate),
+      enclave: enclaveOf(claims),
+      workloadUid,
+      node,
+    };
   };
 
   return {
@@ -118,7 +148,8 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
         const pool = await poolOf(user);
         const claims = await seats.take(session, pool).catch(async (error: unknown) => {
           // Of sessions alone: heartbeats that find no room are counted.
-          if (error instanceof RpcError && error.code === 'seat.none_free') await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
+          if (error instanceof RpcError && error.code === 'seat.none_free')
+            await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
           throw error;
         });
         logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
@@ -130,10 +161,16 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       const row = isUuid(seat) ? await seats.find(seat) : undefined;
       const at = Number(heartbeat?.at ?? 0n);
       // One answer for a seat that isn't there and for somebody else's.
-      if (!row || !heartbeat || at < 0 || !verifyHeartbeat(row.enclave_key, { seat, tlsExporter: row.tls_exporter, at }, heartbeat.signature)) {
+      if (
+        !row ||
+        !heartbeat ||
+        at < 0 ||
+        !verifyHeartbeat(row.enclave_key, { seat, tlsExporter: row.tls_exporter, at }, heartbeat.signature)
+      ) {
         throw denied('seat.heartbeat', "expected a heartbeat of the seat's own session, signed by its enclave");
       }
-      if (Math.abs(Date.now() - at) > SKEW_MS) throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
+      if (Math.abs(Date.now() - at) > SKEW_MS)
+        throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
       aboutUser(row.user_id, metadata);
       return turns.take(row.user_id, signal, async () => {
         await sessions.requireLive({ user: row.user_id, session: row.session_id });
@@ -143,7 +180,11 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
     }),
 
     endSeat: unary(async ({ token }) => {
-      const claims = await verifySeatToken(token, { rootsPem: await clientRoots(), trustDomain, late: LATE_SECONDS }).catch((cause: unknown) => {
+      const claims = await verifySeatToken(token, {
+        rootsPem: await clientRoots(),
+        trustDomain,
+        late: LATE_SECONDS,
+      }).catch((cause: unknown) => {
         if (cause instanceof SeatTokenError) throw denied(cause.code, cause.message, cause);
         throw cause;
       });
@@ -156,7 +197,12 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       const pool = await poolOf(user);
       const { seats: own, taken } = await seats.list(user, pool);
       return {
-        seats: own.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({ ...rest, takenAt: toUnixSeconds(takenAt), renewedAt: toUnixSeconds(renewedAt), expiresAt: toUnixSeconds(expiresAt) })),
+        seats: own.map(({ takenAt, renewedAt, expiresAt, ...rest }) => ({
+          ...rest,
+          takenAt: toUnixSeconds(takenAt),
+          renewedAt: toUnixSeconds(renewedAt),
+          expiresAt: toUnixSeconds(expiresAt),
+        })),
         limit: pool.seats,
         taken,
         licence: pool.licence ?? '',
@@ -168,7 +214,8 @@ export function seatService({ backend, trust, seats, windowSeconds, clientRoots,
       const wanted = ids.filter((id) => isUuid(id)).slice(0, MAX_FREED);
       const freed = ids.length > 0 && wanted.length === 0 ? 0 : await seats.free(user, wanted);
       // One answer for another user's seat and for none.
-      if (ids.length > 0 && freed === 0) throw new RpcError('seat.not_found', status.NOT_FOUND, 'there is no such seat, or it is free');
+      if (ids.length > 0 && freed === 0)
+        throw new RpcError('seat.not_found', status.NOT_FOUND, 'there is no such seat, or it is free');
       return { freed };
     }),
   };

@@ -15,7 +15,9 @@ const golden = recordBootState('golden', bootOf(bootEvents()));
 describe('recording', () => {
   test('a state has the quoted values and the events that lead to them', () => {
     const pcrs = pcrsOf(bootEvents());
-    expect(golden.pcrs).toEqual(Object.fromEntries(pcrs.map(({ index, sha256 }) => [String(index), sha256.toString('hex')])));
+    expect(golden.pcrs).toEqual(
+      Object.fromEntries(pcrs.map(({ index, sha256 }) => [String(index), sha256.toString('hex')])),
+    );
     expect(golden.events).toHaveLength(bootEvents().filter(({ pcr }) => pcr < 8).length);
     expect(golden.events?.[0]).toMatchObject({ pcr: 0, type: 'EV_S_CRTM_VERSION', description: 'firmware 1.2' });
     expect(bootStateSchema.parse(JSON.parse(JSON.stringify(golden)))).toEqual(golden);
@@ -30,7 +32,12 @@ describe('recording', () => {
     const state = recordBootState('some', bootOf(bootEvents()), [7, 4]);
     expect(Object.keys(state.pcrs)).toEqual(['4', '7']);
     expect(new Set(state.events?.map(({ pcr }) => pcr))).toEqual(new Set([4, 7]));
-    expect(matchingState([state], bootOf([...bootEvents(), { pcr: 1, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('new drive') }]))).toBe(state);
+    expect(
+      matchingState(
+        [state],
+        bootOf([...bootEvents(), { pcr: 1, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('new drive') }]),
+      ),
+    ).toBe(state);
     expect(() => recordBootState('none', bootOf(bootEvents()), [])).toThrow(code('boot_state.no_pcrs'));
     expect(() => recordBootState('far', bootOf(bootEvents()), [23])).toThrow(code('boot_state.no_pcrs'));
   });
@@ -40,7 +47,9 @@ describe('recording', () => {
     expect(lying.contradicted).toEqual([4]);
     expect(() => recordBootState('lie', lying)).toThrow(code('boot_state.contradicted'));
     expect(() => recordBootState('rest', lying, [0, 7])).not.toThrow();
-    expect(() => recordBootState('junk', readMeasuredBoot(pcrsOf(bootEvents()), Buffer.from('junk')))).toThrow(code('boot_state.contradicted'));
+    expect(() => recordBootState('junk', readMeasuredBoot(pcrsOf(bootEvents()), Buffer.from('junk')))).toThrow(
+      code('boot_state.contradicted'),
+    );
     expect(() => recordBootState('two\nlines', bootOf(bootEvents()))).toThrow(code('boot_state.malformed'));
   });
 });
@@ -51,7 +60,10 @@ describe('comparing', () => {
     for (let pcr = 0; pcr < 8; pcr++) {
       const other = bootOf([...bootEvents(), { pcr, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('one more') }]);
       expect(matchingState([golden], other)).toBeUndefined();
-      expect(compareBoot(golden, other)).toMatchObject({ differences: [{ pcr, cause: { expected: undefined, got: { description: 'one more' } } }], first: { pcr } });
+      expect(compareBoot(golden, other)).toMatchObject({
+        differences: [{ pcr, cause: { expected: undefined, got: { description: 'one more' } } }],
+        first: { pcr },
+      });
     }
   });
 
@@ -70,7 +82,11 @@ describe('comparing', () => {
       bootEvents({ loader: 'evil' }),
       `PCR 4 differs by event 15: EV_EFI_BOOT_SERVICES_APPLICATION partition 1 \\EFI\\debian\\grubx64.efi, whose content has digest ${sha256('evil')}, expected ${sha256('grub 2.12')}`,
     ],
-    ['an event that is missing', bootEvents().slice(0, -1), 'PCR 5 differs by a missing event: EV_EFI_ACTION Exit Boot Services Returned with Success'],
+    [
+      'an event that is missing',
+      bootEvents().slice(0, -1),
+      'PCR 5 differs by a missing event: EV_EFI_ACTION Exit Boot Services Returned with Success',
+    ],
     ['another locality', bootEvents({ locality: 3 }), 'PCR 0 differs by what is unknown'],
   ])('%s is named', (_, events, text) => {
     const comparison = compareBoot(golden, bootOf(events));
@@ -95,7 +111,9 @@ describe('comparing', () => {
 
   test('without a log the values are compared, and no cause is invented', () => {
     const comparison = compareBoot(golden, readMeasuredBoot(pcrsOf(bootEvents({ secureBoot: false })), undefined));
-    expect(comparisonText(comparison)).toBe('PCR 7 differs by what is unknown: that takes an event log of both boots which leads to these values');
+    expect(comparisonText(comparison)).toBe(
+      'PCR 7 differs by what is unknown: that takes an event log of both boots which leads to these values',
+    );
   });
 
   test('of several golden states the nearest is compared', () => {
@@ -110,13 +128,24 @@ test.each<[string, object]>([
   ['a PCR that is no boot measurement', { name: 'a', pcrs: { 23: 'ab'.repeat(32) } }],
   ['a short value', { name: 'a', pcrs: { 0: 'ab' } }],
   ['an unknown field', { name: 'a', pcrs: { 0: 'ab'.repeat(32) }, extra: 1 }],
-  ['a description with control characters', { name: 'a', pcrs: { 0: 'ab'.repeat(32) }, events: [{ pcr: 0, type: 'EV', sha256: 'ab'.repeat(32), description: '\x1b[2J' }] }],
+  [
+    'a description with control characters',
+    {
+      name: 'a',
+      pcrs: { 0: 'ab'.repeat(32) },
+      events: [{ pcr: 0, type: 'EV', sha256: 'ab'.repeat(32), description: '\x1b[2J' }],
+    },
+  ],
 ])('a golden state with %s is refused', (_, state) => {
   expect(bootStateSchema.safeParse(state).success).toBe(false);
 });
 
 test('a log over the cap is unreadable, whatever is in it', () => {
-  const events = Array.from({ length: 9 }, (): EventInput => ({ pcr: 0, type: EVENT_TYPE.EV_ACTION, data: Buffer.alloc(60_000) }));
+  const events = Array.from({ length: 9 }, (): EventInput => ({
+    pcr: 0,
+    type: EVENT_TYPE.EV_ACTION,
+    data: Buffer.alloc(60_000),
+  }));
   const boot = readMeasuredBoot(pcrsOf([]), encodeEventLog(events));
   expect(boot.unreadable).toMatchObject({ code: 'event_log.too_large' });
   expect(boot.events.size).toBe(0);

@@ -31,7 +31,12 @@ test('refuses a FALSE that DER leaves out, and a TRUE that is not ff', () => {
 });
 
 test('takes lengths of 1, 2 and 3 bytes', () => {
-  for (const [head, size] of [['047f', 127], ['048180', 128], ['04820100', 256], ['0483010000', 65536]] as const) {
+  for (const [head, size] of [
+    ['047f', 127],
+    ['048180', 128],
+    ['04820100', 256],
+    ['0483010000', 65536],
+  ] as const) {
     expect(reader(head + '00'.repeat(size)).expect(DER.OCTET_STRING).length).toBe(size);
   }
 });

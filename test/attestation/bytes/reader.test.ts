@@ -21,7 +21,12 @@ test('a length past the end is an error and no allocation', () => {
 test('bytes left over are an error', () => {
   const bytes = reader('0102');
   bytes.u8();
-  expect(() => bytes.end()).toThrow(expect.objectContaining({ code: 'bytes.trailing', message: 'sample: expected its end at offset 1, got 1 more bytes' }));
+  expect(() => bytes.end()).toThrow(
+    expect.objectContaining({
+      code: 'bytes.trailing',
+      message: 'sample: expected its end at offset 1, got 1 more bytes',
+    }),
+  );
 });
 
 test('a view into a larger buffer reads its own part only', () => {
@@ -32,7 +37,10 @@ test('a view into a larger buffer reads its own part only', () => {
 });
 
 test('the little-endian reader differs in the order of bytes alone', () => {
-  const bytes = new LittleEndianReader(Buffer.from('01' + '0302' + '07060504' + '0f0e0d0c0b0a0908' + 'ff', 'hex'), 'sample');
+  const bytes = new LittleEndianReader(
+    Buffer.from('01' + '0302' + '07060504' + '0f0e0d0c0b0a0908' + 'ff', 'hex'),
+    'sample',
+  );
   expect([bytes.u8(), bytes.u16(), bytes.u32(), bytes.u64()]).toEqual([1, 0x0203, 0x04050607, 0x08090a0b0c0d0e0fn]);
   expect(() => bytes.u16()).toThrow(expect.objectContaining({ code: 'bytes.truncated' }));
 });

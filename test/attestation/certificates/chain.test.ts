@@ -104,10 +104,17 @@ test('certificates that have ended or not begun: leaf, intermediate and root', a
   expect(() => verify([old], [root], new Date(now - 2.5 * DAY))).toThrow(code('certificate.not_yet_valid'));
   const early = await makeLeaf(root, { notBefore: new Date(now + DAY), notAfter: new Date(now + 2 * DAY) });
   expect(() => verify([early])).toThrow(code('certificate.not_yet_valid'));
-  const ended = await makeAuthority('ended', { issuer: root, notBefore: new Date(now - 3 * DAY), notAfter: new Date(now - DAY) });
+  const ended = await makeAuthority('ended', {
+    issuer: root,
+    notBefore: new Date(now - 3 * DAY),
+    notAfter: new Date(now - DAY),
+  });
   const below = await makeLeaf(ended);
   expect(() => verify([below, derOf(ended)])).toThrow(code('certificate.expired'));
-  const endedRoot = await makeAuthority('ended root', { notBefore: new Date(now - 3 * DAY), notAfter: new Date(now - DAY) });
+  const endedRoot = await makeAuthority('ended root', {
+    notBefore: new Date(now - 3 * DAY),
+    notAfter: new Date(now - DAY),
+  });
   const belowRoot = await makeLeaf(endedRoot);
   expect(() => verify([belowRoot], [endedRoot])).toThrow(code('certificate.expired'));
 });
@@ -124,7 +131,10 @@ test('an unknown critical extension, on the leaf or above it', async () => {
   expect(() => verify([strange])).toThrow(code('certificate.critical_extension'));
   const harmless = await makeLeaf(root, { extensions: [new Extension('1.2.3.4', false, Buffer.from('0500', 'hex'))] });
   expect(() => verify([harmless])).not.toThrow();
-  const limited = await makeAuthority('limited', { issuer: root, extensions: [new Extension('2.5.29.30', true, Buffer.from('3000', 'hex'))] });
+  const limited = await makeAuthority('limited', {
+    issuer: root,
+    extensions: [new Extension('2.5.29.30', true, Buffer.from('3000', 'hex'))],
+  });
   const below = await makeLeaf(limited);
   expect(() => verify([below, derOf(limited)])).toThrow(code('certificate.critical_extension'));
 });
@@ -140,7 +150,8 @@ test('a signature with SHA-1', async () => {
 });
 
 describe('weak keys', () => {
-  const rsa = (modulusLength: number): Buffer => generateKeyPairSync('rsa', { modulusLength }).publicKey.export({ format: 'der', type: 'spki' });
+  const rsa = (modulusLength: number): Buffer =>
+    generateKeyPairSync('rsa', { modulusLength }).publicKey.export({ format: 'der', type: 'spki' });
 
   test('RSA-1024', async () => {
     const small = await makeLeaf(root, { publicKey: rsa(1024) });
@@ -148,7 +159,9 @@ describe('weak keys', () => {
   });
 
   test('RSA-16384 certificate: refused before it is verified', async () => {
-    const huge = await makeLeaf(root, { publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])) });
+    const huge = await makeLeaf(root, {
+      publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])),
+    });
     expect(new X509Certificate(huge).publicKey.algorithm).toMatchObject({ name: 'RSASSA-PKCS1-v1_5' });
     const start = process.hrtime.bigint();
     expect(() => verify([huge])).toThrow(code('certificate.weak_key'));
@@ -162,22 +175,29 @@ describe('weak keys', () => {
   });
 
   test('RSA with exponent 3', async () => {
-    const weak = await makeLeaf(root, { publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(254), Buffer.from([1])]), 3) });
+    const weak = await makeLeaf(root, {
+      publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(254), Buffer.from([1])]), 3),
+    });
     expect(() => verify([weak])).toThrow(code('certificate.weak_key'));
   });
 
   test.each(['secp224r1', 'secp256k1', 'brainpoolP256r1'])('curve %s', async (namedCurve) => {
-    const certificate = await makeLeaf(root, { publicKey: generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' }) });
+    const certificate = await makeLeaf(root, {
+      publicKey: generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' }),
+    });
     expect(() => verify([certificate])).toThrow(code('certificate.weak_key'));
   });
 
   test('Ed25519', async () => {
-    const certificate = await makeLeaf(root, { publicKey: generateKeyPairSync('ed25519').publicKey.export({ format: 'der', type: 'spki' }) });
+    const certificate = await makeLeaf(root, {
+      publicKey: generateKeyPairSync('ed25519').publicKey.export({ format: 'der', type: 'spki' }),
+    });
     expect(() => verify([certificate])).toThrow(code('certificate.weak_key'));
   });
 
   test('RSA-2048, P-384 and P-521 are taken', async () => {
-    const ec = (namedCurve: string): Buffer => generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' });
+    const ec = (namedCurve: string): Buffer =>
+      generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' });
     for (const publicKey of [rsa(2048), ec('P-384'), ec('P-521')]) {
       const certificate = await makeLeaf(root, { publicKey });
       expect(() => verify([certificate])).not.toThrow();
@@ -189,7 +209,9 @@ test('bytes beside the certificate, PEM instead of DER, too many bytes: malforme
   expect(() => parseCertificate(Buffer.concat([leaf, Buffer.alloc(1)]))).toThrow(code('certificate.malformed'));
   expect(() => parseCertificate(Buffer.from(root.certificate))).toThrow(code('certificate.malformed'));
   expect(() => parseCertificate(Buffer.alloc(20_000))).toThrow(code('certificate.malformed'));
-  expect(() => verifyChain({ certificates: [leaf], roots: ['no PEM'], now: new Date() })).toThrow(code('certificate.malformed'));
+  expect(() => verifyChain({ certificates: [leaf], roots: ['no PEM'], now: new Date() })).toThrow(
+    code('certificate.malformed'),
+  );
 });
 
 test('our fields are those that another library reads', async () => {

@@ -20,7 +20,12 @@ let keys: webcrypto.CryptoKeyPair;
 let csr: Buffer;
 
 async function request(pair: webcrypto.CryptoKeyPair, extra: object = {}, algorithm: object = P256): Promise<Buffer> {
-  const made = await x509.Pkcs10CertificateRequestGenerator.create({ name: 'CN=client', keys: pair, signingAlgorithm: algorithm as never, ...extra });
+  const made = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=client',
+    keys: pair,
+    signingAlgorithm: algorithm as never,
+    ...extra,
+  });
   return Buffer.from(made.rawData);
 }
 
@@ -72,7 +77,9 @@ describe('a client certificate', () => {
     const chain = await issueClientCertificate(authority, csr, options);
     const verified = verifyClientCertificate(chain, authority.certificate, verification);
     expect(verified).toMatchObject({ user, session });
-    expect(verified.publicKey.export({ format: 'der', type: 'spki' })).toEqual(Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey)));
+    expect(verified.publicKey.export({ format: 'der', type: 'spki' })).toEqual(
+      Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey)),
+    );
     const seconds = (verified.notAfter.getTime() - Date.now()) / 1000;
     expect(seconds).toBeGreaterThan(3590);
     expect(seconds).toBeLessThanOrEqual(3600);
@@ -83,7 +90,9 @@ describe('a client certificate', () => {
       name: 'CN=root, O=admin',
       extensions: [
         new x509.BasicConstraintsExtension(true, 3, true),
-        new x509.SubjectAlternativeNameExtension([{ type: 'url', value: `spiffe://${trustDomain}/user/victim/session/x` }]),
+        new x509.SubjectAlternativeNameExtension([
+          { type: 'url', value: `spiffe://${trustDomain}/user/victim/session/x` },
+        ]),
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
       ],
     });
@@ -96,7 +105,9 @@ describe('a client certificate', () => {
   });
 
   test('lives an hour at most', async () => {
-    await expect(issueClientCertificate(authority, csr, { ...options, seconds: 3601 })).rejects.toThrow('expected 1 to 3600 seconds');
+    await expect(issueClientCertificate(authority, csr, { ...options, seconds: 3601 })).rejects.toThrow(
+      'expected 1 to 3600 seconds',
+    );
   });
 
   test('never holds a user or session that changes the meaning of its URI', async () => {
@@ -113,13 +124,20 @@ describe('a request is refused', () => {
     broken[broken.length - 1]! ^= 1;
     expect(await csrRefusal(broken)).toBe('certificate.csr_signature');
     const other = await pair();
-    expect(await csrRefusal(await request({ publicKey: keys.publicKey, privateKey: other.privateKey }))).toBe('certificate.csr_signature');
+    expect(await csrRefusal(await request({ publicKey: keys.publicKey, privateKey: other.privateKey }))).toBe(
+      'certificate.csr_signature',
+    );
   });
 
   test('when its key is not P-256', async () => {
     const p384 = { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' };
     expect(await csrRefusal(await request(await pair(p384), {}, p384))).toBe('certificate.csr_key');
-    const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) };
+    const rsa = {
+      name: 'RSASSA-PKCS1-v1_5',
+      hash: 'SHA-256',
+      modulusLength: 2048,
+      publicExponent: new Uint8Array([1, 0, 1]),
+    };
     expect(await csrRefusal(await request(await pair(rsa), {}, rsa))).toBe('certificate.csr_key');
   });
 
@@ -135,7 +153,9 @@ describe('a request is refused', () => {
       fc.asyncProperty(fc.nat(csr.length - 1), fc.integer({ min: 1, max: 255 }), fc.nat(3), async (at, flip, cut) => {
         const mutated = Buffer.from(csr.subarray(0, csr.length - cut));
         if (at < mutated.length) mutated[at]! ^= flip;
-        expect(await csrRefusal(mutated)).toMatch(at < mutated.length || cut > 0 ? /^certificate\.csr_|accepted/ : /^accepted$/);
+        expect(await csrRefusal(mutated)).toMatch(
+          at < mutated.length || cut > 0 ? /^certificate\.csr_|accepted/ : /^accepted$/,
+        );
       }),
       { numRuns: 300 },
     );
@@ -146,33 +166,53 @@ describe('a client certificate is refused', () => {
   test('when another authority of the same name signed it', async () => {
     const other = await createAuthority({ commonName: 'client CA', trustDomain, years: 1 });
     const chain = await issueClientCertificate(other, csr, options);
-    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe('certificate.chain');
+    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe(
+      'certificate.chain',
+    );
     expect(verifyClientCertificate(chain, [authority.certificate, other.certificate], verification).user).toBe(user);
   });
 
   test('when an end-entity certificate signed it', async () => {
     const middle = await leaf({});
-    const privateKey = createPrivateKey({ key: Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)), format: 'der', type: 'pkcs8' });
+    const privateKey = createPrivateKey({
+      key: Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)),
+      format: 'der',
+      type: 'pkcs8',
+    });
     const forged = await x509.X509CertificateGenerator.create({
       issuer: '',
       subject: '',
       publicKey: keys.publicKey,
-      signingKey: await webcrypto.subtle.importKey('pkcs8', privateKey.export({ format: 'der', type: 'pkcs8' }), P256, false, ['sign']),
+      signingKey: await webcrypto.subtle.importKey(
+        'pkcs8',
+        privateKey.export({ format: 'der', type: 'pkcs8' }),
+        P256,
+        false,
+        ['sign'],
+      ),
       signingAlgorithm: P256,
       extensions: [
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
-        new x509.SubjectAlternativeNameExtension([{ type: 'url', value: `spiffe://${trustDomain}/user/victim/session/x` }]),
+        new x509.SubjectAlternativeNameExtension([
+          { type: 'url', value: `spiffe://${trustDomain}/user/victim/session/x` },
+        ]),
       ],
     });
     const chain = [Buffer.from(forged.rawData), middle];
-    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe('certificate.chain');
+    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe(
+      'certificate.chain',
+    );
   });
 
   test('before and after its time', async () => {
     const chain = await issueClientCertificate(authority, csr, options);
     const at = (seconds: number): object => ({ trustDomain, now: new Date(Date.now() + seconds * 1000) });
-    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, at(3601) as never))).toBe('certificate.time');
-    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, at(-400) as never))).toBe('certificate.time');
+    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, at(3601) as never))).toBe(
+      'certificate.time',
+    );
+    expect(refusal(() => verifyClientCertificate(chain, authority.certificate, at(-400) as never))).toBe(
+      'certificate.time',
+    );
   });
 
   test('when it is for another purpose, for two, or is the authority itself', async () => {
@@ -180,12 +220,16 @@ describe('a client certificate is refused', () => {
     const both = await leaf({ extendedKeyUsage: [x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth] });
     const root = new X509Certificate(authority.certificate).raw;
     for (const der of [server, both, root]) {
-      expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe('certificate.purpose');
+      expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe(
+        'certificate.purpose',
+      );
     }
   });
 
   test('when its name is of another trust domain, of another form, or one of two', async () => {
-    const url = (...values: string[]): object => ({ alternativeNames: values.map((value) => ({ type: 'url', value })) });
+    const url = (...values: string[]): object => ({
+      alternativeNames: values.map((value) => ({ type: 'url', value })),
+    });
     const good = `spiffe://${trustDomain}/user/${user}/session/${session}`;
     for (const names of [
       url(`spiffe://other.test/user/${user}/session/${session}`),
@@ -195,20 +239,37 @@ describe('a client certificate is refused', () => {
       { alternativeNames: [{ type: 'dns', value: 'user' }] },
     ]) {
       const der = await leaf(names);
-      expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe('certificate.identity');
+      expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe(
+        'certificate.identity',
+      );
     }
   });
 
   test('when its key is not P-256', async () => {
-    const spki = generateKeyPairSync('ec', { namedCurve: 'secp384r1' }).publicKey.export({ format: 'der', type: 'spki' });
-    const der = await leaf({ publicKey: await new x509.PublicKey(new Uint8Array(spki)).export({ name: 'ECDSA', namedCurve: 'P-384' }, ['verify']) });
+    const spki = generateKeyPairSync('ec', { namedCurve: 'secp384r1' }).publicKey.export({
+      format: 'der',
+      type: 'spki',
+    });
+    const der = await leaf({
+      publicKey: await new x509.PublicKey(new Uint8Array(spki)).export({ name: 'ECDSA', namedCurve: 'P-384' }, [
+        'verify',
+      ]),
+    });
     expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe('certificate.key');
   });
 
   test('when there is none, there are too many, it is too large, or bytes follow it', async () => {
     const der = await leaf({});
-    for (const chain of [[], [der, der, der, der, der], [Buffer.alloc(8193)], [Buffer.concat([der, Buffer.alloc(1)])], [Buffer.from('x')]]) {
-      expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe('certificate.malformed');
+    for (const chain of [
+      [],
+      [der, der, der, der, der],
+      [Buffer.alloc(8193)],
+      [Buffer.concat([der, Buffer.alloc(1)])],
+      [Buffer.from('x')],
+    ]) {
+      expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe(
+        'certificate.malformed',
+      );
     }
   });
 
@@ -218,7 +279,9 @@ describe('a client certificate is refused', () => {
       fc.property(fc.nat(der.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
         const mutated = Buffer.from(der);
         mutated[at]! ^= flip;
-        expect(refusal(() => verifyClientCertificate([mutated], authority.certificate, verification))).toMatch(/^certificate\./);
+        expect(refusal(() => verifyClientCertificate([mutated], authority.certificate, verification))).toMatch(
+          /^certificate\./,
+        );
       }),
       { numRuns: 1000 },
     );

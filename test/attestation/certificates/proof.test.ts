@@ -28,7 +28,10 @@ describe('a proof', () => {
     ['another nonce', () => verifyProof(one.publicKey, newNonce(), proof)],
     ['base64 of the nonce', () => verifyProof(one.publicKey, Buffer.from(nonce.toString('base64')), proof)],
     ['another key', () => verifyProof(two.publicKey, nonce, proof)],
-    ['a key on another curve', () => verifyProof(generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey, nonce, proof)],
+    [
+      'a key on another curve',
+      () => verifyProof(generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey, nonce, proof),
+    ],
     ['bytes that are no key', () => verifyProof(Buffer.from('key'), nonce, proof)],
     ['a byte more', () => verifyProof(one.publicKey, nonce, Buffer.concat([proof, Buffer.alloc(1)]))],
     ['zeros', () => verifyProof(one.publicKey, nonce, Buffer.alloc(64))],

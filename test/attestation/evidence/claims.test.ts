@@ -29,7 +29,10 @@ describe('verified bytes are the parsed bytes: other encodings of claims are ref
     ['a field twice, the same', Buffer.concat([good, good.subarray(0, 2)])],
     ['an unknown field', Buffer.concat([good, Buffer.from([0x68, 1])])],
     ['the default enclave written out as nothing', Buffer.concat([good, Buffer.from([0x62, 0])])],
-    ['a default value written out', Buffer.concat([good.subarray(0, 2 + 34 + 34), Buffer.from([0x22, 0]), good.subarray(2 + 34 + 34)])],
+    [
+      'a default value written out',
+      Buffer.concat([good.subarray(0, 2 + 34 + 34), Buffer.from([0x22, 0]), good.subarray(2 + 34 + 34)]),
+    ],
     ['fields in another order', Buffer.concat([good.subarray(2), good.subarray(0, 2)])],
     ['a number with more bytes than needed', Buffer.concat([Buffer.from([0x08, 0x81, 0x00]), good.subarray(2)])],
     ['text that is not UTF-8', Buffer.concat([good.subarray(0, 2 + 34 + 34), Buffer.from([0x2a, 1, 0xff])])],
@@ -89,13 +92,19 @@ test('arbitrary and mutated bytes give claims or an EvidenceError, and claims on
     return bytes;
   });
   fc.assert(
-    fc.property(fc.oneof(fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)), mutated), (bytes) => {
-      try {
-        expect(encodeClaims(parseClaims(bytes))).toEqual(bytes);
-      } catch (error) {
-        expect(error).toBeInstanceOf(EvidenceError);
-      }
-    }),
+    fc.property(
+      fc.oneof(
+        fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
+        mutated,
+      ),
+      (bytes) => {
+        try {
+          expect(encodeClaims(parseClaims(bytes))).toEqual(bytes);
+        } catch (error) {
+          expect(error).toBeInstanceOf(EvidenceError);
+        }
+      },
+    ),
     { numRuns: 5000 },
   );
 });

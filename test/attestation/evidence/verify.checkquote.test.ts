@@ -32,7 +32,8 @@ type Change = Partial<Pick<Evidence, 'attest' | 'signature' | 'pcrs' | 'claims'>
 beforeAll(async () => {
   tpm = await startTestTpm();
   ak = await tpm.createAk();
-  for (const pcr of [0, 2, 7]) await tpm.tool('tpm2_pcrextend', '-Q', `${pcr}:sha256=${randomBytes(32).toString('hex')}`);
+  for (const pcr of [0, 2, 7])
+    await tpm.tool('tpm2_pcrextend', '-Q', `${pcr}:sha256=${randomBytes(32).toString('hex')}`);
   certified = await certify(ak);
   good = await quoteClaims(ak, certified);
 });
@@ -85,11 +86,20 @@ async function theirs(evidence: Evidence, key = ak): Promise<boolean> {
     return join(folder, name);
   };
   const args = ['-u', key.pemFile, '-g', 'sha256', '-q', claimsLeaf(evidence.claims).toString('hex')];
-  args.push('-m', await file('m', evidence.attest), '-s', await file('s', evidence.signature), '-f', await file('f', pcrFile(evidence)));
-  return run('tpm2_checkquote', ['-Q', ...args]).then(
-    () => true,
-    () => false,
-  ).finally(() => rm(folder, { recursive: true }));
+  args.push(
+    '-m',
+    await file('m', evidence.attest),
+    '-s',
+    await file('s', evidence.signature),
+    '-f',
+    await file('f', pcrFile(evidence)),
+  );
+  return run('tpm2_checkquote', ['-Q', ...args])
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => rm(folder, { recursive: true }));
 }
 
 /** The file that tpm2_quote writes of PCR values: C structures as they are in memory, little-endian, room for 16 banks, lists of 8 digests of 64 bytes. */
@@ -126,9 +136,15 @@ test.each<[string, () => Change]>([
   ['a wrong nonce', () => ({ claims: encodeClaims(makeClaims()) })],
   ['a wrong value of PCR 0', () => value(0, () => Buffer.alloc(32))],
   ['a wrong value of PCR 23', () => value(8, (old) => flip(old, 255))],
-  ['two values swapped', () => ({ pcrs: good.pcrs.map((pcr, at) => ({ ...pcr, sha256: good.pcrs[at ^ (at < 8 ? 1 : 0)]!.sha256 })) })],
+  [
+    'two values swapped',
+    () => ({ pcrs: good.pcrs.map((pcr, at) => ({ ...pcr, sha256: good.pcrs[at ^ (at < 8 ? 1 : 0)]!.sha256 })) }),
+  ],
   ['an empty signature', () => ({ signature: Buffer.alloc(0) })],
-  ['an RSA algorithm before an EC signature', () => ({ signature: Buffer.concat([Buffer.from('0014', 'hex'), good.signature.subarray(2)]) })],
+  [
+    'an RSA algorithm before an EC signature',
+    () => ({ signature: Buffer.concat([Buffer.from('0014', 'hex'), good.signature.subarray(2)]) }),
+  ],
   ['r and s swapped', () => ({ signature: encodeEcdsa(good.signature.subarray(-32), good.signature.subarray(6, 38)) })],
   ['r and s zero', () => ({ signature: encodeEcdsa(Buffer.alloc(32), Buffer.alloc(32)) })],
   ['an empty quote', () => ({ attest: Buffer.alloc(0) })],
@@ -141,7 +157,10 @@ test.each<[string, () => Change]>([
 
 test('both take the other s of the same signature: ECDSA itself allows it, and it says nothing new', async () => {
   const s = SECP256R1_ORDER - BigInt(`0x${good.signature.subarray(-32).toString('hex')}`);
-  const other = { ...good, signature: encodeEcdsa(good.signature.subarray(6, 38), Buffer.from(s.toString(16).padStart(64, '0'), 'hex')) };
+  const other = {
+    ...good,
+    signature: encodeEcdsa(good.signature.subarray(6, 38), Buffer.from(s.toString(16).padStart(64, '0'), 'hex')),
+  };
   expect([ours(other), await theirs(other)]).toEqual([true, true]);
 });
 
@@ -162,38 +181,79 @@ test('one bit flipped anywhere: the same verdict', async () => {
 });
 
 describe('stricter than tpm2_checkquote, on purpose', () => {
-  test.each(['sha256:0,1,2,3,4,5,6,7,16', 'sha256:0,1,2,3,4,5,6,7,23+sha1:23', 'sha1:0,1,2,3,4,5,6,7,23'])('a genuine quote of %s is refused for its selection', async (selection) => {
-    const evidence = await quoteClaims(ak, certified, selection);
-    expect(() => verifyEvidence(evidence, verifyOptions(certified))).toThrow(expect.objectContaining({ code: 'quote.pcr_selection' }));
-  });
+  test.each(['sha256:0,1,2,3,4,5,6,7,16', 'sha256:0,1,2,3,4,5,6,7,23+sha1:23', 'sha1:0,1,2,3,4,5,6,7,23'])(
+    'a genuine quote of %s is refused for its selection',
+    async (selection) => {
+      const evidence = await quoteClaims(ak, certified, selection);
+      expect(() => verifyEvidence(evidence, verifyOptions(certified))).toThrow(
+        expect.objectContaining({ code: 'quote.pcr_selection' }),
+      );
+    },
+  );
 
   test('AK attributes unchecked: an unrestricted key in a genuine TPM signs a forged TPMS_ATTEST, which only its attributes give away', async () => {
     const unrestricted = await tpm.createAk('sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth');
     const by = await certify(unrestricted);
-    const attest = encodeAttest({ extraData: claimsLeaf(good.claims), pcrDigest: pcrDigest(good.pcrs.map(({ sha256 }) => sha256)) });
+    const attest = encodeAttest({
+      extraData: claimsLeaf(good.claims),
+      pcrDigest: pcrDigest(good.pcrs.map(({ sha256 }) => sha256)),
+    });
     await writeFile(join(tpm.folder, 'forged'), attest);
-    await tpm.tool('tpm2_sign', '-Q', '-c', unrestricted.context, '-g', 'sha256', '-f', 'tss', '-o', 'forged.sig', 'forged');
-    await tpm.tool('tpm2_flushcontext', '-t');
-    const forged = { ...good, attest, signature: await readFile(join(tpm.folder, 'forged.sig')), akPublic: unrestricted.public, akCertificates: [by.akCertificate] };
-    expect(await theirs(forged, unrestricted)).toBe(true);
-    expect(() => verifyEvidence(forged, verifyOptions(by))).toThrow(expect.objectContaining({ code: 'ak_attributes.attributes' }));
-    // The same forgery beside the genuine key's public area and certificate is only a bad signature.
-    expect(() => verifyEvidence({ ...forged, akPublic: ak.public, akCertificates: [certified.akCertificate] }, verifyOptions(certified))).toThrow(
-      expect.objectContaining({ code: 'signature.mismatch' }),
+    await tpm.tool(
+      'tpm2_sign',
+      '-Q',
+      '-c',
+      unrestricted.context,
+      '-g',
+      'sha256',
+      '-f',
+      'tss',
+      '-o',
+      'forged.sig',
+      'forged',
     );
+    await tpm.tool('tpm2_flushcontext', '-t');
+    const forged = {
+      ...good,
+      attest,
+      signature: await readFile(join(tpm.folder, 'forged.sig')),
+      akPublic: unrestricted.public,
+      akCertificates: [by.akCertificate],
+    };
+    expect(await theirs(forged, unrestricted)).toBe(true);
+    expect(() => verifyEvidence(forged, verifyOptions(by))).toThrow(
+      expect.objectContaining({ code: 'ak_attributes.attributes' }),
+    );
+    // The same forgery beside the genuine key's public area and certificate is only a bad signature.
+    expect(() =>
+      verifyEvidence(
+        { ...forged, akPublic: ak.public, akCertificates: [certified.akCertificate] },
+        verifyOptions(certified),
+      ),
+    ).toThrow(expect.objectContaining({ code: 'signature.mismatch' }));
   });
 
   test('a restricted key refuses to sign a forged TPMS_ATTEST at all', async () => {
     await writeFile(join(tpm.folder, 'forged'), encodeAttest());
-    await expect(tpm.tool('tpm2_sign', '-Q', '-c', ak.context, '-g', 'sha256', '-f', 'tss', '-o', 'forged.sig', 'forged')).rejects.toThrow();
+    await expect(
+      tpm.tool('tpm2_sign', '-Q', '-c', ak.context, '-g', 'sha256', '-f', 'tss', '-o', 'forged.sig', 'forged'),
+    ).rejects.toThrow();
     await tpm.tool('tpm2_flushcontext', '-t');
   });
 
   test('PCR 23 reset and extended by another process between: a quote that no verdict takes, and the next one is good', async () => {
     const claims = encodeClaims(makeClaims());
     const disturbed = await tpm.quote(ak, randomBytes(32), { extraData: claimsLeaf(claims) });
-    const evidence = { ...good, claims, attest: disturbed.attest, signature: disturbed.signature, pcrs: QUOTED_PCRS.map((index, at) => ({ index, sha256: disturbed.pcrs[at] as Buffer })) };
-    expect(() => verifyEvidence(evidence, verifyOptions(certified))).toThrow(expect.objectContaining({ code: 'root.pcr' }));
+    const evidence = {
+      ...good,
+      claims,
+      attest: disturbed.attest,
+      signature: disturbed.signature,
+      pcrs: QUOTED_PCRS.map((index, at) => ({ index, sha256: disturbed.pcrs[at] as Buffer })),
+    };
+    expect(() => verifyEvidence(evidence, verifyOptions(certified))).toThrow(
+      expect.objectContaining({ code: 'root.pcr' }),
+    );
     expect(ours(await quoteClaims(ak, certified))).toBe(true);
   });
 });

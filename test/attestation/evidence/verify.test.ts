@@ -6,7 +6,14 @@ import { TPM_ALG, TPM_ECC_CURVE, TPM_ST_ATTEST_CERTIFY, TPMA_OBJECT } from '../.
 import { QUOTED_PCRS } from '../../../attestation/tpm/pcr';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import { makeAuthority } from '../../support/authority';
-import { ENCLAVE_CERTIFICATE, makeClaims, makeEvidence, makeFakeTpm, TRUST_DOMAIN, verifyOptions } from '../../support/evidence';
+import {
+  ENCLAVE_CERTIFICATE,
+  makeClaims,
+  makeEvidence,
+  makeFakeTpm,
+  TRUST_DOMAIN,
+  verifyOptions,
+} from '../../support/evidence';
 import type { EvidenceOptions, FakeTpm } from '../../support/evidence';
 import { AK_ATTRIBUTES, encodeAttest, encodeEcdsa, encodeRsaPublic, sized, u16 } from '../../support/tpm-structures';
 import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
@@ -25,10 +32,18 @@ function refusal(code: string): Error {
 }
 
 /** Verifies, and expects a refusal with this code, all steps before it having passed. */
-function expectRefused(code: string, evidence: EvidenceOptions, options: Partial<VerifyOptions> = {}, by: FakeTpm = tpm): void {
+function expectRefused(
+  code: string,
+  evidence: EvidenceOptions,
+  options: Partial<VerifyOptions> = {},
+  by: FakeTpm = tpm,
+): void {
   const passed: string[] = [];
   const verify = (): unknown =>
-    verifyEvidence(makeEvidence(by, evidence), verifyOptions(by, { ...options, onStep: ({ step }) => passed.push(step) }));
+    verifyEvidence(
+      makeEvidence(by, evidence),
+      verifyOptions(by, { ...options, onStep: ({ step }) => passed.push(step) }),
+    );
   expect(verify).toThrow(refusal(code));
   const steps = Object.keys(STEPS);
   expect(passed).toEqual(steps.slice(0, steps.indexOf(code.split('.')[0] ?? '')));
@@ -68,12 +83,19 @@ test("a session's evidence passes with this session's exporter", () => {
 describe('AK certificate', () => {
   test('signature or chain not checked: a chain to another root is refused', async () => {
     const stranger = await makeAuthority('attestation root');
-    expectRefused('ak_certificate.untrusted', {}, { trust: { attestationRoots: [stranger.certificate], trustDomain: 'sls.test' } });
+    expectRefused(
+      'ak_certificate.untrusted',
+      {},
+      { trust: { attestationRoots: [stranger.certificate], trustDomain: 'sls.test' } },
+    );
   });
   test('no certificate', () => expectRefused('ak_certificate.malformed', { after: { akCertificates: [] } }));
-  test('bytes that are no certificate', () => expectRefused('ak_certificate.malformed', { after: { akCertificates: [Buffer.from('x')] } }));
+  test('bytes that are no certificate', () =>
+    expectRefused('ak_certificate.malformed', { after: { akCertificates: [Buffer.from('x')] } }));
   test('bytes after the certificate', () => {
-    expectRefused('ak_certificate.malformed', { after: { akCertificates: [Buffer.concat([tpm.akCertificate, Buffer.alloc(1)])] } });
+    expectRefused('ak_certificate.malformed', {
+      after: { akCertificates: [Buffer.concat([tpm.akCertificate, Buffer.alloc(1)])] },
+    });
   });
   test('a certificate that has ended, or not begun', () => {
     const day = 86_400_000;
@@ -81,7 +103,11 @@ describe('AK certificate', () => {
     expectRefused('ak_certificate.not_yet_valid', {}, { now: new Date(Date.now() - day / 2) });
   });
   test('another trust domain', () => {
-    expectRefused('ak_certificate.trust_domain', {}, { trust: { attestationRoots: [tpm.authority.certificate], trustDomain: 'else.test' } });
+    expectRefused(
+      'ak_certificate.trust_domain',
+      {},
+      { trust: { attestationRoots: [tpm.authority.certificate], trustDomain: 'else.test' } },
+    );
   });
   test("a genuine certificate beside somebody else's key", async () => {
     const other = await makeFakeTpm({ authority: tpm.authority });
@@ -98,12 +124,21 @@ describe('AK certificate', () => {
 });
 
 describe('AK attributes', () => {
-  test.each(['restricted', 'sign', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'] as const)('a key that is not %s is refused', async (attribute) => {
-    const other = await makeFakeTpm({ authority: tpm.authority, public: { attributes: AK_ATTRIBUTES & ~TPMA_OBJECT[attribute] } });
-    expectRefused('ak_attributes.attributes', {}, {}, other);
-  });
+  test.each(['restricted', 'sign', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'] as const)(
+    'a key that is not %s is refused',
+    async (attribute) => {
+      const other = await makeFakeTpm({
+        authority: tpm.authority,
+        public: { attributes: AK_ATTRIBUTES & ~TPMA_OBJECT[attribute] },
+      });
+      expectRefused('ak_attributes.attributes', {}, {}, other);
+    },
+  );
   test('a key that may decrypt is refused', async () => {
-    const other = await makeFakeTpm({ authority: tpm.authority, public: { attributes: AK_ATTRIBUTES | TPMA_OBJECT.decrypt } });
+    const other = await makeFakeTpm({
+      authority: tpm.authority,
+      public: { attributes: AK_ATTRIBUTES | TPMA_OBJECT.decrypt },
+    });
     expectRefused('ak_attributes.attributes', {}, {}, other);
   });
   test.each([
@@ -125,21 +160,28 @@ describe('signature', () => {
     expectRefused('signature.mismatch', { after: { attest: encodeAttest() } });
   });
   test('an RSA signature with an EC key: an error, not a crash', () => {
-    expectRefused('signature.unsupported', { after: { signature: Buffer.concat([u16(TPM_ALG.RSASSA), u16(TPM_ALG.SHA256), sized(Buffer.alloc(256, 1))]) } });
+    expectRefused('signature.unsupported', {
+      after: { signature: Buffer.concat([u16(TPM_ALG.RSASSA), u16(TPM_ALG.SHA256), sized(Buffer.alloc(256, 1))]) },
+    });
   });
   test('a malformed signature', () => {
     expectRefused('signature.malformed', { after: { signature: Buffer.alloc(0) } });
-    expectRefused('signature.malformed', { after: { signature: Buffer.concat([encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1)), Buffer.alloc(1)]) } });
+    expectRefused('signature.malformed', {
+      after: { signature: Buffer.concat([encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1)), Buffer.alloc(1)]) },
+    });
   });
-  test('more signed bytes than any quote has', () => expectRefused('signature.malformed', { attestBytes: Buffer.alloc(2000) }));
+  test('more signed bytes than any quote has', () =>
+    expectRefused('signature.malformed', { attestBytes: Buffer.alloc(2000) }));
 });
 
 describe('quote', () => {
-  test('magic not checked: magic 0, validly signed by an unrestricted key: refused', () => expectRefused('quote.magic', { attest: { magic: 0 } }));
+  test('magic not checked: magic 0, validly signed by an unrestricted key: refused', () =>
+    expectRefused('quote.magic', { attest: { magic: 0 } }));
   test('type not checked: type CERTIFY (0x8017), validly signed: refused', () => {
     expectRefused('quote.type', { attest: { type: TPM_ST_ATTEST_CERTIFY } });
   });
-  test('trailing bytes inside the signature', () => expectRefused('quote.malformed', { attest: { trailing: Buffer.alloc(1) } }));
+  test('trailing bytes inside the signature', () =>
+    expectRefused('quote.malformed', { attest: { trailing: Buffer.alloc(1) } }));
 
   describe('PCR selection not checked', () => {
     test.each([
@@ -147,11 +189,26 @@ describe('quote', () => {
       ['a bank with no PCRs', [{ hash: TPM_ALG.SHA256, pcrs: [] }]],
       ['one PCR missing', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.filter((pcr) => pcr !== 4) }]],
       ['PCR 23 missing', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.filter((pcr) => pcr !== 23) }]],
-      ['another PCR with the same value', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.map((pcr) => (pcr === 23 ? 16 : pcr)) }]],
+      [
+        'another PCR with the same value',
+        [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.map((pcr) => (pcr === 23 ? 16 : pcr)) }],
+      ],
       ['one PCR more', [{ hash: TPM_ALG.SHA256, pcrs: [...QUOTED_PCRS, 16] }]],
       ['SHA-1 bank', [{ hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS }]],
-      ['SHA-1 bank beside', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }, { hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS }]],
-      ['SHA-256 bank twice', [{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }, { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }]],
+      [
+        'SHA-1 bank beside',
+        [
+          { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS },
+          { hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS },
+        ],
+      ],
+      [
+        'SHA-256 bank twice',
+        [
+          { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS },
+          { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS },
+        ],
+      ],
     ])('%s: refused', (_, pcrSelections) => expectRefused('quote.pcr_selection', { attest: { pcrSelections } }));
   });
 });
@@ -162,22 +219,45 @@ describe('PCR digest', () => {
     edit(pcrs);
     return { after: { pcrs } };
   };
-  test('another value beside the quote', () => expectRefused('pcr_digest.mismatch', values((pcrs) => (pcrs[0]!.sha256 = Buffer.alloc(32, 1)))));
-  test('a signed digest of other values', () => expectRefused('pcr_digest.mismatch', { attest: { pcrDigest: Buffer.alloc(32, 1) } }));
+  test('another value beside the quote', () =>
+    expectRefused(
+      'pcr_digest.mismatch',
+      values((pcrs) => (pcrs[0]!.sha256 = Buffer.alloc(32, 1))),
+    ));
+  test('a signed digest of other values', () =>
+    expectRefused('pcr_digest.mismatch', { attest: { pcrDigest: Buffer.alloc(32, 1) } }));
   test('a value missing, one twice, one of another index, one too short, another order', () => {
-    expectRefused('pcr_digest.values', values((pcrs) => pcrs.pop()));
-    expectRefused('pcr_digest.values', values((pcrs) => pcrs.push(pcrs[8]!)));
-    expectRefused('pcr_digest.values', values((pcrs) => (pcrs[8]!.index = 16)));
-    expectRefused('pcr_digest.values', values((pcrs) => (pcrs[0]!.sha256 = Buffer.alloc(31))));
-    expectRefused('pcr_digest.values', values((pcrs) => pcrs.reverse()));
+    expectRefused(
+      'pcr_digest.values',
+      values((pcrs) => pcrs.pop()),
+    );
+    expectRefused(
+      'pcr_digest.values',
+      values((pcrs) => pcrs.push(pcrs[8]!)),
+    );
+    expectRefused(
+      'pcr_digest.values',
+      values((pcrs) => (pcrs[8]!.index = 16)),
+    );
+    expectRefused(
+      'pcr_digest.values',
+      values((pcrs) => (pcrs[0]!.sha256 = Buffer.alloc(31))),
+    );
+    expectRefused(
+      'pcr_digest.values',
+      values((pcrs) => pcrs.reverse()),
+    );
     expectRefused('pcr_digest.values', { after: { pcrs: [] } });
   });
   test('values cut at other places than 32 bytes hash to the same digest, and are refused', () => {
-    expectRefused('pcr_digest.values', values((pcrs) => {
-      const joined = Buffer.concat([pcrs[0]!.sha256, pcrs[1]!.sha256]);
-      pcrs[0]!.sha256 = joined.subarray(0, 16);
-      pcrs[1]!.sha256 = joined.subarray(16);
-    }));
+    expectRefused(
+      'pcr_digest.values',
+      values((pcrs) => {
+        const joined = Buffer.concat([pcrs[0]!.sha256, pcrs[1]!.sha256]);
+        pcrs[0]!.sha256 = joined.subarray(0, 16);
+        pcrs[1]!.sha256 = joined.subarray(16);
+      }),
+    );
   });
 });
 
@@ -203,7 +283,10 @@ describe('root', () => {
   test("another position, another leaf's path", () => {
     const tree = { leavesBefore: others, leavesAfter: others };
     expectRefused('root.qualifying_data', { ...tree, after: { leafIndex: 2 } });
-    expectRefused('root.qualifying_data', { ...tree, after: { merklePath: makeEvidence(tpm, tree).merklePath.map(() => Buffer.alloc(32)) } });
+    expectRefused('root.qualifying_data', {
+      ...tree,
+      after: { merklePath: makeEvidence(tpm, tree).merklePath.map(() => Buffer.alloc(32)) },
+    });
   });
   test('a path that does not fit its position', () => {
     expectRefused('root.path', { after: { merklePath: [Buffer.alloc(32)] } });
@@ -219,10 +302,15 @@ describe('claims', () => {
     const claimsBytes = Buffer.concat([Claims.encode(makeClaims()).finish(), Buffer.from([0x2a, 1, 0x78])]);
     expectRefused('claims.not_canonical', { claimsBytes });
   });
-  test('claims without a nonce, quoted as they are: refused', () => expectRefused('claims.invalid', { claims: { nonce: Buffer.alloc(0) } }));
+  test('claims without a nonce, quoted as they are: refused', () =>
+    expectRefused('claims.invalid', { claims: { nonce: Buffer.alloc(0) } }));
   test('base64 of the nonce: refused', () => {
     const nonce = randomBytes(32);
-    expectRefused('claims.invalid', { claims: { nonce: Buffer.from(nonce.toString('base64')) } }, { expected: { nonce } });
+    expectRefused(
+      'claims.invalid',
+      { claims: { nonce: Buffer.from(nonce.toString('base64')) } },
+      { expected: { nonce } },
+    );
   });
   test('claims beyond 4 KiB', () => expectRefused('claims.too_long', { claimsBytes: Buffer.alloc(5000) }));
   test('values beside the signed blob count for nothing', () => {
@@ -236,20 +324,38 @@ describe('freshness', () => {
   const seconds = BigInt(Math.floor(Date.now() / 1000));
   test("somebody else's nonce, and an earlier one", () => {
     expectRefused('freshness.nonce', {}, { expected: { nonce: randomBytes(32) } });
-    expectRefused('freshness.nonce', { claims: { nonce: Buffer.alloc(32, 1) } }, { expected: { nonce: Buffer.alloc(16, 1) } });
+    expectRefused(
+      'freshness.nonce',
+      { claims: { nonce: Buffer.alloc(32, 1) } },
+      { expected: { nonce: Buffer.alloc(16, 1) } },
+    );
   });
   test("evidence of one purpose doesn't stand in for the other", () => {
     const tlsExporter = randomBytes(32);
     expectRefused('freshness.purpose', {}, { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } });
-    expectRefused('freshness.purpose', { claims: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } }, { expected: { purpose: Purpose.PURPOSE_CERTIFICATE } });
+    expectRefused(
+      'freshness.purpose',
+      { claims: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } },
+      { expected: { purpose: Purpose.PURPOSE_CERTIFICATE } },
+    );
   });
   test('evidence that has ended, by more than the clocks may differ', () => {
     expectRefused('freshness.expired', { claims: { issuedAt: seconds - 400n, expiresAt: seconds - 70n } });
-    expect(() => verifyEvidence(makeEvidence(tpm, { claims: { issuedAt: seconds - 400n, expiresAt: seconds - 50n } }), verifyOptions(tpm))).not.toThrow();
+    expect(() =>
+      verifyEvidence(
+        makeEvidence(tpm, { claims: { issuedAt: seconds - 400n, expiresAt: seconds - 50n } }),
+        verifyOptions(tpm),
+      ),
+    ).not.toThrow();
   });
   test('evidence from the future, by more than the clocks may differ', () => {
     expectRefused('freshness.not_yet_valid', { claims: { issuedAt: seconds + 70n, expiresAt: seconds + 100n } });
-    expect(() => verifyEvidence(makeEvidence(tpm, { claims: { issuedAt: seconds + 50n, expiresAt: seconds + 100n } }), verifyOptions(tpm))).not.toThrow();
+    expect(() =>
+      verifyEvidence(
+        makeEvidence(tpm, { claims: { issuedAt: seconds + 50n, expiresAt: seconds + 100n } }),
+        verifyOptions(tpm),
+      ),
+    ).not.toThrow();
   });
   test('evidence for longer than ten minutes', () => {
     expectRefused('freshness.lifetime', { claims: { issuedAt: seconds, expiresAt: seconds + 601n } });
@@ -261,7 +367,11 @@ describe('certificate hash', () => {
     expectRefused('certificate_hash.mismatch', { after: { enclaveCertificate: Buffer.from('another certificate') } });
   });
   test('good evidence for another certificate than the one that is presented', () => {
-    expectRefused('certificate_hash.unexpected', {}, { expected: { certificateSha256: sha256(Buffer.from('presented')) } });
+    expectRefused(
+      'certificate_hash.unexpected',
+      {},
+      { expected: { certificateSha256: sha256(Buffer.from('presented')) } },
+    );
   });
 });
 
@@ -276,18 +386,26 @@ describe('identity', () => {
     expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab-2' } }, { expected: { enclave: 'gpu-lab' } });
     const named = makeEvidence(tpm, { claims: { enclave: 'gpu-lab' } });
     expect(() => verifyEvidence(named, { ...verifyOptions(tpm), expected: { enclave: 'gpu-lab' } })).not.toThrow();
-    expect(() => verifyEvidence(makeEvidence(tpm), { ...verifyOptions(tpm), expected: { enclave: 'default' } })).not.toThrow();
+    expect(() =>
+      verifyEvidence(makeEvidence(tpm), { ...verifyOptions(tpm), expected: { enclave: 'default' } }),
+    ).not.toThrow();
   });
-  test("claims about another node than the one whose TPM signed: refused without being told which", async () => {
+  test('claims about another node than the one whose TPM signed: refused without being told which', async () => {
     const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
     expectRefused('identity.ak_node', { claims: { node: 'node-a' } }, {}, second);
   });
-  test("another client's key", () => expectRefused('identity.client_key', {}, { expected: { clientKeySha256: Buffer.alloc(32) } }));
+  test("another client's key", () =>
+    expectRefused('identity.client_key', {}, { expected: { clientKeySha256: Buffer.alloc(32) } }));
   test('another user', () => expectRefused('identity.user', {}, { expected: { user: 'somebody else' } }));
-  test('another workload of the same user', () => expectRefused('identity.workload', {}, { expected: { workloadUid: 'before' } }));
+  test('another workload of the same user', () =>
+    expectRefused('identity.workload', {}, { expected: { workloadUid: 'before' } }));
   test('relayed evidence: the TLS exporter of another session', () => {
     const claims = { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) };
-    expectRefused('identity.tls_exporter', { claims }, { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) } });
+    expectRefused(
+      'identity.tls_exporter',
+      { claims },
+      { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) } },
+    );
     expectRefused('identity.tls_exporter', {}, { expected: { tlsExporter: randomBytes(32) } });
   });
   test("a caller who forgets its own exporter: refused, or any session's evidence would do", () => {
@@ -298,20 +416,34 @@ describe('identity', () => {
 
 describe('policy', () => {
   test('image matched by digest: another digest is refused', () => {
-    expectRefused('policy.image_digest', { claims: { imageDigest: `sha256:${'00'.repeat(32)}` } }, { policy: { softwareTpm: 'refuse', imageDigests: [`sha256:${'11'.repeat(32)}`] } });
+    expectRefused(
+      'policy.image_digest',
+      { claims: { imageDigest: `sha256:${'00'.repeat(32)}` } },
+      { policy: { softwareTpm: 'refuse', imageDigests: [`sha256:${'11'.repeat(32)}`] } },
+    );
   });
-  test('a node that is not on the list', () => expectRefused('policy.node', {}, { policy: { softwareTpm: 'refuse', nodes: ['node-b'] } }));
+  test('a node that is not on the list', () =>
+    expectRefused('policy.node', {}, { policy: { softwareTpm: 'refuse', nodes: ['node-b'] } }));
   test('a software TPM is refused unless allowed, and said aloud when it is', async () => {
     const software = await makeFakeTpm({ authority: tpm.authority, details: { software: true } });
     expectRefused('policy.software_tpm', {}, {}, software);
-    const verified = verifyEvidence(makeEvidence(software), verifyOptions(software, { policy: { softwareTpm: 'allow' } }));
+    const verified = verifyEvidence(
+      makeEvidence(software),
+      verifyOptions(software, { policy: { softwareTpm: 'allow' } }),
+    );
     expect(verified.warnings).toEqual([expect.objectContaining({ code: 'policy.software_tpm' })]);
   });
 });
 
 describe('clock, resetCount, safe ignored', () => {
-  const warnings = (attest: EvidenceOptions['attest'], previous?: { clock: bigint; resetCount: number; restartCount: number; safe: boolean }): string[] =>
-    verifyEvidence(makeEvidence(tpm, { attest }), verifyOptions(tpm, { expected: { previousClock: previous } })).warnings.map(({ code }) => code);
+  const warnings = (
+    attest: EvidenceOptions['attest'],
+    previous?: { clock: bigint; resetCount: number; restartCount: number; safe: boolean },
+  ): string[] =>
+    verifyEvidence(
+      makeEvidence(tpm, { attest }),
+      verifyOptions(tpm, { expected: { previousClock: previous } }),
+    ).warnings.map(({ code }) => code);
   const before = { clock: 1000n, resetCount: 5, restartCount: 2, safe: true };
 
   test('safe=0: flagged', () => expect(warnings({ safe: 0 })).toEqual(['quote.clock_unsafe']));

@@ -32,7 +32,11 @@ beforeAll(async () => {
   published = (JSON.parse(keys.jwks) as { keys: JWK[] }).keys;
 });
 
-async function refusal(text: string, at: { trustDomain: string; now?: Date } = context, by: readonly JWK[] = published): Promise<string> {
+async function refusal(
+  text: string,
+  at: { trustDomain: string; now?: Date } = context,
+  by: readonly JWK[] = published,
+): Promise<string> {
   try {
     await verifyLicenceKey(by, text, at);
   } catch (error) {
@@ -55,11 +59,14 @@ const good = (): Record<string, unknown> => ({
 
 /** Signed by our own key: only the claims and the header are another's. */
 function signed(claims: Record<string, unknown>, header: Record<string, unknown> = {}): Promise<string> {
-  return new SignJWT(claims).setProtectedHeader({ alg: 'ES256', typ: LICENCE_TYPE, kid: keys.signing.kid, ...header }).sign(keys.signing.key);
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: 'ES256', typ: LICENCE_TYPE, kid: keys.signing.kid, ...header })
+    .sign(keys.signing.key);
 }
 
 const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
-const header = (change: object = {}): string => encode({ alg: 'ES256', typ: LICENCE_TYPE, kid: keys.signing.kid, ...change });
+const header = (change: object = {}): string =>
+  encode({ alg: 'ES256', typ: LICENCE_TYPE, kid: keys.signing.kid, ...change });
 
 describe('a licence key', () => {
   test('says what was issued, to anyone who has the published keys', async () => {
@@ -69,13 +76,20 @@ describe('a licence key', () => {
 
   test('with all that a plan can hold is short enough to be verified', async () => {
     const images = Array.from({ length: 32 }, (_, index) => `sha256:${String(index).padStart(64, '0')}`);
-    const key = await signLicenceKey(keys.signing, { ...terms, plan: { ...terms.plan, name: 'x'.repeat(64), images } }, context);
+    const key = await signLicenceKey(
+      keys.signing,
+      { ...terms, plan: { ...terms.plan, name: 'x'.repeat(64), images } },
+      context,
+    );
     expect((await verifyLicenceKey(published, key, context)).plan.images).toEqual(images);
   });
 
   test('can be redeemed until its end', async () => {
     const key = await signLicenceKey(keys.signing, terms, context);
-    const at = (offset: number): { trustDomain: string; now: Date } => ({ trustDomain, now: new Date(terms.until.getTime() + offset * 1000) });
+    const at = (offset: number): { trustDomain: string; now: Date } => ({
+      trustDomain,
+      now: new Date(terms.until.getTime() + offset * 1000),
+    });
     expect(await refusal(key, at(-1))).toBe('accepted');
     expect(await refusal(key, at(6))).toBe('licence.expired');
     expect(await refusal(key, { trustDomain, now: new Date(now.getTime() - 60_000) })).toBe('licence.not_yet_valid');
@@ -100,10 +114,16 @@ describe('a licence key is refused', () => {
   test('with HS256 and the public key as the secret', async () => {
     const jwk = published[0] as JsonWebKey;
     const publicKey = createPublicKey({ key: jwk, format: 'jwk' });
-    const secrets = [publicKey.export({ format: 'pem', type: 'spki' }), publicKey.export({ format: 'der', type: 'spki' }), JSON.stringify(jwk)];
+    const secrets = [
+      publicKey.export({ format: 'pem', type: 'spki' }),
+      publicKey.export({ format: 'der', type: 'spki' }),
+      JSON.stringify(jwk),
+    ];
     for (const secret of secrets) {
       const input = `${header({ alg: 'HS256' })}.${encode(good())}`;
-      expect(await refusal(`${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`)).toBe('licence.algorithm');
+      expect(await refusal(`${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`)).toBe(
+        'licence.algorithm',
+      );
     }
   });
 
@@ -111,7 +131,9 @@ describe('a licence key is refused', () => {
     const other = await readTokenKeys(await generateTokenKeys());
     const jwk = (JSON.parse(other.jwks) as { keys: Record<string, unknown>[] }).keys[0]!;
     const forge = (change: object): Promise<string> =>
-      new CompactSign(Buffer.from(JSON.stringify(good()))).setProtectedHeader({ alg: 'ES256', typ: LICENCE_TYPE, ...change }).sign(other.signing.key);
+      new CompactSign(Buffer.from(JSON.stringify(good())))
+        .setProtectedHeader({ alg: 'ES256', typ: LICENCE_TYPE, ...change })
+        .sign(other.signing.key);
     expect(await refusal(await forge({ kid: keys.signing.kid }))).toBe('licence.signature');
     expect(await refusal(await forge({ kid: other.signing.kid }))).toBe('licence.unknown_key');
     expect(await refusal(await forge({ jwk }))).toBe('licence.unknown_key');
@@ -132,9 +154,12 @@ describe('a licence key is refused', () => {
   });
 
   test('of another type, such as an access token, of another audience or another installation', async () => {
-    for (const typ of ['JWT', ACCESS_TOKEN_TYPE, 'sls-admin+jwt', 'sls-trust-bundle+jwt', undefined]) expect(await refusal(await signed(good(), { typ }))).toBe('licence.type');
-    for (const aud of ['sls', 'attestor', undefined]) expect(await refusal(await signed({ ...good(), aud }))).toBe('licence.audience');
-    for (const iss of ['https://other.test', `http://${trustDomain}`, undefined]) expect(await refusal(await signed({ ...good(), iss }))).toBe('licence.issuer');
+    for (const typ of ['JWT', ACCESS_TOKEN_TYPE, 'sls-admin+jwt', 'sls-trust-bundle+jwt', undefined])
+      expect(await refusal(await signed(good(), { typ }))).toBe('licence.type');
+    for (const aud of ['sls', 'attestor', undefined])
+      expect(await refusal(await signed({ ...good(), aud }))).toBe('licence.audience');
+    for (const iss of ['https://other.test', `http://${trustDomain}`, undefined])
+      expect(await refusal(await signed({ ...good(), iss }))).toBe('licence.issuer');
   });
 
   test.each(['jti', 'iat', 'exp', 'plan', 'grace_days', 'accounts'])('without %s', async (claim) => {
@@ -159,13 +184,20 @@ describe('a licence key is refused', () => {
 
   test('when it has expired, with its end in the message', async () => {
     const key = await signed({ ...good(), iat: seconds - 100, exp: seconds - 60 });
-    await expect(verifyLicenceKey(published, key, context)).rejects.toMatchObject({ code: 'licence.expired', message: 'the licence expired at 2026-11-25T09:59:00.000Z' });
+    await expect(verifyLicenceKey(published, key, context)).rejects.toMatchObject({
+      code: 'licence.expired',
+      message: 'the licence expired at 2026-11-25T09:59:00.000Z',
+    });
   });
 
   test('with a typed error, whatever its text is', async () => {
     const key = await signLicenceKey(keys.signing, terms, context);
-    for (const text of ['', 'x', 'a.b.c', `${key}${'x'.repeat(9000)}`]) expect(await refusal(text)).toBe('licence.malformed');
-    await fc.assert(fc.asyncProperty(fc.string(), async (text) => expect(await refusal(text)).toMatch(/^licence\./)), { numRuns: 200 });
+    for (const text of ['', 'x', 'a.b.c', `${key}${'x'.repeat(9000)}`])
+      expect(await refusal(text)).toBe('licence.malformed');
+    await fc.assert(
+      fc.asyncProperty(fc.string(), async (text) => expect(await refusal(text)).toMatch(/^licence\./)),
+      { numRuns: 200 },
+    );
     await fc.assert(
       fc.asyncProperty(fc.nat(key.length - 2), fc.constantFrom(...'ABab01-_.='), async (at, letter) => {
         const changed = key.slice(0, at) + letter + key.slice(at + 1);

@@ -12,7 +12,12 @@ beforeAll(async () => {
 afterAll(() => tpm.stop());
 
 const KINDS = ['rsa', 'ecc'] as const;
-const AK = ['-G', 'ecc256:ecdsa-sha256:null', '-a', 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign'];
+const AK = [
+  '-G',
+  'ecc256:ecdsa-sha256:null',
+  '-a',
+  'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign',
+];
 
 async function flush(): Promise<void> {
   for (const kind of ['-t', '-l', '-s']) await tpm.tool('tpm2_flushcontext', kind);
@@ -31,11 +36,26 @@ async function makeKeys(kind: 'rsa' | 'ecc'): Promise<{ ek: Buffer; ak: Buffer; 
 }
 
 async function activate(credential: { credentialBlob: Buffer; encryptedSecret: Buffer }): Promise<Buffer> {
-  await tpm.write('credential', Buffer.concat([Buffer.from('badcc0de00000001', 'hex'), credential.credentialBlob, credential.encryptedSecret]));
+  await tpm.write(
+    'credential',
+    Buffer.concat([Buffer.from('badcc0de00000001', 'hex'), credential.credentialBlob, credential.encryptedSecret]),
+  );
   await flush();
   await tpm.tool('tpm2_startauthsession', '--policy-session', '-S', 'session.ctx');
   await tpm.tool('tpm2_policysecret', '-S', 'session.ctx', '-c', 'e');
-  await tpm.tool('tpm2_activatecredential', '-c', 'ak.ctx', '-C', 'ek.ctx', '-i', 'credential', '-o', 'secret', '-P', 'session:session.ctx');
+  await tpm.tool(
+    'tpm2_activatecredential',
+    '-c',
+    'ak.ctx',
+    '-C',
+    'ek.ctx',
+    '-i',
+    'credential',
+    '-o',
+    'secret',
+    '-P',
+    'session:session.ctx',
+  );
   return tpm.read('secret');
 }
 
@@ -47,32 +67,57 @@ test.each(KINDS)('the TPM activates a credential that was made here for its %s e
   }
 });
 
-test.each(KINDS)('a credential for another key than the attestation key, or a changed one, is refused by the TPM (%s)', async (kind) => {
-  const { ek, name } = await makeKeys(kind);
-  const other = Buffer.concat([name.subarray(0, 2), createHash('sha256').update('another key').digest()]);
-  await expect(activate(makeCredential(parseEndorsementKey(ek), other, randomBytes(32)))).rejects.toThrow('integrity check failed');
-  const { credentialBlob, encryptedSecret } = makeCredential(parseEndorsementKey(ek), name, randomBytes(32));
-  credentialBlob[40] = (credentialBlob[40] ?? 0) ^ 1;
-  await expect(activate({ credentialBlob, encryptedSecret })).rejects.toThrow('integrity check failed');
-});
+test.each(KINDS)(
+  'a credential for another key than the attestation key, or a changed one, is refused by the TPM (%s)',
+  async (kind) => {
+    const { ek, name } = await makeKeys(kind);
+    const other = Buffer.concat([name.subarray(0, 2), createHash('sha256').update('another key').digest()]);
+    await expect(activate(makeCredential(parseEndorsementKey(ek), other, randomBytes(32)))).rejects.toThrow(
+      'integrity check failed',
+    );
+    const { credentialBlob, encryptedSecret } = makeCredential(parseEndorsementKey(ek), name, randomBytes(32));
+    credentialBlob[40] = (credentialBlob[40] ?? 0) ^ 1;
+    await expect(activate({ credentialBlob, encryptedSecret })).rejects.toThrow('integrity check failed');
+  },
+);
 
 test.each(KINDS)('the structures have the form of those of tpm2_makecredential (%s)', async (kind) => {
   const { ek, name } = await makeKeys(kind);
   await tpm.write('plain', randomBytes(32));
-  await tpm.tool('tpm2_makecredential', '-T', 'none', '-u', 'ek.pub', '-s', 'plain', '-n', name.toString('hex'), '-o', 'theirs');
+  await tpm.tool(
+    'tpm2_makecredential',
+    '-T',
+    'none',
+    '-u',
+    'ek.pub',
+    '-s',
+    'plain',
+    '-n',
+    name.toString('hex'),
+    '-o',
+    'theirs',
+  );
   const theirs = (await tpm.read('theirs')).subarray(8);
   const ours = makeCredential(parseEndorsementKey(ek), name, randomBytes(32));
   expect(ours.credentialBlob.readUInt16BE(0)).toBe(theirs.readUInt16BE(0));
   expect(ours.credentialBlob.length + ours.encryptedSecret.length).toBe(theirs.length);
   const credentialBlob = theirs.subarray(0, ours.credentialBlob.length);
-  expect(await activate({ credentialBlob, encryptedSecret: theirs.subarray(credentialBlob.length) })).toEqual(await tpm.read('plain'));
+  expect(await activate({ credentialBlob, encryptedSecret: theirs.subarray(credentialBlob.length) })).toEqual(
+    await tpm.read('plain'),
+  );
 });
 
 test('a secret that does not fit, and a key that is no endorsement key, are refused', async () => {
   const { ek, ak, name } = await makeKeys('ecc');
-  expect(() => makeCredential(parseEndorsementKey(ek), name, randomBytes(33))).toThrow(expect.objectContaining({ code: 'tpm.invalid' }));
-  expect(() => makeCredential(parseEndorsementKey(ek), name, Buffer.alloc(0))).toThrow(expect.objectContaining({ code: 'tpm.invalid' }));
-  expect(() => makeCredential(parsePublic(ak), name, randomBytes(32))).toThrow(expect.objectContaining({ code: 'tpm.unsupported' }));
+  expect(() => makeCredential(parseEndorsementKey(ek), name, randomBytes(33))).toThrow(
+    expect.objectContaining({ code: 'tpm.invalid' }),
+  );
+  expect(() => makeCredential(parseEndorsementKey(ek), name, Buffer.alloc(0))).toThrow(
+    expect.objectContaining({ code: 'tpm.invalid' }),
+  );
+  expect(() => makeCredential(parsePublic(ak), name, randomBytes(32))).toThrow(
+    expect.objectContaining({ code: 'tpm.unsupported' }),
+  );
 });
 
 test('an endorsement key has one public area: another way to write it is refused', async () => {

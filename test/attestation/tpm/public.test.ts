@@ -10,22 +10,34 @@ const code = (value: string): Error => expect.objectContaining({ name: 'TpmError
 test('an EC key is read with its attributes, name and SPKI', () => {
   const bytes = encodeEccPublic(ecc);
   const key = parsePublic(bytes);
-  expect(key).toMatchObject({ type: 'ecc', curve: 'P-256', scheme: { algorithm: TPM_ALG.ECDSA, hash: TPM_ALG.SHA256 }, symmetric: undefined });
+  expect(key).toMatchObject({
+    type: 'ecc',
+    curve: 'P-256',
+    scheme: { algorithm: TPM_ALG.ECDSA, hash: TPM_ALG.SHA256 },
+    symmetric: undefined,
+  });
   expect(hasAttribute(key, 'restricted')).toBe(true);
   expect(hasAttribute(key, 'decrypt')).toBe(false);
   expect(publicName(key).toString('hex')).toBe(`000b${createHash('sha256').update(bytes).digest('hex')}`);
-  expect(publicKeyObject(key).export({ format: 'der', type: 'spki' })).toEqual(ecc.export({ format: 'der', type: 'spki' }));
+  expect(publicKeyObject(key).export({ format: 'der', type: 'spki' })).toEqual(
+    ecc.export({ format: 'der', type: 'spki' }),
+  );
 });
 
 test('an RSA key is read with its SPKI; exponent zero stands for 65537', () => {
   const key = parsePublic(encodeRsaPublic(rsa));
   expect(key).toMatchObject({ type: 'rsa', keyBits: 2048, exponent: 65537 });
-  expect(publicKeyObject(key).export({ format: 'der', type: 'spki' })).toEqual(rsa.export({ format: 'der', type: 'spki' }));
+  expect(publicKeyObject(key).export({ format: 'der', type: 'spki' })).toEqual(
+    rsa.export({ format: 'der', type: 'spki' }),
+  );
 });
 
 test('coordinates with fewer bytes than the curve has are padded', () => {
   const padded = parsePublic(encodeEccPublic(ecc, { x: Buffer.alloc(31, 1), y: Buffer.from([5]) }));
-  expect(padded).toMatchObject({ x: Buffer.concat([Buffer.alloc(1), Buffer.alloc(31, 1)]), y: Buffer.concat([Buffer.alloc(31), Buffer.from([5])]) });
+  expect(padded).toMatchObject({
+    x: Buffer.concat([Buffer.alloc(1), Buffer.alloc(31, 1)]),
+    y: Buffer.concat([Buffer.alloc(31), Buffer.from([5])]),
+  });
 });
 
 test('a point that is not on its curve is an error, not a crash', () => {
@@ -54,7 +66,9 @@ describe('weak keys are refused', () => {
 
   test('RSA that names other bits than it has', () => {
     expect(() => parsePublic(encodeRsaPublic(rsa, { keyBits: 4096 }))).toThrow(code('tpm.invalid'));
-    expect(() => parsePublic(encodeRsaPublic(rsa, { keyBits: 2048, modulus: Buffer.alloc(256, 1) }))).toThrow(code('tpm.invalid'));
+    expect(() => parsePublic(encodeRsaPublic(rsa, { keyBits: 2048, modulus: Buffer.alloc(256, 1) }))).toThrow(
+      code('tpm.invalid'),
+    );
   });
 
   test('RSA with exponent 3', () => {
@@ -68,9 +82,12 @@ describe('weak keys are refused', () => {
 
 test('ends within a structure, bytes after it, other types: a typed error', () => {
   const bytes = encodeEccPublic(ecc);
-  for (let length = 0; length < bytes.length; length++) expect(() => parsePublic(bytes.subarray(0, length))).toThrow(code('tpm.truncated'));
+  for (let length = 0; length < bytes.length; length++)
+    expect(() => parsePublic(bytes.subarray(0, length))).toThrow(code('tpm.truncated'));
   expect(() => parsePublic(Buffer.concat([bytes, Buffer.alloc(1)]))).toThrow(code('tpm.trailing'));
   expect(() => parsePublic(encodeEccPublic(ecc, { scheme: 0x9999 }))).toThrow(code('tpm.unsupported'));
   expect(() => parsePublic(encodeEccPublic(ecc, { x: Buffer.alloc(33, 1) }))).toThrow(code('tpm.invalid'));
-  expect(() => parsePublic(Buffer.concat([Buffer.from('0008', 'hex'), bytes.subarray(2)]))).toThrow(code('tpm.unsupported'));
+  expect(() => parsePublic(Buffer.concat([Buffer.from('0008', 'hex'), bytes.subarray(2)]))).toThrow(
+    code('tpm.unsupported'),
+  );
 });

@@ -8,7 +8,13 @@ import { parseQuote } from '../../../attestation/tpm/quote';
 import { parseSignature } from '../../../attestation/tpm/signature';
 import { TpmError } from '../../../attestation/tpm/errors';
 import { TPM_ALG } from '../../../attestation/tpm/constants';
-import { encodeAttest, encodeEccPublic, encodeEcdsa, encodeRsaPublic, encodeSelections } from '../../support/tpm-structures';
+import {
+  encodeAttest,
+  encodeEccPublic,
+  encodeEcdsa,
+  encodeRsaPublic,
+  encodeSelections,
+} from '../../support/tpm-structures';
 
 const structures: [string, Buffer, (bytes: Uint8Array) => unknown][] = [
   ['TPMS_ATTEST', encodeAttest({ extraData: Buffer.alloc(32, 3) }), parseQuote],
@@ -43,7 +49,8 @@ function mutate(bytes: Buffer, next: () => number): Buffer {
   }
   const mutated = Buffer.from(bytes);
   // The first bytes decide what the others mean, so they get half of the hits.
-  for (let hits = 1 + (next() % 4); hits > 0; hits--) mutated[next() % (next() % 2 === 0 ? 32 : mutated.length)] = INTERESTING[next() % 16] ?? next();
+  for (let hits = 1 + (next() % 4); hits > 0; hits--)
+    mutated[next() % (next() % 2 === 0 ? 32 : mutated.length)] = INTERESTING[next() % 16] ?? next();
   return mutated;
 }
 const INTERESTING = [0, 1, 2, 3, 4, 0x10, 0x7f, 0x80, 0xfe, 0xff];

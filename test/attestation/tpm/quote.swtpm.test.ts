@@ -31,7 +31,7 @@ test("a TPM's own quote is read and verified", async () => {
   expect(verifyEcdsaP256(key, parseSignature(signature), Buffer.concat([attest, Buffer.alloc(1)]))).toBe(false);
 });
 
-test("public key, Name and attributes are those that tpm2-tools report", async () => {
+test('public key, Name and attributes are those that tpm2-tools report', async () => {
   const key = parsePublic(ak.public);
   expect(publicKeyObject(key).equals(createPublicKey(await readFile(ak.pemFile)))).toBe(true);
   const report = await tpm.tool('tpm2_readpublic', '-c', ak.context);
@@ -46,7 +46,10 @@ test.each(['rsa', 'ecc'])('the default %s endorsement key is read, with its AES 
   await tpm.tool('tpm2_createek', '-Q', '-G', algorithm, '-c', `${name}.ctx`, '-f', 'tpmt', '-u', name);
   await tpm.tool('tpm2_flushcontext', '-t');
   const key = parsePublic(await readFile(name));
-  expect(key).toMatchObject({ type: algorithm, symmetric: { algorithm: TPM_ALG.AES, keyBits: 128, mode: TPM_ALG.CFB } });
+  expect(key).toMatchObject({
+    type: algorithm,
+    symmetric: { algorithm: TPM_ALG.AES, keyBits: 128, mode: TPM_ALG.CFB },
+  });
   expect(key.authPolicy.length).toBe(32);
   expect(hasAttribute(key, 'decrypt') && hasAttribute(key, 'restricted') && !hasAttribute(key, 'sign')).toBe(true);
   expect(() => publicKeyObject(key)).not.toThrow();
@@ -55,12 +58,21 @@ test.each(['rsa', 'ecc'])('the default %s endorsement key is read, with its AES 
 test('an RSA attestation key and its signature are recognised', async () => {
   const rsa = await tpm.createAk(undefined, 'rsa2048:rsassa-sha256:null');
   const { signature } = await tpm.quote(rsa, root);
-  expect(parsePublic(rsa.public)).toMatchObject({ type: 'rsa', keyBits: 2048, scheme: { algorithm: TPM_ALG.RSASSA, hash: TPM_ALG.SHA256 } });
+  expect(parsePublic(rsa.public)).toMatchObject({
+    type: 'rsa',
+    keyBits: 2048,
+    scheme: { algorithm: TPM_ALG.RSASSA, hash: TPM_ALG.SHA256 },
+  });
   expect(parseSignature(signature)).toMatchObject({ algorithm: 'rsassa', hash: TPM_ALG.SHA256 });
 });
 
 test('a selection of another bank, or of fewer PCRs, is told apart', async () => {
-  for (const selection of ['sha1:0,1,2,3,4,5,6,7,23', 'sha256:0,1,2', 'sha256:0,1,2,3,4,5,6,7,16', 'sha256:0,1,2,3,4,5,6,7,23+sha1:0']) {
+  for (const selection of [
+    'sha1:0,1,2,3,4,5,6,7,23',
+    'sha256:0,1,2',
+    'sha256:0,1,2,3,4,5,6,7,16',
+    'sha256:0,1,2,3,4,5,6,7,23+sha1:0',
+  ]) {
     const { attest } = await tpm.quote(ak, root, { selection });
     expect(isQuotedSelection(parseQuote(attest).pcrSelections)).toBe(false);
   }

@@ -1,12 +1,28 @@
 import { TPM_ALG, TPM_ST_ATTEST_CERTIFY } from '../../../attestation/tpm/constants';
-import { extendPcr, isQuotedSelection, parsePcrSelections, pcrDigest, QUOTED_PCRS, rootPcrValue } from '../../../attestation/tpm/pcr';
+import {
+  extendPcr,
+  isQuotedSelection,
+  parsePcrSelections,
+  pcrDigest,
+  QUOTED_PCRS,
+  rootPcrValue,
+} from '../../../attestation/tpm/pcr';
 import { parseQuote } from '../../../attestation/tpm/quote';
 import { encodeAttest, encodeSelections, u32 } from '../../support/tpm-structures';
 
 const code = (value: string): Error => expect.objectContaining({ name: 'TpmError', code: value });
 
 test('a quote is read field by field', () => {
-  const quote = parseQuote(encodeAttest({ extraData: Buffer.alloc(32, 1), clock: 77n, resetCount: 3, restartCount: 2, safe: 0, firmwareVersion: 9n }));
+  const quote = parseQuote(
+    encodeAttest({
+      extraData: Buffer.alloc(32, 1),
+      clock: 77n,
+      resetCount: 3,
+      restartCount: 2,
+      safe: 0,
+      firmwareVersion: 9n,
+    }),
+  );
   expect(quote).toMatchObject({
     extraData: Buffer.alloc(32, 1),
     clockInfo: { clock: 77n, resetCount: 3, restartCount: 2, safe: false },
@@ -18,12 +34,15 @@ test('a quote is read field by field', () => {
 test('magic and type are refused before the rest is read', () => {
   expect(() => parseQuote(u32(0))).toThrow(code('tpm.magic'));
   expect(() => parseQuote(encodeAttest({ magic: 0 }))).toThrow(code('tpm.magic'));
-  expect(() => parseQuote(encodeAttest({ type: TPM_ST_ATTEST_CERTIFY }).subarray(0, 6))).toThrow(code('tpm.attest_type'));
+  expect(() => parseQuote(encodeAttest({ type: TPM_ST_ATTEST_CERTIFY }).subarray(0, 6))).toThrow(
+    code('tpm.attest_type'),
+  );
 });
 
 test('lengths past the end, fields that are too long, bytes after it: a typed error', () => {
   const good = encodeAttest();
-  for (let length = 0; length < good.length; length++) expect(() => parseQuote(good.subarray(0, length))).toThrow(code('tpm.truncated'));
+  for (let length = 0; length < good.length; length++)
+    expect(() => parseQuote(good.subarray(0, length))).toThrow(code('tpm.truncated'));
   expect(() => parseQuote(encodeAttest({ trailing: Buffer.alloc(1) }))).toThrow(code('tpm.trailing'));
   expect(() => parseQuote(encodeAttest({ extraData: Buffer.alloc(67) }))).toThrow(code('tpm.invalid'));
   expect(() => parseQuote(encodeAttest({ qualifiedSigner: Buffer.alloc(67) }))).toThrow(code('tpm.invalid'));
@@ -37,7 +56,8 @@ test('four thousand million banks cost nothing', () => {
 });
 
 test('only PCRs 0 to 7 and 23 of the SHA-256 bank are the quoted selection', () => {
-  const selection = (...banks: { hash: number; pcrs: readonly number[] }[]): boolean => isQuotedSelection(parsePcrSelections(encodeSelections(banks)));
+  const selection = (...banks: { hash: number; pcrs: readonly number[] }[]): boolean =>
+    isQuotedSelection(parsePcrSelections(encodeSelections(banks)));
   const sha256 = { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS };
   expect(selection(sha256)).toBe(true);
   expect(selection()).toBe(false);
@@ -54,6 +74,8 @@ test('only PCRs 0 to 7 and 23 of the SHA-256 bank are the quoted selection', () 
 
 test('extension and digest are SHA-256 over what is joined', () => {
   // sha256 of 32 zero bytes and 32 bytes 01, by another tool: printf | sha256sum
-  expect(extendPcr(Buffer.alloc(32), Buffer.alloc(32, 1)).toString('hex')).toBe('5c85955f709283ecce2b74f1b1552918819f390911816e7bb466805a38ab87f3');
+  expect(extendPcr(Buffer.alloc(32), Buffer.alloc(32, 1)).toString('hex')).toBe(
+    '5c85955f709283ecce2b74f1b1552918819f390911816e7bb466805a38ab87f3',
+  );
   expect(rootPcrValue(Buffer.alloc(32, 1))).toEqual(pcrDigest([Buffer.alloc(32), Buffer.alloc(32, 1)]));
 });

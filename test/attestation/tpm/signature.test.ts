@@ -28,7 +28,9 @@ test('ECDSA r/s of 31 bytes verifies after padding', () => {
 
 test('numbers with zeros before them verify too', () => {
   const { data, r, s } = shortSignature();
-  expect(verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(Buffer.concat([Buffer.alloc(16), r]), s)), data)).toBe(true);
+  expect(verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(Buffer.concat([Buffer.alloc(16), r]), s)), data)).toBe(
+    true,
+  );
 });
 
 test('an RSA signature with an EC key is an error, not a crash', () => {
@@ -37,17 +39,23 @@ test('an RSA signature with an EC key is an error, not a crash', () => {
 
 test('an EC signature with an RSA key is an error, not a crash', () => {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey;
-  expect(() => verifyEcdsaP256(rsa, parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1))), Buffer.from('x'))).toThrow(code('tpm.unsupported'));
+  expect(() =>
+    verifyEcdsaP256(rsa, parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1))), Buffer.from('x')),
+  ).toThrow(code('tpm.unsupported'));
 });
 
-test('a good signature that names another hash is an error: the hash is not the sender\'s to choose', () => {
+test("a good signature that names another hash is an error: the hash is not the sender's to choose", () => {
   const { data, r, s } = shortSignature();
-  expect(() => verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(r, s, TPM_ALG.SHA384)), data)).toThrow(code('tpm.unsupported'));
+  expect(() => verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(r, s, TPM_ALG.SHA384)), data)).toThrow(
+    code('tpm.unsupported'),
+  );
 });
 
 test('a key on another curve is an error', () => {
   const other = generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey;
-  expect(() => verifyEcdsaP256(other, parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1))), Buffer.from('x'))).toThrow(code('tpm.unsupported'));
+  expect(() =>
+    verifyEcdsaP256(other, parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 1))), Buffer.from('x')),
+  ).toThrow(code('tpm.unsupported'));
 });
 
 test('zero, and numbers beyond the curve, verify nothing', () => {
@@ -58,10 +66,13 @@ test('zero, and numbers beyond the curve, verify nothing', () => {
 
 test('other algorithms, weak hashes and malformed bytes: a typed error', () => {
   const good = encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 2));
-  expect(() => parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 2), TPM_ALG.SHA1))).toThrow(code('tpm.unsupported'));
+  expect(() => parseSignature(encodeEcdsa(Buffer.alloc(32, 1), Buffer.alloc(32, 2), TPM_ALG.SHA1))).toThrow(
+    code('tpm.unsupported'),
+  );
   expect(() => parseSignature(Buffer.concat([u16(TPM_ALG.ECDAA), good.subarray(2)]))).toThrow(code('tpm.unsupported'));
   expect(() => parseSignature(encodeEcdsa(Buffer.alloc(0), Buffer.alloc(32, 2)))).toThrow(code('tpm.invalid'));
   expect(() => parseSignature(encodeEcdsa(Buffer.alloc(49, 1), Buffer.alloc(32, 2)))).toThrow(code('tpm.invalid'));
   expect(() => parseSignature(Buffer.concat([good, Buffer.alloc(1)]))).toThrow(code('tpm.trailing'));
-  for (let length = 0; length < good.length; length++) expect(() => parseSignature(good.subarray(0, length))).toThrow(code('tpm.truncated'));
+  for (let length = 0; length < good.length; length++)
+    expect(() => parseSignature(good.subarray(0, length))).toThrow(code('tpm.truncated'));
 });

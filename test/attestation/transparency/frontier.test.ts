@@ -21,10 +21,14 @@ test('roots and completed subtrees are those of the definition, for every size u
     let levels = 0;
     while ((at + 1) % 2 ** (levels + 1) === 0) levels++;
     expect(completed.map(({ level }) => level)).toEqual(Array.from({ length: levels }, (_, level) => level + 1));
-    for (const { level, position, hash } of completed) expect(hash).toEqual(MTH(data.slice(position * 2 ** level, (position + 1) * 2 ** level)));
+    for (const { level, position, hash } of completed)
+      expect(hash).toEqual(MTH(data.slice(position * 2 ** level, (position + 1) * 2 ** level)));
     expect(frontier.size).toBe(at + 1);
     expect(frontier.root()).toEqual(MTH(data.slice(0, at + 1)));
-    frontier = new Frontier(frontier.size, frontier.edge.map((hash) => Buffer.from(hash)));
+    frontier = new Frontier(
+      frontier.size,
+      frontier.edge.map((hash) => Buffer.from(hash)),
+    );
   });
 });
 
@@ -41,5 +45,6 @@ test('an edge that does not fit the size is refused', () => {
   expect(() => new Frontier(0, [hash])).toThrow(RangeError);
   expect(() => new Frontier(1, [Buffer.alloc(31)])).toThrow(RangeError);
   expect(() => new Frontier(1)).toThrow(RangeError);
-  for (const size of [-1, 0.5, Number.NaN, 2 ** 53, Infinity]) expect(() => new Frontier(size, [hash])).toThrow(RangeError);
+  for (const size of [-1, 0.5, Number.NaN, 2 ** 53, Infinity])
+    expect(() => new Frontier(size, [hash])).toThrow(RangeError);
 });

@@ -5,9 +5,18 @@ import { consistencyProof } from '../../../attestation/transparency/proof';
 import { Frontier } from '../../../attestation/transparency/frontier';
 
 const leaves = Array.from({ length: 24 }, (_, at) => leafHash(Buffer.from([at])));
-const headOf = (size: number, of = leaves): { size: number; root: Buffer } => ({ size, root: size === 0 ? new Frontier().root() : merkleTree(of.slice(0, size)).root });
-const prove = (of = leaves) => (first: number, second: number): Promise<Buffer[]> =>
-  consistencyProof(first, second, async (positions) => positions.map(({ level, position }) => merkleTree(of.slice(position * 2 ** level, (position + 1) * 2 ** level)).root));
+const headOf = (size: number, of = leaves): { size: number; root: Buffer } => ({
+  size,
+  root: size === 0 ? new Frontier().root() : merkleTree(of.slice(0, size)).root,
+});
+const prove =
+  (of = leaves) =>
+  (first: number, second: number): Promise<Buffer[]> =>
+    consistencyProof(first, second, async (positions) =>
+      positions.map(
+        ({ level, position }) => merkleTree(of.slice(position * 2 ** level, (position + 1) * 2 ** level)).root,
+      ),
+    );
 
 test('a log that has only grown, between any two sizes', async () => {
   await fc.assert(
@@ -22,9 +31,16 @@ test('a log of the same records but one, or with fewer', async () => {
     fc.asyncProperty(fc.integer({ min: 1, max: 24 }), fc.integer({ min: 1, max: 24 }), fc.nat(23), async (a, b, at) => {
       const [first, second] = [Math.min(a, b), Math.max(a, b)];
       const other = leaves.map((leaf, place) => (place === at % first ? leafHash(Buffer.from('other')) : leaf));
-      await expect(requireGrowth(headOf(first), headOf(second, other), prove(other))).rejects.toMatchObject({ name: 'LogError', code: 'log.forked' });
-      await expect(requireGrowth(headOf(first), headOf(second, other), prove())).rejects.toMatchObject({ code: 'log.forked' });
-      await expect(requireGrowth(headOf(first), headOf(first - 1), prove())).rejects.toMatchObject({ code: 'log.rolled_back' });
+      await expect(requireGrowth(headOf(first), headOf(second, other), prove(other))).rejects.toMatchObject({
+        name: 'LogError',
+        code: 'log.forked',
+      });
+      await expect(requireGrowth(headOf(first), headOf(second, other), prove())).rejects.toMatchObject({
+        code: 'log.forked',
+      });
+      await expect(requireGrowth(headOf(first), headOf(first - 1), prove())).rejects.toMatchObject({
+        code: 'log.rolled_back',
+      });
     }),
   );
 });

@@ -41,7 +41,9 @@ test('leaf and node hashes have their own prefixes: no node is a leaf', () => {
 
 test('the hash of an empty leaf is the known one', () => {
   // printf '\0' | sha256sum
-  expect(leafHash(Buffer.alloc(0)).toString('hex')).toBe('6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d');
+  expect(leafHash(Buffer.alloc(0)).toString('hex')).toBe(
+    '6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d',
+  );
 });
 
 test('roots and paths are those of the definition, for every tree of up to 70 leaves', () => {
@@ -92,7 +94,14 @@ test('positions outside the tree, and hashes of another length, lead nowhere', (
   expect(rootFromPath(leaf, 1, 1, [])).toBeUndefined();
   expect(rootFromPath(leaf, 0xffffffff, 0xffffffff, [])).toBeUndefined();
   expect(rootFromPath(leaf, 0, 2, [Buffer.alloc(31)])).toBeUndefined();
-  expect(rootFromPath(leaf, 0, 0xffffffff, Array.from({ length: 32 }, () => leaf))).toBeInstanceOf(Buffer);
+  expect(
+    rootFromPath(
+      leaf,
+      0,
+      0xffffffff,
+      Array.from({ length: 32 }, () => leaf),
+    ),
+  ).toBeInstanceOf(Buffer);
   expect(() => merkleTree([])).toThrow(RangeError);
   expect(() => merkleTree([leaf]).path(1)).toThrow(RangeError);
 });

@@ -49,10 +49,12 @@ describe('inclusion', () => {
         const [index, other] = [a % size, b % size];
         const path = await inclusionProof(index, size, subtreesOf(data));
         const root = MTH(data);
-        const leads = (leaf: Buffer, at: number, of: number, way: readonly Buffer[]): boolean => rootFromPath(leaf, at, of, way)?.equals(root) === true;
+        const leads = (leaf: Buffer, at: number, of: number, way: readonly Buffer[]): boolean =>
+          rootFromPath(leaf, at, of, way)?.equals(root) === true;
         const leaf = leafHash(data[index]!);
         expect(leads(leaf, index, size, path)).toBe(true);
-        for (const way of spoiled(path).filter((way) => !same(way, path))) expect(leads(leaf, index, size, way)).toBe(false);
+        for (const way of spoiled(path).filter((way) => !same(way, path)))
+          expect(leads(leaf, index, size, way)).toBe(false);
         if (other !== index) {
           expect(leads(leafHash(data[other]!), index, size, path)).toBe(false);
           expect(leads(leaf, other, size, path)).toBe(false);
@@ -66,7 +68,14 @@ describe('inclusion', () => {
     const read = (): never => {
       throw new Error('read');
     };
-    for (const [index, size] of [[0, 0], [5, 5], [-1, 5], [0.5, 5], [0, Number.NaN], [2 ** 53, 2 ** 54]] as const) {
+    for (const [index, size] of [
+      [0, 0],
+      [5, 5],
+      [-1, 5],
+      [0.5, 5],
+      [0, Number.NaN],
+      [2 ** 53, 2 ** 54],
+    ] as const) {
       expect(() => inclusionProof(index, size, read)).toThrow(RangeError);
     }
   });
@@ -80,7 +89,14 @@ describe('consistency', () => {
 
   test('the example of RFC 9162, 2.1.5: seven leaves', async () => {
     const D = dataOf(7);
-    const [c, d, g, h, i, j] = [MTH([D[2]!]), MTH([D[3]!]), MTH(D.slice(0, 2)), MTH(D.slice(2, 4)), MTH(D.slice(4, 6)), MTH([D[6]!])];
+    const [c, d, g, h, i, j] = [
+      MTH([D[2]!]),
+      MTH([D[3]!]),
+      MTH(D.slice(0, 2)),
+      MTH(D.slice(2, 4)),
+      MTH(D.slice(4, 6)),
+      MTH([D[6]!]),
+    ];
     const k = MTH(D.slice(0, 4));
     const l = MTH(D.slice(4));
     const read = subtreesOf(D);
@@ -131,7 +147,10 @@ describe('consistency', () => {
         const replaced = data.map((record, at) => (at === changed ? Buffer.from('another') : record));
         const removed = [...data.filter((_, at) => at !== changed), Buffer.from('one more')];
         for (const forged of [replaced, removed]) {
-          const proofs = [await consistencyProof(first, second, subtreesOf(forged)), await consistencyProof(first, second, subtreesOf(data))];
+          const proofs = [
+            await consistencyProof(first, second, subtreesOf(forged)),
+            await consistencyProof(first, second, subtreesOf(data)),
+          ];
           for (const proof of proofs) expect(isConsistent(head, headOf(forged), proof)).toBe(false);
         }
       }),
@@ -147,7 +166,8 @@ describe('consistency', () => {
         const proof = await consistencyProof(first, second, subtreesOf(data));
         const [before, after] = [headOf(data.slice(0, first)), headOf(data)];
         expect(isConsistent(before, after, proof)).toBe(true);
-        for (const way of spoiled(proof).filter((way) => !same(way, proof))) expect(isConsistent(before, after, way)).toBe(false);
+        for (const way of spoiled(proof).filter((way) => !same(way, proof)))
+          expect(isConsistent(before, after, way)).toBe(false);
         if (other !== first) expect(isConsistent({ ...before, size: other }, after, proof)).toBe(false);
         expect(isConsistent({ ...before, root: after.root }, after, proof)).toBe(false);
         expect(isConsistent(before, { ...after, root: before.root }, proof)).toBe(false);
@@ -160,7 +180,13 @@ describe('consistency', () => {
     const read = (): never => {
       throw new Error('read');
     };
-    for (const [first, second] of [[6, 5], [-1, 5], [0.5, 5], [1, Number.NaN], [1, 2 ** 53]] as const) {
+    for (const [first, second] of [
+      [6, 5],
+      [-1, 5],
+      [0.5, 5],
+      [1, Number.NaN],
+      [1, 2 ** 53],
+    ] as const) {
       expect(() => consistencyProof(first, second, read)).toThrow(RangeError);
     }
   });

@@ -24,7 +24,9 @@ export function MTH(D: readonly Buffer[]): Buffer {
 export function PATH(m: number, D: readonly Buffer[]): Buffer[] {
   const n = D.length;
   if (n === 1) return [];
-  return m < k(n) ? [...PATH(m, D.slice(0, k(n))), MTH(D.slice(k(n)))] : [...PATH(m - k(n), D.slice(k(n))), MTH(D.slice(0, k(n)))];
+  return m < k(n)
+    ? [...PATH(m, D.slice(0, k(n))), MTH(D.slice(k(n)))]
+    : [...PATH(m - k(n), D.slice(k(n))), MTH(D.slice(0, k(n)))];
 }
 
 /** PROOF(m, D_n), 2.1.4.1, for 0 < m < n. */
@@ -42,7 +44,10 @@ function SUBPROOF(m: number, D: readonly Buffer[], b: boolean): Buffer[] {
 
 /** A store of perfect subtrees over the data, as the database is one. */
 export function subtreesOf(D: readonly Buffer[]): ReadHashes {
-  return (positions) => Promise.resolve(positions.map(({ level, position }) => MTH(D.slice(position * 2 ** level, (position + 1) * 2 ** level))));
+  return (positions) =>
+    Promise.resolve(
+      positions.map(({ level, position }) => MTH(D.slice(position * 2 ** level, (position + 1) * 2 ** level))),
+    );
 }
 
 export function dataOf(count: number, name = 'record'): Buffer[] {

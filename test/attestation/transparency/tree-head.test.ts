@@ -1,6 +1,13 @@
 import { CompactSign, generateKeyPair, importJWK } from 'jose';
 import type { CryptoKey } from 'jose';
-import { headerOf, keysByName, readTreeHead, signTreeHead, TREE_HEAD_SECONDS, TREE_HEAD_TYPE } from '../../../attestation/transparency/tree-head';
+import {
+  headerOf,
+  keysByName,
+  readTreeHead,
+  signTreeHead,
+  TREE_HEAD_SECONDS,
+  TREE_HEAD_TYPE,
+} from '../../../attestation/transparency/tree-head';
 import { makeSigningKey } from '../../support/trust';
 import { ROOTS } from './vectors';
 
@@ -14,12 +21,15 @@ async function signer({ privateKey }: typeof ours): Promise<{ kid: string; key: 
   return { kid: privateKey.kid, key: (await importJWK(privateKey, 'ES256')) as CryptoKey };
 }
 
-const sign = async (head = HEAD, key = ours, trustDomain = 'sls.test'): Promise<string> => signTreeHead(head, await signer(key), trustDomain);
+const sign = async (head = HEAD, key = ours, trustDomain = 'sls.test'): Promise<string> =>
+  signTreeHead(head, await signer(key), trustDomain);
 
 /** Signed by the log's own key, whatever it says. */
 async function signAnything(payload: string | object, header: Record<string, unknown> = {}): Promise<string> {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
-  return new CompactSign(Buffer.from(text)).setProtectedHeader({ alg: 'ES256', typ: TREE_HEAD_TYPE, kid: 'log-1', ...header }).sign((await signer(ours)).key);
+  return new CompactSign(Buffer.from(text))
+    .setProtectedHeader({ alg: 'ES256', typ: TREE_HEAD_TYPE, kid: 'log-1', ...header })
+    .sign((await signer(ours)).key);
 }
 
 const FIELDS = { iss: 'sls.test', iat: NOW.getTime() / 1000, size: 8, root: ROOTS[8]!.toString('hex') };
@@ -50,16 +60,23 @@ describe('refused', () => {
   });
 
   test('the signature of one head under another', async () => {
-    const [[header, , signature], [, payload]] = [(await sign()).split('.'), (await sign({ ...HEAD, size: 9 })).split('.')] as [string[], string[]];
+    const [[header, , signature], [, payload]] = [
+      (await sign()).split('.'),
+      (await sign({ ...HEAD, size: 9 })).split('.'),
+    ] as [string[], string[]];
     await refused([header, payload, signature].join('.'), 'log.head_signature');
   });
 
   test('another algorithm, also none and one that takes the public key for a secret', async () => {
     const { publicKey, privateKey } = await generateKeyPair('ES384');
-    const stronger = await new CompactSign(Buffer.from(JSON.stringify(FIELDS))).setProtectedHeader({ alg: 'ES384', typ: TREE_HEAD_TYPE, kid: 'log-1' }).sign(privateKey);
+    const stronger = await new CompactSign(Buffer.from(JSON.stringify(FIELDS)))
+      .setProtectedHeader({ alg: 'ES384', typ: TREE_HEAD_TYPE, kid: 'log-1' })
+      .sign(privateKey);
     await refused(stronger, 'log.head_signature', { keyOf: () => publicKey });
     const secret = Buffer.from(JSON.stringify(ours.publicKey));
-    const mac = await new CompactSign(Buffer.from(JSON.stringify(FIELDS))).setProtectedHeader({ alg: 'HS256', typ: TREE_HEAD_TYPE, kid: 'log-1' }).sign(secret);
+    const mac = await new CompactSign(Buffer.from(JSON.stringify(FIELDS)))
+      .setProtectedHeader({ alg: 'HS256', typ: TREE_HEAD_TYPE, kid: 'log-1' })
+      .sign(secret);
     await refused(mac, 'log.head_signature');
     const [, payload] = (await sign()).split('.');
     const none = Buffer.from(JSON.stringify({ alg: 'none', typ: TREE_HEAD_TYPE, kid: 'log-1' })).toString('base64url');
@@ -92,7 +109,8 @@ describe('refused', () => {
 
   test.each(['', 'a', 'a.b.c', '..', '\0', '{}'])('%j', (text) => refused(text, 'log.head_malformed'));
 
-  test('a text that is longer than any head', async () => refused(await signAnything(FIELDS, { also: 'A'.repeat(5000) }), 'log.head_malformed'));
+  test('a text that is longer than any head', async () =>
+    refused(await signAnything(FIELDS, { also: 'A'.repeat(5000) }), 'log.head_malformed'));
 
   test('a head of long ago, and one of the future', async () => {
     const seconds = (count: number): Date => new Date(NOW.getTime() + count * 1000);

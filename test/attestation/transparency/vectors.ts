@@ -1,7 +1,16 @@
 const hex = (text: string): Buffer => Buffer.from(text, 'hex');
 
 /** The tree that every implementation of Certificate Transparency is tested with (google/certificate-transparency, merkletree tests). */
-export const LEAVES = ['', '00', '10', '2021', '3031', '40414243', '5051525354555657', '606162636465666768696a6b6c6d6e6f'].map(hex);
+export const LEAVES = [
+  '',
+  '00',
+  '10',
+  '2021',
+  '3031',
+  '40414243',
+  '5051525354555657',
+  '606162636465666768696a6b6c6d6e6f',
+].map(hex);
 
 /** By size, from 0. */
 export const ROOTS = [
@@ -72,6 +81,9 @@ export const CONSISTENCY = [
   {
     first: 2,
     second: 5,
-    path: ['5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e', 'bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b'],
+    path: [
+      '5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e',
+      'bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b',
+    ],
   },
 ].map(({ path, ...rest }) => ({ ...rest, path: path.map(hex) }));

@@ -24,8 +24,16 @@ test('a bundle is read as it was written', () => {
 });
 
 test('boot states are kept', () => {
-  const bootStates = [{ name: 'golden', pcrs: { 7: 'ab'.repeat(32) }, events: [{ pcr: 7, type: 'EV_SEPARATOR', sha256: 'cd'.repeat(32), description: '' }] }];
-  expect(parseTrustBundle(serializeTrustBundle({ ...bundle, policy: { ...bundle.policy, bootStates } })).policy.bootStates).toEqual(bootStates);
+  const bootStates = [
+    {
+      name: 'golden',
+      pcrs: { 7: 'ab'.repeat(32) },
+      events: [{ pcr: 7, type: 'EV_SEPARATOR', sha256: 'cd'.repeat(32), description: '' }],
+    },
+  ];
+  expect(
+    parseTrustBundle(serializeTrustBundle({ ...bundle, policy: { ...bundle.policy, bootStates } })).policy.bootStates,
+  ).toEqual(bootStates);
 });
 
 test('text that is no JSON is an error', () => {
@@ -37,17 +45,49 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
   ['no sequence', ({ sequence: _, ...good }) => good, 'sequence'],
   ['no trust key', ({ trustKey: _, ...good }) => good, 'trustKey'],
   ['a private key as trust key', (good) => ({ ...good, trustKey: makeSigningKey().privateKey }), 'trustKey'],
-  ['a trust key that is no point', (good) => ({ ...good, trustKey: { ...good.trustKey, y: good.trustKey.x } }), 'trustKey'],
+  [
+    'a trust key that is no point',
+    (good) => ({ ...good, trustKey: { ...good.trustKey, y: good.trustKey.x } }),
+    'trustKey',
+  ],
   ['no revocation key', (good) => ({ ...good, revocationKeys: { keys: [] } }), 'revocationKeys.keys'],
-  ['two revocation keys of one name', (good) => ({ ...good, revocationKeys: { keys: [good.trustKey, good.trustKey] } }), 'revocationKeys.keys'],
+  [
+    'two revocation keys of one name',
+    (good) => ({ ...good, revocationKeys: { keys: [good.trustKey, good.trustKey] } }),
+    'revocationKeys.keys',
+  ],
   ['no attestation root', (good) => ({ ...good, attestationRoots: [] }), 'attestationRoots'],
-  ['a root that is no certificate', (good) => ({ ...good, attestationRoots: ['-----BEGIN CERTIFICATE-----'] }), 'attestationRoots.0'],
-  ['two roots in one text', (good) => ({ ...good, attestationRoots: [`${good.attestationRoots[0]}\n${good.serverRoots[0]}`] }), 'attestationRoots.0'],
-  ['an address that is none', (good) => ({ ...good, services: { ...good.services, login: 'ftp://x' } }), 'services.login'],
+  [
+    'a root that is no certificate',
+    (good) => ({ ...good, attestationRoots: ['-----BEGIN CERTIFICATE-----'] }),
+    'attestationRoots.0',
+  ],
+  [
+    'two roots in one text',
+    (good) => ({ ...good, attestationRoots: [`${good.attestationRoots[0]}\n${good.serverRoots[0]}`] }),
+    'attestationRoots.0',
+  ],
+  [
+    'an address that is none',
+    (good) => ({ ...good, services: { ...good.services, login: 'ftp://x' } }),
+    'services.login',
+  ],
   ['no word on software TPMs', (good) => ({ ...good, policy: {} }), 'policy.softwareTpm'],
-  ['an image by tag', (good) => ({ ...good, policy: { softwareTpm: 'allow', imageDigests: ['enclave:latest'] } }), 'policy.imageDigests.0'],
-  ['no boot state among those demanded', (good) => ({ ...good, policy: { ...good.policy, bootStates: [] } }), 'policy.bootStates'],
-  ['a boot state of no PCR', (good) => ({ ...good, policy: { ...good.policy, bootStates: [{ name: 'a', pcrs: {} }] } }), 'policy.bootStates.0'],
+  [
+    'an image by tag',
+    (good) => ({ ...good, policy: { softwareTpm: 'allow', imageDigests: ['enclave:latest'] } }),
+    'policy.imageDigests.0',
+  ],
+  [
+    'no boot state among those demanded',
+    (good) => ({ ...good, policy: { ...good.policy, bootStates: [] } }),
+    'policy.bootStates',
+  ],
+  [
+    'a boot state of no PCR',
+    (good) => ({ ...good, policy: { ...good.policy, bootStates: [{ name: 'a', pcrs: {} }] } }),
+    'policy.bootStates.0',
+  ],
   ['a misspelled rule', (good) => ({ ...good, policy: { ...good.policy, imageDigest: [] } }), 'imageDigest'],
   ['a trust domain with a slash', (good) => ({ ...good, trustDomain: 'a/b' }), 'trustDomain'],
 ])('%s is an error that names the field', (_, edit, field) => {
@@ -59,5 +99,7 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
 
 test('a leaf certificate is no root', async () => {
   const leaf = await makeAuthority('leaf', { ca: false });
-  expect(() => parseTrustBundle(JSON.stringify({ ...bundle, attestationRoots: [leaf.certificate] }))).toThrow(code('trust_bundle.malformed'));
+  expect(() => parseTrustBundle(JSON.stringify({ ...bundle, attestationRoots: [leaf.certificate] }))).toThrow(
+    code('trust_bundle.malformed'),
+  );
 });

@@ -1,6 +1,11 @@
 import { importJWK } from 'jose';
 import type { CryptoKey } from 'jose';
-import { checkRevocations, readRevocations, REVOCATIONS_SECONDS, signRevocations } from '../../../attestation/trust/revocations';
+import {
+  checkRevocations,
+  readRevocations,
+  REVOCATIONS_SECONDS,
+  signRevocations,
+} from '../../../attestation/trust/revocations';
 import { makeSigningKey } from '../../support/trust';
 import type { TestSigningKey } from '../../support/trust';
 
@@ -9,13 +14,18 @@ const EK = 'ee'.repeat(32);
 const NOBODY = { nodes: [], aks: [], eks: [], users: [], trustSequence: 3 };
 const NOW = new Date('2030-01-01T00:00:00Z');
 const after = (seconds: number): Date => new Date(NOW.getTime() + seconds * 1000);
-const code = (value: string): Error => expect.objectContaining({ name: 'RevocationError', step: 'revocation', code: value });
+const code = (value: string): Error =>
+  expect.objectContaining({ name: 'RevocationError', step: 'revocation', code: value });
 
 let key: TestSigningKey;
 beforeAll(() => void (key = makeSigningKey('revocation-1')));
 
 async function list(content: Partial<typeof NOBODY> = {}, signer = key, now = NOW): Promise<string> {
-  return signRevocations({ ...NOBODY, ...content }, { kid: signer.publicKey.kid, key: (await importJWK(signer.privateKey, 'ES256')) as CryptoKey }, now);
+  return signRevocations(
+    { ...NOBODY, ...content },
+    { kid: signer.publicKey.kid, key: (await importJWK(signer.privateKey, 'ES256')) as CryptoKey },
+    now,
+  );
 }
 
 test('a list is read as it was signed', async () => {
@@ -35,11 +45,15 @@ test.each([undefined, ''])('no list at all is refused (%p)', async (none) => {
 });
 
 test('a list by a key that the trust bundle does not name is refused', async () => {
-  await expect(readRevocations(await list({}, makeSigningKey('other')), [key.publicKey], NOW)).rejects.toThrow(code('revocation.signature'));
+  await expect(readRevocations(await list({}, makeSigningKey('other')), [key.publicKey], NOW)).rejects.toThrow(
+    code('revocation.signature'),
+  );
 });
 
 test('a list by another key under the name of the right one is refused', async () => {
-  await expect(readRevocations(await list({}, makeSigningKey('revocation-1')), [key.publicKey], NOW)).rejects.toThrow(code('revocation.signature'));
+  await expect(readRevocations(await list({}, makeSigningKey('revocation-1')), [key.publicKey], NOW)).rejects.toThrow(
+    code('revocation.signature'),
+  );
 });
 
 test('a list from which an entry was taken is refused', async () => {
@@ -67,7 +81,9 @@ describe('by the time of the list', () => {
     ['of yesterday', 86_400],
     ['of the future', -61],
   ])('a list %s is refused: it may be an old one that is shown again', async (_, seconds) => {
-    await expect(readRevocations(await list(), [key.publicKey], after(seconds))).rejects.toThrow(code('revocation.stale'));
+    await expect(readRevocations(await list(), [key.publicKey], after(seconds))).rejects.toThrow(
+      code('revocation.stale'),
+    );
   });
 });
 
@@ -83,6 +99,8 @@ describe('what stands in the list is refused', () => {
   });
 
   test('and nothing else is', () => {
-    expect(() => checkRevocations({ nodes: ['node-aa'], aks: [EK], eks: [AK], users: ['user-11'] }, subject)).not.toThrow();
+    expect(() =>
+      checkRevocations({ nodes: ['node-aa'], aks: [EK], eks: [AK], users: ['user-11'] }, subject),
+    ).not.toThrow();
   });
 });

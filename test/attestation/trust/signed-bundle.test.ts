@@ -1,7 +1,12 @@
 import { CompactSign, importJWK } from 'jose';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { fingerprint } from '../../../attestation/trust/public-key';
-import { acceptNewer, readSignedBundle, signTrustBundle, TRUST_BUNDLE_TYPE } from '../../../attestation/trust/signed-bundle';
+import {
+  acceptNewer,
+  readSignedBundle,
+  signTrustBundle,
+  TRUST_BUNDLE_TYPE,
+} from '../../../attestation/trust/signed-bundle';
 import { makeAuthority } from '../../support/authority';
 import { makeSigningKey } from '../../support/trust';
 import type { TestSigningKey } from '../../support/trust';
@@ -27,7 +32,11 @@ beforeAll(async () => {
 const code = (value: string): Error => expect.objectContaining({ name: 'TrustError', code: value });
 
 async function forge(content: unknown, key: TestSigningKey, typ = TRUST_BUNDLE_TYPE): Promise<string> {
-  const signed = new CompactSign(Buffer.from(JSON.stringify(content))).setProtectedHeader({ alg: 'ES256', typ, kid: key.publicKey.kid });
+  const signed = new CompactSign(Buffer.from(JSON.stringify(content))).setProtectedHeader({
+    alg: 'ES256',
+    typ,
+    kid: key.publicKey.kid,
+  });
   return signed.sign(await importJWK(key.privateKey, 'ES256'));
 }
 
@@ -51,7 +60,9 @@ test('a bundle changed after it was signed is refused', async () => {
 
 test('a bundle without a signature (alg none) is refused', async () => {
   const header = Buffer.from(JSON.stringify({ alg: 'none', typ: TRUST_BUNDLE_TYPE })).toString('base64url');
-  await expect(readSignedBundle(`${header}.${Buffer.from(JSON.stringify(bundle)).toString('base64url')}.`)).rejects.toThrow(code('trust.signature'));
+  await expect(
+    readSignedBundle(`${header}.${Buffer.from(JSON.stringify(bundle)).toString('base64url')}.`),
+  ).rejects.toThrow(code('trust.signature'));
 });
 
 test.each(['', 'a.b', 'a.b.c', 'x'.repeat(600_000)])('what is no signed bundle is refused (%#)', async (text) => {
@@ -69,10 +80,14 @@ test('a signed bundle with a wrong field is refused by the name of the field', a
 });
 
 describe('in place of a pinned bundle', () => {
-  const signed = (change: Partial<TrustBundle>): Promise<string> => signTrustBundle({ ...bundle, ...change }, trust.privateKey);
+  const signed = (change: Partial<TrustBundle>): Promise<string> =>
+    signTrustBundle({ ...bundle, ...change }, trust.privateKey);
 
   test('a newer one by the same key is taken', async () => {
-    expect(await acceptNewer(bundle, await signed({ sequence: 8, policy: { softwareTpm: 'allow' } }))).toMatchObject({ sequence: 8, policy: { softwareTpm: 'allow' } });
+    expect(await acceptNewer(bundle, await signed({ sequence: 8, policy: { softwareTpm: 'allow' } }))).toMatchObject({
+      sequence: 8,
+      policy: { softwareTpm: 'allow' },
+    });
   });
 
   test.each([7, 6])('one that is not newer (sequence %i of 7) is left alone', async (sequence) => {
@@ -89,7 +104,9 @@ describe('in place of a pinned bundle', () => {
   });
 
   test('one of another installation is refused', async () => {
-    await expect(acceptNewer(bundle, await signed({ sequence: 8, trustDomain: 'other.example' }))).rejects.toThrow(code('trust.domain_changed'));
+    await expect(acceptNewer(bundle, await signed({ sequence: 8, trustDomain: 'other.example' }))).rejects.toThrow(
+      code('trust.domain_changed'),
+    );
   });
 });
 

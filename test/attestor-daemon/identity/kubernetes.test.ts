@@ -27,7 +27,11 @@ beforeEach(async () => {
     audiences: ['attestor'],
     user: {
       username: 'system:serviceaccount:enclaves:enclave',
-      extra: { [`${PREFIX}/pod-name`]: ['pod-1'], [`${PREFIX}/pod-uid`]: ['uid-1'], [`${PREFIX}/node-name`]: ['node-1'] },
+      extra: {
+        [`${PREFIX}/pod-name`]: ['pod-1'],
+        [`${PREFIX}/pod-uid`]: ['uid-1'],
+        [`${PREFIX}/node-name`]: ['node-1'],
+      },
     },
   };
   pod = {
@@ -46,7 +50,14 @@ beforeEach(async () => {
 afterEach(() => fake.stop());
 
 const identity = (patienceMs = 300): KubernetesIdentity =>
-  new KubernetesIdentity({ api: fake.api(2), node: 'node-1', namespace: 'enclaves', serviceAccount: 'enclave', imageDigests: [DIGEST], patienceMs });
+  new KubernetesIdentity({
+    api: fake.api(2),
+    node: 'node-1',
+    namespace: 'enclaves',
+    serviceAccount: 'enclave',
+    imageDigests: [DIGEST],
+    patienceMs,
+  });
 
 const extra = (): Record<string, string[]> => review.user?.extra ?? {};
 
@@ -58,45 +69,198 @@ test('user, UID, image and node of a pod come from the API server', async () => 
     node: 'node-1',
     expiresAt: 2000000000,
   });
-  expect(fake.requests[0]).toMatchObject({ path: '/apis/authentication.k8s.io/v1/tokenreviews', body: { spec: { token: TOKEN, audiences: ['attestor'] } } });
+  expect(fake.requests[0]).toMatchObject({
+    path: '/apis/authentication.k8s.io/v1/tokenreviews',
+    body: { spec: { token: TOKEN, audiences: ['attestor'] } },
+  });
   expect(fake.requests[1]).toMatchObject({ path: '/api/v1/namespaces/enclaves/pods/pod-1' });
 });
 
 const refusals: Array<[string, string, status, () => void]> = [
-  ['a token that is not live', 'attestor.token_refused', status.UNAUTHENTICATED, () => (review = { authenticated: false, error: 'expired' })],
-  ['a token that is not live, whatever else the answer says', 'attestor.token_refused', status.UNAUTHENTICATED, () => (review.authenticated = false)],
-  ['a token of another audience', 'attestor.token_refused', status.UNAUTHENTICATED, () => (review.audiences = ['https://kubernetes.default.svc'])],
+  [
+    'a token that is not live',
+    'attestor.token_refused',
+    status.UNAUTHENTICATED,
+    () => (review = { authenticated: false, error: 'expired' }),
+  ],
+  [
+    'a token that is not live, whatever else the answer says',
+    'attestor.token_refused',
+    status.UNAUTHENTICATED,
+    () => (review.authenticated = false),
+  ],
+  [
+    'a token of another audience',
+    'attestor.token_refused',
+    status.UNAUTHENTICATED,
+    () => (review.audiences = ['https://kubernetes.default.svc']),
+  ],
   ['a token without audience', 'attestor.token_refused', status.UNAUTHENTICATED, () => delete review.audiences],
-  ['another namespace', 'attestor.wrong_account', status.PERMISSION_DENIED, () => (review.user!.username = 'system:serviceaccount:other:enclave')],
-  ['another service account', 'attestor.wrong_account', status.PERMISSION_DENIED, () => (review.user!.username = 'system:serviceaccount:enclaves:default')],
-  ['a user who is no service account', 'attestor.wrong_account', status.PERMISSION_DENIED, () => (review.user!.username = 'admin')],
-  ['a token that is bound to no pod', 'attestor.no_pod', status.PERMISSION_DENIED, () => delete extra()[`${PREFIX}/pod-uid`]],
-  ['a pod of another node', 'attestor.other_node', status.PERMISSION_DENIED, () => (extra()[`${PREFIX}/node-name`] = ['node-2'])],
-  ['a token that names no node', 'attestor.other_node', status.PERMISSION_DENIED, () => delete extra()[`${PREFIX}/node-name`]],
-  ['a pod that the API server has on another node', 'attestor.other_node', status.PERMISSION_DENIED, () => (pod!.spec!.nodeName = 'node-2')],
+  [
+    'another namespace',
+    'attestor.wrong_account',
+    status.PERMISSION_DENIED,
+    () => (review.user!.username = 'system:serviceaccount:other:enclave'),
+  ],
+  [
+    'another service account',
+    'attestor.wrong_account',
+    status.PERMISSION_DENIED,
+    () => (review.user!.username = 'system:serviceaccount:enclaves:default'),
+  ],
+  [
+    'a user who is no service account',
+    'attestor.wrong_account',
+    status.PERMISSION_DENIED,
+    () => (review.user!.username = 'admin'),
+  ],
+  [
+    'a token that is bound to no pod',
+    'attestor.no_pod',
+    status.PERMISSION_DENIED,
+    () => delete extra()[`${PREFIX}/pod-uid`],
+  ],
+  [
+    'a pod of another node',
+    'attestor.other_node',
+    status.PERMISSION_DENIED,
+    () => (extra()[`${PREFIX}/node-name`] = ['node-2']),
+  ],
+  [
+    'a token that names no node',
+    'attestor.other_node',
+    status.PERMISSION_DENIED,
+    () => delete extra()[`${PREFIX}/node-name`],
+  ],
+  [
+    'a pod that the API server has on another node',
+    'attestor.other_node',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.nodeName = 'node-2'),
+  ],
   ['a pod that is gone', 'attestor.pod_gone', status.PERMISSION_DENIED, () => (pod = undefined)],
-  ['another pod under the same name', 'attestor.pod_gone', status.PERMISSION_DENIED, () => (pod!.metadata.uid = 'uid-2')],
-  ['a pod that is being deleted', 'attestor.pod_ending', status.PERMISSION_DENIED, () => (pod!.metadata.deletionTimestamp = '2026-01-01T00:00:00Z')],
+  [
+    'another pod under the same name',
+    'attestor.pod_gone',
+    status.PERMISSION_DENIED,
+    () => (pod!.metadata.uid = 'uid-2'),
+  ],
+  [
+    'a pod that is being deleted',
+    'attestor.pod_ending',
+    status.PERMISSION_DENIED,
+    () => (pod!.metadata.deletionTimestamp = '2026-01-01T00:00:00Z'),
+  ],
   ['a pod that has ended', 'attestor.pod_ended', status.PERMISSION_DENIED, () => (pod!.status!.phase = 'Failed')],
   ['a pod of nobody', 'attestor.no_user', status.PERMISSION_DENIED, () => delete pod!.metadata.annotations],
-  ['another image', 'attestor.wrong_image', status.PERMISSION_DENIED, () => (pod!.status!.containerStatuses![1]!.imageID = `registry/enclave@${OTHER}`)],
-  ['another container in the pod', 'attestor.foreign_container', status.PERMISSION_DENIED, () => pod!.spec!.containers!.push({ name: 'guest' })],
-  ['an ephemeral container in the pod', 'attestor.foreign_container', status.PERMISSION_DENIED, () => (pod!.spec!.ephemeralContainers = [{ name: 'debugger' }])],
-  ['an init container in the pod', 'attestor.foreign_container', status.PERMISSION_DENIED, () => (pod!.spec!.initContainers = [{ name: 'first' }])],
-  ['a command of its own', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.command = ['sh'])],
-  ['arguments of its own', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.args = ['-e', '1'])],
-  ['a hook that runs a command', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.lifecycle = { postStart: { exec: {} } })],
-  ['a probe that runs a command', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.livenessProbe = { exec: {} })],
-  ['variables that load code', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.env = [{ name: 'NODE_OPTIONS' }])],
-  ['variables from elsewhere', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.envFrom = [{}])],
-  ['a volume over the program', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/app/' }])],
-  ['a volume under /usr', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/usr/local/bin' }])],
-  ['a volume over everything', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/' }])],
-  ['a variable by which OpenSSL loads modules', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.env = [{ name: 'OPENSSL_CONF' }])],
-  ['a file that the loader loads libraries by', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/etc/ld.so.preload' }])],
-  ['a volume over the configuration of OpenSSL', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/etc/ssl' }])],
-  ['a volume out of a data folder', 'attestor.foreign_code', status.PERMISSION_DENIED, () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/run/../usr' }])],
-  ['an image that is known by tag only', 'attestor.pod_starting', status.UNAVAILABLE, () => (pod!.status!.containerStatuses![1]!.imageID = 'registry/enclave:latest')],
+  [
+    'another image',
+    'attestor.wrong_image',
+    status.PERMISSION_DENIED,
+    () => (pod!.status!.containerStatuses![1]!.imageID = `registry/enclave@${OTHER}`),
+  ],
+  [
+    'another container in the pod',
+    'attestor.foreign_container',
+    status.PERMISSION_DENIED,
+    () => pod!.spec!.containers!.push({ name: 'guest' }),
+  ],
+  [
+    'an ephemeral container in the pod',
+    'attestor.foreign_container',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.ephemeralContainers = [{ name: 'debugger' }]),
+  ],
+  [
+    'an init container in the pod',
+    'attestor.foreign_container',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.initContainers = [{ name: 'first' }]),
+  ],
+  [
+    'a command of its own',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.command = ['sh']),
+  ],
+  [
+    'arguments of its own',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.args = ['-e', '1']),
+  ],
+  [
+    'a hook that runs a command',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.lifecycle = { postStart: { exec: {} } }),
+  ],
+  [
+    'a probe that runs a command',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.livenessProbe = { exec: {} }),
+  ],
+  [
+    'variables that load code',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.env = [{ name: 'NODE_OPTIONS' }]),
+  ],
+  [
+    'variables from elsewhere',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.envFrom = [{}]),
+  ],
+  [
+    'a volume over the program',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/app/' }]),
+  ],
+  [
+    'a volume under /usr',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/usr/local/bin' }]),
+  ],
+  [
+    'a volume over everything',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/' }]),
+  ],
+  [
+    'a variable by which OpenSSL loads modules',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.env = [{ name: 'OPENSSL_CONF' }]),
+  ],
+  [
+    'a file that the loader loads libraries by',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/etc/ld.so.preload' }]),
+  ],
+  [
+    'a volume over the configuration of OpenSSL',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/etc/ssl' }]),
+  ],
+  [
+    'a volume out of a data folder',
+    'attestor.foreign_code',
+    status.PERMISSION_DENIED,
+    () => (pod!.spec!.containers![0]!.volumeMounts = [{ name: 'v', mountPath: '/run/../usr' }]),
+  ],
+  [
+    'an image that is known by tag only',
+    'attestor.pod_starting',
+    status.UNAVAILABLE,
+    () => (pod!.status!.containerStatuses![1]!.imageID = 'registry/enclave:latest'),
+  ],
 ];
 
 test.each(refusals)('%s is refused', async (_title, code, grpcStatus, change) => {
@@ -126,5 +290,8 @@ test('a pod whose image is not reported yet is waited for', async () => {
 
 test('an API server that does not answer is told from a refusal', async () => {
   await fake.stop();
-  await expect(identity().identify(TOKEN)).rejects.toMatchObject({ code: 'attestor.cluster_unavailable', grpcStatus: status.UNAVAILABLE });
+  await expect(identity().identify(TOKEN)).rejects.toMatchObject({
+    code: 'attestor.cluster_unavailable',
+    grpcStatus: status.UNAVAILABLE,
+  });
 });

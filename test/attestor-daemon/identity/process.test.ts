@@ -11,7 +11,8 @@ let folder: string;
 let keys: { publicKey: CryptoKey; privateKey: CryptoKey };
 let launcherKey: string;
 let identity: ProcessIdentity;
-const open = (): Promise<ProcessIdentity> => ProcessIdentity.open({ launcherKey, node: 'node-1', usedFile: join(folder, 'state', 'used') });
+const open = (): Promise<ProcessIdentity> =>
+  ProcessIdentity.open({ launcherKey, node: 'node-1', usedFile: join(folder, 'state', 'used') });
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-identity-'));
@@ -46,11 +47,16 @@ function forge(change: Changes): Promise<string> {
     .setSubject(change.sub ?? workload.workloadUid)
     .setIssuedAt(change.iat ?? now())
     .setExpirationTime(change.exp ?? now() + 300);
-  return ('jti' in change && change.jti === undefined ? jwt : jwt.setJti(change.jti ?? crypto.randomUUID())).sign(change.key ?? keys.privateKey);
+  return ('jti' in change && change.jti === undefined ? jwt : jwt.setJti(change.jti ?? crypto.randomUUID())).sign(
+    change.key ?? keys.privateKey,
+  );
 }
 
 test('a credential of the launcher names the workload', async () => {
-  expect(await identity.identify(await issueWorkloadCredential(keys.privateKey, workload))).toEqual({ ...workload, node: 'node-1' });
+  expect(await identity.identify(await issueWorkloadCredential(keys.privateKey, workload))).toEqual({
+    ...workload,
+    node: 'node-1',
+  });
   expect(await identity.identify(await forge({}))).toEqual({ ...workload, node: 'node-1' });
 });
 
@@ -77,7 +83,9 @@ test.each<[string, Changes]>([
   ['without a user', { claims: { image_digest: workload.imageDigest } }],
   ['with a tag for a digest', { claims: { user: 'user-1', image_digest: 'enclave:latest' } }],
 ])('a credential %s is refused', async (_, change) => {
-  await expect(forge(change).then((credential) => identity.identify(credential))).rejects.toMatchObject({ code: 'attestor.credential_refused' });
+  await expect(forge(change).then((credential) => identity.identify(credential))).rejects.toMatchObject({
+    code: 'attestor.credential_refused',
+  });
 });
 
 test('a credential by another key, without a signature, or no credential at all is refused', async () => {
@@ -85,8 +93,17 @@ test('a credential by another key, without a signature, or no credential at all 
   const forged = [await forge({ key: other.privateKey }), '', 'x', 'a.b.c', 'x'.repeat(5000)];
   const [, payload] = (await forge({})).split('.');
   forged.push(`${Buffer.from('{"alg":"none","typ":"sls-workload+jwt"}').toString('base64url')}.${payload}.`);
-  const symmetric = new SignJWT({ user: 'user-1', image_digest: workload.imageDigest }).setProtectedHeader({ alg: 'HS256', typ: 'sls-workload+jwt' });
-  symmetric.setIssuer('launcher').setAudience('attestor').setSubject('uid-1').setJti('1').setIssuedAt().setExpirationTime('5 min');
+  const symmetric = new SignJWT({ user: 'user-1', image_digest: workload.imageDigest }).setProtectedHeader({
+    alg: 'HS256',
+    typ: 'sls-workload+jwt',
+  });
+  symmetric
+    .setIssuer('launcher')
+    .setAudience('attestor')
+    .setSubject('uid-1')
+    .setJti('1')
+    .setIssuedAt()
+    .setExpirationTime('5 min');
   forged.push(await symmetric.sign(Buffer.from(launcherKey)));
   for (const credential of forged) {
     await expect(identity.identify(credential)).rejects.toMatchObject({ code: 'attestor.credential_refused' });
@@ -94,5 +111,7 @@ test('a credential by another key, without a signature, or no credential at all 
 });
 
 test('a key file that holds another kind of key is refused', async () => {
-  await expect(ProcessIdentity.open({ launcherKey: '{"kty":"oct","k":"AAAA"}', node: 'n', usedFile: join(folder, 'x') })).rejects.toThrow(TypeError);
+  await expect(
+    ProcessIdentity.open({ launcherKey: '{"kty":"oct","k":"AAAA"}', node: 'n', usedFile: join(folder, 'x') }),
+  ).rejects.toThrow(TypeError);
 });

@@ -85,7 +85,8 @@ test('when PCR 23 is disturbed every time, there is no quote but a clear error',
 
 test('objects and sessions that another process left loaded do not stop the attestor', async () => {
   const key = await ensure();
-  for (let left = 0; left < 3; left++) await tpm.tool('tpm2_createprimary', '-C', 'n', '-G', 'ecc', '-c', `left${left}.ctx`).catch(() => undefined);
+  for (let left = 0; left < 3; left++)
+    await tpm.tool('tpm2_createprimary', '-C', 'n', '-G', 'ecc', '-c', `left${left}.ctx`).catch(() => undefined);
   expect((await tpm.tool('tpm2_getcap', 'handles-transient')).match(/0x8/g)).toHaveLength(3);
   const root = randomBytes(32);
   expectGood(await quote(tools, key, root), key, root);
@@ -110,7 +111,19 @@ test('a key that somebody else put at the handle signs nothing in the name of th
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', HANDLE);
   await expect(quote(tools, key, randomBytes(32))).rejects.toMatchObject({ code: 'tpm.key_lost' });
   const attributes = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign';
-  await tpm.tool('tpm2_createprimary', '-C', 'o', '-G', 'ecc256:ecdsa-sha256:null', '-a', attributes, '-p', `file:${key.auth.slice('file:'.length)}`, '-c', 'theirs.ctx');
+  await tpm.tool(
+    'tpm2_createprimary',
+    '-C',
+    'o',
+    '-G',
+    'ecc256:ecdsa-sha256:null',
+    '-a',
+    attributes,
+    '-p',
+    `file:${key.auth.slice('file:'.length)}`,
+    '-c',
+    'theirs.ctx',
+  );
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', 'theirs.ctx', HANDLE);
   await expect(quote(tools, key, randomBytes(32))).rejects.toMatchObject({ code: 'tpm.key_lost' });
 });
@@ -141,5 +154,7 @@ test('a TPM that is away, or hangs, gives a typed error in bounded time, and wor
   await writeFile(slow, '#!/bin/sh\nexec sleep 30\n');
   await chmod(slow, 0o700);
   await expect(tools.exclusive(() => tools.run(slow, [], 100))).rejects.toMatchObject({ code: 'tpm.timeout' });
-  await expect(tools.exclusive(() => tools.run('tpm2_no_such_tool', []))).rejects.toMatchObject({ code: 'tpm.tools_missing' });
+  await expect(tools.exclusive(() => tools.run('tpm2_no_such_tool', []))).rejects.toMatchObject({
+    code: 'tpm.tools_missing',
+  });
 });

@@ -28,31 +28,49 @@ afterEach(() => {
   rmSync(state, { recursive: true, force: true });
 });
 
-const leaves = (salt: string): Buffer[] => Array.from({ length: 16 }, (_, at) => leafHash(Buffer.from(`${at < 4 ? '' : salt}${at}`)));
+const leaves = (salt: string): Buffer[] =>
+  Array.from({ length: 16 }, (_, at) => leafHash(Buffer.from(`${at < 4 ? '' : salt}${at}`)));
 /** A log, of which there may be another version from the fifth record on. */
-function logOf(salt = ''): { at(size: number): LogHead; growth(known: readonly KnownHead[], head: KnownHead): Promise<void> } {
+function logOf(salt = ''): {
+  at(size: number): LogHead;
+  growth(known: readonly KnownHead[], head: KnownHead): Promise<void>;
+} {
   const of = leaves(salt);
   return {
-    at: (size) => ({ size, root: merkleTree(of.slice(0, size)).root, at: new Date(1_700_000_000_000 + size * 1000), signed: `signed ${size}${salt}` }),
+    at: (size) => ({
+      size,
+      root: merkleTree(of.slice(0, size)).root,
+      at: new Date(1_700_000_000_000 + size * 1000),
+      signed: `signed ${size}${salt}`,
+    }),
     async growth(known, head) {
       for (const before of known) {
         await requireGrowth(before, head, (first, second) =>
-          consistencyProof(first, second, async (positions) => positions.map(({ level, position }) => merkleTree(of.slice(position * 2 ** level, (position + 1) * 2 ** level)).root)),
+          consistencyProof(first, second, async (positions) =>
+            positions.map(
+              ({ level, position }) => merkleTree(of.slice(position * 2 ** level, (position + 1) * 2 ** level)).root,
+            ),
+          ),
         );
       }
     },
   };
 }
 const log = logOf();
-const check = (head: LogHead, by = log) => (known: readonly KnownHead[], onHead: (head: LogHead) => void) => {
-  onHead(head);
-  return by.growth(known, head).then(() => ({ head }));
-};
+const check =
+  (head: LogHead, by = log) =>
+  (known: readonly KnownHead[], onHead: (head: LogHead) => void) => {
+    onHead(head);
+    return by.growth(known, head).then(() => ({ head }));
+  };
 const files = (): string[] => readdirSync(memory.folder).sort();
 
 const receipt = (user = 'ada', receivedAt = new Date()): LoginReceipt => ({
   receivedAt,
-  record: newRecord({ kind: 'login.granted', detail: { user, session: randomUUID(), workloadUid: 'w', node: 'n', imageDigest: 'i', claimsSha256: 'c' } }),
+  record: newRecord({
+    kind: 'login.granted',
+    detail: { user, session: randomUUID(), workloadUid: 'w', node: 'n', imageDigest: 'i', claimsSha256: 'c' },
+  }),
 });
 
 test('one head is remembered, the largest, in files that nobody else can read', async () => {
@@ -70,7 +88,10 @@ test('what was remembered before is told', async () => {
 
 test('two commands at once that are shown one log: the larger head stays, whoever ends first', async () => {
   await extendingMemory(memory, out, check(log.at(3)));
-  for (const [first, second] of [[6, 8], [12, 10]] as const) {
+  for (const [first, second] of [
+    [6, 8],
+    [12, 10],
+  ] as const) {
     let sizes = [first, Math.max(first, second)];
     await extendingMemory(memory, out, async (known, onHead) => {
       const size = sizes.shift()!;
@@ -88,20 +109,26 @@ test.each([
   [8, 10],
   [10, 8],
   [9, 9],
-])('two commands at once that are shown two logs, of %i and of %i records: one of them says so, and keeps both heads', async (mine, others) => {
-  const warning = jest.spyOn(out, 'warning').mockImplementation(() => undefined);
-  await extendingMemory(memory, out, check(log.at(3)));
-  let asked = 0;
-  const both = extendingMemory(memory, out, async (known, onHead) => {
-    if (asked++ === 0) await extendingMemory(memory, out, check(logOf('other ').at(others), logOf('other ')));
-    return check(log.at(Math.max(mine, others)))(known, onHead);
-  });
-  await expect(both).rejects.toMatchObject({ name: 'LogError', code: 'log.forked' });
-  expect(asked).toBe(2);
-  const [file] = /\S+contradiction-\d+\.json$/.exec(warning.mock.calls[0]![0])!;
-  const kept = JSON.parse(readFileSync(file, 'utf8')) as { before: string[]; now: string };
-  expect(kept).toMatchObject({ before: expect.arrayContaining([`signed ${others}other `]), now: `signed ${Math.max(mine, others)}` });
-});
+])(
+  'two commands at once that are shown two logs, of %i and of %i records: one of them says so, and keeps both heads',
+  async (mine, others) => {
+    const warning = jest.spyOn(out, 'warning').mockImplementation(() => undefined);
+    await extendingMemory(memory, out, check(log.at(3)));
+    let asked = 0;
+    const both = extendingMemory(memory, out, async (known, onHead) => {
+      if (asked++ === 0) await extendingMemory(memory, out, check(logOf('other ').at(others), logOf('other ')));
+      return check(log.at(Math.max(mine, others)))(known, onHead);
+    });
+    await expect(both).rejects.toMatchObject({ name: 'LogError', code: 'log.forked' });
+    expect(asked).toBe(2);
+    const [file] = /\S+contradiction-\d+\.json$/.exec(warning.mock.calls[0]![0])!;
+    const kept = JSON.parse(readFileSync(file, 'utf8')) as { before: string[]; now: string };
+    expect(kept).toMatchObject({
+      before: expect.arrayContaining([`signed ${others}other `]),
+      now: `signed ${Math.max(mine, others)}`,
+    });
+  },
+);
 
 test('installations are told apart by their trust key', async () => {
   const other = await LogMemory.of({ trustKey: makeSigningKey('trust').publicKey });
@@ -117,7 +144,9 @@ test('installations are told apart by their trust key', async () => {
 });
 
 test('logins are kept in the order in which they came, at once by several commands, and are of one user when that one is forgotten', async () => {
-  const receipts = Array.from({ length: 12 }, (_, at) => receipt(at % 3 === 0 ? 'grace' : 'ada', new Date(1_700_000_000_000 + at)));
+  const receipts = Array.from({ length: 12 }, (_, at) =>
+    receipt(at % 3 === 0 ? 'grace' : 'ada', new Date(1_700_000_000_000 + at)),
+  );
   await Promise.all(receipts.toReversed().map((each) => memory.keepLogin(each)));
   expect(await memory.logins()).toEqual(receipts);
   writeFileSync(join(memory.folder, `login-${'9'.repeat(15)}-${'0'.repeat(16)}.json`), 'damaged');
@@ -130,7 +159,8 @@ test('logins are kept in the order in which they came, at once by several comman
 test('logins are bounded: the oldest make room', async () => {
   await memory.keepLogin(receipt('ada', new Date(0)));
   const [first] = files();
-  for (let at = 1; at < 5_000; at++) writeFileSync(join(memory.folder, `login-${String(at).padStart(15, '0')}-${'0'.repeat(16)}.json`), '');
+  for (let at = 1; at < 5_000; at++)
+    writeFileSync(join(memory.folder, `login-${String(at).padStart(15, '0')}-${'0'.repeat(16)}.json`), '');
   await memory.keepLogin(receipt());
   expect(files()).toHaveLength(5_000);
   expect(existsSync(join(memory.folder, first!))).toBe(false);
@@ -139,14 +169,17 @@ test('logins are bounded: the oldest make room', async () => {
 test('files that are something else are left alone, and nothing is remembered where nothing was', async () => {
   expect([await memory.heads(), await memory.logins(), await memory.forget()]).toEqual([[], [], false]);
   await memory.keepLogin(receipt());
-  for (const name of ['login-1.json.77.new', 'notes.txt', 'head-12.json']) writeFileSync(join(memory.folder, name), 'x');
+  for (const name of ['login-1.json.77.new', 'notes.txt', 'head-12.json'])
+    writeFileSync(join(memory.folder, name), 'x');
   expect(await memory.heads()).toEqual([]);
   expect(await memory.logins()).toHaveLength(1);
 });
 
 test('a file is made once: what is there stays, and a draft that was left is an error', async () => {
   const file = join(state, 'file');
-  expect([await createPrivate(file, 'first'), await createPrivate(file, 'second'), readFileSync(file, 'utf8')]).toEqual([true, false, 'first']);
+  expect([await createPrivate(file, 'first'), await createPrivate(file, 'second'), readFileSync(file, 'utf8')]).toEqual(
+    [true, false, 'first'],
+  );
   rmSync(file);
   writeFileSync(`${file}.${process.pid}.new`, '');
   await expect(createPrivate(file, 'third')).rejects.toMatchObject({ code: 'EEXIST' });

@@ -66,7 +66,12 @@ test('no password, token, private key or data of the user in any log at any leve
 
   const open = [machine.server(), machine.path('state', 'sls')].flatMap(filesUnder).filter((file) => {
     const inWorkspace = file.startsWith(machine.server('workspaces'));
-    return !inWorkspace && !file.endsWith('trust-bundle.json') && statSync(file).mode & 0o077 && !privateAbove(file, machine.folder);
+    return (
+      !inWorkspace &&
+      !file.endsWith('trust-bundle.json') &&
+      statSync(file).mode & 0o077 &&
+      !privateAbove(file, machine.folder)
+    );
   });
   expect(open).toEqual([]);
 });
@@ -91,7 +96,9 @@ function secretsOf(file: string): string[] {
     return [];
   }
   const tokens = text.match(/eyJ[\w-]+\.[\w-]+\.[\w-]+/g) ?? [];
-  const keys = [...text.matchAll(/-----BEGIN PRIVATE KEY-----(?:\\n|\n)([A-Za-z0-9+/]{40,})/g)].map((match) => match[1] as string);
+  const keys = [...text.matchAll(/-----BEGIN PRIVATE KEY-----(?:\\n|\n)([A-Za-z0-9+/]{40,})/g)].map(
+    (match) => match[1] as string,
+  );
   const jwks = [...text.matchAll(/"d":\s*"([\w-]{20,})"/g)].map((match) => match[1] as string);
   return [...tokens, ...keys, ...jwks];
 }
@@ -106,7 +113,9 @@ function privateAbove(file: string, root: string): boolean {
 
 test('the command line offers no way to put a secret into argv', () => {
   for (const command of ['login', 'redeem']) {
-    const help = execFileSync(process.execPath, [join(__dirname, '../../../dist/sls.cjs'), command, '--help'], { encoding: 'utf8' });
+    const help = execFileSync(process.execPath, [join(__dirname, '../../../dist/sls.cjs'), command, '--help'], {
+      encoding: 'utf8',
+    });
     expect(help).not.toMatch(/--(password|token|key)[ =<]/);
   }
 });

@@ -47,7 +47,10 @@ afterAll(async () => {
 });
 
 /** Runs the verb with the session changed; nothing else in its folder. */
-async function withSession(change: (session: SavedFile['session']) => void, args: string[]): ReturnType<Machine['sls']> {
+async function withSession(
+  change: (session: SavedFile['session']) => void,
+  args: string[],
+): ReturnType<Machine['sls']> {
   const state = machine.path('victim');
   mkdirSync(`${state}/sls`, { recursive: true });
   const copy = structuredClone(saved);
@@ -58,7 +61,9 @@ async function withSession(change: (session: SavedFile['session']) => void, args
 
 function listen(server: Server): Promise<string> {
   servers.push(server);
-  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(`127.0.0.1:${(server.address() as AddressInfo).port}`)));
+  return new Promise((resolve) =>
+    server.listen(0, '127.0.0.1', () => resolve(`127.0.0.1:${(server.address() as AddressInfo).port}`)),
+  );
 }
 
 /** Keeps all that arrives, and passes it on where there is somewhere. */
@@ -77,9 +82,12 @@ function recorder(onward?: string): { server: Server; seen: Buffer[] } {
 function tlsRecorder(): { server: Server; seen: Buffer[]; connections: () => number } {
   const seen: Buffer[] = [];
   let connections = 0;
-  const server = createTlsServer({ ...mallory, requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'] }, (socket) => {
-    socket.on('error', () => undefined).on('data', (data) => seen.push(data));
-  });
+  const server = createTlsServer(
+    { ...mallory, requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'] },
+    (socket) => {
+      socket.on('error', () => undefined).on('data', (data) => seen.push(data));
+    },
+  );
   server.on('tlsClientError', () => undefined);
   server.on('connection', () => connections++);
   return { server, seen, connections: () => connections };
@@ -94,53 +102,77 @@ function expectNoSecret(seen: Buffer[]): void {
   }
 }
 
-test.each(ENCLAVE_VERBS)('%s: a TLS server with another certificate gets a handshake and not one byte more', async (_name, args) => {
-  const { server, seen, connections } = tlsRecorder();
-  const address = await listen(server);
-  const { code, stdout, stderr } = await withSession((session) => void (session.enclave.tlsAddress = address), args);
-  expect({ code, stdout }).toEqual({ code: 5, stdout: '' });
-  expect(stderr).toMatch(/sls: attestation refused at step connection \(connection.certificate_mismatch\)/);
-  expect(stderr).toMatch(/hint: nothing of yours was sent/);
-  expect(connections()).toBeGreaterThan(0);
-  expect(Buffer.concat(seen)).toHaveLength(0);
-});
+test.each(ENCLAVE_VERBS)(
+  '%s: a TLS server with another certificate gets a handshake and not one byte more',
+  async (_name, args) => {
+    const { server, seen, connections } = tlsRecorder();
+    const address = await listen(server);
+    const { code, stdout, stderr } = await withSession((session) => void (session.enclave.tlsAddress = address), args);
+    expect({ code, stdout }).toEqual({ code: 5, stdout: '' });
+    expect(stderr).toMatch(/sls: attestation refused at step connection \(connection.certificate_mismatch\)/);
+    expect(stderr).toMatch(/hint: nothing of yours was sent/);
+    expect(connections()).toBeGreaterThan(0);
+    expect(Buffer.concat(seen)).toHaveLength(0);
+  },
+);
 
-test.each(ENCLAVE_VERBS)('%s: a listener on the plaintext path, passing all on, sees no secret', async (_name, args) => {
-  const { server, seen } = recorder(saved.session.enclave.endpoint);
-  const address = await listen(server);
-  await withSession((session) => void (session.enclave.endpoint = `http://${address}`), args);
-  expect(Buffer.concat(seen).length).toBeGreaterThan(0);
-  expectNoSecret(seen);
-});
+test.each(ENCLAVE_VERBS)(
+  '%s: a listener on the plaintext path, passing all on, sees no secret',
+  async (_name, args) => {
+    const { server, seen } = recorder(saved.session.enclave.endpoint);
+    const address = await listen(server);
+    await withSession((session) => void (session.enclave.endpoint = `http://${address}`), args);
+    expect(Buffer.concat(seen).length).toBeGreaterThan(0);
+    expectNoSecret(seen);
+  },
+);
 
-test.each(ENCLAVE_VERBS)('%s: an endpoint that says nothing and a TLS port that says nothing get no secret', async (_name, args) => {
-  const plain = recorder();
-  const tls = recorder();
-  const [endpoint, tlsAddress] = [await listen(plain.server), await listen(tls.server)];
-  const closing = setTimeout(() => [plain, tls].forEach(({ server }) => server.close()), 0);
-  const { code } = await withSession((session) => Object.assign(session.enclave, { endpoint: `http://${endpoint}`, tlsAddress }), args);
-  clearTimeout(closing);
-  expect(code).not.toBe(2);
-  expectNoSecret([...plain.seen, ...tls.seen]);
-});
+test.each(ENCLAVE_VERBS)(
+  '%s: an endpoint that says nothing and a TLS port that says nothing get no secret',
+  async (_name, args) => {
+    const plain = recorder();
+    const tls = recorder();
+    const [endpoint, tlsAddress] = [await listen(plain.server), await listen(tls.server)];
+    const closing = setTimeout(() => [plain, tls].forEach(({ server }) => server.close()), 0);
+    const { code } = await withSession(
+      (session) => Object.assign(session.enclave, { endpoint: `http://${endpoint}`, tlsAddress }),
+      args,
+    );
+    clearTimeout(closing);
+    expect(code).not.toBe(2);
+    expectNoSecret([...plain.seen, ...tls.seen]);
+  },
+);
 
-test.each(['signup', 'login'])('%s: a service with a certificate of another CA gets neither the password nor a token', async (verb) => {
-  const { server, seen, connections } = tlsRecorder();
-  const address = `https://${await listen(server)}`;
-  const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as SavedFile['trust'];
-  writeFileSync(machine.path('bundle.json'), JSON.stringify({ ...bundle, services: { signup: address, login: address } }));
-  const { code, stderr } = await machine.sls([verb, '--username', 'ada', '--password-stdin', '--trust', 'bundle.json'], { stdin: `${PASSWORD}\n` });
-  expect(code).toBe(6);
-  expect(stderr).toMatch(/^sls: .+\nhint: .+/m);
-  expect(connections()).toBeGreaterThan(0);
-  expect(Buffer.concat(seen)).toHaveLength(0);
-});
+test.each(['signup', 'login'])(
+  '%s: a service with a certificate of another CA gets neither the password nor a token',
+  async (verb) => {
+    const { server, seen, connections } = tlsRecorder();
+    const address = `https://${await listen(server)}`;
+    const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as SavedFile['trust'];
+    writeFileSync(
+      machine.path('bundle.json'),
+      JSON.stringify({ ...bundle, services: { signup: address, login: address } }),
+    );
+    const { code, stderr } = await machine.sls(
+      [verb, '--username', 'ada', '--password-stdin', '--trust', 'bundle.json'],
+      { stdin: `${PASSWORD}\n` },
+    );
+    expect(code).toBe(6);
+    expect(stderr).toMatch(/^sls: .+\nhint: .+/m);
+    expect(connections()).toBeGreaterThan(0);
+    expect(Buffer.concat(seen)).toHaveLength(0);
+  },
+);
 
-test("a token of one service is never offered to another one, even when its user logs in there", async () => {
+test('a token of one service is never offered to another one, even when its user logs in there', async () => {
   const { server, seen } = tlsRecorder();
   const address = `https://${await listen(server)}`;
   const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as SavedFile['trust'];
-  writeFileSync(machine.path('other.json'), JSON.stringify({ ...bundle, serverRoots: [malloryRoot], services: { signup: address, login: address } }));
+  writeFileSync(
+    machine.path('other.json'),
+    JSON.stringify({ ...bundle, serverRoots: [malloryRoot], services: { signup: address, login: address } }),
+  );
   // No password is asked for where a token is used: this one has to be.
   const { code, stderr } = await machine.sls(['login', '--username', 'ada', '--trust', 'other.json']);
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('no terminal to ask for the password') });

@@ -9,7 +9,21 @@ const VERBS = ['signup', 'login', 'exec', 'cp', 'status', 'logout', 'verify', 'u
 const GROUPS: Record<string, string[]> = {
   trust: ['add', 'show', 'remove'],
   audit: ['check', 'forget'],
-  admin: ['init', 'certificate', 'nodes list', 'nodes approve', 'nodes revoke', 'user revoke', 'ak revoke', 'ek restore', 'revocations', 'rotate', 'trust-bundle export', 'audit tail', 'audit verify'],
+  admin: [
+    'init',
+    'certificate',
+    'nodes list',
+    'nodes approve',
+    'nodes revoke',
+    'user revoke',
+    'ak revoke',
+    'ek restore',
+    'revocations',
+    'rotate',
+    'trust-bundle export',
+    'audit tail',
+    'audit verify',
+  ],
 };
 
 let machine: Machine;
@@ -31,7 +45,9 @@ beforeAll(async () => {
 afterAll(() => machine.remove());
 
 test('every help text ends in an example to copy, and goes to standard output', async () => {
-  const grouped = Object.entries(GROUPS).flatMap(([group, names]) => names.map((name) => [group, ...name.split(' '), '--help']));
+  const grouped = Object.entries(GROUPS).flatMap(([group, names]) =>
+    names.map((name) => [group, ...name.split(' '), '--help']),
+  );
   for (const args of [['--help'], ...VERBS.map((verb) => [verb, '--help']), ...grouped]) {
     const { code, stdout, stderr } = await machine.sls(args);
     expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: '' });
@@ -102,9 +118,13 @@ test('logout --all ends all, whatever enclave the environment prefers; named bes
   mkdirSync(machine.path('state', 'sls'), { recursive: true });
   for (const name of ['session.json', 'session-gpu-lab.json']) writeFileSync(machine.path('state', 'sls', name), '{}');
   const refused = await machine.sls(['logout', '--all', '--enclave', 'gpu-lab']);
-  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('expected --all or --enclave, got both') as string });
+  expect(refused).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('expected --all or --enclave, got both') as string,
+  });
   expect((await machine.sls(['logout', '--all'], { env: { SLS_ENCLAVE: 'gpu-lab' } })).code).toBe(0);
-  for (const name of ['session.json', 'session-gpu-lab.json']) expect(existsSync(machine.path('state', 'sls', name))).toBe(false);
+  for (const name of ['session.json', 'session-gpu-lab.json'])
+    expect(existsSync(machine.path('state', 'sls', name))).toBe(false);
 });
 
 test('a service that nobody serves: 6, with a hint; with --json the error is a document too', async () => {

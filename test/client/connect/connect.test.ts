@@ -17,7 +17,19 @@ beforeAll(async () => {
 });
 afterAll(() => fixture.stop());
 
-const EVIDENCE_STEPS = ['ak_certificate', 'ak_attributes', 'signature', 'quote', 'pcr_digest', 'root', 'claims', 'freshness', 'certificate_hash', 'identity', 'policy'];
+const EVIDENCE_STEPS = [
+  'ak_certificate',
+  'ak_attributes',
+  'signature',
+  'quote',
+  'pcr_digest',
+  'root',
+  'claims',
+  'freshness',
+  'certificate_hash',
+  'identity',
+  'policy',
+];
 
 test.each([
   ['TCP', false],
@@ -25,7 +37,9 @@ test.each([
 ])('over %s: verified in the order of trust, then a command works', async (_name, tunnel) => {
   const steps: string[] = [];
   const session = await fixture.session({ tunnel });
-  const connection = await connect(fixture.trust, session, { onStep: ({ phase, step }) => steps.push(`${phase} ${step}`) });
+  const connection = await connect(fixture.trust, session, {
+    onStep: ({ phase, step }) => steps.push(`${phase} ${step}`),
+  });
   expect(steps).toEqual([
     ...EVIDENCE_STEPS.map((step) => `login ${step}`),
     'login revocation',
@@ -35,10 +49,19 @@ test.each([
     'session session',
   ]);
   const stdout = new PassThrough();
-  const exit = await connection.exec(['sha256sum', '-'], { stdin: Readable.from([Buffer.from('hello')]), stdout, stderr: process.stderr });
+  const exit = await connection.exec(['sha256sum', '-'], {
+    stdin: Readable.from([Buffer.from('hello')]),
+    stdout,
+    stderr: process.stderr,
+  });
   expect(exit).toEqual({ code: 0, signal: '' });
   expect(String(stdout.read())).toBe('2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824  -\n');
-  expect(await connection.status()).toMatchObject({ user: fixture.user, workloadUid: fixture.workloadUid, sessions: 1, commands: 0 });
+  expect(await connection.status()).toMatchObject({
+    user: fixture.user,
+    workloadUid: fixture.workloadUid,
+    sessions: 1,
+    commands: 0,
+  });
   connection.close();
   expect(await connection.closed).toBeUndefined();
 });
@@ -53,7 +76,9 @@ test('after close, nothing connects again by itself', async () => {
 test('a field of the policy that is undefined lifts no limit of the trust bundle', async () => {
   const strict = { ...fixture.trust, policy: { ...fixture.trust.policy, imageDigests: [`sha256:${'1'.repeat(64)}`] } };
   const session = await fixture.session();
-  await expect(connect(strict, session, { policy: { imageDigests: undefined } })).rejects.toMatchObject({ code: 'policy.image_digest' });
+  await expect(connect(strict, session, { policy: { imageDigests: undefined } })).rejects.toMatchObject({
+    code: 'policy.image_digest',
+  });
   const connection = await connect(strict, session, { policy: { imageDigests: [IMAGE_DIGEST] } });
   connection.close();
 });
@@ -62,7 +87,12 @@ test('a connection that was cut is not replaced by another one, however often it
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   const sockets: TLSSocket[] = [];
   const credentials = new OneConnection(async (dialled) => {
-    const options = { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: fixture.trust.trustDomain };
+    const options = {
+      certificate: evidence.enclaveCertificate,
+      clientKey,
+      clientCertificates,
+      trustDomain: fixture.trust.trustDomain,
+    };
     sockets.push(await secure(dialled, options));
     return sockets[0]!;
   });
@@ -70,7 +100,9 @@ test('a connection that was cut is not replaced by another one, however often it
   await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 10_000 });
   sockets[0]!.destroy();
   for (let i = 0; i < 3; i++) {
-    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).rejects.toMatchObject({ code: 'rpc.unavailable' });
+    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).rejects.toMatchObject({
+      code: 'rpc.unavailable',
+    });
     await sleep(300);
   }
   expect(sockets).toHaveLength(1);

@@ -87,7 +87,14 @@ async function startAttacker(
   });
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   const server = createTlsServer(
-    { key: identity.privateKey, cert: identity.certificatePem, requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'], ...tls },
+    {
+      key: identity.privateKey,
+      cert: identity.certificatePem,
+      requestCert: true,
+      rejectUnauthorized: false,
+      ALPNProtocols: ['h2'],
+      ...tls,
+    },
     (socket) => {
       attacker.connections += 1;
       socket.on('error', () => undefined);
@@ -115,7 +122,11 @@ async function startEndpoint(certificate: Buffer): Promise<string> {
     services: [
       {
         definition: EnclaveServiceService,
-        implementation: { attest: unary(refuse), getCertificate: unary(() => Promise.resolve({ certificate })), tunnel: bidiStream(refuse) },
+        implementation: {
+          attest: unary(refuse),
+          getCertificate: unary(() => Promise.resolve({ certificate })),
+          tunnel: bidiStream(refuse),
+        },
       },
     ],
   });
@@ -132,7 +143,11 @@ async function use(session: Session): Promise<void> {
   let connection: EnclaveConnection | undefined;
   try {
     connection = await connect(fixture.trust, session);
-    await connection.exec(['cat'], { stdin: Readable.from([Buffer.from('secret of the user')]), stdout: new PassThrough(), stderr: process.stderr });
+    await connection.exec(['cat'], {
+      stdin: Readable.from([Buffer.from('secret of the user')]),
+      stdout: new PassThrough(),
+      stderr: process.stderr,
+    });
   } finally {
     connection?.close();
   }
@@ -152,7 +167,12 @@ async function attestAtEnclave(session: Session, nonce: Buffer): Promise<Evidenc
   const target = session.enclave.tlsAddress;
   const { clientKey, clientCertificates } = session;
   const credentials = new OneConnection((dialled) =>
-    secure(dialled, { certificate: enclaveIdentity.certificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN }),
+    secure(dialled, {
+      certificate: enclaveIdentity.certificate,
+      clientKey,
+      clientCertificates,
+      trustDomain: TRUST_DOMAIN,
+    }),
   );
   const client = new SessionServiceClient(target, credentials);
   cleanups.push(() => client.close());
@@ -172,7 +192,9 @@ describe('a man in the middle', () => {
     const session = await fixture.session();
     const old = await attestAtEnclave(session, Buffer.alloc(32, 1));
     const attacker = await startAttacker(enclaveIdentity, () => Promise.resolve(old));
-    expect(await refusal(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).toMatchObject({ code: 'freshness.nonce' });
+    expect(await refusal(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).toMatchObject({
+      code: 'freshness.nonce',
+    });
     expect(attacker.calls).toEqual(['attest']);
   });
 
@@ -186,13 +208,18 @@ describe('a man in the middle', () => {
         }),
       ),
     );
-    expect(await refusal(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).toMatchObject({ phase: 'session', code: 'freshness.purpose' });
+    expect(await refusal(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).toMatchObject({
+      phase: 'session',
+      code: 'freshness.purpose',
+    });
   });
 
   test("with the enclave's TLS key and no evidence: refused", async () => {
     const session = await fixture.session();
     const attacker = await startAttacker(enclaveIdentity, () => Promise.resolve(undefined));
-    expect(await refusal(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).toMatchObject({ code: 'evidence.missing' });
+    expect(await refusal(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).toMatchObject({
+      code: 'evidence.missing',
+    });
     expect(attacker.calls).toEqual(['attest']);
   });
 
@@ -216,8 +243,13 @@ describe('a man in the middle', () => {
 
   test('who speaks TLS 1.2 only: refused', async () => {
     const session = await fixture.session();
-    const attacker = await startAttacker(enclaveIdentity, () => Promise.resolve(undefined), { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' });
-    await expect(use(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).rejects.toMatchObject({ code: 'connection.protocol' });
+    const attacker = await startAttacker(enclaveIdentity, () => Promise.resolve(undefined), {
+      minVersion: 'TLSv1.2',
+      maxVersion: 'TLSv1.2',
+    });
+    await expect(use(redirect(session, { tlsAddress: `127.0.0.1:${attacker.port}` }))).rejects.toMatchObject({
+      code: 'connection.protocol',
+    });
     expect(attacker.connections).toBe(0);
   });
 
@@ -225,7 +257,9 @@ describe('a man in the middle', () => {
     const session = await fixture.session({ tunnel: true });
     const other = await startEnclaveFixture();
     cleanups.push(() => other.stop());
-    await expect(use(redirect(session, { endpoint: `http://127.0.0.1:${other.enclave.ports.listen}` }))).rejects.toMatchObject({ code: 'certificate.mismatch' });
+    await expect(
+      use(redirect(session, { endpoint: `http://127.0.0.1:${other.enclave.ports.listen}` })),
+    ).rejects.toMatchObject({ code: 'certificate.mismatch' });
   });
 });
 
@@ -233,35 +267,60 @@ describe('evidence that is good and about something else', () => {
   test("another enclave of the user's answers inside the connection: refused", async () => {
     const session = await fixture.session();
     fixture.attestor.answer = (request, claims) =>
-      makeEvidence(fixture.attestor.tpm, { claims: { ...claims, workloadUid: randomUUID() }, enclaveCertificate: request.certificate });
-    cleanups.push(() => (fixture.attestor.answer = (request, claims) => makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })));
+      makeEvidence(fixture.attestor.tpm, {
+        claims: { ...claims, workloadUid: randomUUID() },
+        enclaveCertificate: request.certificate,
+      });
+    cleanups.push(
+      () =>
+        (fixture.attestor.answer = (request, claims) =>
+          makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })),
+    );
     expect(await refusal(session)).toMatchObject({ phase: 'session', code: 'identity.workload' });
   });
 
   test('another image inside the connection than before it: refused', async () => {
     const session = await fixture.session();
     fixture.attestor.answer = (request, claims) =>
-      makeEvidence(fixture.attestor.tpm, { claims: { ...claims, imageDigest: `sha256:${'0'.repeat(64)}` }, enclaveCertificate: request.certificate });
-    cleanups.push(() => (fixture.attestor.answer = (request, claims) => makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })));
+      makeEvidence(fixture.attestor.tpm, {
+        claims: { ...claims, imageDigest: `sha256:${'0'.repeat(64)}` },
+        enclaveCertificate: request.certificate,
+      });
+    cleanups.push(
+      () =>
+        (fixture.attestor.answer = (request, claims) =>
+          makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })),
+    );
     expect(await refusal(session)).toMatchObject({ phase: 'session', code: 'session.identity' });
   });
 
   test('a quote from a second enrolled node, same PCRs, for this user: refused', async () => {
     const second = await makeFakeTpm({ authority: fixture.attestor.tpm.authority, node: 'node-b' });
-    fixture.attestor.answer = (request, claims) => makeEvidence(second, { claims, enclaveCertificate: request.certificate });
-    cleanups.push(() => (fixture.attestor.answer = (request, claims) => makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })));
+    fixture.attestor.answer = (request, claims) =>
+      makeEvidence(second, { claims, enclaveCertificate: request.certificate });
+    cleanups.push(
+      () =>
+        (fixture.attestor.answer = (request, claims) =>
+          makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })),
+    );
     const session = await fixture.session();
     expect(await refusal(session)).toMatchObject({ phase: 'login', code: 'identity.node' });
   });
 
   test('evidence for another client key: refused', async () => {
     const [one, two] = [await fixture.session(), await fixture.session()];
-    expect(await refusal({ ...one, evidence: two.evidence, nonce: two.nonce })).toMatchObject({ phase: 'login', code: 'identity.client_key' });
+    expect(await refusal({ ...one, evidence: two.evidence, nonce: two.nonce })).toMatchObject({
+      phase: 'login',
+      code: 'identity.client_key',
+    });
   });
 
   test("evidence for another user's enclave: refused", async () => {
     const session = await fixture.session();
-    expect(await refusal(redirect(session, { user: randomUUID() }))).toMatchObject({ phase: 'login', code: 'identity.user' });
+    expect(await refusal(redirect(session, { user: randomUUID() }))).toMatchObject({
+      phase: 'login',
+      code: 'identity.user',
+    });
   });
 });
 
@@ -270,10 +329,14 @@ test('pod swapped between the quote and the connection: the connection fails', a
   const swapped = await startEnclaveFixture();
   cleanups.push(() => swapped.stop());
   const { listen: listening, tls } = swapped.enclave.ports;
-  await expect(use(redirect(session, { endpoint: `http://127.0.0.1:${listening}`, tlsAddress: `127.0.0.1:${tls}` }))).rejects.toMatchObject({
+  await expect(
+    use(redirect(session, { endpoint: `http://127.0.0.1:${listening}`, tlsAddress: `127.0.0.1:${tls}` })),
+  ).rejects.toMatchObject({
     code: 'certificate.mismatch',
   });
-  await expect(use(redirect(session, { tlsAddress: `127.0.0.1:${tls}` }))).rejects.toMatchObject({ code: 'connection.certificate_mismatch' });
+  await expect(use(redirect(session, { tlsAddress: `127.0.0.1:${tls}` }))).rejects.toMatchObject({
+    code: 'connection.certificate_mismatch',
+  });
 });
 
 test('a client never offers a session of before', async () => {

@@ -6,7 +6,11 @@ import type { DeviceCode, OidcSettings } from '../../../client';
 import { IdTokenVerifier } from '../../../licensing/oidc/verifier';
 import { OpenIdProvider } from '../../support/openid-provider';
 
-const failure = (work: Promise<unknown>): Promise<unknown> => work.then((value) => `expected a failure, got ${String(value)}`, (error: unknown) => error);
+const failure = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    (value) => `expected a failure, got ${String(value)}`,
+    (error: unknown) => error,
+  );
 
 describe('at a real provider', () => {
   let provider: OpenIdProvider;
@@ -19,14 +23,23 @@ describe('at a real provider', () => {
 
   /** Logs in, while a person does with the code what the test says. */
   function logIn(person: (code: DeviceCode) => Promise<unknown>, signal?: AbortSignal): Promise<string> {
-    return logInByDevice(settings, { signal, onCode: (code) => void person(code).catch((error: unknown) => console.error(error)) });
+    return logInByDevice(settings, {
+      signal,
+      onCode: (code) => void person(code).catch((error: unknown) => console.error(error)),
+    });
   }
 
   test('somebody who goes where the code says gets an ID token for themselves', async () => {
     let shown: DeviceCode | undefined;
     const token = await logIn((code) => provider.approve((shown = code).completeAddress!, 'ada'));
-    expect(await new IdTokenVerifier(provider).verify(token)).toMatchObject({ subject: 'ada', issuer: provider.issuer });
-    expect(shown).toMatchObject({ address: `${provider.issuer}/device`, userCode: expect.stringMatching(/^[A-Z]{4}-[A-Z]{4}$/) });
+    expect(await new IdTokenVerifier(provider).verify(token)).toMatchObject({
+      subject: 'ada',
+      issuer: provider.issuer,
+    });
+    expect(shown).toMatchObject({
+      address: `${provider.issuer}/device`,
+      userCode: expect.stringMatching(/^[A-Z]{4}-[A-Z]{4}$/),
+    });
     expect(shown?.completeAddress).toBe(`${provider.issuer}/device?user_code=${shown?.userCode}`);
   });
 
@@ -40,7 +53,10 @@ describe('at a real provider', () => {
   });
 
   test('who says no there is told so', async () => {
-    expect(await failure(logIn((code) => provider.deny(code.completeAddress!)))).toMatchObject({ name: 'DeviceLoginError', code: 'oidc.denied' });
+    expect(await failure(logIn((code) => provider.deny(code.completeAddress!)))).toMatchObject({
+      name: 'DeviceLoginError',
+      code: 'oidc.denied',
+    });
   });
 
   test('a code that nobody comes with ends by its time', async () => {
@@ -61,7 +77,10 @@ describe('at a real provider', () => {
 
   test('one that is away from the start is told as such', async () => {
     await provider.goDown();
-    expect(await failure(logIn(() => Promise.resolve()))).toMatchObject({ name: 'OidcProviderError', code: 'oidc.provider_unavailable' });
+    expect(await failure(logIn(() => Promise.resolve()))).toMatchObject({
+      name: 'OidcProviderError',
+      code: 'oidc.provider_unavailable',
+    });
   });
 
   test('the wait can be given up', async () => {
@@ -75,7 +94,10 @@ describe('at a real provider', () => {
 
   test('a client that the provider does not know is told apart from a user who said no', async () => {
     settings = { ...settings, clientId: 'unknown' };
-    expect(await failure(logIn(() => Promise.resolve()))).toMatchObject({ code: 'oidc.client_refused', message: expect.stringContaining('invalid_client') });
+    expect(await failure(logIn(() => Promise.resolve()))).toMatchObject({
+      code: 'oidc.client_refused',
+      message: expect.stringContaining('invalid_client'),
+    });
   });
 });
 
@@ -90,7 +112,9 @@ describe('at a provider that does not do as the standard says', () => {
       void textOf(request).then((text) => {
         asked.push(text);
         const { status = 200, body } = answers[request.url ?? ''] ?? good(request.url ?? '');
-        response.writeHead(status, { 'content-type': 'application/json' }).end(typeof body === 'string' ? body : JSON.stringify(body));
+        response
+          .writeHead(status, { 'content-type': 'application/json' })
+          .end(typeof body === 'string' ? body : JSON.stringify(body));
       });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -111,38 +135,92 @@ describe('at a provider that does not do as the standard says', () => {
     return text;
   }
 
-  const code = { device_code: 'device', user_code: 'ABCD', verification_uri: 'https://example.com/device', expires_in: 60, interval: 0.05 };
+  const code = {
+    device_code: 'device',
+    user_code: 'ABCD',
+    verification_uri: 'https://example.com/device',
+    expires_in: 60,
+    interval: 0.05,
+  };
   function good(path: string): (typeof answers)[string] {
     if (path === '/device') return { body: code };
     if (path === '/token') return { body: { id_token: 'a.b.c' } };
-    return { body: { issuer, jwks_uri: `${issuer}/jwks`, token_endpoint: `${issuer}/token`, device_authorization_endpoint: `${issuer}/device` } };
+    return {
+      body: {
+        issuer,
+        jwks_uri: `${issuer}/jwks`,
+        token_endpoint: `${issuer}/token`,
+        device_authorization_endpoint: `${issuer}/device`,
+      },
+    };
   }
   const logIn = (publicClientSecret = ''): Promise<unknown> => {
     const settings = { issuer, clientId: 'sls', publicClientSecret, scopes: ['openid', 'offline_access'] };
-    return logInByDevice(settings, { onCode: () => undefined }).catch((error: unknown) => (error instanceof DeviceLoginError || error instanceof OidcProviderError ? error.code : error));
+    return logInByDevice(settings, { onCode: () => undefined }).catch((error: unknown) =>
+      error instanceof DeviceLoginError || error instanceof OidcProviderError ? error.code : error,
+    );
   };
 
   test('it gets what RFC 8628 says, and what it calls a secret where there is one', async () => {
     expect(await logIn()).toBe('a.b.c');
     const [, first, second] = asked.map((text) => Object.fromEntries(new URLSearchParams(text)));
     expect(first).toEqual({ client_id: 'sls', scope: 'openid offline_access' });
-    expect(second).toEqual({ client_id: 'sls', device_code: 'device', grant_type: 'urn:ietf:params:oauth:grant-type:device_code' });
+    expect(second).toEqual({
+      client_id: 'sls',
+      device_code: 'device',
+      grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
+    });
     asked = [];
     await logIn('not-secret');
-    expect(asked.slice(1).map((text) => new URLSearchParams(text).get('client_secret'))).toEqual(['not-secret', 'not-secret']);
+    expect(asked.slice(1).map((text) => new URLSearchParams(text).get('client_secret'))).toEqual([
+      'not-secret',
+      'not-secret',
+    ]);
   });
 
   test.each<[string, () => typeof answers, string]>([
-    ['no device codes', () => ({ '/.well-known/openid-configuration': { body: { issuer, jwks_uri: `${issuer}/jwks`, token_endpoint: `${issuer}/token` } } }), 'oidc.no_device_codes'],
-    ['an address without TLS', () => ({ '/device': { body: { ...code, verification_uri: 'http://example.com/' } } }), 'oidc.provider_invalid'],
-    ['an address that steers the terminal', () => ({ '/device': { body: { ...code, verification_uri_complete: 'https://example.com/\u001b[2J' } } }), 'oidc.provider_invalid'],
-    ['an address that runs a program', () => ({ '/device': { body: { ...code, verification_uri_complete: 'javascript:alert(1)' } } }), 'oidc.provider_invalid'],
-    ['a code without an end', () => ({ '/device': { body: { ...code, expires_in: undefined } } }), 'oidc.provider_invalid'],
+    [
+      'no device codes',
+      () => ({
+        '/.well-known/openid-configuration': {
+          body: { issuer, jwks_uri: `${issuer}/jwks`, token_endpoint: `${issuer}/token` },
+        },
+      }),
+      'oidc.no_device_codes',
+    ],
+    [
+      'an address without TLS',
+      () => ({ '/device': { body: { ...code, verification_uri: 'http://example.com/' } } }),
+      'oidc.provider_invalid',
+    ],
+    [
+      'an address that steers the terminal',
+      () => ({ '/device': { body: { ...code, verification_uri_complete: 'https://example.com/\u001b[2J' } } }),
+      'oidc.provider_invalid',
+    ],
+    [
+      'an address that runs a program',
+      () => ({ '/device': { body: { ...code, verification_uri_complete: 'javascript:alert(1)' } } }),
+      'oidc.provider_invalid',
+    ],
+    [
+      'a code without an end',
+      () => ({ '/device': { body: { ...code, expires_in: undefined } } }),
+      'oidc.provider_invalid',
+    ],
     ['no code', () => ({ '/device': { body: '<html>' } }), 'oidc.provider_invalid'],
-    ['that devices are not for this client', () => ({ '/device': { status: 400, body: { error: 'unauthorized_client' } } }), 'oidc.client_refused'],
+    [
+      'that devices are not for this client',
+      () => ({ '/device': { status: 400, body: { error: 'unauthorized_client' } } }),
+      'oidc.client_refused',
+    ],
     ['no ID token', () => ({ '/token': { body: { access_token: 'x' } } }), 'oidc.provider_invalid'],
     ['expired_token', () => ({ '/token': { status: 400, body: { error: 'expired_token' } } }), 'oidc.code_expired'],
-    ['access_denied with another status', () => ({ '/token': { status: 403, body: { error: 'access_denied' } } }), 'oidc.denied'],
+    [
+      'access_denied with another status',
+      () => ({ '/token': { status: 403, body: { error: 'access_denied' } } }),
+      'oidc.denied',
+    ],
     ['a page', () => ({ '/token': { status: 200, body: '<html>' } }), 'oidc.provider_invalid'],
   ])('and says %s', async (_name, make, expected) => {
     answers = make();

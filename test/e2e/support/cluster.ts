@@ -31,9 +31,13 @@ export async function list<T>(kind: string, namespace: string, ...selector: stri
 
 /** Enclaves and their pods, of one user or of all. */
 export const enclaves = async (user?: string): Promise<KnativeService[]> =>
-  (await list<KnativeService>('ksvc', ENCLAVES)).filter(({ metadata }) => user === undefined || metadata.annotations?.['licensing/user'] === user);
+  (await list<KnativeService>('ksvc', ENCLAVES)).filter(
+    ({ metadata }) => user === undefined || metadata.annotations?.['licensing/user'] === user,
+  );
 export const enclavePods = async (user?: string): Promise<Pod[]> =>
-  (await list<Pod>('pods', ENCLAVES)).filter(({ metadata }) => user === undefined || metadata.annotations?.['licensing/user'] === user);
+  (await list<Pod>('pods', ENCLAVES)).filter(
+    ({ metadata }) => user === undefined || metadata.annotations?.['licensing/user'] === user,
+  );
 
 /** A service account's token, as its pods get it. */
 export async function tokenOf(namespace: string, account: string, ...options: string[]): Promise<string> {
@@ -52,8 +56,12 @@ export async function apiOf(namespace: string, account: string): Promise<Kuberne
 
 /** Forgets what was counted against the address that all people of these tests share: a crowd comes from many. */
 export async function forgetLimits(): Promise<void> {
-  const url = Buffer.from(await kubectl(['get', 'secret', 'database', '-n', SERVICES, '-o', 'jsonpath={.data.url}']), 'base64').toString('utf8');
+  const url = Buffer.from(
+    await kubectl(['get', 'secret', 'database', '-n', SERVICES, '-o', 'jsonpath={.data.url}']),
+    'base64',
+  ).toString('utf8');
   if (!url.includes('@postgres.licensing.svc')) return;
-  const statement = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U licensing -d licensing -c "DELETE FROM limits"';
+  const statement =
+    'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U licensing -d licensing -c "DELETE FROM limits"';
   await kubectl(['exec', '-n', SERVICES, 'postgres-0', '--', 'sh', '-c', statement]);
 }

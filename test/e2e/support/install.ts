@@ -21,7 +21,12 @@ export async function installWith(images: string): Promise<void> {
   const args = ['--overlay', 'software-tpm', '--software-tpm', 'allow', '--trust-bundle', trust];
   for (const pair of images.split(' ')) if (!pair.startsWith('enclave-next=')) args.push('--image', pair);
   for (const file of setting('SLS_EK_ROOTS').split(':')) args.push('--ek-root', file);
-  args.push('--tpm-folder', setting('SLS_TPM_FOLDER'), '--node-selector', setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0'));
+  args.push(
+    '--tpm-folder',
+    setting('SLS_TPM_FOLDER'),
+    '--node-selector',
+    setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0'),
+  );
   args.push('--enclave-template', smallEnclave(folder));
   const installed = spawnSync(process.execPath, [INSTALLER, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
   if (installed.status !== 0) throw new Error(`the installation failed with status ${installed.status}`);
@@ -32,7 +37,8 @@ export async function installWith(images: string): Promise<void> {
 function smallEnclave(folder: string): string {
   const template = readFileSync(join(dirname(INSTALLER), '../knative/base/enclave.yaml'), 'utf8');
   const small = template.replace('requests: {cpu: 25m, memory: 96Mi}', 'requests: {cpu: 1m, memory: 16Mi}');
-  if (small === template) throw new Error("expected the requests of an enclave in the project's template, found others");
+  if (small === template)
+    throw new Error("expected the requests of an enclave in the project's template, found others");
   const file = join(folder, 'enclave.yaml');
   writeFileSync(file, small);
   return file;
@@ -43,13 +49,18 @@ function smallEnclave(folder: string): string {
  * know it: what an earlier cluster left there has another password.
  */
 async function provideStorage(): Promise<void> {
-  if ((await kubectl(['get', 'pv', 'licensing-e2e-postgres', '--ignore-not-found', '-o', 'name'])).trim() !== '') return;
+  if ((await kubectl(['get', 'pv', 'licensing-e2e-postgres', '--ignore-not-found', '-o', 'name'])).trim() !== '')
+    return;
   const path = '/var/lib/licensing/e2e-postgres';
   const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
   const nodeSelector = { [label ?? '']: value ?? '' };
   const mount = { name: 'data', mountPath: '/data' };
   await apply([
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'licensing-e2e', labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } } },
+    {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: 'licensing-e2e', labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } },
+    },
     {
       apiVersion: 'v1',
       kind: 'PersistentVolume',
@@ -72,11 +83,24 @@ async function provideStorage(): Promise<void> {
         restartPolicy: 'Never',
         nodeSelector,
         containers: [
-          { name: 'chown', image: imageOf('attestor-daemon'), command: ['sh', '-c', 'find /data -mindepth 1 -delete && chown 999:999 /data'], securityContext: { runAsUser: 0 }, volumeMounts: [mount] },
+          {
+            name: 'chown',
+            image: imageOf('attestor-daemon'),
+            command: ['sh', '-c', 'find /data -mindepth 1 -delete && chown 999:999 /data'],
+            securityContext: { runAsUser: 0 },
+            volumeMounts: [mount],
+          },
         ],
         volumes: [{ name: 'data', hostPath: { path, type: 'DirectoryOrCreate' } }],
       },
     },
   ]);
-  await kubectl(['wait', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s', '-n', 'licensing-e2e', 'pod/storage']);
+  await kubectl([
+    'wait',
+    '--for=jsonpath={.status.phase}=Succeeded',
+    '--timeout=60s',
+    '-n',
+    'licensing-e2e',
+    'pod/storage',
+  ]);
 }

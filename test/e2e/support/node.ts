@@ -7,7 +7,11 @@ const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('
 export async function onNode(folder: string, command: string): Promise<void> {
   const place = ['-n', 'licensing-e2e'];
   await apply([
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'licensing-e2e', labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } } },
+    {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: 'licensing-e2e', labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } },
+    },
   ]);
   await kubectl(['delete', 'pod', 'on-node', ...place, '--ignore-not-found', '--grace-period=0', '--force']);
   await apply([
@@ -19,7 +23,14 @@ export async function onNode(folder: string, command: string): Promise<void> {
         restartPolicy: 'Never',
         nodeSelector: { [label ?? '']: value ?? '' },
         containers: [
-          { name: 'shell', image: imageOf('attestor-daemon'), command: ['sh', '-c', command], workingDir: '/folder', securityContext: { runAsUser: 0 }, volumeMounts: [{ name: 'folder', mountPath: '/folder' }] },
+          {
+            name: 'shell',
+            image: imageOf('attestor-daemon'),
+            command: ['sh', '-c', command],
+            workingDir: '/folder',
+            securityContext: { runAsUser: 0 },
+            volumeMounts: [{ name: 'folder', mountPath: '/folder' }],
+          },
         ],
         volumes: [{ name: 'folder', hostPath: { path: folder, type: 'Directory' } }],
       },

@@ -24,8 +24,17 @@ export async function startProbe(): Promise<void> {
   });
   const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
   await apply([
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } } },
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'probe', namespace: NAMESPACE }, data: { 'probe.cjs': outputFiles[0]?.text ?? '' } },
+    {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'probe', namespace: NAMESPACE },
+      data: { 'probe.cjs': outputFiles[0]?.text ?? '' },
+    },
   ]);
   await apply([
     {
@@ -62,4 +71,5 @@ export async function askAttestor(token: string, certificate: Buffer): Promise<A
   return JSON.parse(await kubectl(['exec', '-i', '-n', NAMESPACE, 'probe', '--', ...command], token)) as Answer;
 }
 
-export const stopProbe = (): Promise<string> => kubectl(['delete', 'pod', 'probe', '-n', NAMESPACE, '--ignore-not-found']);
+export const stopProbe = (): Promise<string> =>
+  kubectl(['delete', 'pod', 'probe', '-n', NAMESPACE, '--ignore-not-found']);

@@ -18,7 +18,10 @@ export class RecordingProxy {
       const upstream = connect(Number(port), host, () => {
         client.write('HTTP/1.1 200 Connection established\r\n\r\n');
         upstream.write(head);
-        for (const [from, to] of [[client, upstream], [upstream, client]] as const) {
+        for (const [from, to] of [
+          [client, upstream],
+          [upstream, client],
+        ] as const) {
           from.on('data', (part: Buffer) => {
             parts.push(part);
             to.write(part);

@@ -7,7 +7,9 @@ export function setting(name: string, fallback?: string): string {
 
 /** REPOSITORY@sha256:HEX of a program's image. */
 export function imageOf(program: string): string {
-  const pair = setting('SLS_IMAGES').split(' ').find((text) => text.startsWith(`${program}=`));
+  const pair = setting('SLS_IMAGES')
+    .split(' ')
+    .find((text) => text.startsWith(`${program}=`));
   if (pair === undefined) throw new Error(`SLS_IMAGES lacks ${program}`);
   return pair.slice(program.length + 1);
 }

@@ -42,7 +42,10 @@ function start(argv: string[], options: Partial<ExecOptions> = {}, over: Enclave
   return { exit, control: control as CommandControl, stdin, output, shows };
 }
 
-async function run(argv: string[], options: Partial<ExecOptions> = {}): Promise<CommandExit & { stdout: string; stderr: string }> {
+async function run(
+  argv: string[],
+  options: Partial<ExecOptions> = {},
+): Promise<CommandExit & { stdout: string; stderr: string }> {
   const running = start(argv, options);
   running.stdin.end();
   return { ...(await running.exit), ...running.output };
@@ -50,7 +53,8 @@ async function run(argv: string[], options: Partial<ExecOptions> = {}): Promise<
 
 /** Until the enclave has no command left. */
 async function untilIdle(): Promise<void> {
-  for (const deadline = Date.now() + 5_000; (await connection.status()).commands > 0; await sleep(20)) expect(Date.now()).toBeLessThan(deadline);
+  for (const deadline = Date.now() + 5_000; (await connection.status()).commands > 0; await sleep(20))
+    expect(Date.now()).toBeLessThan(deadline);
 }
 
 function isAlive(pid: number): boolean {
@@ -68,11 +72,19 @@ async function untilDead(pid: number): Promise<void> {
 }
 
 test('exit status, standard output and standard error arrive', async () => {
-  expect(await run(['sh', '-c', 'echo out; echo err >&2; exit 7'])).toEqual({ code: 7, signal: '', stdout: 'out\n', stderr: 'err\n' });
+  expect(await run(['sh', '-c', 'echo out; echo err >&2; exit 7'])).toEqual({
+    code: 7,
+    signal: '',
+    stdout: 'out\n',
+    stderr: 'err\n',
+  });
 });
 
 test('no shell is put between, and arguments stay as they are', async () => {
-  expect(await run(['printf', '%s|', '$HOME', 'a b', '', '*', '"; ls'])).toMatchObject({ code: 0, stdout: '$HOME|a b||*|"; ls|' });
+  expect(await run(['printf', '%s|', '$HOME', 'a b', '', '*', '"; ls'])).toMatchObject({
+    code: 0,
+    stdout: '$HOME|a b||*|"; ls|',
+  });
 });
 
 test('a command that ends by a signal says so', async () => {
@@ -94,7 +106,10 @@ test('the directory is the workspace, or one relative to it', async () => {
 });
 
 test('what cannot be started is an error with a code', async () => {
-  await expect(run(['no-such-program'])).rejects.toMatchObject({ code: 'exec.not_found', message: '"no-such-program": no such program' });
+  await expect(run(['no-such-program'])).rejects.toMatchObject({
+    code: 'exec.not_found',
+    message: '"no-such-program": no such program',
+  });
   await expect(run(['/etc/passwd'])).rejects.toMatchObject({ code: 'exec.not_executable' });
   await expect(run(['pwd'], { directory: 'nowhere' })).rejects.toMatchObject({ code: 'file.not_found' });
   await expect(run([])).rejects.toMatchObject({ code: 'exec.argv' });
@@ -117,7 +132,9 @@ test('a signal that there is not is an error, and ends the command', async () =>
 });
 
 test('a signal gets through to a command that does not read its input', async () => {
-  const running = start(['sleep', '1000'], { stdin: Readable.from(Array.from({ length: 400 }, () => Buffer.alloc(65_536))) });
+  const running = start(['sleep', '1000'], {
+    stdin: Readable.from(Array.from({ length: 400 }, () => Buffer.alloc(65_536))),
+  });
   await sleep(500);
   running.control.signal('SIGTERM');
   expect(await running.exit).toEqual({ code: 143, signal: 'SIGTERM' });
@@ -125,14 +142,20 @@ test('a signal gets through to a command that does not read its input', async ()
 });
 
 test('input that the command does not want is no failure', async () => {
-  expect(await run(['true'], { stdin: Readable.from(Array.from({ length: 50 }, () => Buffer.alloc(65_536))) })).toMatchObject({ code: 0 });
+  expect(
+    await run(['true'], { stdin: Readable.from(Array.from({ length: 50 }, () => Buffer.alloc(65_536))) }),
+  ).toMatchObject({ code: 0 });
 });
 
 test('a slow reader costs no memory and loses nothing', async () => {
   let bytes = 0;
   const before = process.memoryUsage().rss;
   const stdout = new PassThrough({ highWaterMark: 1024 });
-  const exit = connection.exec(['head', '-c', '67108864', '/dev/zero'], { stdin: Readable.from([]), stdout, stderr: new PassThrough() });
+  const exit = connection.exec(['head', '-c', '67108864', '/dev/zero'], {
+    stdin: Readable.from([]),
+    stdout,
+    stderr: new PassThrough(),
+  });
   await sleep(500);
   expect(process.memoryUsage().rss - before).toBeLessThan(40 * 1024 * 1024);
   stdout.on('data', (chunk: Buffer) => (bytes += chunk.length));
@@ -151,7 +174,9 @@ describe('a terminal', () => {
   const terminal = { columns: 101, rows: 33 };
 
   test('has the size that was asked for, and the next one', async () => {
-    const running = start(['sh', '-c', 'trap "stty size; exit 5" WINCH; stty size; while :; do sleep 0.05; done'], { terminal });
+    const running = start(['sh', '-c', 'trap "stty size; exit 5" WINCH; stty size; while :; do sleep 0.05; done'], {
+      terminal,
+    });
     await running.shows('33 101');
     running.control.resize({ columns: 80, rows: 24 });
     expect(await running.exit).toEqual({ code: 5, signal: '' });
@@ -170,7 +195,10 @@ describe('a terminal', () => {
   });
 
   test('a size of zero is none that breaks anything', async () => {
-    expect(await run(['stty', 'size'], { terminal: { columns: 0, rows: 0 } })).toMatchObject({ code: 0, stdout: '1 1\r\n' });
+    expect(await run(['stty', 'size'], { terminal: { columns: 0, rows: 0 } })).toMatchObject({
+      code: 0,
+      stdout: '1 1\r\n',
+    });
   });
 });
 
@@ -182,7 +210,10 @@ describe('no orphans', () => {
     return running.output.stdout.match(/\d+/g)!.map(Number);
   }
 
-  test.each([['with pipes', undefined], ['with a terminal', { columns: 80, rows: 24 }]])('the call is cancelled, %s', async (_name, terminal) => {
+  test.each([
+    ['with pipes', undefined],
+    ['with a terminal', { columns: 80, rows: 24 }],
+  ])('the call is cancelled, %s', async (_name, terminal) => {
     const cancelling = new AbortController();
     const running = start(['sh', '-c', script], { terminal, signal: cancelling.signal });
     const processes = await pids(running);
@@ -204,7 +235,9 @@ describe('no orphans', () => {
 
   test('a command that ignores SIGTERM is killed', async () => {
     const cancelling = new AbortController();
-    const running = start(['sh', '-c', 'trap "" TERM; echo "pids $$."; while :; do sleep 0.05; done'], { signal: cancelling.signal });
+    const running = start(['sh', '-c', 'trap "" TERM; echo "pids $$."; while :; do sleep 0.05; done'], {
+      signal: cancelling.signal,
+    });
     const [pid] = await pids(running);
     cancelling.abort();
     await untilDead(pid!);

@@ -42,17 +42,20 @@ function zeros(size: number): Readable {
   });
 }
 
-test.each([0, 1, 65_535, 262_144, 262_145, 3 * MIB + 17])('a file of %i bytes there and back, with its mode', async (size) => {
-  const bytes = randomBytes(size);
-  await writeFile(local('from'), bytes);
-  await chmod(local('from'), 0o751);
-  await connection.putFile(local('from'), 'file.bin');
-  expect(sha256(await readFile(inside('file.bin')))).toBe(sha256(bytes));
-  expect((await stat(inside('file.bin'))).mode & 0o7777).toBe(0o751);
-  await connection.getFile('file.bin', local('to'));
-  expect(sha256(await readFile(local('to')))).toBe(sha256(bytes));
-  expect((await stat(local('to'))).mode & 0o7777).toBe(0o751);
-});
+test.each([0, 1, 65_535, 262_144, 262_145, 3 * MIB + 17])(
+  'a file of %i bytes there and back, with its mode',
+  async (size) => {
+    const bytes = randomBytes(size);
+    await writeFile(local('from'), bytes);
+    await chmod(local('from'), 0o751);
+    await connection.putFile(local('from'), 'file.bin');
+    expect(sha256(await readFile(inside('file.bin')))).toBe(sha256(bytes));
+    expect((await stat(inside('file.bin'))).mode & 0o7777).toBe(0o751);
+    await connection.getFile('file.bin', local('to'));
+    expect(sha256(await readFile(local('to')))).toBe(sha256(bytes));
+    expect((await stat(local('to'))).mode & 0o7777).toBe(0o751);
+  },
+);
 
 test('512 MiB both ways in constant memory', async () => {
   let peak = 0;
@@ -60,12 +63,21 @@ test('512 MiB both ways in constant memory', async () => {
   const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 20);
   await connection.putFile(source(zeros(512 * MIB), 512 * MIB), 'large');
   let received = 0;
-  await connection.getFile('large', new Writable({ write: (chunk: Buffer, _encoding, done) => done((received += chunk.length) < 0 ? new Error() : null) }));
+  await connection.getFile(
+    'large',
+    new Writable({
+      write: (chunk: Buffer, _encoding, done) => done((received += chunk.length) < 0 ? new Error() : null),
+    }),
+  );
   clearInterval(watch);
   expect(received).toBe(512 * MIB);
   // Both ends are in this process.
   expect(peak - before).toBeLessThan(128 * MIB);
-  await connection.exec(['rm', 'large'], { stdin: Readable.from([]), stdout: new PassThrough(), stderr: new PassThrough() });
+  await connection.exec(['rm', 'large'], {
+    stdin: Readable.from([]),
+    stdout: new PassThrough(),
+    stderr: new PassThrough(),
+  });
 });
 
 describe('a put that fails leaves nothing', () => {
@@ -73,7 +85,11 @@ describe('a put that fails leaves nothing', () => {
     await writeFile(inside('kept'), 'as it was');
     const before = await readdir(fixture.workspace);
     await work();
-    for (const deadline = Date.now() + 5_000; (await readdir(fixture.workspace)).length !== before.length; await sleep(20)) {
+    for (
+      const deadline = Date.now() + 5_000;
+      (await readdir(fixture.workspace)).length !== before.length;
+      await sleep(20)
+    ) {
       if (Date.now() > deadline) break;
     }
     expect(await readdir(fixture.workspace)).toEqual(before);
@@ -81,10 +97,17 @@ describe('a put that fails leaves nothing', () => {
   }
 
   test('fewer bytes than announced', () =>
-    unchanged(() => expect(connection.putFile(source(zeros(10), 11), 'kept')).rejects.toMatchObject({ code: 'file.stream', message: 'expected 11 bytes, got 10' })));
+    unchanged(() =>
+      expect(connection.putFile(source(zeros(10), 11), 'kept')).rejects.toMatchObject({
+        code: 'file.stream',
+        message: 'expected 11 bytes, got 10',
+      }),
+    ));
 
   test('more bytes than announced', () =>
-    unchanged(() => expect(connection.putFile(source(zeros(3 * MIB), 11), 'kept')).rejects.toMatchObject({ code: 'file.stream' })));
+    unchanged(() =>
+      expect(connection.putFile(source(zeros(3 * MIB), 11), 'kept')).rejects.toMatchObject({ code: 'file.stream' }),
+    ));
 
   test('the source fails half-way', () =>
     unchanged(async () => {
@@ -123,15 +146,22 @@ describe('a put that fails leaves nothing', () => {
           call.end();
         });
       expect(await code({ part: { $case: 'data', value: Buffer.from('x') } })).toBe('expected the file header first');
-      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o4755, size: 0n } } })).toBe('expected permission bits up to 0o777, got 0o4755');
-      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o644, size: -1n } } })).toBe('expected a size of 0 or more, got -1');
+      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o4755, size: 0n } } })).toBe(
+        'expected permission bits up to 0o777, got 0o4755',
+      );
+      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o644, size: -1n } } })).toBe(
+        'expected a size of 0 or more, got -1',
+      );
     }));
 });
 
 test('a get that fails leaves nothing, and what was there', async () => {
   await writeFile(local('kept'), 'as it was');
   const before = await readdir(fixture.folder);
-  await expect(connection.getFile('absent', local('kept'))).rejects.toMatchObject({ code: 'file.not_found', message: '"absent": no such file or folder' });
+  await expect(connection.getFile('absent', local('kept'))).rejects.toMatchObject({
+    code: 'file.not_found',
+    message: '"absent": no such file or folder',
+  });
   await writeFile(inside('shrinking'), '');
   await expect(connection.getFile('.', local('kept'))).rejects.toMatchObject({ code: 'file.is_folder' });
   expect(await readdir(fixture.folder)).toEqual(before);
@@ -142,7 +172,10 @@ test('errors name the path as the client wrote it', async () => {
   const put = (path: string): Promise<void> => connection.putFile(source(zeros(1), 1), path);
   await mkdir(inside('folder'), { recursive: true });
   await writeFile(inside('plain'), '');
-  await expect(put('nowhere/file')).rejects.toMatchObject({ code: 'file.not_found', message: '"nowhere/file": no such file or folder' });
+  await expect(put('nowhere/file')).rejects.toMatchObject({
+    code: 'file.not_found',
+    message: '"nowhere/file": no such file or folder',
+  });
   await expect(put('plain/file')).rejects.toMatchObject({ code: 'file.not_found' });
   await expect(put('folder')).rejects.toMatchObject({ code: 'file.is_folder' });
   await expect(put('/dev/null')).rejects.toMatchObject({ code: 'file.not_regular' });
@@ -154,7 +187,11 @@ test('errors name the path as the client wrote it', async () => {
 });
 
 test('a fifo that nobody writes is refused, not waited for', async () => {
-  await connection.exec(['mkfifo', 'fifo'], { stdin: Readable.from([]), stdout: new PassThrough(), stderr: new PassThrough() });
+  await connection.exec(['mkfifo', 'fifo'], {
+    stdin: Readable.from([]),
+    stdout: new PassThrough(),
+    stderr: new PassThrough(),
+  });
   await expect(connection.getFile('fifo', local('never'))).rejects.toMatchObject({ code: 'file.not_regular' });
   await expect(connection.putFile(source(zeros(1), 1), 'fifo')).rejects.toMatchObject({ code: 'file.not_regular' });
 });

@@ -36,7 +36,10 @@ const open: SessionServiceClient[] = [];
 
 beforeAll(async () => {
   fixture = await startEnclaveFixture({ settings: { SEATS: 'required', SEAT_GRACE_SECONDS: GRACE_SECONDS } });
-  signer = await issueSeatSigner(await openAuthority(fixture.clientAuthority), { trustDomain: TRUST_DOMAIN, seconds: 600 });
+  signer = await issueSeatSigner(await openAuthority(fixture.clientAuthority), {
+    trustDomain: TRUST_DOMAIN,
+    seconds: 600,
+  });
 });
 afterEach(() => {
   for (const client of open.splice(0)) client.close();
@@ -55,18 +58,44 @@ const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1000) + s
 async function connection({ attest = true } = {}): Promise<Opened> {
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   let socket: TLSSocket | undefined;
-  const credentials = new OneConnection(async (dialled) => (socket = await secure(dialled, { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN })));
+  const credentials = new OneConnection(
+    async (dialled) =>
+      (socket = await secure(dialled, {
+        certificate: evidence.enclaveCertificate,
+        clientKey,
+        clientCertificates,
+        trustDomain: TRUST_DOMAIN,
+      })),
+  );
   const client = new SessionServiceClient(enclave.tlsAddress, credentials);
   open.push(client);
-  if (attest) expect(await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 5_000 })).toMatchObject({ seatRequired: true });
-  else await new Promise<void>((resolve, reject) => client.waitForReady(Date.now() + 5_000, (error) => (error ? reject(error) : resolve())));
+  if (attest)
+    expect(await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 5_000 })).toMatchObject({
+      seatRequired: true,
+    });
+  else
+    await new Promise<void>((resolve, reject) =>
+      client.waitForReady(Date.now() + 5_000, (error) => (error ? reject(error) : resolve())),
+    );
   const { user, workloadUid } = fixture;
-  const claims = { seat: randomUUID(), user, workloadUid, tlsExporter: channelBinding(socket as TLSSocket), expiresAt: inSeconds(60) };
-  return { client, claims, enclaveKey: new X509Certificate(evidence.enclaveCertificate).publicKey.export({ type: 'spki', format: 'der' }) };
+  const claims = {
+    seat: randomUUID(),
+    user,
+    workloadUid,
+    tlsExporter: channelBinding(socket as TLSSocket),
+    expiresAt: inSeconds(60),
+  };
+  return {
+    client,
+    claims,
+    enclaveKey: new X509Certificate(evidence.enclaveCertificate).publicKey.export({ type: 'spki', format: 'der' }),
+  };
 }
 
-const hold = ({ client }: Opened, token: string): Promise<unknown> => callUnary(client, client.holdSeat, { token }, { timeout: 5_000 });
-const token = (claims: SeatClaims, by = signer, trustDomain = TRUST_DOMAIN): Promise<string> => issueSeatToken(by, claims, { trustDomain });
+const hold = ({ client }: Opened, token: string): Promise<unknown> =>
+  callUnary(client, client.holdSeat, { token }, { timeout: 5_000 });
+const token = (claims: SeatClaims, by = signer, trustDomain = TRUST_DOMAIN): Promise<string> =>
+  issueSeatToken(by, claims, { trustDomain });
 const beat = ({ client }: Opened) => callUnary(client, client.signHeartbeat, {}, { timeout: 5_000 });
 
 interface Ran {
@@ -108,7 +137,11 @@ async function getCode({ client }: Opened, path: string): Promise<string> {
   });
 }
 
-const codes = async (opened: Opened): Promise<unknown[]> => [await run(opened, 'touch', 'made').ended, await putCode(opened, 'made'), await getCode(opened, '/etc/passwd')];
+const codes = async (opened: Opened): Promise<unknown[]> => [
+  await run(opened, 'touch', 'made').ended,
+  await putCode(opened, 'made'),
+  await getCode(opened, '/etc/passwd'),
+];
 
 test('without a seat nothing runs and no file moves; how the enclave is may be asked', async () => {
   const opened = await connection();
@@ -121,7 +154,11 @@ test('without a seat nothing runs and no file moves; how the enclave is may be a
 test('with a seat of this very session everything works', async () => {
   const opened = await connection();
   await hold(opened, await token(opened.claims));
-  expect([await run(opened, 'true').ended, await putCode(opened, 'there'), await getCode(opened, 'there')]).toEqual([0, 'ok', 'ok']);
+  expect([await run(opened, 'true').ended, await putCode(opened, 'there'), await getCode(opened, 'there')]).toEqual([
+    0,
+    'ok',
+    'ok',
+  ]);
 });
 
 test('a seat is nothing without the evidence before it', async () => {
@@ -152,19 +189,44 @@ describe('a token opens nothing', () => {
 
   test('by a signer of another authority, by a signer that is over, for another installation', async () => {
     const opened = await connection();
-    const foreign = await openAuthority(await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }));
-    await refused(opened, await token(opened.claims, await issueSeatSigner(foreign, { trustDomain: TRUST_DOMAIN, seconds: 600 })), 'seat.token_invalid');
+    const foreign = await openAuthority(
+      await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }),
+    );
+    await refused(
+      opened,
+      await token(opened.claims, await issueSeatSigner(foreign, { trustDomain: TRUST_DOMAIN, seconds: 600 })),
+      'seat.token_invalid',
+    );
     const own = await openAuthority(fixture.clientAuthority);
-    await refused(opened, await token(opened.claims, await issueSeatSigner(own, { trustDomain: TRUST_DOMAIN, seconds: 60, now: new Date(Date.now() - 3_600_000) })), 'seat.token_invalid');
+    await refused(
+      opened,
+      await token(
+        opened.claims,
+        await issueSeatSigner(own, { trustDomain: TRUST_DOMAIN, seconds: 60, now: new Date(Date.now() - 3_600_000) }),
+      ),
+      'seat.token_invalid',
+    );
     await refused(opened, await token(opened.claims, signer, 'other.test'), 'seat.token_invalid');
-    await refused(opened, await token(opened.claims, await issueSeatSigner(own, { trustDomain: 'other.test', seconds: 600 })), 'seat.token_invalid');
+    await refused(
+      opened,
+      await token(opened.claims, await issueSeatSigner(own, { trustDomain: 'other.test', seconds: 600 })),
+      'seat.token_invalid',
+    );
   });
 
   test('signed with the key of a client, whose certificate is by the same authority', async () => {
     const opened = await connection();
     const { privateKey, csr } = await newClientKey();
-    const [certificate] = await issueClientCertificate(fixture.clientAuthority, csr, { user: fixture.user, session: randomUUID(), trustDomain: TRUST_DOMAIN, seconds: 600 });
-    const key = (await importPKCS8(privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, 'ES256')) as SeatSigner['key'];
+    const [certificate] = await issueClientCertificate(fixture.clientAuthority, csr, {
+      user: fixture.user,
+      session: randomUUID(),
+      trustDomain: TRUST_DOMAIN,
+      seconds: 600,
+    });
+    const key = (await importPKCS8(
+      privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+      'ES256',
+    )) as SeatSigner['key'];
     await refused(opened, await token(opened.claims, { key, certificate: certificate! }), 'seat.token_invalid');
   });
 
@@ -174,14 +236,45 @@ describe('a token opens nothing', () => {
     const [header = '', , signature = ''] = good.split('.');
     const [, payload = ''] = (await token({ ...opened.claims, expiresAt: inSeconds(6000) })).split('.');
     await refused(opened, `${header}.${payload}.${signature}`, 'seat.token_invalid');
-    const claims = { workload: opened.claims.workloadUid, tls_exporter: opened.claims.tlsExporter.toString('base64url') };
-    const jwt = (): SignJWT => new SignJWT(claims).setIssuer(`spiffe://${TRUST_DOMAIN}/seats`).setAudience(TRUST_DOMAIN).setSubject(fixture.user).setJti(randomUUID()).setExpirationTime('1 min');
+    const claims = {
+      workload: opened.claims.workloadUid,
+      tls_exporter: opened.claims.tlsExporter.toString('base64url'),
+    };
+    const jwt = (): SignJWT =>
+      new SignJWT(claims)
+        .setIssuer(`spiffe://${TRUST_DOMAIN}/seats`)
+        .setAudience(TRUST_DOMAIN)
+        .setSubject(fixture.user)
+        .setJti(randomUUID())
+        .setExpirationTime('1 min');
     const x5c = [signer.certificate.toString('base64')];
-    await refused(opened, await jwt().setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', x5c }).sign(signer.key), 'seat.token_invalid');
-    await refused(opened, await jwt().setProtectedHeader({ alg: 'HS256', typ: SEAT_TOKEN_TYPE, x5c }).sign(createPublicKey(new X509Certificate(signer.certificate).publicKey.export({ type: 'spki', format: 'pem' })).export({ type: 'spki', format: 'der' })), 'seat.token_invalid');
+    await refused(
+      opened,
+      await jwt().setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', x5c }).sign(signer.key),
+      'seat.token_invalid',
+    );
+    await refused(
+      opened,
+      await jwt()
+        .setProtectedHeader({ alg: 'HS256', typ: SEAT_TOKEN_TYPE, x5c })
+        .sign(
+          createPublicKey(
+            new X509Certificate(signer.certificate).publicKey.export({ type: 'spki', format: 'pem' }),
+          ).export({ type: 'spki', format: 'der' }),
+        ),
+      'seat.token_invalid',
+    );
     const { signing } = await readTokenKeys(await generateTokenKeys());
-    await refused(opened, await jwt().setProtectedHeader({ alg: 'ES256', typ: SEAT_TOKEN_TYPE, kid: signing.kid }).sign(signing.key), 'seat.token_invalid');
-    await refused(opened, await jwt().setProtectedHeader({ alg: 'ES256', typ: SEAT_TOKEN_TYPE, x5c }).sign(signing.key), 'seat.token_invalid');
+    await refused(
+      opened,
+      await jwt().setProtectedHeader({ alg: 'ES256', typ: SEAT_TOKEN_TYPE, kid: signing.kid }).sign(signing.key),
+      'seat.token_invalid',
+    );
+    await refused(
+      opened,
+      await jwt().setProtectedHeader({ alg: 'ES256', typ: SEAT_TOKEN_TYPE, x5c }).sign(signing.key),
+      'seat.token_invalid',
+    );
     for (const rubbish of ['', 'a.b.c', 'x'.repeat(9_000)]) await refused(opened, rubbish, 'seat.token_invalid');
   });
 
@@ -196,9 +289,14 @@ describe('a token opens nothing', () => {
 
 test('whoever signs seats gets into no enclave by that certificate', async () => {
   const clientKey = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', signer.key));
-  const pem = createPrivateKey({ key: clientKey, format: 'der', type: 'pkcs8' }).export({ type: 'pkcs8', format: 'pem' }) as string;
+  const pem = createPrivateKey({ key: clientKey, format: 'der', type: 'pkcs8' }).export({
+    type: 'pkcs8',
+    format: 'pem',
+  }) as string;
   const { ports } = fixture.enclave;
-  expect(await isServed(connectUnchecked({ clientKey: pem, clientCertificates: [signer.certificate] }, ports.tls!))).toBe(false);
+  expect(
+    await isServed(connectUnchecked({ clientKey: pem, clientCertificates: [signer.certificate] }, ports.tls!)),
+  ).toBe(false);
   const { clientCertificates, clientKey: own } = await fixture.session();
   expect(await isServed(connectUnchecked({ clientKey: own, clientCertificates }, ports.tls!))).toBe(true);
 });
@@ -211,7 +309,11 @@ test('heartbeats are about this seat and session, of now, by the key of the atte
   const at = Number(heartbeat!.at);
   expect(Math.abs(Date.now() - at)).toBeLessThan(5_000);
   expect(verifyHeartbeat(opened.enclaveKey, { seat, tlsExporter, at }, heartbeat!.signature)).toBe(true);
-  for (const wrong of [{ seat: randomUUID(), tlsExporter, at }, { seat, tlsExporter: randomBytes(32), at }, { seat, tlsExporter, at: at + 1 }]) {
+  for (const wrong of [
+    { seat: randomUUID(), tlsExporter, at },
+    { seat, tlsExporter: randomBytes(32), at },
+    { seat, tlsExporter, at: at + 1 },
+  ]) {
     expect(verifyHeartbeat(opened.enclaveKey, wrong, heartbeat!.signature)).toBe(false);
   }
 });
@@ -225,7 +327,10 @@ describe('when a seat lapses', () => {
     const before = Date.now();
     while (!ran.stderr.includes('lapsed') && Date.now() - before < 6_000) await sleep(20);
     expect(ran).toMatchObject({ stdout: 'running\n' });
-    const [, end = ''] = /^sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at (\S+) unless there is a seat again\n$/.exec(ran.stderr) ?? [];
+    const [, end = ''] =
+      /^sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at (\S+) unless there is a seat again\n$/.exec(
+        ran.stderr,
+      ) ?? [];
     expect(Math.abs(Date.parse(end) - (lapsesAt + GRACE_SECONDS * 1000))).toBeLessThan(1_500);
     expect(await codes(opened)).toEqual(['seat.lapsed', 'seat.lapsed', 'seat.lapsed']);
     // It was asked to end, not killed, and not before its time.
@@ -242,11 +347,20 @@ describe('when a seat lapses', () => {
     const opened = await connection();
     await hold(opened, await token({ ...opened.claims, expiresAt: inSeconds(2) }));
     const exec = opened.client.exec(new Metadata());
-    const started = new Promise((resolve) => exec.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error))).on('data', resolve));
+    const started = new Promise((resolve) =>
+      exec
+        .on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error)))
+        .on('data', resolve),
+    );
     let put: ReturnType<typeof opened.client.putFile> | undefined;
-    const written = new Promise((resolve) => (put = opened.client.putFile(new Metadata(), (error) => resolve(error ? fromServiceError(error).code : 'ok'))));
+    const written = new Promise(
+      (resolve) =>
+        (put = opened.client.putFile(new Metadata(), (error) => resolve(error ? fromServiceError(error).code : 'ok'))),
+    );
     await sleep(2_300);
-    exec.write({ input: { $case: 'start', value: { argv: ['touch', 'late'], env: {}, directory: '', terminal: undefined } } });
+    exec.write({
+      input: { $case: 'start', value: { argv: ['touch', 'late'], env: {}, directory: '', terminal: undefined } },
+    });
     put!.write({ part: { $case: 'header', value: { path: 'late', mode: 0o644, size: 0n } } });
     put!.end();
     expect([await started, await written]).toEqual(['seat.lapsed', 'seat.lapsed']);
@@ -269,10 +383,19 @@ test('where seats are off, nobody needs one', async () => {
   const without = await startEnclaveFixture({ settings: { SEATS: 'off' } });
   try {
     const { clientKey, clientCertificates, evidence, enclave } = await without.session();
-    const credentials = new OneConnection((dialled) => secure(dialled, { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN }));
+    const credentials = new OneConnection((dialled) =>
+      secure(dialled, {
+        certificate: evidence.enclaveCertificate,
+        clientKey,
+        clientCertificates,
+        trustDomain: TRUST_DOMAIN,
+      }),
+    );
     const client = new SessionServiceClient(enclave.tlsAddress, credentials);
     open.push(client);
-    expect(await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 5_000 })).toMatchObject({ seatRequired: false });
+    expect(await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 5_000 })).toMatchObject({
+      seatRequired: false,
+    });
     expect(await run({ client } as Opened, 'true').ended).toBe(0);
   } finally {
     await without.stop();

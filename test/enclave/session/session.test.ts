@@ -25,7 +25,12 @@ async function open(): Promise<{ client: SessionServiceClient; socket: () => TLS
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   let socket: TLSSocket | undefined;
   const credentials = new OneConnection(async (dialled) => {
-    socket = await secure(dialled, { certificate: evidence.enclaveCertificate, clientKey, clientCertificates, trustDomain: TRUST_DOMAIN });
+    socket = await secure(dialled, {
+      certificate: evidence.enclaveCertificate,
+      clientKey,
+      clientCertificates,
+      trustDomain: TRUST_DOMAIN,
+    });
     return socket;
   });
   const client = new SessionServiceClient(enclave.tlsAddress, credentials);
@@ -41,9 +46,13 @@ function codeOf(call: ClientReadableStream<unknown>): Promise<string> {
 
 test('before Attest, every other call is refused and does nothing', async () => {
   const { client } = await open();
-  await expect(callUnary(client, client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.not_attested' });
+  await expect(callUnary(client, client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({
+    code: 'session.not_attested',
+  });
   const exec = client.exec(new Metadata());
-  exec.write({ input: { $case: 'start', value: { argv: ['touch', 'made'], env: {}, directory: '', terminal: undefined } } });
+  exec.write({
+    input: { $case: 'start', value: { argv: ['touch', 'made'], env: {}, directory: '', terminal: undefined } },
+  });
   expect(await codeOf(exec)).toBe('session.not_attested');
   expect(await codeOf(client.getFile({ path: '/etc/passwd' }, new Metadata()))).toBe('session.not_attested');
   const put = await new Promise<string>((resolve) => {
@@ -58,8 +67,12 @@ test('before Attest, every other call is refused and does nothing', async () => 
 
 test('an Attest that failed opens nothing', async () => {
   const { client } = await open();
-  await expect(callUnary(client, client.attest, { nonce: Buffer.alloc(31) }, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.nonce' });
-  await expect(callUnary(client, client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.not_attested' });
+  await expect(callUnary(client, client.attest, { nonce: Buffer.alloc(31) }, { timeout: 5_000 })).rejects.toMatchObject(
+    { code: 'session.nonce' },
+  );
+  await expect(callUnary(client, client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({
+    code: 'session.not_attested',
+  });
   client.close();
 });
 
@@ -67,7 +80,9 @@ test('one connection that is attested opens nothing for another one', async () =
   const [one, two] = [await open(), await open()];
   await callUnary(one.client, one.client.attest, { nonce: newNonce() }, { timeout: 5_000 });
   await callUnary(one.client, one.client.getStatus, {}, { timeout: 5_000 });
-  await expect(callUnary(two.client, two.client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'session.not_attested' });
+  await expect(callUnary(two.client, two.client.getStatus, {}, { timeout: 5_000 })).rejects.toMatchObject({
+    code: 'session.not_attested',
+  });
   one.client.close();
   two.client.close();
 });
@@ -75,10 +90,14 @@ test('one connection that is attested opens nothing for another one', async () =
 test("evidence is about this TLS session's exporter and this client's key", async () => {
   const [one, two] = [await open(), await open()];
   const nonce = newNonce();
-  const answers = await Promise.all([one, two].map(({ client }) => callUnary(client, client.attest, { nonce }, { timeout: 5_000 })));
+  const answers = await Promise.all(
+    [one, two].map(({ client }) => callUnary(client, client.attest, { nonce }, { timeout: 5_000 })),
+  );
   const claims = answers.map(({ evidence }) => Claims.decode(evidence!.claims));
   expect(claims.map(({ purpose }) => purpose)).toEqual([Purpose.PURPOSE_SESSION, Purpose.PURPOSE_SESSION]);
-  expect(claims.map(({ tlsExporter }) => tlsExporter)).toEqual([one, two].map(({ socket }) => channelBinding(socket())));
+  expect(claims.map(({ tlsExporter }) => tlsExporter)).toEqual(
+    [one, two].map(({ socket }) => channelBinding(socket())),
+  );
   expect(claims[0]!.tlsExporter.equals(claims[1]!.tlsExporter)).toBe(false);
   expect(claims.map(({ clientKeySha256 }) => clientKeySha256)).toEqual([one.keySha256, two.keySha256]);
   one.client.close();

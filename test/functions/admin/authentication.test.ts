@@ -35,9 +35,15 @@ async function serve(): Promise<AdminServiceClient> {
     log: openTestLog(database),
     rootsPem: () => Promise.resolve(authority.certificate),
     trustDomain,
-    enclaves: { end: () => Promise.reject(new Error('no test here ends an enclave')), remove: () => Promise.reject(new Error('nor removes one')) },
+    enclaves: {
+      end: () => Promise.reject(new Error('no test here ends an enclave')),
+      remove: () => Promise.reject(new Error('nor removes one')),
+    },
   });
-  const server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: AdminServiceService, implementation }] });
+  const server = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    services: [{ definition: AdminServiceService, implementation }],
+  });
   servers.push(server);
   return new AdminServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
 }
@@ -66,12 +72,21 @@ function call(on: AdminServiceClient, method: AdminMethod, metadata: Metadata, r
   const definition = AdminServiceService[method] as MethodDefinition<unknown, unknown>;
   const full = definition.requestDeserialize(definition.requestSerialize({ ...defaults(method), ...request }));
   return new Promise((resolve) => {
-    const stream = on.makeServerStreamRequest(definition.path, definition.requestSerialize, definition.responseDeserialize, full, metadata, {
-      deadline: Date.now() + 10_000,
-    });
+    const stream = on.makeServerStreamRequest(
+      definition.path,
+      definition.requestSerialize,
+      definition.responseDeserialize,
+      full,
+      metadata,
+      {
+        deadline: Date.now() + 10_000,
+      },
+    );
     stream.on('data', () => undefined);
     stream.on('error', () => undefined);
-    stream.on('status', ({ code, metadata: trailers }) => resolve({ code, reason: String(trailers.get(REASON_KEY)[0] ?? '') }));
+    stream.on('status', ({ code, metadata: trailers }) =>
+      resolve({ code, reason: String(trailers.get(REASON_KEY)[0] ?? '') }),
+    );
   });
 }
 
@@ -99,7 +114,9 @@ describe.each(METHODS)('%s', (method) => {
 
   test('by a certificate of another CA is refused, even one of the same name', async () => {
     const other = await createAuthority({ commonName: 'Administration CA', trustDomain, years: 1 });
-    expect(await call(client, method, await proof(await issueAdminCertificate(other, { name: 'ada', trustDomain })))).toEqual(unauthenticated('admin.certificate'));
+    expect(
+      await call(client, method, await proof(await issueAdminCertificate(other, { name: 'ada', trustDomain }))),
+    ).toEqual(unauthenticated('admin.certificate'));
   });
 
   test('with a proof that was used before is refused, on this replica and on another', async () => {
@@ -111,7 +128,9 @@ describe.each(METHODS)('%s', (method) => {
 
   test('with a proof for another method is refused', async () => {
     const another = METHODS.find((name) => name !== method)!;
-    expect(await call(client, method, await proof(ada, { method: another }))).toEqual(unauthenticated('admin.proof_method'));
+    expect(await call(client, method, await proof(ada, { method: another }))).toEqual(
+      unauthenticated('admin.proof_method'),
+    );
   });
 
   test.each([61, -61])('with a proof made %i seconds from now is refused', async (seconds) => {
@@ -122,7 +141,11 @@ describe.each(METHODS)('%s', (method) => {
 
 describe('a proof is refused', () => {
   test('when the request is another than was signed', async () => {
-    const metadata = await proofFor(ada, 'revoke', { subject: { subject: { $case: 'node', value: 'node-a' } }, username: '', reason: 'x' });
+    const metadata = await proofFor(ada, 'revoke', {
+      subject: { subject: { $case: 'node', value: 'node-a' } },
+      username: '',
+      reason: 'x',
+    });
     const request = { subject: { subject: { $case: 'node', value: 'node-b' } }, username: '', reason: 'x' };
     expect(await call(client, 'revoke', metadata, request)).toEqual(unauthenticated('admin.proof_request'));
     expect(await database.query('SELECT 1 FROM revocations')).toEqual([]);
@@ -131,28 +154,43 @@ describe('a proof is refused', () => {
   test('when its certificate has ended', async () => {
     const old = new Date(Date.now() - 100 * 86_400_000);
     const ended = await issueAdminCertificate(authority, { name: 'ada', trustDomain, days: 90, now: old });
-    expect(await call(client, 'listNodes', await proofFor(ended, 'listNodes', {}))).toEqual(unauthenticated('admin.certificate'));
+    expect(await call(client, 'listNodes', await proofFor(ended, 'listNodes', {}))).toEqual(
+      unauthenticated('admin.certificate'),
+    );
   });
 
   test('when its certificate is of another trust domain, or it is for another installation', async () => {
     const foreign = await issueAdminCertificate(authority, { name: 'ada', trustDomain: 'other.test' });
-    expect(await call(client, 'listNodes', await proofFor(foreign, 'listNodes', {}))).toEqual(unauthenticated('admin.certificate'));
-    expect(await call(client, 'listNodes', await proofFor(ada, 'listNodes', {}, { trustDomain: 'other.test' }))).toEqual(unauthenticated('admin.proof_audience'));
+    expect(await call(client, 'listNodes', await proofFor(foreign, 'listNodes', {}))).toEqual(
+      unauthenticated('admin.certificate'),
+    );
+    expect(
+      await call(client, 'listNodes', await proofFor(ada, 'listNodes', {}, { trustDomain: 'other.test' })),
+    ).toEqual(unauthenticated('admin.proof_audience'));
   });
 
   test('when its certificate is for something else, though by the admin CA', async () => {
     const server = await issueServerCertificate(authority, { hosts: ['localhost'] });
-    expect(await call(client, 'listNodes', await proofFor(server, 'listNodes', {}))).toEqual(unauthenticated('admin.certificate'));
+    expect(await call(client, 'listNodes', await proofFor(server, 'listNodes', {}))).toEqual(
+      unauthenticated('admin.certificate'),
+    );
   });
 
   test('when the admin CA itself signs it', async () => {
-    expect(await call(client, 'listNodes', await proofFor(authority, 'listNodes', {}))).toEqual(unauthenticated('admin.certificate'));
+    expect(await call(client, 'listNodes', await proofFor(authority, 'listNodes', {}))).toEqual(
+      unauthenticated('admin.certificate'),
+    );
   });
 
-  test('when another key than its certificate\'s signed it', async () => {
-    const eve = await issueAdminCertificate(await createAuthority({ commonName: 'x', trustDomain, years: 1 }), { name: 'eve', trustDomain });
+  test("when another key than its certificate's signed it", async () => {
+    const eve = await issueAdminCertificate(await createAuthority({ commonName: 'x', trustDomain, years: 1 }), {
+      name: 'eve',
+      trustDomain,
+    });
     const mixed = { certificate: ada.certificate, privateKey: eve.privateKey };
-    expect(await call(client, 'listNodes', await proofFor(mixed, 'listNodes', {}))).toEqual(unauthenticated('admin.proof_signature'));
+    expect(await call(client, 'listNodes', await proofFor(mixed, 'listNodes', {}))).toEqual(
+      unauthenticated('admin.proof_signature'),
+    );
   });
 
   test('without a signature: alg none', async () => {

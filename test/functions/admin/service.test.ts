@@ -20,7 +20,12 @@ import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 const trustDomain = 'sls.test';
-const [EK_1, EK_2, AK_1, AK_2] = ['11', '22', 'a1', 'a2'].map((byte) => byte.repeat(32)) as [string, string, string, string];
+const [EK_1, EK_2, AK_1, AK_2] = ['11', '22', 'a1', 'a2'].map((byte) => byte.repeat(32)) as [
+  string,
+  string,
+  string,
+  string,
+];
 
 let postgres: { url: string; stop(): Promise<void> };
 let database: Database;
@@ -48,8 +53,17 @@ beforeAll(async () => {
       return Promise.resolve();
     },
   };
-  const implementation = adminService({ database, log: openTestLog(database), enclaves, trustDomain, rootsPem: () => Promise.resolve(authority.certificate) });
-  server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: AdminServiceService, implementation }] });
+  const implementation = adminService({
+    database,
+    log: openTestLog(database),
+    enclaves,
+    trustDomain,
+    rootsPem: () => Promise.resolve(authority.certificate),
+  });
+  server = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    services: [{ definition: AdminServiceService, implementation }],
+  });
   client = new AdminServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
 });
 afterAll(async () => {
@@ -66,7 +80,10 @@ beforeEach(() => {
 
 type Method<Request, Response> = (request: Request, metadata: Metadata, options: object, callback: never) => Response;
 
-async function admin<Request, Response>(name: Exclude<AdminMethod, 'tailAudit' | 'readAuditLog'>, request: Request): Promise<Response> {
+async function admin<Request, Response>(
+  name: Exclude<AdminMethod, 'tailAudit' | 'readAuditLog'>,
+  request: Request,
+): Promise<Response> {
   const method = client[name] as unknown as Method<Request, never>;
   return callUnary(client, method as never, request, { timeout: 10_000, metadata: await proofFor(ada, name, request) });
 }
@@ -90,19 +107,37 @@ const enrol = (node: string, ekSha256: string, akSha256: string): Promise<void> 
     tpm: { manufacturer: 'TEST', model: 'm', firmware: '1', software: true },
   });
 
-const of = (subject: RevokeRequest['subject'], reason = 'for a test'): RevokeRequest => ({ subject, username: '', reason });
+const of = (subject: RevokeRequest['subject'], reason = 'for a test'): RevokeRequest => ({
+  subject,
+  username: '',
+  reason,
+});
 const node = (value: string): RevokeRequest => of({ subject: { $case: 'node', value } });
 
 describe('a node under whose name another TPM enrols (CVE-2025-13609)', () => {
   test('stays with the first TPM, until an administrator says so; each decision is recorded', async () => {
     await enrol('node-a', EK_1, AK_1);
-    await expect(enrol('node-a', EK_2, AK_2)).rejects.toMatchObject({ code: 'enrol.node_bound', grpcStatus: status.PERMISSION_DENIED });
-    expect(await lastAudit()).toMatchObject({ kind: 'enrol.node_bound', detail: { node: 'node-a', ekSha256: EK_2, boundTo: EK_1 } });
+    await expect(enrol('node-a', EK_2, AK_2)).rejects.toMatchObject({
+      code: 'enrol.node_bound',
+      grpcStatus: status.PERMISSION_DENIED,
+    });
+    expect(await lastAudit()).toMatchObject({
+      kind: 'enrol.node_bound',
+      detail: { node: 'node-a', ekSha256: EK_2, boundTo: EK_1 },
+    });
 
-    expect(await admin('approveNode', { node: 'node-a', ekSha256: EK_2, reason: 'new mainboard' })).toEqual({ previousEkSha256: EK_1 });
+    expect(await admin('approveNode', { node: 'node-a', ekSha256: EK_2, reason: 'new mainboard' })).toEqual({
+      previousEkSha256: EK_1,
+    });
     expect(await lastAudit()).toMatchObject({
       kind: 'admin.approve_node',
-      detail: { administrator: 'ada', subject: 'node/node-a', ekSha256: EK_2, previousEkSha256: EK_1, reason: 'new mainboard' },
+      detail: {
+        administrator: 'ada',
+        subject: 'node/node-a',
+        ekSha256: EK_2,
+        previousEkSha256: EK_1,
+        reason: 'new mainboard',
+      },
     });
 
     await enrol('node-a', EK_2, AK_2);
@@ -112,7 +147,9 @@ describe('a node under whose name another TPM enrols (CVE-2025-13609)', () => {
   });
 
   test('can be approved before it ever enrolled', async () => {
-    expect(await admin('approveNode', { node: 'node-new', ekSha256: EK_1, reason: 'ordered' })).toEqual({ previousEkSha256: '' });
+    expect(await admin('approveNode', { node: 'node-new', ekSha256: EK_1, reason: 'ordered' })).toEqual({
+      previousEkSha256: '',
+    });
     await expect(enrol('node-new', EK_2, AK_2)).rejects.toMatchObject({ code: 'enrol.node_bound' });
     await enrol('node-new', EK_1, AK_1);
   });
@@ -127,7 +164,10 @@ describe.each([
     const again = (): Promise<void> => enrol('node-r', 'e3'.repeat(32), 'a3'.repeat(32));
     await again();
     expect(await admin('revoke', request)).toMatchObject({ changed: true });
-    expect(await lastAudit()).toMatchObject({ kind: 'admin.revoke', detail: { administrator: 'ada', reason: 'for a test' } });
+    expect(await lastAudit()).toMatchObject({
+      kind: 'admin.revoke',
+      detail: { administrator: 'ada', reason: 'for a test' },
+    });
     await expect(again()).rejects.toMatchObject({ code: 'enrol.revoked', grpcStatus: status.PERMISSION_DENIED });
     expect(await lastAudit()).toMatchObject({ kind: 'enrol.revoked', detail: { node: 'node-r' } });
     const { nodes } = await admin<object, { nodes: Array<{ name: string; revoked: boolean }> }>('listNodes', {});
@@ -146,7 +186,9 @@ describe('a revoked user', () => {
     const answer = await admin('revoke', { subject: undefined, username: 'Carol', reason: 'left' });
     expect(answer).toMatchObject({ changed: true, subject: { subject: { $case: 'user', value: id } } });
     expect(ended).toEqual([id]);
-    expect(await admin('listRevocations', {})).toMatchObject({ revocations: [{ subject: { subject: { value: id } }, revokedBy: 'ada', reason: 'left' }] });
+    expect(await admin('listRevocations', {})).toMatchObject({
+      revocations: [{ subject: { subject: { value: id } }, revokedBy: 'ada', reason: 'left' }],
+    });
     expect(await admin('restore', of({ subject: { $case: 'user', value: id } }))).toMatchObject({ changed: true });
   });
 
@@ -162,7 +204,9 @@ describe('a revoked user', () => {
   });
 
   test('who does not exist is NOT_FOUND', async () => {
-    await expect(admin('revoke', { subject: undefined, username: 'nobody', reason: 'x' })).rejects.toMatchObject({ code: 'admin.no_such_user' });
+    await expect(admin('revoke', { subject: undefined, username: 'nobody', reason: 'x' })).rejects.toMatchObject({
+      code: 'admin.no_such_user',
+    });
   });
 });
 

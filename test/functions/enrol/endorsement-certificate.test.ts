@@ -61,7 +61,11 @@ async function readKeys(from: NodeTpm, by: Maker, into: typeof keys): Promise<vo
       into.rsa = { public: area, certificate: await from.read('certificate'), roots: from.caCertificates };
     } else {
       const publicKey = publicKeyObject(parseEndorsementKey(area)).export({ format: 'der', type: 'spki' });
-      const certificate = await makeLeaf(by, { publicKey, usages: [EK_PURPOSE], extensions: [alternativeName(MANUFACTURER)] });
+      const certificate = await makeLeaf(by, {
+        publicKey,
+        usages: [EK_PURPOSE],
+        extensions: [alternativeName(MANUFACTURER)],
+      });
       into.ecc = { public: area, certificate, roots: [by.certificate] };
     }
   }
@@ -95,19 +99,31 @@ async function begin(trust: EndorsementTrust, ek: Buffer, certificates: readonly
     trustDomain: 'sls.test',
     certificateDays: 7,
   });
-  const request = BeginEnrolmentRequest.fromPartial({ node: 'node-a', ekPublic: ek, ekCertificates: certificates.map((der) => Buffer.from(der)), akPublic });
+  const request = BeginEnrolmentRequest.fromPartial({
+    node: 'node-a',
+    ekPublic: ek,
+    ekCertificates: certificates.map((der) => Buffer.from(der)),
+    akPublic,
+  });
   return callBegin(service, request);
 }
 
 function callBegin(service: EnrolServiceServer, request: BeginEnrolmentRequest): Promise<unknown> {
-  const call = { request, metadata: new Metadata(), getPath: () => EnrolServiceService.beginEnrolment.path, getPeer: () => 'unix:', on: () => undefined };
+  const call = {
+    request,
+    metadata: new Metadata(),
+    getPath: () => EnrolServiceService.beginEnrolment.path,
+    getPeer: () => 'unix:',
+    on: () => undefined,
+  };
   return new Promise((resolve) => service.beginEnrolment(call as never, (error) => resolve(error ?? undefined)));
 }
 
 const codeOf = (error: unknown): unknown => (error as { metadata: Metadata } | undefined)?.metadata.get(REASON_KEY)[0];
 
 /** SubjectPublicKeyInfo of a genuine endorsement key, for certificates that a maker of the tests' own issues. */
-const spkiOf = (kind: (typeof KINDS)[number]): Buffer => publicKeyObject(parseEndorsementKey(keys[kind].public)).export({ format: 'der', type: 'spki' });
+const spkiOf = (kind: (typeof KINDS)[number]): Buffer =>
+  publicKeyObject(parseEndorsementKey(keys[kind].public)).export({ format: 'der', type: 'spki' });
 
 describe.each(KINDS)('certificates of a software TPM, %s', (kind) => {
   test('its own is taken, and says which TPM it is', () => {
@@ -125,7 +141,9 @@ describe.each(KINDS)('certificates of a software TPM, %s', (kind) => {
 
   test("a genuine certificate beside another TPM's key: refused", async () => {
     const both = trustOf([...keys[kind].roots, ...secondKeys[kind].roots]);
-    expect(codeOf(await begin(both, secondKeys[kind].public, [keys[kind].certificate]))).toBe('enrol.ek_certificate_untrusted');
+    expect(codeOf(await begin(both, secondKeys[kind].public, [keys[kind].certificate]))).toBe(
+      'enrol.ek_certificate_untrusted',
+    );
     expect(codeOf(await begin(both, secondKeys[kind].public, [secondKeys[kind].certificate]))).toBeUndefined();
   });
 });
@@ -156,7 +174,9 @@ describe('certificates that a trusted maker issued', () => {
 
   test("with an alternative name that can't be read: a refusal, not a failure", async () => {
     // A length in a form that OpenSSL reads and DER doesn't allow.
-    expect(await taken({ extensions: [alternativeName('3012a41030810d310b300906035504030c026162')] })).toBe('enrol.ek_certificate_malformed');
+    expect(await taken({ extensions: [alternativeName('3012a41030810d310b300906035504030c026162')] })).toBe(
+      'enrol.ek_certificate_malformed',
+    );
     for (const hex of ['3006a40430020500', '3004a4020500', '3006a404300231ff']) {
       expect(await taken({ extensions: [alternativeName(hex)] })).toMatch(/^enrol\.ek_certificate_/);
     }
@@ -164,28 +184,43 @@ describe('certificates that a trusted maker issued', () => {
 });
 
 test('RSA-16384 certificate: refused before it is verified, as leaf or among the authorities', async () => {
-  const huge = await makeLeaf(maker, { publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])), usages: [EK_PURPOSE] });
-  const hugeAuthority = await makeLeaf(maker, { publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])), ca: true });
+  const huge = await makeLeaf(maker, {
+    publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])),
+    usages: [EK_PURPOSE],
+  });
+  const hugeAuthority = await makeLeaf(maker, {
+    publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(2046), Buffer.from([1])])),
+    ca: true,
+  });
   const trust = trustOf([maker.certificate]);
   const start = process.cpuUsage();
   expect(codeOf(await begin(trust, keys.rsa.public, [huge]))).toBe('enrol.ek_certificate_weak_key');
   // An authority that nothing needs is not looked at; one that the chain leads to is.
-  expect(codeOf(await begin(trust, keys.rsa.public, [keys.rsa.certificate, hugeAuthority]))).toBe('enrol.ek_certificate_untrusted');
+  expect(codeOf(await begin(trust, keys.rsa.public, [keys.rsa.certificate, hugeAuthority]))).toBe(
+    'enrol.ek_certificate_untrusted',
+  );
   expect(process.cpuUsage(start).user / 1000).toBeLessThan(500);
 });
 
 test('a thousand certificates, or one of a megabyte: refused at once', async () => {
   const trust = trustOf(tpm.caCertificates);
   const start = process.cpuUsage();
-  expect(codeOf(await begin(trust, keys.rsa.public, Array<Buffer>(1000).fill(keys.rsa.certificate)))).toBe('enrol.ek_certificate_malformed');
-  expect(codeOf(await begin(trust, keys.rsa.public, [Buffer.alloc(1 << 20, 0x30)]))).toBe('enrol.ek_certificate_malformed');
+  expect(codeOf(await begin(trust, keys.rsa.public, Array<Buffer>(1000).fill(keys.rsa.certificate)))).toBe(
+    'enrol.ek_certificate_malformed',
+  );
+  expect(codeOf(await begin(trust, keys.rsa.public, [Buffer.alloc(1 << 20, 0x30)]))).toBe(
+    'enrol.ek_certificate_malformed',
+  );
   expect(process.cpuUsage(start).user / 1000).toBeLessThan(500);
 });
 
 test('an EK certificate whose AIA points at 169.254.169.254: never fetched', async () => {
   const url = 'http://169.254.169.254/latest/meta-data/';
   const middle = await makeAuthority('middle', { issuer: maker });
-  const access = new AuthorityInfoAccessExtension({ caIssuers: new GeneralName('url', url), ocsp: new GeneralName('url', url) });
+  const access = new AuthorityInfoAccessExtension({
+    caIssuers: new GeneralName('url', url),
+    ocsp: new GeneralName('url', url),
+  });
   const points = new Extension('2.5.29.31', false, crlPoints(url));
   const leaf = await makeLeaf(middle, { publicKey: spkiOf('ecc'), usages: [EK_PURPOSE], extensions: [access, points] });
   expect(new X509Certificate(leaf).infoAccess).toContain('169.254.169.254');
@@ -198,8 +233,12 @@ test('an EK certificate whose AIA points at 169.254.169.254: never fetched', asy
   ];
   try {
     // Without the authority that the address would give, and with it.
-    expect(codeOf(await begin(trustOf([maker.certificate]), keys.ecc.public, [leaf]))).toBe('enrol.ek_certificate_untrusted');
-    expect(codeOf(await begin(trustOf([maker.certificate], [middle.certificate]), keys.ecc.public, [leaf]))).toBeUndefined();
+    expect(codeOf(await begin(trustOf([maker.certificate]), keys.ecc.public, [leaf]))).toBe(
+      'enrol.ek_certificate_untrusted',
+    );
+    expect(
+      codeOf(await begin(trustOf([maker.certificate], [middle.certificate]), keys.ecc.public, [leaf])),
+    ).toBeUndefined();
     for (const spy of spies) expect(spy).not.toHaveBeenCalled();
   } finally {
     for (const spy of spies) spy.mockRestore();
@@ -207,33 +246,38 @@ test('an EK certificate whose AIA points at 169.254.169.254: never fetched', asy
 });
 
 describe('hostile certificates', () => {
-  test.each(KINDS)("mutations of a software TPM's %s certificate: typed refusals only, and memory stays flat", async (kind) => {
-    const { public: area, certificate, roots } = keys[kind];
-    const trust = trustOf(roots);
-    const change = fc.record({ at: fc.nat(certificate.length - 1), value: fc.integer({ min: 0, max: 255 }) });
-    const hostile = fc.oneof(
-      fc.array(change, { minLength: 1, maxLength: 8 }).map((changes) => {
-        const bytes = Buffer.from(certificate);
-        for (const { at, value } of changes) bytes[at] = value;
-        return bytes;
-      }),
-      fc.nat(certificate.length - 1).map((length) => certificate.subarray(0, length)),
-      fc.uint8Array({ minLength: 1, maxLength: 64 }).map((tail) => Buffer.concat([certificate, tail])),
-      fc.tuple(fc.nat(certificate.length), fc.uint8Array({ minLength: 1, maxLength: 16 })).map(([at, middle]) => Buffer.concat([certificate.subarray(0, at), middle, certificate.subarray(at)])),
-    );
-    const before = process.memoryUsage.rss();
-    await fc.assert(
-      fc.asyncProperty(hostile, fc.boolean(), async (bytes, asAuthority) => {
-        const unchanged = bytes.equals(certificate);
-        const refused = await begin(trust, area, asAuthority ? [certificate, bytes] : [bytes]);
-        // An authority beside the leaf that the chain doesn't need harms nobody, if it can be read.
-        if (refused === undefined) expect(asAuthority || unchanged).toBe(true);
-        else expect(codeOf(refused)).toMatch(/^enrol\.ek_certificate_[a-z_]+$/);
-      }),
-      { numRuns: 2_000 },
-    );
-    expect(process.memoryUsage.rss() - before).toBeLessThan(256 * 1024 * 1024);
-  });
+  test.each(KINDS)(
+    "mutations of a software TPM's %s certificate: typed refusals only, and memory stays flat",
+    async (kind) => {
+      const { public: area, certificate, roots } = keys[kind];
+      const trust = trustOf(roots);
+      const change = fc.record({ at: fc.nat(certificate.length - 1), value: fc.integer({ min: 0, max: 255 }) });
+      const hostile = fc.oneof(
+        fc.array(change, { minLength: 1, maxLength: 8 }).map((changes) => {
+          const bytes = Buffer.from(certificate);
+          for (const { at, value } of changes) bytes[at] = value;
+          return bytes;
+        }),
+        fc.nat(certificate.length - 1).map((length) => certificate.subarray(0, length)),
+        fc.uint8Array({ minLength: 1, maxLength: 64 }).map((tail) => Buffer.concat([certificate, tail])),
+        fc
+          .tuple(fc.nat(certificate.length), fc.uint8Array({ minLength: 1, maxLength: 16 }))
+          .map(([at, middle]) => Buffer.concat([certificate.subarray(0, at), middle, certificate.subarray(at)])),
+      );
+      const before = process.memoryUsage.rss();
+      await fc.assert(
+        fc.asyncProperty(hostile, fc.boolean(), async (bytes, asAuthority) => {
+          const unchanged = bytes.equals(certificate);
+          const refused = await begin(trust, area, asAuthority ? [certificate, bytes] : [bytes]);
+          // An authority beside the leaf that the chain doesn't need harms nobody, if it can be read.
+          if (refused === undefined) expect(asAuthority || unchanged).toBe(true);
+          else expect(codeOf(refused)).toMatch(/^enrol\.ek_certificate_[a-z_]+$/);
+        }),
+        { numRuns: 2_000 },
+      );
+      expect(process.memoryUsage.rss() - before).toBeLessThan(256 * 1024 * 1024);
+    },
+  );
 
   test('any bytes as endorsement key, certificates and attestation key: a typed refusal', async () => {
     const trust = { ...trustOf(shippedMakerCertificates().roots), hashes: new Map() };
@@ -241,7 +285,8 @@ describe('hostile certificates', () => {
     await fc.assert(
       fc.asyncProperty(bytes, fc.array(bytes, { maxLength: 4 }), async (ek, certificates) => {
         expect(codeOf(await begin(trust, Buffer.from(ek), certificates))).toMatch(/^enrol\./);
-        if (certificates.length > 0) expect(codeOf(await begin(trust, keys.ecc.public, certificates))).toMatch(/^enrol\./);
+        if (certificates.length > 0)
+          expect(codeOf(await begin(trust, keys.ecc.public, certificates))).toMatch(/^enrol\./);
       }),
       { numRuns: 500 },
     );

@@ -41,17 +41,19 @@ test.each(files)('%s: one certificate, self-signed, its fingerprint as listed, n
 describe('intermediates', () => {
   const pool = makePool(shipped.intermediates);
 
-  test.each(shipped.intermediates.map((pem): [string, string] => [new X509Certificate(pem).subject.replaceAll('\n', ', '), pem]))(
-    '%s leads to a root that ships, and may certify keys below it',
-    (_, pem) => {
-      const chain = completeChain([new X509Certificate(pem).raw], pool).map(parseCertificate);
-      expect(() => verifyPath(chain, shipped.roots, new Date())).not.toThrow();
-      const { basicConstraints, keyUsage } = (chain[0] as ParsedCertificate).fields;
-      expect(basicConstraints?.ca).toBe(true);
-      expect((keyUsage ?? 0) & KEY_USAGE.keyCertSign).toBeTruthy();
-      expect(chain.length).toBeLessThan(6);
-    },
-  );
+  test.each(
+    shipped.intermediates.map((pem): [string, string] => [
+      new X509Certificate(pem).subject.replaceAll('\n', ', '),
+      pem,
+    ]),
+  )('%s leads to a root that ships, and may certify keys below it', (_, pem) => {
+    const chain = completeChain([new X509Certificate(pem).raw], pool).map(parseCertificate);
+    expect(() => verifyPath(chain, shipped.roots, new Date())).not.toThrow();
+    const { basicConstraints, keyUsage } = (chain[0] as ParsedCertificate).fields;
+    expect(basicConstraints?.ca).toBe(true);
+    expect((keyUsage ?? 0) & KEY_USAGE.keyCertSign).toBeTruthy();
+    expect(chain.length).toBeLessThan(6);
+  });
 });
 
 describe('completing a chain', () => {

@@ -106,7 +106,13 @@ afterAll(async () => {
 });
 
 function begin(from: Node, change: Partial<BeginEnrolmentRequest> = {}, at = client): Promise<BeginEnrolmentResponse> {
-  const request = { node: 'node-1', ekPublic: from.ek.public.bytes, ekCertificates: from.ek.certificates, akPublic: from.ak.public.bytes, ...change };
+  const request = {
+    node: 'node-1',
+    ekPublic: from.ek.public.bytes,
+    ekCertificates: from.ek.certificates,
+    akPublic: from.ak.public.bytes,
+    ...change,
+  };
   return callUnary(at, at.beginEnrolment, request, { timeout: 10_000 });
 }
 
@@ -117,7 +123,11 @@ function complete(challenge: string, secret: Buffer, at = client): Promise<{ akC
 test('a genuine TPM gets its attestation key certified for its node', async () => {
   const certificates = await enrolAttestationKey(one.tools, client, { ak: one.ak, node: 'node-1' });
   const read = verifyAttestationKeyChain(certificates, [ca.certificate], new Date());
-  expect(read).toMatchObject({ trustDomain: 'test.local', node: 'node-1', details: { ekSha256: endorsementKeyHash(one.ek.public), software: true, model: 'swtpm' } });
+  expect(read).toMatchObject({
+    trustDomain: 'test.local',
+    node: 'node-1',
+    details: { ekSha256: endorsementKeyHash(one.ek.public), software: true, model: 'swtpm' },
+  });
   expect(read.publicKey.equals(publicKeyObject(one.ak.public))).toBe(true);
   const days = (read.notAfter.getTime() - Date.now()) / 86_400_000;
   expect(days).toBeGreaterThan(6.9);
@@ -130,7 +140,9 @@ test('re-registration takes no node over: another TPM under the same name is ref
   await enrolAttestationKey(one.tools, client, { ak: one.ak, node: 'node-taken' });
   const attempt = enrolAttestationKey(two.tools, client, { ak: two.ak, node: 'node-taken' });
   await expect(attempt).rejects.toMatchObject({ code: 'enrol.node_bound', grpcStatus: status.PERMISSION_DENIED });
-  const record = (await recordsOf(database)).find(({ kind, detail }) => kind === 'enrol.node_bound' && detail['node'] === 'node-taken');
+  const record = (await recordsOf(database)).find(
+    ({ kind, detail }) => kind === 'enrol.node_bound' && detail['node'] === 'node-taken',
+  );
   expect(record?.detail).toMatchObject({ ekSha256: endorsementKeyHash(two.ek.public) });
   await expect(enrolAttestationKey(one.tools, client, { ak: one.ak, node: 'node-taken' })).resolves.toHaveLength(1);
 });
@@ -147,26 +159,45 @@ test('a software key with a genuine EK certificate: no secret comes out, and no 
   expect(begun.challenge).not.toContain(guess.toString('base64url'));
 });
 
-test.each(['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'restricted', 'sign'] as const)('a key that is not %s is not enrolled', async (attribute) => {
-  const akPublic = Buffer.from(one.ak.public.bytes);
-  akPublic.writeUInt32BE(akPublic.readUInt32BE(4) & ~TPMA_OBJECT[attribute], 4);
-  await expect(begin(one, { akPublic })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
-});
+test.each(['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'restricted', 'sign'] as const)(
+  'a key that is not %s is not enrolled',
+  async (attribute) => {
+    const akPublic = Buffer.from(one.ak.public.bytes);
+    akPublic.writeUInt32BE(akPublic.readUInt32BE(4) & ~TPMA_OBJECT[attribute], 4);
+    await expect(begin(one, { akPublic })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
+  },
+);
 
 test('a key that may decrypt, an endorsement key, or no key at all is not enrolled', async () => {
   const decrypting = Buffer.from(one.ak.public.bytes);
   decrypting.writeUInt32BE(decrypting.readUInt32BE(4) | TPMA_OBJECT.decrypt, 4);
   await expect(begin(one, { akPublic: decrypting })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
   await expect(begin(one, { akPublic: one.ek.public.bytes })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
-  for (const akPublic of [Buffer.alloc(0), randomBytes(88), Buffer.concat([one.ak.public.bytes, Buffer.alloc(1)]), Buffer.alloc(5000)]) {
-    await expect(begin(one, { akPublic })).rejects.toMatchObject({ code: 'enrol.malformed', grpcStatus: status.INVALID_ARGUMENT });
+  for (const akPublic of [
+    Buffer.alloc(0),
+    randomBytes(88),
+    Buffer.concat([one.ak.public.bytes, Buffer.alloc(1)]),
+    Buffer.alloc(5000),
+  ]) {
+    await expect(begin(one, { akPublic })).rejects.toMatchObject({
+      code: 'enrol.malformed',
+      grpcStatus: status.INVALID_ARGUMENT,
+    });
   }
 });
 
 test('a TPM of another maker, one without certificate, and one that shows the certificate of another are refused', async () => {
-  await expect(begin(stranger)).rejects.toMatchObject({ code: 'enrol.ek_certificate_untrusted', grpcStatus: status.PERMISSION_DENIED });
-  await expect(begin(one, { ekCertificates: [] })).rejects.toMatchObject({ code: 'enrol.ek_unknown', grpcStatus: status.PERMISSION_DENIED });
-  await expect(begin(two, { ekCertificates: one.ek.certificates })).rejects.toMatchObject({ code: 'enrol.ek_certificate_untrusted' });
+  await expect(begin(stranger)).rejects.toMatchObject({
+    code: 'enrol.ek_certificate_untrusted',
+    grpcStatus: status.PERMISSION_DENIED,
+  });
+  await expect(begin(one, { ekCertificates: [] })).rejects.toMatchObject({
+    code: 'enrol.ek_unknown',
+    grpcStatus: status.PERMISSION_DENIED,
+  });
+  await expect(begin(two, { ekCertificates: one.ek.certificates })).rejects.toMatchObject({
+    code: 'enrol.ek_certificate_untrusted',
+  });
 });
 
 test('a TPM without a certificate is enrolled when the operator listed its endorsement key, and only then', async () => {
@@ -184,9 +215,15 @@ test('two parallel uses of one challenge, at two replicas: one succeeds', async 
   const replica = await serve();
   const begun = await begin(one);
   const secret = await activateCredential(one.tools, one, begun);
-  const outcomes = await Promise.allSettled([complete(begun.challenge, secret), complete(begun.challenge, secret, replica)]);
+  const outcomes = await Promise.allSettled([
+    complete(begun.challenge, secret),
+    complete(begun.challenge, secret, replica),
+  ]);
   expect(outcomes.filter((outcome) => outcome.status === 'fulfilled')).toHaveLength(1);
-  await expect(complete(begun.challenge, secret)).rejects.toMatchObject({ code: 'enrol.challenge_used', grpcStatus: status.UNAUTHENTICATED });
+  await expect(complete(begun.challenge, secret)).rejects.toMatchObject({
+    code: 'enrol.challenge_used',
+    grpcStatus: status.UNAUTHENTICATED,
+  });
   replica.close();
 });
 
@@ -196,7 +233,10 @@ test('a challenge that is changed, of another service, or too old is refused', a
   const parts = begun.challenge.split('.');
   parts[3] = `${parts[3]![0] === 'A' ? 'B' : 'A'}${parts[3]!.slice(1)}`;
   for (const challenge of ['', 'x', parts.join('.'), `${begun.challenge}x`]) {
-    await expect(complete(challenge, secret)).rejects.toMatchObject({ code: 'enrol.challenge_invalid', grpcStatus: status.UNAUTHENTICATED });
+    await expect(complete(challenge, secret)).rejects.toMatchObject({
+      code: 'enrol.challenge_invalid',
+      grpcStatus: status.UNAUTHENTICATED,
+    });
   }
   const other = await serve({ sealKey: randomBytes(32) });
   await expect(complete(begun.challenge, secret, other)).rejects.toMatchObject({ code: 'enrol.challenge_invalid' });
@@ -210,9 +250,17 @@ test('a challenge that is changed, of another service, or too old is refused', a
 test('challenges and secrets are all distinct', async () => {
   const begun = await Promise.all(Array.from({ length: 100 }, () => begin(one)));
   expect(new Set(begun.map(({ challenge }) => challenge)).size).toBe(100);
-  expect(new Set(begun.map(({ credentialBlob }) => createHash('sha256').update(credentialBlob).digest('hex'))).size).toBe(100);
+  expect(
+    new Set(begun.map(({ credentialBlob }) => createHash('sha256').update(credentialBlob).digest('hex'))).size,
+  ).toBe(100);
 });
 
-test.each(['', '../node', 'a/b', 'a\0b', 'a\nb', 'A_b', `${'a'.repeat(64)}`, '-a', 'a..b'])('no key is enrolled for a node named %j', async (node) => {
-  await expect(begin(one, { node })).rejects.toMatchObject({ code: 'enrol.node_name', grpcStatus: status.INVALID_ARGUMENT });
-});
+test.each(['', '../node', 'a/b', 'a\0b', 'a\nb', 'A_b', `${'a'.repeat(64)}`, '-a', 'a..b'])(
+  'no key is enrolled for a node named %j',
+  async (node) => {
+    await expect(begin(one, { node })).rejects.toMatchObject({
+      code: 'enrol.node_name',
+      grpcStatus: status.INVALID_ARGUMENT,
+    });
+  },
+);

@@ -17,19 +17,29 @@ describe('passwords', () => {
     const start = 'x'.repeat(72);
     const id = await service.backend.accounts.create('long', await service.backend.hasher.hash(`${start}one`));
     await service.enclave({ user: id });
-    expect(await service.refusal(loginRequest(service.key, byPassword('long', `${start}two`)))).toBe('login.wrong_credentials UNAUTHENTICATED');
-    expect((await logIn(service.client, loginRequest(service.key, byPassword('long', `${start}one`)))).result.enclave?.user).toBe(id);
+    expect(await service.refusal(loginRequest(service.key, byPassword('long', `${start}two`)))).toBe(
+      'login.wrong_credentials UNAUTHENTICATED',
+    );
+    expect(
+      (await logIn(service.client, loginRequest(service.key, byPassword('long', `${start}one`)))).result.enclave?.user,
+    ).toBe(id);
   });
 
   test('cannot be told from unknown users by status, text or trailers', async () => {
     const answers = await Promise.all(
-      [['alice', 'wrong password'], ['nobody', 'wrong password'], ['../etc', 'wrong password'], ['', ''], ['alice', 'x'.repeat(5000)]].map(
-        async ([name, secret]) => {
-          const { grpcStatus, code, message, cause } = await service.refusalOf(loginRequest(service.key, byPassword(name!, secret!)));
-          const { metadata } = cause as unknown as { metadata: { getMap(): Record<string, unknown> } };
-          return JSON.stringify({ grpcStatus, code, message, trailers: { ...metadata.getMap(), date: '' } });
-        },
-      ),
+      [
+        ['alice', 'wrong password'],
+        ['nobody', 'wrong password'],
+        ['../etc', 'wrong password'],
+        ['', ''],
+        ['alice', 'x'.repeat(5000)],
+      ].map(async ([name, secret]) => {
+        const { grpcStatus, code, message, cause } = await service.refusalOf(
+          loginRequest(service.key, byPassword(name!, secret!)),
+        );
+        const { metadata } = cause as unknown as { metadata: { getMap(): Record<string, unknown> } };
+        return JSON.stringify({ grpcStatus, code, message, trailers: { ...metadata.getMap(), date: '' } });
+      }),
     );
     expect(new Set(answers).size).toBe(1);
     expect(answers[0]).toContain('login.wrong_credentials');
@@ -41,7 +51,12 @@ describe('passwords', () => {
     const { authenticate } = await import('../../../functions/login/authenticate');
     const time = async (username: string): Promise<number> => {
       const started = performance.now();
-      await authenticate(slow, { credential: byPassword(username, 'wrong password'), oneTimeCode: '' }, { name: '', address: 'local' }, { signal: new AbortController().signal, metadata: new Metadata() }).catch(() => undefined);
+      await authenticate(
+        slow,
+        { credential: byPassword(username, 'wrong password'), oneTimeCode: '' },
+        { name: '', address: 'local' },
+        { signal: new AbortController().signal, metadata: new Metadata() },
+      ).catch(() => undefined);
       return performance.now() - started;
     };
     // The fastest of each: what else the machine does only ever adds. More are taken while those of a busy machine differ.

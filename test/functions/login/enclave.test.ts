@@ -15,13 +15,18 @@ afterEach(() => service.endTest());
 
 describe('an enclave', () => {
   const identityLost = (): never => {
-    throw new RpcError('enclave.identity_refused', status.FAILED_PRECONDITION, "the attestor refused this enclave's identity");
+    throw new RpcError(
+      'enclave.identity_refused',
+      status.FAILED_PRECONDITION,
+      "the attestor refused this enclave's identity",
+    );
   };
 
   test('that lost its identity is discarded and started once more', async () => {
     const good = await service.enclave();
     const lost = await service.enclave({ before: identityLost });
-    service.launcher.next = () => Promise.resolve(service.launcher.ensured === 1 ? lost.location : { ...good.location, started: true });
+    service.launcher.next = () =>
+      Promise.resolve(service.launcher.ensured === 1 ? lost.location : { ...good.location, started: true });
     const { result } = await logIn(service.client, loginRequest(service.key, byToken(service.token)));
     expect(result.enclave?.workloadUid).toBe(good.location.workloadUid);
     expect(service.launcher.discarded).toEqual([lost.location]);
@@ -37,8 +42,10 @@ describe('an enclave', () => {
   test('that cannot be discarded is asked for again all the same', async () => {
     const good = await service.enclave();
     const lost = await service.enclave({ before: identityLost });
-    service.launcher.next = () => Promise.resolve(service.launcher.ensured === 1 ? lost.location : { ...good.location, started: true });
-    service.launcher.discard = () => Promise.reject(new RpcError('rpc.unavailable', status.UNAVAILABLE, 'connect ENOENT unix:/inner/path'));
+    service.launcher.next = () =>
+      Promise.resolve(service.launcher.ensured === 1 ? lost.location : { ...good.location, started: true });
+    service.launcher.discard = () =>
+      Promise.reject(new RpcError('rpc.unavailable', status.UNAVAILABLE, 'connect ENOENT unix:/inner/path'));
     const { result } = await logIn(service.client, loginRequest(service.key, byToken(service.token)));
     expect(result.enclave?.workloadUid).toBe(good.location.workloadUid);
   });
@@ -47,7 +54,8 @@ describe('an enclave', () => {
     const gone = await service.enclave();
     await gone.stop();
     const good = await service.enclave();
-    service.launcher.next = () => Promise.resolve(service.launcher.ensured === 1 ? gone.location : { ...good.location, started: true });
+    service.launcher.next = () =>
+      Promise.resolve(service.launcher.ensured === 1 ? gone.location : { ...good.location, started: true });
     const { result } = await logIn(service.client, loginRequest(service.key, byToken(service.token)));
     expect(result.enclave?.workloadUid).toBe(good.location.workloadUid);
     expect(service.launcher.discarded).toEqual([gone.location]);
@@ -56,7 +64,8 @@ describe('an enclave', () => {
   test('whose port serves somebody else by now is discarded and started once more', async () => {
     const good = await service.enclave();
     const other = await service.enclave({ user: randomUUID() });
-    service.launcher.next = () => Promise.resolve(service.launcher.ensured === 1 ? other.location : { ...good.location, started: true });
+    service.launcher.next = () =>
+      Promise.resolve(service.launcher.ensured === 1 ? other.location : { ...good.location, started: true });
     const { result } = await logIn(service.client, loginRequest(service.key, byToken(service.token)));
     expect(result.enclave?.workloadUid).toBe(good.location.workloadUid);
   });
@@ -79,7 +88,8 @@ describe('an enclave', () => {
     let failures = 2;
     await service.enclave({
       before: () => {
-        if (failures-- > 0) throw new RpcError('enclave.attestor_unavailable', status.UNAVAILABLE, 'the attestor does not answer');
+        if (failures-- > 0)
+          throw new RpcError('enclave.attestor_unavailable', status.UNAVAILABLE, 'the attestor does not answer');
       },
     });
     await logIn(service.client, loginRequest(service.key, byToken(service.token)));
@@ -99,7 +109,9 @@ describe('an enclave', () => {
     for (const claims of [{ workloadUid: randomUUID() }, { node: 'node-b' }]) {
       service.launcher = new ToldLauncher();
       await service.enclave({ claims });
-      expect(await service.refusal(loginRequest(service.key, byToken(service.token)))).toBe('login.enclave_unavailable UNAVAILABLE');
+      expect(await service.refusal(loginRequest(service.key, byToken(service.token)))).toBe(
+        'login.enclave_unavailable UNAVAILABLE',
+      );
       expect(service.launcher.ensured).toBe(2);
       expect(service.launcher.discarded).toEqual([]);
     }
@@ -113,20 +125,30 @@ describe('an enclave', () => {
   });
 
   test('that cannot be started is a refusal with the reason', async () => {
-    service.launcher.next = () => Promise.reject(new RpcError('login.enclave_unavailable', status.UNAVAILABLE, 'no node with a TPM has room'));
+    service.launcher.next = () =>
+      Promise.reject(new RpcError('login.enclave_unavailable', status.UNAVAILABLE, 'no node with a TPM has room'));
     const error = await service.refusalOf(loginRequest(service.key, byToken(service.token)));
-    expect(error).toMatchObject({ code: 'login.enclave_unavailable', grpcStatus: status.UNAVAILABLE, message: 'no node with a TPM has room' });
+    expect(error).toMatchObject({
+      code: 'login.enclave_unavailable',
+      grpcStatus: status.UNAVAILABLE,
+      message: 'no node with a TPM has room',
+    });
   });
 
-  test.each(['login.revoked', 'licence.expired'])("that borrows the service's own word %s is not taken for it", async (code) => {
-    await service.enclave({
-      before() {
-        throw new RpcError(code, status.UNAUTHENTICATED, 'your account is revoked');
-      },
-    });
-    expect(await service.refusal(loginRequest(service.key, byToken(service.token)))).toBe('login.enclave_unavailable UNAVAILABLE');
-    expect(service.launcher.discarded).toEqual([]);
-  });
+  test.each(['login.revoked', 'licence.expired'])(
+    "that borrows the service's own word %s is not taken for it",
+    async (code) => {
+      await service.enclave({
+        before() {
+          throw new RpcError(code, status.UNAUTHENTICATED, 'your account is revoked');
+        },
+      });
+      expect(await service.refusal(loginRequest(service.key, byToken(service.token)))).toBe(
+        'login.enclave_unavailable UNAVAILABLE',
+      );
+      expect(service.launcher.discarded).toEqual([]);
+    },
+  );
 
   test("is never the reason for an inner error's text to get out", async () => {
     service.launcher.next = () => Promise.reject(new Error('secret inner detail'));
@@ -148,9 +170,15 @@ describe('a caller that is gone', () => {
         );
     });
     const controller = new AbortController();
-    const login = logIn(service.client, loginRequest(service.key, byToken(service.token)), how === 'cancelled' ? { signal: controller.signal } : { timeout: 300 });
+    const login = logIn(
+      service.client,
+      loginRequest(service.key, byToken(service.token)),
+      how === 'cancelled' ? { signal: controller.signal } : { timeout: 300 },
+    );
     setTimeout(() => controller.abort(), 200);
-    await expect(login).rejects.toMatchObject({ grpcStatus: how === 'cancelled' ? status.CANCELLED : status.DEADLINE_EXCEEDED });
+    await expect(login).rejects.toMatchObject({
+      grpcStatus: how === 'cancelled' ? status.CANCELLED : status.DEADLINE_EXCEEDED,
+    });
     expect(await ended).toMatchObject({ code: 'rpc.cancelled' });
   });
 
@@ -158,7 +186,9 @@ describe('a caller that is gone', () => {
     const gone = await service.enclave();
     await gone.stop();
     service.launcher.next = () => Promise.resolve({ ...gone.location, started: true });
-    await expect(logIn(service.client, loginRequest(service.key, byToken(service.token)), { timeout: 300 })).rejects.toMatchObject({ grpcStatus: status.DEADLINE_EXCEEDED });
+    await expect(
+      logIn(service.client, loginRequest(service.key, byToken(service.token)), { timeout: 300 }),
+    ).rejects.toMatchObject({ grpcStatus: status.DEADLINE_EXCEEDED });
     await sleep(500);
     expect(service.launcher).toMatchObject({ ensured: 1, discarded: [] });
     await service.enclave();

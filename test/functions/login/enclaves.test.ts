@@ -53,7 +53,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     key = await newClientKey();
     cluster = new TestCluster(() => clientCa.certificate);
     const start = (): Promise<Replica> =>
-      startReplica(files, clientCa, () => Promise.reject(new Error('not asked')), { launcher: cluster.launcher, defaultEnclaves: LIMIT });
+      startReplica(files, clientCa, () => Promise.reject(new Error('not asked')), {
+        launcher: cluster.launcher,
+        defaultEnclaves: LIMIT,
+      });
     replicas = await Promise.all([start(), start()]);
   });
 
@@ -76,13 +79,29 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     cluster.leadTo = (name) => name;
   });
 
-  const login = (name: string, at = 0, by = token): ReturnType<typeof logIn> => logIn(replicas[at]!.login, loginRequest(key, byToken(by), name));
+  const login = (name: string, at = 0, by = token): ReturnType<typeof logIn> =>
+    logIn(replicas[at]!.login, loginRequest(key, byToken(by), name));
   const list = (by = token, at = 0): Promise<ListEnclavesResponse> =>
-    callUnary(replicas[at]!.management, replicas[at]!.management.listEnclaves, {}, { ...TIMEOUT, metadata: bearer(by) });
+    callUnary(
+      replicas[at]!.management,
+      replicas[at]!.management.listEnclaves,
+      {},
+      { ...TIMEOUT, metadata: bearer(by) },
+    );
   const suspend = (name: string, by = token): Promise<{ wasRunning: boolean; filesKept: boolean }> =>
-    callUnary(replicas[0].management, replicas[0].management.suspendEnclave, { name }, { ...TIMEOUT, metadata: bearer(by) });
+    callUnary(
+      replicas[0].management,
+      replicas[0].management.suspendEnclave,
+      { name },
+      { ...TIMEOUT, metadata: bearer(by) },
+    );
   const remove = (name: string, by = token, at = 0): Promise<object> =>
-    callUnary(replicas[at]!.management, replicas[at]!.management.deleteEnclave, { name }, { ...TIMEOUT, metadata: bearer(by) });
+    callUnary(
+      replicas[at]!.management,
+      replicas[at]!.management.deleteEnclave,
+      { name },
+      { ...TIMEOUT, metadata: bearer(by) },
+    );
   const names = async (by = token): Promise<string[]> => (await list(by)).enclaves.map(({ name }) => name);
 
   test('a login without a name gives the default enclave, one with a name that one; they are listed with what they do', async () => {
@@ -100,10 +119,13 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(Math.abs(Number(enclaves[0]!.lastUsedAt) - Date.now() / 1000)).toBeLessThan(60);
   });
 
-  test.each(['A', 'GPU-lab', '-a', 'a-', 'a.b', 'a/b', '../a', 'a_b', 'a b', 'ä', 'a\0', 'a\n', 'a'.repeat(64)])('a name that is no DNS label is refused before anything else: %j', async (name) => {
-    expect(await outcome(login(name, 0, 'not even a token'))).toBe('enclave.name INVALID_ARGUMENT');
-    for (const call of [suspend, remove]) expect(await outcome(call(name))).toBe('enclave.name INVALID_ARGUMENT');
-  });
+  test.each(['A', 'GPU-lab', '-a', 'a-', 'a.b', 'a/b', '../a', 'a_b', 'a b', 'ä', 'a\0', 'a\n', 'a'.repeat(64)])(
+    'a name that is no DNS label is refused before anything else: %j',
+    async (name) => {
+      expect(await outcome(login(name, 0, 'not even a token'))).toBe('enclave.name INVALID_ARGUMENT');
+      for (const call of [suspend, remove]) expect(await outcome(call(name))).toBe('enclave.name INVALID_ARGUMENT');
+    },
+  );
 
   test('a name of 63 characters is one', async () => {
     expect((await login('a'.repeat(63))).result.enclave?.user).toBe(user);
@@ -162,7 +184,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await names()).toEqual([]);
     expect(await outcome(remove('gpu-lab'))).toBe('enclave.not_found NOT_FOUND');
     const audit = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['user'] === user);
-    expect(audit.map(({ kind }) => kind)).toEqual(['account.created', 'enclave.launched', 'login.granted', 'enclave.deleted']);
+    expect(audit.map(({ kind }) => kind)).toEqual([
+      'account.created',
+      'enclave.launched',
+      'login.granted',
+      'enclave.deleted',
+    ]);
     expect(JSON.stringify(audit.map(({ detail }) => detail))).not.toContain('gpu-lab');
   });
 
@@ -170,8 +197,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await login('gpu-lab');
     const other = await newUser();
     expect(await names(other.token)).toEqual([]);
-    for (const call of [suspend, remove]) expect(await outcome(call('gpu-lab', other.token))).toBe('enclave.not_found NOT_FOUND');
-    for (const call of [list(''), suspend('gpu-lab', ''), remove('gpu-lab', '')]) expect(await outcome(call)).toBe('login.token_missing UNAUTHENTICATED');
+    for (const call of [suspend, remove])
+      expect(await outcome(call('gpu-lab', other.token))).toBe('enclave.not_found NOT_FOUND');
+    for (const call of [list(''), suspend('gpu-lab', ''), remove('gpu-lab', '')])
+      expect(await outcome(call)).toBe('login.token_missing UNAUTHENTICATED');
     expect(await outcome(list('x'))).toBe('login.token_invalid UNAUTHENTICATED');
     expect(cluster.of(user)).toEqual([`${user}/gpu-lab`]);
   });
@@ -206,7 +235,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     cluster.failing = true;
     for (const name of ['one', 'two']) await outcome(remove(name));
     cluster.failing = false;
-    await database.query(`UPDATE enclaves SET deleting_at = now() - interval '10 minutes' * (CASE name WHEN 'one' THEN 2 ELSE 1 END) WHERE user_id = $1`, [user]);
+    await database.query(
+      `UPDATE enclaves SET deleting_at = now() - interval '10 minutes' * (CASE name WHEN 'one' THEN 2 ELSE 1 END) WHERE user_id = $1`,
+      [user],
+    );
     let [reached, goOn] = [(): void => undefined, (): void => undefined];
     const atTheFirst = new Promise<void>((resolve) => (reached = resolve));
     const released = new Promise<void>((resolve) => (goOn = resolve));
@@ -265,4 +297,6 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 }
 
 describe('named enclaves on embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
-(noPostgres === undefined ? describe : describe.skip)('named enclaves on PostgreSQL', () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)('named enclaves on PostgreSQL', () =>
+  contract(startTestPostgres),
+);

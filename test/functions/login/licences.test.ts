@@ -97,12 +97,15 @@ async function refusal(replica: Replica, token: string): Promise<{ code: string;
 
 async function refusalsOf(user: string): Promise<object[]> {
   const records = await recordsOf(database);
-  return records.filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === user).map(({ detail: { licence, code } }) => ({ licence, code }));
+  return records
+    .filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === user)
+    .map(({ detail: { licence, code } }) => ({ licence, code }));
 }
 
 test('who is refused again and again is refused each time, and fills no record', async () => {
   const { user, token } = await person();
-  for (let turn = 0; turn < 25; turn += 1) expect((await refusal(strict, token)).code).toBe('licence.required FAILED_PRECONDITION');
+  for (let turn = 0; turn < 25; turn += 1)
+    expect((await refusal(strict, token)).code).toBe('licence.required FAILED_PRECONDITION');
   expect(await refusalsOf(user)).toHaveLength(20);
 });
 
@@ -110,7 +113,10 @@ test('without a licence a login works where none is required, and is refused whe
   const { user, token } = await person();
   expect((await login(open, token)).licence).toBeUndefined();
   launches = 0;
-  expect(await refusal(strict, token)).toEqual({ code: 'licence.required FAILED_PRECONDITION', message: 'a licence is needed here, and your account has none' });
+  expect(await refusal(strict, token)).toEqual({
+    code: 'licence.required FAILED_PRECONDITION',
+    message: 'a licence is needed here, and your account has none',
+  });
   expect(launches).toBe(0);
   expect(await refusalsOf(user)).toEqual([{ code: 'licence.required' }]);
 });
@@ -146,8 +152,12 @@ test('after its grace days it is refused, whether one is required or not, by nam
 
 test('a revoked one is refused, and so is nobody else', async () => {
   const [mine, theirs] = [await person({}), await person({})];
-  await database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'unpaid' WHERE id = $1`, [mine.licences[0]!]);
-  for (const replica of [open, strict]) expect((await refusal(replica, mine.token)).code).toBe('licence.revoked FAILED_PRECONDITION');
+  await database.query(
+    `UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'unpaid' WHERE id = $1`,
+    [mine.licences[0]!],
+  );
+  for (const replica of [open, strict])
+    expect((await refusal(replica, mine.token)).code).toBe('licence.revoked FAILED_PRECONDITION');
   expect(await refusalsOf(mine.user)).toHaveLength(2);
   expect((await login(strict, theirs.token)).licence).toBeDefined();
 });
@@ -155,11 +165,17 @@ test('a revoked one is refused, and so is nobody else', async () => {
 test('what runs goes on when the licence ends: its enclave is asked for evidence as before, and nothing is discarded', async () => {
   const { token, licences, user } = await person({});
   await login(open, token);
-  await database.query(`UPDATE licences SET valid_until = now() - interval '2 days', grace_until = now() - interval '1 day' WHERE id = $1`, [licences[0]!]);
+  await database.query(
+    `UPDATE licences SET valid_until = now() - interval '2 days', grace_until = now() - interval '1 day' WHERE id = $1`,
+    [licences[0]!],
+  );
   expect((await refusal(open, token)).code).toBe('licence.expired FAILED_PRECONDITION');
   expect(discarded).toBe(0);
   // The session and its refresh token live on: they are what the next licence is redeemed by.
-  const [row] = await database.query<{ ended: boolean }>('SELECT revoked_at IS NOT NULL AS ended FROM sessions WHERE user_id = $1', [user]);
+  const [row] = await database.query<{ ended: boolean }>(
+    'SELECT revoked_at IS NOT NULL AS ended FROM sessions WHERE user_id = $1',
+    [user],
+  );
   expect(row).toEqual({ ended: false });
 });
 
@@ -169,9 +185,20 @@ test('another licence, or giving the old one back, opens the door again', async 
   metadata.set('authorization', `Bearer ${token}`);
   expect((await refusal(strict, token)).code).toContain('licence.expired');
   const fresh = await insertLicence(database);
-  await callUnary(strict.licences, strict.licences.redeemLicence, { key: await keyOf(fresh), password: undefined, oneTimeCode: '' }, { timeout: 5_000, metadata });
+  await callUnary(
+    strict.licences,
+    strict.licences.redeemLicence,
+    { key: await keyOf(fresh), password: undefined, oneTimeCode: '' },
+    { timeout: 5_000, metadata },
+  );
   expect((await login(strict, token)).licence?.licence).toBe(fresh);
-  for (const licence of [fresh, licences[0]!]) await callUnary(open.licences, open.licences.dropLicence, { licence, password: undefined, oneTimeCode: '' }, { timeout: 5_000, metadata });
+  for (const licence of [fresh, licences[0]!])
+    await callUnary(
+      open.licences,
+      open.licences.dropLicence,
+      { licence, password: undefined, oneTimeCode: '' },
+      { timeout: 5_000, metadata },
+    );
   expect((await login(open, token)).licence).toBeUndefined();
   expect((await refusal(strict, token)).code).toContain('licence.required');
 });

@@ -71,7 +71,10 @@ beforeAll(async () => {
     removeEnclave: unary(() => Promise.resolve({})),
   };
   const launcherSocket = join(folder, 'launcher.sock');
-  launcher = await startServer({ address: { scheme: 'unix', path: launcherSocket }, services: [{ definition: LauncherServiceService, implementation }] });
+  launcher = await startServer({
+    address: { scheme: 'unix', path: launcherSocket },
+    services: [{ definition: LauncherServiceService, implementation }],
+  });
 
   const settings = {
     ...files.settings,
@@ -118,7 +121,10 @@ function open(): ClientHttp2Session {
   return session;
 }
 
-function post(session: ClientHttp2Session, headers: Record<string, string> = {}): ReturnType<ClientHttp2Session['request']> {
+function post(
+  session: ClientHttp2Session,
+  headers: Record<string, string> = {},
+): ReturnType<ClientHttp2Session['request']> {
   const stream = session.request({
     ':method': 'POST',
     ':path': '/licensing.v1.LoginService/Login',
@@ -151,7 +157,10 @@ async function grpcStatus(stream: ReturnType<typeof post>): Promise<string> {
 }
 
 test('logging in goes through the launcher as a process of its own would', async () => {
-  const client = new LoginServiceClient(`localhost:${tls.port}`, credentials.createSsl(Buffer.from(serverCa.certificate)));
+  const client = new LoginServiceClient(
+    `localhost:${tls.port}`,
+    credentials.createSsl(Buffer.from(serverCa.certificate)),
+  );
   launcherDelay = 300;
   const { stages, result } = await logIn(client, loginRequest(key, byPassword('alice', password)));
   launcherDelay = 0;
@@ -162,7 +171,9 @@ test('logging in goes through the launcher as a process of its own would', async
 
 test('200 parallel logins: health checks stay fast, the excess gets RESOURCE_EXHAUSTED at once, and those taken are answered', async () => {
   const client = new LoginServiceClient(`127.0.0.1:${plain.port}`, credentials.createInsecure());
-  const health = new HealthClient(`127.0.0.1:${plain.port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const health = new HealthClient(`127.0.0.1:${plain.port}`, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+  });
   const check = async (): Promise<number> => {
     const started = performance.now();
     await callUnary(health, health.check, { service: '' }, { timeout: 5_000 });
@@ -285,7 +296,10 @@ test('1,000 half-open TLS handshakes: the service is unaffected', async () => {
     const started = performance.now();
     expect(await callUnary(client, client.check, { service: '' }, { timeout: 5_000 })).toEqual({ status: 1 });
     expect(performance.now() - started).toBeLessThan(1_500);
-    const login = new LoginServiceClient(`localhost:${tls.port}`, credentials.createSsl(Buffer.from(serverCa.certificate)));
+    const login = new LoginServiceClient(
+      `localhost:${tls.port}`,
+      credentials.createSsl(Buffer.from(serverCa.certificate)),
+    );
     await logIn(login, loginRequest(key, byPassword('alice', password)));
     login.close();
   } finally {

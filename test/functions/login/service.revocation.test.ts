@@ -91,7 +91,8 @@ beforeEach(() => {
 });
 
 const login = () => logIn(client, loginRequest(key, byPassword('alice', password)));
-const put = (kind: RevocationKind, subject: string): Promise<boolean> => revoke(backend.database, { kind, subject, revokedBy: 'test', reason: 'test' });
+const put = (kind: RevocationKind, subject: string): Promise<boolean> =>
+  revoke(backend.database, { kind, subject, revokedBy: 'test', reason: 'test' });
 
 async function subjectOf(kind: RevocationKind): Promise<string> {
   const tpm = await loginTpm();
@@ -102,7 +103,13 @@ async function subjectOf(kind: RevocationKind): Promise<string> {
 
 test('a login comes with a list that its client can read', async () => {
   const { result } = await login();
-  expect(await readRevocations(result.revocations, [revocationKey.publicKey])).toMatchObject({ nodes: [], aks: [], eks: [], users: [], trustSequence: 1 });
+  expect(await readRevocations(result.revocations, [revocationKey.publicKey])).toMatchObject({
+    nodes: [],
+    aks: [],
+    eks: [],
+    users: [],
+    trustSequence: 1,
+  });
 });
 
 test('anyone gets the signed bundle and the list', async () => {
@@ -121,14 +128,19 @@ describe('a revoked user', () => {
     let ensured = 0;
     beforeEnsure = () => Promise.resolve((ensured += 1));
     for (const credential of [byPassword('alice', password), byToken(result.accessToken)]) {
-      await expect(logIn(client, loginRequest(key, credential))).rejects.toMatchObject({ code: 'login.revoked', grpcStatus: status.UNAUTHENTICATED });
+      await expect(logIn(client, loginRequest(key, credential))).rejects.toMatchObject({
+        code: 'login.revoked',
+        grpcStatus: status.UNAUTHENTICATED,
+      });
     }
     expect(ensured).toBe(0);
   });
 
   test('with a wrong password learns nothing of the revocation', async () => {
     await put('user', user);
-    await expect(logIn(client, loginRequest(key, byPassword('alice', 'wrong')))).rejects.toMatchObject({ code: 'login.wrong_credentials' });
+    await expect(logIn(client, loginRequest(key, byPassword('alice', 'wrong')))).rejects.toMatchObject({
+      code: 'login.wrong_credentials',
+    });
   });
 
   test('who is revoked while the enclave starts gets nothing, and the enclave is ended', async () => {
@@ -139,7 +151,7 @@ describe('a revoked user', () => {
 
   test('is in the list within seconds', async () => {
     await put('user', user);
-    for (const end = Date.now() + 5_000; ; ) {
+    for (const end = Date.now() + 5_000; ;) {
       const { revocations } = await callUnary(trust, trust.getRevocations, {}, { timeout: 5_000 });
       if ((await readRevocations(revocations, [revocationKey.publicKey])).users.includes(user)) break;
       expect(Date.now()).toBeLessThan(end);

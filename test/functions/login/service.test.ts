@@ -20,24 +20,38 @@ beforeEach(() => service.beginTest());
 afterEach(() => service.endTest());
 
 describe('a login', () => {
-  test.each(['password', 'refresh token'] as const)('by %s gives tokens, a client certificate, the place of the enclave and its evidence', async (kind) => {
-    const { location } = await service.enclave();
-    const request = loginRequest(service.key, kind === 'refresh token' ? byRefreshToken(service.refreshToken) : byPassword('Alice', PASSWORD));
-    const { result, stages } = await logIn(service.client, request);
-    expect(stages).toEqual([LoginStage.LOGIN_STAGE_QUOTING]);
-    const certificate = verifyClientCertificate(result.clientCertificates, service.clientCa.certificate, trust);
-    expect(certificate.user).toBe(service.user);
-    const access = await verifyAccessToken(service.backend.tokenKeys, result.accessToken, trust);
-    expect(access).toMatchObject({ user: service.user, session: certificate.session });
-    expect(Number(result.accessTokenExpiresAt)).toBeGreaterThan(unixNow() + 890);
-    expect(result.enclave).toEqual({ user: service.user, workloadUid: location.workloadUid, node: 'node-a', endpoint: location.endpoint, tlsAddress: location.tlsAddress });
-    expect(result.evidence?.claims.length).toBeGreaterThan(0);
-    expect(result.refreshToken).toMatch(/^slsr_[\w-]{43}$/);
-    expect(Number(result.refreshTokenExpiresAt) - unixNow()).toBeGreaterThan(30 * 86_400 - 60);
-    const again = await logIn(service.client, loginRequest(service.key, byRefreshToken(result.refreshToken)));
-    expect(verifyClientCertificate(again.result.clientCertificates, service.clientCa.certificate, trust).session).toBe(certificate.session);
-    expect(again.result.refreshToken).not.toBe(result.refreshToken);
-  });
+  test.each(['password', 'refresh token'] as const)(
+    'by %s gives tokens, a client certificate, the place of the enclave and its evidence',
+    async (kind) => {
+      const { location } = await service.enclave();
+      const request = loginRequest(
+        service.key,
+        kind === 'refresh token' ? byRefreshToken(service.refreshToken) : byPassword('Alice', PASSWORD),
+      );
+      const { result, stages } = await logIn(service.client, request);
+      expect(stages).toEqual([LoginStage.LOGIN_STAGE_QUOTING]);
+      const certificate = verifyClientCertificate(result.clientCertificates, service.clientCa.certificate, trust);
+      expect(certificate.user).toBe(service.user);
+      const access = await verifyAccessToken(service.backend.tokenKeys, result.accessToken, trust);
+      expect(access).toMatchObject({ user: service.user, session: certificate.session });
+      expect(Number(result.accessTokenExpiresAt)).toBeGreaterThan(unixNow() + 890);
+      expect(result.enclave).toEqual({
+        user: service.user,
+        workloadUid: location.workloadUid,
+        node: 'node-a',
+        endpoint: location.endpoint,
+        tlsAddress: location.tlsAddress,
+      });
+      expect(result.evidence?.claims.length).toBeGreaterThan(0);
+      expect(result.refreshToken).toMatch(/^slsr_[\w-]{43}$/);
+      expect(Number(result.refreshTokenExpiresAt) - unixNow()).toBeGreaterThan(30 * 86_400 - 60);
+      const again = await logIn(service.client, loginRequest(service.key, byRefreshToken(result.refreshToken)));
+      expect(
+        verifyClientCertificate(again.result.clientCertificates, service.clientCa.certificate, trust).session,
+      ).toBe(certificate.session);
+      expect(again.result.refreshToken).not.toBe(result.refreshToken);
+    },
+  );
 
   test('by access token gives a certificate of its session, and no token that lives longer', async () => {
     await service.enclave();
@@ -45,13 +59,19 @@ describe('a login', () => {
     expect(result).toMatchObject({ accessToken: service.token, refreshToken: '' });
     const { session, expiresAt } = await verifyAccessToken(service.backend.tokenKeys, service.token, trust);
     expect(Number(result.accessTokenExpiresAt)).toBe(expiresAt);
-    expect(verifyClientCertificate(result.clientCertificates, service.clientCa.certificate, trust).session).toBe(session);
+    expect(verifyClientCertificate(result.clientCertificates, service.clientCa.certificate, trust).session).toBe(
+      session,
+    );
   });
 
   test('tells the stages of the start in their order, each once', async () => {
     const { location } = await service.enclave();
     service.launcher.next = ({ onStage }) => {
-      const { LOGIN_STAGE_SCHEDULED: scheduled, LOGIN_STAGE_PULLING: pulling, LOGIN_STAGE_STARTING: starting } = LoginStage;
+      const {
+        LOGIN_STAGE_SCHEDULED: scheduled,
+        LOGIN_STAGE_PULLING: pulling,
+        LOGIN_STAGE_STARTING: starting,
+      } = LoginStage;
       for (const stage of [scheduled, scheduled, pulling, scheduled, starting]) onStage(stage);
       return Promise.resolve({ ...location, started: true });
     };
@@ -68,8 +88,15 @@ describe('a login', () => {
 
 describe('a request is refused', () => {
   test('when its nonce has not 32 bytes, as base64 of one has', async () => {
-    for (const nonce of [Buffer.alloc(0), randomBytes(31), randomBytes(33), Buffer.from(randomBytes(32).toString('base64'))]) {
-      expect(await service.refusal({ ...loginRequest(service.key, byToken(service.token)), nonce })).toBe('login.nonce INVALID_ARGUMENT');
+    for (const nonce of [
+      Buffer.alloc(0),
+      randomBytes(31),
+      randomBytes(33),
+      Buffer.from(randomBytes(32).toString('base64')),
+    ]) {
+      expect(await service.refusal({ ...loginRequest(service.key, byToken(service.token)), nonce })).toBe(
+        'login.nonce INVALID_ARGUMENT',
+      );
     }
   });
 
@@ -77,7 +104,9 @@ describe('a request is refused', () => {
     const broken = Buffer.from(service.key.csr);
     broken[broken.length - 1]! ^= 1;
     for (const csr of [Buffer.alloc(0), randomBytes(200), broken, Buffer.alloc(5000)]) {
-      expect(await service.refusal({ ...loginRequest(service.key, byToken(service.token)), csr })).toBe('login.csr INVALID_ARGUMENT');
+      expect(await service.refusal({ ...loginRequest(service.key, byToken(service.token)), csr })).toBe(
+        'login.csr INVALID_ARGUMENT',
+      );
     }
   });
 
@@ -91,15 +120,29 @@ describe('a request is refused', () => {
   });
 
   test('when it has no credential', async () => {
-    expect(await service.refusal(loginRequest(service.key, undefined))).toBe('login.credential_missing UNAUTHENTICATED');
+    expect(await service.refusal(loginRequest(service.key, undefined))).toBe(
+      'login.credential_missing UNAUTHENTICATED',
+    );
     expect(service.launcher.ensured).toBe(0);
   });
 
   test('with a token that is malformed, expired, of another type, or of an account that is gone', async () => {
     const past = new Date(Date.now() - 3_600_000);
-    const expired = await issueAccessToken(service.backend.tokenKeys, { user: service.user, session: randomUUID(), authenticatedAt: unixNow() }, { ...trust, now: past });
-    const gone = await issueAccessToken(service.backend.tokenKeys, { user: randomUUID(), session: randomUUID(), authenticatedAt: unixNow() }, trust);
-    const elsewhere = await issueAccessToken(service.backend.tokenKeys, { user: service.user, session: randomUUID(), authenticatedAt: unixNow() }, { trustDomain: 'other.test' });
+    const expired = await issueAccessToken(
+      service.backend.tokenKeys,
+      { user: service.user, session: randomUUID(), authenticatedAt: unixNow() },
+      { ...trust, now: past },
+    );
+    const gone = await issueAccessToken(
+      service.backend.tokenKeys,
+      { user: randomUUID(), session: randomUUID(), authenticatedAt: unixNow() },
+      trust,
+    );
+    const elsewhere = await issueAccessToken(
+      service.backend.tokenKeys,
+      { user: service.user, session: randomUUID(), authenticatedAt: unixNow() },
+      { trustDomain: 'other.test' },
+    );
     const refresh = await new SignJWT({ session: randomUUID(), auth_time: unixNow() })
       .setProtectedHeader({ alg: 'ES256', typ: 'rt+jwt', kid: service.backend.tokenKeys.signing.kid })
       .setIssuer(`https://${TRUST_DOMAIN}`)
@@ -110,9 +153,13 @@ describe('a request is refused', () => {
       .setExpirationTime('5m')
       .sign(service.backend.tokenKeys.signing.key);
     for (const bad of ['', 'x', expired.token, elsewhere.token, refresh, service.refreshToken, `${service.token}x`]) {
-      expect(await service.refusal(loginRequest(service.key, byToken(bad)))).toBe('login.token_invalid UNAUTHENTICATED');
+      expect(await service.refusal(loginRequest(service.key, byToken(bad)))).toBe(
+        'login.token_invalid UNAUTHENTICATED',
+      );
     }
-    expect(await service.refusal(loginRequest(service.key, byToken(gone.token)))).toBe('login.session_ended UNAUTHENTICATED');
+    expect(await service.refusal(loginRequest(service.key, byToken(gone.token)))).toBe(
+      'login.session_ended UNAUTHENTICATED',
+    );
     expect(service.launcher.ensured).toBe(0);
   });
 });

@@ -31,7 +31,11 @@ describeOnBoth('a stranger who asks two replicas', (store) => {
           address: { scheme: 'http', host: '127.0.0.1', port: 0 },
           services: [{ definition: TransparencyServiceService, implementation: transparencyService(log) }],
         });
-        return { log, server, client: new TransparencyServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure()) };
+        return {
+          log,
+          server,
+          client: new TransparencyServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure()),
+        };
       }),
     );
   });
@@ -44,11 +48,21 @@ describeOnBoth('a stranger who asks two replicas', (store) => {
   });
 
   const client = (at: number): TransparencyServiceClient => replicas[at]!.client;
-  const read = (head: string): Promise<TreeHead> => readTreeHead(head, { keyOf: keysByName([key.publicKey]), trustDomain: 'sls.test', now: new Date() });
-  const head = async (at: number, atLeast = 0n): Promise<TreeHead> => read((await callUnary(client(at), client(at).getTreeHead, { atLeast }, TIMEOUT)).head);
-  const inclusion = (at: number, leafSha256: Buffer, size: bigint): ReturnType<typeof callUnary<object, { sequence: bigint; path: Buffer[] }>> =>
+  const read = (head: string): Promise<TreeHead> =>
+    readTreeHead(head, { keyOf: keysByName([key.publicKey]), trustDomain: 'sls.test', now: new Date() });
+  const head = async (at: number, atLeast = 0n): Promise<TreeHead> =>
+    read((await callUnary(client(at), client(at).getTreeHead, { atLeast }, TIMEOUT)).head);
+  const inclusion = (
+    at: number,
+    leafSha256: Buffer,
+    size: bigint,
+  ): ReturnType<typeof callUnary<object, { sequence: bigint; path: Buffer[] }>> =>
     callUnary(client(at), client(at).getInclusionProof, { leafSha256, size }, TIMEOUT);
-  const consistency = (at: number, first: bigint, second: bigint): ReturnType<typeof callUnary<object, { path: Buffer[] }>> =>
+  const consistency = (
+    at: number,
+    first: bigint,
+    second: bigint,
+  ): ReturnType<typeof callUnary<object, { path: Buffer[] }>> =>
     callUnary(client(at), client(at).getConsistencyProof, { first, second }, TIMEOUT);
 
   test('is shown that a record is in the log, and that later heads only add, by whichever of them', async () => {
@@ -83,6 +97,7 @@ describeOnBoth('a stranger who asks two replicas', (store) => {
   test('is told when the tree was changed, and gets no head', async () => {
     await asOwner(database, 'UPDATE audit_tree SET head = NULL');
     for (const { log } of replicas) await log.update().catch(() => undefined);
-    for (const at of [0, 1]) await expect(head(at)).rejects.toMatchObject({ code: 'audit.tree_damaged', grpcStatus: 9 });
+    for (const at of [0, 1])
+      await expect(head(at)).rejects.toMatchObject({ code: 'audit.tree_damaged', grpcStatus: 9 });
   });
 });

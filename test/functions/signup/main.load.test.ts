@@ -52,7 +52,12 @@ function from(address: string, { accessToken }: Partial<SignUpResponse> = {}): M
 }
 
 const signUp = (username: string, address: string, secret = password): Promise<SignUpResponse> =>
-  callUnary(client, client.signUp, { username, password: secret, clientName: 'test' }, { timeout: 30_000, metadata: from(address) });
+  callUnary(
+    client,
+    client.signUp,
+    { username, password: secret, clientName: 'test' },
+    { timeout: 30_000, metadata: from(address) },
+  );
 
 function outcome(call: Promise<unknown>): Promise<string> {
   return call.then(
@@ -62,10 +67,14 @@ function outcome(call: Promise<unknown>): Promise<string> {
 }
 
 test('a hundred new passwords that take long to be judged stop nothing else', async () => {
-  const health = new HealthClient(`127.0.0.1:${program.port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const health = new HealthClient(`127.0.0.1:${program.port}`, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+  });
   await callUnary(health, health.check, { service: '' }, { timeout: 5_000 });
   let flooding = true;
-  const flood = Promise.all(Array.from({ length: 100 }, (_, i) => outcome(signUp(`user${i}`, '198.51.100.7', `${LABOURED.slice(0, 60)}${i}`)))).finally(() => (flooding = false));
+  const flood = Promise.all(
+    Array.from({ length: 100 }, (_, i) => outcome(signUp(`user${i}`, '198.51.100.7', `${LABOURED.slice(0, 60)}${i}`))),
+  ).finally(() => (flooding = false));
   const times: number[] = [];
   while (flooding) {
     const began = performance.now();
@@ -88,7 +97,14 @@ test('a user who has the right password checked again and again, from one place,
     const metadata = from(stranger, accounts[i % accounts.length]);
     while (flooding) {
       // Nothing comes of it, and nothing of it counts as a guess.
-      await outcome(callUnary(client, client.changePassword, { oldPassword: password, newPassword: 'short', oneTimeCode: '' }, { timeout: 30_000, metadata }));
+      await outcome(
+        callUnary(
+          client,
+          client.changePassword,
+          { oldPassword: password, newPassword: 'short', oneTimeCode: '' },
+          { timeout: 30_000, metadata },
+        ),
+      );
       await sleep(20);
     }
   });

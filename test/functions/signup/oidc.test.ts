@@ -58,7 +58,13 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       stops.push(() => endpoint.stop());
       return endpoint.location;
     };
-    const oidc = { issuer: provider.issuer, clientId: provider.clientId, publicClientSecret: undefined, scopes: ['openid'], signup: true };
+    const oidc = {
+      issuer: provider.issuer,
+      clientId: provider.clientId,
+      publicClientSecret: undefined,
+      scopes: ['openid'],
+      signup: true,
+    };
     const start = (signup: boolean) => startReplica(files, clientCa, enclaveOf, { oidc: { ...oidc, signup } });
     replicas = await Promise.all([start(true), start(true), start(false)]);
   });
@@ -67,17 +73,35 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await Promise.all([files.remove(), server.stop(), provider.goDown()]);
   });
 
-  const exchange = (idToken: string, { at = replicas[0], username = '', code = '' }: Exchange = {}): Promise<ExchangeIdTokenResponse> =>
-    callUnary(at.account, at.account.exchangeIdToken, { idToken, username, oneTimeCode: code, clientName: 'laptop' }, TIMEOUT);
+  const exchange = (
+    idToken: string,
+    { at = replicas[0], username = '', code = '' }: Exchange = {},
+  ): Promise<ExchangeIdTokenResponse> =>
+    callUnary(
+      at.account,
+      at.account.exchangeIdToken,
+      { idToken, username, oneTimeCode: code, clientName: 'laptop' },
+      TIMEOUT,
+    );
   /** By a token that is as the provider makes them. */
-  const logInAs = async (subject: string, options?: Exchange): Promise<ExchangeIdTokenResponse> => exchange(await provider.sign(provider.claims(subject)), options);
+  const logInAs = async (subject: string, options?: Exchange): Promise<ExchangeIdTokenResponse> =>
+    exchange(await provider.sign(provider.claims(subject)), options);
   const userOf = async ({ accessToken }: { accessToken: string }): Promise<string> =>
     (await verifyAccessToken(replicas[0].backend.tokenKeys, accessToken, { trustDomain: TRUST_DOMAIN })).user;
   const database = () => replicas[0].backend.database;
   /** As minutes later: the session began by a login a while ago. */
   const aged = async (tokens: ExchangeIdTokenResponse): Promise<string> => {
-    await database().query(`UPDATE sessions SET authenticated_at = now() - interval '10 minutes' WHERE user_id = $1`, [await userOf(tokens)]);
-    return (await callUnary(replicas[1].account, replicas[1].account.refresh, { refreshToken: tokens.refreshToken, clientName: '' }, TIMEOUT)).accessToken;
+    await database().query(`UPDATE sessions SET authenticated_at = now() - interval '10 minutes' WHERE user_id = $1`, [
+      await userOf(tokens),
+    ]);
+    return (
+      await callUnary(
+        replicas[1].account,
+        replicas[1].account.refresh,
+        { refreshToken: tokens.refreshToken, clientName: '' },
+        TIMEOUT,
+      )
+    ).accessToken;
   };
 
   describe('a token of the provider', () => {
@@ -87,22 +111,47 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       const second = await exchange(await provider.idToken('ada@provider'), { at: replicas[1] });
       expect(second).toMatchObject({ username: 'ada', created: false });
       expect(await userOf(second)).toBe(await userOf(first));
-      const sessions = await callUnary(replicas[0].account, replicas[0].account.listSessions, {}, withToken(second.accessToken));
+      const sessions = await callUnary(
+        replicas[0].account,
+        replicas[0].account.listSessions,
+        {},
+        withToken(second.accessToken),
+      );
       expect(sessions.sessions.map(({ clientName }) => clientName)).toEqual(['laptop', 'laptop']);
-      const account = await callUnary(replicas[0].account, replicas[0].account.getAccount, {}, withToken(second.accessToken));
-      expect(account).toEqual({ user: await userOf(first), username: 'ada', hasPassword: false, oidcIssuer: provider.issuer });
+      const account = await callUnary(
+        replicas[0].account,
+        replicas[0].account.getAccount,
+        {},
+        withToken(second.accessToken),
+      );
+      expect(account).toEqual({
+        user: await userOf(first),
+        username: 'ada',
+        hasPassword: false,
+        oidcIssuer: provider.issuer,
+      });
     });
 
     test('begins a session that enclaves are started by, and that goes on like any other', async () => {
       const { refreshToken } = await logInAs('bea');
-      const { result } = await logIn(replicas[1].login, loginRequest(await newClientKey(), byRefreshToken(refreshToken)));
+      const { result } = await logIn(
+        replicas[1].login,
+        loginRequest(await newClientKey(), byRefreshToken(refreshToken)),
+      );
       expect(result.refreshToken).toMatch(/^slsr_/);
     });
 
     test('names nobody by what else it says: neither a name nor an address in it makes or finds an account', async () => {
-      const owner = await callUnary(replicas[0].account, replicas[0].account.signUp, { username: 'root', password: 'correct horse battery', clientName: '' }, TIMEOUT);
+      const owner = await callUnary(
+        replicas[0].account,
+        replicas[0].account.signUp,
+        { username: 'root', password: 'correct horse battery', clientName: '' },
+        TIMEOUT,
+      );
       const claims = { preferred_username: 'root', email: 'root@example.com', email_verified: true, name: 'root' };
-      const { username, accessToken } = await exchange(await provider.sign({ ...provider.claims('mallory'), ...claims }));
+      const { username, accessToken } = await exchange(
+        await provider.sign({ ...provider.claims('mallory'), ...claims }),
+      );
       expect(username).toMatch(/^user-[a-z2-7]{10}$/);
       expect(await userOf({ accessToken })).not.toBe(await userOf(owner));
       expect((await exchange(await provider.idToken('mallory', 'openid profile email'))).username).toBe(username);
@@ -114,7 +163,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await outcome(exchange(token))).toBe(USED);
       expect(await outcome(exchange(token, { at: replicas[1] }))).toBe(USED);
       const raced = await provider.idToken('cyd');
-      const results = await Promise.all([0, 1, 0, 1, 0, 1].map((at) => outcome(exchange(raced, { at: replicas[at]! }))));
+      const results = await Promise.all(
+        [0, 1, 0, 1, 0, 1].map((at) => outcome(exchange(raced, { at: replicas[at]! }))),
+      );
       expect(results.filter((result) => result === USED)).toHaveLength(5);
       // ECDSA: with (r, s), (r, n - s) is right too.
       const signed = await provider.sign(provider.claims('cyd'), { key: provider.keys.ES256 });
@@ -123,7 +174,11 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       const [header, payload, signature = ''] = signed.split('.');
       const bytes = Buffer.from(signature, 'base64url');
       const s = (n - BigInt(`0x${bytes.subarray(32).toString('hex')}`)).toString(16).padStart(64, '0');
-      const other = [header, payload, Buffer.concat([bytes.subarray(0, 32), Buffer.from(s, 'hex')]).toString('base64url')].join('.');
+      const other = [
+        header,
+        payload,
+        Buffer.concat([bytes.subarray(0, 32), Buffer.from(s, 'hex')]).toString('base64url'),
+      ].join('.');
       expect(other).not.toBe(signed);
       expect(await outcome(exchange(other))).toBe(USED);
     });
@@ -132,7 +187,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       for (const username of ['', 'dot']) {
         const subject = `dot-${username}`;
         const tokens = await Promise.all(Array.from({ length: 6 }, () => provider.sign(provider.claims(subject))));
-        const results = await Promise.all(tokens.map((token, index) => exchange(token, { at: replicas[index % 2]!, username })));
+        const results = await Promise.all(
+          tokens.map((token, index) => exchange(token, { at: replicas[index % 2]!, username })),
+        );
         expect(results.filter(({ created }) => created)).toHaveLength(1);
         expect(new Set(await Promise.all(results.map(userOf))).size).toBe(1);
       }
@@ -160,25 +217,74 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   describe('refused is', () => {
     const forged: Array<[string, (subject: string) => Promise<string>]> = [
-      ['another issuer', (subject) => provider.sign({ ...provider.claims(subject), iss: 'https://accounts.example.com' })],
-      ['the issuer with a slash', (subject) => provider.sign({ ...provider.claims(subject), iss: `${provider.issuer}/` })],
+      [
+        'another issuer',
+        (subject) => provider.sign({ ...provider.claims(subject), iss: 'https://accounts.example.com' }),
+      ],
+      [
+        'the issuer with a slash',
+        (subject) => provider.sign({ ...provider.claims(subject), iss: `${provider.issuer}/` }),
+      ],
       ['another audience', (subject) => provider.sign({ ...provider.claims(subject), aud: 'another' })],
-      ['one of several audiences', (subject) => provider.sign({ ...provider.claims(subject), aud: [provider.clientId, 'another'] })],
-      ["another client's token that names this one as well", (subject) => provider.sign({ ...provider.claims(subject), aud: [provider.clientId, 'another'], azp: 'another' })],
-      ['an expired one', (subject) => provider.sign({ ...provider.claims(subject), exp: Math.floor(Date.now() / 1000) - 120 })],
+      [
+        'one of several audiences',
+        (subject) => provider.sign({ ...provider.claims(subject), aud: [provider.clientId, 'another'] }),
+      ],
+      [
+        "another client's token that names this one as well",
+        (subject) =>
+          provider.sign({ ...provider.claims(subject), aud: [provider.clientId, 'another'], azp: 'another' }),
+      ],
+      [
+        'an expired one',
+        (subject) => provider.sign({ ...provider.claims(subject), exp: Math.floor(Date.now() / 1000) - 120 }),
+      ],
       ['one without an end', async (subject) => provider.sign({ ...provider.claims(subject), exp: undefined })],
-      ['an old one', (subject) => provider.sign({ ...provider.claims(subject), iat: Math.floor(Date.now() / 1000) - 400 })],
-      ['one of the future', (subject) => provider.sign({ ...provider.claims(subject), iat: Math.floor(Date.now() / 1000) + 120 })],
-      ['one that is not valid yet', (subject) => provider.sign({ ...provider.claims(subject), nbf: Math.floor(Date.now() / 1000) + 120 })],
-      ['another key under the same name', (subject) => provider.sign(provider.claims(subject), { key: provider.foreignKey() })],
-      ['a key that brings itself along', (subject) => provider.sign(provider.claims(subject), { key: provider.foreignKey(), header: { kid: 'mine', jwk: provider.publicKey(provider.foreignKey()) } })],
+      [
+        'an old one',
+        (subject) => provider.sign({ ...provider.claims(subject), iat: Math.floor(Date.now() / 1000) - 400 }),
+      ],
+      [
+        'one of the future',
+        (subject) => provider.sign({ ...provider.claims(subject), iat: Math.floor(Date.now() / 1000) + 120 }),
+      ],
+      [
+        'one that is not valid yet',
+        (subject) => provider.sign({ ...provider.claims(subject), nbf: Math.floor(Date.now() / 1000) + 120 }),
+      ],
+      [
+        'another key under the same name',
+        (subject) => provider.sign(provider.claims(subject), { key: provider.foreignKey() }),
+      ],
+      [
+        'a key that brings itself along',
+        (subject) =>
+          provider.sign(provider.claims(subject), {
+            key: provider.foreignKey(),
+            header: { kid: 'mine', jwk: provider.publicKey(provider.foreignKey()) },
+          }),
+      ],
       ['alg none', (subject) => provider.unsigned(provider.claims(subject))],
       ['HS256 by the public key', (subject) => provider.signedByPublicKey(provider.claims(subject))],
-      ['an access token that says so', (subject) => provider.sign(provider.claims(subject), { header: { typ: 'at+jwt' } })],
-      ['a logout token', (subject) => provider.sign({ ...provider.claims(subject), events: { 'http://schemas.openid.net/event/backchannel-logout': {} } })],
+      [
+        'an access token that says so',
+        (subject) => provider.sign(provider.claims(subject), { header: { typ: 'at+jwt' } }),
+      ],
+      [
+        'a logout token',
+        (subject) =>
+          provider.sign({
+            ...provider.claims(subject),
+            events: { 'http://schemas.openid.net/event/backchannel-logout': {} },
+          }),
+      ],
       ['nobody', () => provider.sign({ ...provider.claims('x'), sub: undefined })],
       ['a subject that is none', () => provider.sign(provider.claims('a'.repeat(256)))],
-      ['a changed payload', async (subject) => provider.withPayload(await provider.sign(provider.claims('somebody')), provider.claims(subject))],
+      [
+        'a changed payload',
+        async (subject) =>
+          provider.withPayload(await provider.sign(provider.claims('somebody')), provider.claims(subject)),
+      ],
       ['rubbish', () => Promise.resolve('rubbish')],
       ['nothing', () => Promise.resolve('')],
     ];
@@ -191,7 +297,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     });
 
     test('a token that is too large, however large', async () => {
-      for (const length of [17_000, 30_000]) expect(await outcome(exchange(`${await provider.sign(provider.claims('victim'))}${'A'.repeat(length)}`))).toBe(INVALID);
+      for (const length of [17_000, 30_000])
+        expect(await outcome(exchange(`${await provider.sign(provider.claims('victim'))}${'A'.repeat(length)}`))).toBe(
+          INVALID,
+        );
       expect(await outcome(exchange('A'.repeat(40_000)))).toBe('rpc.too_large RESOURCE_EXHAUSTED');
     });
 
@@ -207,13 +316,29 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     test('what nobody can check, because the provider is down or does not answer: unavailable within seconds, and not counted', async () => {
       const away = await OpenIdProvider.start();
       const limits = { ...UNLIMITED, LOGIN_FAILURES_PER_ADDRESS: 3 };
-      const oidc = { issuer: away.issuer, clientId: away.clientId, publicClientSecret: undefined, scopes: ['openid'], signup: true };
-      const at = await startReplica(files, await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }), () => Promise.reject(new Error('no enclave')), { oidc, limits });
-      stops.push(() => at.stop(), () => away.goDown());
+      const oidc = {
+        issuer: away.issuer,
+        clientId: away.clientId,
+        publicClientSecret: undefined,
+        scopes: ['openid'],
+        signup: true,
+      };
+      const at = await startReplica(
+        files,
+        await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }),
+        () => Promise.reject(new Error('no enclave')),
+        { oidc, limits },
+      );
+      stops.push(
+        () => at.stop(),
+        () => away.goDown(),
+      );
       const token = await away.sign(away.claims('ada'));
       const goOn = away.hang();
       const began = Date.now();
-      expect(await Promise.all([token, token, token].map((each) => outcome(exchange(each, { at }))))).toEqual(Array(3).fill('oidc.provider_unavailable UNAVAILABLE'));
+      expect(await Promise.all([token, token, token].map((each) => outcome(exchange(each, { at }))))).toEqual(
+        Array(3).fill('oidc.provider_unavailable UNAVAILABLE'),
+      );
       expect(Date.now() - began).toBeLessThan(8_000);
       await away.goDown();
       await sleep(2_100);
@@ -226,27 +351,53 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     });
 
     test('every login by OIDC where it is off', async () => {
-      const replica = await startReplica(files, await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }), () => Promise.reject(new Error('no enclave')));
+      const replica = await startReplica(
+        files,
+        await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }),
+        () => Promise.reject(new Error('no enclave')),
+      );
       stops.push(() => replica.stop());
       expect(await outcome(logInAs('ada@provider', { at: replica }))).toBe('oidc.off FAILED_PRECONDITION');
-      expect(await callUnary(replica.account, replica.account.getOidcSettings, {}, TIMEOUT)).toEqual({ issuer: '', clientId: '', publicClientSecret: '', scopes: [] });
+      expect(await callUnary(replica.account, replica.account.getOidcSettings, {}, TIMEOUT)).toEqual({
+        issuer: '',
+        clientId: '',
+        publicClientSecret: '',
+        scopes: [],
+      });
     });
   });
 
   test('clients are told whom to ask, and for what', async () => {
     const settings = await callUnary(replicas[0].account, replicas[0].account.getOidcSettings, {}, TIMEOUT);
-    expect(settings).toEqual({ issuer: provider.issuer, clientId: provider.clientId, publicClientSecret: '', scopes: ['openid'] });
+    expect(settings).toEqual({
+      issuer: provider.issuer,
+      clientId: provider.clientId,
+      publicClientSecret: '',
+      scopes: ['openid'],
+    });
   });
 
   test('a second factor is asked for; until it was shown the token is not used up', async () => {
     const hal = await logInAs('hal');
-    const { secret } = await callUnary(replicas[0].account, replicas[0].account.beginSecondFactor, { password: '' }, withToken(hal.accessToken));
+    const { secret } = await callUnary(
+      replicas[0].account,
+      replicas[0].account.beginSecondFactor,
+      { password: '' },
+      withToken(hal.accessToken),
+    );
     const authenticator = new Authenticator(secret);
-    await callUnary(replicas[0].account, replicas[0].account.confirmSecondFactor, { oneTimeCode: authenticator.code() }, withToken(hal.accessToken));
+    await callUnary(
+      replicas[0].account,
+      replicas[0].account.confirmSecondFactor,
+      { oneTimeCode: authenticator.code() },
+      withToken(hal.accessToken),
+    );
     await database().query('UPDATE second_factors SET last_step = 0');
     const token = await provider.idToken('hal');
     expect(await outcome(exchange(token))).toBe('login.second_factor_required UNAUTHENTICATED');
-    expect(await outcome(exchange(token, { code: authenticator.wrong() }))).toBe('login.second_factor_wrong UNAUTHENTICATED');
+    expect(await outcome(exchange(token, { code: authenticator.wrong() }))).toBe(
+      'login.second_factor_wrong UNAUTHENTICATED',
+    );
     expect(await exchange(token, { code: authenticator.code() })).toMatchObject({ username: hal.username });
     expect(await outcome(exchange(token, { code: authenticator.code(1) }))).toBe(USED);
   });
@@ -255,11 +406,17 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     test('is nobody to whoever shows one, and gets none', async () => {
       const { accessToken } = await logInAs('ida', { username: 'ida' });
       for (const password of ['', 'null', 'undefined', 'correct horse battery']) {
-        expect(await outcome(logIn(replicas[0].login, loginRequest(await newClientKey(), byPassword('ida', password))))).toBe('login.wrong_credentials UNAUTHENTICATED');
+        expect(
+          await outcome(logIn(replicas[0].login, loginRequest(await newClientKey(), byPassword('ida', password)))),
+        ).toBe('login.wrong_credentials UNAUTHENTICATED');
       }
       for (const oldPassword of ['', 'null']) {
         const request = { oldPassword, newPassword: 'correct horse battery', oneTimeCode: '' };
-        expect(await outcome(callUnary(replicas[0].account, replicas[0].account.changePassword, request, withToken(accessToken)))).toBe('account.no_password FAILED_PRECONDITION');
+        expect(
+          await outcome(
+            callUnary(replicas[0].account, replicas[0].account.changePassword, request, withToken(accessToken)),
+          ),
+        ).toBe('account.no_password FAILED_PRECONDITION');
       }
     });
 
@@ -267,14 +424,26 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       const jan = await logInAs('jan');
       const user = await userOf(jan);
       const old = await aged(jan);
-      const remove = (token: string) => outcome(callUnary(replicas[0].deletion, replicas[0].deletion.deleteAccount, { password: '', oneTimeCode: '' }, withToken(token)));
-      const begin = (token: string) => outcome(callUnary(replicas[0].account, replicas[0].account.beginSecondFactor, { password: '' }, withToken(token)));
+      const remove = (token: string) =>
+        outcome(
+          callUnary(
+            replicas[0].deletion,
+            replicas[0].deletion.deleteAccount,
+            { password: '', oneTimeCode: '' },
+            withToken(token),
+          ),
+        );
+      const begin = (token: string) =>
+        outcome(
+          callUnary(replicas[0].account, replicas[0].account.beginSecondFactor, { password: '' }, withToken(token)),
+        );
       expect(await remove(old)).toBe('account.login_not_fresh UNAUTHENTICATED');
       expect(await begin(old)).toBe('account.login_not_fresh UNAUTHENTICATED');
       const unused = await provider.sign(provider.claims('jan'));
       expect(await remove((await logInAs('jan')).accessToken)).toEqual({ enclavesRemoved: true });
       await finishDeletions(database(), replicas[0].enclaves, replicas[0].launcher);
-      for (const table of ['oidc_identities', 'sessions']) expect(await database().query(`SELECT 1 FROM ${table} WHERE user_id = $1`, [user])).toEqual([]);
+      for (const table of ['oidc_identities', 'sessions'])
+        expect(await database().query(`SELECT 1 FROM ${table} WHERE user_id = $1`, [user])).toEqual([]);
       // What the provider says of somebody whose account is gone opens none; where first logins make one, it is another.
       expect(await outcome(exchange(unused, { at: replicas[2] }))).toBe('oidc.unknown_user PERMISSION_DENIED');
       expect(await userOf(await exchange(unused))).not.toBe(user);
@@ -284,18 +453,39 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   describe('an account with a password', () => {
     const password = 'correct horse battery';
     const signUp = async (username: string): Promise<{ accessToken: string; user: string }> => {
-      const { accessToken } = await callUnary(replicas[0].account, replicas[0].account.signUp, { username, password, clientName: '' }, TIMEOUT);
+      const { accessToken } = await callUnary(
+        replicas[0].account,
+        replicas[0].account.signUp,
+        { username, password, clientName: '' },
+        TIMEOUT,
+      );
       return { accessToken, user: await userOf({ accessToken }) };
     };
     const link = (accessToken: string, idToken: string, { secret = password, code = '', at = replicas[0] } = {}) =>
-      outcome(callUnary(at.account, at.account.linkIdentity, { idToken, password: secret, oneTimeCode: code }, withToken(accessToken)));
+      outcome(
+        callUnary(
+          at.account,
+          at.account.linkIdentity,
+          { idToken, password: secret, oneTimeCode: code },
+          withToken(accessToken),
+        ),
+      );
     const unlink = (accessToken: string, secret = password) =>
-      outcome(callUnary(replicas[0].account, replicas[0].account.unlinkIdentity, { password: secret, oneTimeCode: '' }, withToken(accessToken)));
+      outcome(
+        callUnary(
+          replicas[0].account,
+          replicas[0].account.unlinkIdentity,
+          { password: secret, oneTimeCode: '' },
+          withToken(accessToken),
+        ),
+      );
 
     test('can be bound to who its user is to the provider, by the password, and unbound again', async () => {
       const { accessToken, user } = await signUp('nia');
       const token = await provider.idToken('nia@provider');
-      expect(await link(accessToken, token, { secret: 'wrong horse battery' })).toBe('login.wrong_credentials UNAUTHENTICATED');
+      expect(await link(accessToken, token, { secret: 'wrong horse battery' })).toBe(
+        'login.wrong_credentials UNAUTHENTICATED',
+      );
       expect(await link(accessToken, token, { secret: '' })).toBe('login.wrong_credentials UNAUTHENTICATED');
       expect(await link(accessToken, 'rubbish')).toBe(INVALID);
       expect(await link(accessToken, token)).toEqual({ oidcIssuer: provider.issuer });
@@ -304,7 +494,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       const login = await logInAs('nia@provider', { at: replicas[2] });
       expect(login).toMatchObject({ username: 'nia', created: false });
       expect(await userOf(login)).toBe(user);
-      expect(await logIn(replicas[0].login, loginRequest(await newClientKey(), byPassword('nia', password)))).toBeDefined();
+      expect(
+        await logIn(replicas[0].login, loginRequest(await newClientKey(), byPassword('nia', password))),
+      ).toBeDefined();
       expect(await unlink(accessToken, 'wrong horse battery')).toBe('login.wrong_credentials UNAUTHENTICATED');
       expect(await unlink(accessToken)).toEqual({});
       expect(await unlink(accessToken)).toBe('oidc.not_bound FAILED_PRECONDITION');
@@ -314,21 +506,37 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     test('is bound to one, and nobody to two accounts, however many ask at once', async () => {
       const people = await Promise.all(['oda', 'odb', 'odc', 'odd'].map(signUp));
       const tokens = await Promise.all(people.map(() => provider.sign(provider.claims('od@provider'))));
-      const results = await Promise.all(people.map(({ accessToken }, index) => link(accessToken, tokens[index]!, { at: replicas[index % 2]! })));
+      const results = await Promise.all(
+        people.map(({ accessToken }, index) => link(accessToken, tokens[index]!, { at: replicas[index % 2]! })),
+      );
       expect(results.filter((result) => result === 'oidc.already_bound ALREADY_EXISTS')).toHaveLength(3);
       const winner = people[results.findIndex((result) => typeof result === 'object')]!;
-      expect(await link(winner.accessToken, await provider.sign(provider.claims('another@provider')))).toBe('oidc.already_bound ALREADY_EXISTS');
+      expect(await link(winner.accessToken, await provider.sign(provider.claims('another@provider')))).toBe(
+        'oidc.already_bound ALREADY_EXISTS',
+      );
       expect(await userOf(await logInAs('od@provider'))).toBe(winner.user);
     });
 
     test('has its second factor asked for as well', async () => {
       const { accessToken } = await signUp('pia');
-      const { secret } = await callUnary(replicas[0].account, replicas[0].account.beginSecondFactor, { password }, withToken(accessToken));
+      const { secret } = await callUnary(
+        replicas[0].account,
+        replicas[0].account.beginSecondFactor,
+        { password },
+        withToken(accessToken),
+      );
       const authenticator = new Authenticator(secret);
-      const { recoveryCodes } = await callUnary(replicas[0].account, replicas[0].account.confirmSecondFactor, { oneTimeCode: authenticator.code() }, withToken(accessToken));
+      const { recoveryCodes } = await callUnary(
+        replicas[0].account,
+        replicas[0].account.confirmSecondFactor,
+        { oneTimeCode: authenticator.code() },
+        withToken(accessToken),
+      );
       const token = await provider.sign(provider.claims('pia@provider'));
       expect(await link(accessToken, token)).toBe('login.second_factor_required UNAUTHENTICATED');
-      expect(await link(accessToken, token, { code: authenticator.wrong() })).toBe('login.second_factor_wrong UNAUTHENTICATED');
+      expect(await link(accessToken, token, { code: authenticator.wrong() })).toBe(
+        'login.second_factor_wrong UNAUTHENTICATED',
+      );
       expect(await link(accessToken, token, { code: recoveryCodes[0]! })).toEqual({ oidcIssuer: provider.issuer });
       expect(await unlink(accessToken)).toBe('login.second_factor_required UNAUTHENTICATED');
     });
@@ -341,8 +549,19 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('a used token that is shown again gives its address no more tries', async () => {
     const limits = { ...UNLIMITED, LOGIN_FAILURES_PER_ADDRESS: 3 };
-    const oidc = { issuer: provider.issuer, clientId: provider.clientId, publicClientSecret: undefined, scopes: ['openid'], signup: true };
-    const at = await startReplica(files, await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }), () => Promise.reject(new Error('no enclave')), { oidc, limits });
+    const oidc = {
+      issuer: provider.issuer,
+      clientId: provider.clientId,
+      publicClientSecret: undefined,
+      scopes: ['openid'],
+      signup: true,
+    };
+    const at = await startReplica(
+      files,
+      await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 }),
+      () => Promise.reject(new Error('no enclave')),
+      { oidc, limits },
+    );
     stops.push(() => at.stop());
     await database().query('DELETE FROM limits');
     const token = await provider.sign(provider.claims('ray'));
@@ -360,7 +579,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await outcome(logInAs('lee', { username: 'mia' }))).toBe('oidc.other_username FAILED_PRECONDITION');
     expect(await outcome(exchange('rubbish'))).toBe('oidc.token_invalid UNAUTHENTICATED');
     await replicas[0].backend.refusals.flush();
-    const counted = await database().query<{ reason: string; user_id: string }>('SELECT DISTINCT reason, user_id FROM audit_refusals');
+    const counted = await database().query<{ reason: string; user_id: string }>(
+      'SELECT DISTINCT reason, user_id FROM audit_refusals',
+    );
     expect(counted).toContainEqual({ reason: 'oidc.other_username', user_id: user });
     expect(counted).toContainEqual({ reason: 'oidc.token_invalid', user_id: '' });
   });
@@ -384,7 +605,13 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('tokens that are refused, and first logins, are counted for their address', async () => {
     const limits = { ...UNLIMITED, LOGIN_FAILURES_PER_ADDRESS: 3, SIGNUPS_PER_ADDRESS: 2 };
     const clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
-    const oidc = { issuer: provider.issuer, clientId: provider.clientId, publicClientSecret: undefined, scopes: ['openid'], signup: true };
+    const oidc = {
+      issuer: provider.issuer,
+      clientId: provider.clientId,
+      publicClientSecret: undefined,
+      scopes: ['openid'],
+      signup: true,
+    };
     const at = await startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { oidc, limits });
     stops.push(() => at.stop());
     for (const subject of ['lim-1', 'lim-2']) await logInAs(subject, { at });
@@ -397,4 +624,6 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 }
 
 describe('logins by OIDC, on the embedded database', () => contract(startEmbeddedTestPostgres));
-(noPostgres === undefined ? describe : describe.skip)('logins by OIDC, on a PostgreSQL server', () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)('logins by OIDC, on a PostgreSQL server', () =>
+  contract(startTestPostgres),
+);

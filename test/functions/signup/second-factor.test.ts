@@ -7,7 +7,12 @@ import type { RpcError } from '../../../runtime/rpc/errors';
 import { generateSecondFactorKeys } from '../../../licensing/second-factor/keys';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
 import type { Enclave } from '../../../functions/login/launcher/launcher';
-import type { BeginSecondFactorResponse, ConfirmSecondFactorResponse, GetSecondFactorResponse, SignUpResponse } from '../../../proto/gen/licensing/v1/account';
+import type {
+  BeginSecondFactorResponse,
+  ConfirmSecondFactorResponse,
+  GetSecondFactorResponse,
+  SignUpResponse,
+} from '../../../proto/gen/licensing/v1/account';
 import { recordsOf } from '../../support/audit';
 import { TRUST_DOMAIN, UNLIMITED, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
@@ -70,15 +75,43 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     return { ...TIMEOUT, metadata };
   };
   const begin = ({ accessToken }: SignUpResponse, secret = password): Promise<BeginSecondFactorResponse> =>
-    callUnary(replicas[0]!.account, replicas[0]!.account.beginSecondFactor, { password: secret }, withToken(accessToken));
-  const confirm = ({ accessToken }: SignUpResponse, oneTimeCode: string, at = 0): Promise<ConfirmSecondFactorResponse> =>
-    callUnary(replicas[at]!.account, replicas[at]!.account.confirmSecondFactor, { oneTimeCode }, withToken(accessToken));
+    callUnary(
+      replicas[0]!.account,
+      replicas[0]!.account.beginSecondFactor,
+      { password: secret },
+      withToken(accessToken),
+    );
+  const confirm = (
+    { accessToken }: SignUpResponse,
+    oneTimeCode: string,
+    at = 0,
+  ): Promise<ConfirmSecondFactorResponse> =>
+    callUnary(
+      replicas[at]!.account,
+      replicas[at]!.account.confirmSecondFactor,
+      { oneTimeCode },
+      withToken(accessToken),
+    );
   const state = ({ accessToken }: SignUpResponse): Promise<GetSecondFactorResponse> =>
     callUnary(replicas[1]!.account, replicas[1]!.account.getSecondFactor, {}, withToken(accessToken));
   const disable = ({ accessToken }: SignUpResponse, oneTimeCode: string, secret = password): Promise<object> =>
-    callUnary(replicas[0]!.account, replicas[0]!.account.disableSecondFactor, { password: secret, oneTimeCode }, withToken(accessToken));
-  const renewCodes = ({ accessToken }: SignUpResponse, oneTimeCode: string, secret = password): Promise<ConfirmSecondFactorResponse> =>
-    callUnary(replicas[1]!.account, replicas[1]!.account.renewRecoveryCodes, { password: secret, oneTimeCode }, withToken(accessToken));
+    callUnary(
+      replicas[0]!.account,
+      replicas[0]!.account.disableSecondFactor,
+      { password: secret, oneTimeCode },
+      withToken(accessToken),
+    );
+  const renewCodes = (
+    { accessToken }: SignUpResponse,
+    oneTimeCode: string,
+    secret = password,
+  ): Promise<ConfirmSecondFactorResponse> =>
+    callUnary(
+      replicas[1]!.account,
+      replicas[1]!.account.renewRecoveryCodes,
+      { password: secret, oneTimeCode },
+      withToken(accessToken),
+    );
   const login = (username: string, code = '', { at = 0, secret = password, known = '' } = {}): Promise<string> =>
     logIn(replicas[at]!.login, loginRequest(key, byPassword(username, secret, known), '', code)).then(
       () => 'logged in',
@@ -86,8 +119,15 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     );
 
   async function person(username: string): Promise<Person> {
-    const tokens = await callUnary(replicas[0]!.account, replicas[0]!.account.signUp, { username, password, clientName: '' }, TIMEOUT);
-    const { user } = await verifyAccessToken(replicas[0]!.backend.tokenKeys, tokens.accessToken, { trustDomain: TRUST_DOMAIN });
+    const tokens = await callUnary(
+      replicas[0]!.account,
+      replicas[0]!.account.signUp,
+      { username, password, clientName: '' },
+      TIMEOUT,
+    );
+    const { user } = await verifyAccessToken(replicas[0]!.backend.tokenKeys, tokens.accessToken, {
+      trustDomain: TRUST_DOMAIN,
+    });
     const endpoint = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
     stops.push(() => endpoint.stop());
     enclaves.set(user, endpoint.location);
@@ -95,9 +135,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   }
 
   /** As minutes later: no code is used yet that could be shown now. */
-  const forget = ({ user }: Person): Promise<unknown> => replicas[0]!.backend.database.query('UPDATE second_factors SET last_step = 0 WHERE user_id = $1', [user]);
+  const forget = ({ user }: Person): Promise<unknown> =>
+    replicas[0]!.backend.database.query('UPDATE second_factors SET last_step = 0 WHERE user_id = $1', [user]);
 
-  async function enrolled(username: string): Promise<Person & { authenticator: Authenticator; recoveryCodes: string[] }> {
+  async function enrolled(
+    username: string,
+  ): Promise<Person & { authenticator: Authenticator; recoveryCodes: string[] }> {
     const tokens = await person(username);
     const authenticator = new Authenticator((await begin(tokens)).secret);
     const { recoveryCodes } = await confirm(tokens, authenticator.code());
@@ -125,13 +168,18 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   });
 
   test('one that is being enabled at this moment is neither disabled nor given other recovery codes by who has the password alone', async () => {
-    for (const [name, attack] of [['amy', disable], ['abe', renewCodes]] as const) {
+    for (const [name, attack] of [
+      ['amy', disable],
+      ['abe', renewCodes],
+    ] as const) {
       const victim = await person(name);
       await begin(victim);
       let late: Promise<unknown> = Promise.resolve();
       await replicas[1]!.backend.database.transaction(async (queries) => {
         // As confirming does, in its transaction.
-        await queries.query('UPDATE second_factors SET enabled_at = now(), last_step = 0 WHERE user_id = $1', [victim.user]);
+        await queries.query('UPDATE second_factors SET enabled_at = now(), last_step = 0 WHERE user_id = $1', [
+          victim.user,
+        ]);
         late = outcome(attack(victim, ''));
         // Until it has seen that there is none, and waits for the row.
         await sleep(1_500);
@@ -145,7 +193,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const { authenticator, username } = await enrolled('bea');
     await person('ben');
     for (const code of ['', authenticator.code(), authenticator.wrong(), 'x'.repeat(10_000)]) {
-      for (const name of [username, 'ben', 'nobody']) expect(await login(name, code, { secret: 'wrong password' })).toBe(WRONG_PASSWORD);
+      for (const name of [username, 'ben', 'nobody'])
+        expect(await login(name, code, { secret: 'wrong password' })).toBe(WRONG_PASSWORD);
       await replicas[0]!.backend.database.query('DELETE FROM limits');
     }
     // Who has none may send what they like.
@@ -180,9 +229,16 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect((await state(tokens)).recoveryCodes).toBe(8);
     const other = await enrolled('eva');
     expect(await login(username, other.recoveryCodes[0])).toBe(WRONG_CODE);
-    const records = (await recordsOf(replicas[0]!.backend.database)).filter(({ detail }) => detail['user'] === tokens.user);
+    const records = (await recordsOf(replicas[0]!.backend.database)).filter(
+      ({ detail }) => detail['user'] === tokens.user,
+    );
     const used = ['account.recovery_code_used', 'login.granted'];
-    expect(records.map(({ kind }) => kind)).toEqual(['account.created', 'account.second_factor_enabled', ...used, ...used]);
+    expect(records.map(({ kind }) => kind)).toEqual([
+      'account.created',
+      'account.second_factor_enabled',
+      ...used,
+      ...used,
+    ]);
   });
 
   test('new recovery codes take both factors, and end the old ones', async () => {
@@ -204,7 +260,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('a password change takes a code, also right after a login', async () => {
     const gus = await enrolled('gus');
     const change = (oneTimeCode: string, oldPassword = password): Promise<object> =>
-      callUnary(replicas[0]!.account, replicas[0]!.account.changePassword, { oldPassword, newPassword: 'another good one', oneTimeCode }, withToken(gus.accessToken));
+      callUnary(
+        replicas[0]!.account,
+        replicas[0]!.account.changePassword,
+        { oldPassword, newPassword: 'another good one', oneTimeCode },
+        withToken(gus.accessToken),
+      );
     for (const old of [password, '']) {
       expect(await outcome(change('', old))).toBe(REQUIRED);
       expect(await outcome(change(gus.authenticator.wrong(), old))).toBe(WRONG_CODE);
@@ -226,7 +287,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await state(hal)).toMatchObject({ enabled: false, recoveryCodes: 0 });
   });
 
-  test('enrolling takes the password, replaces nobody\'s factor, and is confirmed once and in time', async () => {
+  test("enrolling takes the password, replaces nobody's factor, and is confirmed once and in time", async () => {
     const ian = await person('ian');
     expect(await outcome(begin(ian, 'wrong password'))).toBe(WRONG_PASSWORD);
     expect(await outcome(confirm(ian, '123456'))).toBe('account.second_factor_not_begun FAILED_PRECONDITION');
@@ -234,18 +295,25 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const second = new Authenticator((await begin(ian)).secret);
     expect(await outcome(confirm(ian, first.code()))).toBe(WRONG_CODE);
     const { database } = replicas[0]!.backend;
-    await database.query(`UPDATE second_factors SET begun_at = now() - interval '10 minutes' WHERE user_id = $1`, [ian.user]);
+    await database.query(`UPDATE second_factors SET begun_at = now() - interval '10 minutes' WHERE user_id = $1`, [
+      ian.user,
+    ]);
     expect(await outcome(confirm(ian, second.code()))).toBe('account.second_factor_not_begun FAILED_PRECONDITION');
     const third = new Authenticator((await begin(ian)).secret);
     const results = await Promise.all([0, 1].map((at) => outcome(confirm(ian, third.code(), at))));
     expect(results.filter((result) => typeof result !== 'string')).toHaveLength(1);
     expect(await outcome(begin(ian))).toBe('account.second_factor_enabled FAILED_PRECONDITION');
-    for (const call of [begin, state, confirm]) expect(await outcome<unknown>(call({ ...ian, accessToken: 'x' }, password))).toBe('login.token_invalid UNAUTHENTICATED');
+    for (const call of [begin, state, confirm])
+      expect(await outcome<unknown>(call({ ...ian, accessToken: 'x' }, password))).toBe(
+        'login.token_invalid UNAUTHENTICATED',
+      );
   });
 
   test('wrong codes are limited for the account, from wherever; a known session and a recovery code get in all the same', async () => {
     const { authenticator, username, recoveryCodes, refreshToken } = await enrolled('joe');
-    const results = await Promise.all(Array.from({ length: TRIES + 4 }, (_, i) => login(username, authenticator.wrong(), { at: i % 2 })));
+    const results = await Promise.all(
+      Array.from({ length: TRIES + 4 }, (_, i) => login(username, authenticator.wrong(), { at: i % 2 })),
+    );
     expect(results.filter((result) => result === WRONG_CODE)).toHaveLength(TRIES);
     expect(results.filter((result) => result === LIMITED)).toHaveLength(4);
     // Not even the right one is looked at.
@@ -278,15 +346,39 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const { secret } = await begin(lea);
     const { recoveryCodes } = await confirm(lea, new Authenticator(secret).code());
     const { database } = replicas[0]!.backend;
-    const rows = JSON.stringify(await Promise.all(['second_factors', 'recovery_codes', 'audit'].map((table) => database.query(`SELECT t::text AS row FROM ${table} t`))));
-    const bytes = secret.match(/.{8}/g)!.map((part) => [...part].map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0')).join('')).join('').match(/.{8}/g)!;
+    const rows = JSON.stringify(
+      await Promise.all(
+        ['second_factors', 'recovery_codes', 'audit'].map((table) =>
+          database.query(`SELECT t::text AS row FROM ${table} t`),
+        ),
+      ),
+    );
+    const bytes = secret
+      .match(/.{8}/g)!
+      .map((part) =>
+        [...part]
+          .map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0'))
+          .join(''),
+      )
+      .join('')
+      .match(/.{8}/g)!;
     const raw = Buffer.from(bytes.map((byte) => Number.parseInt(byte, 2)));
-    for (const text of [secret, raw.toString('hex'), raw.toString('base64'), ...recoveryCodes, ...recoveryCodes.map((code) => code.replaceAll('-', ''))]) expect(rows).not.toContain(text);
+    for (const text of [
+      secret,
+      raw.toString('hex'),
+      raw.toString('base64'),
+      ...recoveryCodes,
+      ...recoveryCodes.map((code) => code.replaceAll('-', '')),
+    ])
+      expect(rows).not.toContain(text);
   });
 
   test('a secret that was moved to another user in the database opens nothing', async () => {
     const [max, mia] = [await enrolled('max'), await enrolled('mia')];
-    await replicas[0]!.backend.database.query('UPDATE second_factors SET secret = (SELECT secret FROM second_factors WHERE user_id = $1) WHERE user_id = $2', [max.user, mia.user]);
+    await replicas[0]!.backend.database.query(
+      'UPDATE second_factors SET secret = (SELECT secret FROM second_factors WHERE user_id = $1) WHERE user_id = $2',
+      [max.user, mia.user],
+    );
     expect(await login('mia', max.authenticator.code())).toBe('account.second_factor_unavailable UNAVAILABLE');
     expect(await login('mia', mia.recoveryCodes[0])).toBe('logged in');
   });
@@ -299,21 +391,33 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const other = await startReplica(files, clientCa, enclaveOf);
     await writeFile(file, good);
     stops.push(() => other.stop());
-    const by = (code: string): Promise<unknown> => outcome(logIn(other.login, loginRequest(key, byPassword('ned', password), '', code)));
+    const by = (code: string): Promise<unknown> =>
+      outcome(logIn(other.login, loginRequest(key, byPassword('ned', password), '', code)));
     expect(await by('')).toBe(REQUIRED);
     expect(await by(ned.authenticator.code())).toBe('account.second_factor_unavailable UNAVAILABLE');
-    const without = await startReplica({ ...files, settings: { ...files.settings, SECOND_FACTOR_KEYS_FILE: undefined } as never }, clientCa, enclaveOf);
+    const without = await startReplica(
+      { ...files, settings: { ...files.settings, SECOND_FACTOR_KEYS_FILE: undefined } as never },
+      clientCa,
+      enclaveOf,
+    );
     stops.push(() => without.stop());
-    expect(await outcome(logIn(without.login, loginRequest(key, byPassword('ned', password), '', ned.authenticator.code())))).toBe('account.second_factor_unavailable UNAVAILABLE');
+    expect(
+      await outcome(logIn(without.login, loginRequest(key, byPassword('ned', password), '', ned.authenticator.code()))),
+    ).toBe('account.second_factor_unavailable UNAVAILABLE');
     const ora = await person('ora');
-    expect(await outcome(callUnary(without.account, without.account.beginSecondFactor, { password }, withToken(ora.accessToken)))).toBe('account.second_factor_unavailable UNAVAILABLE');
+    expect(
+      await outcome(
+        callUnary(without.account, without.account.beginSecondFactor, { password }, withToken(ora.accessToken)),
+      ),
+    ).toBe('account.second_factor_unavailable UNAVAILABLE');
   });
 
   test('it goes with its account', async () => {
     const pat = await enrolled('pat');
     const { database } = replicas[0]!.backend;
     await database.query('DELETE FROM accounts WHERE id = $1', [pat.user]);
-    for (const table of ['second_factors', 'recovery_codes']) expect(await database.query(`SELECT 1 AS there FROM ${table} WHERE user_id = $1`, [pat.user])).toEqual([]);
+    for (const table of ['second_factors', 'recovery_codes'])
+      expect(await database.query(`SELECT 1 AS there FROM ${table} WHERE user_id = $1`, [pat.user])).toEqual([]);
   });
 }
 

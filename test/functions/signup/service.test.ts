@@ -85,7 +85,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('of sign-ups for one username at once, on two replicas, exactly one succeeds', async () => {
     for (let round = 0; round < 10; round++) {
-      const results = await Promise.all(Array.from({ length: 6 }, (_, i) => replicas[i % 2]!.refusal(`racer${round}`, `${password} ${i}`)));
+      const results = await Promise.all(
+        Array.from({ length: 6 }, (_, i) => replicas[i % 2]!.refusal(`racer${round}`, `${password} ${i}`)),
+      );
       expect(results.filter((result) => result === 'signed up')).toHaveLength(1);
       expect(results.filter((result) => result === 'signup.username_taken ALREADY_EXISTS')).toHaveLength(5);
     }

@@ -13,7 +13,10 @@ const base = join(root, 'knative/base');
 const OVERLAYS = readdirSync(join(root, 'knative/overlays'));
 const digest = `sha256:${'a'.repeat(64)}`;
 const earlier = `sha256:${'b'.repeat(64)}`;
-const images = Object.fromEntries(PROGRAMS.map((name) => [name, `registry.example/${name}@${digest}`])) as Record<Program, string>;
+const images = Object.fromEntries(PROGRAMS.map((name) => [name, `registry.example/${name}@${digest}`])) as Record<
+  Program,
+  string
+>;
 
 interface Container {
   name?: string;
@@ -25,7 +28,18 @@ interface Manifest {
   kind: string;
   apiVersion: string;
   metadata: { name: string; namespace?: string; labels?: Record<string, string> };
-  spec?: { template?: { spec: { containers: Container[]; initContainers?: Container[]; nodeSelector?: object; automountServiceAccountToken?: boolean; serviceAccountName?: string; volumes?: Array<{ name: string; hostPath?: { path: string } }> } } };
+  spec?: {
+    template?: {
+      spec: {
+        containers: Container[];
+        initContainers?: Container[];
+        nodeSelector?: object;
+        automountServiceAccountToken?: boolean;
+        serviceAccountName?: string;
+        volumes?: Array<{ name: string; hostPath?: { path: string } }>;
+      };
+    };
+  };
 }
 
 const read = (file: string): Manifest[] => loadAll(readFileSync(join(base, file), 'utf8')) as Manifest[];
@@ -36,11 +50,14 @@ function render(folder: string): Manifest[] {
   return loadAll(execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8', maxBuffer: 1e8 })) as Manifest[];
 }
 
-test.each(['signup.yaml', 'login.yaml', 'enrol.yaml', 'enclave.yaml'])('%s is one Knative Service, for kn service apply -f', (file) => {
-  const documents = read(file);
-  expect(documents).toHaveLength(1);
-  expect(documents[0]).toMatchObject({ apiVersion: 'serving.knative.dev/v1', kind: 'Service' });
-});
+test.each(['signup.yaml', 'login.yaml', 'enrol.yaml', 'enclave.yaml'])(
+  '%s is one Knative Service, for kn service apply -f',
+  (file) => {
+    const documents = read(file);
+    expect(documents).toHaveLength(1);
+    expect(documents[0]).toMatchObject({ apiVersion: 'serving.knative.dev/v1', kind: 'Service' });
+  },
+);
 
 test('every function meets the restricted Pod Security Standard, and only login has a service account token', () => {
   for (const file of ['signup.yaml', 'login.yaml', 'enrol.yaml']) {
@@ -52,7 +69,10 @@ test('every function meets the restricted Pod Security Standard, and only login 
       capabilities: { drop: ['ALL'] },
       seccompProfile: { type: 'RuntimeDefault' },
     });
-    expect({ file, automount: spec?.automountServiceAccountToken }).toEqual({ file, automount: file === 'login.yaml' ? undefined : false });
+    expect({ file, automount: spec?.automountServiceAccountToken }).toEqual({
+      file,
+      automount: file === 'login.yaml' ? undefined : false,
+    });
   }
 });
 
@@ -61,7 +81,9 @@ test('enrol is inside the cluster only', () => {
 });
 
 test('no Secret stands in the repository, and secrets come as files', () => {
-  const text = readdirSync(base).map((file) => readFileSync(join(base, file), 'utf8')).join('\n');
+  const text = readdirSync(base)
+    .map((file) => readFileSync(join(base, file), 'utf8'))
+    .join('\n');
   expect(text).not.toMatch(/^kind: Secret$/m);
   expect(text).not.toContain('secretKeyRef');
 });
@@ -73,27 +95,49 @@ test('no Secret stands in the repository, and secrets come as files', () => {
     const tpm = attestor?.containers[0]?.env?.find(({ name }) => name === 'TPM')?.value;
     expect(tpm).toBe(overlay.startsWith('software') ? 'swtpm:path=/tpm/tpm.sock' : 'device:/dev/tpmrm0');
     for (const container of [...(attestor?.containers ?? []), ...(attestor?.initContainers ?? [])]) {
-      expect(container.securityContext).toMatchObject({ readOnlyRootFilesystem: true, allowPrivilegeEscalation: false });
+      expect(container.securityContext).toMatchObject({
+        readOnlyRootFilesystem: true,
+        allowPrivilegeEscalation: false,
+      });
       expect(container.securityContext).not.toHaveProperty('privileged');
       expect(container.securityContext?.capabilities).toHaveProperty('drop', ['ALL']);
     }
-    expect(objects.some(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === 'postgres')).toBe(overlay !== 'external-postgres');
+    expect(objects.some(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === 'postgres')).toBe(
+      overlay !== 'external-postgres',
+    );
   });
 
   test('what the installer puts over an overlay sets every image, the node selector and the folder of the TPM', () => {
     const folder = mkdtempSync(join(root, 'knative/.test-'));
     try {
       const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
-      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, earlierImages: [earlier], nodeSelector: 'x/tpm=yes', tpmFolder: '/var/tpm' })));
+      writeFileSync(
+        join(folder, 'kustomization.yaml'),
+        JSON.stringify(
+          kustomization({
+            overlay,
+            images,
+            earlierImages: [earlier],
+            nodeSelector: 'x/tpm=yes',
+            tpmFolder: '/var/tpm',
+          }),
+        ),
+      );
       const objects = render(folder);
       const pods = objects.flatMap(({ spec }) => (spec?.template ? [spec.template.spec] : []));
-      const used = pods.flatMap(({ containers, initContainers = [] }) => [...containers, ...initContainers].map(({ image }) => image));
+      const used = pods.flatMap(({ containers, initContainers = [] }) =>
+        [...containers, ...initContainers].map(({ image }) => image),
+      );
       expect(used.filter((image) => image.startsWith('licensing/'))).toEqual([]);
-      const login = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'login')?.spec?.template?.spec.containers[0];
+      const login = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'login')?.spec
+        ?.template?.spec.containers[0];
       expect(login?.env).toContainEqual({ name: 'ENCLAVE_IMAGE', value: images.enclave });
       expect(login?.env).toContainEqual({ name: 'ENCLAVE_NODE_SELECTOR', value: 'x/tpm=yes' });
       const attestor = objects.find(({ kind }) => kind === 'DaemonSet')?.spec?.template?.spec;
-      expect(attestor?.containers[0]?.env).toContainEqual({ name: 'ENCLAVE_IMAGES', value: `${images.enclave},${earlier}` });
+      expect(attestor?.containers[0]?.env).toContainEqual({
+        name: 'ENCLAVE_IMAGES',
+        value: `${images.enclave},${earlier}`,
+      });
       expect(attestor?.nodeSelector).toEqual({ 'x/tpm': 'yes' });
       expect(attestor?.volumes).toContainEqual({ name: 'tpm', hostPath: { path: '/var/tpm', type: 'Directory' } });
     } finally {
@@ -107,19 +151,57 @@ test('no Secret stands in the repository, and secrets come as files', () => {
       const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
       const oidcOf = (oidc?: OidcChoice): Record<string, Record<string, string | undefined>> => {
         writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, oidc })));
-        const services = render(folder).filter(({ kind, apiVersion }) => kind === 'Service' && apiVersion === 'serving.knative.dev/v1');
-        const settings = services.map(({ metadata, spec }) => [metadata.name, (spec?.template?.spec.containers[0]?.env ?? []).filter(({ name }) => name.startsWith('OIDC_'))] as const);
-        return Object.fromEntries(settings.filter(([, env]) => env.length > 0).map(([name, env]) => [name, Object.fromEntries(env.map((each) => [each.name, each.value]))]));
+        const services = render(folder).filter(
+          ({ kind, apiVersion }) => kind === 'Service' && apiVersion === 'serving.knative.dev/v1',
+        );
+        const settings = services.map(
+          ({ metadata, spec }) =>
+            [
+              metadata.name,
+              (spec?.template?.spec.containers[0]?.env ?? []).filter(({ name }) => name.startsWith('OIDC_')),
+            ] as const,
+        );
+        return Object.fromEntries(
+          settings
+            .filter(([, env]) => env.length > 0)
+            .map(([name, env]) => [name, Object.fromEntries(env.map((each) => [each.name, each.value]))]),
+        );
       };
-      const none = { OIDC_ISSUER: '', OIDC_CLIENT_ID: '', OIDC_SCOPES: 'openid', OIDC_SIGNUP: 'true', OIDC_PUBLIC_CLIENT_SECRET: '' };
+      const none = {
+        OIDC_ISSUER: '',
+        OIDC_CLIENT_ID: '',
+        OIDC_SCOPES: 'openid',
+        OIDC_SIGNUP: 'true',
+        OIDC_PUBLIC_CLIENT_SECRET: '',
+      };
       expect(oidcOf()).toEqual({ signup: none });
-      const oidc = { issuer: 'https://accounts.example.com', clientId: 'sls', scopes: 'openid offline_access', signup: false, publicClientSecret: 'x' };
-      const told = { OIDC_ISSUER: oidc.issuer, OIDC_CLIENT_ID: 'sls', OIDC_SCOPES: oidc.scopes, OIDC_SIGNUP: 'false', OIDC_PUBLIC_CLIENT_SECRET: 'x' };
+      const oidc = {
+        issuer: 'https://accounts.example.com',
+        clientId: 'sls',
+        scopes: 'openid offline_access',
+        signup: false,
+        publicClientSecret: 'x',
+      };
+      const told = {
+        OIDC_ISSUER: oidc.issuer,
+        OIDC_CLIENT_ID: 'sls',
+        OIDC_SCOPES: oidc.scopes,
+        OIDC_SIGNUP: 'false',
+        OIDC_PUBLIC_CLIENT_SECRET: 'x',
+      };
       expect(oidcOf(oidc)).toEqual({ signup: told });
       // As signup reads them.
-      const settings = { LISTEN: 'http://0.0.0.0:8080', DATABASE_URL_FILE: 'x', TOKEN_KEYS_FILE: 'x', TRUST_DOMAIN: 'sls.test' };
+      const settings = {
+        LISTEN: 'http://0.0.0.0:8080',
+        DATABASE_URL_FILE: 'x',
+        TOKEN_KEYS_FILE: 'x',
+        TRUST_DOMAIN: 'sls.test',
+      };
       expect(readOidcSettings(readEnvironment(signupSettings, { ...settings, ...none }))).toBeUndefined();
-      expect(readOidcSettings(readEnvironment(signupSettings, { ...settings, ...told }))).toMatchObject({ issuer: oidc.issuer, signup: false });
+      expect(readOidcSettings(readEnvironment(signupSettings, { ...settings, ...told }))).toMatchObject({
+        issuer: oidc.issuer,
+        signup: false,
+      });
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -128,18 +210,37 @@ test('no Secret stands in the repository, and secrets come as files', () => {
   test('the component of metrics gives every program its port, the PodMonitors name it, and Knative Services still declare gRPC alone', () => {
     const folder = mkdtempSync(join(root, 'knative/.test-'));
     try {
-      const [overlay, metrics] = ['overlays/external-postgres', 'components/metrics'].map((path) => relative(folder, join(root, 'knative', path))) as [string, string];
-      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, components: [metrics] })));
+      const [overlay, metrics] = ['overlays/external-postgres', 'components/metrics'].map((path) =>
+        relative(folder, join(root, 'knative', path)),
+      ) as [string, string];
+      writeFileSync(
+        join(folder, 'kustomization.yaml'),
+        JSON.stringify(kustomization({ overlay, images, components: [metrics] })),
+      );
       const objects = render(folder);
-      const programs = objects.filter(({ kind, apiVersion }) => kind === 'DaemonSet' || (kind === 'Service' && apiVersion === 'serving.knative.dev/v1'));
-      expect(programs.map(({ metadata }) => metadata.name).sort()).toEqual(['admin', 'attestor', 'enrol', 'login', 'signup']);
+      const programs = objects.filter(
+        ({ kind, apiVersion }) =>
+          kind === 'DaemonSet' || (kind === 'Service' && apiVersion === 'serving.knative.dev/v1'),
+      );
+      expect(programs.map(({ metadata }) => metadata.name).sort()).toEqual([
+        'admin',
+        'attestor',
+        'enrol',
+        'login',
+        'signup',
+      ]);
       for (const { kind, spec } of programs) {
         const [container] = spec?.template?.spec.containers ?? [];
         expect(container?.env).toContainEqual({ name: 'METRICS_PORT', value: '9464' });
-        expect((container as { ports?: object[] } | undefined)?.ports).toEqual([kind === 'DaemonSet' ? { name: 'metrics', containerPort: 9464 } : { name: 'h2c', containerPort: 8080 }]);
+        expect((container as { ports?: object[] } | undefined)?.ports).toEqual([
+          kind === 'DaemonSet' ? { name: 'metrics', containerPort: 9464 } : { name: 'h2c', containerPort: 8080 },
+        ]);
       }
       const monitors = objects.filter(({ kind }) => kind === 'PodMonitor');
-      expect(monitors.map(({ metadata }) => metadata.name).sort()).toEqual(['licensing-attestor', 'licensing-functions']);
+      expect(monitors.map(({ metadata }) => metadata.name).sort()).toEqual([
+        'licensing-attestor',
+        'licensing-functions',
+      ]);
       expect(JSON.stringify(monitors)).toContain('$1:9464');
       expect(JSON.stringify(objects.filter(({ kind }) => kind === 'ConfigMap'))).not.toContain('METRICS_PORT');
     } finally {
@@ -152,11 +253,21 @@ test('no Secret stands in the repository, and secrets come as files', () => {
     try {
       writeFileSync(join(folder, 'enclave.yaml'), 'mine: true\n');
       const overlay = relative(folder, join(root, 'knative/overlays/software-tpm'));
-      writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization({ overlay, images, enclaveTemplate: { sha256: 'c'.repeat(64) } })));
+      writeFileSync(
+        join(folder, 'kustomization.yaml'),
+        JSON.stringify(kustomization({ overlay, images, enclaveTemplate: { sha256: 'c'.repeat(64) } })),
+      );
       const objects = render(folder);
-      expect(objects.filter(({ metadata }) => metadata.name === 'enclave-template')).toMatchObject([{ kind: 'ConfigMap', data: { 'enclave.yaml': 'mine: true\n' } }]);
-      const login = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'login')?.spec?.template;
-      expect(login).toMatchObject({ metadata: { annotations: { 'licensing/enclave-template': 'c'.repeat(64), 'autoscaling.knative.dev/min-scale': '0' } } });
+      expect(objects.filter(({ metadata }) => metadata.name === 'enclave-template')).toMatchObject([
+        { kind: 'ConfigMap', data: { 'enclave.yaml': 'mine: true\n' } },
+      ]);
+      const login = objects.find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'login')?.spec
+        ?.template;
+      expect(login).toMatchObject({
+        metadata: {
+          annotations: { 'licensing/enclave-template': 'c'.repeat(64), 'autoscaling.knative.dev/min-scale': '0' },
+        },
+      });
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -19,7 +19,9 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'sls-embedded-'));
   database = await startEmbeddedProcess(join(root, 'data'), join(root, 'socket'));
   const client = await open();
-  await client.query('CREATE TABLE counter (n integer NOT NULL); INSERT INTO counter VALUES (0); CREATE TABLE rows (text text)');
+  await client.query(
+    'CREATE TABLE counter (n integer NOT NULL); INSERT INTO counter VALUES (0); CREATE TABLE rows (text text)',
+  );
   await client.end();
 });
 
@@ -60,7 +62,10 @@ test('transactions of two pools are isolated from one another', async () => {
 test('parameters of many clients at once never mix', async () => {
   const pools = [1, 2].map(() => new pg.Pool({ connectionString: database.url, max: 8 }));
   const answers = await Promise.all(
-    Array.from({ length: 400 }, async (_, i) => (await pools[i % 2]!.query('SELECT $1::int AS i, $2::text AS t', [i, `t${i}`])).rows[0]),
+    Array.from(
+      { length: 400 },
+      async (_, i) => (await pools[i % 2]!.query('SELECT $1::int AS i, $2::text AS t', [i, `t${i}`])).rows[0],
+    ),
   );
   expect(answers).toEqual(Array.from({ length: 400 }, (_, i) => ({ i, t: `t${i}` })));
   await Promise.all(pools.map((pool) => pool.end()));
@@ -118,7 +123,12 @@ test('only the owner can reach it', async () => {
 });
 
 test('bytes that are no protocol cost the sender its connection and nobody else anything', async () => {
-  for (const bytes of [Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.from([0, 0, 0, 8, 9, 9, 9, 9]), Buffer.from([0, 0, 0, 0]), Buffer.alloc(64, 255)]) {
+  for (const bytes of [
+    Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    Buffer.from([0, 0, 0, 8, 9, 9, 9, 9]),
+    Buffer.from([0, 0, 0, 0]),
+    Buffer.alloc(64, 255),
+  ]) {
     const socket = connect(join(root, 'socket', '.s.PGSQL.5432'));
     socket.on('error', () => undefined);
     socket.write(bytes);
@@ -141,7 +151,13 @@ test('every row whose insert was answered is there after the process was killed'
   await client.query('CREATE TABLE kept (n integer PRIMARY KEY)');
   setTimeout(() => void first.kill('SIGKILL'), 300);
   let answered = 0;
-  while (await client.query('INSERT INTO kept VALUES ($1)', [answered + 1]).then(() => true, () => false)) answered += 1;
+  while (
+    await client.query('INSERT INTO kept VALUES ($1)', [answered + 1]).then(
+      () => true,
+      () => false,
+    )
+  )
+    answered += 1;
   await client.end().catch(() => undefined);
   expect(answered).toBeGreaterThan(10);
 

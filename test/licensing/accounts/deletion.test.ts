@@ -55,7 +55,11 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     key = await newClientKey();
     cluster = new TestCluster(() => clientCa.certificate);
     const limits = { LOGIN_FAILURES_PER_ACCOUNT: 5, LOGIN_FAILURES_PER_ADDRESS: 10_000, SIGNUPS_PER_ADDRESS: 10_000 };
-    const start = (): Promise<Replica> => startReplica(files, clientCa, () => Promise.reject(new Error('not asked')), { launcher: cluster.launcher, limits });
+    const start = (): Promise<Replica> =>
+      startReplica(files, clientCa, () => Promise.reject(new Error('not asked')), {
+        launcher: cluster.launcher,
+        limits,
+      });
     replicas = await Promise.all([start(), start()]);
   });
 
@@ -67,32 +71,53 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   const database = (): Replica['backend']['database'] => replicas[0].backend.database;
   const signUp = (name: string, at = 0): Promise<SignUpResponse> =>
-    callUnary(replicas[at]!.account, replicas[at]!.account.signUp, { username: name, password, clientName: `${name}s-laptop` }, TIMEOUT);
-  const login = (credential = byToken(tokens.accessToken), enclave = '', at = 0): ReturnType<typeof logIn> => logIn(replicas[at]!.login, loginRequest(key, credential, enclave));
+    callUnary(
+      replicas[at]!.account,
+      replicas[at]!.account.signUp,
+      { username: name, password, clientName: `${name}s-laptop` },
+      TIMEOUT,
+    );
+  const login = (credential = byToken(tokens.accessToken), enclave = '', at = 0): ReturnType<typeof logIn> =>
+    logIn(replicas[at]!.login, loginRequest(key, credential, enclave));
   const remove = (at = 0, secret = password, accessToken = tokens.accessToken): Promise<DeleteAccountResponse> => {
     const metadata = new Metadata();
     if (accessToken !== '') metadata.set('authorization', `Bearer ${accessToken}`);
-    return callUnary(replicas[at]!.deletion, replicas[at]!.deletion.deleteAccount, { password: secret, oneTimeCode: '' }, { ...TIMEOUT, metadata });
+    return callUnary(
+      replicas[at]!.deletion,
+      replicas[at]!.deletion.deleteAccount,
+      { password: secret, oneTimeCode: '' },
+      { ...TIMEOUT, metadata },
+    );
   };
 
   /** Every row of every table, as text; bytes as the text that they are. */
   const everything = async (): Promise<Array<{ table: string; row: string }>> => {
     await Promise.all(replicas.map(({ backend }) => backend.refusals.flush()));
-    const tables = await database().query<{ name: string }>(`SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'`);
+    const tables = await database().query<{ name: string }>(
+      `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'`,
+    );
     expect(tables.length).toBeGreaterThan(10);
     const rows = await Promise.all(
-      tables.map(async ({ name }) => (await database().query<{ row: string }>(`SELECT to_json(t)::text AS row FROM "${name}" t`)).map(({ row }) => ({ table: name, row: row.replace(/\\\\x([0-9a-f]+)/g, (_, hex: string) => Buffer.from(hex, 'hex').toString('utf8')) }))),
+      tables.map(async ({ name }) =>
+        (await database().query<{ row: string }>(`SELECT to_json(t)::text AS row FROM "${name}" t`)).map(({ row }) => ({
+          table: name,
+          row: row.replace(/\\\\x([0-9a-f]+)/g, (_, hex: string) => Buffer.from(hex, 'hex').toString('utf8')),
+        })),
+      ),
     );
     return rows.flat();
   };
-  const tablesWith = async (text: string): Promise<string[]> => [...new Set((await everything()).filter(({ row }) => row.includes(text)).map(({ table }) => table))].sort();
+  const tablesWith = async (text: string): Promise<string[]> =>
+    [...new Set((await everything()).filter(({ row }) => row.includes(text)).map(({ table }) => table))].sort();
 
   beforeEach(async () => {
     cluster.failing = false;
     cluster.beforeStart = () => Promise.resolve();
     username = `quetzalcoatl${randomUUID().slice(0, 8)}`;
     tokens = await signUp(username);
-    ({ user } = await verifyAccessToken(replicas[0].backend.tokenKeys, tokens.accessToken, { trustDomain: TRUST_DOMAIN }));
+    ({ user } = await verifyAccessToken(replicas[0].backend.tokenKeys, tokens.accessToken, {
+      trustDomain: TRUST_DOMAIN,
+    }));
   });
 
   /** Leaves traces wherever a user can. */
@@ -123,10 +148,16 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await remove();
     for (const at of [0, 1]) {
       expect(await outcome(login(byToken(tokens.accessToken), '', at))).toBe('login.session_ended UNAUTHENTICATED');
-      expect(await outcome(login(byRefreshToken(tokens.refreshToken), '', at))).toBe('login.refresh_invalid UNAUTHENTICATED');
-      expect(await outcome(login(byPassword(username, password), '', at))).toBe('login.wrong_credentials UNAUTHENTICATED');
+      expect(await outcome(login(byRefreshToken(tokens.refreshToken), '', at))).toBe(
+        'login.refresh_invalid UNAUTHENTICATED',
+      );
+      expect(await outcome(login(byPassword(username, password), '', at))).toBe(
+        'login.wrong_credentials UNAUTHENTICATED',
+      );
     }
-    const again = await verifyAccessToken(replicas[0].backend.tokenKeys, (await signUp(username, 1)).accessToken, { trustDomain: TRUST_DOMAIN });
+    const again = await verifyAccessToken(replicas[0].backend.tokenKeys, (await signUp(username, 1)).accessToken, {
+      trustDomain: TRUST_DOMAIN,
+    });
     expect(again.user).not.toBe(user);
     expect(cluster.of(again.user)).toEqual([]);
   });
@@ -147,13 +178,17 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('a user whose certificates are over stands in no revocation list either', async () => {
     await login();
-    await database().query(`UPDATE sessions SET certified_until = now() - interval '1 minute' WHERE user_id = $1`, [user]);
+    await database().query(`UPDATE sessions SET certified_until = now() - interval '1 minute' WHERE user_id = $1`, [
+      user,
+    ]);
     await remove();
     expect((await currentlyRevoked(database())).users).not.toContain(user);
   });
 
   test('however many users and sessions end with certificates that are good, clients read the list', async () => {
-    await database().query(`INSERT INTO deleted_users (user_id, enclaves_removed_at, certified_until) SELECT gen_random_uuid(), now(), now() + interval '1 hour' FROM generate_series(1, 15000)`);
+    await database().query(
+      `INSERT INTO deleted_users (user_id, enclaves_removed_at, certified_until) SELECT gen_random_uuid(), now(), now() + interval '1 hour' FROM generate_series(1, 15000)`,
+    );
     await database().query(
       `INSERT INTO sessions (id, user_id, authenticated_at, expires_at, certified_until, client_name, client_address, revoked_at)
        SELECT gen_random_uuid(), $1, now(), now() + interval '1 day', now() + interval '1 hour', '', '', now() FROM generate_series(1, 15000)`,
@@ -170,16 +205,20 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const [gone, other] = [randomUUID(), randomUUID()];
     const { limits } = replicas[0].backend;
     for (const session of [gone, other]) await limits.codeAttempt(user, session);
-    const count = async (): Promise<number> => (await everything()).filter(({ table, row }) => table === 'limits' && row.includes('"code')).length;
+    const count = async (): Promise<number> =>
+      (await everything()).filter(({ table, row }) => table === 'limits' && row.includes('"code')).length;
     const before = await count();
-    await database().transaction((queries) => forgetAccountLimits(queries, [username], [gone, ...Array.from({ length: 70_000 }, () => randomUUID())]));
+    await database().transaction((queries) =>
+      forgetAccountLimits(queries, [username], [gone, ...Array.from({ length: 70_000 }, () => randomUUID())]),
+    );
     expect(await count()).toBe(before - 2);
   });
 
-  test('the password is asked for again: a token alone, a wrong one, or nobody\'s token deletes nothing; guesses are limited', async () => {
+  test("the password is asked for again: a token alone, a wrong one, or nobody's token deletes nothing; guesses are limited", async () => {
     expect(await outcome(remove(0, password, ''))).toBe('login.token_missing UNAUTHENTICATED');
     expect(await outcome(remove(0, ''))).toBe('login.wrong_credentials UNAUTHENTICATED');
-    for (let i = 0; i < 4; i++) expect(await outcome(remove(i % 2, 'not the password'))).toBe('login.wrong_credentials UNAUTHENTICATED');
+    for (let i = 0; i < 4; i++)
+      expect(await outcome(remove(i % 2, 'not the password'))).toBe('login.wrong_credentials UNAUTHENTICATED');
     expect(await outcome(remove())).toBe('login.limited RESOURCE_EXHAUSTED');
     expect(await tablesWith(username)).toContain('accounts');
   });
@@ -187,9 +226,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('two calls on two replicas at once delete it once, and both are told so or that the session is over', async () => {
     await live();
     const results = await Promise.all([0, 1, 0, 1].map((at) => outcome(remove(at))));
-    for (const result of results) expect([{ enclavesRemoved: true }, 'login.session_ended UNAUTHENTICATED']).toContainEqual(result);
+    for (const result of results)
+      expect([{ enclavesRemoved: true }, 'login.session_ended UNAUTHENTICATED']).toContainEqual(result);
     expect(results).toContainEqual({ enclavesRemoved: true });
-    const audit = (await recordsOf(database())).filter(({ kind, detail }) => kind === 'account.deleted' && detail['user'] === user);
+    const audit = (await recordsOf(database())).filter(
+      ({ kind, detail }) => kind === 'account.deleted' && detail['user'] === user,
+    );
     expect(audit).toHaveLength(1);
   });
 
@@ -218,12 +260,16 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('a transaction that fails changes nothing at all', async () => {
     await live();
-    await database().query(`CREATE FUNCTION no_audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is full'; END $$`);
+    await database().query(
+      `CREATE FUNCTION no_audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the disk is full'; END $$`,
+    );
     await database().query('CREATE TRIGGER no_audit BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION no_audit()');
     expect(await outcome(remove())).toBe('internal INTERNAL');
     await database().query('DROP TRIGGER no_audit ON audit');
     await database().query('DROP FUNCTION no_audit');
-    expect(await tablesWith(user)).toEqual(expect.arrayContaining(['accounts', 'enclaves', 'licence_redemptions', 'sessions']));
+    expect(await tablesWith(user)).toEqual(
+      expect.arrayContaining(['accounts', 'enclaves', 'licence_redemptions', 'sessions']),
+    );
     expect(await findDeletion(database(), user)).toBeUndefined();
     expect(cluster.of(user)).toHaveLength(2);
     await remove();
@@ -243,7 +289,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const { enclaves, launcher } = replicas[0];
     await finishDeletions(database(), enclaves, launcher);
     expect(await findDeletion(database(), user)).toBeDefined();
-    await database().query(`UPDATE deleted_users SET deleted_at = now() - interval '3 days', enclaves_removed_at = NULL WHERE user_id = $1`, [user]);
+    await database().query(
+      `UPDATE deleted_users SET deleted_at = now() - interval '3 days', enclaves_removed_at = NULL WHERE user_id = $1`,
+      [user],
+    );
     cluster.failing = true;
     await finishDeletions(database(), enclaves, launcher);
     expect(await findDeletion(database(), user)).toBeDefined();
@@ -253,9 +302,21 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   });
 
   describe('by an administrator', () => {
-    const enclaves = { end: () => Promise.reject(new Error('not asked')), remove: (id: string) => cluster.launcher.removeAll!(id) };
-    const byAdministrator = (request: { user?: string; username?: string; reason?: string }): ReturnType<typeof deleteUser> =>
-      deleteUser(database(), enclaves, administrator, { user: '', username: '', reason: 'left the company', ...request });
+    const enclaves = {
+      end: () => Promise.reject(new Error('not asked')),
+      remove: (id: string) => cluster.launcher.removeAll!(id),
+    };
+    const byAdministrator = (request: {
+      user?: string;
+      username?: string;
+      reason?: string;
+    }): ReturnType<typeof deleteUser> =>
+      deleteUser(database(), enclaves, administrator, {
+        user: '',
+        username: '',
+        reason: 'left the company',
+        ...request,
+      });
 
     test('needs no password, and the record says who did it and why, without the name', async () => {
       await live();
@@ -263,7 +324,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await tablesWith(username)).toEqual([]);
       expect(cluster.of(user)).toEqual([]);
       const audit = await recordsOf(database());
-      expect(audit.at(-1)).toMatchObject({ kind: 'admin.delete_user', detail: { administrator: 'grace', subject: `user/${user}`, reason: 'left the company' } });
+      expect(audit.at(-1)).toMatchObject({
+        kind: 'admin.delete_user',
+        detail: { administrator: 'grace', subject: `user/${user}`, reason: 'left the company' },
+      });
     });
 
     test('that fails in the middle is gone on with by another call with the id', async () => {
@@ -287,4 +351,6 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 }
 
 describe('deleting a user on embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
-(noPostgres === undefined ? describe : describe.skip)('deleting a user on PostgreSQL', () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)('deleting a user on PostgreSQL', () =>
+  contract(startTestPostgres),
+);

@@ -32,10 +32,16 @@ describeOnBoth('the key of the log is replaced', (store) => {
     folder = mkdtempSync(join(tmpdir(), 'sls-log-keys-'));
     keystore = new FolderKeyStore(folder);
     for (const name of ['attestation-ca', 'server-ca'] as const) {
-      await keystore.write([[`${name}.crt`, (await createAuthority({ commonName: name, trustDomain, years: 1 })).certificate]]);
+      await keystore.write([
+        [`${name}.crt`, (await createAuthority({ commonName: name, trustDomain, years: 1 })).certificate],
+      ]);
     }
     await createTrustKeys(keystore, { trustDomain });
-    await publishTrustBundle(keystore, { trustDomain, services: { signup: 'http://a:1', login: 'http://b:1' }, policy: { softwareTpm: 'refuse' } });
+    await publishTrustBundle(keystore, {
+      trustDomain,
+      services: { signup: 'http://a:1', login: 'http://b:1' },
+      policy: { softwareTpm: 'refuse' },
+    });
     log = openLog();
     freezeClock((now = new Date()));
   });
@@ -45,7 +51,8 @@ describeOnBoth('the key of the log is replaced', (store) => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const openLog = (): AuditLog => new AuditLog({ database, trustDomain, keys: async () => readLogKeys(await need(keystore, 'log-keys.json')) });
+  const openLog = (): AuditLog =>
+    new AuditLog({ database, trustDomain, keys: async () => readLogKeys(await need(keystore, 'log-keys.json')) });
   const pass = (seconds: number): void => void jest.setSystemTime((now = new Date(now.getTime() + seconds * 1000)));
   const signedBy = (signed: string): string => headerOf(signed).kid;
   /** As a client does that has the newest trust bundle. */
@@ -54,7 +61,10 @@ describeOnBoth('the key of the log is replaced', (store) => {
     return readTreeHead(signed, { keyOf: keysByName(logKeys!.keys), trustDomain, now });
   };
   const rewriteTheLastRecord = (): Promise<void> =>
-    asOwner(database, `UPDATE audit SET record = 'x', leaf_sha256 = sha256('\\x0078') WHERE sequence = 0; UPDATE audit_tree SET frontier = sha256('\\x0078')`);
+    asOwner(
+      database,
+      `UPDATE audit SET record = 'x', leaf_sha256 = sha256('\\x0078') WHERE sequence = 0; UPDATE audit_tree SET frontier = sha256('\\x0078')`,
+    );
 
   test('by overlap: the new one signs when every program knows it, heads of both are believed, and the log is one', async () => {
     await writeRecords(database, 3);
@@ -129,7 +139,8 @@ describeOnBoth('the key of the log is replaced', (store) => {
   });
 
   test('what is kept of a key that is gone is public, and signs nothing', async () => {
-    const stolen = (JSON.parse(await need(keystore, 'log-keys.json')) as { keys: Array<{ kid: string; d: string }> }).keys[0]!;
+    const stolen = (JSON.parse(await need(keystore, 'log-keys.json')) as { keys: Array<{ kid: string; d: string }> })
+      .keys[0]!;
     await rotate(keystore, 'log-key', { trustDomain, now, compromised: true });
     const file = await need(keystore, 'log-keys.json');
     expect(file).toContain(stolen.kid);
@@ -137,6 +148,8 @@ describeOnBoth('the key of the log is replaced', (store) => {
     const keys = await readLogKeys(file);
     expect(keys.signing.kid).not.toBe(stolen.kid);
     expect(keys.known.get(stolen.kid)).toMatchObject({ type: 'public' });
-    expect((await readSignedBundle(await need(keystore, 'trust-bundle.jws'))).logKeys!.keys.map(({ kid }) => kid)).not.toContain(stolen.kid);
+    expect(
+      (await readSignedBundle(await need(keystore, 'trust-bundle.jws'))).logKeys!.keys.map(({ kid }) => kid),
+    ).not.toContain(stolen.kid);
   });
 });

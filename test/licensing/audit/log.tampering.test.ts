@@ -20,8 +20,16 @@ const key = makeSigningKey('log');
 const stranger = makeSigningKey('stranger');
 const SIZE = 13;
 
-async function sign(head: { size: number; root: Buffer }, { privateKey }: TestSigningKey, trustDomain = 'sls.test'): Promise<string> {
-  return signTreeHead({ ...head, at: new Date() }, { kid: privateKey.kid, key: (await importJWK(privateKey, 'ES256')) as CryptoKey }, trustDomain);
+async function sign(
+  head: { size: number; root: Buffer },
+  { privateKey }: TestSigningKey,
+  trustDomain = 'sls.test',
+): Promise<string> {
+  return signTreeHead(
+    { ...head, at: new Date() },
+    { kid: privateKey.kid, key: (await importJWK(privateKey, 'ES256')) as CryptoKey },
+    trustDomain,
+  );
 }
 
 const bytea = (bytes: Buffer): string => `'\\x${bytes.toString('hex')}'::bytea`;
@@ -46,8 +54,11 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     const frontier = new Frontier();
     const statements = ['DELETE FROM audit', 'DELETE FROM audit_nodes'];
     others.forEach((record, sequence) => {
-      statements.push(`INSERT INTO audit (record, leaf_sha256, sequence) VALUES (${bytea(record)}, ${bytea(leafHash(record))}, ${sequence})`);
-      for (const { level, position, hash } of frontier.append(leafHash(record))) statements.push(`INSERT INTO audit_nodes VALUES (${level}, ${position}, ${bytea(hash)})`);
+      statements.push(
+        `INSERT INTO audit (record, leaf_sha256, sequence) VALUES (${bytea(record)}, ${bytea(leafHash(record))}, ${sequence})`,
+      );
+      for (const { level, position, hash } of frontier.append(leafHash(record)))
+        statements.push(`INSERT INTO audit_nodes VALUES (${level}, ${position}, ${bytea(hash)})`);
     });
     statements.push(`UPDATE audit_tree SET size = ${others.length}, frontier = ${bytea(Buffer.concat(frontier.edge))}`);
     await asOwner(database, statements.join(';'));
@@ -62,7 +73,8 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     await expect(other.head()).rejects.toMatchObject({ code });
     await expect(log.update()).rejects.toMatchObject({ code });
   };
-  const replaced = (at: number): Buffer[] => records.map((record, nth) => (nth === at ? newRecord({ kind: 'nothing.happened', detail: {} }) : record));
+  const replaced = (at: number): Buffer[] =>
+    records.map((record, nth) => (nth === at ? newRecord({ kind: 'nothing.happened', detail: {} }) : record));
 
   test.each([
     ['an older size', 'UPDATE audit_tree SET size = 12'],
@@ -80,7 +92,13 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
   ])('%s: nothing is signed any more', async (_name, statements) => {
     await asOwner(database, statements);
     // The last two show when the log comes to that place.
-    if (!(await log.update().then(() => true, () => false))) return refusesToSign();
+    if (
+      !(await log.update().then(
+        () => true,
+        () => false,
+      ))
+    )
+      return refusesToSign();
     await writeRecords(database, 2);
     return refusesToSign();
   });
@@ -93,7 +111,8 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
   test('nor is one whose head is signed by a key of their own, under whatever name', async () => {
     const { size } = head;
     const root = (await rewrite(replaced(5))).root();
-    const setHead = async (signed: string): Promise<void> => asOwner(database, `UPDATE audit_tree SET head = '${signed}'`);
+    const setHead = async (signed: string): Promise<void> =>
+      asOwner(database, `UPDATE audit_tree SET head = '${signed}'`);
     await setHead(await sign({ size, root }, stranger));
     await refusesToSign('audit.key_unknown');
     await setHead(await sign({ size, root }, makeSigningKey('log')));
@@ -119,8 +138,11 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     const [old] = await database.query<{ frontier: Buffer; head: string }>('SELECT frontier, head FROM audit_tree');
     await writeRecords(database, 5);
     const remembered = await log.update();
-    await asOwner(database, `DELETE FROM audit WHERE sequence >= ${SIZE}; DELETE FROM audit_nodes WHERE (position + 1) * (1 << level) > ${SIZE};
-      UPDATE audit_tree SET size = ${SIZE}, frontier = ${bytea(old!.frontier)}, head = '${old!.head}'`);
+    await asOwner(
+      database,
+      `DELETE FROM audit WHERE sequence >= ${SIZE}; DELETE FROM audit_nodes WHERE (position + 1) * (1 << level) > ${SIZE};
+      UPDATE audit_tree SET size = ${SIZE}, frontier = ${bytea(old!.frontier)}, head = '${old!.head}'`,
+    );
     const back = await log.update();
     expect(back.size).toBeLessThan(remembered.size);
     await expect(log.consistency(remembered.size, back.size)).rejects.toMatchObject({ code: 'audit.size' });
@@ -143,30 +165,53 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
 
     test('a record replaced: it has no proof any more, nor has its successor a good one, and readers see which it is', async () => {
       const other = newRecord({ kind: 'nothing.happened', detail: {} });
-      await asOwner(database, `UPDATE audit SET record = ${bytea(other)}, leaf_sha256 = ${bytea(leafHash(other))} WHERE sequence = 6`);
-      await expect(log.inclusion(leafHash(records[6]!), head.size)).rejects.toMatchObject({ code: 'audit.not_included' });
+      await asOwner(
+        database,
+        `UPDATE audit SET record = ${bytea(other)}, leaf_sha256 = ${bytea(leafHash(other))} WHERE sequence = 6`,
+      );
+      await expect(log.inclusion(leafHash(records[6]!), head.size)).rejects.toMatchObject({
+        code: 'audit.not_included',
+      });
       expect(await leadsToHead(other)).toBe(false);
       expect(await leadsToHead(records[7]!)).toBe(false);
       expect(await leadsToHead(records[3]!)).toBe(true);
-      expect((await readWholeLog(log, head)).wrong).toEqual(expect.arrayContaining([expect.stringMatching(/^record 7 completes another/), 'the records are not those of the head']));
+      expect((await readWholeLog(log, head)).wrong).toEqual(
+        expect.arrayContaining([
+          expect.stringMatching(/^record 7 completes another/),
+          'the records are not those of the head',
+        ]),
+      );
     });
 
     test("a record's text alone: the database holds that its hash is the record's, and where that is dropped readers see it", async () => {
-      await expect(asOwner(database, `UPDATE audit SET record = 'x' WHERE sequence = 6`)).rejects.toMatchObject({ code: '23514' });
-      await asOwner(database, `ALTER TABLE audit DROP CONSTRAINT audit_leaf_of_record; UPDATE audit SET record = 'x' WHERE sequence = 6`);
+      await expect(asOwner(database, `UPDATE audit SET record = 'x' WHERE sequence = 6`)).rejects.toMatchObject({
+        code: '23514',
+      });
+      await asOwner(
+        database,
+        `ALTER TABLE audit DROP CONSTRAINT audit_leaf_of_record; UPDATE audit SET record = 'x' WHERE sequence = 6`,
+      );
       expect((await readWholeLog(log, head)).wrong).toContain('record 6 has another hash');
-      await asOwner(database, `UPDATE audit SET record = ${bytea(records[6]!)} WHERE sequence = 6;
-        ALTER TABLE audit ADD CONSTRAINT audit_leaf_of_record CHECK (leaf_sha256 = sha256('\\x00'::bytea || record))`);
+      await asOwner(
+        database,
+        `UPDATE audit SET record = ${bytea(records[6]!)} WHERE sequence = 6;
+        ALTER TABLE audit ADD CONSTRAINT audit_leaf_of_record CHECK (leaf_sha256 = sha256('\\x00'::bytea || record))`,
+      );
     });
 
     test('a record removed: nothing can be shown of its neighbours', async () => {
       await asOwner(database, 'DELETE FROM audit WHERE sequence = 6');
-      await expect(log.inclusion(leafHash(records[7]!), head.size)).rejects.toMatchObject({ code: 'audit.tree_damaged' });
+      await expect(log.inclusion(leafHash(records[7]!), head.size)).rejects.toMatchObject({
+        code: 'audit.tree_damaged',
+      });
       expect((await readWholeLog(log, head)).wrong).toContain('expected record 6, got 7');
     });
 
-    test('two records in each other\'s place', async () => {
-      await asOwner(database, 'UPDATE audit SET sequence = 99 WHERE sequence = 6; UPDATE audit SET sequence = 6 WHERE sequence = 8; UPDATE audit SET sequence = 8 WHERE sequence = 99');
+    test("two records in each other's place", async () => {
+      await asOwner(
+        database,
+        'UPDATE audit SET sequence = 99 WHERE sequence = 6; UPDATE audit SET sequence = 6 WHERE sequence = 8; UPDATE audit SET sequence = 8 WHERE sequence = 99',
+      );
       expect(await leadsToHead(records[6]!)).toBe(false);
       expect((await readWholeLog(log, head)).wrong).toContain('the records are not those of the head');
     });
@@ -175,7 +220,9 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
       await asOwner(database, 'UPDATE audit SET sequence = NULL WHERE sequence = 6');
       const later = await log.update();
       expect((await readWholeLog(log, later)).wrong).toContain('expected record 6, got 7');
-      await expect(log.inclusion(leafHash(records[7]!), later.size)).rejects.toMatchObject({ code: 'audit.tree_damaged' });
+      await expect(log.inclusion(leafHash(records[7]!), later.size)).rejects.toMatchObject({
+        code: 'audit.tree_damaged',
+      });
     });
 
     test('a subtree changed: no proof through it is good', async () => {
@@ -189,7 +236,9 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
 
     test('a subtree removed: no proof through it is made', async () => {
       await asOwner(database, 'DELETE FROM audit_nodes WHERE level = 2 AND position = 0');
-      await expect(log.inclusion(leafHash(records[5]!), head.size)).rejects.toMatchObject({ code: 'audit.tree_damaged' });
+      await expect(log.inclusion(leafHash(records[5]!), head.size)).rejects.toMatchObject({
+        code: 'audit.tree_damaged',
+      });
       await expect(log.consistency(6, head.size)).rejects.toMatchObject({ code: 'audit.tree_damaged' });
     });
   });
@@ -197,7 +246,8 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
   test('a replica that knows no key of the log signs nothing, and goes on when it has read the new one', async () => {
     const next = makeSigningKey('next');
     const reads: boolean[] = [];
-    const file = (...keys: TestSigningKey[]): ReturnType<typeof readLogKeys> => readLogKeys(JSON.stringify({ keys: keys.map(({ privateKey }) => privateKey) }));
+    const file = (...keys: TestSigningKey[]): ReturnType<typeof readLogKeys> =>
+      readLogKeys(JSON.stringify({ keys: keys.map(({ privateKey }) => privateKey) }));
     // As a file that another key was put into, and that this replica looks at once a second.
     const late = new AuditLog({
       database,

@@ -8,7 +8,15 @@ import type { Database } from '../../../licensing/store/database';
 import { leafHash, rootFromPath } from '../../../attestation/transparency/merkle';
 import { isConsistent } from '../../../attestation/transparency/proof';
 import { keysByName, readTreeHead } from '../../../attestation/transparency/tree-head';
-import { describeOnBoth, emptyLog, freezeClock, openTestLog, readWholeLog, unknownLeaf, writeRecords } from '../../support/audit';
+import {
+  describeOnBoth,
+  emptyLog,
+  freezeClock,
+  openTestLog,
+  readWholeLog,
+  unknownLeaf,
+  writeRecords,
+} from '../../support/audit';
 import { makeSigningKey } from '../../support/trust';
 
 jest.setTimeout(120_000);
@@ -34,7 +42,9 @@ describeOnBoth('the log', (store) => {
 
   test('of nothing has a head, that of the empty tree', async () => {
     const head = await logs[0].head();
-    expect(await readTreeHead(head.signed, { keyOf: keysByName([key.publicKey]), trustDomain: 'sls.test', now: new Date() })).toMatchObject({ size: 0, root: head.root });
+    expect(
+      await readTreeHead(head.signed, { keyOf: keysByName([key.publicKey]), trustDomain: 'sls.test', now: new Date() }),
+    ).toMatchObject({ size: 0, root: head.root });
     expect(await readWholeLog(logs[0], head)).toEqual({ wrong: [], records: [] });
     expect(await logs[0].consistency(0, 0)).toEqual([]);
     await expect(logs[0].inclusion(unknownLeaf(), 0)).rejects.toMatchObject({ code: 'audit.not_included' });
@@ -132,7 +142,11 @@ describeOnBoth('the log', (store) => {
   test('a backlog of more than one call takes is worked off without another one', async () => {
     await writeRecords(databases[0], 10_020);
     expect((await logs[0].update()).size).toBe(10_000);
-    for (const deadline = Date.now() + 30_000; (await databases[1].query<{ size: number }>('SELECT size::int AS size FROM audit_tree'))[0]!.size < 10_020; await sleep(100)) {
+    for (
+      const deadline = Date.now() + 30_000;
+      (await databases[1].query<{ size: number }>('SELECT size::int AS size FROM audit_tree'))[0]!.size < 10_020;
+      await sleep(100)
+    ) {
       expect(Date.now()).toBeLessThan(deadline);
     }
     const head = await logs[1].update();
@@ -154,7 +168,10 @@ describeOnBoth('the log', (store) => {
     await expect(failed).rejects.toThrow('on purpose');
     await recordAudit(databases[0], { kind: 'kept', detail: {} });
     expect((await logs[0].update()).size).toBe(2);
-    expect((await readAudit(databases[0], { limit: 10 })).map(({ sequence, kind }) => [sequence, kind])).toEqual([[0, 'kept'], [1, 'kept']]);
+    expect((await readAudit(databases[0], { limit: 10 })).map(({ sequence, kind }) => [sequence, kind])).toEqual([
+      [0, 'kept'],
+      [1, 'kept'],
+    ]);
   });
 
   test('a nudge brings a record into the tree within seconds, also where both replicas are nudged at once', async () => {
@@ -162,7 +179,11 @@ describeOnBoth('the log', (store) => {
     for (const log of logs) log.nudge();
     await writeRecords(databases[1], 1);
     for (const log of logs) log.nudge();
-    for (const deadline = Date.now() + 10_000; (await databases[0].query<{ size: number }>('SELECT size::int AS size FROM audit_tree'))[0]!.size < 2; await sleep(50)) {
+    for (
+      const deadline = Date.now() + 10_000;
+      (await databases[0].query<{ size: number }>('SELECT size::int AS size FROM audit_tree'))[0]!.size < 2;
+      await sleep(50)
+    ) {
       expect(Date.now()).toBeLessThan(deadline);
     }
   });
@@ -179,7 +200,11 @@ describeOnBoth('the log', (store) => {
     const renewed = await logs[1].head();
     expect(renewed).toMatchObject({ size: 3, root: head.root });
     expect(renewed.signed).not.toBe(head.signed);
-    await readTreeHead(renewed.signed, { keyOf: keysByName([key.publicKey]), trustDomain: 'sls.test', now: new Date(began.getTime() + 61_000 + 299_000) });
+    await readTreeHead(renewed.signed, {
+      keyOf: keysByName([key.publicKey]),
+      trustDomain: 'sls.test',
+      now: new Date(began.getTime() + 61_000 + 299_000),
+    });
   });
 
   test('whoever asks for a head of a size that nobody has signed gets the one that there is, and makes nobody work', async () => {
@@ -238,7 +263,9 @@ describeOnBoth('the log', (store) => {
     await writeRecords(databases[0], 2);
     const head = await logs[0].update();
     await writeRecords(databases[0], 1);
-    await expect(databases[0].query(statement)).rejects.toMatchObject({ code: expect.stringMatching(/^23(001|514)$/) as string });
+    await expect(databases[0].query(statement)).rejects.toMatchObject({
+      code: expect.stringMatching(/^23(001|514)$/) as string,
+    });
     const later = await logs[1].update();
     expect((await readWholeLog(logs[1], later)).wrong).toEqual([]);
     expect(isConsistent(head, later, await logs[1].consistency(2, 3))).toBe(true);

@@ -27,7 +27,9 @@ interface Row {
 }
 
 const countsOf = (database: Database): Promise<Row[]> =>
-  database.query<Row>('SELECT reason, user_id, sum(count)::int AS count FROM audit_refusals GROUP BY reason, user_id ORDER BY reason, user_id');
+  database.query<Row>(
+    'SELECT reason, user_id, sum(count)::int AS count FROM audit_refusals GROUP BY reason, user_id ORDER BY reason, user_id',
+  );
 
 describeOnBoth('refusals', (store) => {
   let database: Database;
@@ -39,7 +41,8 @@ describeOnBoth('refusals', (store) => {
     const [now] = await database.query<{ left: number }>('SELECT 60 - extract(second FROM now())::float8 AS left');
     if (now!.left < 8) await sleep(now!.left * 1000 + 50);
   };
-  const minuteIsOver = (): Promise<unknown> => database.query(`UPDATE audit_refusals SET minute = minute - interval '1 minute'`);
+  const minuteIsOver = (): Promise<unknown> =>
+    database.query(`UPDATE audit_refusals SET minute = minute - interval '1 minute'`);
 
   test('are counted by reason and user, over two replicas, and become records when their minute is over', async () => {
     await stayInOneMinute();
@@ -91,7 +94,9 @@ describeOnBoth('refusals', (store) => {
     const rows = (await countsOf(database)).filter(({ reason }) => reason === 'login.limited');
     expect(rows.filter(({ user_id }) => user_id !== '')).toHaveLength(50);
     expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(531);
-    expect((await countsOf(database)).filter(({ reason }) => reason === 'licence.limited')).toMatchObject([{ count: 1 }]);
+    expect((await countsOf(database)).filter(({ reason }) => reason === 'licence.limited')).toMatchObject([
+      { count: 1 },
+    ]);
     // A user who has a count keeps it.
     const [known] = rows.filter(({ user_id }) => user_id !== '');
     refusals.count({ reason: 'login.limited', user: known!.user_id });
@@ -117,13 +122,16 @@ describeOnBoth('refusals', (store) => {
   test('are written by themselves within seconds', async () => {
     const refusals = new Refusals(database);
     refusals.count({ reason: 'login.token_invalid' });
-    for (const deadline = Date.now() + 10_000; (await countsOf(database)).length === 0; await sleep(50)) expect(Date.now()).toBeLessThan(deadline);
+    for (const deadline = Date.now() + 10_000; (await countsOf(database)).length === 0; await sleep(50))
+      expect(Date.now()).toBeLessThan(deadline);
     await refusals.close();
   });
 
   test('are kept while the database is away', async () => {
     let away = true;
-    const refusals = new Refusals({ query: (text, values) => (away ? Promise.reject(new Error('away')) : database.query(text, values)) });
+    const refusals = new Refusals({
+      query: (text, values) => (away ? Promise.reject(new Error('away')) : database.query(text, values)),
+    });
     for (let nth = 0; nth < 100; nth++) refusals.count({ reason: 'login.limited', user: randomUUID() });
     await refusals.flush();
     expect(await countsOf(database)).toEqual([]);
@@ -153,14 +161,20 @@ describeOnBoth('refusals', (store) => {
     beforeAll(async () => {
       files = await writeAccountFiles(store().url);
       const clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
-      replica = await startReplica(files, clientCa, () => Promise.reject(new Error('no enclave here')), { licenceRequired: true });
+      replica = await startReplica(files, clientCa, () => Promise.reject(new Error('no enclave here')), {
+        licenceRequired: true,
+      });
     });
     afterAll(async () => {
       await replica.stop();
       await files.remove();
     });
 
-    const refusal = (call: Promise<unknown>): Promise<string> => call.then(() => 'granted', (error: RpcError) => error.code);
+    const refusal = (call: Promise<unknown>): Promise<string> =>
+      call.then(
+        () => 'granted',
+        (error: RpcError) => error.code,
+      );
     const counted = async (): Promise<Row[]> => {
       await replica.backend.refusals.flush();
       return countsOf(database);
@@ -168,12 +182,18 @@ describeOnBoth('refusals', (store) => {
 
     test('name the user where one is known, and never by name', async () => {
       const username = `refused-${randomUUID().slice(0, 8)}`;
-      const { accessToken } = await callUnary(replica.account, replica.account.signUp, { username, password, clientName: '' }, TIMEOUT);
+      const { accessToken } = await callUnary(
+        replica.account,
+        replica.account.signUp,
+        { username, password, clientName: '' },
+        TIMEOUT,
+      );
       const { user } = await verifyAccessToken(replica.backend.tokenKeys, accessToken, { trustDomain: TRUST_DOMAIN });
       const key = await newClientKey();
       const metadata = new Metadata();
       metadata.set('authorization', `Bearer ${accessToken}`);
-      const login = (credential: Parameters<typeof loginRequest>[1]): Promise<string> => refusal(logIn(replica.login, loginRequest(key, credential)));
+      const login = (credential: Parameters<typeof loginRequest>[1]): Promise<string> =>
+        refusal(logIn(replica.login, loginRequest(key, credential)));
       const rubbish = new Metadata();
       rubbish.set('authorization', 'Bearer rubbish');
 
@@ -182,13 +202,48 @@ describeOnBoth('refusals', (store) => {
       expect(await login(byPassword('nobody-of-this-name', password))).toBe('login.wrong_credentials');
       expect(await login(byToken(accessToken))).toBe('licence.required');
       expect(await login(undefined)).toBe('login.credential_missing');
-      expect(await refusal(callUnary(replica.seats, replica.seats.listSeats, {}, { ...TIMEOUT, metadata: rubbish }))).toBe('login.token_invalid');
-      expect(await refusal(callUnary(replica.management, replica.management.listEnclaves, {}, TIMEOUT))).toBe('login.token_missing');
-      expect(await refusal(callUnary(replica.deletion, replica.deletion.deleteAccount, { password: 'wrong', oneTimeCode: '' }, { ...TIMEOUT, metadata }))).toBe('login.wrong_credentials');
-      expect(await refusal(callUnary(replica.account, replica.account.changePassword, { oldPassword: 'wrong', newPassword: password, oneTimeCode: '' }, { ...TIMEOUT, metadata }))).toBe('login.wrong_credentials');
-      expect(await refusal(callUnary(replica.licences, replica.licences.dropLicence, { licence: randomUUID(), password: { username, password: 'wrong', knownSession: '' }, oneTimeCode: '' }, TIMEOUT))).toBe('login.wrong_credentials');
+      expect(
+        await refusal(callUnary(replica.seats, replica.seats.listSeats, {}, { ...TIMEOUT, metadata: rubbish })),
+      ).toBe('login.token_invalid');
+      expect(await refusal(callUnary(replica.management, replica.management.listEnclaves, {}, TIMEOUT))).toBe(
+        'login.token_missing',
+      );
+      expect(
+        await refusal(
+          callUnary(
+            replica.deletion,
+            replica.deletion.deleteAccount,
+            { password: 'wrong', oneTimeCode: '' },
+            { ...TIMEOUT, metadata },
+          ),
+        ),
+      ).toBe('login.wrong_credentials');
+      expect(
+        await refusal(
+          callUnary(
+            replica.account,
+            replica.account.changePassword,
+            { oldPassword: 'wrong', newPassword: password, oneTimeCode: '' },
+            { ...TIMEOUT, metadata },
+          ),
+        ),
+      ).toBe('login.wrong_credentials');
+      expect(
+        await refusal(
+          callUnary(
+            replica.licences,
+            replica.licences.dropLicence,
+            { licence: randomUUID(), password: { username, password: 'wrong', knownSession: '' }, oneTimeCode: '' },
+            TIMEOUT,
+          ),
+        ),
+      ).toBe('login.wrong_credentials');
 
-      const sum = (await counted()).map(({ reason, user_id, count }) => [reason, user_id === user ? 'ada' : user_id, count]);
+      const sum = (await counted()).map(({ reason, user_id, count }) => [
+        reason,
+        user_id === user ? 'ada' : user_id,
+        count,
+      ]);
       expect(sum).toEqual([
         ['licence.required', 'ada', 1],
         ['login.credential_missing', '', 1],
@@ -200,9 +255,10 @@ describeOnBoth('refusals', (store) => {
       expect(JSON.stringify(await counted())).not.toContain(username);
     });
 
-    test("a mistake in the request, a failure of our own and a success are no refusals", async () => {
+    test('a mistake in the request, a failure of our own and a success are no refusals', async () => {
       const username = `fine-${randomUUID().slice(0, 8)}`;
-      const signUp = (): Promise<string> => refusal(callUnary(replica.account, replica.account.signUp, { username, password, clientName: '' }, TIMEOUT));
+      const signUp = (): Promise<string> =>
+        refusal(callUnary(replica.account, replica.account.signUp, { username, password, clientName: '' }, TIMEOUT));
       expect(await signUp()).toBe('granted');
       expect(await signUp()).toBe('signup.username_taken');
       expect(await refusal(callUnary(replica.login, replica.login.getTokenKeys, {}, TIMEOUT))).toBe('granted');
@@ -211,17 +267,29 @@ describeOnBoth('refusals', (store) => {
 
     test('a login that is refused for want of a licence can be tried again and again, and fills no log', async () => {
       const username = `again-${randomUUID().slice(0, 8)}`;
-      const { accessToken } = await callUnary(replica.account, replica.account.signUp, { username, password, clientName: '' }, TIMEOUT);
+      const { accessToken } = await callUnary(
+        replica.account,
+        replica.account.signUp,
+        { username, password, clientName: '' },
+        TIMEOUT,
+      );
       const { user } = await verifyAccessToken(replica.backend.tokenKeys, accessToken, { trustDomain: TRUST_DOMAIN });
       const key = await newClientKey();
-      for (let nth = 0; nth < 30; nth++) expect(await refusal(logIn(replica.login, loginRequest(key, byToken(accessToken))))).toBe('licence.required');
-      const records = (await recordsOf(database)).filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === user);
+      for (let nth = 0; nth < 30; nth++)
+        expect(await refusal(logIn(replica.login, loginRequest(key, byToken(accessToken))))).toBe('licence.required');
+      const records = (await recordsOf(database)).filter(
+        ({ kind, detail }) => kind === 'licence.refused' && detail['user'] === user,
+      );
       expect(records.length).toBeLessThanOrEqual(21);
       expect(await counted()).toContainEqual({ reason: 'licence.required', user_id: user, count: 30 });
     });
 
     test('what was counted is written when the program ends', async () => {
-      const ending = await startReplica(files, await createAuthority({ commonName: 'another', trustDomain: TRUST_DOMAIN, years: 1 }), () => Promise.reject(new Error('none')));
+      const ending = await startReplica(
+        files,
+        await createAuthority({ commonName: 'another', trustDomain: TRUST_DOMAIN, years: 1 }),
+        () => Promise.reject(new Error('none')),
+      );
       expect(await refusal(callUnary(ending.seats, ending.seats.listSeats, {}, TIMEOUT))).toBe('login.token_missing');
       await ending.stop();
       expect(await countsOf(database)).toEqual([{ reason: 'login.token_missing', user_id: '', count: 1 }]);

@@ -38,9 +38,22 @@ test('who has no licence is entitled to nothing by one', async () => {
 
 test('a licence entitles its user to what its plan says', async () => {
   const images = [`sha256:${'a'.repeat(64)}`];
-  const { id, licences } = await user({ plan: { name: 'lab', images, enclaves: 4, seats: 9, cpu: '500m', memory: '2Gi' }, graceSeconds: 60 });
+  const { id, licences } = await user({
+    plan: { name: 'lab', images, enclaves: 4, seats: 9, cpu: '500m', memory: '2Gi' },
+    graceSeconds: 60,
+  });
   const entitlement = await entitlementOf(database, id, new Date());
-  expect(entitlement).toEqual({ licence: licences[0], plan: 'lab', images, enclaves: 4, seats: 9, cpu: '500m', memory: '2Gi', until: expect.any(Date), graceUntil: expect.any(Date) });
+  expect(entitlement).toEqual({
+    licence: licences[0],
+    plan: 'lab',
+    images,
+    enclaves: 4,
+    seats: 9,
+    cpu: '500m',
+    memory: '2Gi',
+    until: expect.any(Date),
+    graceUntil: expect.any(Date),
+  });
   expect(entitlement!.graceUntil.getTime() - entitlement!.until.getTime()).toBe(60_000);
 });
 
@@ -58,7 +71,10 @@ test('it entitles through its grace days, and no longer', async () => {
 
 test('a revoked one entitles to nothing', async () => {
   const { id, licences } = await user({});
-  await database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licences[0]!]);
+  await database.query(
+    `UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`,
+    [licences[0]!],
+  );
   expect(await entitlementOf(database, id, new Date())).toBeUndefined();
 });
 
@@ -67,7 +83,15 @@ test('of several the one that was redeemed last applies, but one in its grace da
   expect((await entitlementOf(database, two.id, new Date()))?.licence).toBe(two.licences[1]);
   const later = await user({}, { untilSeconds: -10, graceSeconds: 100 }, { untilSeconds: -10 });
   expect((await entitlementOf(database, later.id, new Date()))?.licence).toBe(later.licences[0]);
-  expect((await entitlementOf(database, (await user({ untilSeconds: -10, graceSeconds: 100 }, { untilSeconds: -10 })).id, new Date()))?.plan).toBe('team');
+  expect(
+    (
+      await entitlementOf(
+        database,
+        (await user({ untilSeconds: -10, graceSeconds: 100 }, { untilSeconds: -10 })).id,
+        new Date(),
+      )
+    )?.plan,
+  ).toBe('team');
 });
 
 test('what a session that runs counts among is known, also when the licence is over or revoked', async () => {
@@ -75,8 +99,13 @@ test('what a session that runs counts among is known, also when the licence is o
   const { id, licences } = await user({ plan: { seats: 7 }, untilSeconds: -10 });
   const lasting = { licence: licences[0], seats: 7 };
   expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject({ ...lasting, state: 'expired' });
-  await database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licences[0]!]);
+  await database.query(
+    `UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`,
+    [licences[0]!],
+  );
   expect(await lastingEntitlementOf(database, id, new Date())).toMatchObject({ ...lasting, state: 'revoked' });
   // As at a login, another one that is in force comes first.
-  expect(await lastingEntitlementOf(database, (await user({}, { untilSeconds: -10, plan: { seats: 7 } })).id, new Date())).toMatchObject({ seats: 3 });
+  expect(
+    await lastingEntitlementOf(database, (await user({}, { untilSeconds: -10, plan: { seats: 7 } })).id, new Date()),
+  ).toMatchObject({ seats: 3 });
 });

@@ -71,15 +71,33 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   }
   const people = (many: number): Promise<Person[]> => Promise.all(Array.from({ length: many }, person));
 
-  const redeem = (metadata: Metadata | undefined, request: Partial<RedeemLicenceRequest>, at = 0): Promise<RedeemLicenceResponse> => {
+  const redeem = (
+    metadata: Metadata | undefined,
+    request: Partial<RedeemLicenceRequest>,
+    at = 0,
+  ): Promise<RedeemLicenceResponse> => {
     const { licences } = replicas[at % 2]!;
-    return callUnary(licences, licences.redeemLicence, { key: '', password: undefined, oneTimeCode: '', ...request }, { ...TIMEOUT, metadata });
+    return callUnary(
+      licences,
+      licences.redeemLicence,
+      { key: '', password: undefined, oneTimeCode: '', ...request },
+      { ...TIMEOUT, metadata },
+    );
   };
-  const own = ({ metadata }: Person) => callUnary(replicas[1].licences, replicas[1].licences.listOwnLicences, {}, { ...TIMEOUT, metadata });
-  const drop = ({ metadata }: Person, licence: string) => callUnary(replicas[1].licences, replicas[1].licences.dropLicence, { licence, password: undefined, oneTimeCode: '' }, { ...TIMEOUT, metadata });
+  const own = ({ metadata }: Person) =>
+    callUnary(replicas[1].licences, replicas[1].licences.listOwnLicences, {}, { ...TIMEOUT, metadata });
+  const drop = ({ metadata }: Person, licence: string) =>
+    callUnary(
+      replicas[1].licences,
+      replicas[1].licences.dropLicence,
+      { licence, password: undefined, oneTimeCode: '' },
+      { ...TIMEOUT, metadata },
+    );
   const recordsOf = async (user: string): Promise<object[]> => {
     const records = await auditOf(database);
-    return records.filter(({ kind, detail }) => kind.startsWith('licence.') && detail['user'] === user).map(({ kind, detail }) => ({ kind, ...detail, user: undefined }));
+    return records
+      .filter(({ kind, detail }) => kind.startsWith('licence.') && detail['user'] === user)
+      .map(({ kind, detail }) => ({ kind, ...detail, user: undefined }));
   };
 
   test('a key gives its licence to the account, which is then told what it has; it is recorded, by ids alone', async () => {
@@ -87,7 +105,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const licence = await insertLicence(database, { plan: { cpu: '500m' } });
     const { licence: redeemed, changed } = await redeem(someone.metadata, { key: await keyOf(licence) });
     expect(changed).toBe(true);
-    expect(redeemed).toMatchObject({ licence, plan: { ...PLAN, cpu: '500m', memory: '', images: [] }, state: LicenceState.LICENCE_STATE_VALID, applies: true });
+    expect(redeemed).toMatchObject({
+      licence,
+      plan: { ...PLAN, cpu: '500m', memory: '', images: [] },
+      state: LicenceState.LICENCE_STATE_VALID,
+      applies: true,
+    });
     expect(await own(someone)).toEqual({ licences: [redeemed], required: false });
     expect(await recordsOf(someone.user)).toEqual([{ kind: 'licence.redeemed', licence, again: false }]);
     const all = await auditOf(database);
@@ -100,7 +123,10 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const key = await keyOf(licence);
     const password = { username, password: 'wrong password', knownSession: '' };
     expect(await outcome(redeem(undefined, { key, password }))).toBe('login.wrong_credentials UNAUTHENTICATED');
-    expect(await redeem(undefined, { key, password: { ...password, password: PASSWORD } })).toMatchObject({ changed: true, licence: { licence } });
+    expect(await redeem(undefined, { key, password: { ...password, password: PASSWORD } })).toMatchObject({
+      changed: true,
+      licence: { licence },
+    });
     expect(await recordsOf(user)).toHaveLength(1);
   });
 
@@ -115,20 +141,28 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('of twenty accounts that redeem one key for three at once, on two replicas, three get it', async () => {
     const licence = await insertLicence(database, { accounts: 3 });
     const key = await keyOf(licence);
-    const outcomes = await Promise.all((await people(20)).map(({ metadata }, index) => outcome(redeem(metadata, { key }, index))));
+    const outcomes = await Promise.all(
+      (await people(20)).map(({ metadata }, index) => outcome(redeem(metadata, { key }, index))),
+    );
     expect(outcomes.filter((each) => typeof each !== 'string')).toHaveLength(3);
     expect(outcomes.filter((each) => each === 'licence.full FAILED_PRECONDITION')).toHaveLength(17);
-    expect(await database.query('SELECT user_id FROM licence_redemptions WHERE licence_id = $1', [licence])).toHaveLength(3);
+    expect(
+      await database.query('SELECT user_id FROM licence_redemptions WHERE licence_id = $1', [licence]),
+    ).toHaveLength(3);
   });
 
   test('one account that redeems a key many times at once has it once', async () => {
     const someone = await person();
     const licence = await insertLicence(database, { accounts: 5 });
     const key = await keyOf(licence);
-    const outcomes = await Promise.all(Array.from({ length: 10 }, (_, index) => redeem(someone.metadata, { key }, index)));
+    const outcomes = await Promise.all(
+      Array.from({ length: 10 }, (_, index) => redeem(someone.metadata, { key }, index)),
+    );
     expect(outcomes.filter(({ changed }) => changed)).toHaveLength(1);
     expect((await own(someone)).licences).toHaveLength(1);
-    expect(await database.query('SELECT user_id FROM licence_redemptions WHERE licence_id = $1', [licence])).toHaveLength(1);
+    expect(
+      await database.query('SELECT user_id FROM licence_redemptions WHERE licence_id = $1', [licence]),
+    ).toHaveLength(1);
   });
 
   test('a full one is refused, until someone gives theirs back or is deleted', async () => {
@@ -153,7 +187,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const licence = await insertLicence(database, { untilSeconds: -10 });
     await giveLicence(database, licence, user);
     const by = (password: string) =>
-      callUnary(replicas[0].licences, replicas[0].licences.dropLicence, { licence, password: { username, password, knownSession: '' }, oneTimeCode: '' }, TIMEOUT);
+      callUnary(
+        replicas[0].licences,
+        replicas[0].licences.dropLicence,
+        { licence, password: { username, password, knownSession: '' }, oneTimeCode: '' },
+        TIMEOUT,
+      );
     expect(await outcome(by('wrong password'))).toBe('login.wrong_credentials UNAUTHENTICATED');
     expect(await by(PASSWORD)).toEqual({});
     expect(await recordsOf(user)).toEqual([{ kind: 'licence.dropped', licence }]);
@@ -163,14 +202,18 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const [holder, other] = (await people(2)) as [Person, Person];
     const licence = await insertLicence(database);
     await giveLicence(database, licence, holder.user);
-    for (const id of [licence, randomUUID(), '../x', '']) expect(await outcome(drop(other, id))).toBe('licence.not_held NOT_FOUND');
+    for (const id of [licence, randomUUID(), '../x', ''])
+      expect(await outcome(drop(other, id))).toBe('licence.not_held NOT_FOUND');
     expect((await own(holder)).licences).toHaveLength(1);
   });
 
   test('one that was revoked is refused, and recorded', async () => {
     const { user, metadata } = await person();
     const licence = await insertLicence(database);
-    await database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licence]);
+    await database.query(
+      `UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`,
+      [licence],
+    );
     expect(await outcome(redeem(metadata, { key: await keyOf(licence) }))).toBe('licence.revoked FAILED_PRECONDITION');
     expect(await recordsOf(user)).toEqual([{ kind: 'licence.refused', licence, code: 'licence.revoked' }]);
   });
@@ -180,7 +223,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const over = await insertLicence(database, { untilSeconds: -60, graceSeconds: 3600 });
     const past = new Date(Math.floor(Date.now() / 1000) * 1000 - 60_000);
     const now = new Date(Date.now() - 3_600_000);
-    expect(await outcome(redeem(metadata, { key: await keyOf(over, { until: past }, { now }) }))).toBe('licence.expired FAILED_PRECONDITION');
+    expect(await outcome(redeem(metadata, { key: await keyOf(over, { until: past }, { now }) }))).toBe(
+      'licence.expired FAILED_PRECONDITION',
+    );
     expect(await outcome(redeem(metadata, { key: await keyOf(over) }))).toBe('licence.expired FAILED_PRECONDITION');
     expect(await recordsOf(user)).toEqual([
       { kind: 'licence.refused', code: 'licence.expired' },
@@ -190,16 +235,27 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('one that was signed but never issued is refused: a stolen licence key makes no licences', async () => {
     const { metadata } = await person();
-    expect(await outcome(redeem(metadata, { key: await keyOf(randomUUID()) }))).toBe('licence.unknown FAILED_PRECONDITION');
+    expect(await outcome(redeem(metadata, { key: await keyOf(randomUUID()) }))).toBe(
+      'licence.unknown FAILED_PRECONDITION',
+    );
   });
 
   test('a forged key is refused, whatever is forged, and recorded', async () => {
     const { user, metadata } = await person();
     const licence = await insertLicence(database);
-    const claims = JSON.parse(Buffer.from((await keyOf(licence)).split('.')[1]!, 'base64url').toString()) as Record<string, unknown>;
+    const claims = JSON.parse(Buffer.from((await keyOf(licence)).split('.')[1]!, 'base64url').toString()) as Record<
+      string,
+      unknown
+    >;
     const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
-    const by = async ({ privateKey }: ReturnType<typeof makeSigningKey>, header: object = {}, change: object = {}): Promise<string> =>
-      new SignJWT({ ...claims, ...change }).setProtectedHeader({ alg: 'ES256', typ: 'sls-licence+jwt', kid: 'licence', ...header }).sign(await importJWK(privateKey, 'ES256'));
+    const by = async (
+      { privateKey }: ReturnType<typeof makeSigningKey>,
+      header: object = {},
+      change: object = {},
+    ): Promise<string> =>
+      new SignJWT({ ...claims, ...change })
+        .setProtectedHeader({ alg: 'ES256', typ: 'sls-licence+jwt', kid: 'licence', ...header })
+        .sign(await importJWK(privateKey, 'ES256'));
     const mac = `${encode({ alg: 'HS256', typ: 'sls-licence+jwt', kid: 'licence' })}.${encode(claims)}`;
     const pem = createPublicKey({ key: licenceKey.publicKey, format: 'jwk' }).export({ format: 'pem', type: 'spki' });
     const forgeries: Array<[string, string]> = [
@@ -214,7 +270,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       ['licence.malformed', 'x'],
       ['licence.malformed', ''],
     ];
-    for (const [code, key] of forgeries) expect(await outcome(redeem(metadata, { key }))).toBe(`${code} INVALID_ARGUMENT`);
+    for (const [code, key] of forgeries)
+      expect(await outcome(redeem(metadata, { key }))).toBe(`${code} INVALID_ARGUMENT`);
     expect((await own({ metadata } as Person)).licences).toEqual([]);
     expect(await recordsOf(user)).toEqual(forgeries.map(([code]) => ({ kind: 'licence.refused', code })));
     expect(await redeem(metadata, { key: await by(licenceKey) })).toMatchObject({ changed: true });
@@ -222,28 +279,41 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('who shows forged keys without end fills no record, and nobody else is held up', async () => {
     const [someone, other] = (await people(2)) as [Person, Person];
-    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => outcome(redeem(someone.metadata, { key: 'x' }, index))));
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, index) => outcome(redeem(someone.metadata, { key: 'x' }, index))),
+    );
     expect(answers.filter((each) => each === 'licence.limited RESOURCE_EXHAUSTED')).toHaveLength(20);
     expect(await recordsOf(someone.user)).toHaveLength(20);
     expect(await outcome(redeem(other.metadata, { key: 'x' }))).toBe('licence.malformed INVALID_ARGUMENT');
     // A good key is no guess.
-    expect(await redeem(someone.metadata, { key: await keyOf(await insertLicence(database)) })).toMatchObject({ changed: true });
+    expect(await redeem(someone.metadata, { key: await keyOf(await insertLicence(database)) })).toMatchObject({
+      changed: true,
+    });
   });
 
   test.each([
     ['redeems one key again and again', async () => insertLicence(database), ['licence.redeemed']],
-    ['shows the key of a full licence again and again', async (): Promise<string> => {
-      const full = await insertLicence(database);
-      await giveLicence(database, full, (await person()).user);
-      return full;
-    }, ['licence.refused']],
+    [
+      'shows the key of a full licence again and again',
+      async (): Promise<string> => {
+        const full = await insertLicence(database);
+        await giveLicence(database, full, (await person()).user);
+        return full;
+      },
+      ['licence.refused'],
+    ],
   ])('who %s fills no record', async (_what, issue, kinds) => {
     const someone = await person();
     const key = await keyOf(await issue());
-    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => outcome(redeem(someone.metadata, { key }, index))));
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, index) => outcome(redeem(someone.metadata, { key }, index))),
+    );
     expect(answers.filter((each) => each === 'licence.limited RESOURCE_EXHAUSTED')).toHaveLength(20);
     const records = (await recordsOf(someone.user)) as Array<{ kind: string }>;
-    expect({ count: records.length, kinds: [...new Set(records.map(({ kind }) => kind))] }).toEqual({ count: 20, kinds });
+    expect({ count: records.length, kinds: [...new Set(records.map(({ kind }) => kind))] }).toEqual({
+      count: 20,
+      kinds,
+    });
   });
 
   test('who redeems a licence and gives it back in turns fills no record', async () => {
@@ -262,7 +332,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const someone = await person();
     const [first, second] = [await insertLicence(database), await insertLicence(database)];
     for (const licence of [first, second]) await redeem(someone.metadata, { key: await keyOf(licence) });
-    const applying = async (): Promise<string[]> => (await own(someone)).licences.filter(({ applies }) => applies).map(({ licence }) => licence);
+    const applying = async (): Promise<string[]> =>
+      (await own(someone)).licences.filter(({ applies }) => applies).map(({ licence }) => licence);
     expect(await applying()).toEqual([second]);
     expect(await redeem(someone.metadata, { key: await keyOf(first) })).toMatchObject({ changed: false });
     expect(await applying()).toEqual([first]);
@@ -271,9 +342,13 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('who is revoked redeems nothing', async () => {
     const { user, metadata } = await person();
     await revoke(database, { kind: 'user', subject: user, revokedBy: 'ada', reason: 'x' });
-    expect(await outcome(redeem(metadata, { key: await keyOf(await insertLicence(database)) }))).toBe('login.revoked UNAUTHENTICATED');
+    expect(await outcome(redeem(metadata, { key: await keyOf(await insertLicence(database)) }))).toBe(
+      'login.revoked UNAUTHENTICATED',
+    );
   });
 }
 
 describe('redeeming, on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
-(noPostgres === undefined ? describe : describe.skip)("redeeming, on Debian's PostgreSQL", () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)("redeeming, on Debian's PostgreSQL", () =>
+  contract(startTestPostgres),
+);

@@ -23,7 +23,11 @@ const password = 'correct horse battery';
 const PER_ACCOUNT = 5;
 const PER_ADDRESS = 12;
 const SIGNUPS = 3;
-const limits = { LOGIN_FAILURES_PER_ACCOUNT: PER_ACCOUNT, LOGIN_FAILURES_PER_ADDRESS: PER_ADDRESS, SIGNUPS_PER_ADDRESS: SIGNUPS };
+const limits = {
+  LOGIN_FAILURES_PER_ACCOUNT: PER_ACCOUNT,
+  LOGIN_FAILURES_PER_ADDRESS: PER_ADDRESS,
+  SIGNUPS_PER_ADDRESS: SIGNUPS,
+};
 /** 127.0.0.9 is the only proxy. */
 const PROXY = '127.0.0.9';
 
@@ -46,7 +50,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     key = await newClientKey();
     const enclaveOf = (user: string): Promise<Enclave> => Promise.resolve(enclaves.get(user) as Enclave);
-    replicas = await Promise.all([0, 1].map(() => startReplica(files, clientCa, enclaveOf, { limits, proxies: `${PROXY}, 10.0.0.0/8` })));
+    replicas = await Promise.all(
+      [0, 1].map(() => startReplica(files, clientCa, enclaveOf, { limits, proxies: `${PROXY}, 10.0.0.0/8` })),
+    );
   });
 
   afterAll(async () => {
@@ -58,28 +64,45 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   /** A machine with an address of its own, that of a caller nobody has seen yet unless it is given. */
   async function machine(address = `127.0.1.${nextAddress++}`): Promise<{
-    login(username: string, secret: string, options?: { at?: number; known?: string; forwarded?: string[] }): Promise<string>;
+    login(
+      username: string,
+      secret: string,
+      options?: { at?: number; known?: string; forwarded?: string[] },
+    ): Promise<string>;
     message(username: string, secret: string): Promise<string>;
     signUp(username: string): Promise<string>;
   }> {
     const relays = await Promise.all(replicas.map(({ port }) => startRelay(port, address)));
     const logins = relays.map(({ port }) => new LoginServiceClient(`127.0.0.1:${port}`, credentials.createInsecure()));
-    const accounts = relays.map(({ port }) => new AccountServiceClient(`127.0.0.1:${port}`, credentials.createInsecure()));
+    const accounts = relays.map(
+      ({ port }) => new AccountServiceClient(`127.0.0.1:${port}`, credentials.createInsecure()),
+    );
     ends.push(async () => {
       for (const client of [...logins, ...accounts]) client.close();
       await Promise.all(relays.map((relay) => relay.stop()));
     });
     const said = (error: RpcError): string => `${error.code} ${status[error.grpcStatus]}`;
-    const attempt = (username: string, secret: string, { at = 0, known = '', forwarded = [] as string[] } = {}): Promise<unknown> => {
+    const attempt = (
+      username: string,
+      secret: string,
+      { at = 0, known = '', forwarded = [] as string[] } = {},
+    ): Promise<unknown> => {
       const metadata = new Metadata();
       for (const value of forwarded) metadata.add('x-forwarded-for', value);
       return logIn(logins[at]!, loginRequest(key, byPassword(username, secret, known)), { metadata });
     };
     return {
       login: (username, secret, options) => attempt(username, secret, options).then(() => 'logged in', said),
-      message: (username, secret) => attempt(username, secret).then(() => '', (error: RpcError) => error.message),
+      message: (username, secret) =>
+        attempt(username, secret).then(
+          () => '',
+          (error: RpcError) => error.message,
+        ),
       signUp: (username) =>
-        callUnary(accounts[0]!, accounts[0]!.signUp, { username, password, clientName: '' }, { timeout: 20_000 }).then(() => 'signed up', said),
+        callUnary(accounts[0]!, accounts[0]!.signUp, { username, password, clientName: '' }, { timeout: 20_000 }).then(
+          () => 'signed up',
+          said,
+        ),
     };
   }
 
@@ -92,10 +115,11 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     return user;
   }
 
-  test('Lockout as a weapon: whoever fails a victim\'s login locks out their own address; the victim logs in from another', async () => {
+  test("Lockout as a weapon: whoever fails a victim's login locks out their own address; the victim logs in from another", async () => {
     await person('victim');
     const [attacker, victim] = [await machine(), await machine()];
-    for (let i = 0; i < PER_ACCOUNT; i++) expect(await attacker.login('victim', 'guess guess', { at: i % 2 })).toBe(WRONG);
+    for (let i = 0; i < PER_ACCOUNT; i++)
+      expect(await attacker.login('victim', 'guess guess', { at: i % 2 })).toBe(WRONG);
     for (const at of [0, 1]) {
       // Not even the right one is looked at.
       expect(await attacker.login('victim', password, { at })).toBe(LIMITED);
@@ -110,16 +134,19 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const shared = await machine();
     for (let i = 0; i < PER_ACCOUNT; i++) await shared.login('known', 'guess guess');
     expect(await shared.login('known', password)).toBe(LIMITED);
-    for (const known of [other.refreshToken, `${refreshToken}x`, 'x']) expect(await shared.login('known', password, { known })).toBe(LIMITED);
+    for (const known of [other.refreshToken, `${refreshToken}x`, 'x'])
+      expect(await shared.login('known', password, { known })).toBe(LIMITED);
     expect(await shared.login('known', password, { known: refreshToken, at: 1 })).toBe('logged in');
-    for (let i = 0; i < PER_ACCOUNT; i++) expect(await shared.login('known', 'guess guess', { known: refreshToken })).toBe(WRONG);
+    for (let i = 0; i < PER_ACCOUNT; i++)
+      expect(await shared.login('known', 'guess guess', { known: refreshToken })).toBe(WRONG);
     expect(await shared.login('known', 'guess guess', { known: refreshToken, at: 1 })).toBe(LIMITED);
   });
 
   test('guesses at many accounts from one address are limited together, whether the accounts exist or not', async () => {
     const spray = await machine();
     const answers: string[] = [];
-    for (let i = 0; i < PER_ADDRESS + 3; i++) answers.push(await spray.login(i % 2 ? `nobody${i}` : 'victim', 'guess guess', { at: i % 2 }));
+    for (let i = 0; i < PER_ADDRESS + 3; i++)
+      answers.push(await spray.login(i % 2 ? `nobody${i}` : 'victim', 'guess guess', { at: i % 2 }));
     const wrong = answers.filter((answer) => answer === WRONG).length;
     expect({ wrong, rest: answers.length - wrong }).toEqual({ wrong: PER_ADDRESS, rest: 3 });
     expect(answers.at(-1)).toBe(LIMITED);
@@ -127,7 +154,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('of guesses at once, on two replicas, no more are looked at than the limit allows', async () => {
     const flood = await machine();
-    const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => flood.login('victim', `guess guess ${i}`, { at: i % 2 })));
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => flood.login('victim', `guess guess ${i}`, { at: i % 2 })),
+    );
     expect(answers.filter((answer) => answer === WRONG)).toHaveLength(PER_ACCOUNT);
     expect(answers.filter((answer) => answer === LIMITED)).toHaveLength(30 - PER_ACCOUNT);
   });
@@ -135,7 +164,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('right passwords count for nothing, however many come at once', async () => {
     await person('busy');
     const lab = await machine();
-    for (let i = 0; i < PER_ADDRESS + 2; i++) expect(await lab.login('busy', password, { at: i % 2 })).toBe('logged in');
+    for (let i = 0; i < PER_ADDRESS + 2; i++)
+      expect(await lab.login('busy', password, { at: i % 2 })).toBe('logged in');
   });
 
   test('the refusal says for how long, and it ends by then', async () => {
@@ -165,7 +195,11 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const spoofer = await machine();
     const answers: string[] = [];
     for (let i = 0; i < PER_ACCOUNT + 3; i++) {
-      answers.push(await spoofer.login('victim', 'guess guess', { forwarded: i % 2 ? [`203.0.113.${i}`] : [`203.0.113.${i}`, `198.51.100.${i}`] }));
+      answers.push(
+        await spoofer.login('victim', 'guess guess', {
+          forwarded: i % 2 ? [`203.0.113.${i}`] : [`203.0.113.${i}`, `198.51.100.${i}`],
+        }),
+      );
     }
     expect(answers.filter((answer) => answer === WRONG)).toHaveLength(PER_ACCOUNT);
     expect(answers.at(-1)).toBe(LIMITED);
@@ -173,7 +207,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('X-Forwarded-For of a trusted proxy counts from its right end; what the caller wrote before it does not', async () => {
     const proxy = await machine(PROXY);
-    const through = (caller: string, spoofed: string): Promise<string> => proxy.login('victim', 'guess guess', { forwarded: [`${spoofed}, ${caller}, 10.1.2.3`] });
+    const through = (caller: string, spoofed: string): Promise<string> =>
+      proxy.login('victim', 'guess guess', { forwarded: [`${spoofed}, ${caller}, 10.1.2.3`] });
     for (let i = 0; i < PER_ACCOUNT; i++) expect(await through('192.0.2.1', `203.0.113.${i}`)).toBe(WRONG);
     expect(await through('192.0.2.1', '203.0.113.99')).toBe(LIMITED);
     expect(await through('192.0.2.2', '192.0.2.1')).toBe(WRONG);

@@ -12,7 +12,11 @@ import { signupSettings } from '../../../functions/signup/settings';
 import { OpenIdProvider } from '../../support/openid-provider';
 
 const COOLDOWN = { metadataMs: 100, keysMs: 300 };
-const codeOf = (work: Promise<unknown>): Promise<string> => work.then(() => 'ok', (error: IdTokenError | OidcProviderError) => error.code);
+const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'ok',
+    (error: IdTokenError | OidcProviderError) => error.code,
+  );
 
 describe('a provider', () => {
   let provider: OpenIdProvider;
@@ -25,28 +29,53 @@ describe('a provider', () => {
 
   test('is believed of who its users are, and asked for its keys once', async () => {
     const tokens = await Promise.all(['ada', 'bea', 'cyd'].map((subject) => provider.sign(provider.claims(subject))));
-    const all = await Promise.all([provider.idToken('dot').then((token) => verifier.verify(token)), ...tokens.map((token) => verifier.verify(token))]);
-    expect(all.map(({ issuer, subject }) => ({ issuer, subject }))).toEqual(['dot', 'ada', 'bea', 'cyd'].map((subject) => ({ issuer: provider.issuer, subject })));
-    expect(await codeOf(provider.sign(provider.claims('ada'), { key: provider.keys.ES256 }).then((token) => verifier.verify(token)))).toBe('ok');
+    const all = await Promise.all([
+      provider.idToken('dot').then((token) => verifier.verify(token)),
+      ...tokens.map((token) => verifier.verify(token)),
+    ]);
+    expect(all.map(({ issuer, subject }) => ({ issuer, subject }))).toEqual(
+      ['dot', 'ada', 'bea', 'cyd'].map((subject) => ({ issuer: provider.issuer, subject })),
+    );
+    expect(
+      await codeOf(
+        provider.sign(provider.claims('ada'), { key: provider.keys.ES256 }).then((token) => verifier.verify(token)),
+      ),
+    ).toBe('ok');
     expect(provider.keyFetches).toBe(1);
   });
 
   test('that names a key which nobody knows is asked again for its keys, but not at once and not for each', async () => {
     await verifier.verify(await provider.sign(provider.claims('ada')));
-    const stranger = (): Promise<string> => provider.sign(provider.claims('ada'), { header: { kid: Math.random().toString() } });
-    for (let index = 0; index < 5; index += 1) expect(await codeOf(verifier.verify(await stranger()))).toBe('id_token.unknown_key');
+    const stranger = (): Promise<string> =>
+      provider.sign(provider.claims('ada'), { header: { kid: Math.random().toString() } });
+    for (let index = 0; index < 5; index += 1)
+      expect(await codeOf(verifier.verify(await stranger()))).toBe('id_token.unknown_key');
     expect(provider.keyFetches).toBe(1);
     await sleep(COOLDOWN.keysMs + 50);
-    for (let index = 0; index < 5; index += 1) expect(await codeOf(verifier.verify(await stranger()))).toBe('id_token.unknown_key');
+    for (let index = 0; index < 5; index += 1)
+      expect(await codeOf(verifier.verify(await stranger()))).toBe('id_token.unknown_key');
     expect(provider.keyFetches).toBe(2);
   });
 
   test('is not asked about tokens whose form, algorithm or kind says enough', async () => {
     const claims = provider.claims('ada');
-    const tokens = ['', 'x', 'a.b.c', 'A'.repeat(20_000), await provider.unsigned(claims), await provider.signedByPublicKey(claims), await provider.sign(claims, { header: { typ: 'at+jwt' } })];
+    const tokens = [
+      '',
+      'x',
+      'a.b.c',
+      'A'.repeat(20_000),
+      await provider.unsigned(claims),
+      await provider.signedByPublicKey(claims),
+      await provider.sign(claims, { header: { typ: 'at+jwt' } }),
+    ];
     await provider.goDown();
     const codes = await Promise.all(tokens.map((token) => codeOf(verifier.verify(token))));
-    expect(codes).toEqual([...Array<string>(4).fill('id_token.malformed'), 'id_token.algorithm', 'id_token.algorithm', 'id_token.type']);
+    expect(codes).toEqual([
+      ...Array<string>(4).fill('id_token.malformed'),
+      'id_token.algorithm',
+      'id_token.algorithm',
+      'id_token.type',
+    ]);
   });
 
   test('that is down or hangs is unavailable, at once or after seconds, and believed again when it is back', async () => {
@@ -59,7 +88,10 @@ describe('a provider', () => {
     await sleep(COOLDOWN.metadataMs + 50);
     const goOn = provider.hang();
     const began = Date.now();
-    expect(await Promise.all([token, token].map((each) => codeOf(verifier.verify(each))))).toEqual(['oidc.provider_unavailable', 'oidc.provider_unavailable']);
+    expect(await Promise.all([token, token].map((each) => codeOf(verifier.verify(each))))).toEqual([
+      'oidc.provider_unavailable',
+      'oidc.provider_unavailable',
+    ]);
     expect(Date.now() - began).toBeLessThan(7_000);
     goOn();
     await sleep(COOLDOWN.metadataMs + 50);
@@ -83,7 +115,9 @@ describe('a provider', () => {
       ['id_token.claims', { sub: 7 }],
     ];
     for (const [code, claims] of broken) {
-      const error = await verifier.verify(await provider.sign({ ...provider.claims('secret-subject'), ...claims })).catch((cause: IdTokenError) => cause);
+      const error = await verifier
+        .verify(await provider.sign({ ...provider.claims('secret-subject'), ...claims }))
+        .catch((cause: IdTokenError) => cause);
       expect({ claims, error }).toMatchObject({ claims, error: { name: 'IdTokenError', code } });
       expect((error as Error).message).not.toContain('secret-subject');
     }
@@ -107,8 +141,19 @@ describe('what calls itself a provider', () => {
     server.close();
     server.closeAllConnections();
   });
-  const say = (value: unknown, status = 200): RequestListener => (_request, response) => void response.writeHead(status, { 'content-type': 'application/json' }).end(typeof value === 'string' ? value : JSON.stringify(value));
-  const metadata = (over: object = {}): object => ({ issuer, jwks_uri: `${issuer}/jwks`, token_endpoint: `${issuer}/token`, device_authorization_endpoint: `${issuer}/device`, ...over });
+  const say =
+    (value: unknown, status = 200): RequestListener =>
+    (_request, response) =>
+      void response
+        .writeHead(status, { 'content-type': 'application/json' })
+        .end(typeof value === 'string' ? value : JSON.stringify(value));
+  const metadata = (over: object = {}): object => ({
+    issuer,
+    jwks_uri: `${issuer}/jwks`,
+    token_endpoint: `${issuer}/token`,
+    device_authorization_endpoint: `${issuer}/device`,
+    ...over,
+  });
 
   test.each<[string, () => RequestListener]>([
     ['another issuer', () => say(metadata({ issuer: 'https://accounts.example.com' }))],
@@ -120,7 +165,10 @@ describe('what calls itself a provider', () => {
     ['no JSON', () => say('<html>')],
     ['a list', () => say([])],
     ['that there is nothing', () => say('', 404)],
-    ['that it is elsewhere', () => (_request, response) => void response.writeHead(302, { location: 'https://example.com/' }).end()],
+    [
+      'that it is elsewhere',
+      () => (_request, response) => void response.writeHead(302, { location: 'https://example.com/' }).end(),
+    ],
     ['a megabyte', () => say({ ...metadata(), padding: 'x'.repeat(1024 * 1024) })],
   ])('and says %s is refused', async (_name, make) => {
     answer = make();
@@ -158,15 +206,35 @@ describe('what calls itself a provider', () => {
     for (const jwks of ['<html>', '{}', '{"keys":1}', `{"keys":["${'x'.repeat(400_000)}"]}`]) {
       answer = (request, response) => say(request.url === '/jwks' ? jwks : metadata())(request, response);
       const verifier = new IdTokenVerifier({ issuer, clientId: 'sls' }, COOLDOWN);
-      const token = [{ alg: 'RS256', kid: '1' }, { iss: issuer }].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+      const token = [{ alg: 'RS256', kid: '1' }, { iss: issuer }]
+        .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+        .join('.');
       expect(await codeOf(verifier.verify(`${token}.AAAA`))).toBe('oidc.provider_invalid');
     }
   });
 });
 
 test('an issuer is an https URL, or one on this machine', () => {
-  for (const issuer of ['https://accounts.example.com', 'https://example.com/realms/sls/', 'http://127.0.0.1:8080', 'http://localhost', 'http://[::1]:1']) expect(checkIssuer(issuer)).toBe(issuer);
-  for (const issuer of ['', 'accounts.example.com', 'http://example.com', 'http://127.0.0.1.example.com', 'https://a/?b', 'https://a/#b', 'https://user@a', 'ftp://a', 'https://a b', 'https://a/\u001b[2J']) {
+  for (const issuer of [
+    'https://accounts.example.com',
+    'https://example.com/realms/sls/',
+    'http://127.0.0.1:8080',
+    'http://localhost',
+    'http://[::1]:1',
+  ])
+    expect(checkIssuer(issuer)).toBe(issuer);
+  for (const issuer of [
+    '',
+    'accounts.example.com',
+    'http://example.com',
+    'http://127.0.0.1.example.com',
+    'https://a/?b',
+    'https://a/#b',
+    'https://user@a',
+    'ftp://a',
+    'https://a b',
+    'https://a/\u001b[2J',
+  ]) {
     expect(() => checkIssuer(issuer)).toThrow(TypeError);
   }
   // A provider of the network names nothing on this machine's plain ports.
@@ -177,25 +245,58 @@ test('an issuer is an https URL, or one on this machine', () => {
 
 describe('settings', () => {
   const read = (oidc: Record<string, string>) =>
-    readOidcSettings(readEnvironment(signupSettings, { LISTEN: 'http://127.0.0.1:0', DATABASE_URL_FILE: 'x', TOKEN_KEYS_FILE: 'x', TRUST_DOMAIN: 'sls.test', ...oidc }));
+    readOidcSettings(
+      readEnvironment(signupSettings, {
+        LISTEN: 'http://127.0.0.1:0',
+        DATABASE_URL_FILE: 'x',
+        TOKEN_KEYS_FILE: 'x',
+        TRUST_DOMAIN: 'sls.test',
+        ...oidc,
+      }),
+    );
 
   test('without an issuer logins by OIDC are off', () => {
     expect(read({})).toBeUndefined();
-    expect(read({ OIDC_ISSUER: '', OIDC_CLIENT_ID: '', OIDC_SCOPES: '', OIDC_SIGNUP: 'true', OIDC_PUBLIC_CLIENT_SECRET: '' })).toBeUndefined();
+    expect(
+      read({
+        OIDC_ISSUER: '',
+        OIDC_CLIENT_ID: '',
+        OIDC_SCOPES: '',
+        OIDC_SIGNUP: 'true',
+        OIDC_PUBLIC_CLIENT_SECRET: '',
+      }),
+    ).toBeUndefined();
   });
 
   test('with one they are on, and a first login makes an account unless told', () => {
     const on = { OIDC_ISSUER: 'https://accounts.example.com', OIDC_CLIENT_ID: 'sls' };
-    expect(read(on)).toEqual({ issuer: on.OIDC_ISSUER, clientId: 'sls', publicClientSecret: undefined, scopes: ['openid'], signup: true });
-    expect(read({ ...on, OIDC_SCOPES: 'openid offline_access', OIDC_SIGNUP: 'false' })).toMatchObject({ scopes: ['openid', 'offline_access'], signup: false });
+    expect(read(on)).toEqual({
+      issuer: on.OIDC_ISSUER,
+      clientId: 'sls',
+      publicClientSecret: undefined,
+      scopes: ['openid'],
+      signup: true,
+    });
+    expect(read({ ...on, OIDC_SCOPES: 'openid offline_access', OIDC_SIGNUP: 'false' })).toMatchObject({
+      scopes: ['openid', 'offline_access'],
+      signup: false,
+    });
   });
 
   test.each([
     ['an issuer without TLS', { OIDC_ISSUER: 'http://accounts.example.com', OIDC_CLIENT_ID: 'sls' }, 'OIDC_ISSUER'],
     ['no client', { OIDC_ISSUER: 'https://accounts.example.com' }, 'OIDC_CLIENT_ID'],
     ['no issuer', { OIDC_CLIENT_ID: 'sls' }, 'OIDC_ISSUER'],
-    ['no ID token', { OIDC_ISSUER: 'https://accounts.example.com', OIDC_CLIENT_ID: 'sls', OIDC_SCOPES: 'profile' }, 'OIDC_SCOPES'],
-    ['perhaps', { OIDC_ISSUER: 'https://accounts.example.com', OIDC_CLIENT_ID: 'sls', OIDC_SIGNUP: 'perhaps' }, 'OIDC_SIGNUP'],
+    [
+      'no ID token',
+      { OIDC_ISSUER: 'https://accounts.example.com', OIDC_CLIENT_ID: 'sls', OIDC_SCOPES: 'profile' },
+      'OIDC_SCOPES',
+    ],
+    [
+      'perhaps',
+      { OIDC_ISSUER: 'https://accounts.example.com', OIDC_CLIENT_ID: 'sls', OIDC_SIGNUP: 'perhaps' },
+      'OIDC_SIGNUP',
+    ],
   ])('that are wrong are named: %s', (_name, oidc, setting) => {
     expect(() => read(oidc)).toThrow(setting);
   });

@@ -114,9 +114,14 @@ test.each([
 });
 
 test('a refusal says why, and never the password', async () => {
-  const refusal = (password: string): Promise<string> => checkNewPassword(judge, password, ['ada']).then(() => '', ({ message }: Error) => message);
+  const refusal = (password: string): Promise<string> =>
+    checkNewPassword(judge, password, ['ada']).then(
+      () => '',
+      ({ message }: Error) => message,
+    );
   expect(await refusal('password1')).toMatch(/too easy to guess: it is .*common/);
-  for (const password of ['password1', 'qwertyuiop', '19840412']) expect(await refusal(password)).not.toContain(password);
+  for (const password of ['password1', 'qwertyuiop', '19840412'])
+    expect(await refusal(password)).not.toContain(password);
 });
 
 test('the longest password costs its judge no more than a moment', async () => {
@@ -126,9 +131,12 @@ test('the longest password costs its judge no more than a moment', async () => {
   expect(performance.now() - started).toBeLessThan(500);
 });
 
-test.each(['correct horse battery', 'Tr0ub4dour&3', 'zwölf Boxkämpfer jagen', 'kJ8#mQ2!xW'])('a new password %j is taken', async (password) => {
-  await expect(checkNewPassword(judge, password, ['ada'])).resolves.toBeUndefined();
-});
+test.each(['correct horse battery', 'Tr0ub4dour&3', 'zwölf Boxkämpfer jagen', 'kJ8#mQ2!xW'])(
+  'a new password %j is taken',
+  async (password) => {
+    await expect(checkNewPassword(judge, password, ['ada'])).resolves.toBeUndefined();
+  },
+);
 
 describe('hashing', () => {
   test('takes what threads and queue hold and refuses the rest at once', async () => {
@@ -188,13 +196,11 @@ describe('hashing', () => {
     const threads = new Threads({ program, threads: 1, queue: 10 });
     const hash = (prehash: string): Promise<unknown> => threads.run({ kind: 'hash', prehash, cost: 4 });
     const results = await Promise.allSettled(['a', 'exit', 'b', 'throw', 'c'].map(hash));
-    expect(results.map((result) => (result.status === 'fulfilled' ? result.value : (result.reason as { code: string }).code))).toEqual([
-      'a',
-      'login.hashing_failed',
-      'b',
-      'login.hashing_failed',
-      'c',
-    ]);
+    expect(
+      results.map((result) =>
+        result.status === 'fulfilled' ? result.value : (result.reason as { code: string }).code,
+      ),
+    ).toEqual(['a', 'login.hashing_failed', 'b', 'login.hashing_failed', 'c']);
     const waiting = Promise.allSettled([hash('hang'), hash('d')]);
     await threads.close();
     expect((await waiting).every(({ status }) => status === 'rejected')).toBe(true);

@@ -35,7 +35,8 @@ if (noPostgres) console.warn(noPostgres);
     files = await writeAccountFiles(postgres.url);
     clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     database = openDatabase(postgres.url, { poolSize: 2 });
-    const start = (seatSeconds: number): Promise<Replica> => startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { seatSeconds });
+    const start = (seatSeconds: number): Promise<Replica> =>
+      startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { seatSeconds });
     replicas = await Promise.all([start(300), start(300)]);
     hasty = await Promise.all([start(1), start(1)]);
   });
@@ -54,28 +55,46 @@ if (noPostgres) console.warn(noPostgres);
   const services = (of = replicas) => of.map(({ seats }) => seats);
   const connections = async (count: number): Promise<Connection[]> => {
     const tpm = await loginTpm();
-    return Promise.all(Array.from({ length: count }, (_, index) => openConnection(clients[index % clients.length]!, tpm)));
+    return Promise.all(
+      Array.from({ length: count }, (_, index) => openConnection(clients[index % clients.length]!, tpm)),
+    );
   };
   const live = async (): Promise<number> => {
-    const [row] = await database.query<{ live: number }>('SELECT count(*)::int AS live FROM seats WHERE licence_id = $1 AND freed_at IS NULL AND expires_at > clock_timestamp()', [licence]);
+    const [row] = await database.query<{ live: number }>(
+      'SELECT count(*)::int AS live FROM seats WHERE licence_id = $1 AND freed_at IS NULL AND expires_at > clock_timestamp()',
+      [licence],
+    );
     return row!.live;
   };
 
   test('never give more seats than there are, however many ask at once', async () => {
     for (let round = 0; round < 3; round += 1) {
       const all = await connections(60);
-      const outcomes = await Promise.allSettled(all.map((connection, index) => takeSeat(services()[index % 2]!, connection)));
+      const outcomes = await Promise.allSettled(
+        all.map((connection, index) => takeSeat(services()[index % 2]!, connection)),
+      );
       const grants = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-      const codes = new Set(outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [(outcome.reason as RpcError).code] : [])));
-      expect({ granted: new Set(grants.map(({ seat }) => seat)).size, codes: [...codes] }).toEqual({ granted: 3, codes: ['seat.none_free'] });
-      await Promise.all(grants.map(({ token }, index) => callUnary(services()[index % 2]!, services()[index % 2]!.endSeat, { token }, { timeout: 5_000 })));
+      const codes = new Set(
+        outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [(outcome.reason as RpcError).code] : [])),
+      );
+      expect({ granted: new Set(grants.map(({ seat }) => seat)).size, codes: [...codes] }).toEqual({
+        granted: 3,
+        codes: ['seat.none_free'],
+      });
+      await Promise.all(
+        grants.map(({ token }, index) =>
+          callUnary(services()[index % 2]!, services()[index % 2]!.endSeat, { token }, { timeout: 5_000 }),
+        ),
+      );
       expect(await live()).toBe(0);
     }
   });
 
   test('give one session one seat, wherever it asks, however often at once', async () => {
     const [connection] = await connections(1);
-    const grants = await Promise.all(Array.from({ length: 20 }, (_, index) => takeSeat(services()[index % 2]!, connection!)));
+    const grants = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => takeSeat(services()[index % 2]!, connection!)),
+    );
     expect(new Set(grants.map(({ seat }) => seat)).size).toBe(1);
     expect(await live()).toBe(1);
   });
@@ -107,7 +126,9 @@ if (noPostgres) console.warn(noPostgres);
           // Around the seat's end: before it as often as after.
           await sleep(Math.max(0, until - Date.now() + (Math.random() - 0.5) * 60));
           const late = Date.now() >= until;
-          const again = await renewSeat(services(hasty)[(index + beat) % 2]!, connection!, grant.seat).catch(() => undefined);
+          const again = await renewSeat(services(hasty)[(index + beat) % 2]!, connection!, grant.seat).catch(
+            () => undefined,
+          );
           if (!again) break;
           renewed += 1;
           if (late) revived += 1;

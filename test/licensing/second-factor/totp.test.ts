@@ -31,10 +31,13 @@ test('a code is right in its half minute, the one before and the one after, and 
   for (const seconds of [-31, 60, 3600]) expect(at(seconds)).toBeUndefined();
 });
 
-test.each(['', '1', '12345', '1234567', '755224\0', '７５５２２４', 'abcdef', '-55224', '7.5e5'])('%j is no code', (text) => {
-  expect(stepOf(secret, text, new Date(30_000))).toBeUndefined();
-  expect(stepOf(secret, '755224', new Date(30_000))).toBe(0);
-});
+test.each(['', '1', '12345', '1234567', '755224\0', '７５５２２４', 'abcdef', '-55224', '7.5e5'])(
+  '%j is no code',
+  (text) => {
+    expect(stepOf(secret, text, new Date(30_000))).toBeUndefined();
+    expect(stepOf(secret, '755224', new Date(30_000))).toBe(0);
+  },
+);
 
 test.each([
   ['', ''],
@@ -54,7 +57,10 @@ test('secrets are 160 bits, all different, and stand in the URI with names that 
   for (const text of secrets) expect(text).toMatch(/^[A-Z2-7]{32}$/);
   const uri = new URL(totpUri(secret, { issuer: 'sls.test', account: 'ada?secret=x&' }));
   expect(decodeURIComponent(uri.pathname)).toBe('/sls.test:ada?secret=x&');
-  expect([...uri.searchParams]).toEqual([['secret', 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ'], ['issuer', 'sls.test']]);
+  expect([...uri.searchParams]).toEqual([
+    ['secret', 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ'],
+    ['issuer', 'sls.test'],
+  ]);
 });
 
 test('recovery codes are 80 bits, all different, and are known however they are typed', () => {
@@ -62,8 +68,10 @@ test('recovery codes are 80 bits, all different, and are known however they are 
   expect(new Set(codes).size).toBe(1000);
   for (const code of codes) expect(code).toMatch(/^([a-z2-7]{4}-){3}[a-z2-7]{4}$/);
   const [code] = codes as [string];
-  for (const typed of [code.toUpperCase(), code.replaceAll('-', ''), ` ${code.replaceAll('-', ' ')} `]) expect(recoveryCodeHash(typed)).toEqual(recoveryCodeHash(code));
-  for (const other of ['', '755224', code.slice(1), `${code}a`, code.replace(/./, '1')]) expect(recoveryCodeHash(other)).toBeUndefined();
+  for (const typed of [code.toUpperCase(), code.replaceAll('-', ''), ` ${code.replaceAll('-', ' ')} `])
+    expect(recoveryCodeHash(typed)).toEqual(recoveryCodeHash(code));
+  for (const other of ['', '755224', code.slice(1), `${code}a`, code.replace(/./, '1')])
+    expect(recoveryCodeHash(other)).toBeUndefined();
 });
 
 describe('what is stored of a secret', () => {
@@ -76,7 +84,9 @@ describe('what is stored of a secret', () => {
     expect(await keys.seal(user, secret)).not.toBe(sealed);
     for (const part of sealed.split('.')) expect(Buffer.from(part, 'base64url').includes(secret)).toBe(false);
     await expect(keys.open(randomUUID(), sealed)).rejects.toThrow("another user's");
-    await expect(readSecondFactorKeys(generateSecondFactorKeys()).open(user, sealed)).rejects.toThrow('a key that is not there');
+    await expect(readSecondFactorKeys(generateSecondFactorKeys()).open(user, sealed)).rejects.toThrow(
+      'a key that is not there',
+    );
     const [header, key, iv, text, tag] = sealed.split('.') as [string, string, string, string, string];
     const flipped = `${text.startsWith('A') ? 'B' : 'A'}${text.slice(1)}`;
     await expect(keys.open(user, [header, key, iv, flipped, tag].join('.'))).rejects.toThrow();
@@ -85,12 +95,25 @@ describe('what is stored of a secret', () => {
   test('of the key before opens while that key is in the set, behind the new one', async () => {
     const [before, after] = [generateSecondFactorKeys(), generateSecondFactorKeys()];
     const sealed = await readSecondFactorKeys(before).seal(user, secret);
-    const both = readSecondFactorKeys(JSON.stringify({ keys: [after, before].flatMap((json) => (JSON.parse(json) as { keys: unknown[] }).keys) }));
+    const both = readSecondFactorKeys(
+      JSON.stringify({ keys: [after, before].flatMap((json) => (JSON.parse(json) as { keys: unknown[] }).keys) }),
+    );
     expect(await both.open(user, sealed)).toEqual(secret);
     await expect(readSecondFactorKeys(before).open(user, await both.seal(user, secret))).rejects.toThrow();
   });
 
-  test.each(['', '{}', '{"keys":[]}', '{"keys":[{"kty":"oct","k":"c2hvcnQ","kid":"a"}]}', '{"keys":[{"kty":"EC","kid":"a"}]}'])('a key file %j is refused without a word of it', (json) => {
-    expect(() => readSecondFactorKeys(json)).toThrow(expect.objectContaining({ code: 'second_factor.keys_invalid', message: expect.not.stringContaining('c2hvcnQ') as string }));
+  test.each([
+    '',
+    '{}',
+    '{"keys":[]}',
+    '{"keys":[{"kty":"oct","k":"c2hvcnQ","kid":"a"}]}',
+    '{"keys":[{"kty":"EC","kid":"a"}]}',
+  ])('a key file %j is refused without a word of it', (json) => {
+    expect(() => readSecondFactorKeys(json)).toThrow(
+      expect.objectContaining({
+        code: 'second_factor.keys_invalid',
+        message: expect.not.stringContaining('c2hvcnQ') as string,
+      }),
+    );
   });
 });

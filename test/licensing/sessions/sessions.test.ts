@@ -5,7 +5,13 @@ import { createAuthority } from '../../../licensing/authority/authority';
 import { currentlyRevoked, revoke } from '../../../licensing/revocation/store';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
-import { MAX_SESSIONS, REUSE_GRACE_SECONDS, revokeSessions, SESSION_DAYS, SESSION_IDLE_DAYS } from '../../../licensing/sessions/sessions';
+import {
+  MAX_SESSIONS,
+  REUSE_GRACE_SECONDS,
+  revokeSessions,
+  SESSION_DAYS,
+  SESSION_IDLE_DAYS,
+} from '../../../licensing/sessions/sessions';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
 import type { Enclave } from '../../../functions/login/launcher/launcher';
 import type { ChangePasswordResponse, SignUpResponse } from '../../../proto/gen/licensing/v1/account';
@@ -70,17 +76,34 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   const TIMEOUT = { timeout: 20_000 };
   const signUp = (username: string, at = 0): Promise<SignUpResponse> =>
-    callUnary(replicas[at]!.account, replicas[at]!.account.signUp, { username, password, clientName: 'laptop' }, TIMEOUT);
+    callUnary(
+      replicas[at]!.account,
+      replicas[at]!.account.signUp,
+      { username, password, clientName: 'laptop' },
+      TIMEOUT,
+    );
   const refresh = (refreshToken: string, at = 0): ReturnType<typeof signUp> =>
     callUnary(replicas[at]!.account, replicas[at]!.account.refresh, { refreshToken, clientName: 'laptop' }, TIMEOUT);
-  const login = async (credential: LoginRequest['credential'], at = 0): ReturnType<typeof logIn> => logIn(replicas[at]!.login, loginRequest(key, credential));
-  const list = (token: string): ReturnType<typeof callUnary<object, { sessions: Array<{ session: string; clientName: string; clientAddress: string; current: boolean }> }>> =>
-    callUnary(replicas[0].account, replicas[0].account.listSessions, {}, { ...TIMEOUT, metadata: bearer(token) });
-  const sessionOf = async (token: string): Promise<string> => (await verifyAccessToken(replicas[0].backend.tokenKeys, token, trust)).session;
-  const sql = <Row extends object>(text: string, values: string[]): Promise<Row[]> => replicas[0].backend.database.query<Row>(text, values);
+  const login = async (credential: LoginRequest['credential'], at = 0): ReturnType<typeof logIn> =>
+    logIn(replicas[at]!.login, loginRequest(key, credential));
+  const list = (
+    token: string,
+  ): ReturnType<
+    typeof callUnary<
+      object,
+      { sessions: Array<{ session: string; clientName: string; clientAddress: string; current: boolean }> }
+    >
+  > => callUnary(replicas[0].account, replicas[0].account.listSessions, {}, { ...TIMEOUT, metadata: bearer(token) });
+  const sessionOf = async (token: string): Promise<string> =>
+    (await verifyAccessToken(replicas[0].backend.tokenKeys, token, trust)).session;
+  const sql = <Row extends object>(text: string, values: string[]): Promise<Row[]> =>
+    replicas[0].backend.database.query<Row>(text, values);
   /** Makes all uses of tokens of a session older. */
   const pass = (session: string, seconds: number): Promise<unknown> =>
-    sql(`UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => $2::int) WHERE session_id = $1`, [session, String(seconds)]);
+    sql(`UPDATE refresh_tokens SET used_at = used_at - make_interval(secs => $2::int) WHERE session_id = $1`, [
+      session,
+      String(seconds),
+    ]);
 
   async function person(username: string): Promise<SignUpResponse & { user: string; session: string }> {
     const tokens = await signUp(username);
@@ -96,9 +119,14 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const first = await login(byRefreshToken(refreshToken), 1);
     const second = await refresh(first.result.refreshToken, 0);
     const third = await login(byRefreshToken(second.refreshToken), 0);
-    expect(new Set([refreshToken, first.result.refreshToken, second.refreshToken, third.result.refreshToken]).size).toBe(4);
-    for (const token of [first.result.accessToken, second.accessToken, third.result.accessToken]) expect(await sessionOf(token)).toBe(session);
-    expect((await list(third.result.accessToken)).sessions).toMatchObject([{ session, clientName: 'test', clientAddress: '127.0.0.1', current: true }]);
+    expect(
+      new Set([refreshToken, first.result.refreshToken, second.refreshToken, third.result.refreshToken]).size,
+    ).toBe(4);
+    for (const token of [first.result.accessToken, second.accessToken, third.result.accessToken])
+      expect(await sessionOf(token)).toBe(session);
+    expect((await list(third.result.accessToken)).sessions).toMatchObject([
+      { session, clientName: 'test', clientAddress: '127.0.0.1', current: true },
+    ]);
   });
 
   test('Refresh token stolen: replay of a rotated one revokes the whole family, with a record', async () => {
@@ -114,7 +142,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     }
     expect(await outcome(login(byToken(newest.accessToken)))).toBe('login.session_ended UNAUTHENTICATED');
     expect(await outcome(list(newest.accessToken))).toBe('login.session_ended UNAUTHENTICATED');
-    const records = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['session'] === session);
+    const records = (await recordsOf(replicas[0].backend.database)).filter(
+      ({ detail }) => detail['session'] === session,
+    );
     expect(records).toMatchObject([{ kind: 'session.revoked', detail: { user, session, because: 'reuse' } }]);
   });
 
@@ -145,7 +175,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     // Whoever is told so has to log in again, and the other one has nothing any more.
     const isOver = async (session: string, tokens: string[]): Promise<void> => {
       for (const token of tokens) expect(await outcome(refresh(token))).toBe('login.session_ended UNAUTHENTICATED');
-      const records = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['session'] === session);
+      const records = (await recordsOf(replicas[0].backend.database)).filter(
+        ({ detail }) => detail['session'] === session,
+      );
       expect(records).toMatchObject([{ kind: 'session.revoked', detail: { session, because: 'reuse' } }]);
     };
 
@@ -193,12 +225,19 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
         stolen.push({ session, thiefs, owners: (await refresh(thiefs)).refreshToken });
         await pass(session, REUSE_GRACE_SECONDS + 1);
       }
-      const results = await Promise.all(stolen.map(({ owners, thiefs }, i) => Promise.all([outcome(refresh(owners, i % 2)), outcome(refresh(thiefs, (i + 1) % 2))])));
+      const results = await Promise.all(
+        stolen.map(({ owners, thiefs }, i) =>
+          Promise.all([outcome(refresh(owners, i % 2)), outcome(refresh(thiefs, (i + 1) % 2))]),
+        ),
+      );
       for (const [i, { session }] of stolen.entries()) {
         const refused = results[i]!.filter((result) => typeof result === 'string');
         expect(refused.length).toBeGreaterThanOrEqual(1);
         for (const reason of refused) expect(reason).toMatch(/^login\.(refresh_raced|refresh_reused|session_ended) /);
-        const good = await sql<{ n: number }>('SELECT count(*)::int AS n FROM refresh_tokens WHERE session_id = $1 AND used_at IS NULL AND retired_at IS NULL', [session]);
+        const good = await sql<{ n: number }>(
+          'SELECT count(*)::int AS n FROM refresh_tokens WHERE session_id = $1 AND used_at IS NULL AND retired_at IS NULL',
+          [session],
+        );
         expect(good[0]!.n).toBeLessThanOrEqual(1);
       }
     });
@@ -235,7 +274,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await outcome(login(byRefreshToken(token)))).toBe('login.refresh_invalid UNAUTHENTICATED');
       expect(await outcome(refresh(token))).toBe('login.refresh_invalid UNAUTHENTICATED');
     }
-    const call = (metadata: Metadata): Promise<unknown> => callUnary(replicas[0].account, replicas[0].account.listSessions, {}, { ...TIMEOUT, metadata });
+    const call = (metadata: Metadata): Promise<unknown> =>
+      callUnary(replicas[0].account, replicas[0].account.listSessions, {}, { ...TIMEOUT, metadata });
     expect(await outcome(call(new Metadata()))).toBe('login.token_missing UNAUTHENTICATED');
     await refresh(refreshToken);
   });
@@ -250,10 +290,14 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   test('a session ends when nobody used it for 30 days, and after 90 in any case', async () => {
     const idle = await person('gus');
-    await sql(`UPDATE sessions SET last_used_at = now() - interval '${SESSION_IDLE_DAYS} days' WHERE id = $1`, [idle.session]);
+    await sql(`UPDATE sessions SET last_used_at = now() - interval '${SESSION_IDLE_DAYS} days' WHERE id = $1`, [
+      idle.session,
+    ]);
     expect(await outcome(refresh(idle.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
     const old = await person('hal');
-    await sql(`UPDATE sessions SET expires_at = expires_at - interval '${SESSION_DAYS} days' WHERE id = $1`, [old.session]);
+    await sql(`UPDATE sessions SET expires_at = expires_at - interval '${SESSION_DAYS} days' WHERE id = $1`, [
+      old.session,
+    ]);
     expect(await outcome(refresh(old.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
     const late = await person('hel');
     await sql(`UPDATE sessions SET expires_at = now() + interval '1 hour' WHERE id = $1`, [late.session]);
@@ -271,7 +315,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     expect(await outcome(refresh(laptop.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
     expect((await list(desk.accessToken)).sessions).toHaveLength(2);
     expect(await logOut(desk.refreshToken, true)).toEqual({ ended: 2 });
-    for (const { refreshToken } of [desk, phone]) expect(await outcome(refresh(refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
+    for (const { refreshToken } of [desk, phone])
+      expect(await outcome(refresh(refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
     await refresh(other.refreshToken);
   });
 
@@ -280,7 +325,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const lost = (await login(byPassword('joe', password))).result;
     const theirs = await person('jan');
     const end = (session: string): Promise<unknown> =>
-      callUnary(replicas[0].account, replicas[0].account.revokeSession, { session }, { ...TIMEOUT, metadata: bearer(mine.accessToken) });
+      callUnary(
+        replicas[0].account,
+        replicas[0].account.revokeSession,
+        { session },
+        { ...TIMEOUT, metadata: bearer(mine.accessToken) },
+      );
     const { sessions } = await list(mine.accessToken);
     expect(sessions.map(({ current }) => current).sort()).toEqual([false, true]);
     await end(sessions.find(({ current }) => !current)!.session);
@@ -296,14 +346,22 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const other = await person('jon');
     const began = [session];
     for (let i = 1; i < MAX_SESSIONS; i++) began.push((await beginSession(replicas[0].backend, user)).session);
-    for (const [i, id] of began.entries()) await sql(`UPDATE sessions SET last_used_at = now() - make_interval(mins => $2::int) WHERE id = $1`, [id, String(100 - i)]);
+    for (const [i, id] of began.entries())
+      await sql(`UPDATE sessions SET last_used_at = now() - make_interval(mins => $2::int) WHERE id = $1`, [
+        id,
+        String(100 - i),
+      ]);
     // The first was used again: the second is the oldest now.
     const own = await login(byToken(accessToken));
     const added = await Promise.all([0, 1, 0, 1].map((at) => beginSession(replicas[at]!.backend, user)));
     const { sessions } = await list(own.result.accessToken);
-    expect(sessions.map((entry) => entry.session).sort()).toEqual([session, ...began.slice(5), ...added.map((tokens) => tokens.session)].sort());
+    expect(sessions.map((entry) => entry.session).sort()).toEqual(
+      [session, ...began.slice(5), ...added.map((tokens) => tokens.session)].sort(),
+    );
     await refresh(other.refreshToken);
-    const records = (await recordsOf(replicas[0].backend.database)).filter(({ detail }) => detail['because'] === 'too_many');
+    const records = (await recordsOf(replicas[0].backend.database)).filter(
+      ({ detail }) => detail['because'] === 'too_many',
+    );
     expect(records.map(({ detail }) => detail['session']).sort()).toEqual(began.slice(1, 5).sort());
   });
 
@@ -313,7 +371,11 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await login(byRefreshToken(refreshToken));
     const session = await sessionOf(accessToken);
     const { sessions, database } = replicas[0].backend;
-    await sessions.revoke((await verifyAccessToken(replicas[0].backend.tokenKeys, accessToken, trust)).user, {}, 'logout');
+    await sessions.revoke(
+      (await verifyAccessToken(replicas[0].backend.tokenKeys, accessToken, trust)).user,
+      {},
+      'logout',
+    );
     await sessions.revoke(unused.user, {}, 'logout');
     expect((await currentlyRevoked(database)).sessions).toContain(session);
     expect((await currentlyRevoked(database)).sessions).not.toContain(unused.session);
@@ -329,16 +391,27 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
   describe('a password change', () => {
     const change = (token: string, oldPassword: string, newPassword: string): Promise<ChangePasswordResponse> =>
-      callUnary(replicas[1].account, replicas[1].account.changePassword, { oldPassword, newPassword, oneTimeCode: '' }, { ...TIMEOUT, metadata: bearer(token) });
-    const age = (session: string): Promise<unknown> => sql(`UPDATE sessions SET authenticated_at = now() - interval '1 hour' WHERE id = $1`, [session]);
+      callUnary(
+        replicas[1].account,
+        replicas[1].account.changePassword,
+        { oldPassword, newPassword, oneTimeCode: '' },
+        { ...TIMEOUT, metadata: bearer(token) },
+      );
+    const age = (session: string): Promise<unknown> =>
+      sql(`UPDATE sessions SET authenticated_at = now() - interval '1 hour' WHERE id = $1`, [session]);
 
     test('needs the old password, ends all other sessions, and leaves this one', async () => {
       const mine = await person('max');
       const other = (await login(byPassword('max', password))).result;
       await age(mine.session);
       const own = await refresh(mine.refreshToken);
-      for (const wrong of ['', 'wrong password']) expect(await outcome(change(own.accessToken, wrong, 'another good one'))).toBe('login.wrong_credentials UNAUTHENTICATED');
-      expect(await outcome(change(own.accessToken, password, 'short'))).toBe('signup.password_too_short INVALID_ARGUMENT');
+      for (const wrong of ['', 'wrong password'])
+        expect(await outcome(change(own.accessToken, wrong, 'another good one'))).toBe(
+          'login.wrong_credentials UNAUTHENTICATED',
+        );
+      expect(await outcome(change(own.accessToken, password, 'short'))).toBe(
+        'signup.password_too_short INVALID_ARGUMENT',
+      );
       const changed = await change(own.accessToken, password, 'another good one');
       expect(changed.ended).toBe(1);
       expect(await outcome(refresh(other.refreshToken))).toBe('login.session_ended UNAUTHENTICATED');
@@ -353,7 +426,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await change(result.accessToken, '', 'another good one')).toMatchObject({ ended: 1 });
     });
 
-    test('leaves whoever has a copy of this session\'s refresh token with nothing, used or not', async () => {
+    test("leaves whoever has a copy of this session's refresh token with nothing, used or not", async () => {
       for (const used of [false, true]) {
         const { refreshToken, accessToken, session } = await person(used ? 'wilma.used' : 'wilma');
         const stolen = used ? (await refresh(refreshToken)).refreshToken : refreshToken;
@@ -409,20 +482,26 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
         if (++waiting === 2) goOn();
         return both;
       };
-      const logins = await Promise.all(costly.map((replica) => outcome(logIn(replica.login, loginRequest(key, byPassword('ora', password))))));
+      const logins = await Promise.all(
+        costly.map((replica) => outcome(logIn(replica.login, loginRequest(key, byPassword('ora', password))))),
+      );
       launched = () => Promise.resolve();
       expect(logins.filter((result) => typeof result === 'string')).toEqual([]);
       const hash = await stored();
       expect(hash).toContain('$2b$05$');
       await refresh(refreshToken);
-      expect(await outcome(logIn(costly[0]!.login, loginRequest(key, byPassword('ora', 'wrong password'))))).toBe('login.wrong_credentials UNAUTHENTICATED');
+      expect(await outcome(logIn(costly[0]!.login, loginRequest(key, byPassword('ora', 'wrong password'))))).toBe(
+        'login.wrong_credentials UNAUTHENTICATED',
+      );
       await logIn(costly[0]!.login, loginRequest(key, byPassword('ora', password)));
       expect(await stored()).toBe(hash);
     });
 
     test('at once on two replicas happens once', async () => {
       const { accessToken } = await person('oda');
-      const results = await Promise.all(['one good password', 'two good password'].map((next) => outcome(change(accessToken, password, next))));
+      const results = await Promise.all(
+        ['one good password', 'two good password'].map((next) => outcome(change(accessToken, password, next))),
+      );
       expect(results.filter((result) => typeof result !== 'string').length).toBe(1);
     });
   });

@@ -53,7 +53,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const database = connect();
     const hostile = `'; DROP TABLE accounts; --`;
     expect(await database.query('SELECT $1::text AS text', [hostile])).toEqual([{ text: hostile }]);
-    expect(await database.query('SELECT count(*)::int AS n FROM accounts WHERE username = $1', [hostile])).toEqual([{ n: 0 }]);
+    expect(await database.query('SELECT count(*)::int AS n FROM accounts WHERE username = $1', [hostile])).toEqual([
+      { n: 0 },
+    ]);
   });
 
   test('a migration whose text changed after it was applied is refused', async () => {
@@ -132,7 +134,9 @@ describe('a database that is away', () => {
       const database = openDatabase(server.url, { poolSize: 4 });
       await database.query('SELECT 1');
       const broken = database.transaction(async ({ query }) => {
-        await query(`INSERT INTO accounts (id, username, password_hash) VALUES ('00000000-0000-4000-8000-000000000002', 'half', 'x')`);
+        await query(
+          `INSERT INTO accounts (id, username, password_hash) VALUES ('00000000-0000-4000-8000-000000000002', 'half', 'x')`,
+        );
         await server.kill();
         await server.start();
         await query('SELECT 1');
@@ -166,12 +170,21 @@ test('a step that an installation lacks, and that has a lower number than some i
   };
   const database = { query, transaction } as unknown as Parameters<typeof migrate>[0];
   try {
-    await migrate(database, migrations.filter(({ name }) => name !== '0011-oidc'));
-    await query(`INSERT INTO accounts (id, username, password_hash) VALUES ('00000000-0000-4000-8000-000000000001', 'ada', 'x')`);
+    await migrate(
+      database,
+      migrations.filter(({ name }) => name !== '0011-oidc'),
+    );
+    await query(
+      `INSERT INTO accounts (id, username, password_hash) VALUES ('00000000-0000-4000-8000-000000000001', 'ada', 'x')`,
+    );
     await migrate(database, migrations);
-    expect(await query('SELECT username, password_hash FROM accounts')).toEqual([{ username: 'ada', password_hash: 'x' }]);
+    expect(await query('SELECT username, password_hash FROM accounts')).toEqual([
+      { username: 'ada', password_hash: 'x' },
+    ]);
     expect(await query('SELECT count(*)::int AS n FROM oidc_identities')).toEqual([{ n: 0 }]);
-    expect(await query('SELECT name FROM schema_migrations ORDER BY name')).toEqual(migrations.map(({ name }) => ({ name })));
+    expect(await query('SELECT name FROM schema_migrations ORDER BY name')).toEqual(
+      migrations.map(({ name }) => ({ name })),
+    );
   } finally {
     await client.end();
     await server.stop();
@@ -182,7 +195,9 @@ test('migrations are numbered in the order of the list, one for each file', () =
   const names = migrations.map(({ name }) => name);
   const numbers = names.map((name) => Number(/^(\d{4})-[a-z-]+$/.exec(name)?.[1]));
   expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
-  const files = readdirSync(join(__dirname, '../../../licensing/store/migrations')).filter((file) => file !== 'index.ts');
+  const files = readdirSync(join(__dirname, '../../../licensing/store/migrations')).filter(
+    (file) => file !== 'index.ts',
+  );
   expect(files.sort()).toEqual(names.map((name) => `${name}.ts`));
 });
 

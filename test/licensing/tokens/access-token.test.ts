@@ -45,7 +45,9 @@ async function refusal(token: string, at: { trustDomain: string; now?: Date } = 
 
 /** Signed by our own key: only the claims and the header are another's. */
 function signed(claims: Record<string, unknown>, header: Record<string, unknown> = {}): Promise<string> {
-  return new SignJWT(claims).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: keys.signing.kid, ...header }).sign(keys.signing.key);
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: keys.signing.kid, ...header })
+    .sign(keys.signing.key);
 }
 
 function without(name: string): Record<string, unknown> {
@@ -60,8 +62,16 @@ describe('an access token', () => {
   test('says who the user is, for fifteen minutes', async () => {
     const { token, expiresAt } = await issueAccessToken(keys, { user, session, authenticatedAt: seconds }, context);
     expect(expiresAt).toBe(seconds + 900);
-    expect(await verifyAccessToken(keys, token, context)).toEqual({ user, session, authenticatedAt: seconds, expiresAt });
-    const at = (offset: number): { trustDomain: string; now: Date } => ({ trustDomain, now: new Date(now.getTime() + offset * 1000) });
+    expect(await verifyAccessToken(keys, token, context)).toEqual({
+      user,
+      session,
+      authenticatedAt: seconds,
+      expiresAt,
+    });
+    const at = (offset: number): { trustDomain: string; now: Date } => ({
+      trustDomain,
+      now: new Date(now.getTime() + offset * 1000),
+    });
     expect(await refusal(token, at(899))).toBe('accepted');
     expect(await refusal(token, at(906))).toBe('token.expired');
     expect(await refusal(token, at(-60))).toBe('token.not_yet_valid');
@@ -90,17 +100,25 @@ describe('a token is refused', () => {
   test('with alg none', async () => {
     const body = encode(good());
     for (const alg of ['none', 'None', 'NONE', '']) {
-      expect(await refusal(`${encode({ alg, typ: 'at+jwt', kid: keys.signing.kid })}.${body}.`)).toMatch(/^token\.(algorithm|malformed)$/);
+      expect(await refusal(`${encode({ alg, typ: 'at+jwt', kid: keys.signing.kid })}.${body}.`)).toMatch(
+        /^token\.(algorithm|malformed)$/,
+      );
     }
   });
 
   test('with HS256 and the public key as the secret', async () => {
     const jwk = (JSON.parse(keys.jwks) as { keys: JsonWebKey[] }).keys[0]!;
     const publicKey = createPublicKey({ key: jwk, format: 'jwk' });
-    const secrets = [publicKey.export({ format: 'pem', type: 'spki' }), publicKey.export({ format: 'der', type: 'spki' }), JSON.stringify(jwk)];
+    const secrets = [
+      publicKey.export({ format: 'pem', type: 'spki' }),
+      publicKey.export({ format: 'der', type: 'spki' }),
+      JSON.stringify(jwk),
+    ];
     for (const secret of secrets) {
       const input = `${encode({ alg: 'HS256', typ: 'at+jwt', kid: keys.signing.kid })}.${encode(good())}`;
-      expect(await refusal(`${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`)).toBe('token.algorithm');
+      expect(await refusal(`${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`)).toBe(
+        'token.algorithm',
+      );
     }
   });
 
@@ -115,7 +133,9 @@ describe('a token is refused', () => {
 
   test('with a signature by another key under the kid of ours', async () => {
     const other = await readTokenKeys(await generateTokenKeys());
-    const token = await new SignJWT(good()).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: keys.signing.kid }).sign(other.signing.key);
+    const token = await new SignJWT(good())
+      .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: keys.signing.kid })
+      .sign(other.signing.key);
     expect(await refusal(token)).toBe('token.signature');
   });
 
@@ -127,7 +147,9 @@ describe('a token is refused', () => {
   });
 
   test.each(['exp', 'iat', 'sub', 'jti', 'session', 'auth_time', 'iss', 'aud'])('without %s', async (claim) => {
-    expect(await refusal(await signed(without(claim)))).toMatch(claim === 'iss' ? 'token.issuer' : claim === 'aud' ? 'token.audience' : 'token.claims');
+    expect(await refusal(await signed(without(claim)))).toMatch(
+      claim === 'iss' ? 'token.issuer' : claim === 'aud' ? 'token.audience' : 'token.claims',
+    );
   });
 
   test('of another audience, another issuer, another type', async () => {
@@ -163,7 +185,10 @@ describe('a token is refused', () => {
     const { token } = await issueAccessToken(keys, { user, session, authenticatedAt: seconds }, context);
     expect(await refusal('')).toBe('token.malformed');
     expect(await refusal(`${token}${'x'.repeat(5000)}`)).toBe('token.malformed');
-    await fc.assert(fc.asyncProperty(fc.string(), async (text) => expect(await refusal(text)).toMatch(/^token\./)), { numRuns: 200 });
+    await fc.assert(
+      fc.asyncProperty(fc.string(), async (text) => expect(await refusal(text)).toMatch(/^token\./)),
+      { numRuns: 200 },
+    );
     await fc.assert(
       fc.asyncProperty(fc.nat(token.length - 2), fc.constantFrom(...'ABab01-_.='), async (at, letter) => {
         const changed = token.slice(0, at) + letter + token.slice(at + 1);
@@ -178,7 +203,17 @@ describe('a key file is refused', () => {
   test('when it holds no private P-256 keys, and the reason holds no key', async () => {
     const jwk = (JSON.parse(json) as { keys: Record<string, string>[] }).keys[0]!;
     const { d, ...half } = jwk;
-    const sets = ['', 'not json', '{}', '{"keys":[]}', { keys: [half] }, { keys: [{ ...jwk, crv: 'P-384' }] }, { keys: [{ ...jwk, alg: 'HS256' }] }, { keys: [jwk, jwk] }, { keys: [{ ...jwk, x: 'AAAA' }] }];
+    const sets = [
+      '',
+      'not json',
+      '{}',
+      '{"keys":[]}',
+      { keys: [half] },
+      { keys: [{ ...jwk, crv: 'P-384' }] },
+      { keys: [{ ...jwk, alg: 'HS256' }] },
+      { keys: [jwk, jwk] },
+      { keys: [{ ...jwk, x: 'AAAA' }] },
+    ];
     for (const set of sets) {
       const error: Error = await readTokenKeys(typeof set === 'string' ? set : JSON.stringify(set)).then(
         () => new Error('accepted'),

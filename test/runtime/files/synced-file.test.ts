@@ -20,7 +20,11 @@ test('the file holds every byte in order, however often the disk began meanwhile
   }
   await synced.sync();
   await file.close();
-  expect(createHash('sha256').update(await readFile(path)).digest('hex')).toBe(expected.digest('hex'));
+  expect(
+    createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex'),
+  ).toBe(expected.digest('hex'));
   await rm(folder, { recursive: true });
 });
 

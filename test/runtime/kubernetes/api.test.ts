@@ -24,14 +24,22 @@ test('a conflict of an apply, an unavailable server and a lost connection are tr
   await expect(fake.api().apply('/x', { kind: 'X' }, 'manager')).resolves.toEqual({ ok: true });
   expect(fake.requests).toHaveLength(4);
   const last = fake.requests.at(-1);
-  expect(last).toMatchObject({ method: 'PATCH', contentType: 'application/apply-patch+yaml', authorization: 'Bearer api-token' });
+  expect(last).toMatchObject({
+    method: 'PATCH',
+    contentType: 'application/apply-patch+yaml',
+    authorization: 'Bearer api-token',
+  });
   expect(last?.query.get('fieldManager')).toBe('manager');
   expect(last?.query.get('force')).toBe('true');
 });
 
 test('what is forbidden is not tried again', async () => {
   answers = [{ status: 403, body: { reason: 'Forbidden', message: 'no' } }];
-  await expect(fake.api().get('/x')).rejects.toMatchObject({ status: 403, reason: 'Forbidden', code: 'kubernetes.refused' });
+  await expect(fake.api().get('/x')).rejects.toMatchObject({
+    status: 403,
+    reason: 'Forbidden',
+    code: 'kubernetes.refused',
+  });
   expect(fake.requests).toHaveLength(1);
 });
 

@@ -13,7 +13,18 @@ const scrape = async (): Promise<string[]> => (await (await fetch(`${url}/metric
 test('a label takes a hundred values, and only words: what else comes is "other"', async () => {
   const count = metrics.counter('sls_things_total', 'Things', 'kind');
   for (let i = 0; i < 1_000; i++) count(`login.made_up_${i}`);
-  for (const hostile of ['ada@example.org', 'Ada', 'a b', '"} 1', 'a.b.c', '', '\n', '192.0.2.1', 'x'.repeat(10) + '-1']) count(hostile);
+  for (const hostile of [
+    'ada@example.org',
+    'Ada',
+    'a b',
+    '"} 1',
+    'a.b.c',
+    '',
+    '\n',
+    '192.0.2.1',
+    'x'.repeat(10) + '-1',
+  ])
+    count(hostile);
   const lines = (await scrape()).filter((line) => line.startsWith('sls_things_total{'));
   expect(lines).toHaveLength(101);
   expect(lines).toContain(`sls_things_total{kind="other"} ${1_000 - 100 + 9}`);
@@ -31,7 +42,12 @@ test('calls in flight are counted until they end', async () => {
 });
 
 test('nothing but GET /metrics is there', async () => {
-  for (const [path, method] of [['/', 'GET'], ['/metrics', 'POST'], ['/metrics/x', 'GET'], ['/debug', 'GET']] as const) {
+  for (const [path, method] of [
+    ['/', 'GET'],
+    ['/metrics', 'POST'],
+    ['/metrics/x', 'GET'],
+    ['/debug', 'GET'],
+  ] as const) {
     expect((await fetch(url + path, { method })).status).toBe(404);
   }
 });

@@ -29,10 +29,28 @@ const putRequest: fc.Arbitrary<PutFileRequest> = fc.oneof(
 );
 
 test('the bytes on the wire are those of the generated code', () => {
-  fc.assert(fc.property(execRequest, (m) => BulkSessionService.exec.requestSerialize(m).equals(SessionServiceService.exec.requestSerialize(m))));
-  fc.assert(fc.property(execResponse, (m) => BulkSessionService.exec.responseSerialize(m).equals(SessionServiceService.exec.responseSerialize(m))));
-  fc.assert(fc.property(putRequest, (m) => BulkSessionService.putFile.requestSerialize(m).equals(SessionServiceService.putFile.requestSerialize(m))));
-  fc.assert(fc.property(bytes, (data) => BulkEnclaveService.tunnel.requestSerialize({ data }).equals(EnclaveServiceService.tunnel.requestSerialize({ data }))));
+  fc.assert(
+    fc.property(execRequest, (m) =>
+      BulkSessionService.exec.requestSerialize(m).equals(SessionServiceService.exec.requestSerialize(m)),
+    ),
+  );
+  fc.assert(
+    fc.property(execResponse, (m) =>
+      BulkSessionService.exec.responseSerialize(m).equals(SessionServiceService.exec.responseSerialize(m)),
+    ),
+  );
+  fc.assert(
+    fc.property(putRequest, (m) =>
+      BulkSessionService.putFile.requestSerialize(m).equals(SessionServiceService.putFile.requestSerialize(m)),
+    ),
+  );
+  fc.assert(
+    fc.property(bytes, (data) =>
+      BulkEnclaveService.tunnel
+        .requestSerialize({ data })
+        .equals(EnclaveServiceService.tunnel.requestSerialize({ data })),
+    ),
+  );
 });
 
 /** What a deserializer makes of the bytes: a message, or that it throws. */
@@ -61,7 +79,9 @@ test('any bytes are read as the generated code reads them', () => {
       return changed;
     }),
     fc.uint8Array({ maxLength: 12 }).map((array) => Buffer.from(array)),
-    fc.tuple(fc.constantFrom(0x0a, 0x12), fc.uint8Array({ maxLength: 12 })).map(([tag, rest]) => Buffer.from([tag, ...rest])),
+    fc
+      .tuple(fc.constantFrom(0x0a, 0x12), fc.uint8Array({ maxLength: 12 }))
+      .map(([tag, rest]) => Buffer.from([tag, ...rest])),
   );
   fc.assert(
     fc.property(input, (message) => {
@@ -73,7 +93,9 @@ test('any bytes are read as the generated code reads them', () => {
         [BulkEnclaveService.tunnel.requestDeserialize, EnclaveServiceService.tunnel.requestDeserialize],
       ] as const;
       // Jest's own comparison of long buffers takes minutes.
-      return pairs.every(([ours, generated]) => isDeepStrictEqual(outcome<unknown>(ours, message), outcome<unknown>(generated, message)));
+      return pairs.every(([ours, generated]) =>
+        isDeepStrictEqual(outcome<unknown>(ours, message), outcome<unknown>(generated, message)),
+      );
     }),
     { numRuns: 2_000 },
   );

@@ -39,7 +39,10 @@ async function serve(limits?: PeerLimits, services: ServerOptions['services'] = 
 /** Good clients come from 127.0.0.1. */
 const STRANGER = '127.0.0.2';
 
-async function open({ port }: RunningServer, options: { localAddress?: string; settings?: Settings } = {}): Promise<ClientHttp2Session> {
+async function open(
+  { port }: RunningServer,
+  options: { localAddress?: string; settings?: Settings } = {},
+): Promise<ClientHttp2Session> {
   const session = connectHttp2(`http://127.0.0.1:${port}`, options);
   sessions.push(session);
   session.on('error', () => undefined);
@@ -48,7 +51,12 @@ async function open({ port }: RunningServer, options: { localAddress?: string; s
 }
 
 function post(session: ClientHttp2Session, path: string): ClientHttp2Stream {
-  const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  });
   stream.on('error', () => undefined);
   stream.resume();
   return stream;
@@ -62,7 +70,9 @@ function part(announced: number, sent: number): Buffer {
 }
 
 async function isAnswered(server: RunningServer): Promise<boolean> {
-  const client = new HealthClient(`127.0.0.1:${server.port}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const client = new HealthClient(`127.0.0.1:${server.port}`, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+  });
   try {
     return (await callUnary(client, client.check, { service: '' }, { timeout: 5_000 })).status === 1;
   } finally {
@@ -112,9 +122,14 @@ test('calls of a stranger who reads no answer make room among themselves: a slow
     }),
     login: () => undefined,
   } as unknown as LoginServiceServer;
-  const server = await serve({ calls: 20 }, [{ definition: LoginServiceService, implementation: implementation as unknown as UntypedServiceImplementation }]);
+  const server = await serve({ calls: 20 }, [
+    { definition: LoginServiceService, implementation: implementation as unknown as UntypedServiceImplementation },
+  ]);
   const client = new LoginServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
-  const answer = callUnary(client, client.getTokenKeys, {}, { timeout: 5_000 }).then(({ jwks }) => jwks, (error: Error) => error.message);
+  const answer = callUnary(client, client.getTokenKeys, {}, { timeout: 5_000 }).then(
+    ({ jwks }) => jwks,
+    (error: Error) => error.message,
+  );
   await underWay;
   const stranger = await open(server, { localAddress: STRANGER, settings: { initialWindowSize: 0 } });
   const streams = Array.from({ length: 100 }, () => post(stranger, CHECK));
@@ -124,7 +139,7 @@ test('calls of a stranger who reads no answer make room among themselves: a slow
   client.close();
 });
 
-test('connections of a stranger that are all at work keep nobody of another address out, and end nobody else\'s work', async () => {
+test("connections of a stranger that are all at work keep nobody of another address out, and end nobody else's work", async () => {
   const server = await serve({ connections: 10 });
   const good = post(await open(server), WATCH);
   good.end(part(0, 0));
@@ -203,7 +218,12 @@ test('TLS handshakes of a stranger that do not end make room among themselves', 
   const authority = await createAuthority({ commonName: 'server CA', trustDomain: 'sls.test', years: 1 });
   const { certificate, privateKey } = await issueServerCertificate(authority, { hosts: ['localhost'] });
   const tls = { key: Buffer.from(privateKey), certificate: Buffer.from(certificate) };
-  const server = await startServer({ address: { scheme: 'https', host: '127.0.0.1', port: 0 }, services: [], tls, limits: { handshakes: 10 } });
+  const server = await startServer({
+    address: { scheme: 'https', host: '127.0.0.1', port: 0 },
+    services: [],
+    tls,
+    limits: { handshakes: 10 },
+  });
   running.push(server);
   const knock = async (localAddress: string): Promise<Socket> => {
     const socket = connectTcp({ port: server.port, host: '127.0.0.1', localAddress });

@@ -37,9 +37,12 @@ test.each<[string, string, string[], string]>([
   expect(caller(peer, forwarded, _title.startsWith('of nobody') ? '' : PROXIES)).toBe(address);
 });
 
-test.each(['x', '10.0.0.0/33', '10.0.0.0/', '::/129', '10.0.0.0/8/8', '10.0.0'])('%s is no network of proxies', (text) => {
-  expect(() => new TrustedProxies(text)).toThrow(TypeError);
-});
+test.each(['x', '10.0.0.0/33', '10.0.0.0/', '::/129', '10.0.0.0/8/8', '10.0.0'])(
+  '%s is no network of proxies',
+  (text) => {
+    expect(() => new TrustedProxies(text)).toThrow(TypeError);
+  },
+);
 
 test.each([
   ['::ffff:192.0.2.1', '192.0.2.1'],

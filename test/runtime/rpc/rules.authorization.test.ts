@@ -14,7 +14,12 @@ import { signSeatProof } from '../../../attestation/seats/statements';
 import { issueAccessToken } from '../../../licensing/tokens/access-token';
 import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
 import { generateTokenKeys, readTokenKeys } from '../../../licensing/tokens/keys';
-import { ExchangeIdTokenRequest, LogOutRequest, SignUpRequest, SignUpResponse } from '../../../proto/gen/licensing/v1/account';
+import {
+  ExchangeIdTokenRequest,
+  LogOutRequest,
+  SignUpRequest,
+  SignUpResponse,
+} from '../../../proto/gen/licensing/v1/account';
 import { EnclaveServiceAttestRequest } from '../../../proto/gen/licensing/v1/enclave';
 import { BeginEnrolmentRequest, CompleteEnrolmentRequest } from '../../../proto/gen/licensing/v1/enrol';
 import { DropLicenceRequest, RedeemLicenceRequest } from '../../../proto/gen/licensing/v1/licence';
@@ -77,8 +82,15 @@ const bearer = (token: string): Metadata => metadata('authorization', `Bearer ${
 /** A token of a session that has ended: both tokens are well made, and good for nothing. */
 async function endedSession(): Promise<{ accessToken: string; refreshToken: string }> {
   const username = `gone-${Math.random().toString(36).slice(2)}`;
-  const tokens = await unaryCall('/licensing.v1.AccountService/SignUp', SignUpRequest.encode({ username, password: PASSWORD, clientName: '' }).finish(), (bytes) => SignUpResponse.decode(bytes));
-  await services.call('/licensing.v1.AccountService/LogOut', Buffer.from(LogOutRequest.encode({ refreshToken: tokens.refreshToken, all: true }).finish()));
+  const tokens = await unaryCall(
+    '/licensing.v1.AccountService/SignUp',
+    SignUpRequest.encode({ username, password: PASSWORD, clientName: '' }).finish(),
+    (bytes) => SignUpResponse.decode(bytes),
+  );
+  await services.call(
+    '/licensing.v1.AccountService/LogOut',
+    Buffer.from(LogOutRequest.encode({ refreshToken: tokens.refreshToken, all: true }).finish()),
+  );
   return tokens;
 }
 
@@ -92,7 +104,13 @@ async function unaryCall<T>(method: Method, request: Uint8Array, decode: (bytes:
 async function foreignToken(): Promise<string> {
   const keys = await readTokenKeys(await generateTokenKeys());
   const { user } = services.session.enclave;
-  return (await issueAccessToken(keys, { user, session: randomUUID(), authenticatedAt: Math.floor(Date.now() / 1000) }, { trustDomain: services.trustDomain })).token;
+  return (
+    await issueAccessToken(
+      keys,
+      { user, session: randomUUID(), authenticatedAt: Math.floor(Date.now() / 1000) },
+      { trustDomain: services.trustDomain },
+    )
+  ).token;
 }
 
 async function withoutAccessToken(): Promise<Stranger[]> {
@@ -127,8 +145,14 @@ async function notAdministrators(method: Method): Promise<Stranger[]> {
     { is: 'a user', metadata: bearer(services.session.accessToken) },
     { is: 'someone with rubbish', metadata: metadata(ADMIN_PROOF_KEY, 'rubbish') },
     { is: 'an administrator of another installation', metadata: await proof(foreign, method) },
-    { is: "someone with an administrator's proof for another method", metadata: await proof(administrator, '/licensing.v1.AdminService/Other') },
-    { is: "someone with an administrator's proof for another request", metadata: await proof(administrator, method, Buffer.from([10, 1, 97])) },
+    {
+      is: "someone with an administrator's proof for another method",
+      metadata: await proof(administrator, '/licensing.v1.AdminService/Other'),
+    },
+    {
+      is: "someone with an administrator's proof for another request",
+      metadata: await proof(administrator, method, Buffer.from([10, 1, 97])),
+    },
   ];
 }
 
@@ -138,14 +162,27 @@ async function withoutClientKey(method: Method): Promise<Stranger[]> {
   const nonce = newNonce();
   const key = await newClientKey();
   const certified = (user: string) =>
-    issueClientCertificate(services.authority('client-ca'), key.csr, { user, session: randomUUID(), trustDomain, seconds: 600 });
+    issueClientCertificate(services.authority('client-ca'), key.csr, {
+      user,
+      session: randomUUID(),
+      trustDomain,
+      seconds: 600,
+    });
   const request = (clientCertificates: Buffer[], proof: Buffer): Buffer =>
-    Buffer.from(EnclaveServiceAttestRequest.encode({ nonce, clientCertificates, proof, includeEventLog: false }).finish());
+    Buffer.from(
+      EnclaveServiceAttestRequest.encode({ nonce, clientCertificates, proof, includeEventLog: false }).finish(),
+    );
   return [
     { is: 'nobody', request: request([], Buffer.alloc(64)) },
     { is: 'another user', request: request(await certified(randomUUID()), signProof(key.privateKey, nonce)) },
-    { is: "someone who has the user's certificate but not the key", request: request(session.clientCertificates, signProof(key.privateKey, nonce)) },
-    { is: "someone who has the user's signature over another nonce", request: request(session.clientCertificates, signProof(createPrivateKey(session.clientKey), newNonce())) },
+    {
+      is: "someone who has the user's certificate but not the key",
+      request: request(session.clientCertificates, signProof(key.privateKey, nonce)),
+    },
+    {
+      is: "someone who has the user's signature over another nonce",
+      request: request(session.clientCertificates, signProof(createPrivateKey(session.clientKey), newNonce())),
+    },
   ];
 }
 
@@ -155,18 +192,32 @@ async function withoutSeatProof(): Promise<Stranger[]> {
   const key = await newClientKey();
   const foreignCa = await createAuthority({ commonName: 'another CA', trustDomain, years: 1 });
   const certificate = { user: session.enclave.user, session: randomUUID(), trustDomain, seconds: 600 };
-  const request = (chain: Buffer[], proof: Buffer): Buffer => Buffer.from(TakeSeatRequest.encode({ clientCertificates: chain, evidence, proof }).finish());
+  const request = (chain: Buffer[], proof: Buffer): Buffer =>
+    Buffer.from(TakeSeatRequest.encode({ clientCertificates: chain, evidence, proof }).finish());
   return [
     { is: 'nobody', request: request([], Buffer.alloc(64)) },
-    { is: "someone who certifies the user's clients by themselves", request: request(await issueClientCertificate(foreignCa, key.csr, certificate), signSeatProof(key.privateKey, evidence.claims)) },
-    { is: "someone who has the user's certificate but not the key", request: request(clientCertificates, signSeatProof(key.privateKey, evidence.claims)) },
-    { is: "someone who has the user's signature over other claims", request: request(clientCertificates, signSeatProof(createPrivateKey(session.clientKey), EMPTY)) },
+    {
+      is: "someone who certifies the user's clients by themselves",
+      request: request(
+        await issueClientCertificate(foreignCa, key.csr, certificate),
+        signSeatProof(key.privateKey, evidence.claims),
+      ),
+    },
+    {
+      is: "someone who has the user's certificate but not the key",
+      request: request(clientCertificates, signSeatProof(key.privateKey, evidence.claims)),
+    },
+    {
+      is: "someone who has the user's signature over other claims",
+      request: request(clientCertificates, signSeatProof(createPrivateKey(session.clientKey), EMPTY)),
+    },
   ];
 }
 
 function withoutHeartbeat(): Stranger[] {
   const signature = Buffer.alloc(64);
-  const request = (heartbeat: Heartbeat | undefined): Buffer => Buffer.from(RenewSeatRequest.encode({ seat: randomUUID(), heartbeat }).finish());
+  const request = (heartbeat: Heartbeat | undefined): Buffer =>
+    Buffer.from(RenewSeatRequest.encode({ seat: randomUUID(), heartbeat }).finish());
   return [
     { is: 'nobody', request: request(undefined) },
     { is: 'someone who makes heartbeats up', request: request({ at: BigInt(Date.now()), signature }) },
@@ -175,41 +226,75 @@ function withoutHeartbeat(): Stranger[] {
 
 async function withoutSeatToken(): Promise<Stranger[]> {
   const { session, trustDomain } = services;
-  const foreign = await issueSeatSigner(await openAuthority(await createAuthority({ commonName: 'another CA', trustDomain, years: 1 })), { trustDomain, seconds: 600 });
-  const claims = { seat: randomUUID(), user: session.enclave.user, workloadUid: session.enclave.workloadUid, tlsExporter: Buffer.alloc(32), expiresAt: Math.floor(Date.now() / 1000) + 60 };
+  const foreign = await issueSeatSigner(
+    await openAuthority(await createAuthority({ commonName: 'another CA', trustDomain, years: 1 })),
+    { trustDomain, seconds: 600 },
+  );
+  const claims = {
+    seat: randomUUID(),
+    user: session.enclave.user,
+    workloadUid: session.enclave.workloadUid,
+    tlsExporter: Buffer.alloc(32),
+    expiresAt: Math.floor(Date.now() / 1000) + 60,
+  };
   const request = (token: string): Buffer => Buffer.from(EndSeatRequest.encode({ token }).finish());
   return [
     { is: 'nobody', request: request('') },
     { is: 'someone with rubbish', request: request('rubbish') },
     { is: 'someone with an access token', request: request(session.accessToken) },
-    { is: 'someone who certifies signers of seats by themselves', request: request(await issueSeatToken(foreign, claims, { trustDomain })) },
+    {
+      is: 'someone who certifies signers of seats by themselves',
+      request: request(await issueSeatToken(foreign, claims, { trustDomain })),
+    },
   ];
 }
 
 /** TPMT_PUBLIC of an endorsement key (template L-2 of the TCG EK Credential Profile) that no maker has certified. */
 function unknownEndorsementKey(): Buffer {
   const { x = '', y = '' } = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' });
-  const template = '0023000b000300b20020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa000600800043001000030010';
-  return Buffer.concat([Buffer.from(`${template}0020`, 'hex'), Buffer.from(x, 'base64url'), Buffer.from([0, 32]), Buffer.from(y, 'base64url')]);
+  const template =
+    '0023000b000300b20020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa000600800043001000030010';
+  return Buffer.concat([
+    Buffer.from(`${template}0020`, 'hex'),
+    Buffer.from(x, 'base64url'),
+    Buffer.from([0, 32]),
+    Buffer.from(y, 'base64url'),
+  ]);
 }
 
 function notTpms(method: Method): Stranger[] {
   if (method !== '/licensing.v1.EnrolService/BeginEnrolment') {
-    const answer = (challenge: string): Buffer => Buffer.from(CompleteEnrolmentRequest.encode({ challenge, secret: Buffer.alloc(32) }).finish());
+    const answer = (challenge: string): Buffer =>
+      Buffer.from(CompleteEnrolmentRequest.encode({ challenge, secret: Buffer.alloc(32) }).finish());
     return [
       { is: 'nobody', request: answer('') },
-      { is: 'someone with a challenge of their own', request: answer('eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAA.AAAA.AAAA') },
+      {
+        is: 'someone with a challenge of their own',
+        request: answer('eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAA.AAAA.AAAA'),
+      },
     ];
   }
   const akPublic = encodeEccPublic(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey);
-  const request = BeginEnrolmentRequest.encode({ node: 'mallory', ekPublic: unknownEndorsementKey(), ekCertificates: [], akPublic }).finish();
+  const request = BeginEnrolmentRequest.encode({
+    node: 'mallory',
+    ekPublic: unknownEndorsementKey(),
+    ekCertificates: [],
+    akPublic,
+  }).finish();
   return [{ is: 'a TPM that nobody vouches for', request: Buffer.from(request) }];
 }
 
 async function notWorkloads(): Promise<Stranger[]> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const foreign = (await importJWK({ ...privateKey.export({ format: 'jwk' }), kid: 'foreign' } as JWK, 'ES256')) as CryptoKey;
-  const workload = { user: services.session.enclave.user, workloadUid: randomUUID(), imageDigest: `sha256:${'0'.repeat(64)}` };
+  const foreign = (await importJWK(
+    { ...privateKey.export({ format: 'jwk' }), kid: 'foreign' } as JWK,
+    'ES256',
+  )) as CryptoKey;
+  const workload = {
+    user: services.session.enclave.user,
+    workloadUid: randomUUID(),
+    imageDigest: `sha256:${'0'.repeat(64)}`,
+  };
   return [
     { is: 'nobody' },
     { is: 'someone with rubbish', metadata: bearer('rubbish') },
@@ -218,23 +303,32 @@ async function notWorkloads(): Promise<Stranger[]> {
   ];
 }
 
-async function withoutLicenceCredential(encode: (password: PasswordCredential | undefined) => { finish(): Uint8Array }): Promise<Stranger[]> {
+async function withoutLicenceCredential(
+  encode: (password: PasswordCredential | undefined) => { finish(): Uint8Array },
+): Promise<Stranger[]> {
   const request = (username?: string, password = PASSWORD): Buffer =>
     Buffer.from(encode(username === undefined ? undefined : { username, password, knownSession: '' }).finish());
   return [
     { is: 'nobody', request: request() },
     { is: 'someone who guesses the password', request: request('ada', 'wrong horse battery staple') },
     { is: 'someone whom nobody knows', request: request('nobody-of-this-name') },
-    { is: 'someone who signs tokens with a key of their own', request: request(), metadata: bearer(await foreignToken()) },
+    {
+      is: 'someone who signs tokens with a key of their own',
+      request: request(),
+      metadata: bearer(await foreignToken()),
+    },
     { is: 'a user whose session has ended', request: request(), metadata: bearer((await endedSession()).accessToken) },
   ];
 }
 
 /** Where one of several credentials goes into the request, each method says how. */
-const CREDENTIALS: { [M in Method as (typeof RULES)[M]['caller'] extends 'credential' ? M : never]: () => Promise<Stranger[]> } = {
+const CREDENTIALS: {
+  [M in Method as (typeof RULES)[M]['caller'] extends 'credential' ? M : never]: () => Promise<Stranger[]>;
+} = {
   '/licensing.v1.LoginService/Login': async () => {
     const key = await newClientKey();
-    const request = (credential: LoginRequest['credential']): Buffer => Buffer.from(LoginRequest.encode(loginRequest(key, credential)).finish());
+    const request = (credential: LoginRequest['credential']): Buffer =>
+      Buffer.from(LoginRequest.encode(loginRequest(key, credential)).finish());
     const ended = await endedSession();
     return [
       { is: 'nobody', request: request(undefined) },
@@ -242,21 +336,35 @@ const CREDENTIALS: { [M in Method as (typeof RULES)[M]['caller'] extends 'creden
       { is: 'someone whom nobody knows', request: request(byPassword('nobody-of-this-name', PASSWORD)) },
       { is: 'someone who signs tokens with a key of their own', request: request(byToken(await foreignToken())) },
       { is: 'a user whose session has ended', request: request(byToken(ended.accessToken)) },
-      { is: 'a user whose session has ended, with its refresh token', request: request(byRefreshToken(ended.refreshToken)) },
+      {
+        is: 'a user whose session has ended, with its refresh token',
+        request: request(byRefreshToken(ended.refreshToken)),
+      },
     ];
   },
   '/licensing.v1.AccountService/ExchangeIdToken': async () => {
-    const request = (idToken: string): Buffer => Buffer.from(ExchangeIdTokenRequest.encode({ idToken, username: '', oneTimeCode: '', clientName: '' }).finish());
+    const request = (idToken: string): Buffer =>
+      Buffer.from(ExchangeIdTokenRequest.encode({ idToken, username: '', oneTimeCode: '', clientName: '' }).finish());
     return [
       { is: 'nobody', request: request('') },
       { is: 'someone with rubbish', request: request('rubbish') },
       { is: 'someone with an access token', request: request(services.session.accessToken) },
-      { is: 'someone who signs ID tokens with a key of their own', request: request(await provider.sign(provider.claims('ada'), { key: provider.foreignKey() })) },
-      { is: 'someone with an ID token for another client', request: request(await provider.sign({ ...provider.claims('ada'), aud: 'another' })) },
+      {
+        is: 'someone who signs ID tokens with a key of their own',
+        request: request(await provider.sign(provider.claims('ada'), { key: provider.foreignKey() })),
+      },
+      {
+        is: 'someone with an ID token for another client',
+        request: request(await provider.sign({ ...provider.claims('ada'), aud: 'another' })),
+      },
     ];
   },
-  '/licensing.v1.LicenceService/RedeemLicence': () => withoutLicenceCredential((password) => RedeemLicenceRequest.encode({ key: 'a.b.c', password, oneTimeCode: '' })),
-  '/licensing.v1.LicenceService/DropLicence': () => withoutLicenceCredential((password) => DropLicenceRequest.encode({ licence: randomUUID(), password, oneTimeCode: '' })),
+  '/licensing.v1.LicenceService/RedeemLicence': () =>
+    withoutLicenceCredential((password) => RedeemLicenceRequest.encode({ key: 'a.b.c', password, oneTimeCode: '' })),
+  '/licensing.v1.LicenceService/DropLicence': () =>
+    withoutLicenceCredential((password) =>
+      DropLicenceRequest.encode({ licence: randomUUID(), password, oneTimeCode: '' }),
+    ),
 };
 
 type Demanding = Exclude<Caller, 'anyone' | 'socket owner' | 'session' | 'attested session'>;
@@ -278,17 +386,20 @@ const refused = new Map<string, number>();
 
 const isServedYet = (method: Method): boolean => !NOT_SERVED_YET.some((name) => method.includes(`.${name}/`));
 
-test.each(methodsFor(...(Object.keys(STRANGERS) as Demanding[])).filter(isServedYet))('%s is refused to everyone whom it is not for', async (method) => {
-  const strangers = await STRANGERS[RULES[method].caller as Demanding](method);
-  const outcomes: Array<Stranger['is'] | { stranger: string; outcome: Outcome }> = [];
-  for (const { is, request = EMPTY, metadata: sent } of strangers) {
-    const outcome = await services.call(method, request, sent);
-    if (isFunctionOf(method)) refused.set(outcome.reason, (refused.get(outcome.reason) ?? 0) + 1);
-    // The methods' own words, not those of something between.
-    outcomes.push(REFUSED.includes(outcome.code) && outcome.reason !== '' ? is : { stranger: is, outcome });
-  }
-  expect(outcomes).toEqual(strangers.map(({ is }) => is));
-});
+test.each(methodsFor(...(Object.keys(STRANGERS) as Demanding[])).filter(isServedYet))(
+  '%s is refused to everyone whom it is not for',
+  async (method) => {
+    const strangers = await STRANGERS[RULES[method].caller as Demanding](method);
+    const outcomes: Array<Stranger['is'] | { stranger: string; outcome: Outcome }> = [];
+    for (const { is, request = EMPTY, metadata: sent } of strangers) {
+      const outcome = await services.call(method, request, sent);
+      if (isFunctionOf(method)) refused.set(outcome.reason, (refused.get(outcome.reason) ?? 0) + 1);
+      // The methods' own words, not those of something between.
+      outcomes.push(REFUSED.includes(outcome.code) && outcome.reason !== '' ? is : { stranger: is, outcome });
+    }
+    expect(outcomes).toEqual(strangers.map(({ is }) => is));
+  },
+);
 
 test('each of these refusals, of whichever service, is counted for the audit', async () => {
   expect(refused.size).toBeGreaterThan(10);
@@ -296,7 +407,9 @@ test('each of these refusals, of whichever service, is counted for the audit', a
   let missing: unknown[] = [];
   for (const deadline = Date.now() + 20_000; Date.now() < deadline; await sleep(250)) {
     const counted = await services.refusals();
-    missing = [...refused].filter(([reason, count]) => (counted.get(reason) ?? 0) < count).map(([reason, count]) => ({ reason, count, counted: counted.get(reason) }));
+    missing = [...refused]
+      .filter(([reason, count]) => (counted.get(reason) ?? 0) < count)
+      .map(([reason, count]) => ({ reason, count, counted: counted.get(reason) }));
     if (missing.length === 0) break;
   }
   expect(missing).toEqual([]);
@@ -313,7 +426,9 @@ test('the right credential opens each kind of door', async () => {
   const listNodes = '/licensing.v1.AdminService/ListNodes';
   const proof = await signAdminProof(administrator, { method: listNodes, request: EMPTY }, { trustDomain });
   expect(await services.call(listNodes, EMPTY, metadata(ADMIN_PROOF_KEY, proof))).toMatchObject({ code: 'OK' });
-  expect(await services.call('/licensing.v1.AccountService/ListSessions', EMPTY, bearer(session.accessToken))).toMatchObject({ code: 'OK' });
+  expect(
+    await services.call('/licensing.v1.AccountService/ListSessions', EMPTY, bearer(session.accessToken)),
+  ).toMatchObject({ code: 'OK' });
   expect(await services.call('/licensing.v1.SessionService/GetStatus', EMPTY)).toMatchObject({ code: 'OK' });
 });
 
@@ -324,7 +439,9 @@ test('a socket whose owner alone may call is closed to every other user of the m
   expect(statSync(dirname(socket)).mode & 0o777).toBe(0o700);
   if (process.getuid?.() !== 0) return;
   const dial = `require('net').connect(${JSON.stringify(socket)}).on('connect', () => process.exit(0)).on('error', (e) => process.exit(e.code === 'EACCES' ? 13 : 1))`;
-  expect(() => execFileSync(process.execPath, ['-e', dial], { uid: 65534, gid: 65534, cwd: '/' })).toThrow(expect.objectContaining({ status: 13 }));
+  expect(() => execFileSync(process.execPath, ['-e', dial], { uid: 65534, gid: 65534, cwd: '/' })).toThrow(
+    expect.objectContaining({ status: 13 }),
+  );
 });
 
 test('a session is open to nobody without a client certificate of its user', async () => {
@@ -343,18 +460,29 @@ test('a session is open to nobody without a client certificate of its user', asy
   expect(await isServed(connectUnchecked(session, port))).toBe(true);
 });
 
-test.each(methodsFor('attested session'))('%s is refused on a connection whose client has not seen its evidence', async (method) => {
-  const client = await services.openSession({ attested: false });
-  try {
-    expect(await callAt(client, method, EMPTY)).toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'session.not_attested' });
-  } finally {
-    client.close();
-  }
-});
+test.each(methodsFor('attested session'))(
+  '%s is refused on a connection whose client has not seen its evidence',
+  async (method) => {
+    const client = await services.openSession({ attested: false });
+    try {
+      expect(await callAt(client, method, EMPTY)).toMatchObject({
+        code: 'FAILED_PRECONDITION',
+        reason: 'session.not_attested',
+      });
+    } finally {
+      client.close();
+    }
+  },
+);
 
-test.each((Object.keys(RULES) as Method[]).filter((method) => !method.startsWith('/grpc.') && isServedYet(method)))('%s refuses a request beyond its size', async (method) => {
-  const { requestBytes, caller } = RULES[method];
-  // Only a workload's stream is read at all.
-  const sent = caller === 'workload' ? bearer(await services.workloadCredential()) : undefined;
-  expect(await services.call(method, Buffer.alloc(requestBytes + 1), sent)).toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
-});
+test.each((Object.keys(RULES) as Method[]).filter((method) => !method.startsWith('/grpc.') && isServedYet(method)))(
+  '%s refuses a request beyond its size',
+  async (method) => {
+    const { requestBytes, caller } = RULES[method];
+    // Only a workload's stream is read at all.
+    const sent = caller === 'workload' ? bearer(await services.workloadCredential()) : undefined;
+    expect(await services.call(method, Buffer.alloc(requestBytes + 1), sent)).toMatchObject({
+      code: 'RESOURCE_EXHAUSTED',
+    });
+  },
+);

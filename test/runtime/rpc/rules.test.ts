@@ -26,9 +26,17 @@ interface Descriptors {
 
 /** Every method of the .proto files, as on the wire. */
 function methodsOfContracts(): string[] {
-  const image = execFileSync(join(root, 'node_modules/.bin/buf'), ['build', '-o', '-#format=json'], { cwd: root, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
+  const image = execFileSync(join(root, 'node_modules/.bin/buf'), ['build', '-o', '-#format=json'], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+  });
   const { file } = JSON.parse(image) as Descriptors;
-  return file.flatMap((proto) => (proto.service ?? []).flatMap(({ name, method = [] }) => method.map((rpc) => `/${proto.package}.${name}/${rpc.name}`)));
+  return file.flatMap((proto) =>
+    (proto.service ?? []).flatMap(({ name, method = [] }) =>
+      method.map((rpc) => `/${proto.package}.${name}/${rpc.name}`),
+    ),
+  );
 }
 
 test('each method of the contracts has its rule in runtime/rpc/rules.ts, and nothing else has', () => {
@@ -38,36 +46,62 @@ test('each method of the contracts has its rule in runtime/rpc/rules.ts, and not
 test('the numbers of every rule are such that they bound something', () => {
   for (const [method, { lasts, requestBytes }] of Object.entries(RULES)) {
     const bound = typeof lasts === 'string' ? 1 : 'deadlineMs' in lasts ? lasts.deadlineMs : lasts.idleMs;
-    expect({ method, ok: bound >= 1 && bound <= 300_000 && requestBytes >= 64 && requestBytes <= 1024 * 1024 }).toEqual({ method, ok: true });
+    expect({ method, ok: bound >= 1 && bound <= 300_000 && requestBytes >= 64 && requestBytes <= 1024 * 1024 }).toEqual(
+      { method, ok: true },
+    );
   }
 });
 
-async function serve(definition: typeof AccountServiceService | typeof LoginServiceService, implementation: object): Promise<string> {
-  const server = await startServer({ address: ADDRESS, services: [{ definition, implementation: implementation as UntypedServiceImplementation }] });
+async function serve(
+  definition: typeof AccountServiceService | typeof LoginServiceService,
+  implementation: object,
+): Promise<string> {
+  const server = await startServer({
+    address: ADDRESS,
+    services: [{ definition, implementation: implementation as UntypedServiceImplementation }],
+  });
   running.push(server);
   return `127.0.0.1:${server.port}`;
 }
 
 test('a server does not start with a method that has no rule', async () => {
-  const unruled = { ...AccountServiceService, signUp: { ...AccountServiceService.signUp, path: '/licensing.v1.AccountService/SignOver' } };
-  await expect(startServer({ address: ADDRESS, services: [{ definition: unruled, implementation: {} }] })).rejects.toThrow('/licensing.v1.AccountService/SignOver has no rule');
+  const unruled = {
+    ...AccountServiceService,
+    signUp: { ...AccountServiceService.signUp, path: '/licensing.v1.AccountService/SignOver' },
+  };
+  await expect(
+    startServer({ address: ADDRESS, services: [{ definition: unruled, implementation: {} }] }),
+  ).rejects.toThrow('/licensing.v1.AccountService/SignOver has no rule');
 });
 
 test('what is for callers on a unix socket is served to no network', async () => {
-  await expect(startServer({ address: ADDRESS, services: [{ definition: AttestorServiceService, implementation: {} }] })).rejects.toThrow('unix socket');
+  await expect(
+    startServer({ address: ADDRESS, services: [{ definition: AttestorServiceService, implementation: {} }] }),
+  ).rejects.toThrow('unix socket');
 });
 
 test('each method refuses requests beyond its own size, not only beyond the largest of the server, and never sees them', async () => {
   const seen: string[] = [];
   const answer = { accessToken: '', expiresAt: 0n, refreshToken: '', refreshTokenExpiresAt: 0n };
   const target = await serve(AccountServiceService, {
-    signUp: unary(({ username }: { username: string }) => Promise.resolve(seen.push(`signUp ${username.length}`)).then(() => answer)),
-    revokeSession: unary(({ session }: { session: string }) => Promise.resolve(seen.push(`revokeSession ${session.length}`)).then(() => ({}))),
+    signUp: unary(({ username }: { username: string }) =>
+      Promise.resolve(seen.push(`signUp ${username.length}`)).then(() => answer),
+    ),
+    revokeSession: unary(({ session }: { session: string }) =>
+      Promise.resolve(seen.push(`revokeSession ${session.length}`)).then(() => ({})),
+    ),
   });
   const client = new AccountServiceClient(target, credentials.createInsecure());
   try {
-    const signUp = (length: number) => callUnary(client, client.signUp, { username: 'u'.repeat(length), password: '', clientName: '' }, { timeout: 5_000 });
-    const revoke = (length: number) => callUnary(client, client.revokeSession, { session: 's'.repeat(length) }, { timeout: 5_000 });
+    const signUp = (length: number) =>
+      callUnary(
+        client,
+        client.signUp,
+        { username: 'u'.repeat(length), password: '', clientName: '' },
+        { timeout: 5_000 },
+      );
+    const revoke = (length: number) =>
+      callUnary(client, client.revokeSession, { session: 's'.repeat(length) }, { timeout: 5_000 });
     await signUp(16_000);
     await expect(signUp(16_400)).rejects.toMatchObject({ grpcStatus: status.RESOURCE_EXHAUSTED });
     await revoke(1_000);
@@ -94,7 +128,9 @@ test('a call past its deadline ends, whatever its method does, and its method is
   const client = new LoginServiceClient(target, credentials.createInsecure());
   const began = Date.now();
   try {
-    await expect(callUnary(client, client.getTokenKeys, {}, { timeout: 60_000, metadata: new Metadata() })).rejects.toMatchObject({
+    await expect(
+      callUnary(client, client.getTokenKeys, {}, { timeout: 60_000, metadata: new Metadata() }),
+    ).rejects.toMatchObject({
       code: 'rpc.deadline_exceeded',
       grpcStatus: status.DEADLINE_EXCEEDED,
     });

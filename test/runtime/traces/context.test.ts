@@ -15,7 +15,11 @@ test('a traceparent of W3C Trace Context, 3.2.2.5, is read, and written as it wa
 });
 
 test('a later version may have more behind it (3.2.4)', () => {
-  expect(parseTraceparent(`cc-${TRACE}-${SPAN}-01-what-comes-then`)).toEqual({ traceId: TRACE, spanId: SPAN, sampled: true });
+  expect(parseTraceparent(`cc-${TRACE}-${SPAN}-01-what-comes-then`)).toEqual({
+    traceId: TRACE,
+    spanId: SPAN,
+    sampled: true,
+  });
 });
 
 test.each([
@@ -36,10 +40,17 @@ test.each([
 
 test('whatever comes is read as nothing or as a context, and never thrown at', () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.anything(), fc.stringMatching(/^[0-9a-f]{2}-[0-9a-f]{30,34}-[0-9a-f]{14,18}-[0-9a-f]{1,3}$/)), (text) => {
-      const context = parseTraceparent(text);
-      if (context) expect(formatTraceparent(context)).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/);
-    }),
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.anything(),
+        fc.stringMatching(/^[0-9a-f]{2}-[0-9a-f]{30,34}-[0-9a-f]{14,18}-[0-9a-f]{1,3}$/),
+      ),
+      (text) => {
+        const context = parseTraceparent(text);
+        if (context) expect(formatTraceparent(context)).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/);
+      },
+    ),
     { numRuns: 2_000 },
   );
 });

@@ -13,8 +13,14 @@ let server: RunningServer;
 let client: TrustServiceClient;
 beforeAll(async () => {
   collector = await startCollector();
-  const implementation = { getTrustBundle: unary(() => Promise.resolve({ bundle: '' })), getRevocations: unary(() => Promise.reject(new Error('out of order'))) };
-  server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services: [{ definition: TrustServiceService, implementation }] });
+  const implementation = {
+    getTrustBundle: unary(() => Promise.resolve({ bundle: '' })),
+    getRevocations: unary(() => Promise.reject(new Error('out of order'))),
+  };
+  server = await startServer({
+    address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    services: [{ definition: TrustServiceService, implementation }],
+  });
   client = new TrustServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
 });
 afterEach(() => {
@@ -36,7 +42,9 @@ function sampled(i: number): Metadata {
 
 /** Calls without this process's own spans of the calling side. */
 function call(i: number): Promise<void> {
-  return new Promise((resolve, reject) => client.getTrustBundle({}, sampled(i), (error) => (error ? reject(error) : resolve())));
+  return new Promise((resolve, reject) =>
+    client.getTrustBundle({}, sampled(i), (error) => (error ? reject(error) : resolve())),
+  );
 }
 
 test('callers who want everything recorded get as much as the limit allows', async () => {
@@ -61,10 +69,17 @@ test('none is none', async () => {
 test('a call that fails says so', async () => {
   const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 100 });
   exportSpans(exporter);
-  await expect(callUnary(client, client.getRevocations, {}, { timeout: 5_000 })).rejects.toMatchObject({ code: 'internal' });
+  await expect(callUnary(client, client.getRevocations, {}, { timeout: 5_000 })).rejects.toMatchObject({
+    code: 'internal',
+  });
   await exporter.flush();
   const [first, second] = [...collector.spans].sort((a, b) => b.kind - a.kind);
-  expect(first).toMatchObject({ kind: 3, name: 'licensing.v1.TrustService/GetRevocations', status: { code: 2 }, attributes: { 'rpc.grpc.status_code': 13 } });
+  expect(first).toMatchObject({
+    kind: 3,
+    name: 'licensing.v1.TrustService/GetRevocations',
+    status: { code: 2 },
+    attributes: { 'rpc.grpc.status_code': 13 },
+  });
   expect(second).toMatchObject({ kind: 2, traceId: first?.traceId, parentSpanId: first?.spanId, status: { code: 2 } });
   expect(collector.raw()).not.toContain('out of order');
 });

@@ -15,12 +15,20 @@ const golden = recordBootState('golden', bootOf(bootEvents()));
 const policy = { softwareTpm: 'refuse' as const, bootStates: [golden] };
 
 /** Evidence of a machine that measured `events` and has `eventLog`. */
-function evidenceOf(events: readonly EventInput[], eventLog: Buffer | undefined = encodeEventLog(events)): ReturnType<typeof makeEvidence> {
-  return makeEvidence(tpm, { pcrs: Object.fromEntries(pcrsOf(events).map(({ index, sha256 }) => [index, sha256])), after: { eventLog } });
+function evidenceOf(
+  events: readonly EventInput[],
+  eventLog: Buffer | undefined = encodeEventLog(events),
+): ReturnType<typeof makeEvidence> {
+  return makeEvidence(tpm, {
+    pcrs: Object.fromEntries(pcrsOf(events).map(({ index, sha256 }) => [index, sha256])),
+    after: { eventLog },
+  });
 }
 
-const verify = (evidence: ReturnType<typeof evidenceOf>, options: Partial<Parameters<typeof verifyOptions>[1]> = {}): ReturnType<typeof verifyEvidence> =>
-  verifyEvidence(evidence, verifyOptions(tpm, { policy, ...options }));
+const verify = (
+  evidence: ReturnType<typeof evidenceOf>,
+  options: Partial<Parameters<typeof verifyOptions>[1]> = {},
+): ReturnType<typeof verifyEvidence> => verifyEvidence(evidence, verifyOptions(tpm, { policy, ...options }));
 
 test('a machine in a golden boot state passes, with or without its log, and the step says which state', () => {
   const steps: PassedStep[] = [];
@@ -35,26 +43,38 @@ test('a machine that booted otherwise is refused by the policy, with the PCR and
       name: 'PolicyError',
       step: 'policy',
       code: 'policy.boot_state',
-      message: expect.stringMatching(/^expected boot state golden, got another: .* PCR 7 differs by event 2: .* SecureBoot = 00, expected .* SecureBoot = 01$/),
+      message: expect.stringMatching(
+        /^expected boot state golden, got another: .* PCR 7 differs by event 2: .* SecureBoot = 00, expected .* SecureBoot = 01$/,
+      ),
     }),
   );
 });
 
 test('a golden log does not save other PCRs', () => {
-  expect(() => verify(evidenceOf(bootEvents({ loader: 'evil' }), encodeEventLog(bootEvents())))).toThrow(expect.objectContaining({ code: 'policy.boot_state' }));
+  expect(() => verify(evidenceOf(bootEvents({ loader: 'evil' }), encodeEventLog(bootEvents())))).toThrow(
+    expect.objectContaining({ code: 'policy.boot_state' }),
+  );
 });
 
 test('a wrong log does not harm golden PCRs: it is told, and not believed', () => {
   const other = verify(evidenceOf(bootEvents(), encodeEventLog(bootEvents({ secureBoot: false }))));
-  expect(other.warnings).toEqual([expect.objectContaining({ code: 'event_log.contradicted', message: expect.stringMatching(/ for 7$/) })]);
+  expect(other.warnings).toEqual([
+    expect.objectContaining({ code: 'event_log.contradicted', message: expect.stringMatching(/ for 7$/) }),
+  ]);
   expect(other.boot.events.has(7)).toBe(false);
-  expect(verify(evidenceOf(bootEvents(), Buffer.from('junk'))).warnings).toEqual([expect.objectContaining({ code: 'event_log.unreadable' })]);
+  expect(verify(evidenceOf(bootEvents(), Buffer.from('junk'))).warnings).toEqual([
+    expect.objectContaining({ code: 'event_log.unreadable' }),
+  ]);
 });
 
 test('one of several golden states is enough; an empty list allows none', () => {
   const other = recordBootState('other', bootOf(bootEvents({ loader: 'next version' })));
-  expect(() => verify(evidenceOf(bootEvents({ loader: 'next version' })), { policy: { ...policy, bootStates: [golden, other] } })).not.toThrow();
-  expect(() => verify(evidenceOf(bootEvents()), { policy: { ...policy, bootStates: [] } })).toThrow(expect.objectContaining({ code: 'policy.boot_state' }));
+  expect(() =>
+    verify(evidenceOf(bootEvents({ loader: 'next version' })), { policy: { ...policy, bootStates: [golden, other] } }),
+  ).not.toThrow();
+  expect(() => verify(evidenceOf(bootEvents()), { policy: { ...policy, bootStates: [] } })).toThrow(
+    expect.objectContaining({ code: 'policy.boot_state' }),
+  );
 });
 
 test("the log stays with the evidence's file", () => {

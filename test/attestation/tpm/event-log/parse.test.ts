@@ -9,7 +9,21 @@ import { describeEvent } from '../../../../attestation/tpm/event-log/describe';
 import { EventLogError } from '../../../../attestation/tpm/event-log/errors';
 import { parseEventLog } from '../../../../attestation/tpm/event-log/parse';
 import { replayEventLog } from '../../../../attestation/tpm/event-log/replay';
-import { bootEvents, devicePathNode, digestOf, encodeEventLog, encodeSha1Event, filePath, imageEvent, startupLocalityEvent, u16le, u32le, u64le, utf16, variableEvent } from '../../../support/event-log';
+import {
+  bootEvents,
+  devicePathNode,
+  digestOf,
+  encodeEventLog,
+  encodeSha1Event,
+  filePath,
+  imageEvent,
+  startupLocalityEvent,
+  u16le,
+  u32le,
+  u64le,
+  utf16,
+  variableEvent,
+} from '../../../support/event-log';
 import type { EventInput } from '../../../support/event-log';
 
 const code = (value: string): Error => expect.objectContaining({ name: 'EventLogError', code: value });
@@ -26,7 +40,13 @@ test('a log is read event by event, in any banks beside SHA-256', () => {
   expect(log.events).toHaveLength(inputs.length);
   log.events.forEach((event, at) => {
     const input = inputs[at] as EventInput;
-    expect(event).toEqual({ index: at + 1, pcr: input.pcr, type: input.type, data: input.data, sha256: digestOf(TPM_ALG.SHA256, input) });
+    expect(event).toEqual({
+      index: at + 1,
+      pcr: input.pcr,
+      type: input.type,
+      data: input.data,
+      sha256: digestOf(TPM_ALG.SHA256, input),
+    });
   });
 });
 
@@ -45,10 +65,18 @@ test('a log of digests by an algorithm that nobody here knows is read by the siz
 test('the old form with SHA-1 alone is named, and so is a log without SHA-256', () => {
   const old = Buffer.concat(bootEvents().map(encodeSha1Event));
   expect(() => parseEventLog(old)).toThrow(code('event_log.sha1_only'));
-  expect(() => parseEventLog(encodeEventLog([], { signature: 'Spec ID Event02' }))).toThrow(code('event_log.sha1_only'));
-  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION }))).toThrow(code('event_log.sha1_only'));
-  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION, headerPcr: 99 }))).toThrow(code('event_log.malformed'));
-  expect(() => parseEventLog(encodeEventLog([], { algorithms: [{ id: TPM_ALG.SHA1, size: 20 }] }))).toThrow(code('event_log.no_sha256'));
+  expect(() => parseEventLog(encodeEventLog([], { signature: 'Spec ID Event02' }))).toThrow(
+    code('event_log.sha1_only'),
+  );
+  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION }))).toThrow(
+    code('event_log.sha1_only'),
+  );
+  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION, headerPcr: 99 }))).toThrow(
+    code('event_log.malformed'),
+  );
+  expect(() => parseEventLog(encodeEventLog([], { algorithms: [{ id: TPM_ALG.SHA1, size: 20 }] }))).toThrow(
+    code('event_log.no_sha256'),
+  );
 });
 
 test('a log that ends inside an event, is too large, or announces what no machine has: a typed error', () => {
@@ -69,11 +97,20 @@ test('a log that ends inside an event, is too large, or announces what no machin
 
   const sha256 = { id: TPM_ALG.SHA256, size: 32 };
   const algorithms = (...list: { id: number; size: number }[]): Buffer => encodeEventLog([], { algorithms: list });
-  for (const bad of [algorithms(), algorithms(sha256, sha256), algorithms({ id: TPM_ALG.SHA256, size: 20 }), algorithms(sha256, { id: 0x7777, size: 129 })]) {
+  for (const bad of [
+    algorithms(),
+    algorithms(sha256, sha256),
+    algorithms({ id: TPM_ALG.SHA256, size: 20 }),
+    algorithms(sha256, { id: 0x7777, size: 129 }),
+  ]) {
     expect(() => parseEventLog(bad)).toThrow(code('event_log.malformed'));
   }
-  expect(() => parseEventLog(algorithms(...Array.from({ length: 17 }, (_, at) => ({ id: 0x7000 + at, size: 1 }))))).toThrow(code('event_log.malformed'));
-  expect(() => parseEventLog(encodeEventLog([{ pcr: 24, type: EVENT_TYPE.EV_ACTION, data: Buffer.alloc(0) }]))).toThrow(code('event_log.malformed'));
+  expect(() =>
+    parseEventLog(algorithms(...Array.from({ length: 17 }, (_, at) => ({ id: 0x7000 + at, size: 1 })))),
+  ).toThrow(code('event_log.malformed'));
+  expect(() => parseEventLog(encodeEventLog([{ pcr: 24, type: EVENT_TYPE.EV_ACTION, data: Buffer.alloc(0) }]))).toThrow(
+    code('event_log.malformed'),
+  );
 });
 
 test('two answers for one bank, a missing one, one that was not announced: no answer', () => {
@@ -82,7 +119,9 @@ test('two answers for one bank, a missing one, one that was not announced: no an
   const other: [number, Buffer] = [TPM_ALG.SHA256, Buffer.alloc(32, 2)];
   const sha384: [number, Buffer] = [TPM_ALG.SHA384, Buffer.alloc(48)];
   for (const digests of [[one, other], [one], [], [one, sha384]]) {
-    expect(() => parseEventLog(encodeEventLog([event], { digests: () => digests }))).toThrow(code('event_log.malformed'));
+    expect(() => parseEventLog(encodeEventLog([event], { digests: () => digests }))).toThrow(
+      code('event_log.malformed'),
+    );
   }
 });
 
@@ -94,10 +133,16 @@ test('PCR 0 starts with the locality of TPM2_Startup, and nothing else does', ()
   expect(replay([startupLocalityEvent(4)])[0]).toBe(`${zeros}04`);
   expect(replay([{ ...startupLocalityEvent(3), pcr: 1 }])[0]).toBe(`${zeros}00`);
   const extend = bootEvents();
-  for (const bad of [[startupLocalityEvent(1)], [startupLocalityEvent(3), startupLocalityEvent(3)], [...extend, startupLocalityEvent(3)]]) {
+  for (const bad of [
+    [startupLocalityEvent(1)],
+    [startupLocalityEvent(3), startupLocalityEvent(3)],
+    [...extend, startupLocalityEvent(3)],
+  ]) {
     expect(() => replay(bad)).toThrow(code('event_log.malformed'));
   }
-  expect(() => replay([{ ...startupLocalityEvent(3), data: Buffer.from('StartupLocality\0') }])).toThrow(code('event_log.malformed'));
+  expect(() => replay([{ ...startupLocalityEvent(3), data: Buffer.from('StartupLocality\0') }])).toThrow(
+    code('event_log.malformed'),
+  );
 });
 
 describe('against tpm2_eventlog', () => {
@@ -109,8 +154,11 @@ describe('against tpm2_eventlog', () => {
     const file = join(folder, 'log');
     writeFileSync(file, log);
     const text = execFileSync('tpm2_eventlog', [file], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    const bank = /\n {2}sha256:\n((?: {4}\d+ *: 0x[0-9a-f]+\n?)+)/.exec(text.slice(text.lastIndexOf('pcrs:')))?.[1] ?? '';
-    return new Map([...bank.matchAll(/(\d+) *: 0x([0-9a-f]+)/g)].map((match) => [Number(match[1]), match[2] as string]));
+    const bank =
+      /\n {2}sha256:\n((?: {4}\d+ *: 0x[0-9a-f]+\n?)+)/.exec(text.slice(text.lastIndexOf('pcrs:')))?.[1] ?? '';
+    return new Map(
+      [...bank.matchAll(/(\d+) *: 0x([0-9a-f]+)/g)].map((match) => [Number(match[1]), match[2] as string]),
+    );
   }
 
   test.each([
@@ -135,36 +183,99 @@ describe('an event for people', () => {
 
   test.each<[EventInput, string, string, boolean]>([
     [{ pcr: 0, type: T.EV_S_CRTM_VERSION, data: utf16('firmware 1.2') }, 'EV_S_CRTM_VERSION', 'firmware 1.2', true],
-    [{ pcr: 0, type: T.EV_S_CRTM_VERSION, data: Buffer.from('1efb6b540c1d5540a4ad4ef4bf17b83a', 'hex') }, 'EV_S_CRTM_VERSION', '546bfb1e-1d0c-4055-a4ad-4ef4bf17b83a', true],
+    [
+      { pcr: 0, type: T.EV_S_CRTM_VERSION, data: Buffer.from('1efb6b540c1d5540a4ad4ef4bf17b83a', 'hex') },
+      'EV_S_CRTM_VERSION',
+      '546bfb1e-1d0c-4055-a4ad-4ef4bf17b83a',
+      true,
+    ],
     [{ pcr: 7, type: T.EV_SEPARATOR, data: Buffer.alloc(4) }, 'EV_SEPARATOR', 'end of the firmware', true],
     [{ pcr: 7, type: T.EV_SEPARATOR, data: u32le(1) }, 'EV_SEPARATOR', 'the firmware met an error', true],
-    [variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'SecureBoot', Buffer.from([1])), 'EV_EFI_VARIABLE_DRIVER_CONFIG', 'SecureBoot = 01', true],
-    [variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'db', Buffer.alloc(900)), 'EV_EFI_VARIABLE_DRIVER_CONFIG', 'db, 900 bytes', true],
     [
-      variableEvent(1, T.EV_EFI_VARIABLE_BOOT, 'Boot0001', Buffer.concat([u32le(1), u16le(filePath(2, '\\a.efi').length), utf16('debian'), filePath(2, '\\a.efi')])),
+      variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'SecureBoot', Buffer.from([1])),
+      'EV_EFI_VARIABLE_DRIVER_CONFIG',
+      'SecureBoot = 01',
+      true,
+    ],
+    [
+      variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'db', Buffer.alloc(900)),
+      'EV_EFI_VARIABLE_DRIVER_CONFIG',
+      'db, 900 bytes',
+      true,
+    ],
+    [
+      variableEvent(
+        1,
+        T.EV_EFI_VARIABLE_BOOT,
+        'Boot0001',
+        Buffer.concat([u32le(1), u16le(filePath(2, '\\a.efi').length), utf16('debian'), filePath(2, '\\a.efi')]),
+      ),
       'EV_EFI_VARIABLE_BOOT',
       'Boot0001 "debian" partition 2 \\a.efi',
       true,
     ],
-    [imageEvent('\\EFI\\BOOT\\BOOTX64.EFI', Buffer.from('image')), 'EV_EFI_BOOT_SERVICES_APPLICATION', 'partition 1 \\EFI\\BOOT\\BOOTX64.EFI', false],
-    [{ pcr: 4, type: T.EV_EFI_ACTION, data: Buffer.from('Exit Boot Services Invocation') }, 'EV_EFI_ACTION', 'Exit Boot Services Invocation', true],
     [
-      { pcr: 8, type: T.EV_IPL, data: Buffer.from('grub_cmd: linux /vmlinuz\0'), measured: Buffer.from('linux /vmlinuz') },
+      imageEvent('\\EFI\\BOOT\\BOOTX64.EFI', Buffer.from('image')),
+      'EV_EFI_BOOT_SERVICES_APPLICATION',
+      'partition 1 \\EFI\\BOOT\\BOOTX64.EFI',
+      false,
+    ],
+    [
+      { pcr: 4, type: T.EV_EFI_ACTION, data: Buffer.from('Exit Boot Services Invocation') },
+      'EV_EFI_ACTION',
+      'Exit Boot Services Invocation',
+      true,
+    ],
+    [
+      {
+        pcr: 8,
+        type: T.EV_IPL,
+        data: Buffer.from('grub_cmd: linux /vmlinuz\0'),
+        measured: Buffer.from('linux /vmlinuz'),
+      },
       'EV_IPL',
       'grub_cmd: linux /vmlinuz',
       true,
     ],
-    [{ pcr: 9, type: T.EV_IPL, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('kernel') }, 'EV_IPL', '/vmlinuz', false],
-    [{ pcr: 9, type: T.EV_EVENT_TAG, data: Buffer.concat([u32le(0x8f3b22ed), u32le(8), Buffer.from('initrd!\0')]) }, 'EV_EVENT_TAG', 'tag 0x8f3b22ed initrd!', true],
     [
-      { pcr: 5, type: T.EV_EFI_GPT_EVENT, data: Buffer.concat([Buffer.alloc(92), u64le(1n), Buffer.alloc(56), Buffer.concat([utf16('root'), Buffer.alloc(72)], 72)]) },
+      { pcr: 9, type: T.EV_IPL, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('kernel') },
+      'EV_IPL',
+      '/vmlinuz',
+      false,
+    ],
+    [
+      { pcr: 9, type: T.EV_EVENT_TAG, data: Buffer.concat([u32le(0x8f3b22ed), u32le(8), Buffer.from('initrd!\0')]) },
+      'EV_EVENT_TAG',
+      'tag 0x8f3b22ed initrd!',
+      true,
+    ],
+    [
+      {
+        pcr: 5,
+        type: T.EV_EFI_GPT_EVENT,
+        data: Buffer.concat([
+          Buffer.alloc(92),
+          u64le(1n),
+          Buffer.alloc(56),
+          Buffer.concat([utf16('root'), Buffer.alloc(72)], 72),
+        ]),
+      },
       'EV_EFI_GPT_EVENT',
       '1 partitions: root',
       true,
     ],
-    [{ pcr: 0, type: T.EV_EFI_PLATFORM_FIRMWARE_BLOB, data: Buffer.concat([u64le(0xff000000n), u64le(4096n)]) }, 'EV_EFI_PLATFORM_FIRMWARE_BLOB', '4096 bytes at 0xff000000', true],
     [
-      { pcr: 0, type: T.EV_EFI_PLATFORM_FIRMWARE_BLOB2, data: Buffer.concat([Buffer.from([4]), Buffer.from('DXE '), u64le(0n), u64le(99n)]) },
+      { pcr: 0, type: T.EV_EFI_PLATFORM_FIRMWARE_BLOB, data: Buffer.concat([u64le(0xff000000n), u64le(4096n)]) },
+      'EV_EFI_PLATFORM_FIRMWARE_BLOB',
+      '4096 bytes at 0xff000000',
+      true,
+    ],
+    [
+      {
+        pcr: 0,
+        type: T.EV_EFI_PLATFORM_FIRMWARE_BLOB2,
+        data: Buffer.concat([Buffer.from([4]), Buffer.from('DXE '), u64le(0n), u64le(99n)]),
+      },
       'EV_EFI_PLATFORM_FIRMWARE_BLOB2',
       'DXE, 99 bytes',
       true,
@@ -176,7 +287,11 @@ describe('an event for people', () => {
 
   test('an image in a firmware volume, and one without a path', () => {
     const guid = Buffer.from('bdc9b87cebf8344faaea3ee4af6516a1', 'hex');
-    const path = Buffer.concat([devicePathNode(4, 7, guid), devicePathNode(4, 6, guid), devicePathNode(0x7f, 0xff, Buffer.alloc(0))]);
+    const path = Buffer.concat([
+      devicePathNode(4, 7, guid),
+      devicePathNode(4, 6, guid),
+      devicePathNode(0x7f, 0xff, Buffer.alloc(0)),
+    ]);
     const image = (bytes: Buffer): EventInput => ({
       pcr: 2,
       type: T.EV_EFI_BOOT_SERVICES_DRIVER,
@@ -192,7 +307,9 @@ describe('an event for people', () => {
     const data = Buffer.from('a\x1b[31m\nroot# \u202eb'.padEnd(400, 'x'));
     const [, text] = describe1({ pcr: 4, type: T.EV_EFI_ACTION, data });
     expect(text).toMatch(/^[\x20-\x7e]{1,120}$/);
-    expect(describe1(variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'a\x1b]0;b\nc', Buffer.alloc(1)))[1]).toMatch(/^[\x20-\x7e]{1,120}$/);
+    expect(describe1(variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'a\x1b]0;b\nc', Buffer.alloc(1)))[1]).toMatch(
+      /^[\x20-\x7e]{1,120}$/,
+    );
   });
 });
 
@@ -210,7 +327,11 @@ describe('hostile logs', () => {
   }
 
   test('random changes of a good log give a log or a typed error, and memory stays flat', () => {
-    const change = fc.record({ at: fc.nat(good.length - 1), value: fc.integer({ min: 0, max: 255 }), cut: fc.nat(good.length) });
+    const change = fc.record({
+      at: fc.nat(good.length - 1),
+      value: fc.integer({ min: 0, max: 255 }),
+      cut: fc.nat(good.length),
+    });
     const before = process.memoryUsage().heapUsed;
     fc.assert(
       fc.property(fc.array(change, { minLength: 1, maxLength: 6 }), (changes) => {
@@ -226,7 +347,8 @@ describe('hostile logs', () => {
 
   test('lengths of four thousand million cost nothing', () => {
     const huge = u32le(0xffffffff);
-    for (let at = 0; at + 4 <= good.length; at++) readAll(Buffer.concat([good.subarray(0, at), huge, good.subarray(at + 4)]));
+    for (let at = 0; at + 4 <= good.length; at++)
+      readAll(Buffer.concat([good.subarray(0, at), huge, good.subarray(at + 4)]));
   });
 
   test('event data of any bytes under every type is described', () => {

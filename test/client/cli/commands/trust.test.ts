@@ -55,17 +55,23 @@ const isPinned = (): boolean => {
 const add = (source: string, ...args: string[]) => machine.sls(['trust', 'add', source, ...args]);
 
 describe('the first use', () => {
-  test.each(['bundle.jws', 'bundle.json', 'the login service'])('of %s pins the trust key that the fingerprint names', async (source) => {
-    const ended = await add(source === 'the login service' ? service.address : source, '--fingerprint', shown);
-    expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 0 });
-    expect(pinned()).toEqual(bundle);
-    const { stdout } = await machine.sls(['trust', 'show', '--json']);
-    expect(JSON.parse(stdout)).toMatchObject({ trustDomain: 'example.test', sequence: 5, fingerprint: shown });
-  });
+  test.each(['bundle.jws', 'bundle.json', 'the login service'])(
+    'of %s pins the trust key that the fingerprint names',
+    async (source) => {
+      const ended = await add(source === 'the login service' ? service.address : source, '--fingerprint', shown);
+      expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 0 });
+      expect(pinned()).toEqual(bundle);
+      const { stdout } = await machine.sls(['trust', 'show', '--json']);
+      expect(JSON.parse(stdout)).toMatchObject({ trustDomain: 'example.test', sequence: 5, fingerprint: shown });
+    },
+  );
 
   test('with another fingerprint pins nothing', async () => {
     const other = await fingerprint(makeSigningKey().publicKey);
-    expect(await add('bundle.jws', '--fingerprint', other)).toMatchObject({ code: 5, stderr: expect.stringContaining(shown) as string });
+    expect(await add('bundle.jws', '--fingerprint', other)).toMatchObject({
+      code: 5,
+      stderr: expect.stringContaining(shown) as string,
+    });
     expect(isPinned()).toBe(false);
   });
 
@@ -78,7 +84,10 @@ describe('the first use', () => {
     const [header, , signature] = readFileSync(machine.path('bundle.jws'), 'utf8').split('.');
     const changed = Buffer.from(JSON.stringify({ ...bundle, policy: { softwareTpm: 'allow' } })).toString('base64url');
     writeFileSync(machine.path('changed.jws'), `${header}.${changed}.${signature}`);
-    expect(await add('changed.jws', '--fingerprint', shown)).toMatchObject({ code: 5, stderr: expect.stringContaining('not signed by its trust key') as string });
+    expect(await add('changed.jws', '--fingerprint', shown)).toMatchObject({
+      code: 5,
+      stderr: expect.stringContaining('not signed by its trust key') as string,
+    });
     expect(isPinned()).toBe(false);
   });
 
@@ -87,7 +96,11 @@ describe('the first use', () => {
     ['no', 5, false],
     ['', 5, false],
   ])('on a terminal shows the fingerprint and takes a typed answer: %p', async (answer, code, kept) => {
-    const terminal = spawn(process.execPath, [SLS, 'trust', 'add', 'bundle.jws'], { cwd: machine.folder, env: { ...machine.env, TERM: 'xterm' }, cols: 200 });
+    const terminal = spawn(process.execPath, [SLS, 'trust', 'add', 'bundle.jws'], {
+      cwd: machine.folder,
+      env: { ...machine.env, TERM: 'xterm' },
+      cols: 200,
+    });
     let seen = '';
     terminal.onData((text) => {
       const before = seen.includes('Type yes: ');
@@ -106,20 +119,29 @@ describe('a bundle that is there already', () => {
   });
 
   test('is replaced by a newer one of its trust key without a question', async () => {
-    writeFileSync(machine.path('newer.jws'), await signTrustBundle({ ...bundle, sequence: 6 }, service.trustKey.privateKey));
+    writeFileSync(
+      machine.path('newer.jws'),
+      await signTrustBundle({ ...bundle, sequence: 6 }, service.trustKey.privateKey),
+    );
     expect((await add('newer.jws')).code).toBe(0);
     expect(pinned().sequence).toBe(6);
   });
 
   test('is not replaced by an older one', async () => {
-    writeFileSync(machine.path('older.jws'), await signTrustBundle({ ...bundle, sequence: 4 }, service.trustKey.privateKey));
+    writeFileSync(
+      machine.path('older.jws'),
+      await signTrustBundle({ ...bundle, sequence: 4 }, service.trustKey.privateKey),
+    );
     expect((await add('older.jws')).code).toBe(5);
     expect(pinned().sequence).toBe(5);
   });
 
   test('is not replaced by one of another trust key, whatever fingerprint comes with it: it has to be removed first', async () => {
     const mallory = makeSigningKey('trust');
-    writeFileSync(machine.path('mallory.jws'), await signTrustBundle({ ...bundle, sequence: 9, trustKey: mallory.publicKey }, mallory.privateKey));
+    writeFileSync(
+      machine.path('mallory.jws'),
+      await signTrustBundle({ ...bundle, sequence: 9, trustKey: mallory.publicKey }, mallory.privateKey),
+    );
     const ended = await add('mallory.jws', '--fingerprint', await fingerprint(mallory.publicKey));
     expect(ended).toMatchObject({ code: 5, stderr: expect.stringContaining('THE TRUST KEY HAS CHANGED') as string });
     expect(ended.stderr).toContain(shown);
@@ -131,7 +153,14 @@ describe('a bundle that is there already', () => {
 });
 
 test('without any trust, no command speaks to anyone', async () => {
-  for (const args of [['login', '--username', 'ada', '--password-stdin'], ['signup', '--username', 'ada', '--password-stdin'], ['trust', 'show']]) {
-    expect(await machine.sls(args, { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 2, stderr: expect.stringContaining('sls trust add') as string });
+  for (const args of [
+    ['login', '--username', 'ada', '--password-stdin'],
+    ['signup', '--username', 'ada', '--password-stdin'],
+    ['trust', 'show'],
+  ]) {
+    expect(await machine.sls(args, { stdin: `${PASSWORD}\n` })).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('sls trust add') as string,
+    });
   }
 });

@@ -12,7 +12,12 @@ import type { EnclaveId } from '../../../../attestation/evidence/enclave-name';
 const NAMESPACE = 'enclaves';
 const nameKey = Buffer.alloc(32, 7);
 const template = load(readFileSync(join(__dirname, '../../../../knative/base/enclave.yaml'), 'utf8')) as KnativeService;
-const kind = { namespace: NAMESPACE, template, image: `registry/enclave@sha256:${'a'.repeat(64)}`, trustDomain: 'sls.local' };
+const kind = {
+  namespace: NAMESPACE,
+  template,
+  image: `registry/enclave@sha256:${'a'.repeat(64)}`,
+  trustDomain: 'sls.local',
+};
 const of = (user: string, name = 'default'): EnclaveId => ({ user, name });
 const quiet = { onStage: () => undefined, signal: new AbortController().signal };
 
@@ -29,14 +34,23 @@ beforeEach(async () => {
 afterEach(() => cluster.server.stop());
 
 const annotations = (): Array<Record<string, string | undefined>> =>
-  cluster.services().map(({ metadata }) => ({ user: metadata.annotations?.['licensing/user'], name: metadata.annotations?.['licensing/enclave'] }));
+  cluster.services().map(({ metadata }) => ({
+    user: metadata.annotations?.['licensing/user'],
+    name: metadata.annotations?.['licensing/enclave'],
+  }));
 
 test('each name of a user is a Service of its own, under a name that tells nothing; the same one is the same Service', async () => {
   const first = await plain.ensure(of('ada'), quiet);
   const second = await plain.ensure(of('ada', 'gpu-lab'), quiet);
   expect(second.workloadUid).not.toBe(first.workloadUid);
-  expect(await plain.ensure(of('ada', 'gpu-lab'), quiet)).toMatchObject({ workloadUid: second.workloadUid, started: false });
-  expect(annotations()).toEqual([{ user: 'ada', name: 'default' }, { user: 'ada', name: 'gpu-lab' }]);
+  expect(await plain.ensure(of('ada', 'gpu-lab'), quiet)).toMatchObject({
+    workloadUid: second.workloadUid,
+    started: false,
+  });
+  expect(annotations()).toEqual([
+    { user: 'ada', name: 'default' },
+    { user: 'ada', name: 'gpu-lab' },
+  ]);
   for (const { metadata } of cluster.services()) expect(metadata.name).toMatch(/^enclave-[a-z2-7]{20}$/);
   expect(cluster.volumes()).toEqual([]);
 });
@@ -48,7 +62,9 @@ describe('while an enclave does not start', () => {
     const stuck = enclaveName(nameKey, of('ada'));
     cluster.intercept = ({ query }) => {
       if (query.has('watch')) return watch;
-      return query.get('labelSelector')?.endsWith(`=${stuck}`) === true ? { body: { metadata: {}, items: [] } } : undefined;
+      return query.get('labelSelector')?.endsWith(`=${stuck}`) === true
+        ? { body: { metadata: {}, items: [] } }
+        : undefined;
     };
   };
 
@@ -57,9 +73,10 @@ describe('while an enclave does not start', () => {
     cluster.server.requests.length = 0;
     hide({ silent: true });
     const over = new AbortController();
-    const wait = (): Promise<unknown> => plain.ensure(of('ada'), { ...quiet, signal: over.signal }).catch(() => undefined);
+    const wait = (): Promise<unknown> =>
+      plain.ensure(of('ada'), { ...quiet, signal: over.signal }).catch(() => undefined);
     const waiting = [wait()];
-    for (const end = Date.now() + 2_000; watches() < 2 && Date.now() < end; ) await sleep(20);
+    for (const end = Date.now() + 2_000; watches() < 2 && Date.now() < end;) await sleep(20);
     waiting.push(...Array.from({ length: 50 }, wait));
     await sleep(500);
     const found = await Promise.race([plain.ensure(of('grace'), quiet), sleep(1_500)]);
@@ -75,11 +92,16 @@ describe('while an enclave does not start', () => {
     const grace = await plain.ensure(of('grace'), quiet);
     cluster.intercept = ({ query }) => {
       if (query.has('watch')) return { silent: true };
-      return /=enclave-/.test(query.get('labelSelector') ?? '') && !query.get('labelSelector')!.endsWith(enclaveName(nameKey, of('grace'))) ? { body: { metadata: {}, items: [] } } : undefined;
+      return /=enclave-/.test(query.get('labelSelector') ?? '') &&
+        !query.get('labelSelector')!.endsWith(enclaveName(nameKey, of('grace')))
+        ? { body: { metadata: {}, items: [] } }
+        : undefined;
     };
     const over = new AbortController();
-    const waiting = Array.from({ length: 50 }, (_, index) => plain.ensure(of(`user-${index}`), { ...quiet, signal: over.signal }).catch(() => undefined));
-    for (const end = Date.now() + 3_000; watches() < 100 && Date.now() < end; ) await sleep(20);
+    const waiting = Array.from({ length: 50 }, (_, index) =>
+      plain.ensure(of(`user-${index}`), { ...quiet, signal: over.signal }).catch(() => undefined),
+    );
+    for (const end = Date.now() + 3_000; watches() < 100 && Date.now() < end;) await sleep(20);
     const found = await Promise.race([plain.ensure(of('grace'), quiet), sleep(1_500)]);
     over.abort();
     await Promise.all(waiting);
@@ -93,7 +115,9 @@ describe('while an enclave does not start', () => {
     const [impatient, stages] = [new AbortController(), [] as number[]];
     const first = plain.ensure(of('ada'), { ...quiet, signal: impatient.signal });
     await sleep(300);
-    const later = [0, 1].map(() => plain.ensure(of('ada'), { signal: quiet.signal, onStage: (stage) => stages.push(stage) }));
+    const later = [0, 1].map(() =>
+      plain.ensure(of('ada'), { signal: quiet.signal, onStage: (stage) => stages.push(stage) }),
+    );
     await sleep(300);
     impatient.abort();
     await expect(first).rejects.toMatchObject({ code: 'login.enclave_unavailable' });
@@ -111,10 +135,16 @@ test('what runs is found by name, in one question; what is asked for only', asyn
   await plain.ensure(of('grace', 'gpu-lab'), quiet);
   await plain.stop(of('ada'));
   cluster.server.requests.length = 0;
-  expect(await plain.find('ada', ['default', 'gpu-lab', 'other'])).toEqual(new Map([['gpu-lab', { serves: true, node: 'node-a' }]]));
+  expect(await plain.find('ada', ['default', 'gpu-lab', 'other'])).toEqual(
+    new Map([['gpu-lab', { serves: true, node: 'node-a' }]]),
+  );
   expect(cluster.server.requests).toHaveLength(1);
   expect(await plain.find('ada', [])).toEqual(new Map());
-  const [pod] = cluster.pods().filter(({ metadata }) => metadata.labels?.['serving.knative.dev/service'] === enclaveName(nameKey, of('ada', 'gpu-lab')));
+  const [pod] = cluster
+    .pods()
+    .filter(
+      ({ metadata }) => metadata.labels?.['serving.knative.dev/service'] === enclaveName(nameKey, of('ada', 'gpu-lab')),
+    );
   pod!.status = { conditions: [{ type: 'PodScheduled', status: 'True' }] };
   expect((await plain.find('ada', ['gpu-lab'])).get('gpu-lab')).toEqual({ serves: false, node: 'node-a' });
 });
@@ -131,9 +161,17 @@ test('stop ends the Service and its pod, and keeps the volume; the next start ha
 
 test('a volume is made before the Service that needs it, once, and keeps its size when the setting changes', async () => {
   await withVolumes.ensure(of('ada', 'lab'), quiet);
-  const made = cluster.server.requests.filter(({ method }) => method === 'PATCH').map(({ path }) => path.split('/').at(-2));
+  const made = cluster.server.requests
+    .filter(({ method }) => method === 'PATCH')
+    .map(({ path }) => path.split('/').at(-2));
   expect(made).toEqual(['persistentvolumeclaims', 'services']);
-  const bigger = new KnativeLauncher({ api: cluster.server.api(), nameKey, startMs: 5_000, scheduleMs: 1_000, kind: { ...kind, image: kind.image.replace('a', 'b'), volume: { size: '50Gi' } } });
+  const bigger = new KnativeLauncher({
+    api: cluster.server.api(),
+    nameKey,
+    startMs: 5_000,
+    scheduleMs: 1_000,
+    kind: { ...kind, image: kind.image.replace('a', 'b'), volume: { size: '50Gi' } },
+  });
   await bigger.ensure(of('ada', 'lab'), quiet);
   expect(cluster.volumes().map(({ spec }) => spec?.['resources'])).toEqual([{ requests: { storage: '5Gi' } }]);
 });
@@ -148,7 +186,7 @@ test('a volume that is being deleted is waited for: its files are of an enclave 
   expect(cluster.volumes()[0]!.metadata.uid).not.toBe(old.metadata.uid);
 });
 
-test('one that is lost is discarded without its volume; so is a revoked user\'s', async () => {
+test("one that is lost is discarded without its volume; so is a revoked user's", async () => {
   const enclave = await withVolumes.ensure(of('ada', 'lab'), quiet);
   await withVolumes.discard(of('ada', 'lab'), { ...enclave, workloadUid: 'another' });
   expect(cluster.services()).toHaveLength(1);
@@ -167,7 +205,10 @@ test('remove takes Service and volume of this enclave, also where volumes are of
 
 test('a removal that fails between Service and volume is ended by the next one', async () => {
   await withVolumes.ensure(of('ada', 'lab'), quiet);
-  cluster.intercept = ({ method, path }) => (method === 'DELETE' && path.includes('persistentvolumeclaims') ? { status: 403, body: { reason: 'Forbidden', message: 'no' } } : undefined);
+  cluster.intercept = ({ method, path }) =>
+    method === 'DELETE' && path.includes('persistentvolumeclaims')
+      ? { status: 403, body: { reason: 'Forbidden', message: 'no' } }
+      : undefined;
   await expect(withVolumes.remove(of('ada', 'lab'))).rejects.toMatchObject({ status: 403 });
   expect([cluster.services().length, cluster.volumes().length]).toEqual([0, 1]);
   cluster.intercept = () => undefined;
@@ -180,6 +221,9 @@ test("all of a user's, those from before there were names included, and nobody e
   const before = cluster.services().find(({ metadata }) => metadata.name === enclaveName(nameKey, of('ada')))!;
   delete before.metadata.annotations!['licensing/enclave'];
   await withVolumes.removeAll('ada');
-  expect(annotations()).toEqual([{ user: 'ad', name: 'a' }, { user: 'grace', name: 'default' }]);
+  expect(annotations()).toEqual([
+    { user: 'ad', name: 'a' },
+    { user: 'grace', name: 'default' },
+  ]);
   expect(cluster.volumes()).toHaveLength(2);
 });

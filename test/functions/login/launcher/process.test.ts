@@ -8,13 +8,24 @@ import { unary } from '../../../../runtime/rpc/handlers';
 import { startServer } from '../../../../runtime/rpc/server';
 import type { RunningServer } from '../../../../runtime/rpc/server';
 import { ProcessLauncher } from '../../../../functions/login/launcher/process';
-import type { EnsureEnclaveResponse, LauncherServiceServer, RemoveEnclaveRequest, StopEnclaveRequest } from '../../../../proto/gen/licensing/v1/launcher';
+import type {
+  EnsureEnclaveResponse,
+  LauncherServiceServer,
+  RemoveEnclaveRequest,
+  StopEnclaveRequest,
+} from '../../../../proto/gen/licensing/v1/launcher';
 import { LauncherServiceService } from '../../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../../proto/gen/licensing/v1/login';
 
 const user = '6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11';
 const id = { user, name: 'lab' };
-const running: EnsureEnclaveResponse = { workloadUid: 'w-1', node: 'node-a', endpoint: 'http://127.0.0.1:1', tlsAddress: '127.0.0.1:2', started: false };
+const running: EnsureEnclaveResponse = {
+  workloadUid: 'w-1',
+  node: 'node-a',
+  endpoint: 'http://127.0.0.1:1',
+  tlsAddress: '127.0.0.1:2',
+  started: false,
+};
 
 let folder: string;
 let server: RunningServer;
@@ -38,7 +49,10 @@ beforeAll(async () => {
       return Promise.resolve({});
     }),
   };
-  server = await startServer({ address: { scheme: 'unix', path }, services: [{ definition: LauncherServiceService, implementation }] });
+  server = await startServer({
+    address: { scheme: 'unix', path },
+    services: [{ definition: LauncherServiceService, implementation }],
+  });
   launcher = new ProcessLauncher({ scheme: 'unix', path });
 });
 
@@ -48,7 +62,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function ensure(signal = new AbortController().signal, from = launcher): Promise<{ enclave: unknown; stages: LoginStage[] }> {
+async function ensure(
+  signal = new AbortController().signal,
+  from = launcher,
+): Promise<{ enclave: unknown; stages: LoginStage[] }> {
   const stages: LoginStage[] = [];
   return { enclave: await from.ensure(id, { onStage: (stage) => stages.push(stage), signal }), stages };
 }
@@ -63,11 +80,17 @@ test('an enclave that runs is answered without a stage, one that has to start wi
 });
 
 test("the launcher's own words reach the user, an inner error's do not", async () => {
-  answer = () => Promise.reject(new RpcError('launcher.full', status.RESOURCE_EXHAUSTED, 'too many enclaves run on this machine'));
+  answer = () =>
+    Promise.reject(new RpcError('launcher.full', status.RESOURCE_EXHAUSTED, 'too many enclaves run on this machine'));
   await expect(ensure()).rejects.toMatchObject({ code: 'login.enclave_unavailable', grpcStatus: status.UNAVAILABLE });
   await expect(ensure()).rejects.toThrow('too many enclaves run on this machine');
   answer = () => Promise.reject(new Error('spawn /inner/path ENOENT'));
-  await expect(ensure()).rejects.toThrow(expect.objectContaining({ code: 'login.enclave_unavailable', message: expect.not.stringContaining('/inner') as string }));
+  await expect(ensure()).rejects.toThrow(
+    expect.objectContaining({
+      code: 'login.enclave_unavailable',
+      message: expect.not.stringContaining('/inner') as string,
+    }),
+  );
 });
 
 test('a launcher that is away is a refusal that names no path', async () => {
@@ -81,7 +104,8 @@ test('a launcher that is away is a refusal that names no path', async () => {
 test('a caller that is gone ends the wait on both sides', async () => {
   const controller = new AbortController();
   const ended = new Promise<void>((resolve) => {
-    answer = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => (resolve(), reject(signal.reason as Error))));
+    answer = (signal) =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => (resolve(), reject(signal.reason as Error))));
   });
   setTimeout(() => controller.abort(new Error('the caller is gone')), 100);
   await expect(ensure(controller.signal)).rejects.toThrow('the caller is gone');
@@ -91,7 +115,10 @@ test('a caller that is gone ends the wait on both sides', async () => {
 test('an enclave is discarded by its own UID, and stopped whichever it is', async () => {
   await launcher.discard(id, running);
   await launcher.stop(id);
-  expect(stopped).toEqual([{ ...id, workloadUid: 'w-1' }, { ...id, workloadUid: '' }]);
+  expect(stopped).toEqual([
+    { ...id, workloadUid: 'w-1' },
+    { ...id, workloadUid: '' },
+  ]);
 });
 
 test('what runs is found by name; one is removed, or all of a user', async () => {

@@ -19,11 +19,23 @@ beforeEach(async () => {
 });
 afterEach(() => cluster.server.stop());
 
-function add(what: 'services' | 'persistentvolumeclaims', object: string, user: string, name?: string, daysUnused = 1): void {
+function add(
+  what: 'services' | 'persistentvolumeclaims',
+  object: string,
+  user: string,
+  name?: string,
+  daysUnused = 1,
+): void {
   const group = what === 'services' ? '/apis/serving.knative.dev/v1' : '/api/v1';
   const lastUsed = new Date(NOW.getTime() - daysUnused * DAY_MS).toISOString();
-  const annotations = { 'licensing/user': user, ...(name !== undefined && { 'licensing/enclave': name }), 'licensing/last-used': lastUsed };
-  cluster.put(`${group}/namespaces/${NAMESPACE}/${what}/${object}`, { metadata: { name: object, labels: LABEL, annotations } });
+  const annotations = {
+    'licensing/user': user,
+    ...(name !== undefined && { 'licensing/enclave': name }),
+    'licensing/last-used': lastUsed,
+  };
+  cluster.put(`${group}/namespaces/${NAMESPACE}/${what}/${object}`, {
+    metadata: { name: object, labels: LABEL, annotations },
+  });
 }
 
 const run = (): Promise<Reaped> =>
@@ -67,9 +79,13 @@ test('an enclave of before there were names has no row, and stays while its user
   expect(await run()).toMatchObject({ orphaned: ['enclave-b'], kept: 1 });
 });
 
-test('claims that are no enclave\'s are left alone', async () => {
-  cluster.put(`/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/attestor-socket`, { metadata: { name: 'attestor-socket' } });
-  cluster.put(`/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/odd`, { metadata: { name: 'odd', labels: LABEL } });
+test("claims that are no enclave's are left alone", async () => {
+  cluster.put(`/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/attestor-socket`, {
+    metadata: { name: 'attestor-socket' },
+  });
+  cluster.put(`/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/odd`, {
+    metadata: { name: 'odd', labels: LABEL },
+  });
   expect(await run()).toMatchObject({ volumes: [] });
   expect(cluster.volumes()).toHaveLength(2);
 });
@@ -87,7 +103,14 @@ test('one that a login touches meanwhile stays', async () => {
 
 test('when nobody can say who has an account, nothing is deleted', async () => {
   add('services', 'enclave-a', 'gone', 'lab', 40);
-  const refused = reap({ api: cluster.server.api(), namespace: NAMESPACE, unusedMs: DAY_MS, now: NOW, existing: () => Promise.reject(new Error('away')), registered: () => Promise.resolve(rows) });
+  const refused = reap({
+    api: cluster.server.api(),
+    namespace: NAMESPACE,
+    unusedMs: DAY_MS,
+    now: NOW,
+    existing: () => Promise.reject(new Error('away')),
+    registered: () => Promise.resolve(rows),
+  });
   await expect(refused).rejects.toThrow('away');
   expect(cluster.services()).toHaveLength(1);
 });

@@ -22,7 +22,8 @@ beforeAll(async () => {
   database = await startEmbeddedTestPostgres();
   files = await writeAccountFiles(database.url);
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
-  const start = (licenceRequired: boolean): Promise<Replica> => startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { licenceRequired });
+  const start = (licenceRequired: boolean): Promise<Replica> =>
+    startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { licenceRequired });
   before = await start(false);
   since = await start(true);
 });
@@ -40,15 +41,23 @@ test('a licence for one account and one seat keeps one of its users at work, not
   const { licences, seats } = since;
   const licence = await insertLicence(since.backend.database, { plan: { seats: 1 } });
   const key = await keyOf(licence);
-  const redeem = async ({ client }: Connection): Promise<unknown> => callUnary(licences, licences.redeemLicence, { key, password: undefined, oneTimeCode: '' }, bearer(client));
+  const redeem = async ({ client }: Connection): Promise<unknown> =>
+    callUnary(licences, licences.redeemLicence, { key, password: undefined, oneTimeCode: '' }, bearer(client));
 
   const first = await connected();
   await redeem(first);
   const { seat } = await takeSeat(seats, first);
   await renewSeat(seats, first, seat);
-  await callUnary(licences, licences.dropLicence, { licence, password: undefined, oneTimeCode: '' }, bearer(first.client));
+  await callUnary(
+    licences,
+    licences.dropLicence,
+    { licence, password: undefined, oneTimeCode: '' },
+    bearer(first.client),
+  );
   await expect(renewSeat(seats, first, seat)).rejects.toMatchObject({ code: 'licence.required' });
-  await expect(takeSeat(seats, await openConnection(first.client, await loginTpm()))).rejects.toMatchObject({ code: 'licence.required' });
+  await expect(takeSeat(seats, await openConnection(first.client, await loginTpm()))).rejects.toMatchObject({
+    code: 'licence.required',
+  });
 
   const second = await connected();
   await redeem(second);

@@ -19,7 +19,15 @@ import { newClientKey } from '../../../support/login-client';
 import { loginTpm } from '../../../support/login-trust';
 import { startReplica } from '../../../support/replica';
 import type { Replica } from '../../../support/replica';
-import { bearer, newSeatClient, newWorkload, openConnection, renewSeat, takeRequest, takeSeat } from '../../../support/seats';
+import {
+  bearer,
+  newSeatClient,
+  newWorkload,
+  openConnection,
+  renewSeat,
+  takeRequest,
+  takeSeat,
+} from '../../../support/seats';
 import type { SeatClient } from '../../../support/seats';
 import { issueClientCertificate } from '../../../../licensing/authority/client';
 import type { CertifiedKey } from '../../../../runtime/keys/key-pair';
@@ -37,7 +45,10 @@ beforeAll(async () => {
   files = await writeAccountFiles(database.url);
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
   tpm = await loginTpm();
-  replica = await startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), { defaultSeats: 2, seatSeconds: SEAT_SECONDS });
+  replica = await startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), {
+    defaultSeats: 2,
+    seatSeconds: SEAT_SECONDS,
+  });
 });
 afterAll(async () => {
   await replica.stop();
@@ -75,12 +86,17 @@ describe('taking', () => {
     expect(Number(expiresAt) - Date.now() / 1000).toBeLessThanOrEqual(SEAT_SECONDS);
     expect(heartbeatSeconds).toBe(1);
     const another = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
-    await expect(verifySeatToken(token, { rootsPem: another.certificate, trustDomain: TRUST_DOMAIN })).rejects.toMatchObject({ code: 'seat.token_invalid' });
+    await expect(
+      verifySeatToken(token, { rootsPem: another.certificate, trustDomain: TRUST_DOMAIN }),
+    ).rejects.toMatchObject({ code: 'seat.token_invalid' });
   });
 
   test('an account without a licence has its default number at once', async () => {
     const client = await newClient();
-    const taken = [await takeSeat(replica.seats, await openConnection(client, tpm)), await takeSeat(replica.seats, await openConnection(client, tpm))];
+    const taken = [
+      await takeSeat(replica.seats, await openConnection(client, tpm)),
+      await takeSeat(replica.seats, await openConnection(client, tpm)),
+    ];
     await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
       code: 'seat.none_free',
       message: 'no seat is free: 2 of the 2 of your account are taken',
@@ -94,7 +110,10 @@ describe('taking', () => {
     const [one, two] = [await newClient(), await newClient()];
     const licence = await licensed(3, one, two);
     for (const client of [one, one, two]) await takeSeat(replica.seats, await openConnection(client, tpm));
-    for (const client of [one, two]) await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
+    for (const client of [one, two])
+      await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
+        code: 'seat.none_free',
+      });
     expect(await listed(two)).toMatchObject({ taken: 3, limit: 3, seats: [expect.any(String)] });
     expect((await callUnary(replica.seats, replica.seats.listSeats, {}, bearer(one))).licence).toBe(licence);
   });
@@ -118,7 +137,9 @@ test('one who shows evidence without end waits for themselves, and nobody else f
   const [flooder, other] = [await newClient(), await newClient()];
   const connection = await openConnection(flooder, tpm);
   let answered = 0;
-  const flood = Promise.all(Array.from({ length: 100 }, () => takeSeat(replica.seats, connection).then(() => (answered += 1))));
+  const flood = Promise.all(
+    Array.from({ length: 100 }, () => takeSeat(replica.seats, connection).then(() => (answered += 1))),
+  );
   await sleep(1);
   await takeSeat(replica.seats, await openConnection(other, tpm));
   const before = answered;
@@ -128,7 +149,10 @@ test('one who shows evidence without end waits for themselves, and nobody else f
 
 describe('no seat for', () => {
   const refused = async (request: Parameters<typeof takeRequest>[0], code: string, message?: string): Promise<void> => {
-    await expect(takeSeat(replica.seats, request)).rejects.toMatchObject({ code, ...(message !== undefined && { message }) });
+    await expect(takeSeat(replica.seats, request)).rejects.toMatchObject({
+      code,
+      ...(message !== undefined && { message }),
+    });
     expect((await listed(request.client)).taken).toBe(0);
   };
 
@@ -145,9 +169,17 @@ describe('no seat for', () => {
     const [client, other] = [await newClient(), await newClient()];
     const { evidence } = await openConnection(other, tpm);
     await refused({ client, evidence }, 'seat.evidence_refused', 'its evidence is refused (identity.client_key)');
-    await refused(await openConnection(client, tpm, { user: other.user }), 'seat.evidence_refused', 'its evidence is refused (identity.user)');
+    await refused(
+      await openConnection(client, tpm, { user: other.user }),
+      'seat.evidence_refused',
+      'its evidence is refused (identity.user)',
+    );
     const same = await newClient(client.user);
-    await refused({ client, evidence: (await openConnection(same, tpm)).evidence }, 'seat.evidence_refused', 'its evidence is refused (identity.client_key)');
+    await refused(
+      { client, evidence: (await openConnection(same, tpm)).evidence },
+      'seat.evidence_refused',
+      'its evidence is refused (identity.client_key)',
+    );
   });
 
   test("evidence of one's own enclave that claims the TLS session of somebody else: their seat stays theirs", async () => {
@@ -156,19 +188,33 @@ describe('no seat for', () => {
     const { tlsExporter } = connection;
     const { seat } = await takeSeat(replica.seats, connection);
     await refused(await openConnection(thief, tpm, { tlsExporter }), 'seat.other_session');
-    await expect(takeSeat(replica.seats, await openConnection(victim, tpm, { tlsExporter, workloadUid: newWorkload() }))).rejects.toMatchObject({ code: 'seat.other_session' });
+    await expect(
+      takeSeat(replica.seats, await openConnection(victim, tpm, { tlsExporter, workloadUid: newWorkload() })),
+    ).rejects.toMatchObject({ code: 'seat.other_session' });
     expect((await listed(victim)).seats).toEqual([seat]);
     await renewSeat(replica.seats, connection, seat);
   });
 
   test('evidence by a TPM that is not trusted, of a revoked node, or old', async () => {
     const client = await newClient();
-    await refused(await openConnection(client, await makeFakeTpm()), 'seat.evidence_refused', 'its evidence is refused (ak_certificate.untrusted)');
+    await refused(
+      await openConnection(client, await makeFakeTpm()),
+      'seat.evidence_refused',
+      'its evidence is refused (ak_certificate.untrusted)',
+    );
     const minutesAgo = BigInt(Math.floor(Date.now() / 1000) - 1000);
-    await refused(await openConnection(client, tpm, { issuedAt: minutesAgo, expiresAt: minutesAgo + 300n }), 'seat.evidence_refused', 'its evidence is refused (freshness.expired)');
+    await refused(
+      await openConnection(client, tpm, { issuedAt: minutesAgo, expiresAt: minutesAgo + 300n }),
+      'seat.evidence_refused',
+      'its evidence is refused (freshness.expired)',
+    );
     const gone = await makeFakeTpm({ authority: tpm.authority, node: 'node-gone' });
     await revoke(replica.backend.database, { kind: 'node', subject: 'node-gone', revokedBy: 'ada', reason: 'test' });
-    await refused(await openConnection(client, gone, { node: 'node-gone' }), 'seat.evidence_refused', 'its evidence is refused (revocation.node)');
+    await refused(
+      await openConnection(client, gone, { node: 'node-gone' }),
+      'seat.evidence_refused',
+      'its evidence is refused (revocation.node)',
+    );
   });
 
   test('who has no key that the client CA certified, or does not show it', async () => {
@@ -177,12 +223,24 @@ describe('no seat for', () => {
     const key = await newClientKey();
     await refused({ client: { ...client, key: key.privateKey }, evidence }, 'seat.proof');
     const foreign = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
-    const clientCertificates = await issueClientCertificate(foreign, key.csr, { user: client.user, session: client.session, trustDomain: TRUST_DOMAIN, seconds: 60 });
+    const clientCertificates = await issueClientCertificate(foreign, key.csr, {
+      user: client.user,
+      session: client.session,
+      trustDomain: TRUST_DOMAIN,
+      seconds: 60,
+    });
     await refused({ client: { ...client, key: key.privateKey, clientCertificates }, evidence }, 'certificate.chain');
     // What was signed is for these claims alone.
     const other = await openConnection(client, tpm);
     const proof = signSeatProof(client.key, other.evidence.claims);
-    await expect(callUnary(replica.seats, replica.seats.takeSeat, { ...takeRequest({ client, evidence }), proof }, { timeout: 5_000 })).rejects.toMatchObject({ code: 'seat.proof' });
+    await expect(
+      callUnary(
+        replica.seats,
+        replica.seats.takeSeat,
+        { ...takeRequest({ client, evidence }), proof },
+        { timeout: 5_000 },
+      ),
+    ).rejects.toMatchObject({ code: 'seat.proof' });
   });
 
   test('a session that was ended, a revoked user', async () => {
@@ -193,7 +251,9 @@ describe('no seat for', () => {
 
     const revoked = await newClient();
     await revoke(replica.backend.database, { kind: 'user', subject: revoked.user, revokedBy: 'ada', reason: 'test' });
-    await expect(takeSeat(replica.seats, await openConnection(revoked, tpm))).rejects.toMatchObject({ code: 'login.revoked' });
+    await expect(takeSeat(replica.seats, await openConnection(revoked, tpm))).rejects.toMatchObject({
+      code: 'login.revoked',
+    });
   });
 });
 
@@ -209,7 +269,9 @@ describe('a heartbeat', () => {
     expect(decodeJwt(renewed.token)).toMatchObject({ jti: seat, exp: Number(renewed.expiresAt) });
     await sleep(2_400);
     // Past the first end.
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
+      code: 'seat.none_free',
+    });
     await lapsed();
     const next = await openConnection(client, tpm);
     const { seat: other, token } = await takeSeat(replica.seats, next);
@@ -217,7 +279,9 @@ describe('a heartbeat', () => {
     await expect(renewSeat(replica.seats, connection, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
     await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 5_000 });
     expect((await renewSeat(replica.seats, connection, seat)).seat).toBe(seat);
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
+      code: 'seat.none_free',
+    });
   });
 
   test('is taken from the enclave of the seat alone, about this seat and this session, of now, and once', async () => {
@@ -227,20 +291,35 @@ describe('a heartbeat', () => {
     const { seat: other } = await takeSeat(replica.seats, second);
     await sleep(1_000);
     const { privateKey } = await makeIdentity(TRUST_DOMAIN);
-    await expect(renewSeat(replica.seats, connection, seat, { privateKey })).rejects.toMatchObject({ code: 'seat.heartbeat' });
-    await expect(renewSeat(replica.seats, connection, seat, { privateKey: client.key.export({ type: 'pkcs8', format: 'pem' }) as string })).rejects.toMatchObject({ code: 'seat.heartbeat' });
-    await expect(renewSeat(replica.seats, connection, seat, { about: other })).rejects.toMatchObject({ code: 'seat.heartbeat' });
+    await expect(renewSeat(replica.seats, connection, seat, { privateKey })).rejects.toMatchObject({
+      code: 'seat.heartbeat',
+    });
+    await expect(
+      renewSeat(replica.seats, connection, seat, {
+        privateKey: client.key.export({ type: 'pkcs8', format: 'pem' }) as string,
+      }),
+    ).rejects.toMatchObject({ code: 'seat.heartbeat' });
+    await expect(renewSeat(replica.seats, connection, seat, { about: other })).rejects.toMatchObject({
+      code: 'seat.heartbeat',
+    });
     await expect(renewSeat(replica.seats, second, seat)).rejects.toMatchObject({ code: 'seat.heartbeat' });
     await expect(renewSeat(replica.seats, connection, randomUUID())).rejects.toMatchObject({ code: 'seat.heartbeat' });
-    for (const seconds of [-70, 70]) await expect(renewSeat(replica.seats, connection, seat, { at: Date.now() + seconds * 1000 })).rejects.toMatchObject({ code: 'seat.heartbeat_old' });
+    for (const seconds of [-70, 70])
+      await expect(
+        renewSeat(replica.seats, connection, seat, { at: Date.now() + seconds * 1000 }),
+      ).rejects.toMatchObject({ code: 'seat.heartbeat_old' });
     const { seats } = await callUnary(replica.seats, replica.seats.listSeats, {}, bearer(client));
     expect(seats.find((listedSeat) => listedSeat.seat === seat)?.expiresAt).toBe(expiresAt);
 
     // A client keeps one for when its session is over: it has been counted.
     const at = Date.now();
     await renewSeat(replica.seats, connection, seat, { at });
-    await expect(renewSeat(replica.seats, connection, seat, { at })).rejects.toMatchObject({ code: 'seat.heartbeat_old' });
-    await expect(renewSeat(replica.seats, connection, seat, { at: at - 1 })).rejects.toMatchObject({ code: 'seat.heartbeat_old' });
+    await expect(renewSeat(replica.seats, connection, seat, { at })).rejects.toMatchObject({
+      code: 'seat.heartbeat_old',
+    });
+    await expect(renewSeat(replica.seats, connection, seat, { at: at - 1 })).rejects.toMatchObject({
+      code: 'seat.heartbeat_old',
+    });
   });
 
   test('is refused once the login session has ended or the user is revoked', async () => {
@@ -254,7 +333,12 @@ describe('a heartbeat', () => {
     await replica.backend.sessions.revoke(ended.client.user, {}, 'user');
     await expect(ended.renew()).rejects.toMatchObject({ code: 'login.session_ended' });
     const revoked = await take();
-    await revoke(replica.backend.database, { kind: 'user', subject: revoked.client.user, revokedBy: 'ada', reason: 'test' });
+    await revoke(replica.backend.database, {
+      kind: 'user',
+      subject: revoked.client.user,
+      revokedBy: 'ada',
+      reason: 'test',
+    });
     await expect(revoked.renew()).rejects.toMatchObject({ code: 'login.revoked' });
   });
 
@@ -263,11 +347,16 @@ describe('a heartbeat', () => {
     const licence = await licensed(2, client);
     const connection = await openConnection(client, tpm);
     const { seat } = await takeSeat(replica.seats, connection);
-    await replica.backend.database.query(`UPDATE licences SET valid_until = now() - interval '2 days', grace_until = now() - interval '1 day' WHERE id = $1`, [licence]);
+    await replica.backend.database.query(
+      `UPDATE licences SET valid_until = now() - interval '2 days', grace_until = now() - interval '1 day' WHERE id = $1`,
+      [licence],
+    );
     await expect(renewSeat(replica.seats, connection, seat)).resolves.toBeDefined();
     // Within the hour of its certificate, another connection too; never more than the licence had.
     await takeSeat(replica.seats, await openConnection(client, tpm));
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
+      code: 'seat.none_free',
+    });
   });
 
   test('is refused once the licence was revoked, and nobody takes a seat by it', async () => {
@@ -275,9 +364,14 @@ describe('a heartbeat', () => {
     const licence = await licensed(2, client);
     const connection = await openConnection(client, tpm);
     const { seat } = await takeSeat(replica.seats, connection);
-    await replica.backend.database.query(`UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`, [licence]);
+    await replica.backend.database.query(
+      `UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`,
+      [licence],
+    );
     await expect(renewSeat(replica.seats, connection, seat)).rejects.toMatchObject({ code: 'licence.revoked' });
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'licence.revoked' });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
+      code: 'licence.revoked',
+    });
     // Who gives it back has the account's own again.
     await replica.backend.database.query('DELETE FROM licence_redemptions WHERE user_id = $1', [client.user]);
     await renewSeat(replica.seats, connection, seat);
@@ -291,8 +385,12 @@ describe('a heartbeat', () => {
     await lapsed();
     await takeSeat(replica.seats, await openConnection(client, tpm));
     await expect(renewSeat(replica.seats, lost, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({ code: 'seat.none_free' });
-    const rows = (await recordsOf(replica.backend.database)).filter(({ kind, detail }) => kind === 'licence.refused' && detail['licence'] === licence);
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
+      code: 'seat.none_free',
+    });
+    const rows = (await recordsOf(replica.backend.database)).filter(
+      ({ kind, detail }) => kind === 'licence.refused' && detail['licence'] === licence,
+    );
     expect(rows.map(({ detail }) => detail)).toEqual([{ user: client.user, licence, code: 'seat.none_free' }]);
   });
 
@@ -302,8 +400,16 @@ describe('a heartbeat', () => {
     await takeSeat(replica.seats, await openConnection(client, tpm));
     const connection = await openConnection(client, tpm);
     const { backend, seats } = replica;
-    await Promise.all(Array.from({ length: 25 }, () => expect(takeSeat(seats, connection)).rejects.toMatchObject({ code: 'seat.none_free' })));
-    expect((await recordsOf(backend.database)).filter(({ kind, detail }) => kind === 'licence.refused' && detail['user'] === client.user)).toHaveLength(20);
+    await Promise.all(
+      Array.from({ length: 25 }, () =>
+        expect(takeSeat(seats, connection)).rejects.toMatchObject({ code: 'seat.none_free' }),
+      ),
+    );
+    expect(
+      (await recordsOf(backend.database)).filter(
+        ({ kind, detail }) => kind === 'licence.refused' && detail['user'] === client.user,
+      ),
+    ).toHaveLength(20);
   });
 
   test('keeps a seat that is held, also when there are fewer than before; moves to a licence that was redeemed meanwhile, where that has room', async () => {
@@ -328,7 +434,9 @@ describe('a seat is free', () => {
     const { seat, token } = await takeSeat(replica.seats, await openConnection(client, tpm));
     const [header, payload, signature = ''] = token.split('.');
     const forged = `${header}.${payload}.${signature.startsWith('A') ? 'B' : 'A'}${signature.slice(1)}`;
-    await expect(callUnary(replica.seats, replica.seats.endSeat, { token: forged }, { timeout: 5_000 })).rejects.toMatchObject({ code: 'seat.token_invalid' });
+    await expect(
+      callUnary(replica.seats, replica.seats.endSeat, { token: forged }, { timeout: 5_000 }),
+    ).rejects.toMatchObject({ code: 'seat.token_invalid' });
     expect((await listed(client)).seats).toEqual([seat]);
     await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 5_000 });
     expect((await listed(client)).seats).toEqual([]);
@@ -340,7 +448,9 @@ describe('a seat is free', () => {
     const [first, second] = [await takeSeat(replica.seats, one), await takeSeat(replica.seats, two)];
     const { seats: service } = replica;
     for (const seats of [[first.seat], ['not an id'], [randomUUID()]]) {
-      await expect(callUnary(service, service.freeSeats, { seats }, bearer(other))).rejects.toMatchObject({ code: 'seat.not_found' });
+      await expect(callUnary(service, service.freeSeats, { seats }, bearer(other))).rejects.toMatchObject({
+        code: 'seat.not_found',
+      });
     }
     expect(await callUnary(service, service.freeSeats, { seats: [] }, bearer(other))).toEqual({ freed: 0 });
     expect((await listed(client)).taken).toBe(2);
@@ -358,8 +468,13 @@ describe('a seat is free', () => {
     await licensed(1, client);
     const dead = await openConnection(client, tpm, { workloadUid: newWorkload() });
     const { seat } = await takeSeat(replica.seats, dead);
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: newWorkload(), enclave: 'gpu-lab' }))).rejects.toMatchObject({ code: 'seat.none_free' });
-    const { seat: next } = await takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: newWorkload() }));
+    await expect(
+      takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: newWorkload(), enclave: 'gpu-lab' })),
+    ).rejects.toMatchObject({ code: 'seat.none_free' });
+    const { seat: next } = await takeSeat(
+      replica.seats,
+      await openConnection(client, tpm, { workloadUid: newWorkload() }),
+    );
     expect((await listed(client)).seats).toEqual([next]);
     // It lived after all: its heartbeat finds no room.
     await expect(renewSeat(replica.seats, dead, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
@@ -368,7 +483,10 @@ describe('a seat is free', () => {
   test('when login itself ends the enclave', async () => {
     const client = await newClient();
     await takeSeat(replica.seats, await openConnection(client, tpm));
-    await takeSeat(replica.seats, await openConnection(client, tpm, { enclave: 'gpu-lab', workloadUid: newWorkload() }));
+    await takeSeat(
+      replica.seats,
+      await openConnection(client, tpm, { enclave: 'gpu-lab', workloadUid: newWorkload() }),
+    );
     await replica.launcher.stop({ user: client.user, name: 'gpu-lab' });
     expect((await listed(client)).taken).toBe(1);
     await replica.launcher.removeAll(client.user);
@@ -378,7 +496,10 @@ describe('a seat is free', () => {
   test('when login gives an enclave up, and not where another one runs in its place by now', async () => {
     const client = await newClient();
     const lost = newWorkload();
-    const [id, found] = [{ user: client.user, name: 'default' }, { workloadUid: lost, node: '', endpoint: '', tlsAddress: '', started: false }];
+    const [id, found] = [
+      { user: client.user, name: 'default' },
+      { workloadUid: lost, node: '', endpoint: '', tlsAddress: '', started: false },
+    ];
     await takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: lost }));
     await replica.launcher.discard(id, found);
     expect((await listed(client)).taken).toBe(0);

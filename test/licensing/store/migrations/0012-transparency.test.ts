@@ -12,12 +12,17 @@ import type { Queries } from '../../../../licensing/store/queries';
 jest.setTimeout(60_000);
 
 /** As a replica of before records: its own statement, word by word. */
-const recordAsBefore = (queries: Queries, kind: string, detail: object): Promise<unknown> => queries.query('INSERT INTO audit (kind, detail) VALUES ($1, $2)', [kind, JSON.stringify(detail)]);
+const recordAsBefore = (queries: Queries, kind: string, detail: object): Promise<unknown> =>
+  queries.query('INSERT INTO audit (kind, detail) VALUES ($1, $2)', [kind, JSON.stringify(detail)]);
 
 /** A pool that migrates nothing by itself. */
-function plainPool(url: string): Queries & { transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T>; end(): Promise<void> } {
+function plainPool(
+  url: string,
+): Queries & { transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T>; end(): Promise<void> } {
   const pool = new pg.Pool({ connectionString: url, max: 4 });
-  const on = (client: pg.Pool | pg.PoolClient): Queries => ({ query: async (text, values = []) => (await client.query(text, [...values])).rows });
+  const on = (client: pg.Pool | pg.PoolClient): Queries => ({
+    query: async (text, values = []) => (await client.query(text, [...values])).rows,
+  });
   return {
     ...on(pool),
     async transaction(work) {
@@ -59,7 +64,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await migrate(before, migrations.slice(0, first));
     for (let nth = 0; nth < 1_100; nth++) await recordAsBefore(before, 'of.before', { nth });
     await recordAsBefore(before, 'hostile', hostile);
-    await before.query(`INSERT INTO audit (kind, detail, at) VALUES ('long.ago', '{}', '2020-02-29 12:00:00.123456+02')`);
+    await before.query(
+      `INSERT INTO audit (kind, detail, at) VALUES ('long.ago', '{}', '2020-02-29 12:00:00.123456+02')`,
+    );
 
     // Replicas of before go on while the schema changes.
     let [meanwhile, changing] = [0, true];
@@ -84,7 +91,9 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const all = await readAudit(database, { limit: 10_000 });
     const records = all.filter(({ kind }) => kind !== 'meanwhile');
     expect(all.length - records.length).toBe(meanwhile);
-    expect(records.slice(0, 1_100).map(({ kind, detail }) => [kind, detail['nth']])).toEqual(Array.from({ length: 1_100 }, (_, nth) => ['of.before', nth]));
+    expect(records.slice(0, 1_100).map(({ kind, detail }) => [kind, detail['nth']])).toEqual(
+      Array.from({ length: 1_100 }, (_, nth) => ['of.before', nth]),
+    );
     expect(records.slice(1_100).map(({ kind, detail }) => ({ kind, detail }))).toEqual([
       { kind: 'hostile', detail: hostile },
       { kind: 'long.ago', detail: {} },
@@ -99,7 +108,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   });
 
   test('a decision of a replica of before whose transaction fails leaves no record', async () => {
-    const size = async (): Promise<number> => (await database.query<{ n: number }>('SELECT count(*)::int AS n FROM audit'))[0]!.n;
+    const size = async (): Promise<number> =>
+      (await database.query<{ n: number }>('SELECT count(*)::int AS n FROM audit'))[0]!.n;
     const had = await size();
     const failing = before.transaction(async (queries) => {
       await recordAsBefore(queries, 'failed', {});
