@@ -10,15 +10,24 @@ import { makeAuthority } from '../../support/authority';
 
 const folder = join(__dirname, '../../../trust/ek-roots');
 const files = readdirSync(folder).filter((name) => name.endsWith('.pem'));
-const list = readFileSync(join(folder, 'README.md'), 'utf8');
+/** The cells of each row of the list's table, however wide its columns are. */
+const rows = readFileSync(join(folder, 'README.md'), 'utf8')
+  .split('\n')
+  .filter((line) => /^\|.*`[a-z0-9-]+\.pem`/.test(line))
+  .map((line) =>
+    line
+      .slice(1, -1)
+      .split('|')
+      .map((cell) => cell.trim()),
+  );
 const shipped = shippedMakerCertificates();
 
 /** Roots that end within a year belong on this list, with the day when they leave it: an operator then knows beforehand. */
 const ENDING: string[] = [];
 
 test('every root that ships is on the list, and no other', () => {
-  const listed = [...list.matchAll(/^\| [^|]+ \| `([a-z0-9-]+\.pem)` \|/gm)].map((match) => match[1]);
-  expect(listed.sort()).toEqual([...files].sort());
+  const listed = rows.map(([, file]) => file);
+  expect(listed.sort()).toEqual(files.map((file) => `\`${file}\``).sort());
   expect(shipped.roots).toHaveLength(files.length);
 });
 
@@ -29,11 +38,14 @@ test.each(files)('%s: one certificate, self-signed, its fingerprint as listed, n
   expect(certificate.ca).toBe(true);
   expect(certificate.checkIssued(certificate) && certificate.verify(certificate.publicKey)).toBe(true);
   const fingerprint = createHash('sha256').update(certificate.raw).digest('hex');
-  const row = list.split('\n').find((line) => line.includes(`\`${file}\``)) ?? '';
-  expect(row).toContain(`\`${fingerprint}\``);
+  const row = rows.find((cells) => cells[1] === `\`${file}\``) ?? [];
   const day = (text: string): string => new Date(text).toISOString().slice(0, 10);
-  expect(row).toContain(`| ${day(certificate.validFrom)} to ${day(certificate.validTo)} |`);
-  expect(row).toMatch(/\| (<https?:\/\/[^>]+>|not known) \| (A|B|A, B|C) \|$/);
+  expect(row).toContain(`\`${fingerprint}\``);
+  expect(row).toContain(`${day(certificate.validFrom)} to ${day(certificate.validTo)}`);
+  expect(row.slice(-2)).toEqual([
+    expect.stringMatching(/^(<https?:\/\/[^>]+>|not known)$/),
+    expect.stringMatching(/^(A|B|A, B|C)$/),
+  ]);
   const soon = Date.now() + 365 * 86_400_000;
   expect({ file, ends: new Date(certificate.validTo).getTime() < soon }).toEqual({ file, ends: ENDING.includes(file) });
 });
