@@ -31,8 +31,8 @@ type IdentityModule = typeof IdentityModuleNamespace;
 
 // The enclave's key never leaves it: for the attacker to have it, the test takes it as it is made.
 const made: Identity[] = [];
-jest.mock('../../enclave/identity', () => {
-  const actual = jest.requireActual<IdentityModule>('../../enclave/identity');
+jest.mock('../../../enclave/identity', () => {
+  const actual = jest.requireActual<IdentityModule>('../../../enclave/identity');
   return {
     ...actual,
     makeIdentity: async (trustDomain: string) => {
