@@ -41,7 +41,11 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
     ['evidence', 'licences', 'seats'],
     ['trust'],
   ],
-  runtime: [['files', 'log', 'metrics', 'traces', 'keys'], ['config', 'rpc', 'kubernetes'], ['oidc']],
+  runtime: [
+    ['clock', 'backoff', 'files', 'log', 'metrics', 'traces', 'keys'],
+    ['config', 'rpc', 'kubernetes'],
+    ['oidc'],
+  ],
   licensing: [
     ['store', 'tokens', 'authority'],
     ['passwords', 'audit', 'limits'],

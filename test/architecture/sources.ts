@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 
 export const root = resolve(__dirname, '../..');
@@ -11,8 +11,9 @@ export interface Import {
   relative: boolean;
 }
 
-/** Every TypeScript file below a folder, as paths from the root. */
+/** Every TypeScript file below a folder, or the one file of that name, as paths from the root. */
 export function sources(folder: string): string[] {
+  if (existsSync(join(root, `${folder}.ts`))) return [`${folder}.ts`];
   return readdirSync(join(root, folder), { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)));
