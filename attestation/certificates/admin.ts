@@ -1,5 +1,5 @@
-import { X509Certificate } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { X509Certificate } from '../crypto';
+import type { PublicKey } from '../crypto';
 import { CertificateError, verifyChain } from './chain';
 import { splitCertificates } from './pem';
 
@@ -19,7 +19,7 @@ export function verifyAdminCertificate(
   certificates: readonly Uint8Array[],
   rootsPem: string,
   { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
-): { name: string; publicKey: KeyObject } {
+): { name: string; publicKey: PublicKey } {
   const { fields, publicKey } = verifyChain({
     certificates,
     roots: splitCertificates(rootsPem),

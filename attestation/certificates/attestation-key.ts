@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto';
+import type { PublicKey } from '../crypto';
 import { z } from 'zod';
 import { DER, DerReader } from '../bytes/der';
 import { CertificateError, parseCertificate, verifyChain } from './chain';
@@ -30,7 +30,7 @@ export type AttestationKeyDetails = z.infer<typeof detailsSchema>;
 export interface AttestationKeyCertificate {
   trustDomain: string;
   node: string;
-  publicKey: KeyObject;
+  publicKey: PublicKey;
   details: AttestationKeyDetails;
   notBefore: Date;
   notAfter: Date;

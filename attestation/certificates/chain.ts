@@ -1,5 +1,5 @@
-import { X509Certificate } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { describeKey, X509Certificate } from '../crypto';
+import type { PublicKey } from '../crypto';
 import { isRocaModulus } from '../tpm/roca';
 import { EXTENSION, KEY_USAGE, readCertificateFields } from './fields';
 import type { CertificateFields } from './fields';
@@ -37,7 +37,7 @@ export interface ParsedCertificate {
   der: Buffer;
   node: X509Certificate;
   fields: CertificateFields;
-  publicKey: KeyObject;
+  publicKey: PublicKey;
 }
 
 export interface ChainDemands {
@@ -59,7 +59,6 @@ const SIGNATURES = new Set([
   ...['2', '3', '4'].map((hash) => `1.2.840.10045.4.3.${hash}`),
   ...['11', '12', '13'].map((hash) => `1.2.840.113549.1.1.${hash}`),
 ]);
-const CURVES = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
 /** What is understood here or by the reader of the leaf. Name constraints are not, so a CA that needs them is refused when they are critical. */
 const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
 
@@ -161,28 +160,23 @@ function parseNewRoot(pem: string): ParsedCertificate {
   }
 }
 
-function checkKey(key: KeyObject): void {
-  const details = key.asymmetricKeyDetails;
-  if (key.asymmetricKeyType === 'ec') {
-    if (CURVES.has(details?.namedCurve ?? '')) return;
+function checkKey(publicKey: PublicKey): void {
+  const key = describeKey(publicKey);
+  if (key.type === 'other')
+    throw new CertificateError('certificate.weak_key', `expected an EC or RSA key, got ${key.name}`);
+  if (key.type === 'ec') {
+    if (key.curve !== undefined) return;
+    throw new CertificateError('certificate.weak_key', 'expected a key on P-256, P-384 or P-521, got another curve');
+  }
+  if (key.bits < 2048 || key.bits > 4096)
+    throw new CertificateError('certificate.weak_key', `expected an RSA key of 2048 to 4096 bits, got ${key.bits}`);
+  if (key.exponent < 65537n) {
     throw new CertificateError(
       'certificate.weak_key',
-      `expected a key on P-256, P-384 or P-521, got ${details?.namedCurve ?? 'another curve'}`,
+      `expected an RSA exponent of 65537 or more, got ${key.exponent}`,
     );
   }
-  if (key.asymmetricKeyType !== 'rsa') {
-    throw new CertificateError('certificate.weak_key', `expected an EC or RSA key, got ${key.asymmetricKeyType}`);
-  }
-  const bits = details?.modulusLength ?? 0;
-  if (bits < 2048 || bits > 4096)
-    throw new CertificateError('certificate.weak_key', `expected an RSA key of 2048 to 4096 bits, got ${bits}`);
-  if ((details?.publicExponent ?? 0n) < 65537n) {
-    throw new CertificateError(
-      'certificate.weak_key',
-      `expected an RSA exponent of 65537 or more, got ${details?.publicExponent}`,
-    );
-  }
-  if (isRocaModulus(Buffer.from(key.export({ format: 'jwk' }).n ?? '', 'base64url'))) {
+  if (isRocaModulus(key.modulus)) {
     throw new CertificateError(
       'certificate.weak_key',
       'expected a sound RSA key, got one that ROCA (CVE-2017-15361) breaks',

@@ -1,6 +1,6 @@
 import 'reflect-metadata';
-import { X509Certificate } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { isP256, X509Certificate } from '../crypto';
+import type { PublicKey } from '../crypto';
 import * as x509 from '@peculiar/x509';
 import { certificateIdentity, parseClientIdentity } from './client-identity';
 
@@ -29,15 +29,11 @@ export class ClientCertificateError extends Error {
   }
 }
 
-export function isP256(key: KeyObject): boolean {
-  return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
-}
-
 export interface ClientCertificate {
   user: string;
   session: string;
   /** P-256. */
-  publicKey: KeyObject;
+  publicKey: PublicKey;
   notAfter: Date;
 }
 

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate } from '../crypto';
 
 /** Longest way up from a leaf that is looked for, and most certificates that are looked at beside the pool. */
 const DEPTH_MAX = 6;

@@ -1,4 +1,5 @@
-import type { KeyObject } from 'node:crypto';
+import { isP256 } from '../crypto';
+import type { PublicKey } from '../crypto';
 import { CertificateError, verifyChain } from './chain';
 import { splitCertificates } from './pem';
 
@@ -20,7 +21,7 @@ export function verifySeatSigner(
   certificates: readonly Uint8Array[],
   rootsPem: string,
   { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
-): KeyObject {
+): PublicKey {
   const { fields, publicKey } = verifyChain({
     certificates,
     roots: splitCertificates(rootsPem),
@@ -34,7 +35,6 @@ export function verifySeatSigner(
       `expected ${seatSignerName(trustDomain)} as the one subject alternative name, got something else`,
     );
   }
-  if (publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
-    throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
+  if (!isP256(publicKey)) throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
   return publicKey;
 }

@@ -1,5 +1,5 @@
-import { createHash, createPublicKey, sign, verify } from 'node:crypto';
-import type { KeyLike, KeyObject } from 'node:crypto';
+import { importSpki, sha256, signEcdsa, verifyEcdsa } from '../crypto';
+import type { PrivateKey, PublicKey } from '../crypto';
 
 /**
  * What is signed about seats with keys that are there for TLS. The first bytes keep each signature from meaning anything else; what TLS 1.3 signs
@@ -10,12 +10,12 @@ const HEARTBEAT = Buffer.from('sls heartbeat v1\0', 'latin1');
 const SIGNATURE_BYTES = 64;
 
 /** Signs, with the client's key, that it wants a seat for the session of these claims. @returns IEEE P1363, 64 bytes */
-export function signSeatProof(key: KeyObject, claims: Uint8Array): Buffer {
-  return signature(key, proofBytes(claims));
+export function signSeatProof(key: PrivateKey, claims: Uint8Array): Buffer {
+  return signEcdsa(key, proofBytes(claims));
 }
 
 /** Never throws on hostile input. @param key the client certificate's */
-export function verifySeatProof(key: KeyObject, claims: Uint8Array, proof: Uint8Array): boolean {
+export function verifySeatProof(key: PublicKey, claims: Uint8Array, proof: Uint8Array): boolean {
   return isSigned(key, proofBytes(claims), proof);
 }
 
@@ -29,17 +29,17 @@ export interface HeartbeatStatement {
 }
 
 /** Signs a heartbeat with the key of the enclave's TLS certificate. @returns IEEE P1363, 64 bytes */
-export function signHeartbeat(key: KeyLike, statement: HeartbeatStatement): Buffer {
-  return signature(key, heartbeatBytes(statement));
+export function signHeartbeat(key: PrivateKey, statement: HeartbeatStatement): Buffer {
+  return signEcdsa(key, heartbeatBytes(statement));
 }
 
 /** Never throws on hostile input. @param spki DER */
 export function verifyHeartbeat(spki: Buffer, statement: HeartbeatStatement, heartbeat: Uint8Array): boolean {
-  return isSigned(createPublicKey({ key: spki, format: 'der', type: 'spki' }), heartbeatBytes(statement), heartbeat);
+  return isSigned(importSpki(spki), heartbeatBytes(statement), heartbeat);
 }
 
 function proofBytes(claims: Uint8Array): Buffer {
-  return Buffer.concat([PROOF, createHash('sha256').update(claims).digest()]);
+  return Buffer.concat([PROOF, sha256(claims)]);
 }
 
 function heartbeatBytes({ seat, tlsExporter, at }: HeartbeatStatement): Buffer {
@@ -48,10 +48,6 @@ function heartbeatBytes({ seat, tlsExporter, at }: HeartbeatStatement): Buffer {
   return Buffer.concat([HEARTBEAT, Buffer.from(seat, 'latin1'), tlsExporter, time]);
 }
 
-function signature(key: KeyLike, bytes: Buffer): Buffer {
-  return sign('sha256', bytes, { key: key as KeyObject, dsaEncoding: 'ieee-p1363' });
-}
-
-function isSigned(key: KeyObject, bytes: Buffer, given: Uint8Array): boolean {
-  return given.length === SIGNATURE_BYTES && verify('sha256', bytes, { key, dsaEncoding: 'ieee-p1363' }, given);
+function isSigned(key: PublicKey, bytes: Buffer, given: Uint8Array): boolean {
+  return given.length === SIGNATURE_BYTES && verifyEcdsa(key, bytes, given);
 }

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { compactVerify, decodeProtectedHeader } from 'jose';
 import { z } from 'zod';
 import { verifyAdminCertificate } from '../certificates/admin';
 import { CertificateError } from '../certificates/chain';
+import { isP256, sha256 } from '../crypto';
 
 /** Metadata of an administrator's call. */
 export const ADMIN_PROOF_KEY = 'sls-admin-proof';
@@ -63,7 +63,7 @@ export interface AdminCall {
 }
 
 /** Hex: what `request_sha256` holds. */
-export const requestSha256Of = (request: Uint8Array): string => createHash('sha256').update(request).digest('hex');
+export const requestSha256Of = (request: Uint8Array): string => sha256(request).toString('hex');
 
 /**
  * Checks that an administrator signed this very call, around now. That it is used once is the caller's to see to, by `jti`,
@@ -131,8 +131,7 @@ export function readCertificate(
       options.rootsPem,
       options,
     );
-    if (verified.publicKey.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
-      throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
+    if (!isP256(verified.publicKey)) throw new CertificateError('certificate.weak_key', 'expected a P-256 key');
     return verified;
   } catch (cause) {
     if (!(cause instanceof CertificateError)) throw cause;

@@ -1,4 +1,4 @@
-import { constants, createCipheriv, createECDH, createHash, createHmac, publicEncrypt, randomBytes } from 'node:crypto';
+import { encryptAesCfb, encryptOaep, ephemeralEcdh, hmac, random, sha256 } from '../crypto';
 import { TPM_ALG } from './constants';
 import { TpmError } from './errors';
 import { publicKeyObject } from './public';
@@ -41,55 +41,37 @@ export function makeCredential(ek: TpmPublic, akName: Uint8Array, secret: Uint8A
   }
   const { seed, encryptedSecret } = ek.type === 'rsa' ? rsaSeed(ek) : eccSeed(ek);
 
-  const cipher = createCipheriv('aes-128-cfb', kdfa(seed, 'STORAGE', akName, AES_KEY_BITS), Buffer.alloc(16));
-  const encIdentity = Buffer.concat([cipher.update(sized(secret)), cipher.final()]);
+  const encIdentity = encryptAesCfb(kdfa(seed, 'STORAGE', akName, AES_KEY_BITS), sized(secret));
   const hmacKey = kdfa(seed, 'INTEGRITY', Buffer.alloc(0), DIGEST_BYTES * 8);
-  const integrity = createHmac('sha256', hmacKey).update(encIdentity).update(akName).digest();
+  const integrity = hmac('sha256', hmacKey, encIdentity, akName);
   return { credentialBlob: sized(Buffer.concat([sized(integrity), encIdentity])), encryptedSecret };
 }
 
 /** The seed is chosen here and sent under OAEP (Part 1, B.10.4). */
 function rsaSeed(ek: RsaPublic): { seed: Buffer; encryptedSecret: Buffer } {
-  const seed = randomBytes(DIGEST_BYTES);
-  const options = {
-    padding: constants.RSA_PKCS1_OAEP_PADDING,
-    oaepHash: 'sha256',
-    oaepLabel: Buffer.from(`${IDENTITY}\0`),
-  };
-  return { seed, encryptedSecret: sized(publicEncrypt({ key: publicKeyObject(ek), ...options }, seed)) };
+  const seed = random(DIGEST_BYTES);
+  const label = Buffer.from(`${IDENTITY}\0`, 'latin1');
+  return { seed, encryptedSecret: sized(encryptOaep(publicKeyObject(ek), 'sha256', label, seed)) };
 }
 
 /** The seed comes from one-pass ECDH with a key made for this one use (Part 1, C.6.1, C.6.4). */
 function eccSeed(ek: EccPublic): { seed: Buffer; encryptedSecret: Buffer } {
   if (ek.curve !== 'P-256') throw new TpmError('tpm.unsupported', `expected a key on P-256, got ${ek.curve}`);
-  const ephemeral = createECDH('prime256v1');
-  const point = ephemeral.generateKeys();
-  const [x, y] = [point.subarray(1, 33), point.subarray(33)];
-  // publicKeyObject refuses a point that isn't on the curve.
+  // Refuses a point that isn't on the curve.
   publicKeyObject(ek);
-  const z = ephemeral.computeSecret(Buffer.concat([Buffer.from([4]), ek.x, ek.y]));
+  const { z, x, y } = ephemeralEcdh(ek.curve, ek);
   return { seed: kdfe(z, IDENTITY, x, ek.x), encryptedSecret: sized(Buffer.concat([sized(x), sized(y)])) };
 }
 
 /** KDFa (Part 1, 11.4.10.2) with SHA-256: SP 800-108 in counter mode, for one block at most. contextV is empty in what uses it here. */
 function kdfa(key: Buffer, label: string, contextU: Uint8Array, bits: number): Buffer {
-  const hmac = createHmac('sha256', key)
-    .update(uint32(1))
-    .update(`${label}\0`, 'latin1')
-    .update(contextU)
-    .update(uint32(bits));
-  return hmac.digest().subarray(0, bits / 8);
+  const block = hmac('sha256', key, uint32(1), Buffer.from(`${label}\0`, 'latin1'), contextU, uint32(bits));
+  return block.subarray(0, bits / 8);
 }
 
 /** KDFe (Part 1, 11.4.10.3) with SHA-256, for one block: SP 800-56A. */
 function kdfe(z: Buffer, label: string, partyU: Buffer, partyV: Buffer): Buffer {
-  return createHash('sha256')
-    .update(uint32(1))
-    .update(z)
-    .update(`${label}\0`, 'latin1')
-    .update(partyU)
-    .update(partyV)
-    .digest();
+  return sha256(uint32(1), z, Buffer.from(`${label}\0`, 'latin1'), partyU, partyV);
 }
 
 function uint32(value: number): Buffer {

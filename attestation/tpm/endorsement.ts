@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../crypto';
 import { TpmError } from './errors';
 import { parsePublic } from './public';
 import type { TpmPublic } from './public';
@@ -34,5 +34,5 @@ export function parseEndorsementKey(bytes: Uint8Array): TpmPublic {
 
 /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex: what a TPM is known by. */
 export function endorsementKeyHash(ek: TpmPublic): string {
-  return createHash('sha256').update(ek.bytes).digest('hex');
+  return sha256(ek.bytes).toString('hex');
 }

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { ByteReader } from '../bytes/reader';
+import { sha256 } from '../crypto';
 import { hex16, TPM_ALG } from './constants';
 import { parseWhole, TpmError } from './errors';
 
@@ -67,14 +67,12 @@ export function describeSelections(selections: readonly PcrSelection[]): string 
 
 /** The pcrDigest of a quote (Part 3, 18.4 TPM2_Quote): SHA-256 over the selected values, ascending. */
 export function pcrDigest(values: readonly Uint8Array[]): Buffer {
-  const hash = createHash('sha256');
-  for (const value of values) hash.update(value);
-  return hash.digest();
+  return sha256(...values);
 }
 
 /** What TPM2_PCR_Extend leaves in a PCR (Part 1, 17.5): SHA-256(old || digest). Both are 32 bytes. */
 export function extendPcr(old: Uint8Array, digest: Uint8Array): Buffer {
-  return createHash('sha256').update(old).update(digest).digest();
+  return sha256(old, digest);
 }
 
 /** ROOT_PCR after a reset and one extension by the root (32 bytes). */

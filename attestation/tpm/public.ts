@@ -1,5 +1,5 @@
-import { createHash, createPublicKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { hash, importJwk } from '../crypto';
+import type { PublicKey } from '../crypto';
 import type { ByteReader } from '../bytes/reader';
 import { hashName, hex16, TPM_ALG, TPM_ECC_CURVE, TPMA_OBJECT } from './constants';
 import type { ObjectAttribute } from './constants';
@@ -90,25 +90,20 @@ export function parsePublic(bytes: Uint8Array): TpmPublic {
 export function publicName(key: TpmPublic): Buffer {
   const prefix = Buffer.alloc(2);
   prefix.writeUInt16BE(key.nameAlgorithm);
-  return Buffer.concat([
-    prefix,
-    createHash(hashName(key.nameAlgorithm) ?? 'sha256')
-      .update(key.bytes)
-      .digest(),
-  ]);
+  return Buffer.concat([prefix, hash(hashName(key.nameAlgorithm) ?? 'sha256', key.bytes)]);
 }
 
 /**
- * The key as node:crypto takes it (export as SPKI DER to compare with a certificate's).
+ * The key itself, to verify by and to compare with a certificate's.
  * @throws TpmError when it is no key, such as a point that isn't on its curve.
  */
-export function publicKeyObject(key: TpmPublic): KeyObject {
+export function publicKeyObject(key: TpmPublic): PublicKey {
   const jwk =
     key.type === 'ecc'
       ? { kty: 'EC', crv: key.curve, x: key.x.toString('base64url'), y: key.y.toString('base64url') }
       : { kty: 'RSA', n: key.modulus.toString('base64url'), e: exponentBytes(key.exponent).toString('base64url') };
   try {
-    return createPublicKey({ key: jwk, format: 'jwk' });
+    return importJwk(jwk);
   } catch (error) {
     throw new TpmError(
       'tpm.invalid',

@@ -1,5 +1,5 @@
-import { verify } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { describeKey, verifyEcdsa } from '../crypto';
+import type { PublicKey } from '../crypto';
 import { hashName, hex16, TPM_ALG } from './constants';
 import { parseWhole, TpmError } from './errors';
 
@@ -41,12 +41,11 @@ export function parseSignature(bytes: Uint8Array): TpmSignature {
  * @returns whether the signature holds
  * @throws TpmError tpm.unsupported
  */
-export function verifyEcdsaP256(key: KeyObject, signature: TpmSignature, data: Uint8Array): boolean {
-  if (key.asymmetricKeyType !== 'ec' || key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') {
-    throw new TpmError(
-      'tpm.unsupported',
-      `expected a P-256 key, got ${key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType}`,
-    );
+export function verifyEcdsaP256(key: PublicKey, signature: TpmSignature, data: Uint8Array): boolean {
+  const description = describeKey(key);
+  if (description.type !== 'ec' || description.curve !== 'P-256') {
+    const got = description.type === 'ec' ? (description.curve ?? 'another curve') : description.type;
+    throw new TpmError('tpm.unsupported', `expected a P-256 key, got ${got}`);
   }
   if (signature.algorithm !== 'ecdsa' || signature.hash !== TPM_ALG.SHA256) {
     throw new TpmError(
@@ -55,12 +54,7 @@ export function verifyEcdsaP256(key: KeyObject, signature: TpmSignature, data: U
     );
   }
   if (signature.r.length > 32 || signature.s.length > 32) return false;
-  return verify(
-    'sha256',
-    data,
-    { key, dsaEncoding: 'ieee-p1363' },
-    Buffer.concat([padTo32(signature.r), padTo32(signature.s)]),
-  );
+  return verifyEcdsa(key, data, Buffer.concat([padTo32(signature.r), padTo32(signature.s)]));
 }
 
 /** A TPM may write a number with fewer bytes than the curve has; IEEE P1363 wants them all. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../crypto';
 import { nodeHash } from './merkle';
 
 /** Where a perfect subtree is: over the leaves from position·2^level on, 2^level of them. A leaf has level 0. */
@@ -69,7 +69,5 @@ export class Frontier {
 
 /** The hash over perfect subtrees that stand side by side, largest first. */
 export function joinEdge(hashes: readonly Buffer[]): Buffer {
-  return hashes.length === 0
-    ? createHash('sha256').digest()
-    : hashes.reduceRight((right, left) => nodeHash(left, right));
+  return hashes.length === 0 ? sha256() : hashes.reduceRight((right, left) => nodeHash(left, right));
 }

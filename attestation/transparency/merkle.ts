@@ -1,13 +1,13 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../crypto';
 
 /** Hash of a leaf: SHA-256(0x00 || data) (RFC 6962, 2.1). */
 export function leafHash(data: Uint8Array): Buffer {
-  return createHash('sha256').update(LEAF).update(data).digest();
+  return sha256(LEAF, data);
 }
 
 /** Hash of an inner node: SHA-256(0x01 || left || right) (RFC 6962, 2.1). The prefixes keep a node from being read as a leaf. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
-  return createHash('sha256').update(NODE).update(left).update(right).digest();
+  return sha256(NODE, left, right);
 }
 
 export interface MerkleTree {

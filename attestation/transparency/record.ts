@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { newUuid } from '../crypto';
 import { z } from 'zod';
 
 /** A decision about who is trusted, and what came of it. Holds no secret, and users by id only: a name would outlive its account. */
@@ -23,7 +23,7 @@ const schema = z.object({
 
 /** The bytes of a new record: what is hashed, stored and shown, and never written again. */
 export function newRecord({ kind, detail }: AuditEntry, at = new Date()): Buffer {
-  return Buffer.from(JSON.stringify({ id: randomUUID(), at: at.toISOString(), kind, detail }), 'utf8');
+  return Buffer.from(JSON.stringify({ id: newUuid(), at: at.toISOString(), kind, detail }), 'utf8');
 }
 
 /** @throws TypeError */

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate } from '../crypto';
 import { z } from 'zod';
 import { bootStateSchema } from '../boot/state';
 import { ADDRESS_RULE, isAddress } from './address';

@@ -1,6 +1,6 @@
-import { createPublicKey } from 'node:crypto';
 import { calculateJwkThumbprint } from 'jose';
 import { z } from 'zod';
+import { describeKey, importJwk } from '../crypto';
 
 const COORDINATE = /^[A-Za-z0-9_-]{43}$/;
 
@@ -17,7 +17,7 @@ export const publicKeySchema = z
   })
   .refine((jwk) => {
     try {
-      return createPublicKey({ key: jwk, format: 'jwk' }).asymmetricKeyType === 'ec';
+      return describeKey(importJwk(jwk)).type === 'ec';
     } catch {
       return false;
     }

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
-import { isP256 } from '../../attestation/certificates/client';
+import { isP256 } from '../../attestation/crypto';
 
 /** A request for a P-256 key takes a few hundred bytes; what is larger is not worth parsing. */
 const MAX_CSR_BYTES = 4096;

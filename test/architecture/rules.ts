@@ -34,7 +34,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Inside a storey, lower layers first. A folder may import what stands below it in its storey. */
 export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
   attestation: [
-    ['bytes'],
+    ['bytes', 'crypto'],
     ['tpm'],
     ['certificates', 'boot'],
     ['tokens', 'transparency'],
@@ -56,4 +56,7 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
 };
 
 /** What `attestation/` may import that isn't its own: nothing that reaches a network, a file or a clock. */
-export const PURE = ['jose', 'zod', '@peculiar/x509', 'reflect-metadata', 'node:crypto', 'node:net'];
+export const PURE = ['jose', 'zod', '@peculiar/x509', 'reflect-metadata'];
+
+/** The one file of `attestation/` that may import Node, and what: where it runs elsewhere, that file is replaced. */
+export const CRYPTOGRAPHY = { file: 'attestation/crypto.ts', target: 'node:crypto' };

@@ -1,4 +1,5 @@
-import type { KeyObject } from 'node:crypto';
+import { isSameKey } from '../../crypto';
+import type { PublicKey } from '../../crypto';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import { verifyAttestationKeyChain } from '../../certificates/attestation-key';
 import type { AttestationKeyCertificate } from '../../certificates/attestation-key';
@@ -13,7 +14,7 @@ import type { Passed } from './step';
 export interface AttestationKey {
   certificate: AttestationKeyCertificate;
   public: TpmPublic;
-  key: KeyObject;
+  key: PublicKey;
 }
 
 /** Longest structures that are looked at, in bytes. */
@@ -35,7 +36,7 @@ export function checkAkCertificate(
   }
   const area = parsePublic(evidence.akPublic);
   const key = publicKeyObject(area);
-  if (!key.equals(certificate.publicKey)) {
+  if (!isSameKey(key, certificate.publicKey)) {
     throw new EvidenceError(
       'ak_certificate',
       'ak_certificate.key_mismatch',
@@ -86,7 +87,7 @@ export function checkAkAttributes(key: TpmPublic): Passed<void> {
 }
 
 /** Over the bytes exactly as received: the same that are parsed next. */
-export function checkSignature(evidence: Pick<Evidence, 'attest' | 'signature'>, key: KeyObject): Passed<void> {
+export function checkSignature(evidence: Pick<Evidence, 'attest' | 'signature'>, key: PublicKey): Passed<void> {
   if (evidence.attest.length > ATTEST_MAX) {
     throw new EvidenceError(
       'signature',

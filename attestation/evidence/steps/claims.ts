@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../crypto';
 import type { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import { Purpose, purposeToJSON } from '../../../proto/gen/licensing/v1/evidence';
 import { parseClaims } from '../claims';
@@ -79,7 +79,7 @@ export function checkFreshness(claims: Claims, expected: Expected, now: Date): P
 }
 
 export function checkCertificateHash(claims: Claims, certificate: Buffer, expected: Expected): Passed<void> {
-  const hash = createHash('sha256').update(certificate).digest();
+  const hash = sha256(certificate);
   if (!hash.equals(claims.certificateSha256)) {
     throw new EvidenceError(
       'certificate_hash',

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { BytesError } from '../../bytes/reader';
+import { sha256 as hash } from '../../crypto';
 import { LittleEndianReader } from '../../bytes/little-endian';
 import { EVENT_TYPE, eventTypeName, SPEC_ID_SIGNATURE } from './constants';
 import { describeDevicePath } from './device-path';
@@ -33,7 +33,7 @@ export function describeEvent(event: BootEvent): EventDescription {
 }
 
 function isMeasured({ data, sha256 }: BootEvent): boolean {
-  const hashes = (bytes: Buffer): boolean => createHash('sha256').update(bytes).digest().equals(sha256);
+  const hashes = (bytes: Buffer): boolean => hash(bytes).equals(sha256);
   if (hashes(data)) return true;
   // Boot loaders put "grub_cmd: " before the measured text, and a NUL behind it.
   const end = data.at(-1) === 0 ? data.length - 1 : data.length;
