@@ -17,7 +17,6 @@ export type Phase = 'login' | 'connection' | 'session';
  * - certificate.mismatch: the enclave hands out another certificate than the one that was attested
  * - connection.certificate_mismatch, connection.protocol, connection.resumed: what TLS presents is not what was verified
  * - session.exporter: the evidence is about another TLS session: somebody stands between
- * - session.identity: the two pieces of evidence are not about one and the same enclave
  */
 export class AttestationRefused extends Error {
   override readonly name = 'AttestationRefused';

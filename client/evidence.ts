@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { DEFAULT_ENCLAVE, enclaveOf } from '../attestation/evidence/enclave-name';
+import type { Expected } from '../attestation/evidence/expected';
 import type { Policy } from '../attestation/evidence/policy';
 import { verifyEvidence } from '../attestation/evidence/verify';
-import type { Expected, PassedStep, VerifiedEvidence } from '../attestation/evidence/verify';
+import type { PassedStep, VerifiedEvidence } from '../attestation/evidence/verify';
 import type { TrustBundle } from '../attestation/trust/bundle';
-import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { AttestationRefused, refusing } from './errors';
 import type { Phase } from './errors';
@@ -64,7 +64,7 @@ export function verifyLogin(
     session.evidence,
     trust,
     {
-      purpose: Purpose.PURPOSE_CERTIFICATE,
+      situation: 'certificate',
       nonce: session.nonce,
       clientKeySha256: clientKeySha256(session.clientKey),
       user,
@@ -95,7 +95,7 @@ export function verifySession(
     evidence,
     trust,
     {
-      purpose: Purpose.PURPOSE_SESSION,
+      situation: 'session',
       nonce,
       clientKeySha256: clientKeySha256(clientKey),
       tlsExporter,
@@ -104,18 +104,11 @@ export function verifySession(
       enclave: enclaveOf(first.claims),
       workloadUid,
       node,
+      imageDigest,
       previousClock: first.quote.clockInfo,
-    } as Expected,
+    },
     options,
   );
-  if (second.claims.imageDigest !== imageDigest) {
-    throw new AttestationRefused(
-      'session',
-      'session',
-      'session.identity',
-      `expected image ${imageDigest} as before, got ${second.claims.imageDigest}`,
-    );
-  }
   options.onStep?.({
     phase: 'session',
     step: 'session',

@@ -27,18 +27,21 @@ export type Step = keyof typeof STEPS;
  * - claims: too_long, not_canonical, invalid
  * - freshness: purpose, nonce, expired, not_yet_valid, lifetime
  * - certificate_hash: mismatch, unexpected
- * - identity: client_key, tls_exporter, user, workload, node, ak_node
+ * - identity: client_key, tls_exporter, user, enclave, workload, node, image, ak_node
  */
 export class EvidenceError extends Error {
   override readonly name = 'EvidenceError';
+  /** Of freshness.expired: when the evidence, which is good but for its age, was issued. */
+  readonly issuedAt: Date | undefined;
 
   constructor(
     readonly step: Exclude<Step, 'policy'>,
     readonly code: `${Exclude<Step, 'policy'>}.${string}`,
     message: string,
-    options?: ErrorOptions,
+    { issuedAt, ...options }: ErrorOptions & { issuedAt?: Date } = {},
   ) {
     super(message, options);
+    this.issuedAt = issuedAt;
   }
 }
 

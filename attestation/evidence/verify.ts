@@ -1,13 +1,13 @@
 import type { Claims, Evidence, PcrValue } from '../../proto/gen/licensing/v1/evidence';
 import { readMeasuredBoot } from '../boot/measured';
 import type { MeasuredBoot } from '../boot/measured';
-import type { ClockInfo, Quote } from '../tpm/quote';
+import type { Quote } from '../tpm/quote';
 import { checkPolicy } from './policy';
 import type { Policy } from './policy';
+import type { Expected } from './expected';
 import { checkAkAttributes, checkAkCertificate, checkSignature } from './steps/attestation-key';
 import type { AttestationKey } from './steps/attestation-key';
 import { checkCertificateHash, checkClaimsForm, checkFreshness, checkIdentity } from './steps/claims';
-import type { Expected } from './steps/claims';
 import { bootWarnings } from './steps/boot';
 import { clockWarnings } from './steps/clock';
 import type { Warning } from './steps/clock';
@@ -20,7 +20,7 @@ export type { AttestationKey, Expected, PassedStep, Warning };
 export interface VerifyOptions {
   /** Roots are PEM, one certificate each. */
   trust: { attestationRoots: readonly string[]; trustDomain: string };
-  expected: Expected & { /** Clock of an earlier quote by the same key. */ previousClock?: ClockInfo | undefined };
+  expected: Expected;
   policy: Policy;
   now: Date;
   /** Called after each step that held. */
@@ -66,7 +66,8 @@ export function verifyEvidence(
     checkPolicy({ softwareTpm: software, imageDigest: claims.imageDigest, node: claims.node, boot }, policy),
   );
 
-  const warnings = clockWarnings(quote.clockInfo, expected.previousClock);
+  const previousClock = expected.situation === 'session' ? expected.previousClock : undefined;
+  const warnings = clockWarnings(quote.clockInfo, previousClock);
   if (software)
     warnings.push({
       code: 'policy.software_tpm',

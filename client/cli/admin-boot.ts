@@ -4,6 +4,7 @@ import { InvalidArgumentError } from 'commander';
 import { BOOT_PCRS } from '../../attestation/boot/measured';
 import { BootStateError, recordBootState } from '../../attestation/boot/state';
 import type { BootState } from '../../attestation/boot/state';
+import { EvidenceError } from '../../attestation/evidence/errors';
 import { EvidenceFileError, readEvidenceJson } from '../../attestation/evidence/json';
 import { verifyEvidence } from '../../attestation/evidence/verify';
 import { FolderKeyStore } from '../../installation/folder';
@@ -11,7 +12,6 @@ import { need } from '../../installation/store';
 import { publishTrustBundle } from '../../installation/trust';
 import { parseTrustBundle } from '../../attestation/trust/bundle';
 import type { TrustBundle } from '../../attestation/trust/bundle';
-import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import { CliError, EXIT } from './exit';
 import { addExample, addOutputOptions } from './options';
 import { Output } from './output';
@@ -78,14 +78,12 @@ async function makeState({ evidence: file, name, pcrs, at }: Options, trust: Tru
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new CliError(EXIT.failure, `can't read ${file}: ${error.code ?? error.message}`);
   });
-  let issued: string | undefined;
   try {
     const evidence = readEvidenceJson(text);
-    issued = new Date(Number(Claims.decode(evidence.claims).issuedAt) * 1000).toISOString();
     // A new state is one that the policy doesn't allow yet; all its other rules hold.
     const { boot } = verifyEvidence(evidence, {
       trust,
-      expected: {},
+      expected: { situation: 'archived' },
       policy: { ...trust.policy, bootStates: undefined },
       now,
     });
@@ -95,12 +93,11 @@ async function makeState({ evidence: file, name, pcrs, at }: Options, trust: Tru
       throw new CliError(EXIT.failure, `${file}: ${cause.message}`, { code: cause.code }, { cause });
     if (cause instanceof BootStateError)
       throw new CliError(EXIT.failure, cause.message, { code: cause.code }, { cause });
-    const expired = (cause as { code?: unknown }).code === 'freshness.expired';
-    if (!expired || issued === undefined) throw cause;
+    if (!(cause instanceof EvidenceError) || cause.issuedAt === undefined) throw cause;
     throw new CliError(
       EXIT.attestation,
-      (cause as Error).message,
-      { code: 'freshness.expired', step: 'freshness', hint: `to verify as of then: --at ${issued}` },
+      cause.message,
+      { code: cause.code, step: cause.step, hint: `to verify as of then: --at ${cause.issuedAt.toISOString()}` },
       { cause },
     );
   }

@@ -16,7 +16,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../runtime/rpc/handlers';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
-import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { LicenceTerm, LoginRequest, LoginResponse, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
 import { attestedEnclave } from './enclave';
@@ -132,11 +132,14 @@ export function loginService({
             // Looks at the user again: who was revoked while the enclave started gets nothing from it.
             async judge(evidence) {
               const list = await trust.judge(evidence, {
-                purpose: Purpose.PURPOSE_CERTIFICATE,
+                situation: 'certificate',
                 nonce: request.nonce,
                 clientKeySha256,
                 user,
                 enclave: name,
+                // The launcher's word is compared by locate; the client compares what login tells it.
+                workloadUid: undefined,
+                node: undefined,
               });
               await admitImage(backend.database, user, entitlement, Claims.decode(evidence.claims).imageDigest);
               return list;

@@ -3,8 +3,9 @@ import { status } from '@grpc/grpc-js';
 import { reloadingFiles } from '../../runtime/config/reloading-file';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
+import type { CertificateExpected, SeatExpected } from '../../attestation/evidence/expected';
 import { verifyEvidence } from '../../attestation/evidence/verify';
-import type { Expected, VerifiedEvidence } from '../../attestation/evidence/verify';
+import type { VerifiedEvidence } from '../../attestation/evidence/verify';
 import { logger } from '../../runtime/log/logger';
 import { currentlyRevoked, isAnyRevoked } from '../../licensing/revocation/store';
 import { unary } from '../../runtime/rpc/handlers';
@@ -63,7 +64,7 @@ export class LoginTrust {
    * @returns a revocation list made just now, for the client
    * @throws RpcError as `verify`
    */
-  async judge(evidence: Evidence, expected: Expected & { user: string }): Promise<string> {
+  async judge(evidence: Evidence, expected: CertificateExpected): Promise<string> {
     const { bundle, revoked } = await this.verify(evidence, expected);
     return this.sign(revoked, bundle);
   }
@@ -75,7 +76,7 @@ export class LoginTrust {
    */
   async verify(
     evidence: Evidence,
-    expected: Expected & { user: string },
+    expected: CertificateExpected | SeatExpected,
     code = 'login.evidence_refused',
   ): Promise<VerifiedByLogin> {
     const { bundle } = await this.options.bundle();

@@ -20,7 +20,8 @@ import { openDatabase } from '../../licensing/store/database';
 import type { Database } from '../../licensing/store/database';
 import { enrolService } from '../../functions/enrol/service';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
-import { Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { Claims } from '../../proto/gen/licensing/v1/evidence';
+import { expectedOf } from '../support/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { recordsOf } from '../support/audit';
 import { attestorClient, AttestStream } from '../support/attest-stream';
@@ -95,19 +96,15 @@ function verify(
   nonce: Buffer,
   { saidNode = 'node-a', ...policy }: Partial<Policy> & { saidNode?: string | null } = {},
 ): ReturnType<typeof verifyEvidence> {
-  return verifyEvidence(evidence, {
+  const said = { nonce, user: 'ada', workloadUid: 'uid-1', node: saidNode ?? undefined };
+  const verified = verifyEvidence(evidence, {
     trust: { attestationRoots: [ca.certificate], trustDomain: 'test.local' },
-    expected: {
-      nonce,
-      purpose: Purpose.PURPOSE_CERTIFICATE,
-      certificateSha256: createHash('sha256').update(certificate).digest(),
-      user: 'ada',
-      workloadUid: 'uid-1',
-      node: saidNode ?? undefined,
-    },
+    expected: expectedOf(Claims.decode(evidence.claims), said),
     policy: { softwareTpm: 'allow', ...policy },
     now: new Date(),
   });
+  expect(verified.claims.certificateSha256).toEqual(createHash('sha256').update(certificate).digest());
+  return verified;
 }
 
 /** Enrolment under a name that is another TPM's is tried, recorded, and leaves the attestor without a certified key. */

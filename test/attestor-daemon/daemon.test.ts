@@ -7,7 +7,8 @@ import { verifyEvidence } from '../../attestation/evidence/verify';
 import { parseAddress } from '../../runtime/rpc/address';
 import { HealthCheckResponse_ServingStatus as Serving, HealthClient } from '../../proto/gen/grpc/health/v1/health';
 import type { AttestorServiceClient } from '../../proto/gen/licensing/v1/attestor';
-import { Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { Claims } from '../../proto/gen/licensing/v1/evidence';
+import { expectedOf } from '../support/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
@@ -51,17 +52,14 @@ async function start(change: Partial<DaemonOptions> = {}): Promise<RunningDaemon
 }
 
 function verify(evidence: Evidence, nonce: Buffer): ReturnType<typeof verifyEvidence> {
-  return verifyEvidence(evidence, {
+  const verified = verifyEvidence(evidence, {
     trust: { attestationRoots: [enrol.ca.certificate], trustDomain: 'test.local' },
-    expected: {
-      nonce,
-      purpose: Purpose.PURPOSE_CERTIFICATE,
-      certificateSha256: createHash('sha256').update(certificate).digest(),
-      node: NODE,
-    },
+    expected: expectedOf(Claims.decode(evidence.claims), { nonce, node: NODE }),
     policy: { softwareTpm: 'allow' },
     now: new Date(),
   });
+  expect(verified.claims.certificateSha256).toEqual(createHash('sha256').update(certificate).digest());
+  return verified;
 }
 
 async function attest(stream: AttestStream): Promise<ReturnType<typeof verifyEvidence>> {

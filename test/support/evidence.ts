@@ -3,6 +3,8 @@ import type { KeyObject } from 'node:crypto';
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence, PcrValue } from '../../proto/gen/licensing/v1/evidence';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
+import { enclaveOf } from '../../attestation/evidence/enclave-name';
+import type { CertificateExpected, Expected, SessionExpected } from '../../attestation/evidence/expected';
 import { claimsLeaf } from '../../attestation/evidence/claims';
 import { merkleTree } from '../../attestation/transparency/merkle';
 import type { VerifyOptions } from '../../attestation/evidence/verify';
@@ -157,9 +159,20 @@ export function makeEvidence(tpm: FakeTpm, options: EvidenceOptions = {}): Evide
 export function verifyOptions(tpm: FakeTpm, options: Partial<VerifyOptions> = {}): VerifyOptions {
   return {
     trust: { attestationRoots: [tpm.authority.certificate], trustDomain: TRUST_DOMAIN },
-    expected: {},
+    expected: { situation: 'archived' },
     policy: { softwareTpm: 'refuse' },
     now: new Date(),
     ...options,
   };
+}
+
+/** Expectations of these claims' own purpose that they meet, but for what `other` says. */
+export function expectedOf(claims: Claims, other: Record<string, unknown> = {}): Expected {
+  const { nonce, clientKeySha256, tlsExporter, certificateSha256, user, workloadUid, node, imageDigest } = claims;
+  const common = { nonce, clientKeySha256, user, enclave: enclaveOf(claims), workloadUid, node };
+  if (claims.purpose !== Purpose.PURPOSE_SESSION)
+    return { situation: 'certificate', ...common, ...other } as CertificateExpected;
+  const previousClock = { clock: 0n, resetCount: 0, restartCount: 0, safe: true };
+  const session = { tlsExporter, certificateSha256, imageDigest, previousClock };
+  return { situation: 'session', ...common, ...session, ...other } as SessionExpected;
 }

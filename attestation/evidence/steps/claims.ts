@@ -1,28 +1,12 @@
 import { sha256 } from '../../crypto';
 import type { Claims } from '../../../proto/gen/licensing/v1/evidence';
-import { Purpose, purposeToJSON } from '../../../proto/gen/licensing/v1/evidence';
+import { purposeToJSON } from '../../../proto/gen/licensing/v1/evidence';
 import { parseClaims } from '../claims';
 import { enclaveOf } from '../enclave-name';
 import { EvidenceError } from '../errors';
+import { expectedPurpose } from '../expected';
+import type { Expected } from '../expected';
 import type { Passed } from './step';
-
-/** What the client knows from elsewhere. What is left out is not compared. */
-export interface Expected {
-  purpose?: Purpose | undefined;
-  /** 32 bytes, the client's own. */
-  nonce?: Buffer | undefined;
-  /** SHA-256 of the client's SubjectPublicKeyInfo. */
-  clientKeySha256?: Buffer | undefined;
-  /** 32 bytes; has to be given where the purpose is the session. */
-  tlsExporter?: Buffer | undefined;
-  /** SHA-256 of the enclave's certificate, DER. */
-  certificateSha256?: Buffer | undefined;
-  user?: string | undefined;
-  /** Name of the enclave among its user's. */
-  enclave?: string | undefined;
-  workloadUid?: string | undefined;
-  node?: string | undefined;
-}
 
 /** Seconds by which the clocks of attestor and client may differ. */
 const SKEW = 60n;
@@ -35,14 +19,15 @@ export function checkClaimsForm(bytes: Buffer): Passed<Claims> {
 }
 
 export function checkFreshness(claims: Claims, expected: Expected, now: Date): Passed<void> {
-  if (expected.purpose !== undefined && claims.purpose !== expected.purpose) {
+  const purpose = expectedPurpose(expected);
+  if (purpose !== undefined && claims.purpose !== purpose) {
     throw new EvidenceError(
       'freshness',
       'freshness.purpose',
-      `expected ${purposeToJSON(expected.purpose)}, got ${purposeToJSON(claims.purpose)}`,
+      `expected ${purposeToJSON(purpose)}, got ${purposeToJSON(claims.purpose)}`,
     );
   }
-  if (expected.nonce !== undefined && !expected.nonce.equals(claims.nonce)) {
+  if ('nonce' in expected && !expected.nonce.equals(claims.nonce)) {
     throw new EvidenceError(
       'freshness',
       'freshness.nonce',
@@ -69,9 +54,10 @@ export function checkFreshness(claims: Claims, expected: Expected, now: Date): P
       'freshness',
       'freshness.expired',
       `expected claims good at ${now.toISOString()}, got some that ended ${iso(claims.expiresAt)}`,
+      { issuedAt: new Date(Number(claims.issuedAt) * 1000) },
     );
   }
-  const nonce = expected.nonce === undefined ? 'nonce not compared' : `nonce ${claims.nonce.toString('hex')}`;
+  const nonce = 'nonce' in expected ? `nonce ${claims.nonce.toString('hex')}` : 'nonce not compared';
   return {
     value: undefined,
     detail: `${purposeToJSON(claims.purpose)}, ${nonce}, good until ${iso(claims.expiresAt)}`,
@@ -87,7 +73,7 @@ export function checkCertificateHash(claims: Claims, certificate: Buffer, expect
       `expected a certificate with SHA-256 ${claims.certificateSha256.toString('hex')}, got ${hash.toString('hex')}`,
     );
   }
-  if (expected.certificateSha256 !== undefined && !expected.certificateSha256.equals(hash)) {
+  if ('certificateSha256' in expected && !expected.certificateSha256.equals(hash)) {
     throw new EvidenceError(
       'certificate_hash',
       'certificate_hash.unexpected',
@@ -106,45 +92,42 @@ export function checkIdentity(claims: Claims, akNode: string, expected: Expected
       `expected claims about node ${akNode}, whose TPM signed, got ${claims.node}`,
     );
   }
-  if (expected.clientKeySha256 !== undefined && !expected.clientKeySha256.equals(claims.clientKeySha256)) {
-    throw new EvidenceError(
-      'identity',
-      'identity.client_key',
-      `expected client key ${expected.clientKeySha256.toString('hex')}, got ${claims.clientKeySha256.toString('hex')}`,
-    );
+  if (expected.situation !== 'archived') {
+    if (!expected.clientKeySha256.equals(claims.clientKeySha256)) {
+      throw new EvidenceError(
+        'identity',
+        'identity.client_key',
+        `expected client key ${expected.clientKeySha256.toString('hex')}, got ${claims.clientKeySha256.toString('hex')}`,
+      );
+    }
+    // The exporter is no secret: both ends derive it, and it opens nothing. Left out of messages all the same.
+    if (expected.situation === 'session' && !expected.tlsExporter.equals(claims.tlsExporter)) {
+      throw new EvidenceError(
+        'identity',
+        'identity.tls_exporter',
+        "expected this session's TLS exporter, got another one",
+      );
+    }
+    compareText('user', claims.user, expected.user);
+    if (expected.situation !== 'seat') {
+      compareText('enclave', enclaveOf(claims), expected.enclave);
+      compareText('workload', claims.workloadUid, expected.workloadUid);
+      compareText('node', claims.node, expected.node);
+    }
+    if (expected.situation === 'session') compareText('image', claims.imageDigest, expected.imageDigest);
   }
-  checkExporter(claims, expected);
-  compareText('user', claims.user, expected.user);
-  compareText('enclave', enclaveOf(claims), expected.enclave);
-  compareText('workload', claims.workloadUid, expected.workloadUid);
-  compareText('node', claims.node, expected.node);
   return {
     value: undefined,
     detail: `user ${claims.user}, enclave ${enclaveOf(claims)}, workload ${claims.workloadUid}, node ${claims.node}`,
   };
 }
 
-/** The exporter is no secret: both ends derive it, and it opens nothing. Left out of messages all the same. */
-function checkExporter(claims: Claims, expected: Expected): void {
-  if (expected.tlsExporter === undefined) {
-    // Who asks for a session's evidence has to say which session, or it would hold for any.
-    if (expected.purpose !== Purpose.PURPOSE_SESSION) return;
-    throw new EvidenceError(
-      'identity',
-      'identity.tls_exporter',
-      "expected the caller's own TLS exporter to compare with, got none",
-    );
-  }
-  if (!expected.tlsExporter.equals(claims.tlsExporter)) {
-    throw new EvidenceError(
-      'identity',
-      'identity.tls_exporter',
-      "expected this session's TLS exporter, got another one",
-    );
-  }
-}
-
-function compareText(what: 'user' | 'enclave' | 'workload' | 'node', got: string, expected: string | undefined): void {
+/** @param expected undefined where only the claims say */
+function compareText(
+  what: 'user' | 'enclave' | 'workload' | 'node' | 'image',
+  got: string,
+  expected: string | undefined,
+): void {
   if (expected !== undefined && got !== expected)
     throw new EvidenceError('identity', `identity.${what}`, `expected ${what} ${expected}, got ${got}`);
 }

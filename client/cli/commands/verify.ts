@@ -7,7 +7,6 @@ import { EvidenceFileError, readEvidenceJson } from '../../../attestation/eviden
 import type { Policy } from '../../../attestation/evidence/policy';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
 import type { PassedStep } from '../../../attestation/evidence/verify';
-import { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { explainBoot } from '../boot-report';
@@ -53,7 +52,7 @@ async function run(file: string, options: Options): Promise<void> {
   try {
     const verified = verifyEvidence(evidence, {
       trust,
-      expected: {},
+      expected: { situation: 'archived' },
       policy,
       now,
       onStep: (step) => {
@@ -80,7 +79,7 @@ async function run(file: string, options: Options): Promise<void> {
       {
         code: error.code,
         step: error.step,
-        ...hintFor(error.code, evidence, options),
+        ...hintFor(error, options),
         ...(boot && { boot: boot.json }),
       },
       { cause: error },
@@ -95,15 +94,21 @@ function explainRefused(
   policy: Policy,
   now: Date,
 ): ReturnType<typeof explainBoot> {
-  const { boot } = verifyEvidence(evidence, { trust, expected: {}, policy: { ...policy, bootStates: undefined }, now });
+  const { boot } = verifyEvidence(evidence, {
+    trust,
+    expected: { situation: 'archived' },
+    policy: { ...policy, bootStates: undefined },
+    now,
+  });
   return explainBoot(policy.bootStates, boot);
 }
 
 /** Evidence lives for minutes; what it proved at that time stays provable. */
-function hintFor(code: string, evidence: Evidence, { explain }: Options): { hint?: string } {
-  if (code === 'policy.boot_state' && !explain) return { hint: 'sls verify --explain shows the boot, PCR by PCR' };
-  if (code !== 'freshness.expired') return {};
-  const issued = new Date(Number(Claims.decode(evidence.claims).issuedAt) * 1000).toISOString();
+function hintFor(error: EvidenceError | PolicyError, { explain }: Options): { hint?: string } {
+  if (error.code === 'policy.boot_state' && !explain)
+    return { hint: 'sls verify --explain shows the boot, PCR by PCR' };
+  if (!(error instanceof EvidenceError) || error.issuedAt === undefined) return {};
+  const issued = error.issuedAt.toISOString();
   return { hint: `it was issued at ${issued}; to verify as of then: --at ${issued}` };
 }
 

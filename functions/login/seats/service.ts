@@ -5,6 +5,7 @@ import { aboutUser } from '../../../licensing/audit/counted';
 import { isUuid } from '../../../attestation/bytes/uuid';
 import { ClientCertificateError, verifyClientCertificate } from '../../../attestation/certificates/client';
 import type { ClientCertificate } from '../../../attestation/certificates/client';
+import type { SeatExpected } from '../../../attestation/evidence/expected';
 import { enclaveOf } from '../../../attestation/evidence/enclave-name';
 import { recordRefusal } from '../../../licensing/licences/redeem';
 import { logger } from '../../../runtime/log/logger';
@@ -16,7 +17,6 @@ import { verifyHeartbeat, verifySeatProof } from '../../../attestation/seats/sta
 import { SeatTokenError, verifySeatToken } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
 import { authenticateBearer } from '../../../licensing/sessions/bearer';
-import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
 import { Turns } from './turns';
@@ -64,15 +64,6 @@ function enclaveKey(certificate: Buffer): Buffer {
   }
 }
 
-/** The session's exporter by its own claims: the enclave compares the token with it, so whoever has another session gets nothing from it. */
-function claimedExporter(claims: Buffer): Buffer {
-  try {
-    return Claims.decode(claims).tlsExporter;
-  } catch {
-    return Buffer.alloc(0);
-  }
-}
-
 /** SeatService: gives seats to sessions that are shown to run, by the evidence and the heartbeats of their enclaves. */
 export function seatService({
   backend,
@@ -116,9 +107,9 @@ export function seatService({
     { user, session, publicKey }: ClientCertificate,
     evidence: NonNullable<TakeSeatRequest['evidence']>,
   ): Promise<SeatSession> => {
-    const expected = {
-      purpose: Purpose.PURPOSE_SESSION,
-      tlsExporter: claimedExporter(evidence.claims),
+    // Which session it is, its claims say: the enclave compares the token with its own exporter, so whoever has another session gets nothing from it.
+    const expected: SeatExpected = {
+      situation: 'seat',
       clientKeySha256: createHash('sha256')
         .update(publicKey.export({ type: 'spki', format: 'der' }))
         .digest(),

@@ -6,14 +6,7 @@ import { TPM_ALG, TPM_ECC_CURVE, TPM_ST_ATTEST_CERTIFY, TPMA_OBJECT } from '../.
 import { QUOTED_PCRS } from '../../../attestation/tpm/pcr';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import { makeAuthority } from '../../support/authority';
-import {
-  ENCLAVE_CERTIFICATE,
-  makeClaims,
-  makeEvidence,
-  makeFakeTpm,
-  TRUST_DOMAIN,
-  verifyOptions,
-} from '../../support/evidence';
+import { makeClaims, makeEvidence, makeFakeTpm, TRUST_DOMAIN, expectedOf, verifyOptions } from '../../support/evidence';
 import type { EvidenceOptions, FakeTpm } from '../../support/evidence';
 import { AK_ATTRIBUTES, encodeAttest, encodeEcdsa, encodeRsaPublic, sized, u16 } from '../../support/tpm-structures';
 import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
@@ -31,19 +24,21 @@ function refusal(code: string): Error {
   return expect.objectContaining({ name: step === 'policy' ? 'PolicyError' : 'EvidenceError', step, code });
 }
 
+/** What the caller expects otherwise than the claims say; all else is as they say. */
+type Differs = Record<string, unknown>;
+
 /** Verifies, and expects a refusal with this code, all steps before it having passed. */
 function expectRefused(
   code: string,
-  evidence: EvidenceOptions,
-  options: Partial<VerifyOptions> = {},
+  options: EvidenceOptions,
+  { differs, ...other }: Partial<VerifyOptions> & { differs?: Differs } = {},
   by: FakeTpm = tpm,
 ): void {
   const passed: string[] = [];
+  const evidence = makeEvidence(by, options);
+  const expected = differs && { expected: expectedOf(Claims.decode(evidence.claims), differs) };
   const verify = (): unknown =>
-    verifyEvidence(
-      makeEvidence(by, evidence),
-      verifyOptions(by, { ...options, onStep: ({ step }) => passed.push(step) }),
-    );
+    verifyEvidence(evidence, verifyOptions(by, { ...expected, ...other, onStep: ({ step }) => passed.push(step) }));
   expect(verify).toThrow(refusal(code));
   const steps = Object.keys(STEPS);
   expect(passed).toEqual(steps.slice(0, steps.indexOf(code.split('.')[0] ?? '')));
@@ -55,15 +50,7 @@ test('good evidence passes every step, in the order of trust, each explained', (
   const verified = verifyEvidence(
     makeEvidence(tpm, { claims, leavesBefore: others, leavesAfter: others }),
     verifyOptions(tpm, {
-      expected: {
-        purpose: Purpose.PURPOSE_CERTIFICATE,
-        nonce: claims.nonce,
-        clientKeySha256: claims.clientKeySha256,
-        certificateSha256: sha256(ENCLAVE_CERTIFICATE),
-        user: claims.user,
-        workloadUid: claims.workloadUid,
-        node: 'node-a',
-      },
+      expected: expectedOf(claims),
       policy: { softwareTpm: 'refuse', imageDigests: [claims.imageDigest], nodes: ['node-a'] },
       onStep: (step) => steps.push(step),
     }),
@@ -76,8 +63,25 @@ test('good evidence passes every step, in the order of trust, each explained', (
 test("a session's evidence passes with this session's exporter", () => {
   const tlsExporter = randomBytes(32);
   const evidence = makeEvidence(tpm, { claims: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } });
-  const expected = { purpose: Purpose.PURPOSE_SESSION, tlsExporter };
+  const expected = expectedOf(Claims.decode(evidence.claims));
+  expect(expected).toMatchObject({ situation: 'session', tlsExporter });
   expect(verifyEvidence(evidence, verifyOptions(tpm, { expected })).claims.tlsExporter).toEqual(tlsExporter);
+});
+
+test("a seat's evidence is a session's, of this client and user; which session, its verified claims say", () => {
+  const claims = { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) };
+  const { clientKeySha256, user } = makeClaims();
+  const expected = { situation: 'seat', clientKeySha256, user } as const;
+  const verified = verifyEvidence(makeEvidence(tpm, { claims }), verifyOptions(tpm, { expected }));
+  expect(verified.claims.tlsExporter).toEqual(claims.tlsExporter);
+  const other = { clientKeySha256: Buffer.alloc(32), user: 'somebody else' };
+  expectRefused('freshness.purpose', {}, { expected });
+  expectRefused(
+    'identity.client_key',
+    { claims },
+    { expected: { ...expected, clientKeySha256: other.clientKeySha256 } },
+  );
+  expectRefused('identity.user', { claims }, { expected: { ...expected, user: other.user } });
 });
 
 describe('AK certificate', () => {
@@ -309,7 +313,7 @@ describe('claims', () => {
     expectRefused(
       'claims.invalid',
       { claims: { nonce: Buffer.from(nonce.toString('base64')) } },
-      { expected: { nonce } },
+      { differs: { nonce } },
     );
   });
   test('claims beyond 4 KiB', () => expectRefused('claims.too_long', { claimsBytes: Buffer.alloc(5000) }));
@@ -323,21 +327,18 @@ describe('claims', () => {
 describe('freshness', () => {
   const seconds = BigInt(Math.floor(Date.now() / 1000));
   test("somebody else's nonce, and an earlier one", () => {
-    expectRefused('freshness.nonce', {}, { expected: { nonce: randomBytes(32) } });
+    expectRefused('freshness.nonce', {}, { differs: { nonce: randomBytes(32) } });
     expectRefused(
       'freshness.nonce',
       { claims: { nonce: Buffer.alloc(32, 1) } },
-      { expected: { nonce: Buffer.alloc(16, 1) } },
+      { differs: { nonce: Buffer.alloc(16, 1) } },
     );
   });
   test("evidence of one purpose doesn't stand in for the other", () => {
     const tlsExporter = randomBytes(32);
-    expectRefused('freshness.purpose', {}, { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } });
-    expectRefused(
-      'freshness.purpose',
-      { claims: { purpose: Purpose.PURPOSE_SESSION, tlsExporter } },
-      { expected: { purpose: Purpose.PURPOSE_CERTIFICATE } },
-    );
+    const session = makeClaims({ purpose: Purpose.PURPOSE_SESSION, tlsExporter });
+    expectRefused('freshness.purpose', {}, { expected: expectedOf(session) });
+    expectRefused('freshness.purpose', { claims: session }, { expected: expectedOf(makeClaims()) });
   });
   test('evidence that has ended, by more than the clocks may differ', () => {
     expectRefused('freshness.expired', { claims: { issuedAt: seconds - 400n, expiresAt: seconds - 70n } });
@@ -369,8 +370,8 @@ describe('certificate hash', () => {
   test('good evidence for another certificate than the one that is presented', () => {
     expectRefused(
       'certificate_hash.unexpected',
-      {},
-      { expected: { certificateSha256: sha256(Buffer.from('presented')) } },
+      { claims: { purpose: Purpose.PURPOSE_SESSION } },
+      { differs: { certificateSha256: sha256(Buffer.from('presented')) } },
     );
   });
 });
@@ -378,39 +379,45 @@ describe('certificate hash', () => {
 describe('identity', () => {
   test('any genuine TPM accepted (diversion): a second enrolled node, same PCRs, for this user: refused', async () => {
     const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
-    expectRefused('identity.node', {}, { expected: { node: 'node-a' } }, second);
+    expectRefused('identity.node', {}, { differs: { node: 'node-a' } }, second);
   });
   test('another enclave of the same user, also the default one: refused', () => {
-    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab' } }, { expected: { enclave: 'default' } });
-    expectRefused('identity.enclave', {}, { expected: { enclave: 'gpu-lab' } });
-    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab-2' } }, { expected: { enclave: 'gpu-lab' } });
+    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab' } }, { differs: { enclave: 'default' } });
+    expectRefused('identity.enclave', {}, { differs: { enclave: 'gpu-lab' } });
+    expectRefused('identity.enclave', { claims: { enclave: 'gpu-lab-2' } }, { differs: { enclave: 'gpu-lab' } });
     const named = makeEvidence(tpm, { claims: { enclave: 'gpu-lab' } });
-    expect(() => verifyEvidence(named, { ...verifyOptions(tpm), expected: { enclave: 'gpu-lab' } })).not.toThrow();
-    expect(() =>
-      verifyEvidence(makeEvidence(tpm), { ...verifyOptions(tpm), expected: { enclave: 'default' } }),
-    ).not.toThrow();
+    for (const [evidence, enclave] of [
+      [named, 'gpu-lab'],
+      [makeEvidence(tpm), 'default'],
+    ] as const) {
+      const expected = expectedOf(Claims.decode(evidence.claims), { enclave });
+      expect(() => verifyEvidence(evidence, verifyOptions(tpm, { expected }))).not.toThrow();
+    }
   });
   test('claims about another node than the one whose TPM signed: refused without being told which', async () => {
     const second = await makeFakeTpm({ authority: tpm.authority, node: 'node-b' });
     expectRefused('identity.ak_node', { claims: { node: 'node-a' } }, {}, second);
   });
   test("another client's key", () =>
-    expectRefused('identity.client_key', {}, { expected: { clientKeySha256: Buffer.alloc(32) } }));
-  test('another user', () => expectRefused('identity.user', {}, { expected: { user: 'somebody else' } }));
+    expectRefused('identity.client_key', {}, { differs: { clientKeySha256: Buffer.alloc(32) } }));
+  test('another user', () => expectRefused('identity.user', {}, { differs: { user: 'somebody else' } }));
   test('another workload of the same user', () =>
-    expectRefused('identity.workload', {}, { expected: { workloadUid: 'before' } }));
+    expectRefused('identity.workload', {}, { differs: { workloadUid: 'before' } }));
   test('relayed evidence: the TLS exporter of another session', () => {
     const claims = { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) };
-    expectRefused(
-      'identity.tls_exporter',
-      { claims },
-      { expected: { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) } },
-    );
-    expectRefused('identity.tls_exporter', {}, { expected: { tlsExporter: randomBytes(32) } });
+    expectRefused('identity.tls_exporter', { claims }, { differs: { tlsExporter: randomBytes(32) } });
   });
-  test("a caller who forgets its own exporter: refused, or any session's evidence would do", () => {
-    const claims = { purpose: Purpose.PURPOSE_SESSION, tlsExporter: randomBytes(32) };
-    expectRefused('identity.tls_exporter', { claims }, { expected: { purpose: Purpose.PURPOSE_SESSION } });
+  test('another image than the one that the first evidence was about', () => {
+    expectRefused(
+      'identity.image',
+      { claims: { purpose: Purpose.PURPOSE_SESSION } },
+      { differs: { imageDigest: `sha256:${'0'.repeat(64)}` } },
+    );
+  });
+  test('where the enclave is, when nobody but the evidence says', () => {
+    const evidence = makeEvidence(tpm);
+    const expected = expectedOf(Claims.decode(evidence.claims), { workloadUid: undefined, node: undefined });
+    expect(() => verifyEvidence(evidence, verifyOptions(tpm, { expected }))).not.toThrow();
   });
 });
 
@@ -438,12 +445,12 @@ describe('policy', () => {
 describe('clock, resetCount, safe ignored', () => {
   const warnings = (
     attest: EvidenceOptions['attest'],
-    previous?: { clock: bigint; resetCount: number; restartCount: number; safe: boolean },
-  ): string[] =>
-    verifyEvidence(
-      makeEvidence(tpm, { attest }),
-      verifyOptions(tpm, { expected: { previousClock: previous } }),
-    ).warnings.map(({ code }) => code);
+    previousClock?: { clock: bigint; resetCount: number; restartCount: number; safe: boolean },
+  ): string[] => {
+    const evidence = makeEvidence(tpm, { attest, claims: { purpose: Purpose.PURPOSE_SESSION } });
+    const expected = expectedOf(Claims.decode(evidence.claims), previousClock && { previousClock });
+    return verifyEvidence(evidence, verifyOptions(tpm, { expected })).warnings.map(({ code }) => code);
+  };
   const before = { clock: 1000n, resetCount: 5, restartCount: 2, safe: true };
 
   test('safe=0: flagged', () => expect(warnings({ safe: 0 })).toEqual(['quote.clock_unsafe']));

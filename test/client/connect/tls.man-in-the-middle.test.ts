@@ -291,7 +291,7 @@ describe('evidence that is good and about something else', () => {
         (fixture.attestor.answer = (request, claims) =>
           makeEvidence(fixture.attestor.tpm, { claims, enclaveCertificate: request.certificate })),
     );
-    expect(await refusal(session)).toMatchObject({ phase: 'session', code: 'session.identity' });
+    expect(await refusal(session)).toMatchObject({ phase: 'session', code: 'identity.image' });
   });
 
   test('a quote from a second enrolled node, same PCRs, for this user: refused', async () => {
