@@ -1,4 +1,3 @@
-import { Claims } from '../proto/gen/licensing/v1/evidence';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { attest, login, LoginError } from './service';
 import type { LoginOptions } from './service';
@@ -28,8 +27,7 @@ export async function renew(
   { enclaveGone = false, ...options }: RenewOptions = {},
 ): Promise<Session> {
   if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
-    const { expiresAt } = Claims.decode(session.evidence.claims);
-    return isOver(Number(expiresAt)) ? attest(trust, session, options) : session;
+    return isOver(Number(session.claims.expiresAt)) ? attest(trust, session, options) : session;
   }
   const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = session;
   const credential = !isOver(accessTokenExpiresAt)

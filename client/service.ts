@@ -108,7 +108,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
       'expected evidence, got an answer without any',
     );
   const user = options.user ?? ('accessToken' in credential ? decodeJwt(credential.accessToken).sub : undefined);
-  const session: Session = {
+  const session: Omit<Session, 'claims'> = {
     ...tokens,
     clientKey: key.pem,
     clientCertificates: result.clientCertificates,
@@ -139,7 +139,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
     });
   await options.onReceipt?.(receipt);
   // What the login service left to the evidence is known now, and stays so for the session.
-  return { ...session, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
+  return { ...session, claims, enclave: { ...session.enclave, workloadUid: claims.workloadUid, node: claims.node } };
 }
 
 function credentialMessage(credential: LoginOptions['credential']): LoginRequest['credential'] {
@@ -179,7 +179,10 @@ function callLogin(
 }
 
 /** Another key's certificate would fail at the enclave, with a message that explains nothing. */
-function checkOwnCertificate({ clientKey, clientCertificates }: Session): void {
+function checkOwnCertificate({
+  clientKey,
+  clientCertificates,
+}: Pick<Session, 'clientKey' | 'clientCertificates'>): void {
   const [leaf] = clientCertificates;
   const certified = leaf && new X509Certificate(leaf).publicKey.export({ type: 'spki', format: 'der' });
   if (!certified?.equals(publicKeyDer(clientKey)))
@@ -226,15 +229,9 @@ export async function attest(
       );
     const renewed = { ...session, evidence, nonce };
     const fresh = await asked;
-    refuseRevoked(
-      'login',
-      fresh.list,
-      evidence,
-      verifyLogin(fresh.trust, renewed, options),
-      options.onStep,
-      sessionId(session),
-    );
-    return renewed;
+    const verified = verifyLogin(fresh.trust, renewed, options);
+    refuseRevoked('login', fresh.list, evidence, verified, options.onStep, sessionId(session));
+    return { ...renewed, claims: verified.claims };
   } finally {
     client.close();
   }

@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { certificateIdentity, parseClientIdentity } from '../attestation/certificates/client-identity';
+import { parseClaims } from '../attestation/evidence/claims';
 import { readEvidenceJson, writeEvidenceJson } from '../attestation/evidence/json';
 import { isEnclaveName } from '../attestation/evidence/enclave-name';
-import type { Evidence } from '../proto/gen/licensing/v1/evidence';
+import type { Claims, Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { EnclaveLocation } from '../proto/gen/licensing/v1/login';
 import type { SessionTokens } from './account';
 
@@ -18,6 +19,8 @@ export interface Session extends SessionTokens {
   enclaveName?: string | undefined;
   /** Of the purpose CERTIFICATE, for `nonce`. */
   evidence: Evidence;
+  /** What that evidence says, as it was verified. */
+  claims: Claims;
   /** 32 bytes. */
   nonce: Buffer;
   /** The licence that the login was by, if by any. By the word of the login service. */
@@ -59,7 +62,7 @@ const sessionSchema = z.strictObject({
 });
 
 /** A session as JSON. For a file that nobody else can read: it holds the client's private key. */
-export function serializeSession(session: Session): string {
+export function serializeSession({ claims: _, ...session }: Session): string {
   return JSON.stringify({
     version: 1,
     ...session,
@@ -70,8 +73,8 @@ export function serializeSession(session: Session): string {
 }
 
 /**
- * Reads what `serializeSession` wrote. The evidence in it is verified again at every use.
- * @throws TypeError, EvidenceFileError
+ * Reads what `serializeSession` wrote. The evidence in it was verified before, and is again at every use.
+ * @throws TypeError, EvidenceFileError, EvidenceError
  */
 export function parseSession(text: string): Session {
   let json: unknown;
@@ -99,6 +102,7 @@ export function parseSession(text: string): Session {
     nonce,
     licence,
   } = result.data;
+  const verified = readEvidenceJson(JSON.stringify(evidence));
   const tokens: SessionTokens = { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt };
   return {
     ...tokens,
@@ -106,7 +110,8 @@ export function parseSession(text: string): Session {
     clientCertificates,
     enclave,
     enclaveName,
-    evidence: readEvidenceJson(JSON.stringify(evidence)),
+    evidence: verified,
+    claims: parseClaims(verified.claims),
     nonce,
     licence,
   };

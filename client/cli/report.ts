@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { enclaveOf } from '../../attestation/evidence/enclave-name';
-import { Claims } from '../../proto/gen/licensing/v1/evidence';
+import type { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { SavedSession } from './session-file';
 
 const time = (seconds: number | bigint): string => new Date(Number(seconds) * 1000).toISOString();
@@ -27,7 +27,7 @@ export function row([name, value]: [string, unknown]): string {
 
 /** Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it. */
 export function describeSession({ username, session, trust }: SavedSession): { json: unknown; lines: string[] } {
-  const claims = describeClaims(Claims.decode(session.evidence.claims));
+  const claims = describeClaims(session.claims);
   const { enclave, licence } = session;
   const json = {
     username,

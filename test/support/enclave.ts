@@ -21,7 +21,8 @@ import type { EnclaveSettings } from '../../enclave/settings';
 import { AttestorServiceService } from '../../proto/gen/licensing/v1/attestor';
 import type { AttestRequest } from '../../proto/gen/licensing/v1/attestor';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
-import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { Claims } from '../../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { IMAGE_DIGEST, makeEvidence, makeFakeTpm, TRUST_DOMAIN } from './evidence';
 import type { FakeTpm } from './evidence';
 import { startTrustService } from './trust-service';
@@ -240,6 +241,7 @@ async function makeSession(fixture: EnclaveFixture, options: SessionOptions = {}
   const client = await makeClient(fixture, options);
   const endpoint = `http://127.0.0.1:${fixture.enclave.ports.listen}`;
   const nonce = newNonce();
+  const evidence = await askForEvidence(endpoint, fixture.trust, client, nonce);
   return {
     accessToken: 'access token',
     accessTokenExpiresAt: Math.floor(Date.now() / 1000) + 900,
@@ -251,7 +253,8 @@ async function makeSession(fixture: EnclaveFixture, options: SessionOptions = {}
       endpoint,
       tlsAddress: options.tunnel ? '' : `127.0.0.1:${fixture.enclave.ports.tls}`,
     },
-    evidence: await askForEvidence(endpoint, fixture.trust, client, nonce),
+    evidence,
+    claims: Claims.decode(evidence.claims),
     nonce,
   };
 }

@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { writeEvidenceJson } from '../../../attestation/evidence/json';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
-import { Claims } from '../../../proto/gen/licensing/v1/evidence';
 import { connect, logOut, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
 import { callOptions } from '../call-options';
@@ -169,7 +168,7 @@ async function logIn(
   // The session stays: by it seats can be freed.
   if (full) throw full;
   const report = describeSession({ username, trust, session });
-  out.done(`logged in as ${username}, enclave ${Claims.decode(session.evidence.claims).workloadUid} verified`);
+  out.done(`logged in as ${username}, enclave ${session.claims.workloadUid} verified`);
   out.result(report.json, []);
 
   async function verifiedLogin(): Promise<{
