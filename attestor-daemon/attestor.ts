@@ -7,6 +7,8 @@ import { merkleTree } from '../attestation/transparency/merkle';
 import { GroupCommit } from './group-commit';
 import type { Workload } from './identity/identity';
 import type { TpmQuote } from './tpm/quote';
+import { systemClock, unixSecondsOf } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
 
 /** How long a statement counts: a login and its connection happen within seconds. */
 export const CLAIMS_SECONDS = 300;
@@ -36,7 +38,8 @@ export interface AttestorOptions {
   eventLog?: Buffer;
   /** Told of each quote: seconds that it took, requests that it answers. */
   onQuote?: (seconds: number, requests: number) => void;
-  now?: () => number;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /**
@@ -46,7 +49,10 @@ export interface AttestorOptions {
 export class Attestor {
   private readonly commits: GroupCommit<Buffer, SharedEvidence>;
 
+  private readonly clock: Clock;
+
   constructor(private readonly options: AttestorOptions) {
+    this.clock = options.clock ?? systemClock;
     this.commits = new GroupCommit((claims) => this.quoteAll(claims), LIMITS);
   }
 
@@ -57,7 +63,7 @@ export class Attestor {
 
   /** The claims' bytes for a workload and a request. Who and what runs comes from the workload alone. @throws EvidenceError claims.invalid */
   claims(workload: Workload, request: AttestationRequest): Buffer {
-    const issuedAt = BigInt(Math.floor((this.options.now ?? Date.now)() / 1000));
+    const issuedAt = BigInt(unixSecondsOf(this.clock));
     return encodeClaims({
       purpose: request.purpose,
       nonce: request.nonce,
@@ -88,9 +94,9 @@ export class Attestor {
 
   private async quoteAll(claims: Buffer[]): Promise<SharedEvidence[]> {
     const tree = merkleTree(claims.map(claimsLeaf));
-    const began = performance.now();
+    const began = this.clock.monotonic();
     const quote = await this.options.quoteRoot(tree.root);
-    this.options.onQuote?.((performance.now() - began) / 1000, claims.length);
+    this.options.onQuote?.((this.clock.monotonic() - began) / 1000, claims.length);
     return claims.map((_, leafIndex) => ({
       ...quote,
       leafIndex,

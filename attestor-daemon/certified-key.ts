@@ -1,12 +1,15 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { readOwnCertificate } from './enrolment';
 import type { AttestationKey } from './tpm/attestation-key';
 import { TpmCommandError } from './tpm/errors';
+import { systemClock } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
+import { Backoff } from '../runtime/backoff';
+import type { BackoffOptions } from '../runtime/backoff';
 
 /** The node's attestation key with its certificates (DER, leaf first). */
 export interface CertifiedKey {
@@ -23,14 +26,16 @@ export interface CertifiedKeyOptions {
   enrol(key: AttestationKey, signal: AbortSignal): Promise<Buffer[]>;
   /** Told whenever evidence can be made, or can't any more. */
   onReady(ready: boolean): void;
-  /** Milliseconds between attempts, doubled up to the most. */
-  retry?: { least: number; most: number };
-  now?: () => number;
+  /** Between attempts. */
+  retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /** A certificate is renewed when this part of its life is left. */
 const RENEWAL_PART = 1 / 3;
 const RENEWAL_CHECK_MS = 3_600_000;
+const RETRY = { firstMs: 500, mostMs: 30_000 };
 
 /**
  * Keeps the attestation key certified, for as long as the daemon runs: makes or finds it, enrols it, renews its certificate, and starts over when the
@@ -44,7 +49,11 @@ export class CertifiedKeyKeeper {
   private doubted = false;
   private loop: Promise<void> | undefined;
 
-  constructor(private readonly options: CertifiedKeyOptions) {}
+  private readonly clock: Clock;
+
+  constructor(private readonly options: CertifiedKeyOptions) {
+    this.clock = options.clock ?? systemClock;
+  }
 
   /** The key, when it is certified and the TPM was there when it was last asked. */
   get current(): CertifiedKey | undefined {
@@ -80,21 +89,20 @@ export class CertifiedKeyKeeper {
   }
 
   private async run(): Promise<void> {
-    const { least = 500, most = 30_000 } = this.options.retry ?? {};
-    let delay = least;
+    const backoff = new Backoff(this.options.retry ?? RETRY);
     while (!this.stopping.signal.aborted) {
       this.doubted = false;
       try {
         await this.refresh();
-        delay = least;
+        backoff.reset();
         if (!this.doubted) await this.pause(RENEWAL_CHECK_MS);
       } catch (error) {
         if (this.stopping.signal.aborted) return;
         // A certificate that couldn't be renewed yet is good until its end; a TPM that is away is no use.
         if (error instanceof TpmCommandError || this.remaining() <= 0) this.tell(false);
-        report(error, delay);
-        await this.pause(delay + Math.random() * delay * 0.2);
-        delay = Math.min(delay * 2, most);
+        const delay = backoff.next();
+        report(error, Math.round(delay));
+        await this.pause(delay);
       }
     }
   }
@@ -121,8 +129,7 @@ export class CertifiedKeyKeeper {
     const der = this.held?.certificates[0];
     if (der === undefined || this.held === undefined) return 0;
     const { notBefore, notAfter } = readOwnCertificate([der], this.held.key.public, this.options.node);
-    const now = (this.options.now ?? Date.now)();
-    return (notAfter.getTime() - now) / (notAfter.getTime() - notBefore.getTime());
+    return (notAfter.getTime() - this.clock.now()) / (notAfter.getTime() - notBefore.getTime());
   }
 
   private get file(): string {
@@ -150,10 +157,13 @@ export class CertifiedKeyKeeper {
   }
 
   private async pause(ms: number): Promise<void> {
-    const woken = new Promise<void>((resolve) => (this.wake = resolve));
-    const timer = new AbortController();
-    await Promise.race([woken, sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)]);
-    timer.abort();
+    await new Promise<void>((resolve) => {
+      const timer = this.clock.after(ms, resolve);
+      this.wake = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
 }
 

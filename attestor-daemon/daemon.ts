@@ -20,6 +20,8 @@ import { ensureAttestationKey } from './tpm/attestation-key';
 import { TpmCommandError } from './tpm/errors';
 import { quote } from './tpm/quote';
 import { TpmTools } from './tpm/tools';
+import type { Clock } from '../runtime/clock';
+import type { BackoffOptions } from '../runtime/backoff';
 
 export interface DaemonOptions {
   listen: Address;
@@ -37,8 +39,10 @@ export interface DaemonOptions {
   /** Benchmarks only. */
   quoteDelayMs?: number;
   metrics?: Metrics;
-  /** Milliseconds between attempts to be certified. */
-  retry?: { least: number; most: number };
+  /** Between attempts to be certified. */
+  retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 export interface RunningDaemon {
@@ -62,6 +66,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     stateDir: options.stateDir,
     node: options.node,
     retry: options.retry,
+    clock: options.clock,
     ensureKey: () => ensureAttestationKey(tools, { handle: options.akHandle, stateDir: options.stateDir }),
     enrol: (ak, signal) => enrolAttestationKey(tools, client, { ak, node: options.node, signal }),
     onReady(isReady) {
@@ -73,11 +78,13 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     quoteRoot: (root) => quoteRoot(tools, keeper, root, options.quoteDelayMs),
     eventLog: await readEventLog(options.eventLogFile),
     onQuote: options.metrics && countQuotes(options.metrics),
+    clock: options.clock,
   });
   const implementation = attestorService({
     attestor,
     identifier: options.identifier,
     node: options.node,
+    clock: options.clock,
     ready: () => keeper.last !== undefined,
   });
 

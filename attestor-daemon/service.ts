@@ -12,6 +12,8 @@ import type { Attestor } from './attestor';
 import type { Workload, WorkloadIdentifier } from './identity/identity';
 import { AttestRefusal, RequestChecks } from './requests';
 import { KIND } from '../runtime/traces/record';
+import { systemClock } from '../runtime/clock';
+import type { Clock, Timer } from '../runtime/clock';
 
 export interface AttestorServiceOptions {
   attestor: Attestor;
@@ -20,6 +22,8 @@ export interface AttestorServiceOptions {
   node: string;
   /** False while there is no certified key: streams are refused then, before their credential is used up. */
   ready(): boolean;
+  /** The system's, unless told. */
+  clock?: Clock;
   /** Requests of one stream that are worked on at a time; the stream is not read further meanwhile. */
   inFlight?: number;
   /** Streams of one workload at a time. */
@@ -32,7 +36,7 @@ type Call = ServerDuplexStream<AttestRequest, AttestResponse>;
 
 /** Serves AttestorService: each stream belongs to the workload whose credential opened it, and to no other, until it ends. */
 export function attestorService(options: AttestorServiceOptions): AttestorServiceServer {
-  const { attestor, node, inFlight = 128, streams = 8, identifying = 256 } = options;
+  const { attestor, node, inFlight = 128, streams = 8, identifying = 256, clock = systemClock } = options;
   const open = new Map<string, number>();
   let asked = 0;
 
@@ -67,7 +71,7 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
       );
     open.set(workload.workloadUid, count + 1);
     try {
-      await serveStream(call, signal, { attestor, workload, inFlight });
+      await serveStream(call, signal, { attestor, workload, inFlight, clock });
     } finally {
       const left = (open.get(workload.workloadUid) ?? 1) - 1;
       if (left > 0) open.set(workload.workloadUid, left);
@@ -119,11 +123,11 @@ function checkIdentity(attestor: Attestor, workload: Workload, node: string): vo
 async function serveStream(
   call: Call,
   signal: AbortSignal,
-  { attestor, workload, inFlight }: { attestor: Attestor; workload: Workload; inFlight: number },
+  { attestor, workload, inFlight, clock }: { attestor: Attestor; workload: Workload; inFlight: number; clock: Clock },
 ): Promise<void> {
   const checks = new RequestChecks();
   const answering = new Map<bigint, Promise<void>>();
-  let expiry: NodeJS.Timeout | undefined;
+  let expiry: Timer | undefined;
   let closed = false;
   let written = Promise.resolve();
 
@@ -166,19 +170,16 @@ async function serveStream(
       call.on('end', resolve);
       call.on('error', reject);
       signal.addEventListener('abort', () => resolve(), { once: true });
-      expiry = expireAt(workload.expiresAt, reject);
+      expiry = expireAt(workload.expiresAt, clock, reject);
     });
     await Promise.all(answering.values());
   } finally {
     closed = true;
-    clearTimeout(expiry);
+    expiry?.cancel();
   }
 }
 
-/** Longest delay of a timer. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
-
-function expireAt(seconds: number | undefined, reject: (error: Error) => void): NodeJS.Timeout | undefined {
+function expireAt(seconds: number | undefined, clock: Clock, reject: (error: Error) => void): Timer | undefined {
   if (seconds === undefined) return undefined;
   const expired = (): void =>
     reject(
@@ -188,7 +189,7 @@ function expireAt(seconds: number | undefined, reject: (error: Error) => void): 
         'the credential has ended: open another stream',
       ),
     );
-  return setTimeout(expired, Math.min(Math.max(seconds * 1000 - Date.now(), 0), TIMER_MAX_MS));
+  return clock.after(seconds * 1000 - clock.now(), expired);
 }
 
 async function resultOf(

@@ -60,17 +60,20 @@ async function on(
 /** As large as a login's. */
 function loginRecordOf(user: string, session: string): Buffer {
   const hash = 'ab'.repeat(32);
-  return newRecord({
-    kind: 'login.granted',
-    detail: {
-      user,
-      session,
-      workloadUid: randomUUID(),
-      node: 'node-a',
-      imageDigest: `sha256:${hash}`,
-      claimsSha256: hash,
+  return newRecord(
+    {
+      kind: 'login.granted',
+      detail: {
+        user,
+        session,
+        workloadUid: randomUUID(),
+        node: 'node-a',
+        imageDigest: `sha256:${hash}`,
+        claimsSha256: hash,
+      },
     },
-  });
+    new Date(),
+  );
 }
 
 async function logins(backend: AccountBackend, { logins: rounds }: Sizes): Promise<Row[]> {

@@ -59,11 +59,13 @@ export async function run(): Promise<Row[]> {
           const now = await currentlyRevoked(database, USER);
           verifyEvidence(evidence, options);
           checkRevocations(now, subject);
-          return signRevocations({ ...now, trustSequence: 1 }, signer);
+          return signRevocations({ ...now, trustSequence: 1 }, signer, new Date());
         });
         server.push(served.ms);
         list = served.result;
-        client.push((await timed(async () => checkRevocations(await readRevocations(list, [publicKey]), subject))).ms);
+        client.push(
+          (await timed(async () => checkRevocations(await readRevocations(list, [publicKey], new Date()), subject))).ms,
+        );
       }
       const note = `${revoked} revoked, list of ${(list.length / 1024).toFixed(1)} KiB`;
       rows.push(

@@ -13,6 +13,7 @@ import { freshTrust } from './fresh-trust';
 import type { TrustOptions } from './fresh-trust';
 import { readLoginRecord } from './receipt';
 import type { LoginReceipt } from './receipt';
+import { dateOf, systemClock } from '../runtime/clock';
 
 const TIMEOUT_MS = 15_000;
 /** Proofs that are asked for at once. */
@@ -55,7 +56,7 @@ export interface LogCheck {
 export async function readLogHead(
   trust: Pick<TrustBundle, 'logKeys' | 'trustDomain'>,
   signed: string,
-  now: Date | undefined = new Date(),
+  now: Date | undefined = dateOf(systemClock),
 ): Promise<LogHead> {
   return {
     ...(await readTreeHead(signed, {
@@ -174,7 +175,7 @@ export async function checkAuditLog(
 
 /** A record comes into the log `MERGE_SECONDS` after the login at the latest, by this machine's clock. */
 function isLate({ receivedAt }: LoginReceipt): boolean {
-  return Math.abs(Date.now() - receivedAt.getTime()) > MERGE_SECONDS * 1000;
+  return Math.abs(systemClock.now() - receivedAt.getTime()) > MERGE_SECONDS * 1000;
 }
 
 function refuseMissing(logins: readonly FoundLogin[]): void {

@@ -10,6 +10,8 @@ import { AttestationRefused, refusing } from './errors';
 import type { Phase } from './errors';
 import { clientKeySha256 } from './key';
 import type { Session } from './session';
+import { dateOf, systemClock } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
 
 /** A step that held, with the phase it belongs to. */
 export interface VerifiedStep extends Omit<PassedStep, 'step'> {
@@ -22,6 +24,8 @@ export interface VerifyingOptions {
   policy?: Partial<Policy>;
   /** Called after each step that held. */
   onStep?: (step: VerifiedStep) => void;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /**
@@ -33,7 +37,7 @@ export function verifyFor(
   evidence: Evidence | undefined,
   trust: TrustBundle,
   expected: Expected,
-  { policy, onStep }: VerifyingOptions,
+  { policy, onStep, clock = systemClock }: VerifyingOptions,
 ): VerifiedEvidence {
   if (!evidence)
     throw new AttestationRefused(phase, 'evidence', 'evidence.missing', 'expected evidence, got an answer without any');
@@ -42,7 +46,7 @@ export function verifyFor(
       trust,
       expected,
       policy: overridden(trust.policy, policy),
-      now: new Date(),
+      now: dateOf(clock),
       onStep: (step) => onStep?.({ phase, ...step }),
     }),
   );

@@ -11,6 +11,8 @@ import { withService } from './channel';
 import { AttestationRefused } from './errors';
 import type { Phase } from './errors';
 import type { VerifiedStep } from './evidence';
+import { dateOf, systemClock } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
 
 const TIMEOUT_MS = 15_000;
 
@@ -23,6 +25,8 @@ export interface TrustOptions {
   /** Talks to http:// services that are not on this machine. */
   allowPlaintext?: boolean;
   signal?: AbortSignal;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /** Trust as it is now, and what is revoked now, or why that isn't known. */
@@ -48,12 +52,13 @@ export async function freshTrust(
   } catch (error) {
     return { trust, list: error as Error };
   }
-  let list = await readRevocations(jws, trust.revocationKeys.keys).catch(asError);
+  const now = dateOf(options.clock ?? systemClock);
+  let list = await readRevocations(jws, trust.revocationKeys.keys, now).catch(asError);
   const keyUnknown = list instanceof RevocationError && list.code === 'revocation.signature';
   if (!keyUnknown && (list instanceof Error || list.trustSequence <= trust.sequence)) return { trust, list };
   const newer = await fetchNewer(phase, trust, options);
   if (newer === undefined) return { trust, list };
-  if (keyUnknown) list = await readRevocations(jws, newer.revocationKeys.keys).catch(asError);
+  if (keyUnknown) list = await readRevocations(jws, newer.revocationKeys.keys, now).catch(asError);
   return { trust: newer, list };
 }
 

@@ -12,6 +12,7 @@ import type { PasswordCredential } from '../proto/gen/licensing/v1/login';
 import { bearer, PASSWORD_TIMEOUT_MS } from './account';
 import type { CallOptions } from './account';
 import { withService } from './channel';
+import { dateOf, systemClock } from '../runtime/clock';
 
 /** Whose licence it is: by the access token of a session, or by a password where there is none. */
 export type LicenceCredential = { accessToken: string } | { username: string; password: string; oneTimeCode?: string };
@@ -58,7 +59,11 @@ function shown(credential: LicenceCredential): {
  * service knows alone.
  * @throws LicenceKeyError
  */
-export function verifyLicence(trust: TrustBundle, key: string, { now }: { now?: Date } = {}): Promise<LicenceTerms> {
+export function verifyLicence(
+  trust: TrustBundle,
+  key: string,
+  { now = dateOf(systemClock) }: { now?: Date } = {},
+): Promise<LicenceTerms> {
   return verifyLicenceKey(trust.licenceKeys?.keys ?? [], key, { trustDomain: trust.trustDomain, now });
 }
 

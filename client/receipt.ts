@@ -4,6 +4,7 @@ import { LogError } from '../attestation/transparency/errors';
 import type { Claims, Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { LogReceipt } from '../proto/gen/licensing/v1/transparency';
 import { AttestationRefused } from './errors';
+import { dateOf, systemClock } from '../runtime/clock';
 
 /** What the service says of a login is a few hundred bytes. */
 const MAX_BYTES = 16 * 1024;
@@ -91,7 +92,7 @@ export function checkReceipt(
       `expected the record of a login of ${new Date(Number(claims.issuedAt) * 1000).toISOString()}, got one of ${told.at.toISOString()}`,
     );
   }
-  return { record: Buffer.from(record), receivedAt: new Date() };
+  return { record: Buffer.from(record), receivedAt: dateOf(systemClock) };
 }
 
 function refused(message: string, cause?: unknown): AttestationRefused {

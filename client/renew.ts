@@ -3,6 +3,7 @@ import { attest, login, LoginError } from './service';
 import type { LoginOptions } from './service';
 import { certificateExpiresAt } from './session';
 import type { Session } from './session';
+import { systemClock } from '../runtime/clock';
 
 /** What ends sooner than this is renewed before it is used. */
 const MARGIN_SECONDS = 30;
@@ -11,8 +12,6 @@ export interface RenewOptions extends Omit<LoginOptions, 'credential' | 'user' |
   /** Logs in again whatever is still good: for when the enclave is gone. */
   enclaveGone?: boolean;
 }
-
-const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < Date.now() / 1000;
 
 /**
  * Makes a session good to connect with. Where all of it is, it stays as it is; where its evidence has ended, the enclave is asked for new evidence;
@@ -26,6 +25,8 @@ export async function renew(
   session: Session,
   { enclaveGone = false, ...options }: RenewOptions = {},
 ): Promise<Session> {
+  const { clock = systemClock } = options;
+  const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < clock.now() / 1000;
   if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
     return isOver(Number(session.claims.expiresAt)) ? attest(trust, session, options) : session;
   }

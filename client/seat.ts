@@ -11,6 +11,8 @@ import type { SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import { openService } from './channel';
 import { privateKey } from './key';
 import type { Session } from './session';
+import { systemClock } from '../runtime/clock';
+import type { Clock, Timer } from '../runtime/clock';
 
 const TIMEOUT_MS = 15_000;
 /** A service that is away keeps nobody waiting at the end: the missing heartbeat frees the seat as well. */
@@ -26,6 +28,8 @@ const FINAL = new Set(['seat.freed', 'seat.heartbeat', 'login.session_ended', 'l
 export interface SeatOptions {
   /** Told why the seat is not renewed, where that is the service's decision. The enclave begins nothing new after `until`. */
   onSeatRefused?: (refusal: RpcError, until: Date) => void;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /** Where seats come from. Opened before one is needed, so that the connection is there by then. */
@@ -39,7 +43,7 @@ export function openSeats(trust: TrustBundle, allowPlaintext: boolean | undefine
 
 /** The seat of one connection: taken, shown to the enclave, kept by heartbeats, given back at the end. */
 export class HeldSeat {
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   private ending: Promise<void> | undefined;
   private refused = '';
 
@@ -93,7 +97,7 @@ export class HeldSeat {
 
   /** Gives it back. Resolves also where the service is away. */
   end(): Promise<void> {
-    clearTimeout(this.timer);
+    this.timer?.cancel();
     this.ending ??= callUnary(
       this.service,
       this.service.endSeat,
@@ -114,9 +118,8 @@ export class HeldSeat {
 
   private schedule(seconds: number): void {
     if (this.ending) return;
-    this.timer = setTimeout(() => void this.beat(), seconds * 1000);
     // The connection keeps the process, where anything does.
-    this.timer.unref();
+    this.timer = (this.options.clock ?? systemClock).after(seconds * 1000, () => void this.beat());
   }
 
   private async beat(): Promise<void> {

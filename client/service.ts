@@ -22,6 +22,7 @@ import { checkReceipt } from './receipt';
 import type { LoginReceipt } from './receipt';
 import { sessionId } from './session';
 import type { Session } from './session';
+import { systemClock } from '../runtime/clock';
 
 /** An enclave may have to be scheduled and its image pulled. */
 const LOGIN_TIMEOUT_MS = 240_000;
@@ -157,7 +158,9 @@ function callLogin(
   const client = openService(LoginServiceClient, trust.services.login, trust, allowPlaintext);
   return new Promise<LoginResult>((resolve, reject) => {
     const traced = new TracedCall(LoginServiceService.login.path);
-    const call = traced.follow(client.login(request, traced.metadata, { deadline: Date.now() + LOGIN_TIMEOUT_MS }));
+    const call = traced.follow(
+      client.login(request, traced.metadata, { deadline: systemClock.now() + LOGIN_TIMEOUT_MS }),
+    );
     const cancel = (): void => call.cancel();
     let result: LoginResult | undefined;
     call.on('data', ({ event }: LoginResponse) => {

@@ -12,6 +12,10 @@ import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/at
 import { Claims } from '../proto/gen/licensing/v1/evidence';
 import type { Evidence, Purpose } from '../proto/gen/licensing/v1/evidence';
 import { KIND } from '../runtime/traces/record';
+import { systemClock } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
+import { Backoff } from '../runtime/backoff';
+import type { BackoffOptions } from '../runtime/backoff';
 
 export interface AttestorLinkOptions {
   address: Address;
@@ -21,8 +25,10 @@ export interface AttestorLinkOptions {
   certificate: Buffer;
   /** How long a request waits for the link and its answer. */
   timeoutMs?: number;
-  firstDelayMs?: number;
-  maxDelayMs?: number;
+  /** Between connections that brought nothing. */
+  retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 export interface Attestation {
@@ -48,8 +54,7 @@ interface Stream {
 }
 
 const TIMEOUT_MS = 60_000;
-const FIRST_DELAY_MS = 100;
-const MAX_DELAY_MS = 3_000;
+const RETRY = { firstMs: 100, mostMs: 3_000 };
 /** How long the socket may take to be there. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /** How long a request waits for a link that is down before it fails. */
@@ -68,7 +73,11 @@ export class AttestorLink {
   private readonly waiting = new Set<(stream: Stream | RpcError) => void>();
   private wake: () => void = () => undefined;
 
-  constructor(private readonly options: AttestorLinkOptions) {}
+  private readonly clock: Clock;
+
+  constructor(private readonly options: AttestorLinkOptions) {
+    this.clock = options.clock ?? systemClock;
+  }
 
   /** The workload that the attestor takes this enclave for; empty before the first evidence. */
   get workloadUid(): string {
@@ -105,7 +114,7 @@ export class AttestorLink {
       const id = ++this.lastId;
       const end = (): void => {
         stream.pending.delete(id);
-        clearTimeout(timer);
+        timer.cancel();
         signal.removeEventListener('abort', cancelled);
       };
       const settle = (result: Evidence | RpcError): void => {
@@ -114,9 +123,8 @@ export class AttestorLink {
         else resolve(result);
       };
       const cancelled = (): void => settle(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone'));
-      const timer = setTimeout(
-        () => settle(unavailable('the attestor gave no answer in time')),
-        this.options.timeoutMs ?? TIMEOUT_MS,
+      const timer = this.clock.after(this.options.timeoutMs ?? TIMEOUT_MS, () =>
+        settle(unavailable('the attestor gave no answer in time')),
       );
       signal.addEventListener('abort', cancelled, { once: true });
       stream.pending.set(id, { settle });
@@ -129,28 +137,30 @@ export class AttestorLink {
     return new Promise((resolve, reject) => {
       const settle = (result: Stream | RpcError): void => {
         this.waiting.delete(settle);
-        clearTimeout(timer);
+        timer.cancel();
         signal.removeEventListener('abort', give);
         if (result instanceof RpcError) reject(result);
         else resolve(result);
       };
       const give = (): void => settle(this.failure);
-      const timer = setTimeout(give, Math.min(LINK_PATIENCE_MS, this.options.timeoutMs ?? TIMEOUT_MS));
+      const timer = this.clock.after(Math.min(LINK_PATIENCE_MS, this.options.timeoutMs ?? TIMEOUT_MS), give);
       signal.addEventListener('abort', give, { once: true });
       this.waiting.add(settle);
     });
   }
 
   private async keepOpen(): Promise<void> {
-    const { firstDelayMs = FIRST_DELAY_MS, maxDelayMs = MAX_DELAY_MS } = this.options;
-    let delay = firstDelayMs;
+    const backoff = new Backoff(this.options.retry ?? RETRY);
     while (!this.stopped) {
       const proven = await this.hold();
       if (this.stopped) return;
-      delay = proven ? firstDelayMs : Math.min(delay * 2, maxDelayMs);
+      if (proven) backoff.reset();
       await new Promise<void>((resolve) => {
-        this.wake = resolve;
-        setTimeout(resolve, delay).unref();
+        const timer = this.clock.after(backoff.next(), resolve);
+        this.wake = () => {
+          timer.cancel();
+          resolve();
+        };
       });
       this.wake = () => undefined;
     }
@@ -167,7 +177,7 @@ export class AttestorLink {
     try {
       const metadata = bearer((await readFile(credentialFile, 'utf8')).trim());
       await new Promise<void>((resolve, reject) => {
-        client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => (error ? reject(error) : resolve()));
+        client.waitForReady(systemClock.now() + CONNECT_TIMEOUT_MS, (error) => (error ? reject(error) : resolve()));
       });
       if (this.stopped) return false;
       return await this.run(client.attest(metadata));

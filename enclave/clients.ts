@@ -3,6 +3,8 @@ import { status } from '@grpc/grpc-js';
 import { ClientCertificateError, verifyClientCertificate } from '../attestation/certificates/client';
 import type { ClientCertificate } from '../attestation/certificates/client';
 import { RpcError } from '../runtime/rpc/errors';
+import { dateOf } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
 
 /** Whom the enclave lets in. */
 export interface ClientPolicy {
@@ -11,6 +13,7 @@ export interface ClientPolicy {
   trustDomain: string;
   /** The only user. */
   user: string;
+  clock: Clock;
 }
 
 export interface Client extends ClientCertificate {
@@ -36,9 +39,9 @@ export function admitClient(chain: readonly Uint8Array[], policy: ClientPolicy):
   return { ...certificate, keySha256: createHash('sha256').update(spki).digest() };
 }
 
-function verify(chain: readonly Uint8Array[], { clientRoots, trustDomain }: ClientPolicy): ClientCertificate {
+function verify(chain: readonly Uint8Array[], { clientRoots, trustDomain, clock }: ClientPolicy): ClientCertificate {
   try {
-    return verifyClientCertificate(chain, clientRoots, { trustDomain });
+    return verifyClientCertificate(chain, clientRoots, { trustDomain, now: dateOf(clock) });
   } catch (error) {
     if (error instanceof ClientCertificateError)
       throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });

@@ -15,6 +15,8 @@ import { enclaveService } from './service';
 import { Commands } from './session/commands';
 import { TlsEndpoint } from './tls';
 import type { EnclaveSettings } from './settings';
+import { dateOf, systemClock, unixSecondsOf } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
 
 export interface RunningEnclave {
   /** Ports that were bound: EnclaveService, and the enclave's own TLS where it has one. */
@@ -29,21 +31,26 @@ export interface RunningEnclave {
 export async function startEnclave(
   settings: Omit<EnclaveSettings, 'READY_FILE'>,
   onIdle: () => void = () => undefined,
+  clock: Clock = systemClock,
 ): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
-  const identity = await makeIdentity(settings.TRUST_DOMAIN);
-  const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => demandCertificates(String(pem)));
+  const identity = await makeIdentity(settings.TRUST_DOMAIN, dateOf(clock));
+  const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => demandCertificates(String(pem)), {
+    clock,
+  });
   const clients = {
     get clientRoots() {
       return roots.current;
     },
     trustDomain: settings.TRUST_DOMAIN,
     user: settings.ENCLAVE_USER,
+    clock,
   };
   const link = new AttestorLink({
     address: settings.ATTESTOR_ADDRESS,
     credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
     certificate: identity.certificate,
+    clock,
   });
   const seats = {
     required: settings.SEATS === 'required',
@@ -54,10 +61,11 @@ export async function startEnclave(
     trustDomain: settings.TRUST_DOMAIN,
     user: settings.ENCLAVE_USER,
     privateKey: identity.privateKey,
+    clock,
   };
-  const commands = new Commands();
-  const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle);
-  const startedAt = BigInt(Math.floor(Date.now() / 1000));
+  const commands = new Commands(clock);
+  const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle, clock);
+  const startedAt = BigInt(unixSecondsOf(clock));
   const endpoint: TlsEndpoint = new TlsEndpoint({
     identity,
     clients,

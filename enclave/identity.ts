@@ -11,6 +11,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../runtime/keys/key-pair';
+import { dateOf, systemClock } from '../runtime/clock';
 
 /** RFC 5280, 4.1.2.5: no well-defined end. The certificate ends with the process that made it. */
 const NEVER = new Date('9999-12-31T23:59:59Z');
@@ -29,13 +30,13 @@ export interface Identity {
  * Makes a P-256 key and a certificate that it signs itself. Nobody vouches for it but the TPM's quote, so its names say nothing about anyone:
  * subject and serial number are random, the alternative name is the same for every enclave.
  */
-export async function makeIdentity(trustDomain: string): Promise<Identity> {
+export async function makeIdentity(trustDomain: string, now = dateOf(systemClock)): Promise<Identity> {
   const keys = await newKeyPair();
   const certificate = await X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: randomSerial(),
       name: [{ CN: [`enclave ${randomBytes(16).toString('hex')}`] }],
-      notBefore: new Date(Date.now() - HOUR_MS),
+      notBefore: new Date(now.getTime() - HOUR_MS),
       notAfter: NEVER,
       keys,
       signingAlgorithm: P256,

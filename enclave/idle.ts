@@ -1,12 +1,16 @@
+import { systemClock } from '../runtime/clock';
+import type { Clock, Timer } from '../runtime/clock';
+
 /** Calls back once nobody has been connected for a while. */
 export class IdleTimer {
   private connections = 0;
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
 
   /** @param milliseconds 0: never */
   constructor(
     private readonly milliseconds: number,
     private readonly onIdle: () => void,
+    private readonly clock: Clock = systemClock,
   ) {
     this.touch();
   }
@@ -24,10 +28,10 @@ export class IdleTimer {
   /** Starts the wait anew. */
   touch(): void {
     this.stop();
-    if (this.milliseconds > 0 && this.connections === 0) this.timer = setTimeout(this.onIdle, this.milliseconds);
+    if (this.milliseconds > 0 && this.connections === 0) this.timer = this.clock.after(this.milliseconds, this.onIdle);
   }
 
   stop(): void {
-    clearTimeout(this.timer);
+    this.timer?.cancel();
   }
 }

@@ -11,6 +11,7 @@ import type { KeyName, KeyStore } from './store';
 import { publishTrustBundle } from './trust';
 import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../licensing/authority/client';
 import { readAuthorities } from '../licensing/authority/rotating';
+import { dateOf, systemClock } from '../runtime/clock';
 
 /** Clocks of two machines differ by this at most; added to every life. */
 const SKEW_SECONDS = 60;
@@ -54,7 +55,7 @@ export interface Rotated {
 export async function rotate(
   store: KeyStore,
   what: Rotation,
-  { trustDomain, compromised = false, now = new Date() }: RotateOptions,
+  { trustDomain, compromised = false, now = dateOf(systemClock) }: RotateOptions,
 ): Promise<Rotated> {
   const { life } = ROTATIONS[what];
   const signsFrom = new Date(now.getTime() + (compromised ? 0 : store.settleSeconds * 1000));

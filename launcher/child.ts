@@ -3,9 +3,9 @@ import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { distFolder } from '../runtime/config/dist';
 import { LauncherError } from './errors';
+import { systemClock } from '../runtime/clock';
 
 /** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
 const READY_TIMEOUT_MS = 90_000;
@@ -121,15 +121,15 @@ async function ready(
 ): Promise<Record<string, number>> {
   let exit: Exit | undefined;
   void exited.then((value) => (exit = value));
-  const deadline = Date.now() + READY_TIMEOUT_MS;
+  const deadline = systemClock.monotonic() + READY_TIMEOUT_MS;
   for (;;) {
     const text = await readFile(options.readyFile, 'utf8').catch(() => undefined);
     const report =
       text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
     if (report?.pid === pid && report !== undefined) return report.ports;
     if (exit) throw new NotReady(`ended at its start (${describeExit(exit)})`);
-    if (Date.now() > deadline) throw new NotReady(`did not start within ${READY_TIMEOUT_MS / 1000} s`);
-    await sleep(15);
+    if (systemClock.monotonic() > deadline) throw new NotReady(`did not start within ${READY_TIMEOUT_MS / 1000} s`);
+    await systemClock.sleep(15);
     options.signal?.throwIfAborted();
   }
 }

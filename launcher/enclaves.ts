@@ -10,6 +10,8 @@ import { endLeftovers, WORKLOAD_VARIABLE } from './leftovers';
 import { removeWorkspaces, workspaceOf } from './workspaces';
 import { enclaveKey } from '../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../attestation/evidence/enclave-name';
+import { every, systemClock } from '../runtime/clock';
+import type { Clock, Timer } from '../runtime/clock';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 10_000;
@@ -41,6 +43,8 @@ export interface EnclavesOptions {
     imageDigest: string;
   }): Promise<string>;
   report(line: string): void;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 interface Entry extends RunningEnclave {
@@ -58,11 +62,10 @@ export class Enclaves {
   private readonly starting = new Map<string, Promise<Entry>>();
   private readonly removing = new Map<string, Promise<void>>();
   private readonly ending = new AbortController();
-  private readonly timer: NodeJS.Timeout;
+  private readonly timer: Timer;
 
   constructor(private readonly options: EnclavesOptions) {
-    this.timer = setInterval(() => void this.refreshCredentials(), CREDENTIAL_INTERVAL_MS);
-    this.timer.unref();
+    this.timer = every(options.clock ?? systemClock, CREDENTIAL_INTERVAL_MS, () => void this.refreshCredentials());
   }
 
   /** Starts the enclave unless it runs; calls at the same time share one start. */
@@ -130,7 +133,7 @@ export class Enclaves {
 
   /** Ends all of them for good. */
   async stopAll(): Promise<void> {
-    clearInterval(this.timer);
+    this.timer.cancel();
     this.ending.abort(new Error('the installation is stopping'));
     await Promise.allSettled(this.starting.values());
     await Promise.all([...this.live.values()].map(({ id, workloadUid }) => this.stop(id, workloadUid)));

@@ -11,6 +11,7 @@ import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from './files';
 import { issueAdminCertificate } from '../licensing/authority/admin';
+import { systemClock } from '../runtime/clock';
 
 /** sockaddr_un.sun_path of Linux, less the longest name that a socket gets under run/. */
 const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;
@@ -130,7 +131,8 @@ export async function createAdministration(installation: Installation): Promise<
   const { path, folder, record } = installation;
   await createTrustKeys(new FolderKeyStore(folder), { trustDomain: record.trustDomain });
   const current = await readIfThere(path('admin', 'certificate.pem'));
-  if (current !== undefined && Date.parse(new X509Certificate(current).validTo) > Date.now() + ADMIN_RENEW_MS) return;
+  if (current !== undefined && Date.parse(new X509Certificate(current).validTo) > systemClock.now() + ADMIN_RENEW_MS)
+    return;
   const authority = {
     certificate: await readFile(path('keys', 'admin-ca.crt'), 'utf8'),
     privateKey: await readFile(path('keys', 'admin-ca.key'), 'utf8'),

@@ -1,8 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../runtime/log/logger';
+import { systemClock } from '../runtime/clock';
+import type { Clock } from '../runtime/clock';
+import { Backoff } from '../runtime/backoff';
 
-const FIRST_DELAY_MS = 200;
-const LONGEST_DELAY_MS = 30_000;
+const RETRY = { firstMs: 200, mostMs: 30_000 };
 /** Whoever lived this long starts anew with the first delay. */
 const HEALTHY_MS = 60_000;
 
@@ -29,11 +30,12 @@ export async function supervise<T extends Running>(
   name: string,
   start: () => Promise<T>,
   report: (line: string) => void,
+  clock: Clock = systemClock,
 ): Promise<Supervised<T>> {
   const stopping = new AbortController();
   let running: T | undefined = await start();
-  let startedAt = Date.now();
-  let delay = FIRST_DELAY_MS;
+  let startedAt = clock.monotonic();
+  const backoff = new Backoff({ ...RETRY, clock });
 
   const keepAlive = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
@@ -41,14 +43,13 @@ export async function supervise<T extends Running>(
         await running.exited;
         running = undefined;
         if (stopping.signal.aborted) return;
-        if (Date.now() - startedAt > HEALTHY_MS) delay = FIRST_DELAY_MS;
+        if (clock.monotonic() - startedAt > HEALTHY_MS) backoff.reset();
         report(`${name} ended unexpectedly, starting it again`);
       }
-      await sleep(delay, undefined, { signal: stopping.signal }).catch(() => undefined);
+      await backoff.wait(stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
-      delay = Math.min(delay * 2, LONGEST_DELAY_MS);
       try {
-        startedAt = Date.now();
+        startedAt = clock.monotonic();
         running = await start();
         report(`${name} runs again`);
       } catch (error) {

@@ -4,8 +4,8 @@ import { constants } from 'node:fs';
 import { access, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { systemClock } from '../runtime/clock';
 
 const run = promisify(execFile);
 
@@ -227,9 +227,9 @@ function watch(child: ChildProcess): { exited: Promise<void>; ready(control: str
   return {
     exited,
     async ready(control) {
-      const deadline = Date.now() + 10_000;
+      const deadline = systemClock.monotonic() + 10_000;
       while (!(await answers(control))) {
-        if (ended || Date.now() > deadline) {
+        if (ended || systemClock.monotonic() > deadline) {
           child.kill('SIGKILL');
           const reason = ended ? `it ended with ${child.exitCode ?? child.signalCode}` : 'it does not answer';
           throw new SwtpmError(
@@ -237,7 +237,7 @@ function watch(child: ChildProcess): { exited: Promise<void>; ready(control: str
             `swtpm did not start: ${reason}; another TPM may have its state folder open`,
           );
         }
-        await sleep(20);
+        await systemClock.sleep(20);
       }
     },
   };

@@ -18,7 +18,7 @@ export const ADMIN_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 export function verifyAdminCertificate(
   certificates: readonly Uint8Array[],
   rootsPem: string,
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+  { trustDomain, now }: { trustDomain: string; now: Date },
 ): { name: string; publicKey: PublicKey } {
   const { fields, publicKey } = verifyChain({
     certificates,

@@ -97,7 +97,7 @@ function readRoots(pem: string | readonly string[]): X509Certificate[] {
 export function verifyClientCertificate(
   chainDer: readonly Uint8Array[],
   rootsPem: string | readonly string[],
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+  { trustDomain, now }: { trustDomain: string; now: Date },
 ): ClientCertificate {
   if (chainDer.length === 0 || chainDer.length > MAX_CHAIN) {
     throw new ClientCertificateError(

@@ -20,7 +20,7 @@ export const seatSignerName = (trustDomain: string): string => `spiffe://${trust
 export function verifySeatSigner(
   certificates: readonly Uint8Array[],
   rootsPem: string,
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+  { trustDomain, now }: { trustDomain: string; now: Date },
 ): PublicKey {
   const { fields, publicKey } = verifyChain({
     certificates,

@@ -108,7 +108,7 @@ function asLicenceKeyError(error: unknown): unknown {
 export async function verifyLicenceKey(
   keys: readonly JWK[],
   text: string,
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+  { trustDomain, now }: { trustDomain: string; now: Date },
 ): Promise<LicenceTerms> {
   if (text.length === 0 || text.length > MAX_LICENCE_KEY_LENGTH)
     throw new LicenceKeyError('licence.malformed', 'expected a licence key, got something else');

@@ -53,7 +53,7 @@ export interface SeatTokenContext {
   /** PEM, the client CA's certificates. */
   rootsPem: string;
   trustDomain: string;
-  now?: Date;
+  now: Date;
   /** Takes a token that ended up to so many seconds ago. */
   late?: number;
 }
@@ -65,7 +65,7 @@ export interface SeatTokenContext {
  */
 export async function verifySeatToken(
   token: string,
-  { rootsPem, trustDomain, now = new Date(), late = CLOCK_SKEW_SECONDS }: SeatTokenContext,
+  { rootsPem, trustDomain, now, late = CLOCK_SKEW_SECONDS }: SeatTokenContext,
 ): Promise<SeatClaims> {
   if (token.length === 0 || token.length > MAX_TOKEN_LENGTH) throw invalid('expected a seat token');
   const key = readSigner(token, { rootsPem, trustDomain, now });

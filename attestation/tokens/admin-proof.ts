@@ -74,7 +74,7 @@ export const requestSha256Of = (request: Uint8Array): string => sha256(request).
 export async function verifyAdminProof(
   proof: string | undefined,
   call: AdminCall,
-  { rootsPem, trustDomain, now = new Date() }: { rootsPem: string; trustDomain: string; now?: Date },
+  { rootsPem, trustDomain, now }: { rootsPem: string; trustDomain: string; now: Date },
 ): Promise<{ name: string; jti: string; expiresAt: Date }> {
   if (proof === undefined || proof === '')
     throw new AdminProofError(
@@ -114,7 +114,7 @@ export async function verifyAdminProof(
  */
 export function readCertificate(
   proof: string,
-  options: { rootsPem: string; trustDomain: string; now?: Date },
+  options: { rootsPem: string; trustDomain: string; now: Date },
 ): ReturnType<typeof verifyAdminCertificate> {
   let header: ReturnType<typeof decodeProtectedHeader>;
   try {

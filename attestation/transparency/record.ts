@@ -22,7 +22,7 @@ const schema = z.object({
 });
 
 /** The bytes of a new record: what is hashed, stored and shown, and never written again. */
-export function newRecord({ kind, detail }: AuditEntry, at = new Date()): Buffer {
+export function newRecord({ kind, detail }: AuditEntry, at: Date): Buffer {
   return Buffer.from(JSON.stringify({ id: newUuid(), at: at.toISOString(), kind, detail }), 'utf8');
 }
 

@@ -59,7 +59,7 @@ export type Revoked = Pick<RevocationList, 'nodes' | 'aks' | 'eks' | 'users'> & 
 export async function signRevocations(
   revoked: Revoked & { trustSequence: number },
   { kid, key }: { kid: string; key: CryptoKey },
-  now = new Date(),
+  now: Date,
 ): Promise<string> {
   const iat = Math.floor(now.getTime() / 1000);
   const { nodes, aks, eks, users, sessions = [], trustSequence } = revoked;
@@ -78,7 +78,7 @@ export async function signRevocations(
 export async function readRevocations(
   jws: string | undefined,
   keys: readonly PublicKey[],
-  now = new Date(),
+  now: Date,
 ): Promise<RevocationList> {
   if (jws === undefined || jws === '')
     throw new RevocationError('revocation.missing', 'expected a revocation list, got none');

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { readEnvironment } from '../../runtime/config/environment';
@@ -10,6 +9,8 @@ import { RpcError } from '../../runtime/rpc/errors';
 import type { Workload, WorkloadIdentifier } from './identity';
 import { runsForeignCode } from './foreign-code';
 import { kubernetesIdentitySettings } from './kubernetes-settings';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** Audience of the tokens that enclaves mount for the attestor. */
 export const TOKEN_AUDIENCE = 'attestor';
@@ -29,6 +30,8 @@ export interface KubernetesIdentityOptions {
   serviceAccount: string;
   imageDigests: string[];
   patienceMs?: number;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /** Reads `kubernetesIdentitySettings` and the credentials of the pod. */
@@ -110,8 +113,8 @@ export class KubernetesIdentity implements WorkloadIdentifier {
   }
 
   private async running(caller: Caller): Promise<{ pod: Pod; imageDigest: string }> {
-    const { api, namespace, node, patienceMs = START_PATIENCE_MS } = this.options;
-    const deadline = Date.now() + patienceMs;
+    const { api, namespace, node, patienceMs = START_PATIENCE_MS, clock = systemClock } = this.options;
+    const deadline = clock.monotonic() + patienceMs;
     for (;;) {
       const pod = await this.ask(() =>
         api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(caller.pod)}`),
@@ -130,9 +133,9 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       const container = pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
       const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(container?.imageID ?? '')?.[1];
       if (container?.state?.running && imageDigest) return { pod, imageDigest };
-      if (Date.now() > deadline)
+      if (clock.monotonic() > deadline)
         throw new RpcError('attestor.pod_starting', status.UNAVAILABLE, 'the pod does not run yet');
-      await sleep(RETRY_MS);
+      await clock.sleep(RETRY_MS);
     }
   }
 

@@ -9,6 +9,8 @@ import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
 import type { Workload, WorkloadIdentifier } from './identity';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */
 const LIFETIME_MAX_SECONDS = 300;
@@ -34,6 +36,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
     private readonly key: CryptoKey,
     private readonly node: string,
     private readonly used: UsedCredentials,
+    private readonly clock: Clock,
   ) {}
 
   /**
@@ -41,11 +44,17 @@ export class ProcessIdentity implements WorkloadIdentifier {
    * @param options.usedFile where used credentials are noted
    * @throws TypeError when the key is none
    */
-  static async open(options: { launcherKey: string; node: string; usedFile: string }): Promise<ProcessIdentity> {
+  static async open(options: {
+    launcherKey: string;
+    node: string;
+    usedFile: string;
+    clock?: Clock;
+  }): Promise<ProcessIdentity> {
+    const { clock = systemClock } = options;
     const jwk = JSON.parse(options.launcherKey) as JWK;
     if (jwk.kty !== 'EC' || jwk.crv !== 'P-256') throw new TypeError('expected a P-256 public key as JWK');
     const key = (await importJWK({ kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y }, 'ES256')) as CryptoKey;
-    return new ProcessIdentity(key, options.node, await UsedCredentials.open(options.usedFile));
+    return new ProcessIdentity(key, options.node, await UsedCredentials.open(options.usedFile, clock), clock);
   }
 
   async identify(credential: string): Promise<Workload> {
@@ -82,6 +91,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
         audience: WORKLOAD_TOKEN.audience,
         maxTokenAge: LIFETIME_MAX_SECONDS,
         clockTolerance: CLOCK_SKEW_SECONDS,
+        currentDate: dateOf(this.clock),
         requiredClaims: ['exp', 'jti', 'sub'],
       }));
     } catch (error) {
@@ -99,19 +109,20 @@ class UsedCredentials {
   private constructor(
     private readonly ends: Map<string, number>,
     private readonly file: FileHandle,
+    private readonly clock: Clock,
   ) {}
 
-  static async open(path: string): Promise<UsedCredentials> {
+  static async open(path: string, clock: Clock): Promise<UsedCredentials> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const ends = new Map<string, number>();
     const text = await readFile(path, 'utf8').catch(() => '');
     for (const line of text.split('\n')) {
       const [end, id] = line.split(' ');
-      if (id !== undefined && Number(end) > Date.now() / 1000) ends.set(id, Number(end));
+      if (id !== undefined && Number(end) > clock.now() / 1000) ends.set(id, Number(end));
     }
     await writeFile(`${path}.new`, [...ends].map(([id, end]) => `${end} ${id}\n`).join(''), { mode: 0o600 });
     await rename(`${path}.new`, path);
-    return new UsedCredentials(ends, await open(path, 'a', 0o600));
+    return new UsedCredentials(ends, await open(path, 'a', 0o600), clock);
   }
 
   /** @returns false when the id was taken before */
@@ -120,7 +131,7 @@ class UsedCredentials {
     if (this.ends.has(name)) return false;
     // Known from here on, so that of two uses at once only one succeeds; written before the stream gets anything.
     this.ends.set(name, end);
-    for (const [known, until] of this.ends) if (until <= Date.now() / 1000) this.ends.delete(known);
+    for (const [known, until] of this.ends) if (until <= this.clock.now() / 1000) this.ends.delete(known);
     await this.file.appendFile(`${end} ${name}\n`);
     return true;
   }

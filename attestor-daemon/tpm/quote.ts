@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { logger } from '../../runtime/log/logger';
 import { pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../attestation/tpm/pcr';
 import { publicKeyObject } from '../../attestation/tpm/public';
@@ -7,6 +6,7 @@ import { parseSignature, verifyEcdsaP256 } from '../../attestation/tpm/signature
 import type { AttestationKey } from './attestation-key';
 import { TpmCommandError } from './errors';
 import type { TpmTools } from './tools';
+import { systemClock } from '../../runtime/clock';
 
 export interface TpmQuote {
   /** TPMS_ATTEST. */
@@ -51,7 +51,7 @@ async function quoteOnce(
   const hex = root.toString('hex');
   await tools.run('tpm2_pcrreset', ['-Q', String(ROOT_PCR)]);
   await tools.run('tpm2_pcrextend', ['-Q', `${ROOT_PCR}:sha256=${hex}`]);
-  if (delayMs > 0) await sleep(delayMs);
+  if (delayMs > 0) await systemClock.sleep(delayMs);
   try {
     const output = ['-m', 'quote.attest', '-s', 'quote.signature', '-o', 'quote.pcrs', '-F', 'values'];
     await tools.run('tpm2_quote', [

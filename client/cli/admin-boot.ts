@@ -17,6 +17,7 @@ import { addExample, addOutputOptions } from './options';
 import { Output } from './output';
 import type { OutputOptions } from './output';
 import { loadTrust } from './trust';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 interface Options extends OutputOptions {
   evidence: string;
@@ -72,7 +73,7 @@ async function run(options: Options): Promise<void> {
 }
 
 async function makeState({ evidence: file, name, pcrs, at }: Options, trust: TrustBundle): Promise<BootState> {
-  const now = at === undefined ? new Date() : new Date(at);
+  const now = at === undefined ? dateOf(systemClock) : new Date(at);
   if (Number.isNaN(now.getTime()))
     throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(at)}`);
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {

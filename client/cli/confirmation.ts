@@ -6,6 +6,7 @@ import { CliError, EXIT } from './exit';
 import { logInAtProvider } from './oidc';
 import type { Output, OutputOptions } from './output';
 import { askPassword } from './prompt';
+import { systemClock } from '../../runtime/clock';
 
 /** The service takes a login of the last five minutes for it; what is left of them has to be long enough to type a code. */
 const FRESH_SECONDS = 180;
@@ -56,5 +57,5 @@ export async function confirmed<T>(
 
 function isFresh(accessToken: string): boolean {
   const { auth_time: at } = decodeJwt<{ auth_time?: number }>(accessToken);
-  return at !== undefined && Date.now() / 1000 - at < FRESH_SECONDS;
+  return at !== undefined && systemClock.now() / 1000 - at < FRESH_SECONDS;
 }

@@ -9,6 +9,7 @@ import type { KnownHead, LogHead, LoginReceipt } from '../index';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { createPrivate, removeIfThere, writePrivate } from './private-file';
+import { systemClock } from '../../runtime/clock';
 
 /** A login an hour of work: more than a year of them. The oldest make room. */
 const MAX_LOGINS = 5_000;
@@ -71,7 +72,7 @@ export class LogMemory {
 
   /** Keeps two heads that contradict each other: each is signed, and together they convince anyone. @returns the file */
   async keepContradiction(before: readonly RememberedHead[], signed: string): Promise<string> {
-    const file = join(this.folder, `contradiction-${Date.now()}.json`);
+    const file = join(this.folder, `contradiction-${systemClock.now()}.json`);
     await writePrivate(
       file,
       `${JSON.stringify({ before: before.map((head) => head.signed), now: signed }, null, 2)}\n`,

@@ -7,6 +7,7 @@ import { printable } from './output';
 import type { Output, OutputOptions } from './output';
 import { qrCode } from './qr-code';
 import { withSecondFactor } from './second-factor';
+import { systemClock } from '../../runtime/clock';
 
 /**
  * Has the user log in at the OpenID provider of the service, and begins a session by that.
@@ -58,7 +59,7 @@ async function show(
   issuer: string,
   { json }: OutputOptions,
 ): Promise<void> {
-  const minutes = Math.max(1, Math.floor((expiresAt.getTime() - Date.now()) / 60_000));
+  const minutes = Math.max(1, Math.floor((expiresAt.getTime() - systemClock.now()) / 60_000));
   const picture = process.stderr.isTTY && json !== true ? ['', ...(await qrCode(completeAddress ?? address))] : [];
   const lines = [
     `Log in at ${issuer}: open this address in a browser, on this machine or another one,`,

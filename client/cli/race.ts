@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { RpcError } from '../index';
+import { systemClock } from '../../runtime/clock';
 
 /** Until the process that was faster has saved what it got. */
 const WAIT_MS = 1_500;
@@ -21,7 +21,7 @@ export async function outlastingRaces<T>(work: () => Promise<T>, signal?: AbortS
       return await work();
     } catch (error) {
       if (left === 0 || !isRaced(error)) throw error;
-      await sleep(WAIT_MS, undefined, { signal });
+      await systemClock.sleep(WAIT_MS, signal);
     }
   }
 }

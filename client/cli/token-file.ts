@@ -6,6 +6,7 @@ import { stateFolder } from './folders';
 import { removeIfThere, writePrivate } from './private-file';
 import { loadSessionIfThere, saveTokens, sessionFile, sessionFiles } from './session-file';
 import type { SavedSession } from './session-file';
+import { systemClock } from '../../runtime/clock';
 
 /** Longer than a login takes to reach the service. */
 const MARGIN_SECONDS = 10;
@@ -44,7 +45,7 @@ export async function removeTokenFile(): Promise<boolean> {
 }
 
 export function isFresh(expiresAt: number): boolean {
-  return expiresAt - MARGIN_SECONDS > Date.now() / 1000;
+  return expiresAt - MARGIN_SECONDS > systemClock.now() / 1000;
 }
 
 /** The tokens that sign-up gave, where they are of these services. */

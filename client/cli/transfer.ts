@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CliError, EXIT } from './exit';
 import type { Output } from './output';
+import { systemClock } from '../../runtime/clock';
 
 /** Smaller files are through before anyone could read a number. */
 const SHOWN_FROM = 4 * 1024 * 1024;
@@ -85,8 +86,8 @@ export function counting(source: Readable, size: number, out: Output): { stream:
   const counter = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       passed += chunk.length;
-      if (size >= SHOWN_FROM && Date.now() - shown > 200) {
-        shown = Date.now();
+      if (size >= SHOWN_FROM && systemClock.now() - shown > 200) {
+        shown = systemClock.now();
         out.counter(`${Math.floor((passed / size) * 100)} % of ${(size / 1048576).toFixed(1)} MiB`);
       }
       done(null, chunk);

@@ -1,10 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { discover } from '../../runtime/oidc/discovery';
 import { OidcProviderError } from '../../runtime/oidc/errors';
 import { fetchText, parseJson } from '../../runtime/oidc/fetch';
 import { isEndpointOf } from '../../runtime/oidc/issuer';
 import type { OidcSettings } from './service';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 /** RFC 8628, 3.2 and 3.5: between two questions, where the provider says nothing else, and more after each slow_down. */
@@ -50,6 +51,8 @@ export interface DeviceLoginOptions {
   onCode(code: DeviceCode): void | Promise<void>;
   /** Ends the wait; the code is left to expire. */
   signal?: AbortSignal | undefined;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 const answerSchema = z.object({
@@ -68,14 +71,17 @@ const errorSchema = z.object({ error: z.string(), error_description: z.string().
  * @returns an ID token, which is as good as a password for a few minutes
  * @throws DeviceLoginError, OidcProviderError; what `signal` was aborted with
  */
-export async function logInByDevice(settings: OidcSettings, { onCode, signal }: DeviceLoginOptions): Promise<string> {
+export async function logInByDevice(
+  settings: OidcSettings,
+  { onCode, signal, clock = systemClock }: DeviceLoginOptions,
+): Promise<string> {
   const { issuer, clientId, publicClientSecret, scopes } = settings;
   const { deviceAuthorizationEndpoint, tokenEndpoint } = await discover(issuer, { signal });
   if (deviceAuthorizationEndpoint === undefined || tokenEndpoint === undefined) {
     throw new DeviceLoginError('oidc.no_device_codes', `the OpenID provider ${issuer} offers no login by device code`);
   }
   const client = { client_id: clientId, ...(publicClientSecret !== '' && { client_secret: publicClientSecret }) };
-  const began = Date.now();
+  const began = clock.now();
   const answer = read(
     answerSchema,
     await post(deviceAuthorizationEndpoint, { ...client, scope: scopes.join(' ') }, signal),
@@ -101,6 +107,7 @@ export async function logInByDevice(settings: OidcSettings, { onCode, signal }: 
   return waitForToken(
     { url: tokenEndpoint, form: { ...client, grant_type: DEVICE_CODE, device_code }, interval, expiresAt },
     signal,
+    clock,
   );
 }
 
@@ -115,13 +122,11 @@ interface Waiting {
 async function waitForToken(
   { url, form, interval, expiresAt }: Waiting,
   signal: AbortSignal | undefined,
+  clock: Clock,
 ): Promise<string> {
   for (let seconds = interval; ; seconds = Math.min(seconds, SLOWEST_SECONDS)) {
-    if (Date.now() + seconds * 1000 >= expiresAt) throw expired();
-    await sleep(seconds * 1000, undefined, { signal }).catch((error: unknown) => {
-      signal?.throwIfAborted();
-      throw error;
-    });
+    if (clock.now() + seconds * 1000 >= expiresAt) throw expired();
+    await clock.sleep(seconds * 1000, signal);
     try {
       const answer = await post(url, form, signal);
       if (answer.status === 200) return read(tokenSchema, answer, url).id_token;

@@ -1,4 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { every, systemClock } from '../../runtime/clock';
+import type { Clock, Timer } from '../../runtime/clock';
 
 /** From SIGTERM to SIGKILL. */
 const GRACE_MS = 2_000;
@@ -13,11 +14,10 @@ const SWEEP_MS = 5_000;
 export class Commands {
   private readonly groups = new Set<number>();
   private readonly running = new Set<number>();
-  private readonly sweep: NodeJS.Timeout;
+  private readonly sweep: Timer;
 
-  constructor() {
-    this.sweep = setInterval(() => this.forgetEmpty(), SWEEP_MS);
-    this.sweep.unref();
+  constructor(private readonly clock: Clock = systemClock) {
+    this.sweep = every(clock, SWEEP_MS, () => this.forgetEmpty());
   }
 
   get count(): number {
@@ -44,14 +44,14 @@ export class Commands {
   /** SIGTERM, then SIGKILL for what does not take it. */
   async kill(group: number): Promise<void> {
     send(group, 'SIGTERM');
-    const deadline = Date.now() + GRACE_MS;
-    while (isAlive(group) && Date.now() < deadline) await sleep(POLL_MS);
+    const deadline = this.clock.monotonic() + GRACE_MS;
+    while (isAlive(group) && this.clock.monotonic() < deadline) await this.clock.sleep(POLL_MS);
     send(group, 'SIGKILL');
   }
 
   /** Ends everything. */
   async stop(): Promise<void> {
-    clearInterval(this.sweep);
+    this.sweep.cancel();
     await Promise.all([...this.groups].map((group) => this.kill(group)));
   }
 

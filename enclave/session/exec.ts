@@ -1,6 +1,5 @@
 import { stat } from 'node:fs/promises';
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -13,6 +12,7 @@ import { fileError, resolvePath } from './paths';
 import { startProcess } from './process';
 import { commandEnvironment, findProgram } from './program';
 import { startTerminal } from './terminal';
+import type { Clock } from '../../runtime/clock';
 
 type ExecCall = ServerDuplexStream<ExecRequest, ExecResponse>;
 
@@ -28,6 +28,7 @@ export interface ExecOptions {
   begin(): AbortSignal;
   /** Told what the one who waits for the command has to know. */
   notices: Set<(text: string) => void>;
+  clock: Clock;
 }
 
 /** Once a command has ended, its output counts as ended after so long without a byte: something in the background may keep it open. */
@@ -40,7 +41,7 @@ const QUIET_MS = 250;
  */
 export async function exec(
   call: ExecCall,
-  { workspace, commands, signal, begin, notices }: ExecOptions,
+  { workspace, commands, signal, begin, notices, clock }: ExecOptions,
 ): Promise<void> {
   const requests = new CallReader(call, signal);
   const first = await requests.next();
@@ -72,10 +73,10 @@ export async function exec(
     kill();
   });
   try {
-    const activity = { last: Date.now() };
-    const pumps = Promise.all(command.outputs.map((output) => pump(output, call, activity)));
+    const activity = { last: clock.monotonic() };
+    const pumps = Promise.all(command.outputs.map((output) => pump(output, call, activity, clock)));
     const exit = await command.exited;
-    await untilQuiet(pumps, activity);
+    await untilQuiet(pumps, activity, clock);
     for (const { stream } of command.outputs) stream.destroy();
     await pumps;
     if (failure !== undefined) throw failure;
@@ -141,25 +142,26 @@ async function pump(
   { name, stream }: Command['outputs'][number],
   call: ExecCall,
   activity: { last: number },
+  clock: Clock,
 ): Promise<void> {
   try {
     for await (const chunk of stream) {
       // Later than any clock while the client has not taken it.
       activity.last = Infinity;
       await writeMessage(call, { output: { $case: name, value: chunk as Buffer } });
-      activity.last = Date.now();
+      activity.last = clock.monotonic();
     }
   } catch {
     // Destroyed: by the end of the call, or because it stayed quiet.
   }
 }
 
-async function untilQuiet(pumps: Promise<unknown>, activity: { last: number }): Promise<void> {
+async function untilQuiet(pumps: Promise<unknown>, activity: { last: number }, clock: Clock): Promise<void> {
   let ended = false;
   void pumps.then(() => (ended = true));
-  const exitedAt = Date.now();
-  while (!ended && Date.now() - Math.max(activity.last, exitedAt) < QUIET_MS)
-    await Promise.race([pumps, sleep(QUIET_MS / 5)]);
+  const exitedAt = clock.monotonic();
+  while (!ended && clock.monotonic() - Math.max(activity.last, exitedAt) < QUIET_MS)
+    await Promise.race([pumps, clock.sleep(QUIET_MS / 5)]);
 }
 
 function invalid(code: string, message: string): RpcError {

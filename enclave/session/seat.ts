@@ -4,6 +4,8 @@ import { signHeartbeat } from '../../attestation/seats/statements';
 import { SeatTokenError, verifySeatToken } from '../../attestation/seats/token';
 import type { SeatClaims } from '../../attestation/seats/token';
 import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
+import { dateOf } from '../../runtime/clock';
+import type { Clock, Timer } from '../../runtime/clock';
 
 /** What an enclave believes about seats, and what it does without. */
 export interface SeatPolicy {
@@ -17,6 +19,7 @@ export interface SeatPolicy {
   user: string;
   /** PEM, the key of the enclave's TLS certificate. */
   privateKey: string;
+  clock: Clock;
 }
 
 /** The session that a seat has to be of. */
@@ -32,16 +35,13 @@ export interface SeatEvents {
   onOver(): void;
 }
 
-/** Node's timers take no more. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
 /**
  * The seat of one connection. When it lapses, nothing new begins; what runs is told, and has the grace time until it is ended, unless a seat is
  * shown again. What never had a seat runs nothing.
  */
 export class Seat {
   private held: SeatClaims | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
 
   constructor(
     private readonly policy: SeatPolicy,
@@ -58,12 +58,14 @@ export class Seat {
    * @throws RpcError UNAUTHENTICATED seat.token_invalid, seat.token_expired; PERMISSION_DENIED seat.other_user, seat.other_workload, seat.other_session
    */
   async hold(token: string): Promise<void> {
-    const { roots: rootsPem, trustDomain, user } = this.policy;
-    const claims = await verifySeatToken(token, { rootsPem, trustDomain }).catch((cause: unknown) => {
-      if (cause instanceof SeatTokenError)
-        throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
-      throw cause;
-    });
+    const { roots: rootsPem, trustDomain, user, clock } = this.policy;
+    const claims = await verifySeatToken(token, { rootsPem, trustDomain, now: dateOf(clock) }).catch(
+      (cause: unknown) => {
+        if (cause instanceof SeatTokenError)
+          throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
+        throw cause;
+      },
+    );
     const { workloadUid, tlsExporter } = this.place();
     if (claims.user !== user)
       throw refusal('seat.other_user', 'the seat is of another user than the one whom this enclave serves');
@@ -71,7 +73,7 @@ export class Seat {
     if (!claims.tlsExporter.equals(tlsExporter)) throw refusal('seat.other_session', 'the seat is for another session');
     if (this.held && this.held.expiresAt > claims.expiresAt) return;
     this.held = claims;
-    this.wait(claims.expiresAt * 1000 - Date.now(), () => this.lapse());
+    this.wait(claims.expiresAt * 1000 - clock.now(), () => this.lapse());
   }
 
   /** @throws RpcError FAILED_PRECONDITION seat.required, seat.lapsed */
@@ -83,7 +85,7 @@ export class Seat {
         status.FAILED_PRECONDITION,
         'expected a seat to have been shown on this connection',
       );
-    if (Date.now() >= this.held.expiresAt * 1000)
+    if (this.policy.clock.now() >= this.held.expiresAt * 1000)
       throw new RpcError('seat.lapsed', status.FAILED_PRECONDITION, 'the seat of this session has lapsed');
   }
 
@@ -95,7 +97,7 @@ export class Seat {
         status.FAILED_PRECONDITION,
         'expected a seat to have been shown on this connection',
       );
-    const at = Date.now();
+    const at = this.policy.clock.now();
     const { tlsExporter } = this.place();
     return {
       at: BigInt(at),
@@ -105,13 +107,13 @@ export class Seat {
 
   /** The connection is over. */
   close(): void {
-    clearTimeout(this.timer);
+    this.timer?.cancel();
   }
 
   private lapse(): void {
-    const { required, graceSeconds } = this.policy;
+    const { required, graceSeconds, clock } = this.policy;
     if (!required) return;
-    const end = new Date(Date.now() + graceSeconds * 1000);
+    const end = new Date(clock.now() + graceSeconds * 1000);
     this.events.onNotice(
       `the seat of this session has lapsed: nothing new is begun, and what runs is ended at ${end.toISOString()} unless there is a seat again`,
     );
@@ -122,9 +124,8 @@ export class Seat {
   }
 
   private wait(ms: number, then: () => void): void {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(then, Math.min(Math.max(ms, 0), MAX_TIMER_MS));
-    this.timer.unref();
+    this.timer?.cancel();
+    this.timer = this.policy.clock.after(ms, then);
   }
 }
 

@@ -94,6 +94,7 @@ export class Session {
           signal: AbortSignal.any([signal, this.closing.signal]),
           begin: () => this.begin(),
           notices: this.notices,
+          clock: this.options.seats.clock,
         });
       }),
       putFile: clientStream(async (call, { signal }) => {

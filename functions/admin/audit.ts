@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { readAudit } from '../../licensing/audit/audit';
 import type { AuditLog } from '../../licensing/audit/log';
@@ -10,6 +9,7 @@ import type {
   TailAuditRequest,
   TailAuditResponse,
 } from '../../proto/gen/licensing/v1/admin';
+import type { Clock } from '../../runtime/clock';
 
 const PAGE = 200;
 const FOLLOW_MS = 1_000;
@@ -22,7 +22,7 @@ const FOLLOW_MS = 1_000;
 export async function tailAudit(
   call: ServerWritableStream<TailAuditRequest, TailAuditResponse>,
   signal: AbortSignal,
-  { database, log, admitted }: { database: Database; log: AuditLog; admitted(): Promise<void> },
+  { database, log, clock, admitted }: { database: Database; log: AuditLog; clock: Clock; admitted(): Promise<void> },
 ): Promise<void> {
   let after = call.request.after === undefined ? undefined : Number(call.request.after);
   while (!signal.aborted) {
@@ -40,7 +40,7 @@ export async function tailAudit(
     }
     if (records.length === PAGE) continue;
     if (!call.request.follow) return;
-    await sleep(FOLLOW_MS, undefined, { signal }).catch(() => undefined);
+    await clock.sleep(FOLLOW_MS, signal).catch(() => undefined);
   }
 }
 

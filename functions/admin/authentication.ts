@@ -9,6 +9,8 @@ import {
   verifyAdminProof,
 } from '../../attestation/tokens/admin-proof';
 import type { AdminCall } from '../../attestation/tokens/admin-proof';
+import { dateOf } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** Proofs are kept beyond their end by this, for clocks of function and database that differ. */
 const KEEP_SECONDS = 300;
@@ -18,6 +20,7 @@ export interface AuthenticationOptions {
   /** The admin CA's certificates, PEM, as they are now. */
   rootsPem(): Promise<string>;
   trustDomain: string;
+  clock: Clock;
 }
 
 export interface Administrator {
@@ -33,11 +36,12 @@ export function authenticateAdministrator(
   call: AdminCall,
   options: AuthenticationOptions,
 ): Promise<Administrator> {
-  const { database, trustDomain } = options;
+  const { database, trustDomain, clock } = options;
   return asRefusal(async () => {
     const { name, jti, expiresAt } = await verifyAdminProof(proofIn(metadata), call, {
       rootsPem: await options.rootsPem(),
       trustDomain,
+      now: dateOf(clock),
     });
     await useOnce(database, jti, expiresAt);
     return { name };
@@ -50,9 +54,10 @@ export function authenticateAdministrator(
  */
 export async function requireStillAdministrator(
   metadata: Metadata,
-  { rootsPem, trustDomain }: AuthenticationOptions,
+  { rootsPem, trustDomain, clock }: AuthenticationOptions,
 ): Promise<void> {
-  await asRefusal(async () => readCertificate(proofIn(metadata) ?? '', { rootsPem: await rootsPem(), trustDomain }));
+  const context = { rootsPem: await rootsPem(), trustDomain, now: dateOf(clock) };
+  await asRefusal(async () => readCertificate(proofIn(metadata) ?? '', context));
 }
 
 /** Two proofs would be two readers' choice. */

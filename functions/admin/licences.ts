@@ -30,10 +30,13 @@ import type { Plan as PlanMessage } from '../../proto/gen/licensing/v1/licence';
 import type { Administrator } from './authentication';
 import { requireReason } from './requests';
 import { signLicenceKey } from '../../licensing/licences/sign-key';
+import { dateOf } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 export interface LicenceIssuer {
   database: Database;
   trustDomain: string;
+  clock: Clock;
   /** Sign licence keys. Without them none is issued. */
   licenceKeys?: (() => Promise<TokenKeys>) | undefined;
 }
@@ -48,12 +51,12 @@ function invalid(code: string, message: string): RpcError {
  * @throws RpcError INVALID_ARGUMENT; FAILED_PRECONDITION admin.licence_keys_missing
  */
 export async function issue(
-  { database, trustDomain, licenceKeys }: LicenceIssuer,
+  { database, trustDomain, licenceKeys, clock }: LicenceIssuer,
   { name }: Administrator,
   request: IssueLicenceRequest,
 ): Promise<IssueLicenceResponse> {
   const plan = requirePlan(request.plan);
-  const until = requireUntil(request.until);
+  const until = requireUntil(request.until, clock);
   const { graceDays, accounts } = request;
   if (graceDays > MAX_GRACE_DAYS)
     throw invalid('admin.licence_grace', `expected ${MAX_GRACE_DAYS} grace days at most, got ${graceDays}`);
@@ -68,7 +71,7 @@ export async function issue(
     );
   const { signing } = await licenceKeys();
   const terms = await issueLicence(database, { plan, until, graceDays, accounts }, { administrator: name, reason });
-  return { licence: terms.licence, key: await signLicenceKey(signing, terms, { trustDomain }) };
+  return { licence: terms.licence, key: await signLicenceKey(signing, terms, { trustDomain, now: dateOf(clock) }) };
 }
 
 function requirePlan(message: PlanMessage | undefined): Plan {
@@ -78,11 +81,11 @@ function requirePlan(message: PlanMessage | undefined): Plan {
   throw invalid('admin.licence_plan', `the plan is wrong: ${lines.join('; ')}`);
 }
 
-function requireUntil(until: bigint): Date {
+function requireUntil(until: bigint, clock: Clock): Date {
   const date = fromUnixSeconds(until);
-  const latest = new Date();
+  const latest = dateOf(clock);
   latest.setUTCFullYear(latest.getUTCFullYear() + MAX_LICENCE_YEARS);
-  if (date.getTime() > Date.now() && date <= latest) return date;
+  if (date.getTime() > clock.now() && date <= latest) return date;
   throw invalid('admin.licence_until', `expected an end of the licence within ${MAX_LICENCE_YEARS} years from now`);
 }
 
@@ -124,21 +127,21 @@ function readCursor(text: string): LicenceCursor | undefined {
 
 /** A page of all licences. @throws RpcError INVALID_ARGUMENT */
 export async function issuedLicences(
-  database: Database,
+  { database, clock }: LicenceIssuer,
   { after }: ListLicencesRequest,
 ): Promise<ListLicencesResponse> {
-  const licences = await listLicences(database, new Date(), readCursor(after));
+  const licences = await listLicences(database, dateOf(clock), readCursor(after));
   const last = licences[LICENCE_PAGE - 1];
   return { licences: licences.map(toMessage), next: last ? `${last.licence}/` : '' };
 }
 
 /** A page of who has which licence, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
 export async function report(
-  database: Database,
+  { database, clock }: LicenceIssuer,
   { licence, after }: ReportLicencesRequest,
 ): Promise<ReportLicencesResponse> {
   const only = licence === '' ? undefined : requireLicence(licence);
-  const uses = await listLicenceUse(database, new Date(), { licence: only, after: readCursor(after) });
+  const uses = await listLicenceUse(database, dateOf(clock), { licence: only, after: readCursor(after) });
   if (only !== undefined && after === '' && uses.length === 0) throw noLicence();
   const reports = new Map<string, LicenceReport>();
   for (const { licence: record, seatsInUse, account } of uses) {

@@ -18,6 +18,7 @@ import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { Enclaves } from './enclaves/enclaves';
 import { adminService } from './service';
 import { adminSettings } from './settings';
+import { systemClock } from '../../runtime/clock';
 
 type Settings = ReturnType<typeof readEnvironment<typeof adminSettings>>;
 
@@ -68,6 +69,7 @@ runProgram(async () => {
     rootsPem: () => rootsPem(),
     licenceKeys,
     trustDomain: settings.TRUST_DOMAIN,
+    clock: systemClock,
   });
   const server = await startServer({
     address: settings.LISTEN,

@@ -33,7 +33,7 @@ type Handlers = { [Method in Exclude<keyof typeof AdminServiceService, Streaming
 
 /** AdminService. Every method of its definition is authenticated in one place: one that is added later is too. */
 export function adminService(options: AdminOptions): AdminServiceServer {
-  const { database, enclaves, log } = options;
+  const { database, enclaves, log, clock } = options;
   const handlers: Handlers = {
     listNodes: async () => ({ nodes: await listNodes(database) }),
     approveNode: async (request, administrator) => ({
@@ -45,9 +45,9 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     deleteUser: (request, administrator) => deleteUser(database, enclaves, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
     issueLicence: (request, administrator) => issue(options, administrator, request),
-    listLicences: (request) => issuedLicences(database, request),
+    listLicences: (request) => issuedLicences(options, request),
     revokeLicence: async (request, administrator) => ({ changed: await revoke(database, administrator, request) }),
-    reportLicences: (request) => report(database, request),
+    reportLicences: (request) => report(options, request),
     getAuditTreeHead: async () => ({ head: (await log.update()).signed }),
   };
   const authenticate = async <Request>(
@@ -89,7 +89,7 @@ export function adminService(options: AdminOptions): AdminServiceServer {
     });
   const streams: Pick<AdminServiceServer, Streaming> = {
     tailAudit: streaming('tailAudit', (call, { signal, metadata }) =>
-      tailAudit(call, signal, { database, log, admitted: () => requireStillAdministrator(metadata, options) }),
+      tailAudit(call, signal, { database, log, clock, admitted: () => requireStillAdministrator(metadata, options) }),
     ),
     readAuditLog: streaming('readAuditLog', (call, { signal }) => readAuditLog(call, signal, log)),
   };

@@ -19,6 +19,8 @@ import { verifyEndorsement } from './endorsement-certificate';
 import type { EndorsementTrust, TpmDetails } from './endorsement-certificate';
 import { recordEnrolment } from './nodes';
 import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 export interface EnrolOptions {
   database: Database;
@@ -30,7 +32,8 @@ export interface EnrolOptions {
   trustDomain: string;
   certificateDays: number;
   /** The clock; tests set it. */
-  now?: () => Date;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 const SECRET_BYTES = 32;
@@ -47,10 +50,10 @@ const NODE_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([
  * Between the two calls nothing is kept: what was found out travels in the challenge, sealed.
  */
 export function enrolService(options: EnrolOptions): EnrolServiceServer {
-  const { database, sealKey, trustDomain, certificateDays, now = () => new Date() } = options;
+  const { database, sealKey, trustDomain, certificateDays, clock = systemClock } = options;
   return {
     beginEnrolment: unary(async (request) => {
-      const { ek, ak, tpm } = refusing(() => judge(request, options.trust, now()));
+      const { ek, ak, tpm } = refusing(() => judge(request, options.trust, dateOf(clock)));
       const secret = randomBytes(SECRET_BYTES);
       const challenge = await sealChallenge(
         {
@@ -62,13 +65,13 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
           tpm,
         },
         sealKey,
-        now(),
+        dateOf(clock),
       );
       return { ...makeCredential(ek, publicName(ak), secret), challenge };
     }),
 
     completeEnrolment: unary(async ({ challenge: sealed, secret }) => {
-      const challenge = await openChallenge(sealed, sealKey, now());
+      const challenge = await openChallenge(sealed, sealKey, dateOf(clock));
       if (!timingSafeEqual(sha256(secret), Buffer.from(challenge.secretSha256, 'hex'))) {
         throw new RpcError(
           'enrol.secret',
@@ -86,7 +89,7 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
         akPublicKey: publicKeyObject(ak).export({ format: 'der', type: 'spki' }),
         details: { ekSha256, ...tpm },
         days: certificateDays,
-        now: now(),
+        now: dateOf(clock),
       });
       logger.info({ node, ekSha256, software: tpm.software }, 'certified an attestation key');
       return { akCertificates: [certificate] };

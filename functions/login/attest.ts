@@ -1,13 +1,14 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/address';
 import { callUnary } from '../../runtime/rpc/client';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
+import { Backoff } from '../../runtime/backoff';
 
-const FIRST_DELAY_MS = 50;
-const MAX_DELAY_MS = 1_000;
+const RETRY = { firstMs: 50, mostMs: 1_000 };
 /** One try: a quote takes up to a second on a slow TPM, and requests may wait for the quote before. */
 const ATTEMPT_MS = 20_000;
 const CHANNEL_OPTIONS = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 };
@@ -31,13 +32,16 @@ function isPassing(error: RpcError): boolean {
 export async function attestEnclave(
   endpoint: string,
   request: AttestRequest,
-  { signal, patienceMs }: { signal: AbortSignal; patienceMs: number },
+  { signal, patienceMs, clock = systemClock }: { signal: AbortSignal; patienceMs: number; clock?: Clock },
 ): Promise<Evidence> {
   const address = parseAddress(endpoint);
   const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address), CHANNEL_OPTIONS);
-  const end = Date.now() + patienceMs;
+  const end = clock.monotonic() + patienceMs;
+  // With jitter: logins that wait for the same node don't come back in step.
+  const backoff = new Backoff({ ...RETRY, clock });
   try {
-    for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
+    for (;;) {
+      let delay: number;
       try {
         const { evidence } = await callUnary(client, client.attest, request, { timeout: ATTEMPT_MS, signal });
         if (!evidence)
@@ -49,10 +53,10 @@ export async function attestEnclave(
         return evidence;
       } catch (error) {
         signal.throwIfAborted();
-        if (!(error instanceof RpcError) || !isPassing(error) || Date.now() + delay > end) throw error;
+        delay = backoff.next();
+        if (!(error instanceof RpcError) || !isPassing(error) || clock.monotonic() + delay > end) throw error;
       }
-      // Logins that wait for the same node don't come back in step.
-      await sleep(delay * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => signal.throwIfAborted());
+      await clock.sleep(delay, signal);
     }
   } finally {
     client.close();

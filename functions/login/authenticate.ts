@@ -16,6 +16,7 @@ import type { Also, RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
 import type { ClientDetails } from '../../licensing/sessions/client-details';
+import { unixSecondsOf } from '../../runtime/clock';
 
 /** What a login gives, besides the certificate and the enclave. */
 export interface Tokens extends Partial<RefreshGrant> {
@@ -81,7 +82,7 @@ async function byPassword(
   const { id: user, passwordHash: shown } = account;
   await requireSecondFactor(backend, user, oneTimeCode, knownSession);
   const session = randomUUID();
-  const authenticatedAt = Math.floor(Date.now() / 1000);
+  const authenticatedAt = unixSecondsOf(backend.clock);
   return {
     user,
     session,

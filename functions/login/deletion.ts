@@ -17,6 +17,8 @@ import { authenticateBearer } from '../../licensing/sessions/bearer';
 import type { Database } from '../../licensing/store/database';
 import type { AccountDeletionServiceServer } from '../../proto/gen/licensing/v1/account';
 import type { Launcher } from './launcher/launcher';
+import { every, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 export interface DeletionOptions {
   backend: AccountBackend;
@@ -79,14 +81,18 @@ export async function finishDeletions(
 const FINISH_MS = 60_000;
 
 /** Does `finishDeletions` now and every minute. @returns what ends that */
-export function keepFinishingDeletions(database: Database, enclaves: EnclaveRegistry, launcher: Launcher): () => void {
+export function keepFinishingDeletions(
+  database: Database,
+  enclaves: EnclaveRegistry,
+  launcher: Launcher,
+  clock: Clock = systemClock,
+): () => void {
   const finish = (): void => {
     finishDeletions(database, enclaves, launcher).catch((err: unknown) =>
       logger.warn({ err }, 'unfinished deletions were not looked for'),
     );
   };
   finish();
-  const timer = setInterval(finish, FINISH_MS);
-  timer.unref();
-  return () => clearInterval(timer);
+  const timer = every(clock, FINISH_MS, finish);
+  return () => timer.cancel();
 }

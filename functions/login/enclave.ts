@@ -8,6 +8,7 @@ import { attestEnclave } from './attest';
 import type { AttestRequest } from './attest';
 import type { Enclave, LaunchOptions, Launcher } from './launcher/launcher';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
+import type { Clock } from '../../runtime/clock';
 
 /** How long an enclave may take to answer: one that has just been started, and one that was said to run. */
 export interface Patience {
@@ -70,10 +71,12 @@ export async function attestedEnclave<Verdict>(
     judge,
     onLaunched,
     patience = PATIENCE,
+    clock,
   }: LaunchOptions & {
     judge(evidence: Evidence): Promise<Verdict>;
     onLaunched?(enclave: Enclave): Promise<void>;
     patience?: Patience;
+    clock?: Clock;
   },
 ): Promise<{ enclave: Enclave; evidence: Evidence; verdict: Verdict }> {
   for (const last of [false, true]) {
@@ -84,7 +87,11 @@ export async function attestedEnclave<Verdict>(
       signal.throwIfAborted();
       onStage(LoginStage.LOGIN_STAGE_QUOTING);
       const patienceMs = enclave.started ? patience.startedMs : patience.runningMs;
-      const evidence = await attestEnclave(enclave.innerEndpoint ?? enclave.endpoint, request, { signal, patienceMs });
+      const evidence = await attestEnclave(enclave.innerEndpoint ?? enclave.endpoint, request, {
+        signal,
+        patienceMs,
+        clock,
+      });
       const located = locate(enclave, evidence);
       if (located) return { enclave: located, evidence, verdict: await judge(evidence) };
       if (last) throw unavailable('it was replaced while you logged in', undefined);

@@ -19,6 +19,7 @@ import { authenticateBearer } from '../../licensing/sessions/bearer';
 import type { LicenceServiceServer, OwnLicence, RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
 import { authenticate } from './authenticate';
 import type { LoginTrust } from './trust';
+import { dateOf } from '../../runtime/clock';
 
 export interface LicenceOptions {
   backend: AccountBackend;
@@ -47,8 +48,8 @@ function toMessage(held: HeldLicence, applies: boolean, now: Date): OwnLicence {
   };
 }
 
-async function ownLicences({ database }: AccountBackend, user: string): Promise<OwnLicence[]> {
-  const now = new Date();
+async function ownLicences({ database, clock }: AccountBackend, user: string): Promise<OwnLicence[]> {
+  const now = dateOf(clock);
   const held = await heldLicences(database, user);
   const first = applying(held, now)?.licence;
   return held.map((licence) => toMessage(licence, licence === first, now));
@@ -56,7 +57,7 @@ async function ownLicences({ database }: AccountBackend, user: string): Promise<
 
 /** LicenceService: users and their licences. */
 export function licenceService({ backend, trust, required }: LicenceOptions): LicenceServiceServer {
-  const { database, trustDomain } = backend;
+  const { database, trustDomain, clock } = backend;
   const buckets = new Buckets(database);
 
   /** By a password where one came along: who needs a licence for a login, or is kept out by one, may have no token. */
@@ -89,7 +90,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
 
   const readKey = async (user: string, key: string): Promise<LicenceTerms> => {
     try {
-      return await verifyLicenceKey(await trust.licenceKeys(), key, { trustDomain });
+      return await verifyLicenceKey(await trust.licenceKeys(), key, { trustDomain, now: dateOf(clock) });
     } catch (cause) {
       if (!(cause instanceof LicenceKeyError)) throw cause;
       await limit('licence', user, REFUSED_KEYS, 'licence keys that were refused');
@@ -109,7 +110,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
       await trust.admit(user);
       const { licence } = await readKey(user, request.key);
       await limitChanges(user);
-      const { again } = await redeemLicence(database, user, licence, new Date());
+      const { again } = await redeemLicence(database, user, licence, dateOf(clock));
       logger.info({ user, licence, again }, 'licence redeemed');
       return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
     }),

@@ -108,7 +108,7 @@ runProgram(async () => {
     throw error;
   });
   const clientRoots = await openClientRoots(settings);
-  const backend = await openAccountBackend(settings, 'login');
+  const backend = await openAccountBackend(settings, { program: 'login' });
   const seats = new Seats(backend.database, settings.SEAT_SECONDS);
   const opened = freeingSeats(await openLauncher(settings), seats);
   const launcher = metrics ? timeStarts(opened, metrics) : opened;

@@ -4,8 +4,13 @@ import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 
 /** The record of a login: who got into which workload (not the name that they gave it), and the hash of the claims that the node's TPM signed for it. The client compares it. */
-export function loginRecord({ user, session }: { user: string; session: string }, { claims }: Evidence): Buffer {
+export function loginRecord(
+  { user, session }: { user: string; session: string },
+  { claims }: Evidence,
+  at: Date,
+): Buffer {
   const { workloadUid, node, imageDigest } = Claims.decode(claims);
   const claimsSha256 = createHash('sha256').update(claims).digest('hex');
-  return newRecord({ kind: 'login.granted', detail: { user, session, workloadUid, node, imageDigest, claimsSha256 } });
+  const detail = { user, session, workloadUid, node, imageDigest, claimsSha256 };
+  return newRecord({ kind: 'login.granted', detail }, at);
 }

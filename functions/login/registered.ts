@@ -1,9 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Launcher } from './launcher/launcher';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** Whoever deletes an enclave has so long, before a login that waits for its name does it for them. */
 const DELETION_MS = 20_000;
@@ -14,6 +15,8 @@ export interface RegisteredOptions {
   launcher: Launcher;
   enclaveLimit(user: string): Promise<number>;
   signal: AbortSignal;
+  /** The system's, unless told. */
+  clock?: Clock;
   deletionMs?: number | undefined;
 }
 
@@ -44,16 +47,16 @@ export async function registered<T>(options: RegisteredOptions, id: EnclaveId, s
 
 /** A name that is being deleted is free soon. Where whoever deletes it doesn't come to the end, it is done here. */
 async function claim(
-  { enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS }: RegisteredOptions,
+  { enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS, clock = systemClock }: RegisteredOptions,
   id: EnclaveId,
 ): Promise<boolean> {
-  const patientUntil = Date.now() + deletionMs;
+  const patientUntil = clock.now() + deletionMs;
   for (;;) {
     try {
       return await enclaves.claim(id, () => enclaveLimit(id.user));
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== 'enclave.being_deleted') throw error;
-      if (Date.now() >= patientUntil) {
+      if (clock.now() >= patientUntil) {
         const resumed = await enclaves
           .resumeDeletion(id, (enclave) => launcher.remove(enclave), deletionMs / 1000)
           .catch((cause: unknown) => {
@@ -62,7 +65,7 @@ async function claim(
           });
         if (resumed) continue;
       }
-      await sleep(AGAIN_MS, undefined, { signal });
+      await clock.sleep(AGAIN_MS, signal);
     }
   }
 }

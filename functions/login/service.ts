@@ -27,6 +27,7 @@ import { registered } from './registered';
 import type { LoginTrust } from './trust';
 import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
 import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
+import { dateOf } from '../../runtime/clock';
 
 export interface LoginOptions {
   backend: AccountBackend;
@@ -91,7 +92,7 @@ export function loginService({
   deletionMs,
   licenceRequired = false,
 }: LoginOptions): LoginServiceServer {
-  const { trustDomain } = backend;
+  const { trustDomain, clock } = backend;
   return {
     login: serverStream(async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
       const { request } = call;
@@ -106,7 +107,10 @@ export function loginService({
       );
       aboutUser(user, context.metadata);
       await trust.admit(user);
-      const entitlement = await admitByLicence(backend.database, user, { required: licenceRequired, now: new Date() });
+      const entitlement = await admitByLicence(backend.database, user, {
+        required: licenceRequired,
+        now: dateOf(clock),
+      });
       // Nothing is started in vain; what runs in the end is looked at by its evidence.
       if (launcher.image !== undefined) await admitImage(backend.database, user, entitlement, launcher.image);
       const id = { user, name };
@@ -121,7 +125,7 @@ export function loginService({
         enclave,
         evidence,
         verdict: revocations,
-      } = await registered({ enclaves, launcher, enclaveLimit, signal, deletionMs }, id, () =>
+      } = await registered({ enclaves, launcher, enclaveLimit, signal, deletionMs, clock }, id, () =>
         attestedEnclave(
           launcher,
           id,
@@ -129,6 +133,7 @@ export function loginService({
           {
             signal,
             patience,
+            clock,
             // Looks at the user again: who was revoked while the enclave started gets nothing from it.
             async judge(evidence) {
               const list = await trust.judge(evidence, {
@@ -156,7 +161,7 @@ export function loginService({
           },
         ),
       );
-      const record = loginRecord({ user, session }, evidence);
+      const record = loginRecord({ user, session }, evidence, dateOf(clock));
       const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
       log?.nudge();
       logger.info({ user, session, enclave: name, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');

@@ -19,6 +19,8 @@ import type { PublicKey } from '../../attestation/trust/public-key';
 import { readSignedBundle } from '../../attestation/trust/signed-bundle';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
 const LIST_AGE_MS = 1_000;
@@ -28,6 +30,8 @@ export interface LoginTrustOptions {
   bundle: Reloading<{ signed: string; bundle: TrustBundle }>;
   revocationKeys: Reloading<TokenKeys>;
   database: Database;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 interface VerifiedByLogin {
@@ -40,10 +44,18 @@ interface VerifiedByLogin {
 export class LoginTrust {
   private list: { signed: Promise<string>; madeAt: number } | undefined;
 
-  constructor(private readonly options: LoginTrustOptions) {}
+  private readonly clock: Clock;
+
+  constructor(private readonly options: LoginTrustOptions) {
+    this.clock = options.clock ?? systemClock;
+  }
 
   /** By the files of the settings, which may be replaced while the program runs. @throws what reading them throws */
-  static async open(files: { trustBundle: string; revocationKeys: string }, database: Database): Promise<LoginTrust> {
+  static async open(
+    files: { trustBundle: string; revocationKeys: string },
+    database: Database,
+    clock?: Clock,
+  ): Promise<LoginTrust> {
     return new LoginTrust({
       bundle: await reloadingFiles([files.trustBundle], async ([jws]) => {
         const signed = String(jws).trim();
@@ -51,6 +63,7 @@ export class LoginTrust {
       }),
       revocationKeys: await reloadingFiles([files.revocationKeys], ([json]) => readTokenKeys(String(json))),
       database,
+      clock,
     });
   }
 
@@ -82,7 +95,8 @@ export class LoginTrust {
     const { bundle } = await this.options.bundle();
     const revoked = await currentlyRevoked(this.options.database, expected.user);
     try {
-      const verified = verifyEvidence(evidence, { trust: bundle, expected, policy: bundle.policy, now: new Date() });
+      const now = dateOf(this.clock);
+      const verified = verifyEvidence(evidence, { trust: bundle, expected, policy: bundle.policy, now });
       const { attestationKey, claims } = verified;
       checkRevocations(revoked, {
         node: attestationKey.certificate.node,
@@ -102,8 +116,8 @@ export class LoginTrust {
 
   /** A revocation list of the last seconds. */
   revocations(): Promise<string> {
-    if (this.list === undefined || Date.now() - this.list.madeAt > LIST_AGE_MS) {
-      const made = { signed: this.makeList(), madeAt: Date.now() };
+    if (this.list === undefined || this.clock.now() - this.list.madeAt > LIST_AGE_MS) {
+      const made = { signed: this.makeList(), madeAt: this.clock.now() };
       this.list = made;
       // A list that could not be made is asked for again by the next one.
       made.signed.catch(() => (this.list = this.list === made ? undefined : this.list));
@@ -130,7 +144,7 @@ export class LoginTrust {
     { sequence }: TrustBundle,
   ): Promise<string> {
     const { signing } = await this.options.revocationKeys();
-    return signRevocations({ ...revoked, trustSequence: sequence }, signing);
+    return signRevocations({ ...revoked, trustSequence: sequence }, signing, dateOf(this.clock));
   }
 }
 

@@ -16,7 +16,7 @@ runProgram(async () => {
   const settings = readEnvironment(signupSettings);
   const oidc = readOidcSettings(settings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const backend = await openAccountBackend(settings, 'signup');
+  const backend = await openAccountBackend(settings, { program: 'signup' });
   if (metrics) watchBackend(metrics, backend);
   const server = await startServer({
     address: settings.LISTEN,

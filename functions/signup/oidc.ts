@@ -26,6 +26,7 @@ import type {
   GetOidcSettingsResponse,
 } from '../../proto/gen/licensing/v1/account';
 import type { ClientDetails } from '../../licensing/sessions/client-details';
+import { unixSecondsOf } from '../../runtime/clock';
 
 export interface OidcProvider extends OidcSettings {
   verifier: Pick<IdTokenVerifier, 'verify'>;
@@ -65,7 +66,7 @@ export async function exchangeIdToken(
   const client = backend.clientOf(context, request.clientName);
   const token = await freshToken(backend, provider, request.idToken, client);
   const session = randomUUID();
-  const authenticatedAt = Math.floor(Date.now() / 1000);
+  const authenticatedAt = unixSecondsOf(backend.clock);
   const begin = (): Promise<Begun> =>
     beginByToken(backend, provider, { token, request, session, authenticatedAt, client, metadata: context.metadata });
   const begun = await begin().catch((error: unknown) => {

@@ -68,7 +68,7 @@ export async function changePassword(
     );
   if (oldPassword !== '')
     await requirePassword(backend, caller, account, oldPassword, { requester, what: 'old password' });
-  else if (!isFresh(caller)) throw wrong('expected the old password');
+  else if (!isFresh(caller, backend.clock)) throw wrong('expected the old password');
   await checkNewPassword(hasher, newPassword, [account.username], requester);
   // Last of what may be refused: a code is good once.
   await requireSecondFactor(backend, user, oneTimeCode, session);

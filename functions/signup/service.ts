@@ -23,6 +23,7 @@ import {
   renewRecoveryCodes,
 } from './second-factor';
 import { listSessions, logOut, refresh, revokeSession } from './sessions';
+import { unixSecondsOf } from '../../runtime/clock';
 
 function taken(): RpcError {
   return new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
@@ -48,7 +49,7 @@ export function accountService(backend: AccountBackend, oidc?: OidcSettings): Ac
       const user = await accounts.create(username, passwordHash);
       if (user === undefined) throw taken();
       const session = randomUUID();
-      const authenticatedAt = Math.floor(Date.now() / 1000);
+      const authenticatedAt = unixSecondsOf(backend.clock);
       const { refreshToken, refreshTokenExpiresAt } = await sessions.begin(
         { user, session, authenticatedAt, passwordHash },
         client,

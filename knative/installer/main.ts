@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { distFolder } from '../../runtime/config/dist';
 import { KeyStoreError } from '../../installation/store';
@@ -12,6 +11,7 @@ import { parseTrustBundle, serializeTrustBundle } from '../../attestation/trust/
 import { createKeys, SERVICES } from './keys';
 import { kustomization, PROGRAMS } from './kustomization';
 import type { OidcChoice, Program } from './kustomization';
+import { systemClock } from '../../runtime/clock';
 
 interface Flags {
   overlay: string;
@@ -186,7 +186,7 @@ async function addressOf(name: string): Promise<string> {
       const url = new URL(service.status.url);
       return `${url.protocol}//${url.host}${url.port === '' ? (url.protocol === 'https:' ? ':443' : ':80') : ''}`;
     }
-    await sleep(500);
+    await systemClock.sleep(500);
   }
   throw new KubectlError(`Knative gave ${name} no address within a minute`);
 }

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { appendRecord } from '../audit/audit';
 import { newRecord } from '../../attestation/transparency/record';
 import type { Database } from '../store/database';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 export interface Account {
   /** Opaque: it says nothing about the user, and stands in certificates and evidence. */
@@ -26,13 +28,16 @@ const toAccount = ({ id, username, password_hash }: Row): Account => ({
 
 /** The accounts table. Usernames are normalized ones: see username.ts. Refusals of the database: see Database. */
 export class Accounts {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly clock: Clock = systemClock,
+  ) {}
 
   /** Creates an account and records that, without its name. @returns the new account's id; undefined when the username is taken */
   async create(username: string, passwordHash: string): Promise<string | undefined> {
     const id = randomUUID();
     // The id is new, so the row tells whether a first try whose answer was lost took effect: then this is ours, not taken.
-    const record = newRecord({ kind: 'account.created', detail: { user: id } });
+    const record = newRecord({ kind: 'account.created', detail: { user: id } }, dateOf(this.clock));
     return this.database.transactionTwice(async (queries) => {
       const rows = await queries.query<{ id: string }>(
         `WITH created AS (

@@ -20,6 +20,8 @@ import type { TokenKeys } from '../tokens/keys';
 import { Accounts } from './accounts';
 import { clientNameOf } from '../sessions/client-details';
 import type { ClientDetails } from '../sessions/client-details';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 const count = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
 
@@ -66,6 +68,7 @@ export interface AccountBackend {
   limits: Limits;
   secondFactors: SecondFactors;
   refusals: Refusals;
+  clock: Clock;
   /** Of the file as it is now: it may be replaced while the program runs. */
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
@@ -74,12 +77,22 @@ export interface AccountBackend {
   close(): Promise<void>;
 }
 
+export interface AccountBackendOptions {
+  /** Shown by PostgreSQL in its list of connections. */
+  program: string;
+  /** The system's, unless told. */
+  clock?: Clock;
+}
+
 /**
  * Opens it by the settings. A database that is away doesn't keep a function from serving: its calls are answered
  * UNAVAILABLE until the database is back, which restarting every replica would not bring about.
  * @throws ConfigError for unfit files; MigrationError or pg's error when the database refuses the schema
  */
-export async function openAccountBackend(settings: AccountSettings, program: string): Promise<AccountBackend> {
+export async function openAccountBackend(
+  settings: AccountSettings,
+  { program, clock = systemClock }: AccountBackendOptions,
+): Promise<AccountBackend> {
   await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
   const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch(
     (cause: Error) => {
@@ -91,7 +104,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
       ? undefined
       : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
   const database = await openFunctionDatabase(settings, program);
-  const refusals = new Refusals(database);
+  const refusals = new Refusals(database, clock);
   const hasher = new PasswordHasher({
     cost: settings.BCRYPT_COST,
     threads: settings.HASH_WORKERS,
@@ -99,7 +112,7 @@ export async function openAccountBackend(settings: AccountSettings, program: str
   });
   return {
     database,
-    accounts: new Accounts(database),
+    accounts: new Accounts(database, clock),
     sessions: new Sessions(database),
     hasher,
     limits: new Limits(database, {
@@ -107,8 +120,9 @@ export async function openAccountBackend(settings: AccountSettings, program: str
       failuresPerAddress: settings.LOGIN_FAILURES_PER_ADDRESS,
       signupsPerAddress: settings.SIGNUPS_PER_ADDRESS,
     }),
-    secondFactors: new SecondFactors(database, () => secondFactorKeys?.current),
+    secondFactors: new SecondFactors(database, () => secondFactorKeys?.current, clock),
     refusals,
+    clock,
     get tokenKeys() {
       return keys.current;
     },

@@ -7,13 +7,14 @@ import type { AccessToken } from '../tokens/access-token';
 import type { Account } from './accounts';
 import type { AccountBackend } from './backend';
 import type { ClientDetails } from '../sessions/client-details';
+import type { Clock } from '../../runtime/clock';
 
 /** A login this lately need not be shown again where a password is not to be had. */
 export const FRESH_SECONDS = 300;
 
 /** True of a session that began a moment ago, by a password or by an OpenID provider. */
-export function isFresh({ authenticatedAt }: Pick<AccessToken, 'authenticatedAt'>): boolean {
-  return Date.now() / 1000 - authenticatedAt < FRESH_SECONDS;
+export function isFresh({ authenticatedAt }: Pick<AccessToken, 'authenticatedAt'>, clock: Clock): boolean {
+  return clock.now() / 1000 - authenticatedAt < FRESH_SECONDS;
 }
 
 /** For whom a password is hashed or judged: those who wait take turns by where they are. */
@@ -28,14 +29,14 @@ export function requesterOf({ address }: Pick<ClientDetails, 'address'>, signal?
  * @throws RpcError UNAUTHENTICATED login.wrong_credentials, account.login_not_fresh; RESOURCE_EXHAUSTED login.limited, login.busy
  */
 export async function requirePassword(
-  { limits, hasher }: Pick<AccountBackend, 'limits' | 'hasher'>,
+  { limits, hasher, clock }: Pick<AccountBackend, 'limits' | 'hasher' | 'clock'>,
   caller: Pick<AccessToken, 'user' | 'session' | 'authenticatedAt'>,
   { passwordHash }: Pick<Account, 'passwordHash'>,
   password: string,
   { requester, what = 'password' }: { requester: Requester; what?: string },
 ): Promise<void> {
   if (passwordHash === undefined) {
-    if (isFresh(caller)) return;
+    if (isFresh(caller, clock)) return;
     throw new RpcError(
       'account.login_not_fresh',
       status.UNAUTHENTICATED,

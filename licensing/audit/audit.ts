@@ -2,6 +2,8 @@ import { leafHash } from '../../attestation/transparency/merkle';
 import { newRecord, readRecord } from '../../attestation/transparency/record';
 import type { AuditEntry, AuditRecord } from '../../attestation/transparency/record';
 import type { Queries } from '../store/queries';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 export type { AuditEntry, AuditRecord };
 
@@ -9,8 +11,8 @@ export type { AuditEntry, AuditRecord };
  * Records a decision; in the transaction that carries it out, so that there is none without the other. The record gets its place in the log's tree
  * afterwards (merge.ts): nobody waits for anybody here.
  */
-export function recordAudit(queries: Queries, entry: AuditEntry): Promise<void> {
-  return appendRecord(queries, newRecord(entry));
+export function recordAudit(queries: Queries, entry: AuditEntry, clock: Clock = systemClock): Promise<void> {
+  return appendRecord(queries, newRecord(entry, dateOf(clock)));
 }
 
 /** As `recordAudit`, for who needs the record itself. Appending it twice is appending it once. */

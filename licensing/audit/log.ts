@@ -7,6 +7,8 @@ import { consistencyProof, inclusionProof } from '../../attestation/transparency
 import type { LogKeys } from './keys';
 import { damaged, merge } from './merge';
 import type { Merged, SignedHead } from './merge';
+import { systemClock } from '../../runtime/clock';
+import type { Clock, Timer } from '../../runtime/clock';
 
 /** Heads are made this often at most, by each replica. */
 const HEAD_MS = 1_000;
@@ -18,6 +20,8 @@ export interface AuditLogOptions {
   /** As they are now: they may be replaced while the program runs. `fresh`: as they are at this moment. */
   keys(options?: { fresh?: boolean }): Promise<LogKeys>;
   trustDomain: string;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /** One record as it is stored, with the hashes that were made when it got its place. Nothing of it is checked here. */
@@ -32,10 +36,14 @@ export interface StoredRecord {
 /** The audit as a log (RFC 9162, 2.1): heads and proofs. Refusals of the database: see Database. */
 export class AuditLog {
   private latest: { made: Promise<SignedHead>; at: number; pending: boolean } | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   private closed = false;
 
-  constructor(private readonly options: AuditLogOptions) {}
+  private readonly clock: Clock;
+
+  constructor(private readonly options: AuditLogOptions) {
+    this.clock = options.clock ?? systemClock;
+  }
 
   /**
    * A signed head of the last second, over all that was recorded before it was made. Costs the log as much for many callers as for one: anyone may ask.
@@ -45,7 +53,7 @@ export class AuditLog {
   async head(atLeast = 0): Promise<SignedHead> {
     const { latest } = this;
     // One that is being made is waited for, however long it takes: each that is begun holds a connection.
-    if (!latest || (!latest.pending && Date.now() - latest.at >= HEAD_MS)) return this.update();
+    if (!latest || (!latest.pending && this.clock.now() - latest.at >= HEAD_MS)) return this.update();
     const head = await latest.made;
     // Another replica may have signed a larger one meanwhile. What no replica has signed isn't looked for.
     if (head.size >= atLeast || (await this.size()) <= head.size) return head;
@@ -56,7 +64,7 @@ export class AuditLog {
   update(): Promise<SignedHead> {
     const made = this.mergeAll(true);
     // A failure counts as an answer for as long as a head does.
-    const latest = { made, at: Date.now(), pending: true };
+    const latest = { made, at: this.clock.now(), pending: true };
     this.latest = latest;
     const settled = (): void => void (latest.pending = false);
     made.then(settled, settled);
@@ -69,8 +77,8 @@ export class AuditLog {
    */
   nudge(): void {
     if (this.timer || this.closed) return;
-    const wait = Math.max(0, HEAD_MS - (Date.now() - (this.latest?.at ?? 0)));
-    this.timer = setTimeout(() => {
+    const wait = Math.max(0, HEAD_MS - (this.clock.now() - (this.latest?.at ?? 0)));
+    this.timer = this.clock.after(wait, () => {
       this.timer = undefined;
       this.bringUp().catch((err: unknown) => {
         logger[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn'](
@@ -78,13 +86,12 @@ export class AuditLog {
           'the audit log was not brought up to date',
         );
       });
-    }, wait);
-    this.timer.unref();
+    });
   }
 
   close(): void {
     this.closed = true;
-    clearTimeout(this.timer);
+    this.timer?.cancel();
   }
 
   /** @throws RpcError NOT_FOUND audit.not_included; INVALID_ARGUMENT audit.size */
@@ -134,7 +141,7 @@ export class AuditLog {
   }
 
   private async bringUp(): Promise<void> {
-    const at = Date.now();
+    const at = this.clock.now();
     const head = await this.mergeAll(false);
     if (head) this.latest = { made: Promise.resolve(head), at, pending: false };
     // Another merge is at work, which may have begun before this record was there.
@@ -157,7 +164,7 @@ export class AuditLog {
     const { database, trustDomain, keys } = this.options;
     const once = async (fresh: boolean): Promise<Merged | undefined> => {
       const now = await keys({ fresh });
-      return database.transaction((queries) => merge(queries, now, { trustDomain, wait }));
+      return database.transaction((queries) => merge(queries, now, { trustDomain, wait, clock: this.clock }));
     };
     return once(false).catch((error: unknown) => {
       // Another replica has read a new key already.

@@ -8,6 +8,8 @@ import type { TreeHead } from '../../attestation/transparency/tree-head';
 import type { LogKeys } from './keys';
 import { recordRefusals } from './refusals';
 import type { Queries } from '../store/queries';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** In one transaction: a few hundred milliseconds for those who wait. */
 const BATCH = 500;
@@ -62,7 +64,7 @@ interface TreeRow {
 export async function merge(
   queries: Queries,
   keys: LogKeys,
-  { trustDomain, wait }: { trustDomain: string; wait: boolean },
+  { trustDomain, wait, clock = systemClock }: { trustDomain: string; wait: boolean; clock?: Clock },
 ): Promise<Merged | undefined> {
   const [row] = await queries.query<TreeRow>(
     `SELECT size::text, frontier, head FROM audit_tree FOR UPDATE${wait ? '' : ' SKIP LOCKED'}`,
@@ -75,12 +77,12 @@ export async function merge(
   const last = await lastHead(row, keys, trustDomain);
   if (last && (last.size !== frontier.size || !last.root.equals(frontier.root())))
     throw damaged('it does not end where it was signed last');
-  const moreRefusals = await recordRefusals(queries, BATCH);
+  const moreRefusals = await recordRefusals(queries, BATCH, clock);
   const fresh = await queries.query<{ id: string; leaf_sha256: Buffer }>(
     'SELECT id::text, leaf_sha256 FROM audit WHERE sequence IS NULL ORDER BY audit.id LIMIT $1',
     [BATCH],
   );
-  if (fresh.length === 0 && last && headIsFresh(last) && last.kid === keys.signing.kid)
+  if (fresh.length === 0 && last && headIsFresh(last, clock) && last.kid === keys.signing.kid)
     return { head: last, more: false };
 
   const first = frontier.size;
@@ -97,7 +99,7 @@ export async function merge(
       throw damaged('something stands already where the next record comes');
     throw error;
   }
-  const head = { size: frontier.size, root: frontier.root(), at: new Date() };
+  const head = { size: frontier.size, root: frontier.root(), at: dateOf(clock) };
   const signed = await signTreeHead(head, keys.signing, trustDomain);
   await queries.query('UPDATE audit_tree SET size = $1, frontier = $2, head = $3', [
     frontier.size,
@@ -139,8 +141,8 @@ async function lastHead(
   }
 }
 
-function headIsFresh({ at }: TreeHead): boolean {
-  return Math.abs(Date.now() - at.getTime()) < RENEW_MS;
+function headIsFresh({ at }: TreeHead, clock: Clock): boolean {
+  return Math.abs(clock.now() - at.getTime()) < RENEW_MS;
 }
 
 async function place(queries: Queries, ids: readonly string[], first: number): Promise<void> {

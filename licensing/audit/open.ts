@@ -4,11 +4,13 @@ import { reloadingFiles } from '../../runtime/config/reloading-file';
 import type { Database } from '../store/database';
 import { readLogKeys } from './keys';
 import { AuditLog } from './log';
+import type { Clock } from '../../runtime/clock';
 
 /** Opens the log by the settings of the programs that sign its heads. @throws ConfigError */
 export async function openAuditLog(
   settings: { LOG_KEYS_FILE: string; TRUST_DOMAIN: string },
   database: Database,
+  { clock }: { clock?: Clock } = {},
 ): Promise<AuditLog> {
   await readSettingFile('LOG_KEYS_FILE', settings.LOG_KEYS_FILE);
   const keys = await reloadingFiles([settings.LOG_KEYS_FILE], ([json]) => readLogKeys(String(json))).catch(
@@ -16,5 +18,5 @@ export async function openAuditLog(
       throw new ConfigError(`LOG_KEYS_FILE: ${cause.message}`, { cause });
     },
   );
-  return new AuditLog({ database, keys, trustDomain: settings.TRUST_DOMAIN });
+  return new AuditLog({ database, keys, trustDomain: settings.TRUST_DOMAIN, clock });
 }

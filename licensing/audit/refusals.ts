@@ -2,6 +2,8 @@ import { logger } from '../../runtime/log/logger';
 import { newRecord } from '../../attestation/transparency/record';
 import { appendRecords } from './audit';
 import type { Queries } from '../store/queries';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock, Timer } from '../../runtime/clock';
 
 /** Different users, for each reason, whose refusals of one minute are counted by themselves. All others of that minute are one count. */
 const USERS_A_MINUTE = 50;
@@ -24,10 +26,13 @@ export interface Refusal {
  */
 export class Refusals {
   private counts = new Map<string, Map<string, number>>();
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   private writing: Promise<void> = Promise.resolve();
 
-  constructor(private readonly queries: Queries) {}
+  constructor(
+    private readonly queries: Queries,
+    private readonly clock: Clock = systemClock,
+  ) {}
 
   count({ reason, user = NO_ONE }: Refusal): void {
     this.add(reason, user, 1);
@@ -36,7 +41,7 @@ export class Refusals {
 
   /** Writes what was counted until now. A database that is away gets it later: nothing is thrown. */
   flush(): Promise<void> {
-    clearTimeout(this.timer);
+    this.timer?.cancel();
     this.timer = undefined;
     this.writing = this.writing.then(() => this.write());
     return this.writing;
@@ -45,11 +50,11 @@ export class Refusals {
   /** Writes what is left: before the database is closed. */
   async close(): Promise<void> {
     await this.flush();
-    clearTimeout(this.timer);
+    this.timer?.cancel();
   }
 
   private wake(): void {
-    this.timer ??= setTimeout(() => void this.flush(), FLUSH_MS).unref();
+    this.timer ??= this.clock.after(FLUSH_MS, () => void this.flush());
   }
 
   private add(reason: string, user: string, count: number): void {
@@ -100,7 +105,7 @@ async function addCounts(
  * Records what was counted in minutes that are over. In the transaction that merges, of which there is one at a time.
  * @returns whether more are left than `limit`
  */
-export async function recordRefusals(queries: Queries, limit: number): Promise<boolean> {
+export async function recordRefusals(queries: Queries, limit: number, clock: Clock = systemClock): Promise<boolean> {
   const rows = await queries.query<{ minute: Date; reason: string; user_id: string; count: string }>(
     `DELETE FROM audit_refusals WHERE (minute, reason, user_id) IN (
        SELECT minute, reason, user_id FROM audit_refusals WHERE minute < date_trunc('minute', now()) ORDER BY minute, reason, user_id LIMIT $1)
@@ -108,10 +113,13 @@ export async function recordRefusals(queries: Queries, limit: number): Promise<b
     [limit],
   );
   const records = rows.map(({ minute, reason, user_id: user, count }) =>
-    newRecord({
-      kind: 'refused',
-      detail: { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() },
-    }),
+    newRecord(
+      {
+        kind: 'refused',
+        detail: { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() },
+      },
+      dateOf(clock),
+    ),
   );
   await appendRecords(queries, records);
   return rows.length === limit;

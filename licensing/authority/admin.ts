@@ -2,6 +2,7 @@ import { ADMIN_NAME, CLIENT_AUTH } from '../../attestation/certificates/admin';
 import { exportPrivateKey, newKeyPair } from '../../runtime/keys/key-pair';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
 import { openAuthority, signEndEntity } from './authority';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 export interface AdminCertificateOptions {
   /** Stands in the audit records. */
@@ -17,7 +18,7 @@ export async function issueAdminCertificate(
   authority: CertifiedKey,
   options: AdminCertificateOptions,
 ): Promise<CertifiedKey> {
-  const { name, trustDomain, days = 90, now = new Date() } = options;
+  const { name, trustDomain, days = 90, now = dateOf(systemClock) } = options;
   if (!ADMIN_NAME.test(name))
     throw new TypeError(
       `expected an administrator's name of a-z, 0-9, dot, dash and underscore, got ${JSON.stringify(name)}`,

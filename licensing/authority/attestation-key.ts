@@ -20,6 +20,7 @@ import {
 } from '../../attestation/certificates/attestation-key';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
 import { randomSerial } from '../../runtime/keys/key-pair';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** Clocks of authority and verifier differ by this at most. */
 const BACKDATE_MS = 5 * 60_000;
@@ -43,7 +44,7 @@ export async function issueAttestationKeyCertificate(request: {
   const uri = `spiffe://${request.trustDomain}/node/${request.node}`;
   parseNodeUri(uri);
   const authority = new X509Certificate(request.ca.certificate);
-  const now = request.now ?? new Date();
+  const now = request.now ?? dateOf(systemClock);
   const end = new Date(now.getTime() + request.days * 86_400_000);
   const { key, algorithm } = await importSigningKey(request.ca.privateKey);
   const certificate = await X509CertificateGenerator.create(

@@ -3,6 +3,7 @@ import { randomBytes, webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../../runtime/keys/key-pair';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** Certificates begin this long before now: the clocks of two machines differ. */
 export const CLOCK_SKEW_SECONDS = 300;
@@ -30,7 +31,7 @@ export async function createAuthority({
   commonName,
   trustDomain,
   years,
-  now = new Date(),
+  now = dateOf(systemClock),
 }: AuthorityOptions): Promise<CertifiedKey> {
   const keys = await newKeyPair();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({

@@ -7,6 +7,7 @@ import type { CertifiedKey } from '../../runtime/keys/key-pair';
 import { openAuthority, signEndEntity } from './authority';
 import type { Signer } from './authority';
 import { readRequestKey } from './request';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** The longest life of a client certificate. */
 export const MAX_CLIENT_CERTIFICATE_SECONDS = 3600;
@@ -30,7 +31,7 @@ export interface ClientCertificateOptions {
 export async function issueClientCertificate(
   authority: CertifiedKey | Signer,
   csrDer: Uint8Array,
-  { user, session, trustDomain, seconds, now = new Date() }: ClientCertificateOptions,
+  { user, session, trustDomain, seconds, now = dateOf(systemClock) }: ClientCertificateOptions,
 ): Promise<Buffer[]> {
   const { spki } = await readRequestKey(csrDer);
   if (!(seconds > 0 && seconds <= MAX_CLIENT_CERTIFICATE_SECONDS)) {

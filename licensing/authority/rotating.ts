@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { splitCertificates, splitPrivateKeys } from '../../attestation/certificates/pem';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
 import { CLOCK_SKEW_SECONDS } from './authority';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** An authority of a file that holds one or more, the newest first. */
 export interface RotatingAuthority {
@@ -36,7 +37,7 @@ export function readAuthorities(certificates: string, privateKeys: string): Rota
  * The authority that signs at `now`: the newest whose time has come.
  * @throws TypeError when there is none, or its key is not there
  */
-export function signingAuthority(authorities: readonly RotatingAuthority[], now = new Date()): CertifiedKey {
+export function signingAuthority(authorities: readonly RotatingAuthority[], now = dateOf(systemClock)): CertifiedKey {
   const newest = authorities.find(({ signsFrom }) => signsFrom <= now);
   if (!newest) throw new TypeError('expected a CA certificate whose time has come, got none');
   const { certificate, privateKey } = newest;

@@ -3,6 +3,7 @@ import * as x509 from '@peculiar/x509';
 import { openAuthority, signEndEntity } from './authority';
 import { exportPrivateKey, newKeyPair } from '../../runtime/keys/key-pair';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** id-kp-serverAuth (RFC 5280, 4.2.1.12). */
 const SERVER_AUTH = x509.ExtendedKeyUsage.serverAuth;
@@ -18,7 +19,7 @@ export interface ServerCertificateOptions {
 /** Makes a TLS server's P-256 key and its certificate. */
 export async function issueServerCertificate(
   authority: CertifiedKey,
-  { hosts, days = 397, now = new Date() }: ServerCertificateOptions,
+  { hosts, days = 397, now = dateOf(systemClock) }: ServerCertificateOptions,
 ): Promise<CertifiedKey> {
   if (hosts.length === 0) throw new TypeError('expected at least one host');
   const keys = await newKeyPair();

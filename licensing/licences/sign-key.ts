@@ -3,6 +3,7 @@ import { LICENCE_AUDIENCE, LICENCE_TYPE, licenceIssuer } from '../../attestation
 import type { LicenceTerms } from '../../attestation/licences/key';
 import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
 import type { TokenKeys } from '../tokens/keys';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 
@@ -10,7 +11,7 @@ const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 export async function signLicenceKey(
   { kid, key }: TokenKeys['signing'],
   { licence, plan, until, graceDays, accounts }: LicenceTerms,
-  { trustDomain, now = new Date() }: { trustDomain: string; now?: Date },
+  { trustDomain, now = dateOf(systemClock) }: { trustDomain: string; now?: Date },
 ): Promise<string> {
   return new SignJWT({ plan, grace_days: graceDays, accounts })
     .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: LICENCE_TYPE, kid })

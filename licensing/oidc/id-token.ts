@@ -4,6 +4,7 @@ import type { JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { IdTokenError, OidcProviderError } from '../../runtime/oidc/errors';
 import type { IdTokenErrorCode } from '../../runtime/oidc/errors';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** Whatever a token says of itself: asymmetric signatures alone, so that nobody signs by what all can read. */
 const ALGORITHMS = [
@@ -66,7 +67,7 @@ const claimsSchema = z.object({
  */
 export async function verifyIdToken(
   token: string,
-  { issuer, clientId, keys, now = new Date() }: IdTokenContext,
+  { issuer, clientId, keys, now = dateOf(systemClock) }: IdTokenContext,
 ): Promise<VerifiedIdToken> {
   if (token.length === 0 || token.length > MAX_ID_TOKEN_LENGTH)
     throw new IdTokenError('id_token.malformed', 'expected an ID token');

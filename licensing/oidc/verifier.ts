@@ -6,6 +6,8 @@ import { OidcProviderError } from '../../runtime/oidc/errors';
 import { fetchText } from '../../runtime/oidc/fetch';
 import { verifyIdToken } from './id-token';
 import type { VerifiedIdToken } from './id-token';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** Where a provider's keys are hardly ever changes. */
 const METADATA_MS = 3_600_000;
@@ -29,6 +31,7 @@ export class IdTokenVerifier {
   constructor(
     private readonly party: RelyingParty,
     private readonly cooldown = { metadataMs: COOLDOWN_MS, keysMs: KEYS_COOLDOWN_MS },
+    private readonly clock: Clock = systemClock,
   ) {}
 
   /** @throws IdTokenError; OidcProviderError */
@@ -43,7 +46,7 @@ export class IdTokenVerifier {
       }
     };
     const { issuer, clientId } = this.party;
-    return verifyIdToken(token, { issuer, clientId, keys });
+    return verifyIdToken(token, { issuer, clientId, keys, now: dateOf(this.clock) });
   }
 
   private async keys(): Promise<JWTVerifyGetKey> {
@@ -66,9 +69,9 @@ export class IdTokenVerifier {
   }
 
   private metadata(): Promise<ProviderMetadata> {
-    if (this.known && Date.now() < this.known.until) return this.known.metadata;
-    const known = { metadata: discover(this.party.issuer), until: Date.now() + METADATA_MS };
-    known.metadata.catch(() => (known.until = Date.now() + this.cooldown.metadataMs));
+    if (this.known && this.clock.now() < this.known.until) return this.known.metadata;
+    const known = { metadata: discover(this.party.issuer), until: this.clock.now() + METADATA_MS };
+    known.metadata.catch(() => (known.until = this.clock.now() + this.cooldown.metadataMs));
     this.known = known;
     return known.metadata;
   }

@@ -7,6 +7,8 @@ import type { SecondFactorKeys } from './keys';
 import { newRecoveryCodes, recoveryCodeHash } from './recovery-codes';
 import { newTotpSecret, stepOf } from './totp';
 import type { Queries } from '../store/queries';
+import { dateOf, systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** An enrolment that is not confirmed by then has to begin anew. */
 const CONFIRM_MINUTES = 10;
@@ -46,6 +48,7 @@ export class SecondFactors {
   constructor(
     private readonly database: Database,
     private readonly keys: () => SecondFactorKeys | undefined,
+    private readonly clock: Clock = systemClock,
   ) {}
 
   async status(user: string): Promise<SecondFactorStatus> {
@@ -91,7 +94,7 @@ export class SecondFactors {
       [user],
     );
     if (!row) throw notBegun();
-    const step = stepOf(await this.open(user, row.secret), digitsOf(code), new Date());
+    const step = stepOf(await this.open(user, row.secret), digitsOf(code), dateOf(this.clock));
     if (step === undefined) throw wrongCode();
     return this.database.transaction(async (queries) => {
       const enabled = await queries.query(
@@ -111,7 +114,7 @@ export class SecondFactors {
       'SELECT secret FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL',
       [user],
     );
-    const step = row && stepOf(await this.open(user, row.secret), digitsOf(code), new Date());
+    const step = row && stepOf(await this.open(user, row.secret), digitsOf(code), dateOf(this.clock));
     if (step === undefined) return false;
     const taken = await this.database.query(
       'UPDATE second_factors SET last_step = $2 WHERE user_id = $1 AND last_step < $2 AND secret = $3 RETURNING user_id',

@@ -6,6 +6,8 @@ import { TokenError, verifyAccessToken } from '../tokens/access-token';
 import type { AccessToken } from '../tokens/access-token';
 import type { TokenKeys } from '../tokens/keys';
 import type { Sessions } from './sessions';
+import { dateOf } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 const BEARER = /^Bearer ([\x21-\x7e]+)$/i;
 
@@ -13,6 +15,7 @@ export interface TokenChecks {
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
   sessions: Sessions;
+  clock: Clock;
 }
 
 /**
@@ -20,10 +23,11 @@ export interface TokenChecks {
  * @throws RpcError UNAUTHENTICATED login.token_invalid, login.session_ended
  */
 export async function authenticateToken(
-  { tokenKeys, trustDomain, sessions }: TokenChecks,
+  { tokenKeys, trustDomain, sessions, clock }: TokenChecks,
   token: string,
 ): Promise<AccessToken> {
-  const access = await verifyAccessToken(tokenKeys, token, { trustDomain }).catch((error: unknown) => {
+  const context = { trustDomain, now: dateOf(clock) };
+  const access = await verifyAccessToken(tokenKeys, token, context).catch((error: unknown) => {
     if (error instanceof TokenError)
       throw new RpcError('login.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
     throw error;

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import pg from 'pg';
 import { logger } from '../../runtime/log/logger';
@@ -6,6 +5,9 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { migrate } from './migrate';
 import { migrations } from './migrations';
 import type { Queries, Value } from './queries';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
+import { Backoff } from '../../runtime/backoff';
 
 /**
  * The database of the functions. Every method throws RpcError UNAVAILABLE `store.unavailable` when the database can't be
@@ -33,13 +35,15 @@ export interface DatabaseOptions {
   poolSize: number;
   /** Shown by PostgreSQL in its list of connections. */
   applicationName?: string;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 const CONNECT_MS = 5_000;
 const STATEMENT_MS = 5_000;
-const RETRY_DELAYS_MS = [100, 300, 900];
+const RETRY = { firstMs: 100, mostMs: 1_000 };
 /** No new try after this: the caller waits, and so do those behind it. */
-const RETRY_MS = 3_000;
+const RETRY_MS = 2_000;
 
 /**
  * SQLSTATE classes (PostgreSQL documentation, appendix A) of a server that is not there for now: connection exceptions,
@@ -69,7 +73,10 @@ function unavailable(cause: unknown): RpcError {
 }
 
 /** Opens a pool. Connects at the first statement, so a database that is away doesn't keep a program from starting. */
-export function openDatabase(url: string, { poolSize, applicationName = 'sls' }: DatabaseOptions): Database {
+export function openDatabase(
+  url: string,
+  { poolSize, applicationName = 'sls', clock = systemClock }: DatabaseOptions,
+): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: poolSize,
@@ -88,22 +95,23 @@ export function openDatabase(url: string, { poolSize, applicationName = 'sls' }:
 
   /** A connection that answers; tried again while the database comes back, as after a restart. Nothing was sent before. */
   const connect = async (): Promise<pg.PoolClient> => {
-    const end = Date.now() + RETRY_MS;
-    for (const delay of [...RETRY_DELAYS_MS, undefined]) {
+    const backoff = new Backoff({ ...RETRY, clock });
+    const end = clock.monotonic() + RETRY_MS;
+    for (;;) {
       try {
         return await pool.connect();
       } catch (error) {
-        if (delay === undefined || Date.now() + delay > end || pool.ending || !isAway(error)) {
+        const delay = backoff.next();
+        if (clock.monotonic() + delay > end || pool.ending || !isAway(error)) {
           logger.error(
             { reason: (error as Error).message, code: (error as { code?: string }).code },
             'database not reached',
           );
           throw unavailable(error);
         }
-        await sleep(delay);
+        await clock.sleep(delay);
       }
     }
-    throw new Error('not reached');
   };
 
   const withClient = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {

@@ -4,6 +4,7 @@ import type { JWTVerifyOptions } from 'jose';
 import { z } from 'zod';
 import type { TokenKeys } from './keys';
 import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
+import { dateOf, systemClock } from '../../runtime/clock';
 
 /** Life of an access token. Short enough to make revocation a matter of waiting; a refresh token gives the next one. */
 export const ACCESS_TOKEN_SECONDS = 900;
@@ -67,7 +68,7 @@ const unixSeconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 export async function issueAccessToken(
   keys: TokenKeys,
   { user, session, authenticatedAt }: Omit<AccessToken, 'expiresAt'>,
-  { trustDomain, now = new Date() }: TokenContext,
+  { trustDomain, now = dateOf(systemClock) }: TokenContext,
 ): Promise<{ token: string; expiresAt: number }> {
   const issuedAt = unixSeconds(now);
   const expiresAt = issuedAt + ACCESS_TOKEN_SECONDS;
@@ -131,7 +132,7 @@ function asTokenError(error: unknown): unknown {
 export async function verifyAccessToken(
   keys: Pick<TokenKeys, 'verifying'>,
   token: string,
-  { trustDomain, now = new Date() }: TokenContext,
+  { trustDomain, now = dateOf(systemClock) }: TokenContext,
 ): Promise<AccessToken> {
   if (token.length === 0 || token.length > MAX_TOKEN_LENGTH)
     throw new TokenError('token.malformed', 'expected an access token');

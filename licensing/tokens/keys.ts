@@ -2,6 +2,8 @@ import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'j
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** Keys that sign and verify tokens. */
 export interface TokenKeys {
@@ -49,10 +51,10 @@ export async function generateTokenKeys(): Promise<string> {
 /**
  * Reads a private JWK Set. To rotate, put the new key first, with `nbf` at a time by which every program has read it, and leave the old one
  * behind it with `exp` at the end of its last token. A key without `kid` gets its thumbprint (RFC 7638).
- * @param now for tests; the clock decides at every use which key signs
+ * @param clock decides at every use which key signs
  * @throws TokenKeysError
  */
-export async function readTokenKeys(json: string, now: () => number = Date.now): Promise<TokenKeys> {
+export async function readTokenKeys(json: string, clock: Pick<Clock, 'now'> = systemClock): Promise<TokenKeys> {
   let parsed: z.infer<typeof privateKeySet>;
   try {
     parsed = privateKeySet.parse(JSON.parse(json));
@@ -79,7 +81,7 @@ export async function readTokenKeys(json: string, now: () => number = Date.now):
     }
     publicKeys.push(publicJwk);
   }
-  const seconds = (): number => now() / 1000;
+  const seconds = (): number => clock.now() / 1000;
   return {
     get signing() {
       // One that has not begun is better than none: a set whose only key is of the future is a clock that is wrong.

@@ -1,11 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
 import { logger } from '../log/logger';
+import { every, systemClock } from '../clock';
+import type { Clock } from '../clock';
 
 /** Files are looked at again when the last look is older: a change is felt within about a second. */
 const LOOK_MS = 1_000;
 
 export interface ReloadingOptions {
   lookMs?: number;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 /** Gives what the files hold now. `fresh`: look at them in any case, however short ago that was. */
@@ -21,7 +25,7 @@ export type Reloading<T> = (options?: { fresh?: boolean }) => Promise<T>;
 export async function reloadingFiles<T>(
   paths: readonly string[],
   parse: (contents: Buffer[]) => T | Promise<T>,
-  { lookMs = LOOK_MS }: ReloadingOptions = {},
+  { lookMs = LOOK_MS, clock = systemClock }: ReloadingOptions = {},
 ): Promise<Reloading<T>> {
   const stamp = async (): Promise<string> => {
     const all = await Promise.all(paths.map((path) => stat(path, { bigint: true })));
@@ -31,11 +35,11 @@ export async function reloadingFiles<T>(
 
   let loaded = await stamp();
   let value = await load();
-  let lookedAt = Date.now();
+  let lookedAt = clock.monotonic();
   let looking: Promise<void> | undefined;
 
   const look = async (): Promise<void> => {
-    lookedAt = Date.now();
+    lookedAt = clock.monotonic();
     try {
       const now = await stamp();
       if (now === loaded) return;
@@ -49,7 +53,7 @@ export async function reloadingFiles<T>(
   };
 
   return async ({ fresh = false } = {}) => {
-    if (fresh || Date.now() - lookedAt >= lookMs) looking ??= look().finally(() => (looking = undefined));
+    if (fresh || clock.monotonic() - lookedAt >= lookMs) looking ??= look().finally(() => (looking = undefined));
     await looking;
     return value;
   };
@@ -65,17 +69,16 @@ export interface CurrentFiles<T> {
 export async function currentFiles<T>(
   paths: readonly string[],
   parse: (contents: Buffer[]) => T | Promise<T>,
-  { lookMs = LOOK_MS }: ReloadingOptions = {},
+  { lookMs = LOOK_MS, clock = systemClock }: ReloadingOptions = {},
 ): Promise<CurrentFiles<T>> {
-  const get = await reloadingFiles(paths, parse, { lookMs: 0 });
+  const get = await reloadingFiles(paths, parse, { lookMs: 0, clock });
   let current: T = await get();
-  const timer = setInterval(() => void get().then((value) => (current = value)), lookMs);
-  timer.unref();
+  const timer = every(clock, lookMs, () => void get().then((value) => (current = value)));
   return {
     get current() {
       return current;
     },
-    close: () => clearInterval(timer),
+    close: () => timer.cancel(),
   };
 }
 

@@ -3,13 +3,16 @@ import type { AgentOptions, IncomingMessage, OutgoingHttpHeaders } from 'node:ht
 import { Agent, request } from 'node:https';
 import type { RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { deadline } from '../rpc/deadline';
 import { KubernetesError } from './errors';
+import { systemClock } from '../clock';
+import type { Clock } from '../clock';
+import { Backoff } from '../backoff';
 
 /** One call, answer included; a watch has no such limit. */
 const CALL_TIMEOUT_MS = 15_000;
+const RETRY = { firstMs: 50, mostMs: 2_000 };
 
 export interface CallOptions {
   signal?: AbortSignal;
@@ -37,6 +40,7 @@ export class KubernetesApi {
   constructor(
     private readonly config: KubeConfig,
     private readonly attempts = 8,
+    private readonly clock: Clock = systemClock,
   ) {
     this.server = new URL(config.getCurrentCluster()?.server ?? '');
   }
@@ -122,6 +126,7 @@ export class KubernetesApi {
     options: CallOptions = {},
     content?: { type: string; body: object },
   ): Promise<T> {
+    const backoff = new Backoff({ ...RETRY, clock: this.clock });
     for (let attempt = 1; ; attempt += 1) {
       let error: unknown;
       let wait = 0;
@@ -135,9 +140,7 @@ export class KubernetesApi {
       }
       options.signal?.throwIfAborted();
       if (attempt >= this.attempts || !worthAnotherTry(error, method)) throw error;
-      await sleep(Math.max(wait, Math.random() * Math.min(2_000, 25 * 2 ** attempt)), undefined, {
-        signal: options.signal,
-      });
+      await this.clock.sleep(Math.max(wait, backoff.next()), options.signal);
     }
   }
 

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubernetesApi } from './api';
 import type { List, ObjectMeta } from './objects';
+import { systemClock } from '../clock';
 
 /**
  * The objects of a collection, all of them, now and after every change, until the signal aborts. A watch that ends is begun again.
@@ -28,6 +28,6 @@ export async function* observe<T extends { metadata: ObjectMeta }>(
     } catch {
       if (signal.aborted) return;
     }
-    await sleep(200, undefined, { signal }).catch(() => undefined);
+    await systemClock.sleep(200, signal).catch(() => undefined);
   }
 }

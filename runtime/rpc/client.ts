@@ -1,6 +1,7 @@
 import type { CallOptions, Metadata, ClientUnaryCall, ServiceError } from '@grpc/grpc-js';
 import { fromServiceError } from './errors';
 import { TracedCall } from './trace';
+import { systemClock } from '../clock';
 
 type UnaryMethod<Request, Response> = (
   request: Request,
@@ -33,7 +34,7 @@ export function callUnary<Request, Response>(
       client,
       request,
       traced.metadata,
-      { deadline: Date.now() + timeout },
+      { deadline: systemClock.now() + timeout },
       (error, response) => {
         signal?.removeEventListener('abort', cancel);
         if (error) reject(fromServiceError(error));

@@ -2,6 +2,7 @@ import { currentContext, newContext, runIn } from './context';
 import type { TraceContext } from './context';
 import type { Exporter } from './export';
 import type { SpanRecord } from './record';
+import { systemClock } from '../clock';
 
 let exporter: Exporter | undefined;
 
@@ -20,7 +21,7 @@ export interface SpanOptions {
 /** Something that takes time. */
 export class Span {
   readonly context: TraceContext;
-  private readonly startedAt = Date.now();
+  private readonly startedAt = systemClock.now();
   private readonly began = performance.now();
   private readonly parent: TraceContext | undefined;
   private ended = false;

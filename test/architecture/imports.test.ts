@@ -51,6 +51,19 @@ test('attestation is pure: no network, no gRPC, no files, and cryptography in on
   expect(wrong).toEqual([]);
 });
 
+test('attestation is told the time, and never asks', () => {
+  const clocks = /\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\b|\bhrtime\b|\bset(Timeout|Interval|Immediate)\b/;
+  const wrong = sources('attestation').filter((file) => clocks.test(readFileSync(join(root, file), 'utf8')));
+  expect(wrong).toEqual([]);
+});
+
+test('one clock: nothing else asks for the time, or sleeps', () => {
+  const wrong = files
+    .filter((file) => file !== 'runtime/clock.ts')
+    .filter((file) => /\bDate\.now\b|\bnew Date\(\s*\)|\bsetTimeout as\b/.test(readFileSync(join(root, file), 'utf8')));
+  expect(wrong).toEqual([]);
+});
+
 test('no imports go round in a circle', () => {
   expect(circles(files)).toEqual([]);
 });

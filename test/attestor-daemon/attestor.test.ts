@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { TestClock } from '../support/clock';
 import { Attestor } from '../../attestor-daemon/attestor';
 import type { AttestationRequest, CertifiedQuote } from '../../attestor-daemon/attestor';
 import { GroupCommit } from '../../attestor-daemon/group-commit';
@@ -49,7 +50,7 @@ test('requests that wait together share one quote, and each gets the path of its
 });
 
 test('claims count for five minutes from when they are made', async () => {
-  const attestor = new Attestor({ quoteRoot: async (root) => quoted(root), now: () => 1_000_000_999 });
+  const attestor = new Attestor({ quoteRoot: async (root) => quoted(root), clock: new TestClock(1_000_000_999) });
   const claims = parseClaims((await attestor.attest(workload, request())).claims);
   expect([claims.issuedAt, claims.expiresAt]).toEqual([1_000_000n, 1_000_300n]);
 });

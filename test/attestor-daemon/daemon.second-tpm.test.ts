@@ -72,7 +72,7 @@ async function startAttestor(
     identifier: { identify: () => Promise.resolve({ ...WORKLOAD, node: options.node }) },
     akHandle: '0x81010010',
     eventLogFile: join(folder, 'event-log'),
-    retry: { least: 50, most: 200 },
+    retry: { firstMs: 50, mostMs: 200 },
   });
   daemons.push(daemon);
   return {

@@ -46,7 +46,7 @@ async function start(change: Partial<DaemonOptions> = {}): Promise<RunningDaemon
     enrol: { address: enrol.address },
     identifier,
     akHandle: '0x81010010',
-    retry: { least: 20, most: 200 },
+    retry: { firstMs: 20, mostMs: 200 },
     ...change,
   });
 }

@@ -31,7 +31,7 @@ function start(): Promise<RunningDaemon> {
     enrol: { address: enrol.address },
     identifier: { identify: () => Promise.resolve({ user, workloadUid, imageDigest: IMAGE_DIGEST, node }) },
     akHandle: '0x81010010',
-    retry: { least: 20, most: 200 },
+    retry: { firstMs: 20, mostMs: 200 },
   });
 }
 

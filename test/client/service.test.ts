@@ -107,7 +107,9 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     refreshToken: 'next refresh token',
     refreshTokenExpiresAt: 1_900_000_001n,
     licence: undefined,
-    receipt: { record: loginRecord({ user: fixture.user, session: sessionId({ clientCertificates })! }, evidence!) },
+    receipt: {
+      record: loginRecord({ user: fixture.user, session: sessionId({ clientCertificates })! }, evidence!, new Date()),
+    },
   };
 }
 

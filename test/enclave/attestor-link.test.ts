@@ -59,8 +59,7 @@ beforeEach(async () => {
     address: parseAddress(`unix:${join(folder, 'attestor.sock')}`),
     credentialFile: join(folder, 'credential'),
     certificate: Buffer.from('certificate'),
-    firstDelayMs: 20,
-    maxDelayMs: 100,
+    retry: { firstMs: 20, mostMs: 100 },
     timeoutMs: 4_000,
   });
 });

@@ -11,6 +11,7 @@ import { makeClient, startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { TRUST_DOMAIN } from '../support/evidence';
 import { connectUnchecked, isServed } from '../support/session-client';
+import { systemClock } from '../../runtime/clock';
 
 let fixture: EnclaveFixture;
 let port: number;
@@ -94,7 +95,12 @@ describe('the handshake', () => {
 
   test('one that does not end in time is closed, even while bytes come', async () => {
     const identity = await makeIdentity(TRUST_DOMAIN);
-    const clients = { clientRoots: fixture.clientAuthority.certificate, trustDomain: TRUST_DOMAIN, user: fixture.user };
+    const clients = {
+      clientRoots: fixture.clientAuthority.certificate,
+      trustDomain: TRUST_DOMAIN,
+      user: fixture.user,
+      clock: systemClock,
+    };
     const endpoint = new TlsEndpoint({ identity, clients, onConnection: () => undefined, handshakeTimeoutMs: 300 });
     const { createServer } = await import('node:net');
     const server = createServer((socket) => endpoint.accept(socket)).listen(0, '127.0.0.1');

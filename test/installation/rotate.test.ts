@@ -45,7 +45,8 @@ const bundle = async () => readSignedBundle(await need(store, 'trust-bundle.jws'
 
 describe.each(['token-key', 'revocation-key'] as const)('a new %s', (what) => {
   const { file, life } = ROTATIONS[what];
-  const keysAt = async (seconds: number) => readTokenKeys(await need(store, file), () => at(seconds).getTime());
+  const keysAt = async (seconds: number) =>
+    readTokenKeys(await need(store, file), { now: () => at(seconds).getTime() });
 
   test('signs when every program has read it, and the old one verifies until its last token has ended', async () => {
     const old = (await keysAt(0)).signing.kid;
@@ -119,7 +120,7 @@ describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
 
 test('a new licence key signs when every program has read it; the one before verifies for the longest life of a licence, published with it', async () => {
   const keysAt = async (offset: number) =>
-    readTokenKeys(await need(store, 'licence-keys.json'), () => at(offset).getTime());
+    readTokenKeys(await need(store, 'licence-keys.json'), { now: () => at(offset).getTime() });
   const old = (await keysAt(0)).signing.kid;
   await rotate(store, 'licence-key', { trustDomain, now: T0 });
   expect((await keysAt(0)).signing.kid).toBe(old);

@@ -9,6 +9,7 @@ import { issueAccessToken } from '../../licensing/tokens/access-token';
 import { generateSecondFactorKeys } from '../../licensing/second-factor/keys';
 import { generateTokenKeys } from '../../licensing/tokens/keys';
 import { writeTrustFiles } from './login-trust';
+import type { Clock } from '../../runtime/clock';
 
 export const TRUST_DOMAIN = 'sls.test';
 
@@ -50,15 +51,24 @@ export async function writeAccountFiles(url: string): Promise<AccountFiles> {
 /** All callers of a test have one address. */
 export const UNLIMITED = { LOGIN_FAILURES_PER_ACCOUNT: 0, LOGIN_FAILURES_PER_ADDRESS: 0, SIGNUPS_PER_ADDRESS: 0 };
 
+export interface ReplicaOptions {
+  cost?: number;
+  threads?: number;
+  queue?: number;
+  proxies?: string;
+  limits?: typeof UNLIMITED;
+  clock?: Clock;
+}
+
 /** The backend of a replica, as its main.ts opens it. Passwords are cheap, and guesses without limit, unless the test is about them. */
 export function openReplica(
   { settings }: AccountFiles,
-  { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED } = {},
+  { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED, clock }: ReplicaOptions = {},
 ): Promise<AccountBackend> {
   const hashing = { BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue };
   return openAccountBackend(
     { ...settings, ...hashing, ...limits, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) },
-    'test',
+    { program: 'test', clock },
   );
 }
 

@@ -33,7 +33,7 @@ export function openTestLog(
 
 /** Writes so many records. @returns their bytes */
 export async function writeRecords(queries: Queries, count: number, kind = 'test'): Promise<Buffer[]> {
-  const records = Array.from({ length: count }, (_, nth) => newRecord({ kind, detail: { nth } }));
+  const records = Array.from({ length: count }, (_, nth) => newRecord({ kind, detail: { nth } }, new Date()));
   for (let at = 0; at < count; at += 1000) await appendRecords(queries, records.slice(at, at + 1000));
   return records;
 }

@@ -48,7 +48,10 @@ export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Pro
     attest: unary(async ({ nonce, clientCertificates, proof }) => {
       calls += 1;
       await options.before?.();
-      const client = verifyClientCertificate(clientCertificates, clientCa, { trustDomain: TRUST_DOMAIN });
+      const client = verifyClientCertificate(clientCertificates, clientCa, {
+        trustDomain: TRUST_DOMAIN,
+        now: new Date(),
+      });
       if (client.user !== user)
         throw new RpcError('enclave.other_user', status.PERMISSION_DENIED, 'not the user of this enclave');
       if (!verifyProof(client.publicKey, nonce, proof))

@@ -47,7 +47,7 @@ export async function startTrustService(): Promise<TestTrustService> {
         signRevocations(
           { ...service.revoked, trustSequence: service.bundle?.sequence ?? 0 },
           { kid, key },
-          service.madeAt,
+          service.madeAt ?? new Date(),
         )
       );
     },

@@ -20,6 +20,7 @@ import { withCaller } from './call';
 import type { AdminCaller } from './call';
 import { addAdminOptions, adminFiles } from './options';
 import type { AdminOptions } from './options';
+import { systemClock } from '../../../runtime/clock';
 
 type Options = AdminOptions & OutputOptions & { trust?: string; head?: string[] };
 
@@ -104,12 +105,12 @@ async function replay(caller: AdminCaller, known: readonly KnownHead[], head: Kn
 }
 
 function progress(out: Output, size: number): (done: number) => void {
-  const started = Date.now();
+  const started = systemClock.now();
   let [counted, said] = [started, started];
   return (done) => {
     // A look at the clock for each record would be felt.
     if (done % 256 !== 0) return;
-    const now = Date.now();
+    const now = systemClock.now();
     if (process.stderr.isTTY && now - counted > COUNT_MS) {
       counted = now;
       out.counter(`${done} of ${size} records read`);

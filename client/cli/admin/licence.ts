@@ -17,6 +17,7 @@ import { withCaller } from './call';
 import type { AdminCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
+import { systemClock } from '../../../runtime/clock';
 
 type Options = AdminOptions & OutputOptions;
 
@@ -94,7 +95,7 @@ function count(name: string, text: string, least = 1): number {
 function endOf({ until, days }: Pick<IssueOptions, 'until' | 'days'>): bigint {
   if ((until === undefined) === (days === undefined))
     throw new CliError(EXIT.usage, 'expected --days DAYS or --until TIME, one of them');
-  const end = until === undefined ? Date.now() + count('days', days as string) * 86_400_000 : Date.parse(until);
+  const end = until === undefined ? systemClock.now() + count('days', days as string) * 86_400_000 : Date.parse(until);
   if (Number.isNaN(end))
     throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);
   return BigInt(Math.floor(end / 1000));

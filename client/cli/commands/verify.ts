@@ -16,6 +16,7 @@ import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { describeClaims, row } from '../report';
 import { loadTrust } from '../trust';
+import { dateOf, systemClock } from '../../../runtime/clock';
 
 interface Options extends OutputOptions {
   trust?: string;
@@ -42,7 +43,7 @@ export function addVerify(program: Command): void {
 
 async function run(file: string, options: Options): Promise<void> {
   const out = new Output(options);
-  const now = options.at === undefined ? new Date() : new Date(options.at);
+  const now = options.at === undefined ? dateOf(systemClock) : new Date(options.at);
   if (Number.isNaN(now.getTime()))
     throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
   const trust = await loadTrust(options);

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
+import { systemClock } from '../../../runtime/clock';
 
 /** http://HOST:PORT from a route's URL. */
 export function endpointOf(text: string | undefined): string {
@@ -20,7 +20,7 @@ export async function wake(endpoint: string, signal: AbortSignal): Promise<boole
         await callUnary(client, client.getCertificate, {}, { timeout: 60_000, signal });
         return true;
       } catch {
-        await sleep(300, undefined, { signal }).catch(() => undefined);
+        await systemClock.sleep(300, signal).catch(() => undefined);
       }
     }
     return false;

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { load } from 'js-yaml';
 import { readEnvironment } from '../../../runtime/config/environment';
@@ -29,6 +28,8 @@ import { knativeSettings } from './knative-settings';
 import type { Enclave, EnclavePlan, Launcher, LaunchOptions, Running } from './launcher';
 import { SharedStarts } from './shared-start';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
+import { dateOf, every, systemClock } from '../../../runtime/clock';
+import type { Clock } from '../../../runtime/clock';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -36,7 +37,8 @@ export interface KnativeLauncherOptions {
   nameKey: Buffer;
   startMs: number;
   scheduleMs: number;
-  now?: () => Date;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 interface Seen {
@@ -71,12 +73,12 @@ export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Pro
 /** Enclaves as Knative Services, each applied server-side, at zero pods when nobody uses it. */
 export class KnativeLauncher implements Launcher {
   readonly image: string;
-  private readonly now: () => Date;
+  private readonly clock: Clock;
   private readonly starts = new SharedStarts<Enclave>();
 
   constructor(private readonly options: KnativeLauncherOptions) {
     this.image = options.kind.image.slice(options.kind.image.lastIndexOf('@') + 1);
-    this.now = options.now ?? (() => new Date());
+    this.clock = options.clock ?? systemClock;
   }
 
   get persistent(): boolean {
@@ -162,12 +164,12 @@ export class KnativeLauncher implements Launcher {
     signal: AbortSignal,
   ): Promise<KnativeService> {
     const { api, kind } = this.options;
-    const wanted = enclaveService(kind, { name, enclave, now: this.now(), plan });
-    if (found && isCurrent(found, wanted, this.now())) return found;
+    const wanted = enclaveService(kind, { name, enclave, now: dateOf(this.clock), plan });
+    if (found && isCurrent(found, wanted, dateOf(this.clock))) return found;
     // What is being deleted can't be brought back: wait for its end, then apply.
     let leaving = found;
     while (leaving?.metadata.deletionTimestamp !== undefined) {
-      await sleep(200, undefined, { signal });
+      await this.clock.sleep(200, signal);
       leaving = await api.find<KnativeService>(this.path(name), { signal });
     }
     if (kind.volume) await this.bringVolume(name, enclave, signal);
@@ -183,7 +185,7 @@ export class KnativeLauncher implements Launcher {
       if (found === undefined) await api.apply(path, enclaveVolume(kind, { name, enclave }), FIELD_MANAGER, { signal });
       if (found?.metadata.deletionTimestamp === undefined) return;
       // Of an enclave of the same name that was deleted: its files are not to be seen again.
-      await sleep(200, undefined, { signal });
+      await this.clock.sleep(200, signal);
     }
   }
 
@@ -213,7 +215,7 @@ export class KnativeLauncher implements Launcher {
       };
       const look = (): void => {
         for (const pod of seen.pods) {
-          const now = pod.metadata.deletionTimestamp === undefined ? (stageOf(pod, this.now()) ?? 0) : 0;
+          const now = pod.metadata.deletionTimestamp === undefined ? (stageOf(pod, dateOf(this.clock)) ?? 0) : 0;
           if (now > stage) onStage((stage = now));
         }
         const { service } = seen;
@@ -224,8 +226,8 @@ export class KnativeLauncher implements Launcher {
           wakeOnce(service);
         }
         const failure = failureOf(service, seen.pods);
-        waitingSince = failure ? (waitingSince ?? Date.now()) : undefined;
-        if (failure && (!failure.waits || Date.now() - (waitingSince ?? 0) > scheduleMs))
+        waitingSince = failure ? (waitingSince ?? this.clock.now()) : undefined;
+        if (failure && (!failure.waits || this.clock.now() - (waitingSince ?? 0) > scheduleMs))
           reject(new StartError(failure));
       };
       const follow = async (): Promise<void> => {
@@ -252,8 +254,8 @@ export class KnativeLauncher implements Launcher {
       };
       // One that is at zero is on its way up while its pods are looked for.
       if (isReady(applied)) wakeOnce(applied);
-      const ticks = setInterval(look, 250);
-      both.addEventListener('abort', () => clearInterval(ticks), { once: true });
+      const ticks = every(this.clock, 250, look);
+      both.addEventListener('abort', () => ticks.cancel(), { once: true });
       signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
       follow().catch(reject);
       followPods().catch(reject);

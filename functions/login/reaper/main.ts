@@ -10,6 +10,7 @@ import type { Database } from '../../../licensing/store/database';
 import { reap } from './reaper';
 import { enclaveKey } from '../../../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
+import { dateOf, systemClock } from '../../../runtime/clock';
 
 const DAY_MS = 86_400_000;
 
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
       api,
       namespace: settings.ENCLAVE_NAMESPACE,
       unusedMs: settings.UNUSED_DAYS * DAY_MS,
-      now: new Date(),
+      now: dateOf(systemClock),
       existing: async (users) => {
         const rows = await database.query<{ id: string }>(
           "SELECT id::text FROM accounts WHERE id::text = ANY(string_to_array($1, ','))",

@@ -2,6 +2,8 @@ import { lastingEntitlementOf } from '../../../licensing/licences/entitlement';
 import { licenceRefusal } from '../../../licensing/licences/redeem';
 import type { SeatPool } from '../../../licensing/seats/seats';
 import type { Database } from '../../../licensing/store/database';
+import { dateOf, systemClock } from '../../../runtime/clock';
+import type { Clock } from '../../../runtime/clock';
 
 /**
  * Among which seats a user's count: those of the licence that applies or, without one, so many of the account's own. A licence that has expired keeps its user
@@ -14,10 +16,10 @@ import type { Database } from '../../../licensing/store/database';
  */
 export function seatPools(
   database: Database,
-  { defaultSeats, required }: { defaultSeats: number; required: boolean },
+  { defaultSeats, required, clock = systemClock }: { defaultSeats: number; required: boolean; clock?: Clock },
 ): (user: string, before?: string | null) => Promise<SeatPool> {
   return async (user, before) => {
-    const entitlement = await lastingEntitlementOf(database, user, new Date());
+    const entitlement = await lastingEntitlementOf(database, user, dateOf(clock));
     if (!entitlement && required && before !== null)
       throw licenceRefusal('licence.required', 'a licence is needed here, and your account has none');
     if (!entitlement) return { seats: defaultSeats };

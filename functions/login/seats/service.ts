@@ -22,6 +22,7 @@ import type { LoginTrust } from '../trust';
 import { Turns } from './turns';
 import type { SeatSigner } from '../../../licensing/authority/seat-signer';
 import { issueSeatToken } from '../../../licensing/seats/issue-token';
+import { dateOf } from '../../../runtime/clock';
 
 export interface SeatServiceOptions {
   backend: AccountBackend;
@@ -74,7 +75,7 @@ export function seatService({
   signer,
   poolOf,
 }: SeatServiceOptions): SeatServiceServer {
-  const { trustDomain, sessions } = backend;
+  const { trustDomain, sessions, clock } = backend;
   const turns = new Turns();
 
   const grant = async (claims: SeatClaims): Promise<SeatGrant> => ({
@@ -87,7 +88,10 @@ export function seatService({
   const admitClient = async ({ clientCertificates, evidence, proof }: TakeSeatRequest): Promise<ClientCertificate> => {
     let client: ClientCertificate;
     try {
-      client = verifyClientCertificate(clientCertificates, await clientRoots(), { trustDomain });
+      client = verifyClientCertificate(clientCertificates, await clientRoots(), {
+        trustDomain,
+        now: dateOf(clock),
+      });
     } catch (cause) {
       if (!(cause instanceof ClientCertificateError)) throw cause;
       throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
@@ -160,7 +164,7 @@ export function seatService({
       ) {
         throw denied('seat.heartbeat', "expected a heartbeat of the seat's own session, signed by its enclave");
       }
-      if (Math.abs(Date.now() - at) > SKEW_MS)
+      if (Math.abs(clock.now() - at) > SKEW_MS)
         throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
       aboutUser(row.user_id, metadata);
       return turns.take(row.user_id, signal, async () => {
@@ -174,6 +178,7 @@ export function seatService({
       const claims = await verifySeatToken(token, {
         rootsPem: await clientRoots(),
         trustDomain,
+        now: dateOf(clock),
         late: LATE_SECONDS,
       }).catch((cause: unknown) => {
         if (cause instanceof SeatTokenError) throw denied(cause.code, cause.message, cause);

@@ -34,7 +34,7 @@ beforeAll(async () => {
 
 async function refusal(
   text: string,
-  at: { trustDomain: string; now?: Date } = context,
+  at: { trustDomain: string; now: Date } = context,
   by: readonly JWK[] = published,
 ): Promise<string> {
   try {

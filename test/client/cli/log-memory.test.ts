@@ -67,10 +67,13 @@ const files = (): string[] => readdirSync(memory.folder).sort();
 
 const receipt = (user = 'ada', receivedAt = new Date()): LoginReceipt => ({
   receivedAt,
-  record: newRecord({
-    kind: 'login.granted',
-    detail: { user, session: randomUUID(), workloadUid: 'w', node: 'n', imageDigest: 'i', claimsSha256: 'c' },
-  }),
+  record: newRecord(
+    {
+      kind: 'login.granted',
+      detail: { user, session: randomUUID(), workloadUid: 'w', node: 'n', imageDigest: 'i', claimsSha256: 'c' },
+    },
+    receivedAt,
+  ),
 });
 
 test('one head is remembered, the largest, in files that nobody else can read', async () => {

@@ -17,6 +17,7 @@ import type { AdminMethod } from '../../support/admin';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
+import { systemClock } from '../../../runtime/clock';
 
 const trustDomain = 'sls.test';
 const METHODS = Object.keys(AdminServiceService) as AdminMethod[];
@@ -32,6 +33,7 @@ let replica: AdminServiceClient;
 async function serve(): Promise<AdminServiceClient> {
   const implementation = adminService({
     database,
+    clock: systemClock,
     log: openTestLog(database),
     rootsPem: () => Promise.resolve(authority.certificate),
     trustDomain,

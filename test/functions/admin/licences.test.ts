@@ -29,6 +29,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { giveLicence, insertLicence } from '../../support/licences';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
+import { systemClock } from '../../../runtime/clock';
 
 const trustDomain = 'sls.test';
 const YEAR = 365 * 86_400;
@@ -52,6 +53,7 @@ beforeAll(async () => {
   const serve = async (licenceKeys?: () => Promise<TokenKeys>): Promise<AdminServiceClient> => {
     const implementation = adminService({
       database,
+      clock: systemClock,
       log: openTestLog(database, { trustDomain }),
       enclaves,
       trustDomain,
@@ -109,7 +111,7 @@ test('an issued licence has a key that anyone can verify offline, and is recorde
   const published = (JSON.parse(keys.jwks) as { keys: JWK[] }).keys;
   const plan = { name: 'lab 1', images: [image], enclaves: 2, seats: 3, cpu: '1.5', memory: '2Gi' };
   const until = new Date(Number(request.until) * 1000);
-  expect(await verifyLicenceKey(published, key, { trustDomain })).toEqual({
+  expect(await verifyLicenceKey(published, key, { trustDomain, now: new Date() })).toEqual({
     licence,
     plan,
     until,

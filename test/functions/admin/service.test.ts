@@ -18,6 +18,7 @@ import type { AdminMethod } from '../../support/admin';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
+import { systemClock } from '../../../runtime/clock';
 
 const trustDomain = 'sls.test';
 const [EK_1, EK_2, AK_1, AK_2] = ['11', '22', 'a1', 'a2'].map((byte) => byte.repeat(32)) as [
@@ -55,6 +56,7 @@ beforeAll(async () => {
   };
   const implementation = adminService({
     database,
+    clock: systemClock,
     log: openTestLog(database),
     enclaves,
     trustDomain,

@@ -30,6 +30,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startNodeTpm } from '../../support/node-tpm';
 import type { NodeTpm } from '../../support/node-tpm';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
+import { systemClock } from '../../../runtime/clock';
 
 /** A node as its attestor sees it. */
 interface Node {
@@ -68,7 +69,7 @@ async function serve(change: Partial<EnrolOptions> = {}): Promise<EnrolServiceCl
     sealKey,
     trustDomain: 'test.local',
     certificateDays: 7,
-    now: () => clock ?? new Date(),
+    clock: { ...systemClock, now: () => Number(clock ?? Date.now()) },
     ...change,
   });
   servers.push(await startServer({ address, services: [{ definition: EnrolServiceService, implementation }] }));

@@ -103,7 +103,7 @@ async function subjectOf(kind: RevocationKind): Promise<string> {
 
 test('a login comes with a list that its client can read', async () => {
   const { result } = await login();
-  expect(await readRevocations(result.revocations, [revocationKey.publicKey])).toMatchObject({
+  expect(await readRevocations(result.revocations, [revocationKey.publicKey], new Date())).toMatchObject({
     nodes: [],
     aks: [],
     eks: [],
@@ -116,7 +116,7 @@ test('anyone gets the signed bundle and the list', async () => {
   const { bundle } = await callUnary(trust, trust.getTrustBundle, {}, { timeout: 5_000 });
   expect(await readSignedBundle(bundle)).toEqual(await loginBundle());
   const { revocations } = await callUnary(trust, trust.getRevocations, {}, { timeout: 5_000 });
-  await readRevocations(revocations, [revocationKey.publicKey]);
+  await readRevocations(revocations, [revocationKey.publicKey], new Date());
 });
 
 describe('a revoked user', () => {
@@ -153,7 +153,7 @@ describe('a revoked user', () => {
     await put('user', user);
     for (const end = Date.now() + 5_000; ;) {
       const { revocations } = await callUnary(trust, trust.getRevocations, {}, { timeout: 5_000 });
-      if ((await readRevocations(revocations, [revocationKey.publicKey])).users.includes(user)) break;
+      if ((await readRevocations(revocations, [revocationKey.publicKey], new Date())).users.includes(user)) break;
       expect(Date.now()).toBeLessThan(end);
     }
   });

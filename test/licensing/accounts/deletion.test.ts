@@ -195,8 +195,12 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       [user],
     );
     const signer = { kid: 'revocation', key: (await importJWK(revocationKey.privateKey, 'ES256')) as CryptoKey };
-    const list = await signRevocations({ ...(await currentlyRevoked(database())), trustSequence: 1 }, signer);
-    expect((await readRevocations(list, [revocationKey.publicKey])).users.length).toBeGreaterThan(1_000);
+    const list = await signRevocations(
+      { ...(await currentlyRevoked(database())), trustSequence: 1 },
+      signer,
+      new Date(),
+    );
+    expect((await readRevocations(list, [revocationKey.publicKey], new Date())).users.length).toBeGreaterThan(1_000);
     await database().query('DELETE FROM deleted_users WHERE certified_until IS NOT NULL');
     await database().query('DELETE FROM sessions WHERE revoked_at IS NOT NULL');
   });

@@ -74,7 +74,9 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     await expect(log.update()).rejects.toMatchObject({ code });
   };
   const replaced = (at: number): Buffer[] =>
-    records.map((record, nth) => (nth === at ? newRecord({ kind: 'nothing.happened', detail: {} }) : record));
+    records.map((record, nth) =>
+      nth === at ? newRecord({ kind: 'nothing.happened', detail: {} }, new Date()) : record,
+    );
 
   test.each([
     ['an older size', 'UPDATE audit_tree SET size = 12'],
@@ -164,7 +166,7 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     };
 
     test('a record replaced: it has no proof any more, nor has its successor a good one, and readers see which it is', async () => {
-      const other = newRecord({ kind: 'nothing.happened', detail: {} });
+      const other = newRecord({ kind: 'nothing.happened', detail: {} }, new Date());
       await asOwner(
         database,
         `UPDATE audit SET record = ${bytea(other)}, leaf_sha256 = ${bytea(leafHash(other))} WHERE sequence = 6`,

@@ -56,7 +56,7 @@ describeOnBoth('the log', (store) => {
     let writing = true;
     const write = async (database: Database): Promise<void> => {
       for (let nth = 0; nth < 15; nth++) {
-        const record = newRecord({ kind: 'load', detail: { nth } });
+        const record = newRecord({ kind: 'load', detail: { nth } }, new Date());
         const fails = nth % 7 === 3;
         await database
           .transaction(async (queries) => {
@@ -154,7 +154,7 @@ describeOnBoth('the log', (store) => {
   });
 
   test('a record that is written twice is in the log once', async () => {
-    const record = newRecord({ kind: 'twice', detail: {} });
+    const record = newRecord({ kind: 'twice', detail: {} }, new Date());
     await Promise.all([...databases, ...databases].map((database) => appendRecord(database, record)));
     expect((await logs[0].update()).size).toBe(1);
   });
@@ -273,7 +273,7 @@ describeOnBoth('the log', (store) => {
 
   test('a record is what was written, byte for byte, whatever is in it', async () => {
     const detail = { text: '\u0000\ud83d\ude00"\\ \u2028é', nested: { list: [1, null, true] }, id: randomUUID() };
-    const record = newRecord({ kind: 'bytes', detail });
+    const record = newRecord({ kind: 'bytes', detail }, new Date());
     await appendRecord(databases[0], record);
     const head = await logs[0].update();
     expect((await readWholeLog(logs[1], head)).records).toEqual([record]);

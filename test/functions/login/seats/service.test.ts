@@ -76,7 +76,9 @@ describe('taking', () => {
     const connection = await openConnection(await newClient(), tpm);
     const { seat, token, expiresAt, heartbeatSeconds } = await takeSeat(replica.seats, connection);
     const { user } = connection.client;
-    expect(await verifySeatToken(token, { rootsPem: clientCa.certificate, trustDomain: TRUST_DOMAIN })).toEqual({
+    expect(
+      await verifySeatToken(token, { rootsPem: clientCa.certificate, trustDomain: TRUST_DOMAIN, now: new Date() }),
+    ).toEqual({
       seat,
       user,
       workloadUid: `workload-${user}`,
@@ -87,7 +89,7 @@ describe('taking', () => {
     expect(heartbeatSeconds).toBe(1);
     const another = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     await expect(
-      verifySeatToken(token, { rootsPem: another.certificate, trustDomain: TRUST_DOMAIN }),
+      verifySeatToken(token, { rootsPem: another.certificate, trustDomain: TRUST_DOMAIN, now: new Date() }),
     ).rejects.toMatchObject({ code: 'seat.token_invalid' });
   });
 
