@@ -1,5 +1,6 @@
 import { supervise } from '../../launcher/supervisor';
 import type { Running } from '../../launcher/supervisor';
+import { TestClock } from '../support/clock';
 
 class Fake implements Running {
   pid = 1;
@@ -13,11 +14,8 @@ class Fake implements Running {
   }
 }
 
-const until = async (holds: () => boolean): Promise<void> => {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
-};
-
 test('what dies is started again with growing delays, also when a start fails; what was stopped stays down', async () => {
+  const clock = new TestClock();
   const started: Array<{ at: number; process: Fake }> = [];
   let failing = 0;
   const lines: string[] = [];
@@ -25,18 +23,24 @@ test('what dies is started again with growing delays, also when a start fails; w
     'the thing',
     () => {
       const process = new Fake();
-      started.push({ at: Date.now(), process });
+      started.push({ at: clock.monotonic(), process });
       if (failing-- > 0) return Promise.reject(new Error('no luck'));
       return Promise.resolve(process);
     },
     (line) => lines.push(line),
+    clock,
   );
   failing = 1;
-  const diedAt = Date.now();
   started[0]!.process.die();
-  await until(() => started.length === 3 && supervised.current() === started[2]!.process);
-  expect(started[1]!.at - diedAt).toBeGreaterThan(150);
-  expect(started[2]!.at - started[1]!.at).toBeGreaterThan(350);
+  for (const least of [100, 200]) {
+    await clock.untilWaiting();
+    const [wait = 0] = clock.waits;
+    expect(wait).toBeGreaterThanOrEqual(least);
+    expect(wait).toBeLessThan(2 * least);
+    await clock.advance(wait);
+  }
+  expect(started).toHaveLength(3);
+  expect(supervised.current()).toBe(started[2]!.process);
   expect(lines).toEqual([
     'the thing ended unexpectedly, starting it again',
     'the thing did not start again: no luck',
@@ -45,8 +49,31 @@ test('what dies is started again with growing delays, also when a start fails; w
 
   await supervised.stop();
   expect(started[2]!.process.stopped).toBe(true);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(clock.waits).toEqual([]);
   expect(started).toHaveLength(3);
+});
+
+test('who lived for a minute is started again as soon as at the first time', async () => {
+  const clock = new TestClock();
+  const started: Fake[] = [];
+  const start = (): Promise<Fake> => {
+    started.push(new Fake());
+    return Promise.resolve(started[started.length - 1]!);
+  };
+  const supervised = await supervise('the thing', start, () => undefined, clock);
+  const dies = async (): Promise<number> => {
+    started[started.length - 1]!.die();
+    await clock.untilWaiting();
+    const [wait = 0] = clock.waits;
+    await clock.advance(wait);
+    return wait;
+  };
+  await dies();
+  await dies();
+  expect(await dies()).toBeGreaterThanOrEqual(400);
+  await clock.advance(60_001);
+  expect(await dies()).toBeLessThan(200);
+  await supervised.stop();
 });
 
 test("a first start that fails is the caller's to tell", async () => {

@@ -13,7 +13,12 @@ const trustDomain = 'sls.test';
 const user = '6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11';
 const session = 'b7d3a1c8-0000-4000-8000-000000000001';
 const options = { user, session, trustDomain, seconds: 3600 };
-const verification = { trustDomain, now: new Date() };
+const verification = {
+  trustDomain,
+  get now(): Date {
+    return new Date();
+  },
+};
 
 let authority: CertifiedKey;
 let keys: webcrypto.CryptoKeyPair;

@@ -8,7 +8,12 @@ import { TRUST_DOMAIN } from '../../support/accounts';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import { LoginUnderTest, PASSWORD } from '../../support/login-service';
 
-const trust = { trustDomain: TRUST_DOMAIN, now: new Date() };
+const trust = {
+  trustDomain: TRUST_DOMAIN,
+  get now(): Date {
+    return new Date();
+  },
+};
 const unixNow = (): number => Math.floor(Date.now() / 1000);
 
 let service: LoginUnderTest;

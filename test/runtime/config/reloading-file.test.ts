@@ -1,7 +1,8 @@
 import { mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { reloadingFiles } from '../../../runtime/config/reloading-file';
+import { currentFiles, reloadingFiles } from '../../../runtime/config/reloading-file';
+import { TestClock } from '../../support/clock';
 
 let folder: string;
 beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), 'sls-reload-'))));
@@ -24,10 +25,42 @@ test('a file that is replaced is read again, and only then', async () => {
 
 test('between two looks the disk is left alone, unless the caller has reason to look', async () => {
   replace('a', '1');
-  const get = await reloadingFiles([path('a')], json, { lookMs: 60_000 });
+  const clock = new TestClock();
+  const get = await reloadingFiles([path('a')], json, { clock });
   replace('a', '2');
+  await clock.advance(999);
   expect(await get()).toBe(1);
-  expect(await get({ fresh: true })).toBe(2);
+  await clock.advance(1);
+  expect(await get()).toBe(2);
+  replace('a', '3');
+  expect(await get()).toBe(2);
+  expect(await get({ fresh: true })).toBe(3);
+});
+
+test('a clock that is set back does not keep a change from being read', async () => {
+  replace('a', '1');
+  const clock = new TestClock();
+  const get = await reloadingFiles([path('a')], json, { clock });
+  replace('a', '2');
+  clock.set(0);
+  await clock.advance(1_000);
+  expect(await get()).toBe(2);
+});
+
+test('code that can not wait has what the files held at the last look, until it looks no more', async () => {
+  replace('a', '1');
+  const clock = new TestClock();
+  let parsed = (): void => undefined;
+  const files = await currentFiles([path('a')], (contents) => (parsed(), json(contents)), { clock });
+  replace('a', '2');
+  expect(files.current).toBe(1);
+  const again = new Promise<void>((resolve) => (parsed = resolve));
+  await clock.advance(1_000);
+  await again;
+  await new Promise(setImmediate);
+  expect(files.current).toBe(2);
+  files.close();
+  expect(clock.waits).toEqual([]);
 });
 
 test('a mounted Secret is replaced by its symbolic link, and that is noticed', async () => {
