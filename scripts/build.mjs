@@ -1,5 +1,6 @@
 // Bundles every program into one file each: what starts from zero must load fast.
-import { chmodSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { build } from 'esbuild';
 
 const programs = {
@@ -17,7 +18,8 @@ const programs = {
   client: 'client/index.ts',
 };
 
-const { metafile } = await build({
+const { metafile, outputFiles } = await build({
+  write: false,
   entryPoints: programs,
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
@@ -32,7 +34,12 @@ const { metafile } = await build({
   // These load files of their own at run time: a native module and WebAssembly.
   external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
 });
-chmodSync('dist/sls.cjs', 0o755);
+mkdirSync('dist', { recursive: true });
+// Written beside its place and then renamed: a program that starts from here meanwhile reads the one or the other, whole.
+for (const { path, contents } of outputFiles) {
+  writeFileSync(`${path}.new`, contents, { mode: basename(path) === 'sls.cjs' ? 0o755 : 0o644 });
+  renameSync(`${path}.new`, path);
+}
 // What an earlier build left. Not cleared before: a program that runs from here meanwhile would miss its files.
 for (const name of readdirSync('dist')) {
   if (metafile.outputs[`dist/${name}`] === undefined) rmSync(`dist/${name}`, { recursive: true });

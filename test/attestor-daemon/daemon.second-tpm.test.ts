@@ -26,7 +26,7 @@ import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { recordsOf } from '../support/audit';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
-import { startEmbeddedTestPostgres } from '../support/embedded-postgres';
+import { testDatabase } from '../support/postgres';
 import { bootEvents, encodeEventLog } from '../support/event-log';
 import { startNodeTpm } from '../support/node-tpm';
 import type { NodeTpm } from '../support/node-tpm';
@@ -124,7 +124,7 @@ beforeAll(async () => {
   logger.level = 'silent';
   folder = await mkdtemp(join(tmpdir(), 'sls-second-'));
   [postgres, tpmA, tpmB, ca] = await Promise.all([
-    startEmbeddedTestPostgres(),
+    testDatabase(),
     startNodeTpm(),
     startNodeTpm(),
     createAuthority({ commonName: 'attestation', trustDomain: 'test.local', years: 1 }),

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SLS } from '../support/machine';
+import { built } from '../support/built';
 import { enclavePods, enclaves, eventually } from './support/cluster';
 import { Person } from './support/person';
 
@@ -37,7 +37,7 @@ test('login wakes an enclave at zero, tells the stages, and finds the new pod', 
 
 test('an open session holds the pod and outlives the default timeouts (300 s), even when nothing is said', async () => {
   const { user, claims } = await grace.status();
-  const child = spawn(process.execPath, [SLS, 'exec', '--', 'sh', '-c', 'sleep 320; echo done'], {
+  const child = spawn(process.execPath, [built('sls'), 'exec', '--', 'sh', '-c', 'sleep 320; echo done'], {
     env: grace.machine.env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { built } from '../support/built';
 
 const root = resolve(__dirname, '../..');
 const transcript = join(root, 'docs/demo-transcript.txt');
@@ -23,6 +24,7 @@ function normalize(text: string): string {
 }
 
 test('the demo succeeds, and docs/demo-transcript.txt is what it prints (UPDATE_TRANSCRIPT=1 writes it anew)', async () => {
+  built('sls');
   // One pipe for both outputs keeps their order.
   const demo = spawn('/bin/sh', ['-c', 'exec node scripts/demo.mjs 2>&1'], {
     cwd: root,

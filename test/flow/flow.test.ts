@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { spawn } from '@lydell/node-pty';
-import { Machine, PASSWORD, SLS } from '../support/machine';
+import { built } from '../support/built';
+import { Machine, PASSWORD } from '../support/machine';
 
 jest.setTimeout(180_000);
 
@@ -90,7 +91,7 @@ describe('exec', () => {
   });
 
   test('on a terminal gives the command a terminal of its size, follows its changes, and hands the exit status on', async () => {
-    const terminal = spawn(process.execPath, [SLS, 'exec', '-q', 'sh'], {
+    const terminal = spawn(process.execPath, [built('sls'), 'exec', '-q', 'sh'], {
       cols: 91,
       rows: 23,
       cwd: machine.folder,

@@ -2,7 +2,8 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from '@lydell/node-pty';
 import { openDatabase } from '../../licensing/store/database';
-import { Machine, PASSWORD, SLS } from '../support/machine';
+import { built } from '../support/built';
+import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 
 jest.setTimeout(180_000);
@@ -334,7 +335,7 @@ test('on a terminal the key is asked for, and name and password where nobody is 
   const { licence, key } = await issue('--days', '1');
   await json(['signup', '--username', 'terry', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: person('terry') });
   const env = { ...machine.env, ...person('terry-elsewhere'), TERM: 'xterm' };
-  const terminal = spawn(process.execPath, [SLS, 'redeem'], { cwd: machine.folder, env, cols: 200 });
+  const terminal = spawn(process.execPath, [built('sls'), 'redeem'], { cwd: machine.folder, env, cols: 200 });
   const answers: Array<[string, string]> = [
     ['Licence key: ', key],
     ['Username: ', 'terry'],

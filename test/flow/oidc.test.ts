@@ -5,7 +5,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createAuthority } from '../../licensing/authority/authority';
 import { issueServerCertificate } from '../../licensing/authority/server';
 import { Authenticator } from '../support/authenticator';
-import { Machine, PASSWORD, SLS } from '../support/machine';
+import { built } from '../support/built';
+import { Machine, PASSWORD } from '../support/machine';
 import type { Ended, RunOptions } from '../support/machine';
 import { OpenIdProvider } from '../support/openid-provider';
 
@@ -131,7 +132,7 @@ test('Ctrl-C ends the wait at once, and leaves the session of before as it was',
 
 /** `sls totp enable` as a person does it who logged in a moment ago: no password, and what the authenticator makes of the secret that is shown. */
 async function enableSecondFactor(): Promise<{ authenticator: Authenticator; recoveryCodes: string[] }> {
-  const child = spawn(process.execPath, [SLS, 'totp', 'enable', '--json'], { env: machine.env });
+  const child = spawn(process.execPath, [built('sls'), 'totp', 'enable', '--json'], { env: machine.env });
   let [stdout, stderr] = ['', ''];
   let authenticator: Authenticator | undefined;
   child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Machine, PASSWORD, SLS } from '../support/machine';
+import { built } from '../support/built';
+import { Machine, PASSWORD } from '../support/machine';
 
 jest.setTimeout(180_000);
 
@@ -42,7 +43,7 @@ interface Running {
 async function start(seconds: number): Promise<Running> {
   const child = spawn(
     process.execPath,
-    [SLS, 'exec', '-q', '--', 'sh', '-c', `echo runs; sleep ${seconds}; echo finished`],
+    [built('sls'), 'exec', '-q', '--', 'sh', '-c', `echo runs; sleep ${seconds}; echo finished`],
     { cwd: machine.folder, env: machine.env, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   children.push(child);

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Authenticator } from '../support/authenticator';
-import { Machine, PASSWORD, SLS } from '../support/machine';
+import { built } from '../support/built';
+import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 
 jest.setTimeout(180_000);
@@ -16,7 +17,9 @@ afterAll(() => machine.remove());
 
 /** `sls totp enable` as a person does it: the password, then what the authenticator makes of the secret that is shown. */
 async function enable(): Promise<{ authenticator: Authenticator; recoveryCodes: string[]; stderr: string }> {
-  const child = spawn(process.execPath, [SLS, 'totp', 'enable', '--password-stdin', '--json'], { env: machine.env });
+  const child = spawn(process.execPath, [built('sls'), 'totp', 'enable', '--password-stdin', '--json'], {
+    env: machine.env,
+  });
   child.stdin.write(`${PASSWORD}\n`);
   let [stdout, stderr] = ['', ''];
   let authenticator: Authenticator | undefined;

@@ -10,7 +10,7 @@ import type { Database } from '../../licensing/store/database';
 import { Frontier } from '../../attestation/transparency/frontier';
 import { leafHash } from '../../attestation/transparency/merkle';
 import { startEmbeddedTestPostgres } from './embedded-postgres';
-import { noPostgres, startTestPostgres } from './postgres';
+import { migratedDatabase, noPostgres } from './postgres';
 import { makeSigningKey } from './trust';
 import type { TestSigningKey } from './trust';
 import type { Queries } from '../../licensing/store/queries';
@@ -82,7 +82,7 @@ export function describeOnBoth(name: string, tests: (store: () => TestStore) => 
   if (noPostgres !== undefined) console.warn(noPostgres);
   const kinds = [
     ['on the embedded PostgreSQL', startEmbeddedTestPostgres, true],
-    ['on a PostgreSQL server', startTestPostgres, noPostgres === undefined],
+    ['on a PostgreSQL server', migratedDatabase, noPostgres === undefined],
   ] as const;
   for (const [kind, start, there] of kinds) {
     (there ? describe : describe.skip)(`${name}, ${kind}`, () => {

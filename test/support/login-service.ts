@@ -11,7 +11,7 @@ import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensi
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
 import { beginSession, openReplica, TRUST_DOMAIN, writeAccountFiles } from './accounts';
 import type { AccountFiles } from './accounts';
-import { startEmbeddedTestPostgres } from './embedded-postgres';
+import { testDatabase } from './postgres';
 import { startEnclaveEndpoint } from './enclave-endpoint';
 import type { EnclaveEndpoint, EnclaveEndpointOptions } from './enclave-endpoint';
 import { fakeLauncher } from './launcher';
@@ -58,7 +58,7 @@ export class LoginUnderTest {
   ) {}
 
   static async start(): Promise<LoginUnderTest> {
-    const database = await startEmbeddedTestPostgres();
+    const database = await testDatabase();
     const files = await writeAccountFiles(database.url);
     const backend = await openReplica(files);
     const clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });

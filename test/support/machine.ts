@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-
-export const SLS = resolve(__dirname, '../../dist/sls.cjs');
+import { built } from './built';
+import { copyEmbeddedDatabase } from './embedded-postgres';
+import { copySwtpmState } from './software-tpm';
 
 export interface Ended {
   code: number | null;
@@ -45,7 +47,7 @@ export class Machine {
 
   /** Runs sls to its end. */
   async sls(args: string[], { stdin = '', env = {}, onStart, onOutput }: RunOptions = {}): Promise<Ended> {
-    const child = spawn(process.execPath, [SLS, ...args], { cwd: this.folder, env: { ...this.env, ...env } });
+    const child = spawn(process.execPath, [built('sls'), ...args], { cwd: this.folder, env: { ...this.env, ...env } });
     onStart?.(child);
     child.stdin.on('error', () => undefined);
     child.stdin.end(stdin);
@@ -64,7 +66,8 @@ export class Machine {
 
   /** Starts `sls up`, which ends with this process, and waits until it is ready. @returns its process */
   async startService(args: string[] = [], env: Record<string, string> = {}): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [SLS, 'up', '--json', ...args], {
+    if (!existsSync(this.server())) await this.prepareInstallation();
+    const child = spawn(process.execPath, [built('sls'), 'up', '--json', ...args], {
       cwd: this.folder,
       env: { ...this.env, PARENT_PIPE: '0', ...env },
     });
@@ -80,6 +83,14 @@ export class Machine {
       child.once('exit', (code, signal) => failed(new Error(`sls up ended (${code ?? signal}): ${said}`)));
     });
     return child;
+  }
+
+  /** A new installation whose TPM and empty database are there: the demo's test makes one from nothing. */
+  private async prepareInstallation(): Promise<void> {
+    await copySwtpmState(this.server('tpm'), { caFolder: this.server('tpm-ca') });
+    await copyEmbeddedDatabase(this.server('database'));
+    const record = { id: randomUUID(), node: 'localhost', trustDomain: 'sls.local', ports: {} };
+    writeFileSync(this.server('installation.json'), JSON.stringify(record), { mode: 0o600 });
   }
 
   /** Ends `sls up` as Ctrl-C would. @returns its exit code and what it said at the end */

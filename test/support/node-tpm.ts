@@ -3,8 +3,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { createSwtpmState, startSwtpm } from '../../launcher/swtpm';
+import { startSwtpm } from '../../launcher/swtpm';
 import type { Swtpm } from '../../launcher/swtpm';
+import { copySwtpmState } from './software-tpm';
 
 const run = promisify(execFile);
 
@@ -30,7 +31,7 @@ export async function startNodeTpm(options: { caFolder?: string } = {}): Promise
   const folder = await mkdtemp(join(tmpdir(), 'sls-tpm-'));
   const stateFolder = join(folder, 'state');
   const socket = join(folder, 'tpm.sock');
-  const caCertificates = await createSwtpmState(stateFolder, { caFolder: options.caFolder ?? join(folder, 'ca') });
+  const caCertificates = await copySwtpmState(stateFolder, { caFolder: options.caFolder ?? join(folder, 'ca') });
   let running: Swtpm = await startSwtpm({ stateFolder, socket });
   const env = { PATH: process.env['PATH'], TPM2TOOLS_TCTI: running.tcti, TSS2_LOG: 'all+none' };
   return {

@@ -1,120 +1,85 @@
-import { execFile, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, readdirSync } from 'node:fs';
-import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import pg from 'pg';
+import { randomBytes } from 'node:crypto';
+import { openDatabase } from '../../licensing/store/database';
+import { administer, noPostgres, sharedCluster, startCluster } from './cluster';
+import { startEmbeddedTestPostgres } from './embedded-postgres';
 
-const run = promisify(execFile);
+export { noPostgres } from './cluster';
 
-/** Where Debian keeps PostgreSQL's own programs: one folder for each major version, none of them on PATH. */
-const DEBIAN = '/usr/lib/postgresql';
-
-/** An unprivileged account to run as, because PostgreSQL refuses root. */
-const NOBODY = 65534;
-
-function installedPrograms(): string | undefined {
-  if (!existsSync(DEBIAN)) return undefined;
-  const versions = readdirSync(DEBIAN).sort((a, b) => Number(b) - Number(a));
-  return versions.map((version) => join(DEBIAN, version, 'bin')).find((folder) => existsSync(join(folder, 'postgres')));
+export interface TestDatabase {
+  /** Of a database that nobody else uses. */
+  url: string;
+  stop(): Promise<void>;
 }
 
-const programs = installedPrograms();
-
-/** Why there is no real PostgreSQL for a test; undefined where there is one. */
-export const noPostgres =
-  programs === undefined && process.env['SLS_TEST_DATABASE_URL'] === undefined
-    ? `no PostgreSQL in ${DEBIAN} and no SLS_TEST_DATABASE_URL: tests on a real PostgreSQL server are skipped`
-    : undefined;
-
-export interface TestPostgres {
-  /** Of an empty database that nobody else uses. */
-  url: string;
+export interface TestPostgres extends TestDatabase {
   /** False for a server that isn't ours to stop. */
   canRestart: boolean;
   /** Kills the server as a crash does: clients' connections break. */
   kill(): Promise<void>;
   start(): Promise<void>;
-  stop(): Promise<void>;
 }
 
-/** A PostgreSQL server of the test's own in a temporary folder, on a unix socket; or a new database on SLS_TEST_DATABASE_URL. */
-export async function startTestPostgres(): Promise<TestPostgres> {
-  const external = process.env['SLS_TEST_DATABASE_URL'];
-  if (external !== undefined) return createDatabase(external);
-  if (programs === undefined) throw new Error(noPostgres);
-  const bin = programs;
-  const root = await mkdtemp(join(tmpdir(), 'sls-postgres-'));
-  const data = join(root, 'data');
-  const sockets = join(root, 'socket');
-  const isRoot = process.getuid?.() === 0;
-  await mkdir(data, { mode: 0o700 });
-  await mkdir(sockets, { mode: 0o700 });
-  const account = isRoot ? { uid: NOBODY, gid: NOBODY } : {};
-  if (isRoot) for (const folder of [root, data, sockets]) await chown(folder, NOBODY, NOBODY);
-  await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8'], {
-    ...account,
-    cwd: root,
-  });
+/** The cluster of the jest worker, which outlives a test file's sandbox; where there is no jest, this process's. */
+const cluster = (globalThis as { sharedCluster?: typeof sharedCluster }).sharedCluster ?? sharedCluster;
 
-  let server: ChildProcess | undefined;
-  const url = `postgres://postgres@/postgres?host=${encodeURIComponent(sockets)}`;
-  const start = async (): Promise<void> => {
-    const args = ['-D', data, '-k', sockets, '-c', 'listen_addresses=', '-c', 'fsync=off', '-c', 'max_connections=40'];
-    const child = spawn(join(bin, 'postgres'), args, { ...account, cwd: root, stdio: 'ignore' });
-    server = child;
-    for (const deadline = Date.now() + 20_000; ; await sleep(50)) {
-      const client = new pg.Client(url);
-      const up = await client.connect().then(
-        () => true,
-        () => false,
-      );
-      await client.end().catch(() => undefined);
-      if (up) return;
-      if (child.exitCode !== null || Date.now() > deadline) throw new Error('PostgreSQL did not start');
-    }
-  };
-  const end = async (signal: NodeJS.Signals): Promise<void> => {
-    if (!server || server.exitCode !== null || server.signalCode !== null) return;
-    const exited = once(server, 'exit');
-    server.kill(signal);
-    await exited;
-  };
-  await start();
-  return {
-    url,
-    canRestart: true,
-    // SIGQUIT is PostgreSQL's immediate shutdown: no goodbye to clients, recovery at the next start.
-    kill: () => end('SIGQUIT'),
-    start,
-    async stop() {
-      await end('SIGQUIT');
-      await rm(root, { recursive: true, force: true });
-    },
-  };
-}
+/** The database that has the schema, and that others are copied from. */
+const TEMPLATE = 'sls_migrated';
+/** invalid_catalog_name: there is no such database. */
+const NO_DATABASE = '3D000';
 
-async function createDatabase(external: string): Promise<TestPostgres> {
-  const name = `sls_test_${process.pid}_${Date.now()}`;
-  const admin = async (text: string): Promise<void> => {
-    const client = new pg.Client(external);
-    await client.connect();
-    await client.query(text);
-    await client.end();
-  };
-  await admin(`CREATE DATABASE ${name}`);
-  const url = new URL(external);
+function databaseOf(server: string, name: string): string {
+  // URL parses no authority that ends in "@"; where the socket is, the parameter `host` says.
+  const url = new URL(server.replace('@/', '@localhost/'));
   url.pathname = `/${name}`;
-  const refuse = (): Promise<void> => Promise.reject(new Error('this server is not ours to restart'));
-  return {
-    url: url.toString(),
-    canRestart: false,
-    kill: refuse,
-    start: refuse,
-    stop: () => admin(`DROP DATABASE ${name} WITH (FORCE)`),
-  };
+  return url.toString();
+}
+
+async function create(template: string): Promise<TestDatabase> {
+  const server = await cluster();
+  const name = `sls_test_${randomBytes(8).toString('hex')}`;
+  await administer(server, `CREATE DATABASE ${name} TEMPLATE ${template}`);
+  return { url: databaseOf(server, name), stop: () => administer(server, `DROP DATABASE ${name} WITH (FORCE)`) };
+}
+
+/** An empty database on the shared server. */
+export function emptyDatabase(): Promise<TestDatabase> {
+  return create('template0');
+}
+
+let template: Promise<void> | undefined;
+
+async function makeTemplate(): Promise<void> {
+  const { url } = await emptyDatabase();
+  const database = openDatabase(url, { poolSize: 1 });
+  await database.prepare();
+  await database.close();
+  await administer(await cluster(), `ALTER DATABASE ${new URL(url).pathname.slice(1)} RENAME TO ${TEMPLATE}`);
+}
+
+/** A database on the shared server that has the schema already. */
+export async function migratedDatabase(): Promise<TestDatabase> {
+  // A server that isn't ours may have a template of another version.
+  if (process.env['SLS_TEST_DATABASE_URL'] !== undefined) return emptyDatabase();
+  try {
+    return await create(TEMPLATE);
+  } catch (error) {
+    if ((error as { code?: string }).code !== NO_DATABASE) throw error;
+    await (template ??= makeTemplate());
+    return create(TEMPLATE);
+  }
+}
+
+/** A database for tests that ask no more of it than to be one: on the shared server, or embedded where there is none. */
+export function testDatabase(): Promise<TestDatabase> {
+  return noPostgres === undefined ? migratedDatabase() : startEmbeddedTestPostgres();
+}
+
+/** A server of the test's own, which it may kill. */
+export async function startTestPostgres(): Promise<TestPostgres> {
+  if (process.env['SLS_TEST_DATABASE_URL'] !== undefined) {
+    const refuse = (): Promise<void> => Promise.reject(new Error('this server is not ours to restart'));
+    return { ...(await emptyDatabase()), canRestart: false, kill: refuse, start: refuse };
+  }
+  const { url, start, kill } = await startCluster();
+  return { url, canRestart: true, start, kill, stop: kill };
 }

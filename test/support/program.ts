@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { built } from './built';
 
 export interface RunningProgram {
   pid: number;
@@ -16,13 +17,11 @@ export interface RunningProgram {
   stop(): Promise<{ code: number | null }>;
 }
 
-/** Starts a program of dist/ as it is shipped, and waits until it serves. `npm run build` makes them. */
+/** Starts a program of dist/ as it is shipped, and waits until it serves. */
 export async function startProgram(name: string, settings: Record<string, string>): Promise<RunningProgram> {
-  const file = resolve(__dirname, `../../dist/${name}.cjs`);
-  if (!existsSync(file)) throw new Error(`${file} is missing: run npm run build`);
   const folder = await mkdtemp(join(tmpdir(), 'sls-program-'));
   const ready = join(folder, 'ready');
-  const child = spawn(process.execPath, [file], {
+  const child = spawn(process.execPath, [built(name)], {
     env: { PATH: process.env['PATH'], READY_FILE: ready, ...settings },
     stdio: ['ignore', 'ignore', 'pipe'],
   });

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { built } from '../../support/built';
 import { Machine, PASSWORD } from '../../support/machine';
 
 jest.setTimeout(120_000);
@@ -113,7 +114,7 @@ function privateAbove(file: string, root: string): boolean {
 
 test('the command line offers no way to put a secret into argv', () => {
   for (const command of ['login', 'redeem']) {
-    const help = execFileSync(process.execPath, [join(__dirname, '../../../dist/sls.cjs'), command, '--help'], {
+    const help = execFileSync(process.execPath, [built('sls'), command, '--help'], {
       encoding: 'utf8',
     });
     expect(help).not.toMatch(/--(password|token|key)[ =<]/);

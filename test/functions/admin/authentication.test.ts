@@ -14,7 +14,7 @@ import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/lice
 import { openTestLog } from '../../support/audit';
 import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 import { systemClock } from '../../../runtime/clock';
@@ -51,7 +51,7 @@ async function serve(): Promise<AdminServiceClient> {
 }
 
 beforeAll(async () => {
-  postgres = await startEmbeddedTestPostgres();
+  postgres = await testDatabase();
   database = openDatabase(postgres.url, { poolSize: 4 });
   authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: 1 });
   ada = await issueAdminCertificate(authority, { name: 'ada', trustDomain });

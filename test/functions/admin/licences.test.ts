@@ -25,7 +25,7 @@ import { LicenceState } from '../../../proto/gen/licensing/v1/licence';
 import { openTestLog, recordsOf } from '../../support/audit';
 import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { giveLicence, insertLicence } from '../../support/licences';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
@@ -43,7 +43,7 @@ let client: AdminServiceClient;
 let keyless: AdminServiceClient;
 
 beforeAll(async () => {
-  postgres = await startEmbeddedTestPostgres();
+  postgres = await testDatabase();
   database = openDatabase(postgres.url, { poolSize: 4 });
   const authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: 1 });
   ada = await issueAdminCertificate(authority, { name: 'ada', trustDomain });

@@ -15,7 +15,7 @@ import type { RevokeRequest, TailAuditResponse } from '../../../proto/gen/licens
 import { openTestLog } from '../../support/audit';
 import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 import { systemClock } from '../../../runtime/clock';
@@ -38,7 +38,7 @@ let removed: string[] = [];
 let endFails = false;
 
 beforeAll(async () => {
-  postgres = await startEmbeddedTestPostgres();
+  postgres = await testDatabase();
   database = openDatabase(postgres.url, { poolSize: 4 });
   const authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: 1 });
   ada = await issueAdminCertificate(authority, { name: 'ada', trustDomain });

@@ -26,7 +26,7 @@ import type { EnrolOptions } from '../../../functions/enrol/service';
 import { EnrolServiceClient, EnrolServiceService } from '../../../proto/gen/licensing/v1/enrol';
 import type { BeginEnrolmentRequest, BeginEnrolmentResponse } from '../../../proto/gen/licensing/v1/enrol';
 import { recordsOf } from '../../support/audit';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { startNodeTpm } from '../../support/node-tpm';
 import type { NodeTpm } from '../../support/node-tpm';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
@@ -79,7 +79,7 @@ async function serve(change: Partial<EnrolOptions> = {}): Promise<EnrolServiceCl
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-enrol-'));
   const [db, first, second, authority] = await Promise.all([
-    startEmbeddedTestPostgres(),
+    testDatabase(),
     startNode(join(folder, 'maker')).then(async (node) => [node, await startNode(join(folder, 'maker'))] as const),
     startNode(join(folder, 'other-maker')),
     createAuthority({ commonName: 'attestation', trustDomain: 'test.local', years: 1 }),

@@ -14,7 +14,7 @@ import { TestCluster } from '../../support/enclave-objects';
 import { giveLicence, insertLicence } from '../../support/licences';
 import { byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
 import { fakeLauncher } from '../../support/launcher';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
@@ -297,6 +297,4 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 }
 
 describe('named enclaves on embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
-(noPostgres === undefined ? describe : describe.skip)('named enclaves on PostgreSQL', () =>
-  contract(startTestPostgres),
-);
+(noPostgres === undefined ? describe : describe.skip)('named enclaves on PostgreSQL', () => contract(migratedDatabase));

@@ -8,7 +8,7 @@ import type { LoginResult } from '../../../proto/gen/licensing/v1/login';
 import { recordsOf } from '../../support/audit';
 import { beginSession, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import { giveLicence, insertLicence, keyOf } from '../../support/licences';
 import type { LicenceChoices } from '../../support/licences';
@@ -39,7 +39,7 @@ let count = 0;
 const stops: Array<() => Promise<void>> = [];
 
 beforeAll(async () => {
-  postgres = await startEmbeddedTestPostgres();
+  postgres = await testDatabase();
   files = await writeAccountFiles(postgres.url);
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: 'sls.test', years: 1 });
   key = await newClientKey();

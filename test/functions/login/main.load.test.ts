@@ -21,7 +21,7 @@ import type { LauncherServiceServer } from '../../../proto/gen/licensing/v1/laun
 import { LoginServiceClient, LoginStage } from '../../../proto/gen/licensing/v1/login';
 import { openReplica, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import type { EnclaveEndpoint } from '../../support/enclave-endpoint';
 import { byPassword, logIn, loginRequest, newClientKey } from '../../support/login-client';
@@ -45,7 +45,7 @@ let tls: RunningProgram;
 let key: ClientKey;
 
 beforeAll(async () => {
-  database = await startEmbeddedTestPostgres();
+  database = await testDatabase();
   files = await writeAccountFiles(database.url);
   const { folder } = files;
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: 'sls.test', years: 1 });

@@ -17,7 +17,7 @@ import { LoginServiceClient, LoginServiceService } from '../../../proto/gen/lice
 import { TrustServiceClient, TrustServiceService } from '../../../proto/gen/licensing/v1/trust';
 import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import type { EnclaveEndpoint } from '../../support/enclave-endpoint';
 import { makeFakeTpm } from '../../support/evidence';
@@ -42,7 +42,7 @@ let discarded: Enclave[] = [];
 let beforeEnsure: () => Promise<unknown> = () => Promise.resolve();
 
 beforeAll(async () => {
-  database = await startEmbeddedTestPostgres();
+  database = await testDatabase();
   files = await writeAccountFiles(database.url);
   backend = await openReplica(files);
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });

@@ -7,7 +7,7 @@ import { AccountServiceClient } from '../../../proto/gen/licensing/v1/account';
 import type { SignUpResponse } from '../../../proto/gen/licensing/v1/account';
 import { writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { startProgram } from '../../support/program';
 import type { RunningProgram } from '../../support/program';
 
@@ -22,7 +22,7 @@ let program: RunningProgram;
 let client: AccountServiceClient;
 
 beforeAll(async () => {
-  database = await startEmbeddedTestPostgres();
+  database = await testDatabase();
   files = await writeAccountFiles(database.url);
   program = await startProgram('signup', {
     ...files.settings,

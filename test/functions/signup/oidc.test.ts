@@ -15,7 +15,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import { byPassword, byRefreshToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import { OpenIdProvider } from '../../support/openid-provider';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 
@@ -625,5 +625,5 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
 describe('logins by OIDC, on the embedded database', () => contract(startEmbeddedTestPostgres));
 (noPostgres === undefined ? describe : describe.skip)('logins by OIDC, on a PostgreSQL server', () =>
-  contract(startTestPostgres),
+  contract(migratedDatabase),
 );

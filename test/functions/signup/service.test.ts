@@ -10,7 +10,7 @@ import type { SignUpResponse } from '../../../proto/gen/licensing/v1/account';
 import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres, startTestPostgres } from '../../support/postgres';
 import type { TestPostgres } from '../../support/postgres';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
@@ -114,7 +114,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
 
 (noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => {
-  contract(startTestPostgres);
+  contract(migratedDatabase);
 
   test('a restart of the database loses no account, and is a clear refusal while it lasts', async () => {
     const server: TestPostgres = await startTestPostgres();

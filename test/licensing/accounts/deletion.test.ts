@@ -21,7 +21,7 @@ import { giveLicence, insertLicence } from '../../support/licences';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
 import { revocationKey } from '../../support/login-trust';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
@@ -356,5 +356,5 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
 describe('deleting a user on embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
 (noPostgres === undefined ? describe : describe.skip)('deleting a user on PostgreSQL', () =>
-  contract(startTestPostgres),
+  contract(migratedDatabase),
 );

@@ -2,7 +2,7 @@ import { Accounts } from '../../../licensing/accounts/accounts';
 import { entitlementOf, lastingEntitlementOf } from '../../../licensing/licences/entitlement';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
-import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
+import { testDatabase } from '../../support/postgres';
 import { giveLicence, insertLicence } from '../../support/licences';
 import type { LicenceChoices } from '../../support/licences';
 
@@ -11,7 +11,7 @@ let database: Database;
 let count = 0;
 
 beforeAll(async () => {
-  postgres = await startEmbeddedTestPostgres();
+  postgres = await testDatabase();
   database = openDatabase(postgres.url, { poolSize: 4 });
 });
 afterAll(async () => {

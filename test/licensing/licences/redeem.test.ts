@@ -14,7 +14,7 @@ import type { AccountFiles } from '../../support/accounts';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { giveLicence, insertLicence, keyOf, PLAN } from '../../support/licences';
 import { licenceKey } from '../../support/login-trust';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import { makeSigningKey } from '../../support/trust';
@@ -350,5 +350,5 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
 describe('redeeming, on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
 (noPostgres === undefined ? describe : describe.skip)("redeeming, on Debian's PostgreSQL", () =>
-  contract(startTestPostgres),
+  contract(migratedDatabase),
 );

@@ -11,7 +11,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import { byPassword, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
 import { startRelay } from '../../support/relay';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
@@ -230,4 +230,4 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
 describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
 
-(noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => contract(migratedDatabase));

@@ -8,8 +8,8 @@ import { TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
 import { giveLicence, insertLicence } from '../../support/licences';
 import { loginTpm } from '../../support/login-trust';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
-import type { TestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
+import type { TestDatabase } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import { newSeatClient, openConnection, renewSeat, takeSeat } from '../../support/seats';
@@ -20,7 +20,7 @@ if (noPostgres) console.warn(noPostgres);
 
 /** Two replicas of login on one PostgreSQL server. */
 (noPostgres ? describe.skip : describe)('two replicas', () => {
-  let postgres: TestPostgres;
+  let postgres: TestDatabase;
   let files: AccountFiles;
   let clientCa: CertifiedKey;
   let database: Database;
@@ -31,7 +31,7 @@ if (noPostgres) console.warn(noPostgres);
   let licence: string;
 
   beforeAll(async () => {
-    postgres = await startTestPostgres();
+    postgres = await migratedDatabase();
     files = await writeAccountFiles(postgres.url);
     clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     database = openDatabase(postgres.url, { poolSize: 2 });

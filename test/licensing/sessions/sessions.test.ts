@@ -23,7 +23,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
@@ -509,4 +509,4 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
 describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
 
-(noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => contract(migratedDatabase));

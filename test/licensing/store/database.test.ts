@@ -6,7 +6,7 @@ import type { Database } from '../../../licensing/store/database';
 import { migrate } from '../../../licensing/store/migrate';
 import { migrations } from '../../../licensing/store/migrations';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
-import { noPostgres, startTestPostgres } from '../../support/postgres';
+import { emptyDatabase, noPostgres, startTestPostgres } from '../../support/postgres';
 import type { TestPostgres } from '../../support/postgres';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
@@ -79,7 +79,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
 
 (noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => {
-  contract(startTestPostgres);
+  contract(emptyDatabase);
 
   test('a statement that takes too long is ended by the server', async () => {
     const server = await startTestPostgres();

@@ -4,7 +4,8 @@ import { fingerprint } from '../../../../attestation/trust/public-key';
 import { signTrustBundle } from '../../../../attestation/trust/signed-bundle';
 import type { TrustBundle } from '../../../../attestation/trust/bundle';
 import { makeAuthority } from '../../../support/authority';
-import { Machine, PASSWORD, SLS } from '../../../support/machine';
+import { built } from '../../../support/built';
+import { Machine, PASSWORD } from '../../../support/machine';
 import { makeSigningKey } from '../../../support/trust';
 import { startTrustService } from '../../../support/trust-service';
 import type { TestTrustService } from '../../../support/trust-service';
@@ -96,7 +97,7 @@ describe('the first use', () => {
     ['no', 5, false],
     ['', 5, false],
   ])('on a terminal shows the fingerprint and takes a typed answer: %p', async (answer, code, kept) => {
-    const terminal = spawn(process.execPath, [SLS, 'trust', 'add', 'bundle.jws'], {
+    const terminal = spawn(process.execPath, [built('sls'), 'trust', 'add', 'bundle.jws'], {
       cwd: machine.folder,
       env: { ...machine.env, TERM: 'xterm' },
       cols: 200,

@@ -2,7 +2,7 @@ import { createAuthority } from '../../../../licensing/authority/authority';
 import { callUnary } from '../../../../runtime/rpc/client';
 import { TRUST_DOMAIN, writeAccountFiles } from '../../../support/accounts';
 import type { AccountFiles } from '../../../support/accounts';
-import { startEmbeddedTestPostgres } from '../../../support/embedded-postgres';
+import { testDatabase } from '../../../support/postgres';
 import { giveLicence, insertLicence, keyOf } from '../../../support/licences';
 import { loginTpm } from '../../../support/login-trust';
 import { startReplica } from '../../../support/replica';
@@ -19,7 +19,7 @@ let before: Replica;
 let since: Replica;
 
 beforeAll(async () => {
-  database = await startEmbeddedTestPostgres();
+  database = await testDatabase();
   files = await writeAccountFiles(database.url);
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
   const start = (licenceRequired: boolean): Promise<Replica> =>

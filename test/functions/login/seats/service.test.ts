@@ -11,7 +11,7 @@ import { Purpose } from '../../../../proto/gen/licensing/v1/evidence';
 import { recordsOf } from '../../../support/audit';
 import { TRUST_DOMAIN, writeAccountFiles } from '../../../support/accounts';
 import type { AccountFiles } from '../../../support/accounts';
-import { startEmbeddedTestPostgres } from '../../../support/embedded-postgres';
+import { testDatabase } from '../../../support/postgres';
 import { makeFakeTpm } from '../../../support/evidence';
 import type { FakeTpm } from '../../../support/evidence';
 import { giveLicence, insertLicence } from '../../../support/licences';
@@ -41,7 +41,7 @@ let replica: Replica;
 let tpm: FakeTpm;
 
 beforeAll(async () => {
-  database = await startEmbeddedTestPostgres();
+  database = await testDatabase();
   files = await writeAccountFiles(database.url);
   clientCa = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
   tpm = await loginTpm();

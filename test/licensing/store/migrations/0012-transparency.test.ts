@@ -6,7 +6,7 @@ import { migrate } from '../../../../licensing/store/migrate';
 import { migrations } from '../../../../licensing/store/migrations';
 import { openTestLog, readWholeLog } from '../../../support/audit';
 import { startEmbeddedTestPostgres } from '../../../support/embedded-postgres';
-import { noPostgres, startTestPostgres } from '../../../support/postgres';
+import { emptyDatabase, noPostgres } from '../../../support/postgres';
 import type { Queries } from '../../../../licensing/store/queries';
 
 jest.setTimeout(60_000);
@@ -122,4 +122,4 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres));
-(noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => contract(startTestPostgres));
+(noPostgres === undefined ? describe : describe.skip)('on a PostgreSQL server', () => contract(emptyDatabase));

@@ -1,0 +1,5 @@
+import { makeRunFolder } from '../run-folder';
+
+export default function setUp(): void {
+  makeRunFolder();
+}
