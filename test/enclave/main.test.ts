@@ -8,8 +8,8 @@ import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../../client/index';
 import type { EnclaveConnection, Session } from '../../client/index';
-import { distFolder } from '../../runtime/config/dist';
 import { newNonce } from '../../attestation/certificates/proof';
+import { built } from '../support/built';
 import { askForEvidence, makeClient, startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { TRUST_DOMAIN } from '../support/evidence';
@@ -44,7 +44,7 @@ afterAll(() => fixture.stop());
 
 function start(change: Record<string, string> = {}): void {
   log = '';
-  program = spawn(process.execPath, [join(distFolder(), 'enclave.cjs')], {
+  program = spawn(process.execPath, [built('enclave')], {
     env: { PATH: process.env['PATH'], ...settings, ...change },
     stdio: ['ignore', 'ignore', 'pipe'],
   });

@@ -8,6 +8,7 @@ import { TrustedProxies } from '../../runtime/rpc/peer';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import { generateSecondFactorKeys } from '../../licensing/second-factor/keys';
 import { generateTokenKeys } from '../../licensing/tokens/keys';
+import { built } from './built';
 import { writeTrustFiles } from './login-trust';
 import type { Clock } from '../../runtime/clock';
 
@@ -65,6 +66,8 @@ export function openReplica(
   { settings }: AccountFiles,
   { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED, clock }: ReplicaOptions = {},
 ): Promise<AccountBackend> {
+  // Hashing threads run programs of dist/.
+  built('password-worker');
   const hashing = { BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue };
   return openAccountBackend(
     { ...settings, ...hashing, ...limits, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) },

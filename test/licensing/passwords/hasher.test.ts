@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { PasswordHasher } from '../../../licensing/passwords/hasher';
 import { checkNewPassword } from '../../../licensing/passwords/rules';
 import { Threads } from '../../../licensing/passwords/threads';
+import { built } from '../../support/built';
 
+built('password-worker');
 const hashers: PasswordHasher[] = [];
 
 function open(options: { cost?: number; threads?: number; queue?: number } = {}): PasswordHasher {
