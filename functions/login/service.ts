@@ -23,7 +23,7 @@ import { attestedEnclave } from './enclave';
 import type { Patience } from './enclave';
 import type { Launcher } from './launcher/launcher';
 import { loginRecord } from './record';
-import { registered } from './registered';
+import { withEnclaveRegistration } from './enclave-registration';
 import type { LoginTrust } from './trust';
 import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
 import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
@@ -125,7 +125,7 @@ export function loginService({
         enclave,
         evidence,
         verdict: revocations,
-      } = await registered({ enclaves, launcher, enclaveLimit, signal, deletionMs, clock }, id, () =>
+      } = await withEnclaveRegistration({ enclaves, launcher, enclaveLimit, signal, deletionMs, clock }, id, () =>
         attestedEnclave(
           launcher,
           id,

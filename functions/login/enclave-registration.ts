@@ -10,7 +10,7 @@ import type { Clock } from '../../runtime/clock';
 const DELETION_MS = 20_000;
 const AGAIN_MS = 500;
 
-export interface RegisteredOptions {
+export interface RegistrationOptions {
   enclaves: EnclaveRegistry;
   launcher: Launcher;
   enclaveLimit(user: string): Promise<number>;
@@ -25,7 +25,11 @@ export interface RegisteredOptions {
  * while it, or its user, is deleted is removed again. A new one that fails leaves nothing behind; one whose login was given up goes on starting.
  * @throws RpcError as EnclaveRegistry.claim and EnclaveRegistry.used; what `start` throws
  */
-export async function registered<T>(options: RegisteredOptions, id: EnclaveId, start: () => Promise<T>): Promise<T> {
+export async function withEnclaveRegistration<T>(
+  options: RegistrationOptions,
+  id: EnclaveId,
+  start: () => Promise<T>,
+): Promise<T> {
   const { enclaves, launcher, signal } = options;
   const isNew = await claim(options, id);
   try {
@@ -47,7 +51,7 @@ export async function registered<T>(options: RegisteredOptions, id: EnclaveId, s
 
 /** A name that is being deleted is free soon. Where whoever deletes it doesn't come to the end, it is done here. */
 async function claim(
-  { enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS, clock = systemClock }: RegisteredOptions,
+  { enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS, clock = systemClock }: RegistrationOptions,
   id: EnclaveId,
 ): Promise<boolean> {
   const patientUntil = clock.now() + deletionMs;
