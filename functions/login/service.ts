@@ -19,8 +19,8 @@ import { toUnixSeconds } from '../../runtime/rpc/unix-time';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { LicenceTerm, LoginRequest, LoginResponse, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
 import { authenticate } from './authenticate';
-import { attestedEnclave } from './enclave';
-import type { Patience } from './enclave';
+import { launchAndAttest } from './launch-and-attest';
+import type { Patience } from './launch-and-attest';
 import type { Launcher } from './launcher/launcher';
 import { loginRecord } from './record';
 import { withEnclaveRegistration } from './enclave-registration';
@@ -126,7 +126,7 @@ export function loginService({
         evidence,
         verdict: revocations,
       } = await withEnclaveRegistration({ enclaves, launcher, enclaveLimit, signal, deletionMs, clock }, id, () =>
-        attestedEnclave(
+        launchAndAttest(
           launcher,
           id,
           { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },

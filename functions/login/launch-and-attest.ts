@@ -60,7 +60,7 @@ function locate(enclave: Enclave, evidence: Evidence): Enclave | undefined {
  * @returns with what `judge` gave
  * @throws RpcError UNAVAILABLE `login.enclave_unavailable`; the signal's reason when that aborts
  */
-export async function attestedEnclave<Verdict>(
+export async function launchAndAttest<Verdict>(
   launcher: Launcher,
   id: EnclaveId,
   request: AttestRequest,
