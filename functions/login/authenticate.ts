@@ -5,7 +5,7 @@ import { requesterOf } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import { normalizeUsername } from '../../licensing/accounts/username';
 import { aboutUser } from '../../licensing/audit/counted';
-import { judged } from '../../licensing/limits/limits';
+import { countAttempt } from '../../licensing/limits/limits';
 import type { PasswordHasher } from '../../licensing/passwords/hasher';
 import type { Requester } from '../../licensing/passwords/threads';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -77,7 +77,9 @@ async function byPassword(
   const knownSession = known && known.user === account?.id ? known.session : undefined;
   const requester = requesterOf(client, signal);
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
-  const matches = await judged(attempt, () => hasher.verify(credential.password, account?.passwordHash, requester));
+  const matches = await countAttempt(attempt, () =>
+    hasher.verify(credential.password, account?.passwordHash, requester),
+  );
   if (!matches || account?.passwordHash === undefined) throw wrongCredentials();
   const { id: user, passwordHash: shown } = account;
   await requireSecondFactor(backend, user, oneTimeCode, knownSession);

@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { judged } from '../limits/limits';
+import { countAttempt } from '../limits/limits';
 import type { Requester } from '../passwords/threads';
 import { RpcError } from '../../runtime/rpc/errors';
 import { subscriberOf } from '../../runtime/rpc/peer';
@@ -44,7 +44,7 @@ export async function requirePassword(
     );
   }
   if (
-    !(await judged(await limits.passwordAttempt(caller.user, '', caller.session), () =>
+    !(await countAttempt(await limits.passwordAttempt(caller.user, '', caller.session), () =>
       hasher.verify(password, passwordHash, requester),
     ))
   ) {

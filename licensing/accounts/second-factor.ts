@@ -1,4 +1,4 @@
-import { judged } from '../limits/limits';
+import { countAttempt } from '../limits/limits';
 import type { Limits } from '../limits/limits';
 import { recoveryCodeHash } from '../second-factor/recovery-codes';
 import { codeRequired, wrongCode } from '../second-factor/second-factors';
@@ -30,7 +30,7 @@ export async function requireSecondFactor(
     if (!(await secondFactors.useRecoveryCode(user, recovery))) throw wrongCode();
     return true;
   }
-  if (!(await judged(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code))))
+  if (!(await countAttempt(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code))))
     throw wrongCode();
   return true;
 }

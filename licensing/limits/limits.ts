@@ -21,7 +21,7 @@ export interface Attempt {
 }
 
 /** What comes of a look at something secret. It was no failure where it is right, nor where nobody could look. */
-export async function judged(attempt: Attempt, look: () => Promise<boolean>): Promise<boolean> {
+export async function countAttempt(attempt: Attempt, look: () => Promise<boolean>): Promise<boolean> {
   const right = await look().catch(async (error: unknown) => {
     await attempt.succeeded();
     throw error;
