@@ -35,7 +35,7 @@ export async function startEnclave(
 ): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
   const identity = await makeIdentity(settings.TRUST_DOMAIN, dateOf(clock));
-  const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => demandCertificates(String(pem)), {
+  const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => requireCertificates(String(pem)), {
     clock,
   });
   const clients = {
@@ -124,7 +124,7 @@ export async function startEnclave(
 }
 
 /** Without a root of ours, TLS would take the public ones. @throws TypeError */
-function demandCertificates(pem: string): string {
+function requireCertificates(pem: string): string {
   if (splitCertificates(pem).length === 0)
     throw new TypeError('expected roots of client certificates in PEM, got none');
   return pem;

@@ -61,7 +61,7 @@ export async function prepareFolder(folder: string): Promise<string> {
     );
   }
   await mkdir(root, { recursive: true, mode: 0o700 });
-  await demandOwn(root);
+  await requireOwnFolder(root);
   await chmod(root, 0o700);
   return root;
 }
@@ -88,7 +88,7 @@ export async function openInstallation(root: string): Promise<Installation> {
  * What a folder holds is its owner's to replace, whatever modes the files have; and one with other things in it, /tmp or a home, is not to become 0700.
  * @throws LauncherError launcher.folder
  */
-async function demandOwn(folder: string): Promise<void> {
+async function requireOwnFolder(folder: string): Promise<void> {
   const refuse = (got: string): LauncherError =>
     new LauncherError(
       'launcher.folder',

@@ -40,7 +40,7 @@ export interface ParsedCertificate {
   publicKey: PublicKey;
 }
 
-export interface ChainDemands {
+export interface ChainRequirements {
   /** DER, leaf first, each certified by the next. */
   certificates: readonly Uint8Array[];
   /** PEM, one certificate each. */
@@ -69,7 +69,7 @@ const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
  * @returns the leaf
  * @throws CertificateError
  */
-export function verifyChain(demands: ChainDemands): ParsedCertificate {
+export function verifyChain(demands: ChainRequirements): ParsedCertificate {
   if (demands.certificates.length === 0 || demands.certificates.length > CHAIN_MAX) {
     throw new CertificateError(
       'certificate.malformed',

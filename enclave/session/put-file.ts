@@ -27,7 +27,7 @@ export async function receiveFile(
   begin();
   try {
     const target = await followLinks(resolvePath(workspace, header.path));
-    await demandFile(target);
+    await requireRegularFile(target);
     const partial = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(8).toString('hex')}.part`);
     const file = await open(partial, 'wx', 0o600);
     try {
@@ -85,7 +85,7 @@ async function followLinks(path: string): Promise<string> {
   });
 }
 
-async function demandFile(target: string): Promise<void> {
+async function requireRegularFile(target: string): Promise<void> {
   const info = await stat(target).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;

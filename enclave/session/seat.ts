@@ -77,7 +77,7 @@ export class Seat {
   }
 
   /** @throws RpcError FAILED_PRECONDITION seat.required, seat.lapsed */
-  demand(): void {
+  require(): void {
     if (!this.policy.required) return;
     if (!this.held)
       throw new RpcError(

@@ -78,16 +78,16 @@ export class Session {
         return { evidence, seatRequired: this.seat.required };
       }),
       holdSeat: unary(async ({ token }) => {
-        this.demandAttested();
+        this.requireAttested();
         await this.seat.hold(token);
         return {};
       }),
       signHeartbeat: unary(async () => {
-        this.demandAttested();
+        this.requireAttested();
         return Promise.resolve({ heartbeat: this.seat.heartbeat() });
       }),
       exec: bidiStream(async (call, { signal }) => {
-        this.demandWork();
+        this.requireSeat();
         await exec(call, {
           workspace,
           commands,
@@ -98,22 +98,22 @@ export class Session {
         });
       }),
       putFile: clientStream(async (call, { signal }) => {
-        this.demandWork();
+        this.requireSeat();
         return receiveFile(call, workspace, { signal: this.eitherEnd(signal), begin: () => void this.begin() });
       }),
       getFile: serverStream(async (call, { signal }) => {
-        this.demandWork();
+        this.requireSeat();
         await sendFile(call, workspace, this.eitherEnd(signal));
       }),
       getStatus: unary(async () => {
-        this.demandAttested();
+        this.requireAttested();
         return this.options.status();
       }),
     };
   }
 
   /** The client has to have had the chance to check who is here before anything of its user's is taken. */
-  private demandAttested(): void {
+  private requireAttested(): void {
     if (this.attested) return;
     throw new RpcError(
       'session.not_attested',
@@ -122,13 +122,13 @@ export class Session {
     );
   }
 
-  private demandWork(): void {
-    this.demandAttested();
-    this.seat.demand();
+  private requireSeat(): void {
+    this.requireAttested();
+    this.seat.require();
   }
 
   private begin(): AbortSignal {
-    this.demandWork();
+    this.requireSeat();
     return this.over.signal;
   }
 

@@ -36,7 +36,7 @@ async function openEnclaves({ LAUNCHER, LAUNCHER_ADDRESS, ENCLAVE_NAMESPACE }: S
 }
 
 /** No root at all would refuse everyone, which looks like an attack; a file without one is a mistake. */
-function demandRoots(pem: string): string {
+function requireRoots(pem: string): string {
   if (splitCertificates(pem).length > 0) return pem;
   throw new ConfigError('ADMIN_CA_FILE: expected certificates in PEM, got none');
 }
@@ -54,7 +54,7 @@ runProgram(async () => {
   const settings = readEnvironment(adminSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   await readSettingFile('ADMIN_CA_FILE', settings.ADMIN_CA_FILE);
-  const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => demandRoots(String(pem)));
+  const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => requireRoots(String(pem)));
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   const enclaves = await openEnclaves(settings);
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin' });

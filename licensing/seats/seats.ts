@@ -118,7 +118,7 @@ export class Seats {
         `UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND enclave = $2 AND workload_uid <> $3 AND ${LIVE}`,
         [user, enclave, workloadUid],
       );
-      await demandRoom(queries, pool, user);
+      await requireFreeSeat(queries, pool, user);
       const [row] = await queries.query<SeatRow>(
         `INSERT INTO seats (id, user_id, session_id, licence_id, tls_exporter, enclave_key, enclave, workload_uid, node, taken_at, renewed_at, expires_at)
          VALUES ($1, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp(), ${WINDOW}) RETURNING ${ROW}`,
@@ -166,7 +166,7 @@ export class Seats {
           'expected a newer heartbeat than the one before',
         );
       // What is held stays held, also where there are fewer seats than before.
-      if (!now.counts) await demandRoom(queries, pool, user);
+      if (!now.counts) await requireFreeSeat(queries, pool, user);
       const [row] = await queries.query<SeatRow>(
         `UPDATE seats SET expires_at = ${WINDOW}, renewed_at = clock_timestamp(), heartbeat_ms = $3, licence_id = $4 WHERE id = $1 RETURNING ${ROW}`,
         [id, this.windowSeconds, at, pool.licence ?? null],
@@ -257,7 +257,7 @@ async function countLive(queries: Queries, { licence }: SeatPool, user: string):
   return row?.taken ?? 0;
 }
 
-async function demandRoom(queries: Queries, pool: SeatPool, user: string): Promise<void> {
+async function requireFreeSeat(queries: Queries, pool: SeatPool, user: string): Promise<void> {
   const taken = await countLive(queries, pool, user);
   if (taken < pool.seats) return;
   const whose = pool.licence === undefined ? 'your account' : 'your licence';

@@ -65,7 +65,7 @@ export const SERVER_CHANNEL_OPTIONS = {
 /** Who may call these is decided by who may open the socket, or by its peer's credential, which a network would carry to anyone. */
 const LOCAL_CALLERS: readonly Caller[] = ['workload', 'socket owner'];
 
-function demandLocal(services: readonly ServiceDefinition[], { scheme }: Address): void {
+function requireLocalAddress(services: readonly ServiceDefinition[], { scheme }: Address): void {
   const [method] = services
     .flatMap((definition) => Object.values(definition))
     .filter(({ path }) => LOCAL_CALLERS.includes(ruleOf(path).caller));
@@ -85,7 +85,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     ...options.services,
   ];
   const definitions = services.map(({ definition }) => definition);
-  demandLocal(definitions, address);
+  requireLocalAddress(definitions, address);
   const largest = largestRequest(definitions);
   const server = new Server({
     ...SERVER_CHANNEL_OPTIONS,
