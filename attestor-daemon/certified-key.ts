@@ -46,7 +46,7 @@ export class CertifiedKeyKeeper {
   private ready = false;
   private readonly stopping = new AbortController();
   private wake: () => void = () => undefined;
-  private doubted = false;
+  private invalidated = false;
   private loop: Promise<void> | undefined;
 
   private readonly clock: Clock;
@@ -76,8 +76,8 @@ export class CertifiedKeyKeeper {
   }
 
   /** The TPM failed, or signed with another key: look at it again. */
-  doubt(): void {
-    this.doubted = true;
+  invalidate(): void {
+    this.invalidated = true;
     this.tell(false);
     this.wake();
   }
@@ -91,11 +91,11 @@ export class CertifiedKeyKeeper {
   private async run(): Promise<void> {
     const backoff = new Backoff(this.options.retry ?? RETRY);
     while (!this.stopping.signal.aborted) {
-      this.doubted = false;
+      this.invalidated = false;
       try {
         await this.refresh();
         backoff.reset();
-        if (!this.doubted) await this.pause(RENEWAL_CHECK_MS);
+        if (!this.invalidated) await this.pause(RENEWAL_CHECK_MS);
       } catch (error) {
         if (this.stopping.signal.aborted) return;
         // A certificate that couldn't be renewed yet is good until its end; a TPM that is away is no use.
@@ -112,7 +112,7 @@ export class CertifiedKeyKeeper {
     if (this.held === undefined || !this.held.key.public.bytes.equals(key.public.bytes)) {
       this.held = await this.load(key);
     }
-    if (this.held !== undefined && this.remaining() > 0) this.tell(!this.doubted);
+    if (this.held !== undefined && this.remaining() > 0) this.tell(!this.invalidated);
     if (this.held !== undefined && this.remaining() > RENEWAL_PART) return;
     const certificates = await this.options.enrol(key, this.stopping.signal);
     await this.save(certificates);
@@ -121,7 +121,7 @@ export class CertifiedKeyKeeper {
       { node: this.options.node, until: new X509Certificate(certificates[0] as Buffer).validTo },
       'attestation key certified',
     );
-    this.tell(!this.doubted);
+    this.tell(!this.invalidated);
   }
 
   /** Part of the certificate's life that is left, 1 to 0 and below. */

@@ -149,7 +149,7 @@ async function quoteRoot(
         cause: error,
       });
     }
-    keeper.doubt();
+    keeper.invalidate();
     throw new AttestRefusal('attestor.tpm_unavailable', 'the TPM made no quote: try again', true, { cause: error });
   }
 }
