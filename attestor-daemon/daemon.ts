@@ -10,7 +10,7 @@ import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import { EnrolServiceClient } from '../proto/gen/licensing/v1/enrol';
 import { Attestor } from './attestor';
 import type { CertifiedQuote } from './attestor';
-import { CertifiedKeyKeeper } from './certified-key';
+import { AttestationKeyManager } from './attestation-key-manager';
 import { enrolAttestationKey } from './enrolment';
 import type { WorkloadIdentifier } from './identity/identity';
 import { countQuotes } from './metrics';
@@ -62,7 +62,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   let tools!: TpmTools;
   let markReady!: () => void;
   const ready = new Promise<void>((resolve) => (markReady = resolve));
-  const keeper = new CertifiedKeyKeeper({
+  const keys = new AttestationKeyManager({
     stateDir: options.stateDir,
     node: options.node,
     retry: options.retry,
@@ -75,7 +75,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     },
   });
   const attestor = new Attestor({
-    quoteRoot: (root) => quoteRoot(tools, keeper, root, options.quoteDelayMs),
+    quoteRoot: (root) => quoteRoot(tools, keys, root, options.quoteDelayMs),
     eventLog: await readEventLog(options.eventLogFile),
     onQuote: options.metrics && countQuotes(options.metrics),
     clock: options.clock,
@@ -85,7 +85,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     identifier: options.identifier,
     node: options.node,
     clock: options.clock,
-    ready: () => keeper.last !== undefined,
+    ready: () => keys.last !== undefined,
   });
 
   try {
@@ -103,13 +103,13 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     await server?.stop(0);
     throw error;
   }
-  keeper.start();
+  keys.start();
   return {
     server,
     ready,
     async stop() {
       await server?.stop(500);
-      await keeper.stop();
+      await keys.stop();
       client.close();
       await tools.close();
     },
@@ -131,7 +131,7 @@ async function readEventLog(path: string | undefined): Promise<Buffer | undefine
 /** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the keeper look at the key again. */
 async function quoteRoot(
   tools: TpmTools,
-  keeper: CertifiedKeyKeeper,
+  keeper: AttestationKeyManager,
   root: Buffer,
   delayMs?: number,
 ): Promise<CertifiedQuote> {

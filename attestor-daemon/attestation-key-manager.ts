@@ -12,12 +12,12 @@ import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
 
 /** The node's attestation key with its certificates (DER, leaf first). */
-export interface CertifiedKey {
+export interface CertifiedAttestationKey {
   key: AttestationKey;
   certificates: Buffer[];
 }
 
-export interface CertifiedKeyOptions {
+export interface AttestationKeyManagerOptions {
   stateDir: string;
   node: string;
   /** The key that the TPM holds now: see ensureAttestationKey. */
@@ -41,8 +41,8 @@ const RETRY = { firstMs: 500, mostMs: 30_000 };
  * Keeps the attestation key certified, for as long as the daemon runs: makes or finds it, enrols it, renews its certificate, and starts over when the
  * TPM went away or lost the key. Every failure is tried again; none ends the daemon.
  */
-export class CertifiedKeyKeeper {
-  private held: CertifiedKey | undefined;
+export class AttestationKeyManager {
+  private held: CertifiedAttestationKey | undefined;
   private ready = false;
   private readonly stopping = new AbortController();
   private wake: () => void = () => undefined;
@@ -51,17 +51,17 @@ export class CertifiedKeyKeeper {
 
   private readonly clock: Clock;
 
-  constructor(private readonly options: CertifiedKeyOptions) {
+  constructor(private readonly options: AttestationKeyManagerOptions) {
     this.clock = options.clock ?? systemClock;
   }
 
   /** The key, when it is certified and the TPM was there when it was last asked. */
-  get current(): CertifiedKey | undefined {
+  get current(): CertifiedAttestationKey | undefined {
     return this.ready ? this.held : undefined;
   }
 
   /** The last key, even while the TPM is away: the next quote finds out whether it is back. */
-  get last(): CertifiedKey | undefined {
+  get last(): CertifiedAttestationKey | undefined {
     return this.held;
   }
 
@@ -137,7 +137,7 @@ export class CertifiedKeyKeeper {
   }
 
   /** Certificates of an earlier start, when they are of this key and node. */
-  private async load(key: AttestationKey): Promise<CertifiedKey | undefined> {
+  private async load(key: AttestationKey): Promise<CertifiedAttestationKey | undefined> {
     try {
       const text = await readFile(this.file, 'utf8');
       const pems = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
