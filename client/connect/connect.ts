@@ -19,7 +19,7 @@ import { HeldSeat, openSeats } from '../seat';
 import type { SeatOptions } from '../seat';
 import { sessionId } from '../session';
 import type { Session } from '../session';
-import { OneConnection } from './credentials';
+import { SingleUseCredentials } from './credentials';
 import { secure } from './tls';
 import { routeTo } from './transport';
 
@@ -57,7 +57,7 @@ export async function connect(
 
   const { target, transport } = routeTo(session.enclave, trust);
   let socket: TLSSocket | undefined;
-  const credentials = new OneConnection(async (dialled) => {
+  const credentials = new SingleUseCredentials(async (dialled) => {
     const { clientKey, clientCertificates } = session;
     socket = await secure(transport(dialled), {
       certificate,

@@ -9,7 +9,7 @@ type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
  * Credentials of a gRPC channel whose one connection is made by `secure`, and only once: a verified connection is never replaced by another
  * without a word. grpc-js always dials its target first and hands the socket over.
  */
-export class OneConnection extends ChannelCredentials {
+export class SingleUseCredentials extends ChannelCredentials {
   private used = false;
   /** Why there is no connection; grpc-js itself keeps only a text of it. */
   failure: Error | undefined;

@@ -5,7 +5,7 @@ import type { ServiceDefinition } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import pg from 'pg';
-import { OneConnection } from '../../client/connect/credentials';
+import { SingleUseCredentials } from '../../client/connect/credentials';
 import { secure } from '../../client/connect/tls';
 import { parseSession } from '../../client/session';
 import type { Session } from '../../client/session';
@@ -163,7 +163,7 @@ export class EveryService {
       clientCertificates,
       trustDomain: this.trustDomain,
     };
-    const client = new Client(enclave.tlsAddress, new OneConnection((dialled) => secure(dialled, options)), {
+    const client = new Client(enclave.tlsAddress, new SingleUseCredentials((dialled) => secure(dialled, options)), {
       'grpc.use_local_subchannel_pool': 1,
     });
     if (attested) await this.seat(client);

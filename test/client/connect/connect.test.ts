@@ -1,7 +1,7 @@
 import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
-import { OneConnection } from '../../../client/connect/credentials';
+import { SingleUseCredentials } from '../../../client/connect/credentials';
 import { secure } from '../../../client/connect/tls';
 import { connect } from '../../../client/index';
 import { newNonce } from '../../../attestation/certificates/proof';
@@ -86,7 +86,7 @@ test('a field of the policy that is undefined lifts no limit of the trust bundle
 test('a connection that was cut is not replaced by another one, however often it is asked', async () => {
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   const sockets: TLSSocket[] = [];
-  const credentials = new OneConnection(async (dialled) => {
+  const credentials = new SingleUseCredentials(async (dialled) => {
     const options = {
       certificate: evidence.enclaveCertificate,
       clientKey,

@@ -20,7 +20,7 @@ import { EnclaveServiceService } from '../../../proto/gen/licensing/v1/enclave';
 import { Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import { SessionServiceClient, SessionServiceService } from '../../../proto/gen/licensing/v1/session';
-import { OneConnection } from '../../../client/connect/credentials';
+import { SingleUseCredentials } from '../../../client/connect/credentials';
 import { secure } from '../../../client/connect/tls';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startEnclaveFixture } from '../../support/enclave';
@@ -166,7 +166,7 @@ async function refusal(session: Session): Promise<AttestationRefused> {
 async function attestAtEnclave(session: Session, nonce: Buffer): Promise<Evidence | undefined> {
   const target = session.enclave.tlsAddress;
   const { clientKey, clientCertificates } = session;
-  const credentials = new OneConnection((dialled) =>
+  const credentials = new SingleUseCredentials((dialled) =>
     secure(dialled, {
       certificate: enclaveIdentity.certificate,
       clientKey,

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata } from '@grpc/grpc-js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { importPKCS8, SignJWT } from 'jose';
-import { OneConnection } from '../../../client/connect/credentials';
+import { SingleUseCredentials } from '../../../client/connect/credentials';
 import { secure } from '../../../client/connect/tls';
 import { createAuthority, openAuthority } from '../../../licensing/authority/authority';
 import { newNonce } from '../../../attestation/certificates/proof';
@@ -58,7 +58,7 @@ const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1000) + s
 async function connection({ attest = true } = {}): Promise<Opened> {
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   let socket: TLSSocket | undefined;
-  const credentials = new OneConnection(
+  const credentials = new SingleUseCredentials(
     async (dialled) =>
       (socket = await secure(dialled, {
         certificate: evidence.enclaveCertificate,
@@ -383,7 +383,7 @@ test('where seats are off, nobody needs one', async () => {
   const without = await startEnclaveFixture({ settings: { SEATS: 'off' } });
   try {
     const { clientKey, clientCertificates, evidence, enclave } = await without.session();
-    const credentials = new OneConnection((dialled) =>
+    const credentials = new SingleUseCredentials((dialled) =>
       secure(dialled, {
         certificate: evidence.enclaveCertificate,
         clientKey,

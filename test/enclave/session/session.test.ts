@@ -5,7 +5,7 @@ import { newNonce } from '../../../attestation/certificates/proof';
 import { channelBinding } from '../../../runtime/rpc/channel-binding';
 import { callUnary } from '../../../runtime/rpc/client';
 import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
-import { OneConnection } from '../../../client/connect/credentials';
+import { SingleUseCredentials } from '../../../client/connect/credentials';
 import { secure } from '../../../client/connect/tls';
 import type { TLSSocket } from 'node:tls';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
@@ -24,7 +24,7 @@ afterAll(() => fixture.stop());
 async function open(): Promise<{ client: SessionServiceClient; socket: () => TLSSocket; keySha256: Buffer }> {
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   let socket: TLSSocket | undefined;
-  const credentials = new OneConnection(async (dialled) => {
+  const credentials = new SingleUseCredentials(async (dialled) => {
     socket = await secure(dialled, {
       certificate: evidence.enclaveCertificate,
       clientKey,
