@@ -20,7 +20,7 @@ import type { SeatOptions } from '../seat';
 import { sessionId } from '../session';
 import type { Session } from '../session';
 import { SingleUseCredentials } from './credentials';
-import { secure } from './tls';
+import { connectAttestedTls } from './tls';
 import { routeTo } from './transport';
 
 export interface ConnectOptions extends VerifyingOptions, TrustOptions, SeatOptions {
@@ -59,7 +59,7 @@ export async function connect(
   let socket: TLSSocket | undefined;
   const credentials = new SingleUseCredentials(async (dialled) => {
     const { clientKey, clientCertificates } = session;
-    socket = await secure(transport(dialled), {
+    socket = await connectAttestedTls(transport(dialled), {
       certificate,
       clientKey,
       clientCertificates,

@@ -28,7 +28,7 @@ function pem(der: Buffer): string {
  * compared with it again once the handshake is over, byte by byte. Sessions are neither kept nor resumed.
  * @throws AttestationRefused, RpcError `connection.…`; the transport is closed then
  */
-export async function secure(transport: Duplex, options: TlsOptions): Promise<TLSSocket> {
+export async function connectAttestedTls(transport: Duplex, options: TlsOptions): Promise<TLSSocket> {
   const { certificate, signal, timeoutMs = HANDSHAKE_TIMEOUT_MS } = options;
   const socket = connect({
     socket: transport,

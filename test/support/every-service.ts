@@ -6,7 +6,7 @@ import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import pg from 'pg';
 import { SingleUseCredentials } from '../../client/connect/credentials';
-import { secure } from '../../client/connect/tls';
+import { connectAttestedTls } from '../../client/connect/tls';
 import { parseSession } from '../../client/session';
 import type { Session } from '../../client/session';
 import { newNonce } from '../../attestation/certificates/proof';
@@ -163,9 +163,13 @@ export class EveryService {
       clientCertificates,
       trustDomain: this.trustDomain,
     };
-    const client = new Client(enclave.tlsAddress, new SingleUseCredentials((dialled) => secure(dialled, options)), {
-      'grpc.use_local_subchannel_pool': 1,
-    });
+    const client = new Client(
+      enclave.tlsAddress,
+      new SingleUseCredentials((dialled) => connectAttestedTls(dialled, options)),
+      {
+        'grpc.use_local_subchannel_pool': 1,
+      },
+    );
     if (attested) await this.seat(client);
     return client;
   }

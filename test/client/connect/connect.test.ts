@@ -2,7 +2,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { SingleUseCredentials } from '../../../client/connect/credentials';
-import { secure } from '../../../client/connect/tls';
+import { connectAttestedTls } from '../../../client/connect/tls';
 import { connect } from '../../../client/index';
 import { newNonce } from '../../../attestation/certificates/proof';
 import { BulkSessionServiceClient } from '../../../runtime/rpc/bulk';
@@ -93,7 +93,7 @@ test('a connection that was cut is not replaced by another one, however often it
       clientCertificates,
       trustDomain: fixture.trust.trustDomain,
     };
-    sockets.push(await secure(dialled, options));
+    sockets.push(await connectAttestedTls(dialled, options));
     return sockets[0]!;
   });
   const client = new BulkSessionServiceClient(enclave.tlsAddress, credentials);

@@ -21,7 +21,7 @@ import { Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import { SessionServiceClient, SessionServiceService } from '../../../proto/gen/licensing/v1/session';
 import { SingleUseCredentials } from '../../../client/connect/credentials';
-import { secure } from '../../../client/connect/tls';
+import { connectAttestedTls } from '../../../client/connect/tls';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startEnclaveFixture } from '../../support/enclave';
 import type { EnclaveFixture } from '../../support/enclave';
@@ -167,7 +167,7 @@ async function attestAtEnclave(session: Session, nonce: Buffer): Promise<Evidenc
   const target = session.enclave.tlsAddress;
   const { clientKey, clientCertificates } = session;
   const credentials = new SingleUseCredentials((dialled) =>
-    secure(dialled, {
+    connectAttestedTls(dialled, {
       certificate: enclaveIdentity.certificate,
       clientKey,
       clientCertificates,

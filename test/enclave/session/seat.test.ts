@@ -6,7 +6,7 @@ import { Metadata } from '@grpc/grpc-js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { importPKCS8, SignJWT } from 'jose';
 import { SingleUseCredentials } from '../../../client/connect/credentials';
-import { secure } from '../../../client/connect/tls';
+import { connectAttestedTls } from '../../../client/connect/tls';
 import { createAuthority, openAuthority } from '../../../licensing/authority/authority';
 import { newNonce } from '../../../attestation/certificates/proof';
 import { channelBinding } from '../../../runtime/rpc/channel-binding';
@@ -60,7 +60,7 @@ async function connection({ attest = true } = {}): Promise<Opened> {
   let socket: TLSSocket | undefined;
   const credentials = new SingleUseCredentials(
     async (dialled) =>
-      (socket = await secure(dialled, {
+      (socket = await connectAttestedTls(dialled, {
         certificate: evidence.enclaveCertificate,
         clientKey,
         clientCertificates,
@@ -384,7 +384,7 @@ test('where seats are off, nobody needs one', async () => {
   try {
     const { clientKey, clientCertificates, evidence, enclave } = await without.session();
     const credentials = new SingleUseCredentials((dialled) =>
-      secure(dialled, {
+      connectAttestedTls(dialled, {
         certificate: evidence.enclaveCertificate,
         clientKey,
         clientCertificates,

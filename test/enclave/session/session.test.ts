@@ -6,7 +6,7 @@ import { channelBinding } from '../../../runtime/rpc/channel-binding';
 import { callUnary } from '../../../runtime/rpc/client';
 import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
 import { SingleUseCredentials } from '../../../client/connect/credentials';
-import { secure } from '../../../client/connect/tls';
+import { connectAttestedTls } from '../../../client/connect/tls';
 import type { TLSSocket } from 'node:tls';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
@@ -25,7 +25,7 @@ async function open(): Promise<{ client: SessionServiceClient; socket: () => TLS
   const { clientKey, clientCertificates, evidence, enclave } = await fixture.session();
   let socket: TLSSocket | undefined;
   const credentials = new SingleUseCredentials(async (dialled) => {
-    socket = await secure(dialled, {
+    socket = await connectAttestedTls(dialled, {
       certificate: evidence.enclaveCertificate,
       clientKey,
       clientCertificates,
