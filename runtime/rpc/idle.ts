@@ -7,7 +7,7 @@ import { ruleOf } from './rules';
  * @returns what ends the wait
  */
 export function whenIdle(path: string, late: (error: RpcError) => void): () => void {
-  const { lasts } = ruleOf(path);
+  const { timeout: lasts } = ruleOf(path);
   if (typeof lasts === 'string' || !('idleMs' in lasts)) return () => undefined;
   const { idleMs } = lasts;
   const timer = setTimeout(

@@ -76,7 +76,7 @@ export function limitPeers(server: Server, services: readonly ServiceDefinition[
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
   const deadlines = new Map(
     methods.flatMap(({ path }) => {
-      const { lasts } = ruleOf(path);
+      const { timeout: lasts } = ruleOf(path);
       return typeof lasts === 'object' && 'deadlineMs' in lasts ? [[path, lasts.deadlineMs + readMs] as const] : [];
     }),
   );

@@ -75,139 +75,155 @@ export type Caller =
  * - `idleMs`: as long as each side does something within so many milliseconds
  * - `connection`: as long as the connection below it, whose dead end keepalive notices within 40 seconds
  */
-export type Lasting = { deadlineMs: number } | { idleMs: number } | 'connection';
+export type TimeoutPolicy = { deadlineMs: number } | { idleMs: number } | 'connection';
 
 export interface Rule {
   caller: Caller;
-  lasts: Lasting;
+  timeout: TimeoutPolicy;
   /** Largest request, and largest message of a stream of them, bytes. */
   requestBytes: number;
 }
 
 const KiB = 1024;
 /** For a look into memory, and for one into the database. */
-const QUICK: Lasting = { deadlineMs: 5_000 };
-const QUERY: Lasting = { deadlineMs: 15_000 };
+const QUICK: TimeoutPolicy = { deadlineMs: 5_000 };
+const QUERY: TimeoutPolicy = { deadlineMs: 15_000 };
 /** Waits its turn among passwords that are hashed. */
-const HASHING: Lasting = { deadlineMs: 30_000 };
+const HASHING: TimeoutPolicy = { deadlineMs: 30_000 };
 /** Ends enclaves, or waits for a TPM. */
-const SLOW: Lasting = { deadlineMs: 100_000 };
+const SLOW: TimeoutPolicy = { deadlineMs: 100_000 };
 
 /**
  * What holds for each method: of whom, how long, how large. Servers take their limits from here, and refuse to serve a method that has no row; so a new method
  * needs one line here, and a way to be refused in test/rpc/authorization.test.ts.
  */
 export const RULES = {
-  '/grpc.health.v1.Health/Check': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
-  '/grpc.health.v1.Health/Watch': { caller: 'anyone', lasts: 'connection', requestBytes: KiB },
+  '/grpc.health.v1.Health/Check': { caller: 'anyone', timeout: QUICK, requestBytes: KiB },
+  '/grpc.health.v1.Health/Watch': { caller: 'anyone', timeout: 'connection', requestBytes: KiB },
 
-  '/licensing.v1.AccountService/SignUp': { caller: 'anyone', lasts: HASHING, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountService/Refresh': { caller: 'refresh token', lasts: QUERY, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountService/LogOut': { caller: 'refresh token', lasts: QUERY, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountService/GetOidcSettings': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
+  '/licensing.v1.AccountService/SignUp': { caller: 'anyone', timeout: HASHING, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/Refresh': { caller: 'refresh token', timeout: QUERY, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/LogOut': { caller: 'refresh token', timeout: QUERY, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/GetOidcSettings': { caller: 'anyone', timeout: QUICK, requestBytes: KiB },
   // Asks the OpenID provider for its keys, which has five seconds for each of two answers.
-  '/licensing.v1.AccountService/ExchangeIdToken': { caller: 'credential', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AccountService/GetAccount': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.AccountService/ExchangeIdToken': { caller: 'credential', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AccountService/GetAccount': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
   // Both wait their turn, and one asks the provider besides.
-  '/licensing.v1.AccountService/LinkIdentity': { caller: 'access token', lasts: HASHING, requestBytes: 32 * KiB },
-  '/licensing.v1.AccountService/UnlinkIdentity': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountService/ListSessions': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.AccountService/RevokeSession': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.AccountService/ChangePassword': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountService/GetSecondFactor': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.AccountService/BeginSecondFactor': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountService/ConfirmSecondFactor': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.AccountService/DisableSecondFactor': {
+  '/licensing.v1.AccountService/LinkIdentity': { caller: 'access token', timeout: HASHING, requestBytes: 32 * KiB },
+  '/licensing.v1.AccountService/UnlinkIdentity': { caller: 'access token', timeout: HASHING, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/ListSessions': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.AccountService/RevokeSession': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.AccountService/ChangePassword': { caller: 'access token', timeout: HASHING, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/GetSecondFactor': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.AccountService/BeginSecondFactor': {
     caller: 'access token',
-    lasts: HASHING,
+    timeout: HASHING,
     requestBytes: 16 * KiB,
   },
-  '/licensing.v1.AccountService/RenewRecoveryCodes': { caller: 'access token', lasts: HASHING, requestBytes: 16 * KiB },
-  '/licensing.v1.AccountDeletionService/DeleteAccount': { caller: 'access token', lasts: SLOW, requestBytes: 16 * KiB },
+  '/licensing.v1.AccountService/ConfirmSecondFactor': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.AccountService/DisableSecondFactor': {
+    caller: 'access token',
+    timeout: HASHING,
+    requestBytes: 16 * KiB,
+  },
+  '/licensing.v1.AccountService/RenewRecoveryCodes': {
+    caller: 'access token',
+    timeout: HASHING,
+    requestBytes: 16 * KiB,
+  },
+  '/licensing.v1.AccountDeletionService/DeleteAccount': {
+    caller: 'access token',
+    timeout: SLOW,
+    requestBytes: 16 * KiB,
+  },
 
-  '/licensing.v1.LoginService/Login': { caller: 'credential', lasts: { deadlineMs: 240_000 }, requestBytes: 32 * KiB },
-  '/licensing.v1.LoginService/GetTokenKeys': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
-  '/licensing.v1.TrustService/GetTrustBundle': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
-  '/licensing.v1.TrustService/GetRevocations': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.TransparencyService/GetTreeHead': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.TransparencyService/GetInclusionProof': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.TransparencyService/GetConsistencyProof': { caller: 'anyone', lasts: QUERY, requestBytes: KiB },
+  '/licensing.v1.LoginService/Login': {
+    caller: 'credential',
+    timeout: { deadlineMs: 240_000 },
+    requestBytes: 32 * KiB,
+  },
+  '/licensing.v1.LoginService/GetTokenKeys': { caller: 'anyone', timeout: QUICK, requestBytes: KiB },
+  '/licensing.v1.TrustService/GetTrustBundle': { caller: 'anyone', timeout: QUICK, requestBytes: KiB },
+  '/licensing.v1.TrustService/GetRevocations': { caller: 'anyone', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.TransparencyService/GetTreeHead': { caller: 'anyone', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.TransparencyService/GetInclusionProof': { caller: 'anyone', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.TransparencyService/GetConsistencyProof': { caller: 'anyone', timeout: QUERY, requestBytes: KiB },
 
-  '/licensing.v1.SeatService/TakeSeat': { caller: 'client key', lasts: QUERY, requestBytes: 64 * KiB },
-  '/licensing.v1.SeatService/RenewSeat': { caller: 'heartbeat', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.SeatService/EndSeat': { caller: 'seat token', lasts: QUERY, requestBytes: 16 * KiB },
-  '/licensing.v1.SeatService/ListSeats': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.SeatService/FreeSeats': { caller: 'access token', lasts: QUERY, requestBytes: 16 * KiB },
+  '/licensing.v1.SeatService/TakeSeat': { caller: 'client key', timeout: QUERY, requestBytes: 64 * KiB },
+  '/licensing.v1.SeatService/RenewSeat': { caller: 'heartbeat', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.SeatService/EndSeat': { caller: 'seat token', timeout: QUERY, requestBytes: 16 * KiB },
+  '/licensing.v1.SeatService/ListSeats': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.SeatService/FreeSeats': { caller: 'access token', timeout: QUERY, requestBytes: 16 * KiB },
 
-  '/licensing.v1.LicenceService/RedeemLicence': { caller: 'credential', lasts: HASHING, requestBytes: 32 * KiB },
-  '/licensing.v1.LicenceService/ListOwnLicences': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.LicenceService/DropLicence': { caller: 'credential', lasts: HASHING, requestBytes: 32 * KiB },
+  '/licensing.v1.LicenceService/RedeemLicence': { caller: 'credential', timeout: HASHING, requestBytes: 32 * KiB },
+  '/licensing.v1.LicenceService/ListOwnLicences': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.LicenceService/DropLicence': { caller: 'credential', timeout: HASHING, requestBytes: 32 * KiB },
 
-  '/licensing.v1.EnclaveManagementService/ListEnclaves': { caller: 'access token', lasts: QUERY, requestBytes: KiB },
-  '/licensing.v1.EnclaveManagementService/SuspendEnclave': { caller: 'access token', lasts: SLOW, requestBytes: KiB },
-  '/licensing.v1.EnclaveManagementService/DeleteEnclave': { caller: 'access token', lasts: SLOW, requestBytes: KiB },
+  '/licensing.v1.EnclaveManagementService/ListEnclaves': { caller: 'access token', timeout: QUERY, requestBytes: KiB },
+  '/licensing.v1.EnclaveManagementService/SuspendEnclave': { caller: 'access token', timeout: SLOW, requestBytes: KiB },
+  '/licensing.v1.EnclaveManagementService/DeleteEnclave': { caller: 'access token', timeout: SLOW, requestBytes: KiB },
 
-  '/licensing.v1.AdminService/ListNodes': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/ApproveNode': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/Revoke': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/Restore': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/ResetSecondFactor': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/DeleteUser': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/ListRevocations': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/IssueLicence': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/ListLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/RevokeLicence': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/ReportLicences': { caller: 'administrator', lasts: QUERY, requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/GetAuditTreeHead': { caller: 'administrator', lasts: SLOW, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ListNodes': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ApproveNode': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/Revoke': { caller: 'administrator', timeout: SLOW, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/Restore': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ResetSecondFactor': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/DeleteUser': { caller: 'administrator', timeout: SLOW, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ListRevocations': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/IssueLicence': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ListLicences': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/RevokeLicence': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ReportLicences': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/GetAuditTreeHead': { caller: 'administrator', timeout: SLOW, requestBytes: 32 * KiB },
   // Of all records that there are.
-  '/licensing.v1.AdminService/ReadAuditLog': { caller: 'administrator', lasts: 'connection', requestBytes: 32 * KiB },
-  '/licensing.v1.AdminService/TailAudit': { caller: 'administrator', lasts: 'connection', requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ReadAuditLog': { caller: 'administrator', timeout: 'connection', requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/TailAudit': { caller: 'administrator', timeout: 'connection', requestBytes: 32 * KiB },
 
   // Some makers' chains are long.
   '/licensing.v1.EnrolService/BeginEnrolment': {
     caller: 'TPM',
-    lasts: { deadlineMs: 60_000 },
+    timeout: { deadlineMs: 60_000 },
     requestBytes: 128 * KiB,
   },
   '/licensing.v1.EnrolService/CompleteEnrolment': {
     caller: 'TPM',
-    lasts: { deadlineMs: 60_000 },
+    timeout: { deadlineMs: 60_000 },
     requestBytes: 32 * KiB,
   },
 
   // As long as the workload's credential besides: serveStream in attestor-daemon/service.ts.
-  '/licensing.v1.AttestorService/Attest': { caller: 'workload', lasts: 'connection', requestBytes: 32 * KiB },
+  '/licensing.v1.AttestorService/Attest': { caller: 'workload', timeout: 'connection', requestBytes: 32 * KiB },
 
-  '/licensing.v1.LauncherService/EnsureEnclave': { caller: 'socket owner', lasts: SLOW, requestBytes: KiB },
-  '/licensing.v1.LauncherService/StopEnclave': { caller: 'socket owner', lasts: SLOW, requestBytes: KiB },
-  '/licensing.v1.LauncherService/FindEnclaves': { caller: 'socket owner', lasts: QUICK, requestBytes: KiB },
-  '/licensing.v1.LauncherService/RemoveEnclave': { caller: 'socket owner', lasts: SLOW, requestBytes: KiB },
+  '/licensing.v1.LauncherService/EnsureEnclave': { caller: 'socket owner', timeout: SLOW, requestBytes: KiB },
+  '/licensing.v1.LauncherService/StopEnclave': { caller: 'socket owner', timeout: SLOW, requestBytes: KiB },
+  '/licensing.v1.LauncherService/FindEnclaves': { caller: 'socket owner', timeout: QUICK, requestBytes: KiB },
+  '/licensing.v1.LauncherService/RemoveEnclave': { caller: 'socket owner', timeout: SLOW, requestBytes: KiB },
 
   '/licensing.v1.EnclaveService/Attest': {
     caller: 'client key',
-    lasts: { deadlineMs: 60_000 },
+    timeout: { deadlineMs: 60_000 },
     requestBytes: 64 * KiB,
   },
-  '/licensing.v1.EnclaveService/GetCertificate': { caller: 'anyone', lasts: QUICK, requestBytes: KiB },
+  '/licensing.v1.EnclaveService/GetCertificate': { caller: 'anyone', timeout: QUICK, requestBytes: KiB },
   // What is inside authenticates both ends, and ends a handshake that takes too long.
-  '/licensing.v1.EnclaveService/Tunnel': { caller: 'anyone', lasts: 'connection', requestBytes: 512 * KiB },
+  '/licensing.v1.EnclaveService/Tunnel': { caller: 'anyone', timeout: 'connection', requestBytes: 512 * KiB },
 
-  '/licensing.v1.SessionService/Attest': { caller: 'session', lasts: { deadlineMs: 60_000 }, requestBytes: KiB },
-  '/licensing.v1.SessionService/HoldSeat': { caller: 'attested session', lasts: QUICK, requestBytes: 16 * KiB },
-  '/licensing.v1.SessionService/SignHeartbeat': { caller: 'attested session', lasts: QUICK, requestBytes: KiB },
+  '/licensing.v1.SessionService/Attest': { caller: 'session', timeout: { deadlineMs: 60_000 }, requestBytes: KiB },
+  '/licensing.v1.SessionService/HoldSeat': { caller: 'attested session', timeout: QUICK, requestBytes: 16 * KiB },
+  '/licensing.v1.SessionService/SignHeartbeat': { caller: 'attested session', timeout: QUICK, requestBytes: KiB },
   // These three need a seat besides, where seats are needed. A command may be silent for days.
-  '/licensing.v1.SessionService/Exec': { caller: 'attested session', lasts: 'connection', requestBytes: 1024 * KiB },
+  '/licensing.v1.SessionService/Exec': { caller: 'attested session', timeout: 'connection', requestBytes: 1024 * KiB },
   '/licensing.v1.SessionService/PutFile': {
     caller: 'attested session',
-    lasts: { idleMs: 120_000 },
+    timeout: { idleMs: 120_000 },
     requestBytes: 1024 * KiB,
   },
   '/licensing.v1.SessionService/GetFile': {
     caller: 'attested session',
-    lasts: { idleMs: 120_000 },
+    timeout: { idleMs: 120_000 },
     requestBytes: 16 * KiB,
   },
-  '/licensing.v1.SessionService/GetStatus': { caller: 'attested session', lasts: QUICK, requestBytes: KiB },
+  '/licensing.v1.SessionService/GetStatus': { caller: 'attested session', timeout: QUICK, requestBytes: KiB },
 } as const satisfies Record<Method, Rule>;
 
 /** @throws Error for a method that has no row: a mistake of the program's */

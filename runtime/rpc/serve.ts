@@ -50,7 +50,7 @@ export function serve<T>(call: AnyCall, work: (context: CallContext) => Promise<
 async function bounded<T>(call: AnyCall, work: (context: CallContext) => Promise<T>): Promise<T> {
   const method = call.getPath();
   const controller = new AbortController();
-  const { lasts } = ruleOf(method);
+  const { timeout: lasts } = ruleOf(method);
   let over = (): void => undefined;
   // Emitted at the end of every call, in whichever way it comes.
   call.on('cancelled', () => {
