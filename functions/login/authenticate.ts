@@ -12,7 +12,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { authenticateToken } from '../../licensing/sessions/bearer';
 import { PasswordHashChanged } from '../../licensing/sessions/sessions';
-import type { Also, RefreshGrant } from '../../licensing/sessions/sessions';
+import type { TransactionHook, RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
 import type { ClientDetails } from '../../licensing/sessions/client-details';
@@ -38,7 +38,7 @@ export interface Authenticated {
    * @param also in the same transaction
    * @throws RpcError UNAUTHENTICATED `login.session_ended`, where the session was ended or the password changed meanwhile; ABORTED `login.refresh_raced`
    */
-  grant(certifiedSeconds: number, also?: Also): Promise<Tokens>;
+  grant(certifiedSeconds: number, also?: TransactionHook): Promise<Tokens>;
 }
 
 /** One answer for an unknown user, a wrong password and a username that can't be: nobody learns who has an account. */

@@ -85,9 +85,9 @@ function raced(): RpcError {
 }
 
 /** What belongs into the transaction that begins or goes on with a session. May be done twice, where the first answer was lost. */
-export type Also = (queries: Queries) => Promise<void>;
+export type TransactionHook = (queries: Queries) => Promise<void>;
 
-const nothing: Also = () => Promise.resolve();
+const nothing: TransactionHook = () => Promise.resolve();
 
 /** The sessions table. Refusals of the database: see Database. */
 export class Sessions {
