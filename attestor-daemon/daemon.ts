@@ -62,7 +62,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   let tools!: TpmTools;
   let markReady!: () => void;
   const ready = new Promise<void>((resolve) => (markReady = resolve));
-  const keys = new AttestationKeyManager({
+  const keyManager = new AttestationKeyManager({
     stateDir: options.stateDir,
     node: options.node,
     retry: options.retry,
@@ -75,7 +75,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     },
   });
   const attestor = new Attestor({
-    quoteRoot: (root) => quoteRoot(tools, keys, root, options.quoteDelayMs),
+    quoteRoot: (root) => quoteRoot(tools, keyManager, root, options.quoteDelayMs),
     eventLog: await readEventLog(options.eventLogFile),
     onQuote: options.metrics && countQuotes(options.metrics),
     clock: options.clock,
@@ -85,7 +85,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     identifier: options.identifier,
     node: options.node,
     clock: options.clock,
-    ready: () => keys.last !== undefined,
+    ready: () => keyManager.last !== undefined,
   });
 
   try {
@@ -103,13 +103,13 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     await server?.stop(0);
     throw error;
   }
-  keys.start();
+  keyManager.start();
   return {
     server,
     ready,
     async stop() {
       await server?.stop(500);
-      await keys.stop();
+      await keyManager.stop();
       client.close();
       await tools.close();
     },
@@ -128,14 +128,14 @@ async function readEventLog(path: string | undefined): Promise<Buffer | undefine
   return undefined;
 }
 
-/** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the keeper look at the key again. */
+/** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the manager look at the key again. */
 async function quoteRoot(
   tools: TpmTools,
-  keeper: AttestationKeyManager,
+  keyManager: AttestationKeyManager,
   root: Buffer,
   delayMs?: number,
 ): Promise<CertifiedQuote> {
-  const certified = keeper.last;
+  const certified = keyManager.last;
   if (certified === undefined)
     throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
   try {
@@ -149,7 +149,7 @@ async function quoteRoot(
         cause: error,
       });
     }
-    keeper.invalidate();
+    keyManager.invalidate();
     throw new AttestRefusal('attestor.tpm_unavailable', 'the TPM made no quote: try again', true, { cause: error });
   }
 }

@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls';
 type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 
 /**
- * Credentials of a gRPC channel whose one connection is made by `secure`, and only once: a verified connection is never replaced by another
+ * Credentials of a gRPC channel whose one connection is made by `connect`, and only once: a verified connection is never replaced by another
  * without a word. grpc-js always dials its target first and hands the socket over.
  */
 export class SingleUseCredentials extends ChannelCredentials {
@@ -14,7 +14,7 @@ export class SingleUseCredentials extends ChannelCredentials {
   /** Why there is no connection; grpc-js itself keeps only a text of it. */
   failure: Error | undefined;
 
-  constructor(private readonly secure: (dialled: Socket) => Promise<TLSSocket>) {
+  constructor(private readonly connect: (dialled: Socket) => Promise<TLSSocket>) {
     super();
   }
 
@@ -40,7 +40,7 @@ export class SingleUseCredentials extends ChannelCredentials {
         if (this.used) throw new Error('the verified connection is gone');
         this.used = true;
         try {
-          return { socket: await this.secure(dialled), secure: true };
+          return { socket: await this.connect(dialled), secure: true };
         } catch (error) {
           this.failure = error as Error;
           throw error;

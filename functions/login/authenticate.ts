@@ -35,10 +35,10 @@ export interface Authenticated {
   /**
    * Gives the tokens, once, at the end of the login: a refresh token is used up by a login that succeeds, not by one that failed.
    * @param certifiedSeconds life of the certificate that was made for the session
-   * @param also in the same transaction
+   * @param hook in the same transaction
    * @throws RpcError UNAUTHENTICATED `login.session_ended`, where the session was ended or the password changed meanwhile; ABORTED `login.refresh_raced`
    */
-  grant(certifiedSeconds: number, also?: TransactionHook): Promise<Tokens>;
+  grant(certifiedSeconds: number, hook?: TransactionHook): Promise<Tokens>;
 }
 
 /** One answer for an unknown user, a wrong password and a username that can't be: nobody learns who has an account. */
@@ -88,7 +88,7 @@ async function byPassword(
   return {
     user,
     session,
-    async grant(certifiedSeconds, also) {
+    async grant(certifiedSeconds, hook) {
       const begin = async (passwordHash: string): Promise<RefreshGrant> =>
         sessions.begin(
           {
@@ -100,7 +100,7 @@ async function byPassword(
           },
           client,
           certifiedSeconds,
-          also,
+          hook,
         );
       const granted = await begin(shown).catch(async (error: unknown) => {
         if (!(error instanceof PasswordHashChanged)) throw error;
@@ -130,8 +130,8 @@ async function byAccessToken(backend: AccountBackend, token: string): Promise<Au
     user,
     session,
     // The same token: who found one has no more than its minutes.
-    async grant(certifiedSeconds, also) {
-      await backend.sessions.certify({ user, session }, certifiedSeconds, also);
+    async grant(certifiedSeconds, hook) {
+      await backend.sessions.certify({ user, session }, certifiedSeconds, hook);
       return { accessToken: token, accessTokenExpiresAt: expiresAt };
     },
   };
@@ -142,8 +142,8 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
   return {
     user,
     session,
-    grant: async (certifiedSeconds, also) => ({
-      ...(await backend.sessions.rotate(token, client, certifiedSeconds, also)),
+    grant: async (certifiedSeconds, hook) => ({
+      ...(await backend.sessions.rotate(token, client, certifiedSeconds, hook)),
       ...(await accessToken(backend, user, session, authenticatedAt)),
     }),
   };

@@ -87,7 +87,7 @@ function raced(): RpcError {
 /** What belongs into the transaction that begins or goes on with a session. May be done twice, where the first answer was lost. */
 export type TransactionHook = (queries: Queries) => Promise<void>;
 
-const nothing: TransactionHook = () => Promise.resolve();
+const noHook: TransactionHook = () => Promise.resolve();
 
 /** The sessions table. Refusals of the database: see Database. */
 export class Sessions {
@@ -101,7 +101,7 @@ export class Sessions {
     { passwordHash, rehashed, ...begun }: NewPasswordSession,
     client: ClientDetails,
     certifiedSeconds = 0,
-    also = nothing,
+    hook = noHook,
   ): Promise<RefreshGrant> {
     const { user } = begun;
     return this.database.transaction(async (queries) => {
@@ -114,7 +114,7 @@ export class Sessions {
       if (rehashed !== undefined)
         await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1', [user, rehashed]);
       const granted = await beginSession(queries, begun, client, certifiedSeconds);
-      await also(queries);
+      await hook(queries);
       return granted;
     });
   }
@@ -160,7 +160,7 @@ export class Sessions {
     refreshToken: string,
     client: ClientDetails,
     certifiedSeconds = 0,
-    also = nothing,
+    hook = noHook,
   ): Promise<RefreshGrant> {
     const used = refreshTokenHash(refreshToken);
     if (!used) throw invalid();
@@ -169,7 +169,7 @@ export class Sessions {
     const once = (): Promise<number | undefined> =>
       this.database.transaction(async (queries) => {
         const ends = await rotate(queries, hashes, client, certifiedSeconds);
-        if (ends !== undefined) await also(queries);
+        if (ends !== undefined) await hook(queries);
         return ends;
       });
     const ends = await once().catch(async (error: unknown) => {
@@ -186,7 +186,7 @@ export class Sessions {
   async certify(
     { user, session }: { user: string; session: string },
     certifiedSeconds: number,
-    also = nothing,
+    hook = noHook,
   ): Promise<void> {
     await this.database.transactionTwice(async (queries) => {
       const rows = await queries.query(
@@ -195,7 +195,7 @@ export class Sessions {
         [session, user, certifiedSeconds],
       );
       if (rows.length === 0) throw ended();
-      await also(queries);
+      await hook(queries);
     });
   }
 

@@ -7,9 +7,9 @@ import { ruleOf } from './rules';
  * @returns what ends the wait
  */
 export function whenIdle(path: string, late: (error: RpcError) => void): () => void {
-  const { timeout: lasts } = ruleOf(path);
-  if (typeof lasts === 'string' || !('idleMs' in lasts)) return () => undefined;
-  const { idleMs } = lasts;
+  const { timeout } = ruleOf(path);
+  if (typeof timeout === 'string' || !('idleMs' in timeout)) return () => undefined;
+  const { idleMs } = timeout;
   const timer = setTimeout(
     () => late(new RpcError('rpc.idle', status.DEADLINE_EXCEEDED, `expected something to happen within ${idleMs} ms`)),
     idleMs,

@@ -76,8 +76,8 @@ export function limitPeers(server: Server, services: readonly ServiceDefinition[
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
   const deadlines = new Map(
     methods.flatMap(({ path }) => {
-      const { timeout: lasts } = ruleOf(path);
-      return typeof lasts === 'object' && 'deadlineMs' in lasts ? [[path, lasts.deadlineMs + readMs] as const] : [];
+      const { timeout } = ruleOf(path);
+      return typeof timeout === 'object' && 'deadlineMs' in timeout ? [[path, timeout.deadlineMs + readMs] as const] : [];
     }),
   );
 

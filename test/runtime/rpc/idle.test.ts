@@ -6,7 +6,7 @@ import { RULES } from '../../../runtime/rpc/rules';
 
 const PUT_FILE = '/licensing.v1.SessionService/PutFile';
 const EXEC = '/licensing.v1.SessionService/Exec';
-const { idleMs } = RULES[PUT_FILE].lasts;
+const { idleMs } = RULES[PUT_FILE].timeout;
 const LATE = { code: 'rpc.idle', grpcStatus: status.DEADLINE_EXCEEDED };
 
 beforeEach(() => jest.useFakeTimers());

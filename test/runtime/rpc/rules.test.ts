@@ -44,8 +44,8 @@ test('each method of the contracts has its rule in runtime/rpc/rules.ts, and not
 });
 
 test('the numbers of every rule are such that they bound something', () => {
-  for (const [method, { lasts, requestBytes }] of Object.entries(RULES)) {
-    const bound = typeof lasts === 'string' ? 1 : 'deadlineMs' in lasts ? lasts.deadlineMs : lasts.idleMs;
+  for (const [method, { timeout, requestBytes }] of Object.entries(RULES)) {
+    const bound = typeof timeout === 'string' ? 1 : 'deadlineMs' in timeout ? timeout.deadlineMs : timeout.idleMs;
     expect({ method, ok: bound >= 1 && bound <= 300_000 && requestBytes >= 64 && requestBytes <= 1024 * 1024 }).toEqual(
       { method, ok: true },
     );
@@ -134,7 +134,7 @@ test('a call past its deadline ends, whatever its method does, and its method is
       code: 'rpc.deadline_exceeded',
       grpcStatus: status.DEADLINE_EXCEEDED,
     });
-    const { deadlineMs } = RULES['/licensing.v1.LoginService/GetTokenKeys'].lasts;
+    const { deadlineMs } = RULES['/licensing.v1.LoginService/GetTokenKeys'].timeout;
     expect(Date.now() - began).toBeGreaterThanOrEqual(deadlineMs - 50);
     expect(Date.now() - began).toBeLessThan(deadlineMs + 3_000);
     expect(told).toEqual([expect.objectContaining({ code: 'rpc.deadline_exceeded' })]);
