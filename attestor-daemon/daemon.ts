@@ -117,14 +117,17 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
 }
 
 /** The verifier reads no more (attestation/tpm/event-log), and evidence has to fit in a message. Logs of real machines have 20 to 200 kB. */
-const EVENT_LOG_MAX = 512 * 1024;
+const MAX_EVENT_LOG_BYTES = 512 * 1024;
 
 /** It doesn't change while the node is up, so it is read once. */
 async function readEventLog(path: string | undefined): Promise<Buffer | undefined> {
   if (path === undefined) return undefined;
   const log = await readFile(path).catch(() => undefined);
-  if (log === undefined || log.length <= EVENT_LOG_MAX) return log;
-  logger.warn({ bytes: log.length, most: EVENT_LOG_MAX }, 'the firmware event log is too large to go with evidence');
+  if (log === undefined || log.length <= MAX_EVENT_LOG_BYTES) return log;
+  logger.warn(
+    { bytes: log.length, most: MAX_EVENT_LOG_BYTES },
+    'the firmware event log is too large to go with evidence',
+  );
   return undefined;
 }
 

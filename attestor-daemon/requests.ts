@@ -18,7 +18,7 @@ export class AttestRefusal extends Error {
 
 const DIGEST_BYTES = 32;
 /** A P-256 certificate has a few hundred bytes. */
-const CERTIFICATE_MAX = 4096;
+const MAX_CERTIFICATE_BYTES = 4096;
 
 /**
  * Checks the requests of one stream: lengths, and that all name one certificate. The first certificate stands, because a workload makes its TLS key
@@ -53,8 +53,8 @@ function checkLength(field: string, value: Buffer, length: number): void {
 }
 
 function checkCertificate(der: Buffer): void {
-  if (der.length === 0 || der.length > CERTIFICATE_MAX)
-    throw bad(`certificate: expected 1 to ${CERTIFICATE_MAX} bytes, got ${der.length}`);
+  if (der.length === 0 || der.length > MAX_CERTIFICATE_BYTES)
+    throw bad(`certificate: expected 1 to ${MAX_CERTIFICATE_BYTES} bytes, got ${der.length}`);
   try {
     if (new X509Certificate(der).raw.equals(der)) return;
   } catch {

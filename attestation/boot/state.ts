@@ -9,7 +9,7 @@ const line = z.string().regex(/^[\x20-\x7e]{0,120}$/, 'expected one line of prin
 const eventSchema = z.strictObject({ pcr: z.int().min(0).max(7), type: line, sha256: hash, description: line });
 
 /** Far more than machines measure into PCRs 0 to 7. */
-const EVENTS_MAX = 1024;
+const MAX_EVENTS = 1024;
 
 export const bootStateSchema = z.strictObject({
   name: z
@@ -19,7 +19,7 @@ export const bootStateSchema = z.strictObject({
   pcrs: z
     .strictObject(Object.fromEntries(BOOT_PCRS.map((pcr) => [String(pcr), hash.optional()])))
     .refine((pcrs) => Object.values(pcrs).some((value) => value !== undefined), 'expected a PCR at least'),
-  events: z.array(eventSchema).max(EVENTS_MAX).optional(),
+  events: z.array(eventSchema).max(MAX_EVENTS).optional(),
 });
 
 /** A golden boot state: PCRs as they were on a machine that its operator approved. */

@@ -91,12 +91,15 @@ export class DerReader {
 }
 
 /** Longer than any in use. The work of decoding grows with the square of the length, which a certificate's sender chooses. */
-const OID_MAX = 64;
+const MAX_OID_BYTES = 64;
 
 /** An OBJECT IDENTIFIER's content as dotted text (X.690, 8.19). @throws BytesError */
 export function decodeOid(content: Uint8Array): string {
-  if (content.length === 0 || content.length > OID_MAX) {
-    throw new BytesError('bytes.malformed', `object identifier: expected 1 to ${OID_MAX} bytes, got ${content.length}`);
+  if (content.length === 0 || content.length > MAX_OID_BYTES) {
+    throw new BytesError(
+      'bytes.malformed',
+      `object identifier: expected 1 to ${MAX_OID_BYTES} bytes, got ${content.length}`,
+    );
   }
   const parts: bigint[] = [];
   let part = 0n;

@@ -39,7 +39,7 @@ export interface AttestationKeyCertificate {
 /** RFC 1123 subdomain, as Kubernetes names nodes. */
 const DNS_NAME = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*';
 const NODE_URI = new RegExp(`^spiffe://(${DNS_NAME})/node/(${DNS_NAME})$`);
-const NAME_MAX = 253;
+const MAX_NAME_LENGTH = 253;
 /** uniformResourceIdentifier among GeneralNames (RFC 5280, 4.2.1.6). */
 const URI_TAG = 6;
 
@@ -90,7 +90,12 @@ function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCer
 /** Reads spiffe://TRUST_DOMAIN/node/NODE. @throws CertificateError certificate.name */
 export function parseNodeUri(uri: string): { trustDomain: string; node: string } {
   const [, trustDomain, node] = NODE_URI.exec(uri) ?? [];
-  if (trustDomain === undefined || node === undefined || trustDomain.length > NAME_MAX || node.length > NAME_MAX) {
+  if (
+    trustDomain === undefined ||
+    node === undefined ||
+    trustDomain.length > MAX_NAME_LENGTH ||
+    node.length > MAX_NAME_LENGTH
+  ) {
     throw new CertificateError(
       'certificate.name',
       'expected spiffe://TRUST_DOMAIN/node/NODE with DNS names in lower case, got something else',

@@ -51,8 +51,8 @@ export interface ChainRequirements {
 }
 
 /** Longest chain below a root, and largest certificate: an attacker chooses both. Some TPM makers have four authorities between root and key. */
-const CHAIN_MAX = 6;
-const CERTIFICATE_BYTES_MAX = 16 * 1024;
+const MAX_CHAIN_LENGTH = 6;
+const MAX_CERTIFICATE_BYTES = 16 * 1024;
 
 /** ECDSA (RFC 5758, 3.2) and RSASSA-PKCS1-v1_5 (RFC 8017, A.2.4) with SHA-256, SHA-384 and SHA-512. */
 const SIGNATURES = new Set([
@@ -69,17 +69,17 @@ const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
  * @returns the leaf
  * @throws CertificateError
  */
-export function verifyChain(demands: ChainRequirements): ParsedCertificate {
-  if (demands.certificates.length === 0 || demands.certificates.length > CHAIN_MAX) {
+export function verifyChain(requirements: ChainRequirements): ParsedCertificate {
+  if (requirements.certificates.length === 0 || requirements.certificates.length > MAX_CHAIN_LENGTH) {
     throw new CertificateError(
       'certificate.malformed',
-      `expected 1 to ${CHAIN_MAX} certificates, got ${demands.certificates.length}`,
+      `expected 1 to ${MAX_CHAIN_LENGTH} certificates, got ${requirements.certificates.length}`,
     );
   }
-  const chain = demands.certificates.map(parseCertificate);
+  const chain = requirements.certificates.map(parseCertificate);
   const leaf = chain[0] as ParsedCertificate;
-  checkLeaf(leaf, demands.purpose);
-  verifyPath(chain, demands.roots, demands.now);
+  checkLeaf(leaf, requirements.purpose);
+  verifyPath(chain, requirements.roots, requirements.now);
   return leaf;
 }
 
@@ -115,10 +115,10 @@ export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly 
 
 /** @throws CertificateError unless the bytes are one certificate, all of them, with a key worth using. */
 export function parseCertificate(der: Uint8Array): ParsedCertificate {
-  if (der.length > CERTIFICATE_BYTES_MAX) {
+  if (der.length > MAX_CERTIFICATE_BYTES) {
     throw new CertificateError(
       'certificate.malformed',
-      `expected a certificate of ${CERTIFICATE_BYTES_MAX} bytes at most, got ${der.length}`,
+      `expected a certificate of ${MAX_CERTIFICATE_BYTES} bytes at most, got ${der.length}`,
     );
   }
   let parsed: ParsedCertificate;
@@ -138,13 +138,13 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
 
 /** Roots are the verifier's own and come again each time; parsing and weighing those of all TPM makers takes longer than the rest of a verification. */
 const parsedRoots = new Map<string, ParsedCertificate>();
-const PARSED_ROOTS_MAX = 256;
+const MAX_PARSED_ROOTS = 256;
 
 function parseRoot(pem: string): ParsedCertificate {
   const known = parsedRoots.get(pem);
   if (known !== undefined) return known;
   const root = parseNewRoot(pem);
-  if (parsedRoots.size >= PARSED_ROOTS_MAX) parsedRoots.clear();
+  if (parsedRoots.size >= MAX_PARSED_ROOTS) parsedRoots.clear();
   parsedRoots.set(pem, root);
   return root;
 }

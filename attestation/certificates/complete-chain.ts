@@ -1,8 +1,8 @@
 import { X509Certificate } from '../crypto';
 
 /** Longest way up from a leaf that is looked for, and most certificates that are looked at beside the pool. */
-const DEPTH_MAX = 6;
-const GIVEN_MAX = 16;
+const MAX_DEPTH = 6;
+const MAX_GIVEN = 16;
 
 /** Authorities that may stand between a leaf and a root. None of them is trusted: the chain still has to be verified. */
 export interface IntermediatePool {
@@ -29,11 +29,11 @@ export function makePool(pems: readonly string[]): IntermediatePool {
  * @returns DER, leaf first
  */
 export function completeChain(certificates: readonly Uint8Array[], pool: IntermediatePool): Uint8Array[] {
-  const given = certificates.length > GIVEN_MAX ? undefined : readAll(certificates);
+  const given = certificates.length > MAX_GIVEN ? undefined : readAll(certificates);
   let last = given?.[0];
   if (given === undefined || last === undefined) return [...certificates];
   const chain = [last];
-  while (chain.length < DEPTH_MAX) {
+  while (chain.length < MAX_DEPTH) {
     const child: X509Certificate = last;
     const candidates = [...given, ...(pool.bySubject.get(child.issuer) ?? [])];
     // By name and key identifier. Signatures are left to verifyChain, which weighs keys first.

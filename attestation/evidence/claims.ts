@@ -4,7 +4,7 @@ import { leafHash } from '../transparency/merkle';
 import { EvidenceError } from './errors';
 
 /** Longest claims that are read, in bytes. */
-const CLAIMS_MAX = 4096;
+const MAX_CLAIMS_BYTES = 4096;
 /** An opaque id: printable ASCII without blanks. */
 const ID = /^[\x21-\x7e]{1,128}$/;
 const IMAGE_DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -31,11 +31,11 @@ export function claimsLeaf(bytes: Uint8Array): Buffer {
  * @throws EvidenceError of step claims
  */
 export function parseClaims(bytes: Uint8Array): Claims {
-  if (bytes.length > CLAIMS_MAX) {
+  if (bytes.length > MAX_CLAIMS_BYTES) {
     throw new EvidenceError(
       'claims',
       'claims.too_long',
-      `expected claims of ${CLAIMS_MAX} bytes at most, got ${bytes.length}`,
+      `expected claims of ${MAX_CLAIMS_BYTES} bytes at most, got ${bytes.length}`,
     );
   }
   let claims: Claims;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Evidence } from '../../proto/gen/licensing/v1/evidence';
-import { EVENT_LOG_MAX } from '../tpm/event-log/constants';
+import { MAX_EVENT_LOG_BYTES } from '../tpm/event-log/constants';
 
 /** A file that holds no evidence. Whether evidence that was read is good is verifyEvidence's question. */
 export class EvidenceFileError extends Error {
@@ -16,7 +16,7 @@ export class EvidenceFileError extends Error {
 }
 
 /** Longest file that is read, in characters: the largest event log in base64, and ten times what the largest tree makes. */
-const FILE_MAX = Math.ceil(EVENT_LOG_MAX / 3) * 4 + 256 * 1024;
+const MAX_FILE_LENGTH = Math.ceil(MAX_EVENT_LOG_BYTES / 3) * 4 + 256 * 1024;
 
 /** Base64 in its one padded form: protobuf's JSON readers would take others, and then two texts would be one value. */
 const bytes = z
@@ -49,10 +49,10 @@ export function writeEvidenceJson(evidence: Evidence): string {
  * @throws EvidenceFileError
  */
 export function readEvidenceJson(text: string): Evidence {
-  if (text.length > FILE_MAX)
+  if (text.length > MAX_FILE_LENGTH)
     throw new EvidenceFileError(
       'evidence_file.too_large',
-      `expected ${FILE_MAX} characters at most, got ${text.length}`,
+      `expected ${MAX_FILE_LENGTH} characters at most, got ${text.length}`,
     );
   let json: unknown;
   try {

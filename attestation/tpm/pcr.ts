@@ -16,20 +16,20 @@ export interface PcrSelection {
 }
 
 /** Part 2, 10.6.2: PCR_SELECT_MAX octets; 4 hold 32 PCRs, and no platform has more. */
-const SELECT_MAX = 4;
+const MAX_SELECT_BYTES = 4;
 /** HASH_COUNT of an implementation is far under this. */
-const BANKS_MAX = 16;
+const MAX_BANKS = 16;
 
 /** Reads a TPML_PCR_SELECTION (Part 2, 10.9.7). @throws TpmError */
 export function readPcrSelections(reader: ByteReader): PcrSelection[] {
   const count = reader.u32();
-  if (count > BANKS_MAX)
-    throw new TpmError('tpm.invalid', `TPML_PCR_SELECTION: expected ${BANKS_MAX} banks at most, got ${count}`);
+  if (count > MAX_BANKS)
+    throw new TpmError('tpm.invalid', `TPML_PCR_SELECTION: expected ${MAX_BANKS} banks at most, got ${count}`);
   return Array.from({ length: count }, () => {
     const hash = reader.u16();
     const size = reader.u8();
-    if (size > SELECT_MAX)
-      throw new TpmError('tpm.invalid', `TPMS_PCR_SELECTION: expected ${SELECT_MAX} octets at most, got ${size}`);
+    if (size > MAX_SELECT_BYTES)
+      throw new TpmError('tpm.invalid', `TPMS_PCR_SELECTION: expected ${MAX_SELECT_BYTES} octets at most, got ${size}`);
     const bits = reader.take(size);
     const pcrs: number[] = [];
     for (let pcr = 0; pcr < size * 8; pcr++) {

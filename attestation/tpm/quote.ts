@@ -28,8 +28,8 @@ export interface Quote {
 }
 
 /** Size of TPMT_HA with the largest hash: no TPM2B_NAME or TPM2B_DATA is longer (Part 2, 10.4.3 and 10.5.3). */
-const HA_MAX = 2 + 64;
-const DIGEST_MAX = 64;
+const MAX_HA_BYTES = 2 + 64;
+const MAX_DIGEST_BYTES = 64;
 
 /**
  * Parses the TPMS_ATTEST of a quote. `magic` and `type` come first: anything else than a quote that a TPM made is refused
@@ -53,12 +53,12 @@ export function parseQuote(bytes: Uint8Array): Quote {
       );
     }
     return {
-      qualifiedSigner: sizedUpTo(reader, HA_MAX, 'qualifiedSigner'),
-      extraData: sizedUpTo(reader, HA_MAX, 'extraData'),
+      qualifiedSigner: sizedUpTo(reader, MAX_HA_BYTES, 'qualifiedSigner'),
+      extraData: sizedUpTo(reader, MAX_HA_BYTES, 'extraData'),
       clockInfo: { clock: reader.u64(), resetCount: reader.u32(), restartCount: reader.u32(), safe: yesNo(reader) },
       firmwareVersion: reader.u64(),
       pcrSelections: readPcrSelections(reader),
-      pcrDigest: sizedUpTo(reader, DIGEST_MAX, 'pcrDigest'),
+      pcrDigest: sizedUpTo(reader, MAX_DIGEST_BYTES, 'pcrDigest'),
     };
   });
 }

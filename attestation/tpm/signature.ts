@@ -9,8 +9,8 @@ export type TpmSignature =
   | { algorithm: 'rsassa'; hash: number; signature: Buffer };
 
 /** Coordinates of the largest curve that is taken (P-384), and the largest RSA key. */
-const ECC_MAX = 48;
-const RSA_MAX = 512;
+const MAX_ECC_BYTES = 48;
+const MAX_RSA_BYTES = 512;
 
 /** @throws TpmError */
 export function parseSignature(bytes: Uint8Array): TpmSignature {
@@ -30,8 +30,8 @@ export function parseSignature(bytes: Uint8Array): TpmSignature {
       }
       return value;
     };
-    if (algorithm === TPM_ALG.RSASSA) return { algorithm: 'rsassa', hash, signature: number(RSA_MAX) };
-    return { algorithm: 'ecdsa', hash, r: stripZeros(number(ECC_MAX)), s: stripZeros(number(ECC_MAX)) };
+    if (algorithm === TPM_ALG.RSASSA) return { algorithm: 'rsassa', hash, signature: number(MAX_RSA_BYTES) };
+    return { algorithm: 'ecdsa', hash, r: stripZeros(number(MAX_ECC_BYTES)), s: stripZeros(number(MAX_ECC_BYTES)) };
   });
 }
 

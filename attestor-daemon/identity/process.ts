@@ -15,7 +15,7 @@ import type { Clock } from '../../runtime/clock';
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */
 const LIFETIME_MAX_SECONDS = 300;
 const CLOCK_SKEW_SECONDS = 5;
-const CREDENTIAL_MAX = 4096;
+const MAX_CREDENTIAL_LENGTH = 4096;
 
 const claims = z.object({
   sub: z.string().min(1).max(128),
@@ -81,7 +81,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
         'the credential is not one of the launcher, or no longer good',
         { cause },
       );
-    if (credential.length > CREDENTIAL_MAX) throw refused('length');
+    if (credential.length > MAX_CREDENTIAL_LENGTH) throw refused('length');
     let payload: JWTPayload;
     try {
       ({ payload } = await jwtVerify(credential, this.key, {

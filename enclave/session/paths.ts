@@ -3,7 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 
 /** PATH_MAX of Linux, in bytes. */
-const PATH_MAX = 4096;
+const MAX_PATH_BYTES = 4096;
 
 /**
  * Where a path of the client's leads: absolute as it is, or relative to the workspace. The enclave is the user's own, so every file that its
@@ -15,7 +15,7 @@ export function resolvePath(workspace: string, path: string): string {
     new RpcError('file.path', status.INVALID_ARGUMENT, `expected a path, got ${what}`);
   if (path === '') throw wrong('an empty one');
   if (path.includes('\0')) throw wrong('one with a NUL');
-  if (Buffer.byteLength(path) >= PATH_MAX) throw wrong(`one of ${PATH_MAX} bytes or more`);
+  if (Buffer.byteLength(path) >= MAX_PATH_BYTES) throw wrong(`one of ${MAX_PATH_BYTES} bytes or more`);
   return resolve(workspace, path);
 }
 

@@ -26,7 +26,7 @@ const ATTRIBUTES: Record<string, 'manufacturer' | 'model' | 'firmware'> = {
 };
 const DIRECTORY_NAME_TAG = 4;
 const SET = 0x31;
-const TEXT_MAX = 64;
+const MAX_TEXT_LENGTH = 64;
 
 /** Vendor ids (TCG Vendor ID Registry) of those who only make programs: IBM's, swtpm writes it too, and Microsoft's reference code (XYZ, SW). */
 const SOFTWARE_VENDORS = new Set(['49424D00', '00001014', '58595A20', '53572020']);
@@ -88,5 +88,5 @@ function readText(bytes: Buffer): string {
   return bytes
     .toString('latin1')
     .replace(/[^\x20-\x7e]+/g, ' ')
-    .slice(0, TEXT_MAX);
+    .slice(0, MAX_TEXT_LENGTH);
 }

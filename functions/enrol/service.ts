@@ -37,7 +37,7 @@ export interface EnrolOptions {
 }
 
 const SECRET_BYTES = 32;
-const PUBLIC_AREA_MAX = 1024;
+const MAX_PUBLIC_AREA_BYTES = 1024;
 /** RFC 1123 subdomain, as Kubernetes names nodes. */
 const NODE_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
 
@@ -108,11 +108,11 @@ function judge(
       status.INVALID_ARGUMENT,
       'expected a node name as in RFC 1123, got something else',
     );
-  if (request.ekPublic.length > PUBLIC_AREA_MAX || request.akPublic.length > PUBLIC_AREA_MAX) {
+  if (request.ekPublic.length > MAX_PUBLIC_AREA_BYTES || request.akPublic.length > MAX_PUBLIC_AREA_BYTES) {
     throw new RpcError(
       'enrol.malformed',
       status.INVALID_ARGUMENT,
-      `expected public areas of ${PUBLIC_AREA_MAX} bytes at most`,
+      `expected public areas of ${MAX_PUBLIC_AREA_BYTES} bytes at most`,
     );
   }
   const ek = parseEndorsementKey(request.ekPublic);

@@ -15,7 +15,7 @@ export interface RevocationRecord {
 }
 
 /** Newest first, in a revocation list; with what sessions take, two thirds of what a client reads (attestation/trust/revocations.ts). */
-const DELETED_USERS_MAX = 2_000;
+const MAX_DELETED_USERS = 2_000;
 
 /** @returns false when it was revoked already: the first record stays */
 export async function revoke(
@@ -80,7 +80,7 @@ export async function currentlyRevoked(queries: Queries, user = ''): Promise<Rev
         OR (kind = 'user' AND subject = $1)
      UNION SELECT 'user', user_id::text FROM deleted_users WHERE user_id::text = $1
      UNION SELECT 'user', user_id FROM
-       (SELECT user_id::text FROM deleted_users WHERE certified_until > now() ORDER BY deleted_at DESC LIMIT ${DELETED_USERS_MAX}) AS deleted
+       (SELECT user_id::text FROM deleted_users WHERE certified_until > now() ORDER BY deleted_at DESC LIMIT ${MAX_DELETED_USERS}) AS deleted
      ORDER BY kind, subject`,
     [user],
   );

@@ -4,7 +4,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { CallEnd, CallObserver } from './calls';
 
 /** Distinct values of a label at most: what comes after counts as "other", wherever it comes from. */
-const LABEL_VALUES_MAX = 100;
+const MAX_LABEL_VALUES = 100;
 const LABEL_VALUE = /^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$/;
 /** Seconds: from a look into memory to the first start of an enclave. */
 const CALL_BUCKETS = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120];
@@ -74,7 +74,7 @@ export class Metrics implements CallObserver {
     const counter = new Counter({ name, help, labelNames: [label], registers: [this.registry] });
     const seen = new Set<string>();
     return (value) => {
-      const fits = LABEL_VALUE.test(value) && (seen.has(value) || seen.size < LABEL_VALUES_MAX);
+      const fits = LABEL_VALUE.test(value) && (seen.has(value) || seen.size < MAX_LABEL_VALUES);
       if (fits) seen.add(value);
       counter.inc({ [label]: fits ? value : 'other' } as Record<Label, string>);
     };

@@ -4,7 +4,7 @@ import type { HealthCheckResponse, HealthServer } from '../../proto/gen/grpc/hea
 import { RpcError, toStatus } from './errors';
 
 /** Callers that watch at a time: each is a call without an end, and anybody may begin one. */
-const WATCHERS_MAX = 64;
+const MAX_WATCHERS = 64;
 
 /** grpc.health.v1 for a whole server: one answer for "" and for each of its services. */
 export class Health {
@@ -35,10 +35,10 @@ export class Health {
       else callback(toStatus(new RpcError('health.unknown_service', status.NOT_FOUND, 'unknown service')));
     },
     watch: (call) => {
-      if (this.watching >= WATCHERS_MAX) {
+      if (this.watching >= MAX_WATCHERS) {
         call.emit(
           'error',
-          toStatus(new RpcError('health.busy', status.RESOURCE_EXHAUSTED, `expected ${WATCHERS_MAX} watchers at most`)),
+          toStatus(new RpcError('health.busy', status.RESOURCE_EXHAUSTED, `expected ${MAX_WATCHERS} watchers at most`)),
         );
         return;
       }

@@ -77,7 +77,9 @@ export function limitPeers(server: Server, services: readonly ServiceDefinition[
   const deadlines = new Map(
     methods.flatMap(({ path }) => {
       const { timeout } = ruleOf(path);
-      return typeof timeout === 'object' && 'deadlineMs' in timeout ? [[path, timeout.deadlineMs + readMs] as const] : [];
+      return typeof timeout === 'object' && 'deadlineMs' in timeout
+        ? [[path, timeout.deadlineMs + readMs] as const]
+        : [];
     }),
   );
 

@@ -13,7 +13,7 @@ export interface TraceContext {
 
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 /** As much as any version may have that we can read; what is longer is not worth parsing. */
-const LENGTH_MAX = 128;
+const MAX_LENGTH = 128;
 const NO_TRACE = '0'.repeat(32);
 const NO_SPAN = '0'.repeat(16);
 
@@ -21,7 +21,7 @@ const storage = new AsyncLocalStorage<TraceContext>();
 
 /** Reads a traceparent (3.2); undefined for anything that is none, which is then as if there were nothing. */
 export function parseTraceparent(text: unknown): TraceContext | undefined {
-  if (typeof text !== 'string' || text.length > LENGTH_MAX) return undefined;
+  if (typeof text !== 'string' || text.length > MAX_LENGTH) return undefined;
   const [, version, traceId = '', spanId = '', flags = '', rest] = TRACEPARENT.exec(text) ?? [];
   // Version ff is none; the one that we know has nothing more, later ones may (3.2.4).
   if (version === undefined || version === 'ff' || (version === '00' && rest !== undefined)) return undefined;

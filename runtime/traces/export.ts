@@ -9,7 +9,7 @@ export interface ExporterOptions {
   tracesPerSecond: number;
 }
 
-const QUEUE_MAX = 2_048;
+const MAX_QUEUED_SPANS = 2_048;
 const BATCH = 512;
 const DELAY_MS = 1_000;
 const POST_MS = 5_000;
@@ -46,7 +46,7 @@ export class Exporter {
   }
 
   add(span: SpanRecord): void {
-    if (this.queue.length >= QUEUE_MAX) return;
+    if (this.queue.length >= MAX_QUEUED_SPANS) return;
     this.queue.push(span);
     this.timer ??= setTimeout(() => void this.flush(), DELAY_MS).unref();
   }

@@ -18,7 +18,7 @@ export interface AttestationKey {
 }
 
 /** Longest structures that are looked at, in bytes. */
-const ATTEST_MAX = 1024;
+const MAX_ATTEST_BYTES = 1024;
 
 /** The chain leads to a root of the trust bundle, and certifies the very key whose public area is in the evidence. */
 export function checkAkCertificate(
@@ -88,11 +88,11 @@ export function checkAkAttributes(key: TpmPublic): Passed<void> {
 
 /** Over the bytes exactly as received: the same that are parsed next. */
 export function checkSignature(evidence: Pick<Evidence, 'attest' | 'signature'>, key: PublicKey): Passed<void> {
-  if (evidence.attest.length > ATTEST_MAX) {
+  if (evidence.attest.length > MAX_ATTEST_BYTES) {
     throw new EvidenceError(
       'signature',
       'signature.malformed',
-      `expected ${ATTEST_MAX} signed bytes at most, got ${evidence.attest.length}`,
+      `expected ${MAX_ATTEST_BYTES} signed bytes at most, got ${evidence.attest.length}`,
     );
   }
   if (!verifyEcdsaP256(key, parseSignature(evidence.signature), evidence.attest)) {

@@ -11,7 +11,7 @@ import type { Passed } from './step';
 /** Seconds by which the clocks of attestor and client may differ. */
 const SKEW = 60n;
 /** Longest life of evidence, in seconds. */
-const LIFETIME_MAX = 600n;
+const MAX_LIFETIME_SECONDS = 600n;
 
 export function checkClaimsForm(bytes: Buffer): Passed<Claims> {
   const claims = parseClaims(bytes);
@@ -34,11 +34,11 @@ export function checkFreshness(claims: Claims, expected: Expected, now: Date): P
       `expected nonce ${expected.nonce.toString('hex')}, got ${claims.nonce.toString('hex')}`,
     );
   }
-  if (claims.expiresAt - claims.issuedAt > LIFETIME_MAX) {
+  if (claims.expiresAt - claims.issuedAt > MAX_LIFETIME_SECONDS) {
     throw new EvidenceError(
       'freshness',
       'freshness.lifetime',
-      `expected ${LIFETIME_MAX} seconds of life at most, got ${claims.expiresAt - claims.issuedAt}`,
+      `expected ${MAX_LIFETIME_SECONDS} seconds of life at most, got ${claims.expiresAt - claims.issuedAt}`,
     );
   }
   const seconds = BigInt(Math.floor(now.getTime() / 1000));

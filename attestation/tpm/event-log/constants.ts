@@ -69,4 +69,4 @@ export const SPEC_ID_SIGNATURE = Buffer.from('Spec ID Event03\0', 'latin1');
 export const STARTUP_LOCALITY_SIGNATURE = Buffer.from('StartupLocality\0', 'latin1');
 
 /** The log as it crosses the wire, in bytes. Machines' own logs have 10 to 100 KiB. */
-export const EVENT_LOG_MAX = 512 * 1024;
+export const MAX_EVENT_LOG_BYTES = 512 * 1024;

@@ -8,7 +8,7 @@ const MEDIA_HARD_DRIVE = 0x01;
 const MEDIA_FILE_PATH = 0x04;
 const MEDIA_FIRMWARE_FILE = 0x06;
 const MEDIA_FIRMWARE_VOLUME = 0x07;
-const NODES_MAX = 32;
+const MAX_NODES = 32;
 
 /**
  * The parts of a device path that tell a person where an image came from: partition, file, firmware file.
@@ -18,7 +18,7 @@ const NODES_MAX = 32;
 export function describeDevicePath(bytes: Buffer): string | undefined {
   const reader = new LittleEndianReader(bytes, 'device path');
   const parts: string[] = [];
-  for (let nodes = 0; reader.remaining > 0 && nodes < NODES_MAX; nodes++) {
+  for (let nodes = 0; reader.remaining > 0 && nodes < MAX_NODES; nodes++) {
     const type = reader.u8();
     const subType = reader.u8();
     const length = reader.u16();

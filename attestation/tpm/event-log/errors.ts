@@ -4,7 +4,7 @@ export class EventLogError extends Error {
 
   constructor(
     readonly code:
-      /** Over EVENT_LOG_MAX. */
+      /** Over MAX_EVENT_LOG_BYTES. */
       | 'event_log.too_large'
       /** The bytes end inside an event. */
       | 'event_log.truncated'

@@ -1,7 +1,7 @@
 import { BytesError } from '../../bytes/reader';
 import { LittleEndianReader } from '../../bytes/little-endian';
 import { hex16, TPM_ALG } from '../constants';
-import { DIGEST_SIZES, EVENT_LOG_MAX, EVENT_TYPE, SPEC_ID_SIGNATURE } from './constants';
+import { DIGEST_SIZES, MAX_EVENT_LOG_BYTES, EVENT_TYPE, SPEC_ID_SIGNATURE } from './constants';
 import { EventLogError } from './errors';
 
 /** TCG_PCR_EVENT2 (PFP 10.2.2), of whose digests only the SHA-256 one is kept. */
@@ -26,9 +26,9 @@ export interface EventLog {
 }
 
 const PCRS = 24;
-const ALGORITHMS_MAX = 16;
+const MAX_ALGORITHMS = 16;
 /** Far over any hash: an algorithm that is unknown here is skipped by the size that the log gives. */
-const DIGEST_MAX = 128;
+const MAX_DIGEST_BYTES = 128;
 const SHA256_BYTES = 32;
 
 /**
@@ -37,10 +37,10 @@ const SHA256_BYTES = 32;
  * @throws EventLogError and nothing else
  */
 export function parseEventLog(bytes: Uint8Array): EventLog {
-  if (bytes.length > EVENT_LOG_MAX)
+  if (bytes.length > MAX_EVENT_LOG_BYTES)
     throw new EventLogError(
       'event_log.too_large',
-      `expected an event log of ${EVENT_LOG_MAX} bytes at most, got ${bytes.length}`,
+      `expected an event log of ${MAX_EVENT_LOG_BYTES} bytes at most, got ${bytes.length}`,
     );
   try {
     const reader = new LittleEndianReader(bytes, 'event log');
@@ -84,16 +84,16 @@ function readSpecId(reader: LittleEndianReader): Map<number, number> {
 
 function readAlgorithms(spec: LittleEndianReader): Map<number, number> {
   const count = spec.u32();
-  if (count < 1 || count > ALGORITHMS_MAX) throw malformed(`1 to ${ALGORITHMS_MAX} digest algorithms`, String(count));
+  if (count < 1 || count > MAX_ALGORITHMS) throw malformed(`1 to ${MAX_ALGORITHMS} digest algorithms`, String(count));
   const sizes = new Map<number, number>();
   for (let at = 0; at < count; at++) {
     const algorithm = spec.u16();
     const size = spec.u16();
     const known = DIGEST_SIZES.get(algorithm);
     if (sizes.has(algorithm)) throw malformed('each digest algorithm once', `${hex16(algorithm)} again`);
-    if (size < 1 || size > DIGEST_MAX || (known !== undefined && size !== known)) {
+    if (size < 1 || size > MAX_DIGEST_BYTES || (known !== undefined && size !== known)) {
       throw malformed(
-        `digests of ${known ?? `1 to ${DIGEST_MAX}`} bytes for algorithm ${hex16(algorithm)}`,
+        `digests of ${known ?? `1 to ${MAX_DIGEST_BYTES}`} bytes for algorithm ${hex16(algorithm)}`,
         String(size),
       );
     }

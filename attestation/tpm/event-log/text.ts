@@ -1,10 +1,10 @@
 /** Longest text that is taken from a log, in characters. */
-const TEXT_MAX = 120;
+const MAX_TEXT_LENGTH = 120;
 
 /** On one line, printable ASCII only: a log is an attacker's text, and it goes to terminals. */
 export function plainText(text: string): string {
   const plain = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
-  return plain.length > TEXT_MAX ? `${plain.slice(0, TEXT_MAX - 3)}...` : plain;
+  return plain.length > MAX_TEXT_LENGTH ? `${plain.slice(0, MAX_TEXT_LENGTH - 3)}...` : plain;
 }
 
 /** CHAR16s up to the first NUL. */

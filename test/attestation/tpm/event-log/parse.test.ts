@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { TPM_ALG } from '../../../../attestation/tpm/constants';
-import { EVENT_LOG_MAX, EVENT_TYPE } from '../../../../attestation/tpm/event-log/constants';
+import { MAX_EVENT_LOG_BYTES, EVENT_TYPE } from '../../../../attestation/tpm/event-log/constants';
 import { describeEvent } from '../../../../attestation/tpm/event-log/describe';
 import { EventLogError } from '../../../../attestation/tpm/event-log/errors';
 import { parseEventLog } from '../../../../attestation/tpm/event-log/parse';
@@ -92,7 +92,7 @@ test('a log that ends inside an event, is too large, or announces what no machin
   }
   // Between two events a shorter log is a log too: what is missing shows in the replay.
   expect(ends.size - 1).toBe(bootEvents().length);
-  expect(() => parseEventLog(Buffer.alloc(EVENT_LOG_MAX + 1))).toThrow(code('event_log.too_large'));
+  expect(() => parseEventLog(Buffer.alloc(MAX_EVENT_LOG_BYTES + 1))).toThrow(code('event_log.too_large'));
   expect(() => parseEventLog(Buffer.concat([good, Buffer.alloc(64)]))).toThrow(EventLogError);
 
   const sha256 = { id: TPM_ALG.SHA256, size: 32 };
