@@ -1,11 +1,9 @@
-import { createHash } from 'node:crypto';
 import { callUnary } from '../runtime/rpc/client';
 import type { VerifiedEvidence } from '../attestation/evidence/verify';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { checkRevocations, readRevocations, RevocationError } from '../attestation/trust/revocations';
 import type { RevocationList } from '../attestation/trust/revocations';
 import { acceptNewer, TrustError } from '../attestation/trust/signed-bundle';
-import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { TrustServiceClient } from '../proto/gen/licensing/v1/trust';
 import { withService } from './channel';
 import { AttestationRefused } from './errors';
@@ -70,7 +68,6 @@ export async function freshTrust(
 export function refuseRevoked(
   phase: Phase,
   list: RevocationList | Error,
-  evidence: Pick<Evidence, 'akPublic'>,
   { claims, attestationKey }: VerifiedEvidence,
   onStep: ((step: VerifiedStep) => void) | undefined,
   session?: string,
@@ -79,7 +76,7 @@ export function refuseRevoked(
     if (list instanceof Error) throw list;
     checkRevocations(list, {
       node: claims.node,
-      akSha256: createHash('sha256').update(evidence.akPublic).digest('hex'),
+      akSha256: attestationKey.sha256,
       ekSha256: attestationKey.certificate.details.ekSha256,
       user: claims.user,
       session,

@@ -127,7 +127,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   };
   const fresh = await freshTrust('login', trust, result.revocations, options);
   const verified = verifyLogin(fresh.trust, session, options);
-  refuseRevoked('login', fresh.list, evidence, verified, options.onStep, sessionId(session));
+  refuseRevoked('login', fresh.list, verified, options.onStep, sessionId(session));
   checkOwnCertificate(session);
   const { claims } = verified;
   const receipt = checkReceipt(result.receipt, { session: sessionId(session), evidence, claims });
@@ -233,7 +233,7 @@ export async function attest(
     const renewed = { ...session, evidence, nonce };
     const fresh = await asked;
     const verified = verifyLogin(fresh.trust, renewed, options);
-    refuseRevoked('login', fresh.list, evidence, verified, options.onStep, sessionId(session));
+    refuseRevoked('login', fresh.list, verified, options.onStep, sessionId(session));
     return { ...renewed, claims: verified.claims };
   } finally {
     client.close();

@@ -1,6 +1,9 @@
 import type { PublicKey } from '../crypto';
 import { z } from 'zod';
 import { DER, DerReader } from '../bytes/der';
+import { BytesError } from '../bytes/reader';
+import { NAME_BYTES, templateName } from '../tpm/attestation-key';
+import { TPM_ALG } from '../tpm/constants';
 import { CertificateError, parseCertificate, verifyChain } from './chain';
 import type { ParsedCertificate } from './chain';
 import { KEY_USAGE } from './fields';
@@ -13,6 +16,12 @@ export const ATTESTATION_KEY_PURPOSE = '2.23.133.8.3';
  * these certificates never leave an installation, which has no enterprise number of its own, and the library can't write OIDs of the UUID arc (2.25).
  */
 export const ATTESTATION_KEY_DETAILS = '1.3.6.1.4.1.32473.1.1';
+
+/**
+ * Extension with the key's Name (TPM 2.0 Part 1, 16): a DER OCTET STRING of algorithm and digest. Not critical: verifiers of earlier releases pass
+ * over it. It makes one public area the certified one, where the key alone would leave its attributes to whoever presents it.
+ */
+export const ATTESTATION_KEY_NAME = '1.3.6.1.4.1.32473.1.2';
 
 const detailsSchema = z.strictObject({
   /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex. */
@@ -31,6 +40,8 @@ export interface AttestationKeyCertificate {
   trustDomain: string;
   node: string;
   publicKey: PublicKey;
+  /** The one Name that a presented public area may have; undefined where neither the certificate nor the attestor's template tells it. */
+  name: Buffer | undefined;
   details: AttestationKeyDetails;
   notBefore: Date;
   notAfter: Date;
@@ -81,10 +92,25 @@ function readFields({ fields, publicKey }: ParsedCertificate): AttestationKeyCer
   return {
     ...parseNodeUri(only.value.toString('latin1')),
     publicKey,
+    name: readName(fields.extensions.get(ATTESTATION_KEY_NAME)?.value) ?? templateName(publicKey),
     details: decodeDetails(extension.value),
     notBefore: fields.notBefore,
     notAfter: fields.notAfter,
   };
+}
+
+/** @throws CertificateError certificate.details */
+function readName(value: Buffer | undefined): Buffer | undefined {
+  if (value === undefined) return undefined;
+  try {
+    const reader = new DerReader(value, 'name');
+    const name = reader.expect(DER.OCTET_STRING);
+    reader.end();
+    if (name.length === NAME_BYTES && name.readUInt16BE() === TPM_ALG.SHA256) return name;
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error;
+  }
+  throw new CertificateError('certificate.details', "expected the key's Name by SHA-256, got something else");
 }
 
 /** Reads spiffe://TRUST_DOMAIN/node/NODE. @throws CertificateError certificate.name */

@@ -52,7 +52,7 @@ export async function connect(
   handedOut.catch(() => undefined);
   const { trust, list } = await freshTrust('login', pinned, undefined, options);
   const first = verifyLogin(trust, session, options);
-  refuseRevoked('login', list, session.evidence, first, options.onStep, sessionId(session));
+  refuseRevoked('login', list, first, options.onStep, sessionId(session));
   compareCertificate(await handedOut, certificate, options);
 
   const { target, transport } = routeTo(session.enclave, trust);
@@ -148,6 +148,6 @@ async function attestSession(
   const tlsExporter = channelBinding(socket() as TLSSocket);
   const verified = verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
   // Another key of the node's may have signed this time.
-  refuseRevoked('session', list, evidence as Evidence, verified, undefined);
+  refuseRevoked('session', list, verified, undefined);
   return { evidence: evidence as Evidence, verified, seatRequired };
 }

@@ -11,7 +11,8 @@ import type { Database } from '../../licensing/store/database';
 import { makeCredential } from '../../attestation/tpm/credential';
 import { endorsementKeyHash, parseEndorsementKey } from '../../attestation/tpm/endorsement';
 import { TpmError } from '../../attestation/tpm/errors';
-import { publicName, parsePublic, publicKeyObject } from '../../attestation/tpm/public';
+import { attestationKeyName } from '../../attestation/tpm/attestation-key';
+import { parsePublic } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
 import type { BeginEnrolmentRequest, EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
 import { openChallenge, sealChallenge } from './challenge';
@@ -67,7 +68,7 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
         sealKey,
         dateOf(clock),
       );
-      return { ...makeCredential(ek, publicName(ak), secret), challenge };
+      return { ...makeCredential(ek, attestationKeyName(ak), secret), challenge };
     }),
 
     completeEnrolment: unary(async ({ challenge: sealed, secret }) => {
@@ -81,12 +82,19 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
       }
       const ak = parsePublic(Buffer.from(challenge.ak, 'base64'));
       const { jti, exp, node, ekSha256, tpm } = challenge;
-      await recordEnrolment(database, { jti, exp, node, ekSha256, akSha256: sha256(ak.bytes).toString('hex'), tpm });
+      await recordEnrolment(database, {
+        jti,
+        exp,
+        node,
+        ekSha256,
+        akSha256: attestationKeyName(ak).subarray(2).toString('hex'),
+        tpm,
+      });
       const certificate = await issueAttestationKeyCertificate({
         ca: await options.authority(),
         trustDomain,
         node,
-        akPublicKey: publicKeyObject(ak).export({ format: 'der', type: 'spki' }),
+        akPublic: ak.bytes,
         details: { ekSha256, ...tpm },
         days: certificateDays,
         now: dateOf(clock),
@@ -119,6 +127,7 @@ function judge(
   const tpm = judgeEndorsement(ek, request.ekCertificates, trust, now);
   const ak = parsePublic(request.akPublic);
   checkAkAttributes(ak);
+  attestationKeyName(ak);
   return { ek, ak, tpm };
 }
 

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { reloadingFiles } from '../../runtime/config/reloading-file';
 import type { Reloading } from '../../runtime/config/reloading-file';
@@ -100,7 +99,7 @@ export class LoginTrust {
       const { attestationKey, claims } = verified;
       checkRevocations(revoked, {
         node: attestationKey.certificate.node,
-        akSha256: createHash('sha256').update(evidence.akPublic).digest('hex'),
+        akSha256: attestationKey.sha256,
         ekSha256: attestationKey.certificate.details.ekSha256,
         user: claims.user,
       });

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { createPrivateKey, webcrypto } from 'node:crypto';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -14,11 +14,15 @@ import {
 } from '@peculiar/x509';
 import {
   ATTESTATION_KEY_DETAILS,
+  ATTESTATION_KEY_NAME,
   ATTESTATION_KEY_PURPOSE,
   parseDetails,
   parseNodeUri,
 } from '../../attestation/certificates/attestation-key';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
+import { exportSpki } from '../../attestation/crypto';
+import { attestationKeyName } from '../../attestation/tpm/attestation-key';
+import { parsePublic, publicKeyObject } from '../../attestation/tpm/public';
 import { randomSerial } from '../../runtime/keys/key-pair';
 import { dateOf, systemClock } from '../../runtime/clock';
 
@@ -28,21 +32,23 @@ const BACKDATE_MS = 5 * 60_000;
 /**
  * Certifies an attestation key for a node: spiffe://TRUST_DOMAIN/node/NODE in the subject alternative name. The validity ends with the authority's
  * at the latest. Call it only after credential activation has shown that the key lives in the TPM of `details.ekSha256`.
- * @param request.akPublicKey SubjectPublicKeyInfo, DER
+ * @param request.akPublic the key's TPMT_PUBLIC: its Name stands in the certificate
  * @returns DER
- * @throws CertificateError certificate.name, certificate.details
+ * @throws CertificateError certificate.name, certificate.details; TpmError
  */
 export async function issueAttestationKeyCertificate(request: {
   ca: { certificate: string; privateKey: string };
   trustDomain: string;
   node: string;
-  akPublicKey: Uint8Array;
+  akPublic: Uint8Array;
   details: AttestationKeyDetails;
   days: number;
   now?: Date;
 }): Promise<Buffer> {
   const uri = `spiffe://${request.trustDomain}/node/${request.node}`;
   parseNodeUri(uri);
+  const area = parsePublic(request.akPublic);
+  const spki = exportSpki(publicKeyObject(area));
   const authority = new X509Certificate(request.ca.certificate);
   const now = request.now ?? dateOf(systemClock);
   const end = new Date(now.getTime() + request.days * 86_400_000);
@@ -55,7 +61,7 @@ export async function issueAttestationKeyCertificate(request: {
       subject: [{ CN: [request.node.slice(0, 64)] }],
       notBefore: new Date(now.getTime() - BACKDATE_MS),
       notAfter: end < authority.notAfter ? end : authority.notAfter,
-      publicKey: new Uint8Array(request.akPublicKey),
+      publicKey: new Uint8Array(spki),
       signingKey: key,
       signingAlgorithm: algorithm,
       extensions: [
@@ -64,7 +70,8 @@ export async function issueAttestationKeyCertificate(request: {
         new ExtendedKeyUsageExtension([ATTESTATION_KEY_PURPOSE]),
         new SubjectAlternativeNameExtension([{ type: 'url', value: uri }]),
         await AuthorityKeyIdentifierExtension.create(authority.publicKey, false, webcrypto),
-        await SubjectKeyIdentifierExtension.create(createPublicKeyBytes(request.akPublicKey), false, webcrypto),
+        await SubjectKeyIdentifierExtension.create(new Uint8Array(spki).buffer, false, webcrypto),
+        new Extension(ATTESTATION_KEY_NAME, false, encodeOctetString(attestationKeyName(area))),
         new Extension(ATTESTATION_KEY_DETAILS, false, encodeUtf8String(JSON.stringify(parseDetails(request.details)))),
       ],
     },
@@ -82,12 +89,9 @@ function encodeUtf8String(text: string): Buffer {
   return Buffer.concat([Buffer.from(head), bytes]);
 }
 
-function createPublicKeyBytes(spki: Uint8Array): ArrayBuffer {
-  const der = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' }).export({
-    format: 'der',
-    type: 'spki',
-  });
-  return new Uint8Array(der).buffer;
+/** DER OCTET STRING (X.690, 8.7) of up to 127 bytes. */
+function encodeOctetString(bytes: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([0x04, bytes.length]), bytes]);
 }
 
 async function importSigningKey(

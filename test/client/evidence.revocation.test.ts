@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { attest, connect } from '../../client/index';
 import type { Session, TrustBundle } from '../../client/index';
 import { readAttestationKeyCertificate } from '../../attestation/certificates/attestation-key';
+import { TPMA_OBJECT } from '../../attestation/tpm/constants';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { makeAuthority } from '../support/authority';
@@ -49,6 +50,21 @@ describe('a client refuses to connect when the list names', () => {
     await expect(attest(fixture.trust, session)).rejects.toEqual(refused('revocation', `revocation.${code}`));
     expectNothingSent();
   });
+});
+
+test('a client refuses a revoked attestation key whose public area has one bit flipped', async () => {
+  const { tpm } = fixture.attestor;
+  const subject = createHash('sha256').update(tpm.akPublic).digest('hex');
+  fixture.trustService.revoked = { ...fixture.trustService.revoked, aks: [subject] };
+  const genuine = tpm.akPublic;
+  for (const bit of [TPMA_OBJECT.noDA, TPMA_OBJECT.stClear, TPMA_OBJECT.adminWithPolicy, TPMA_OBJECT.userWithAuth]) {
+    tpm.akPublic = Buffer.from(genuine);
+    tpm.akPublic.writeUInt32BE(genuine.readUInt32BE(4) ^ bit, 4);
+    await expect(fixture.session().then((other) => connect(fixture.trust, other))).rejects.toEqual(
+      refused('ak_certificate', 'ak_certificate.public_area'),
+    );
+  }
+  expectNothingSent();
 });
 
 describe('a client fails closed when the list', () => {

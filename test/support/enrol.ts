@@ -7,7 +7,7 @@ import { unary } from '../../runtime/rpc/handlers';
 import { startServer } from '../../runtime/rpc/server';
 import { makeCredential } from '../../attestation/tpm/credential';
 import { endorsementKeyHash, parseEndorsementKey } from '../../attestation/tpm/endorsement';
-import { parsePublic, publicKeyObject, publicName } from '../../attestation/tpm/public';
+import { parsePublic, publicName } from '../../attestation/tpm/public';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { BeginEnrolmentRequest, EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
 import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
@@ -53,7 +53,7 @@ export async function startTrustingEnrol(
         ca,
         trustDomain,
         node: begun.request.node,
-        akPublicKey: publicKeyObject(parsePublic(begun.request.akPublic)).export({ format: 'der', type: 'spki' }),
+        akPublic: begun.request.akPublic,
         details: {
           ekSha256: endorsementKeyHash(parseEndorsementKey(begun.request.ekPublic)),
           manufacturer: 'id:00001014',

@@ -51,11 +51,12 @@ export async function makeFakeTpm(options: FakeTpmOptions = {}): Promise<FakeTpm
   const authority = options.authority ?? (await makeAuthority('attestation root'));
   const node = options.node ?? NODE;
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const akPublic = encodeEccPublic(publicKey, options.public);
   const akCertificate = await issueAttestationKeyCertificate({
     ca: authority,
     trustDomain: options.trustDomain ?? TRUST_DOMAIN,
     node,
-    akPublicKey: publicKey.export({ format: 'der', type: 'spki' }),
+    akPublic,
     details: {
       ekSha256: 'ab'.repeat(32),
       manufacturer: 'TEST',
@@ -67,7 +68,7 @@ export async function makeFakeTpm(options: FakeTpmOptions = {}): Promise<FakeTpm
     days: options.days ?? 7,
     now: options.now,
   });
-  return { authority, node, privateKey, akPublic: encodeEccPublic(publicKey, options.public), akCertificate };
+  return { authority, node, privateKey, akPublic, akCertificate };
 }
 
 export interface EvidenceOptions {

@@ -32,7 +32,8 @@ export const AK_ATTRIBUTES =
   TPMA_OBJECT.fixedTPM |
   TPMA_OBJECT.fixedParent |
   TPMA_OBJECT.sensitiveDataOrigin |
-  TPMA_OBJECT.userWithAuth;
+  TPMA_OBJECT.userWithAuth |
+  TPMA_OBJECT.noDA;
 
 export interface EccPublicOptions {
   attributes?: number;

@@ -3,6 +3,7 @@ import type { PublicKey } from '../../crypto';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import { verifyAttestationKeyChain } from '../../certificates/attestation-key';
 import type { AttestationKeyCertificate } from '../../certificates/attestation-key';
+import { attestationKeyName } from '../../tpm/attestation-key';
 import { hashName, TPM_ALG } from '../../tpm/constants';
 import type { ObjectAttribute } from '../../tpm/constants';
 import { hasAttribute, parsePublic, publicKeyObject } from '../../tpm/public';
@@ -15,12 +16,14 @@ export interface AttestationKey {
   certificate: AttestationKeyCertificate;
   public: TpmPublic;
   key: PublicKey;
+  /** SHA-256 of the certified TPMT_PUBLIC, hex, by the certificate: what a revocation names. */
+  sha256: string;
 }
 
 /** Longest structures that are looked at, in bytes. */
 const MAX_ATTEST_BYTES = 1024;
 
-/** The chain leads to a root of the trust bundle, and certifies the very key whose public area is in the evidence. */
+/** The chain leads to a root of the trust bundle, and certifies the very public area that is in the evidence, not only its key. */
 export function checkAkCertificate(
   evidence: Pick<Evidence, 'akCertificates' | 'akPublic'>,
   trust: { attestationRoots: readonly string[]; trustDomain: string },
@@ -43,10 +46,18 @@ export function checkAkCertificate(
       'expected the certified attestation key, got another one',
     );
   }
+  const name = attestationKeyName(area);
+  if (certificate.name === undefined || !name.equals(certificate.name)) {
+    throw new EvidenceError(
+      'ak_certificate',
+      'ak_certificate.public_area',
+      `expected the public area with Name ${certificate.name?.toString('hex') ?? 'by its certificate'}, got one with Name ${name.toString('hex')}`,
+    );
+  }
   const { manufacturer, model, software } = certificate.details;
   const tpm = `${software ? 'software' : 'hardware'} TPM ${manufacturer} ${model}`.trim();
   return {
-    value: { certificate, public: area, key },
+    value: { certificate, public: area, key, sha256: certificate.name.subarray(2).toString('hex') },
     detail: `node ${certificate.node}, ${tpm}, certified until ${certificate.notAfter.toISOString()}`,
   };
 }

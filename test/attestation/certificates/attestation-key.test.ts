@@ -3,10 +3,14 @@ import { X509Certificate, generateKeyPairSync } from 'node:crypto';
 import { Extension, KeyUsageFlags, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import {
   ATTESTATION_KEY_DETAILS,
+  ATTESTATION_KEY_NAME,
   readAttestationKeyCertificate,
   verifyAttestationKeyChain,
 } from '../../../attestation/certificates/attestation-key';
+import { attestationKeyName, templateName } from '../../../attestation/tpm/attestation-key';
+import { parsePublic } from '../../../attestation/tpm/public';
 import { makeAuthority, makeLeaf } from '../../support/authority';
+import { encodeEccPublic } from '../../support/tpm-structures';
 import type { LeafOptions, TestAuthority } from '../../support/authority';
 import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
 
@@ -19,7 +23,7 @@ const details = {
   software: true,
 };
 const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const akPublicKey = publicKey.export({ format: 'der', type: 'spki' });
+const akPublic = encodeEccPublic(publicKey);
 const code = (value: string): Error => expect.objectContaining({ name: 'CertificateError', code: value });
 
 let ca: TestAuthority & { name: string };
@@ -32,13 +36,14 @@ test('a certificate is issued, verified up to its root and read', async () => {
     ca,
     trustDomain: 'sls.local',
     node: 'node-1.example',
-    akPublicKey,
+    akPublic,
     details,
     days: 7,
   });
   const read = verifyAttestationKeyChain([der], [ca.certificate], new Date());
   expect(read).toMatchObject({ trustDomain: 'sls.local', node: 'node-1.example', details });
   expect(read.publicKey.equals(publicKey)).toBe(true);
+  expect(read.name).toEqual(attestationKeyName(parsePublic(akPublic)));
   expect(readAttestationKeyCertificate(der)).toMatchObject({ node: 'node-1.example', details });
 });
 
@@ -47,7 +52,7 @@ test('OpenSSL reads the same names, purpose and key', async () => {
     ca,
     trustDomain: 'sls.local',
     node: 'node-1',
-    akPublicKey,
+    akPublic,
     details,
     days: 7,
   });
@@ -64,7 +69,7 @@ test('it works under a P-384 authority', async () => {
     ca: strong,
     trustDomain: 'sls.local',
     node: 'node-1',
-    akPublicKey,
+    akPublic,
     details,
     days: 7,
   });
@@ -74,7 +79,7 @@ test('it works under a P-384 authority', async () => {
 test('serial numbers differ, and the life ends with the authority at the latest', async () => {
   const short = await makeAuthority('short', { notAfter: new Date(Math.floor(Date.now() / 1000) * 1000 + DAY) });
   const issue = (): Promise<Buffer> =>
-    issueAttestationKeyCertificate({ ca: short, trustDomain: 'sls.local', node: 'a', akPublicKey, details, days: 7 });
+    issueAttestationKeyCertificate({ ca: short, trustDomain: 'sls.local', node: 'a', akPublic, details, days: 7 });
   const [one, two] = [new X509Certificate(await issue()), new X509Certificate(await issue())];
   expect(one.serialNumber).not.toBe(two.serialNumber);
   expect(one.validTo).toBe(new X509Certificate(short.certificate).validTo);
@@ -86,7 +91,7 @@ test('a node name of 253 characters is taken', async () => {
     ca,
     trustDomain: 'sls.local',
     node,
-    akPublicKey,
+    akPublic,
     details: { ...details, model: 'é'.repeat(64) },
     days: 1,
   });
@@ -115,7 +120,7 @@ describe('names: `../`, `a/b`, NUL, newline, `A_b`: no certificate is issued', (
     'a'.repeat(64),
     `${'a.'.repeat(127)}a`,
   ])('%j', async (node) => {
-    const request = { ca, akPublicKey, details, days: 1 };
+    const request = { ca, akPublic, details, days: 1 };
     await expect(issueAttestationKeyCertificate({ ...request, trustDomain: 'sls.local', node })).rejects.toThrow(
       code('certificate.name'),
     );
@@ -129,7 +134,7 @@ test.each([
   ['a hash that is none', { ...details, ekSha256: 'xyz' }],
   ['a long text', { ...details, model: 'a'.repeat(65) }],
 ])('details with %s: no certificate is issued', async (_, wrong) => {
-  const request = { ca, trustDomain: 'sls.local', node: 'a', akPublicKey, days: 1 };
+  const request = { ca, trustDomain: 'sls.local', node: 'a', akPublic, days: 1 };
   await expect(issueAttestationKeyCertificate({ ...request, details: wrong })).rejects.toThrow(
     code('certificate.details'),
   );
@@ -197,5 +202,51 @@ describe('certificates of the authority that are no attestation key certificates
   ])('%s', async (_, options, reason) => {
     const der = await makeLeaf(ca, options);
     expect(() => verifyAttestationKeyChain([der], [ca.certificate], new Date())).toThrow(code(reason));
+  });
+});
+
+describe("the key's Name", () => {
+  const uri = new SubjectAlternativeNameExtension([{ type: 'url', value: 'spiffe://sls.local/node/a' }]);
+  const json = Buffer.from(JSON.stringify(details));
+  const about = new Extension(
+    ATTESTATION_KEY_DETAILS,
+    false,
+    Buffer.concat([Buffer.from([0x0c, 0x81, json.length]), json]),
+  );
+  const spki = publicKey.export({ format: 'der', type: 'spki' });
+  const withName = (...names: string[]): Promise<Buffer> =>
+    makeLeaf(ca, {
+      publicKey: spki,
+      extensions: [
+        uri,
+        about,
+        ...names.map((hex) => new Extension(ATTESTATION_KEY_NAME, false, Buffer.from(hex, 'hex'))),
+      ],
+    });
+
+  test("of a certificate that names none is that of the attestor's template", async () => {
+    const { name } = readAttestationKeyCertificate(await withName());
+    expect(name).toEqual(templateName(publicKey));
+    expect(name).toEqual(attestationKeyName(parsePublic(akPublic)));
+    expect(templateName(generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey)).toBeUndefined();
+    expect(templateName(generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey)).toBeUndefined();
+  });
+
+  test.each([
+    ['of another hash', `0422000c${'00'.repeat(32)}`],
+    ['too short', `0421000b${'00'.repeat(31)}`],
+    ['too long', `0423000b${'00'.repeat(33)}`],
+    ['with bytes behind it', `0422000b${'00'.repeat(32)}00`],
+    ['of another type', `0322000b${'00'.repeat(32)}`],
+    ['empty', ''],
+  ])('%s: refused', async (_, hex) => {
+    const certificate = await withName(hex);
+    expect(() => readAttestationKeyCertificate(certificate)).toThrow(code('certificate.details'));
+  });
+
+  test('twice: refused', async () => {
+    const hex = `0422000b${'00'.repeat(32)}`;
+    const certificate = await withName(hex, hex);
+    expect(() => readAttestationKeyCertificate(certificate)).toThrow(code('certificate.malformed'));
   });
 });

@@ -8,7 +8,6 @@ import { claimsLeaf, encodeClaims } from '../../../attestation/evidence/claims';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
 import { TPM_ALG } from '../../../attestation/tpm/constants';
 import { pcrDigest, QUOTED_PCRS } from '../../../attestation/tpm/pcr';
-import { parsePublic, publicKeyObject } from '../../../attestation/tpm/public';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import { makeAuthority } from '../../support/authority';
 import { ENCLAVE_CERTIFICATE, makeClaims, NODE, TRUST_DOMAIN, verifyOptions } from '../../support/evidence';
@@ -45,7 +44,7 @@ async function certify(key: RealAk): Promise<FakeTpm> {
     ca: authority,
     trustDomain: TRUST_DOMAIN,
     node: NODE,
-    akPublicKey: publicKeyObject(parsePublic(key.public)).export({ format: 'der', type: 'spki' }),
+    akPublic: key.public,
     details: { ekSha256: '00'.repeat(32), manufacturer: 'IBM', model: 'swtpm', firmware: '1', software: false },
     days: 1,
   });

@@ -1,14 +1,35 @@
+import 'reflect-metadata';
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { Extension, SubjectAlternativeNameExtension } from '@peculiar/x509';
+import { ATTESTATION_KEY_DETAILS } from '../../../attestation/certificates/attestation-key';
+import type { EvidenceError } from '../../../attestation/evidence/errors';
 import { STEPS } from '../../../attestation/evidence/errors';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
 import type { PassedStep, VerifyOptions } from '../../../attestation/evidence/verify';
 import { TPM_ALG, TPM_ECC_CURVE, TPM_ST_ATTEST_CERTIFY, TPMA_OBJECT } from '../../../attestation/tpm/constants';
 import { QUOTED_PCRS } from '../../../attestation/tpm/pcr';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
-import { makeAuthority } from '../../support/authority';
-import { makeClaims, makeEvidence, makeFakeTpm, TRUST_DOMAIN, expectedOf, verifyOptions } from '../../support/evidence';
+import { parsePublic, publicKeyObject } from '../../../attestation/tpm/public';
+import { makeAuthority, makeLeaf } from '../../support/authority';
+import {
+  expectedOf,
+  makeClaims,
+  makeEvidence,
+  makeFakeTpm,
+  NODE,
+  TRUST_DOMAIN,
+  verifyOptions,
+} from '../../support/evidence';
 import type { EvidenceOptions, FakeTpm } from '../../support/evidence';
-import { AK_ATTRIBUTES, encodeAttest, encodeEcdsa, encodeRsaPublic, sized, u16 } from '../../support/tpm-structures';
+import {
+  AK_ATTRIBUTES,
+  encodeAttest,
+  encodeEcdsa,
+  encodeRsaPublic,
+  sized,
+  u16,
+  u8,
+} from '../../support/tpm-structures';
 import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
@@ -126,6 +147,69 @@ describe('AK certificate', () => {
     expectRefused('ak_certificate.weak_key', { after: { akPublic: p192 } });
   });
 });
+
+describe('the public area is the certified one, to the bit', () => {
+  const flipped = (area: Buffer, bit: number): Buffer => {
+    const changed = Buffer.from(area);
+    changed.writeUInt8(changed.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+    return changed;
+  };
+  const codeOf = (akPublic: Buffer, by = tpm): string => {
+    try {
+      verifyEvidence(makeEvidence(by, { after: { akPublic } }), verifyOptions(by));
+    } catch (error) {
+      return (error as EvidenceError).code;
+    }
+    return 'accepted';
+  };
+
+  test('each bit of it flipped: refused in the first step', () => {
+    for (let bit = 0; bit < tpm.akPublic.length * 8; bit++)
+      expect(codeOf(flipped(tpm.akPublic, bit))).toMatch(/^ak_certificate\./);
+  });
+
+  test.each(['noDA', 'stClear', 'adminWithPolicy', 'userWithAuth', 'encryptedDuplication', 'decrypt'] as const)(
+    'attribute %s written in another way than it was certified: refused',
+    (attribute) => {
+      const changed = Buffer.from(tpm.akPublic);
+      changed.writeUInt32BE(changed.readUInt32BE(4) ^ TPMA_OBJECT[attribute], 4);
+      expect(codeOf(changed)).toBe('ak_certificate.public_area');
+    },
+  );
+
+  test('coordinates with a zero before them, a policy, another name algorithm: refused', () => {
+    const at = tpm.akPublic.length - 68;
+    const longer = Buffer.concat([tpm.akPublic.subarray(0, at), u16(33), u8(0), tpm.akPublic.subarray(at + 2)]);
+    expect(codeOf(longer)).toBe('ak_certificate.malformed');
+    const policy = Buffer.concat([tpm.akPublic.subarray(0, 8), sized(Buffer.alloc(32)), tpm.akPublic.subarray(10)]);
+    expect(codeOf(policy)).toBe('ak_certificate.public_area');
+    const sha384 = Buffer.from(tpm.akPublic);
+    sha384.writeUInt16BE(TPM_ALG.SHA384, 2);
+    expect(codeOf(sha384)).toBe('ak_certificate.unsupported');
+  });
+
+  test('by a certificate of an earlier release, which binds the key alone: the template or nothing', async () => {
+    const old: FakeTpm = { ...tpm, akCertificate: await withoutName(tpm) };
+    expect(codeOf(tpm.akPublic, old)).toBe('accepted');
+    for (let bit = 0; bit < tpm.akPublic.length * 8; bit++)
+      expect(codeOf(flipped(tpm.akPublic, bit), old)).toMatch(/^ak_certificate\./);
+  });
+});
+
+/** The same certificate as earlier releases issued it. */
+function withoutName({ authority, akPublic }: FakeTpm): Promise<Buffer> {
+  const json = Buffer.from(
+    JSON.stringify({ ekSha256: 'ab'.repeat(32), manufacturer: 'TEST', model: 'fake', firmware: '1', software: false }),
+  );
+  const details = Buffer.concat([Buffer.from([0x0c, 0x81, json.length]), json]);
+  return makeLeaf(authority, {
+    publicKey: publicKeyObject(parsePublic(akPublic)).export({ format: 'der', type: 'spki' }),
+    extensions: [
+      new SubjectAlternativeNameExtension([{ type: 'url', value: `spiffe://${TRUST_DOMAIN}/node/${NODE}` }]),
+      new Extension(ATTESTATION_KEY_DETAILS, false, details),
+    ],
+  });
+}
 
 describe('AK attributes', () => {
   test.each(['restricted', 'sign', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'] as const)(
@@ -472,7 +556,7 @@ test('a certified RSA attestation key: refused by its kind, not a crash', async 
     ca: tpm.authority,
     trustDomain: TRUST_DOMAIN,
     node: tpm.node,
-    akPublicKey: publicKey.export({ format: 'der', type: 'spki' }),
+    akPublic: encodeRsaPublic(publicKey),
     details: { ekSha256: '00'.repeat(32), manufacturer: '', model: '', firmware: '', software: false },
     days: 1,
   });

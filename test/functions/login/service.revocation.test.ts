@@ -7,6 +7,7 @@ import type { RevocationKind } from '../../../licensing/revocation/store';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
+import { TPMA_OBJECT } from '../../../attestation/tpm/constants';
 import { readRevocations } from '../../../attestation/trust/revocations';
 import { readSignedBundle } from '../../../attestation/trust/signed-bundle';
 import { EnclaveRegistry } from '../../../licensing/enclaves/enclaves';
@@ -170,6 +171,23 @@ describe.each(['node', 'ak', 'ek'] as const)('evidence of a revoked %s', (kind) 
     }
     await login();
   });
+});
+
+test("a revoked attestation key stays revoked, whichever bit of its public area the enclave's node writes differently", async () => {
+  await put('ak', await subjectOf('ak'));
+  const tpm = await loginTpm();
+  const genuine = tpm.akPublic;
+  try {
+    for (const bit of [TPMA_OBJECT.noDA, TPMA_OBJECT.stClear, TPMA_OBJECT.adminWithPolicy, TPMA_OBJECT.userWithAuth]) {
+      tpm.akPublic = Buffer.from(genuine);
+      tpm.akPublic.writeUInt32BE(genuine.readUInt32BE(4) ^ bit, 4);
+      await expect(login()).rejects.toThrow('ak_certificate.public_area');
+    }
+  } finally {
+    tpm.akPublic = genuine;
+    await restore(backend.database, 'ak', await subjectOf('ak'));
+  }
+  await login();
 });
 
 test('evidence by a TPM that nobody certified is refused by login itself', async () => {
