@@ -193,25 +193,28 @@ test('RSA-16384 certificate: refused before it is verified, as leaf or among the
     ca: true,
   });
   const trust = trustOf([maker.certificate]);
-  const start = process.cpuUsage();
+  const verifications = jest.spyOn(X509Certificate.prototype, 'verify');
   expect(codeOf(await begin(trust, keys.rsa.public, [huge]))).toBe('enrol.ek_certificate_weak_key');
   // An authority that nothing needs is not looked at; one that the chain leads to is.
   expect(codeOf(await begin(trust, keys.rsa.public, [keys.rsa.certificate, hugeAuthority]))).toBe(
     'enrol.ek_certificate_untrusted',
   );
-  expect(process.cpuUsage(start).user / 1000).toBeLessThan(500);
+  const bits = verifications.mock.calls.map(([key]) => key.asymmetricKeyDetails?.modulusLength ?? 0);
+  verifications.mockRestore();
+  expect(bits.filter((length) => length > 4096)).toEqual([]);
 });
 
-test('a thousand certificates, or one of a megabyte: refused at once', async () => {
+test('a thousand certificates, or one of a megabyte: refused before any is verified', async () => {
   const trust = trustOf(tpm.caCertificates);
-  const start = process.cpuUsage();
+  const verifications = jest.spyOn(X509Certificate.prototype, 'verify');
   expect(codeOf(await begin(trust, keys.rsa.public, Array<Buffer>(1000).fill(keys.rsa.certificate)))).toBe(
     'enrol.ek_certificate_malformed',
   );
   expect(codeOf(await begin(trust, keys.rsa.public, [Buffer.alloc(1 << 20, 0x30)]))).toBe(
     'enrol.ek_certificate_malformed',
   );
-  expect(process.cpuUsage(start).user / 1000).toBeLessThan(500);
+  expect(verifications).not.toHaveBeenCalled();
+  verifications.mockRestore();
 });
 
 test('an EK certificate whose AIA points at 169.254.169.254: never fetched', async () => {
@@ -246,38 +249,33 @@ test('an EK certificate whose AIA points at 169.254.169.254: never fetched', asy
 });
 
 describe('hostile certificates', () => {
-  test.each(KINDS)(
-    "mutations of a software TPM's %s certificate: typed refusals only, and memory stays flat",
-    async (kind) => {
-      const { public: area, certificate, roots } = keys[kind];
-      const trust = trustOf(roots);
-      const change = fc.record({ at: fc.nat(certificate.length - 1), value: fc.integer({ min: 0, max: 255 }) });
-      const hostile = fc.oneof(
-        fc.array(change, { minLength: 1, maxLength: 8 }).map((changes) => {
-          const bytes = Buffer.from(certificate);
-          for (const { at, value } of changes) bytes[at] = value;
-          return bytes;
-        }),
-        fc.nat(certificate.length - 1).map((length) => certificate.subarray(0, length)),
-        fc.uint8Array({ minLength: 1, maxLength: 64 }).map((tail) => Buffer.concat([certificate, tail])),
-        fc
-          .tuple(fc.nat(certificate.length), fc.uint8Array({ minLength: 1, maxLength: 16 }))
-          .map(([at, middle]) => Buffer.concat([certificate.subarray(0, at), middle, certificate.subarray(at)])),
-      );
-      const before = process.memoryUsage.rss();
-      await fc.assert(
-        fc.asyncProperty(hostile, fc.boolean(), async (bytes, asAuthority) => {
-          const unchanged = bytes.equals(certificate);
-          const refused = await begin(trust, area, asAuthority ? [certificate, bytes] : [bytes]);
-          // An authority beside the leaf that the chain doesn't need harms nobody, if it can be read.
-          if (refused === undefined) expect(asAuthority || unchanged).toBe(true);
-          else expect(codeOf(refused)).toMatch(/^enrol\.ek_certificate_[a-z_]+$/);
-        }),
-        { numRuns: 2_000 },
-      );
-      expect(process.memoryUsage.rss() - before).toBeLessThan(256 * 1024 * 1024);
-    },
-  );
+  test.each(KINDS)("mutations of a software TPM's %s certificate: typed refusals only", async (kind) => {
+    const { public: area, certificate, roots } = keys[kind];
+    const trust = trustOf(roots);
+    const change = fc.record({ at: fc.nat(certificate.length - 1), value: fc.integer({ min: 0, max: 255 }) });
+    const hostile = fc.oneof(
+      fc.array(change, { minLength: 1, maxLength: 8 }).map((changes) => {
+        const bytes = Buffer.from(certificate);
+        for (const { at, value } of changes) bytes[at] = value;
+        return bytes;
+      }),
+      fc.nat(certificate.length - 1).map((length) => certificate.subarray(0, length)),
+      fc.uint8Array({ minLength: 1, maxLength: 64 }).map((tail) => Buffer.concat([certificate, tail])),
+      fc
+        .tuple(fc.nat(certificate.length), fc.uint8Array({ minLength: 1, maxLength: 16 }))
+        .map(([at, middle]) => Buffer.concat([certificate.subarray(0, at), middle, certificate.subarray(at)])),
+    );
+    await fc.assert(
+      fc.asyncProperty(hostile, fc.boolean(), async (bytes, asAuthority) => {
+        const unchanged = bytes.equals(certificate);
+        const refused = await begin(trust, area, asAuthority ? [certificate, bytes] : [bytes]);
+        // An authority beside the leaf that the chain doesn't need harms nobody, if it can be read.
+        if (refused === undefined) expect(asAuthority || unchanged).toBe(true);
+        else expect(codeOf(refused)).toMatch(/^enrol\.ek_certificate_[a-z_]+$/);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
 
   test('any bytes as endorsement key, certificates and attestation key: a typed refusal', async () => {
     const trust = { ...trustOf(shippedMakerCertificates().roots), hashes: new Map() };

@@ -319,20 +319,20 @@ describe('hostile logs', () => {
   function readAll(bytes: Uint8Array): void {
     try {
       const log = parseEventLog(bytes);
+      expect(log.events.reduce((sum, { data }) => sum + data.length, 0)).toBeLessThanOrEqual(bytes.length);
       log.events.forEach(describeEvent);
       replayEventLog(log);
     } catch (error) {
-      expect(error).toBeInstanceOf(EventLogError);
+      if (!(error instanceof EventLogError)) throw error;
     }
   }
 
-  test('random changes of a good log give a log or a typed error, and memory stays flat', () => {
+  test('random changes of a good log give a log no larger than its bytes, or a typed error', () => {
     const change = fc.record({
       at: fc.nat(good.length - 1),
       value: fc.integer({ min: 0, max: 255 }),
       cut: fc.nat(good.length),
     });
-    const before = process.memoryUsage().heapUsed;
     fc.assert(
       fc.property(fc.array(change, { minLength: 1, maxLength: 6 }), (changes) => {
         const bytes = Buffer.from(good);
@@ -342,7 +342,6 @@ describe('hostile logs', () => {
       }),
       { numRuns: 2_000 },
     );
-    expect(process.memoryUsage().heapUsed - before).toBeLessThan(200 * 1024 * 1024);
   });
 
   test('lengths of four thousand million cost nothing', () => {

@@ -1,0 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Far beyond what anything here takes on a machine that has other work: by then it hangs. */
+const HOPELESS_MS = 240_000;
+
+/**
+ * Waits until it holds, however slow the machine is. Jest's limit for a test ends what never does, and says of which line it was.
+ * @returns what it gave
+ */
+export async function eventually<T>(
+  holds: () => T | Promise<T>,
+  describe: () => string = () => holds.toString(),
+): Promise<T> {
+  for (const hopeless = Date.now() + HOPELESS_MS; ; await sleep(10)) {
+    const held = await holds();
+    if (held) return held;
+    if (Date.now() > hopeless) throw new Error(`expected this to become true: ${describe()}`);
+  }
+}
