@@ -4,21 +4,24 @@ import { callUnary } from '../../runtime/rpc/client';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
+import type { EnclaveServiceAttestRequest } from '../../proto/gen/licensing/v1/enclave';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import { Backoff } from '../../runtime/backoff';
+import type { Enclave } from './launcher/launcher';
 
 const RETRY = { firstMs: 50, mostMs: 1_000 };
 /** One try: a quote takes up to a second on a slow TPM, and requests may wait for the quote before. */
 const ATTEMPT_MS = 20_000;
 const CHANNEL_OPTIONS = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 };
 
-export interface AttestRequest {
-  nonce: Buffer;
-  clientCertificates: Buffer[];
-  proof: Buffer;
-  includeEventLog: boolean;
+/** How long an enclave may take to answer: one that has just been started, and one that was said to run. */
+export interface Patience {
+  startedMs: number;
+  runningMs: number;
 }
+
+const PATIENCE: Patience = { startedMs: 30_000, runningMs: 5_000 };
 
 /** What the enclave says when nothing is wrong with it that time would not mend. */
 function isPassing(error: RpcError): boolean {
@@ -26,17 +29,21 @@ function isPassing(error: RpcError): boolean {
 }
 
 /**
- * Asks an enclave for evidence, again and again while it comes up, until `patienceMs` is over.
+ * Asks an enclave for evidence, again and again while it comes up, until `patience` is over.
  * @throws RpcError: the enclave's refusal, or the last failure to reach it (`rpc.unavailable`); the signal's reason when that aborts
  */
 export async function attestEnclave(
-  endpoint: string,
-  request: AttestRequest,
-  { signal, patienceMs, clock = systemClock }: { signal: AbortSignal; patienceMs: number; clock?: Clock },
+  enclave: Enclave,
+  request: EnclaveServiceAttestRequest,
+  {
+    signal,
+    patience = PATIENCE,
+    clock = systemClock,
+  }: { signal: AbortSignal; patience?: Patience | undefined; clock?: Clock },
 ): Promise<Evidence> {
-  const address = parseAddress(endpoint);
+  const address = parseAddress(enclave.innerEndpoint ?? enclave.endpoint);
   const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address), CHANNEL_OPTIONS);
-  const end = clock.monotonic() + patienceMs;
+  const end = clock.monotonic() + (enclave.started ? patience.startedMs : patience.runningMs);
   // With jitter: logins that wait for the same node don't come back in step.
   const backoff = new Backoff({ ...RETRY, clock });
   try {

@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto';
 import { newRecord } from '../../attestation/transparency/record';
-import { Claims } from '../../proto/gen/licensing/v1/evidence';
-import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 
-/** The record of a login: who got into which workload (not the name that they gave it), and the hash of the claims that the node's TPM signed for it. The client compares it. */
+/**
+ * The record of a login: who got into which workload (not the name that they gave it), and the hash of the claims that the node's TPM signed for it. The client compares it.
+ * @param claims as verified
+ */
 export function loginRecord(
   { user, session }: { user: string; session: string },
-  { claims }: Evidence,
+  { workloadUid, node, imageDigest }: Claims,
+  evidence: Evidence,
   at: Date,
 ): Buffer {
-  const { workloadUid, node, imageDigest } = Claims.decode(claims);
-  const claimsSha256 = createHash('sha256').update(claims).digest('hex');
+  const claimsSha256 = createHash('sha256').update(evidence.claims).digest('hex');
   const detail = { user, session, workloadUid, node, imageDigest, claimsSha256 };
   return newRecord({ kind: 'login.granted', detail }, at);
 }

@@ -10,20 +10,24 @@ import { NONCE_BYTES, verifyProof } from '../../attestation/certificates/proof';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
 import { admitByLicence, admitImage } from '../../licensing/licences/admission';
-import type { Entitlement } from '../../licensing/licences/entitlement';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { serverStream, unary, writeMessage } from '../../runtime/rpc/handlers';
 import type { CallContext } from '../../runtime/rpc/handlers';
-import { toUnixSeconds } from '../../runtime/rpc/unix-time';
-import { Claims } from '../../proto/gen/licensing/v1/evidence';
-import type { LicenceTerm, LoginRequest, LoginResponse, LoginServiceServer } from '../../proto/gen/licensing/v1/login';
+import type {
+  LoginRequest,
+  LoginResponse,
+  LoginResult,
+  LoginServiceServer,
+  LoginStage,
+} from '../../proto/gen/licensing/v1/login';
+import { answer, tellStages } from './answer';
 import { authenticate } from './authenticate';
-import { launchAndAttest } from './launch-and-attest';
-import type { Patience } from './launch-and-attest';
-import type { Launcher } from './launcher/launcher';
+import { attestEnclave } from './attest';
+import type { Patience } from './attest';
+import { launchEnclave, locate } from './launch';
+import type { Enclave, Launcher } from './launcher/launcher';
 import { loginRecord } from './record';
-import { withEnclaveRegistration } from './enclave-registration';
 import type { LoginTrust } from './trust';
 import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
 import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
@@ -45,6 +49,72 @@ export interface LoginOptions {
   deletionMs?: number;
   /** Whether there is no login without a licence. Default: false. */
   licenceRequired?: boolean;
+}
+
+/** LoginService: a login is authenticated, certified, launched, attested, verified and answered, in this order. */
+export function loginService(options: LoginOptions): LoginServiceServer {
+  return {
+    login: serverStream(async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
+      const value = await logIn(options, call.request, context, tellStages(call, context.signal));
+      await writeMessage(call, { event: { $case: 'result', value } });
+    }),
+    getTokenKeys: unary(() => Promise.resolve({ jwks: options.backend.tokenKeys.jwks })),
+  };
+}
+
+/**
+ * One login. Its nonce goes through as it came, to the enclave and into what the evidence is compared with: the nonce's way is told in
+ * attestation/evidence/claims.ts.
+ */
+async function logIn(
+  options: LoginOptions,
+  request: LoginRequest,
+  context: CallContext,
+  onStage: (stage: LoginStage) => void,
+): Promise<LoginResult> {
+  const { backend, launcher, trust, patience, licenceRequired: required = false } = options;
+  const { database, trustDomain, clock } = backend;
+  const { signal } = context;
+  const { nonce, csr, proof, includeEventLog } = request;
+  const clientKeySha256 = await checkRequest(request);
+  const name = requireEnclaveName(request.enclave);
+
+  // authenticate
+  const client = backend.clientOf(context, request.clientName);
+  const { user, session, grant } = await authenticate(backend, request, client, context);
+  aboutUser(user, context.metadata);
+  await trust.admit(user);
+  const entitlement = await admitByLicence(database, user, { required, now: dateOf(clock) });
+  // Nothing is started in vain; what runs in the end is looked at by its evidence.
+  if (launcher.image !== undefined) await admitImage(database, user, entitlement, launcher.image);
+
+  // certify
+  const identity = { user, session, trustDomain, seconds: MAX_CLIENT_CERTIFICATE_SECONDS };
+  const clientCertificates = await issueClientCertificate(await options.authority(), csr, identity);
+
+  // launch
+  const onLaunched = ({ workloadUid, node }: Enclave): Promise<void> =>
+    recordAudit(database, { kind: 'enclave.launched', detail: { user, workloadUid, node } });
+  const launching = { ...options, clock, signal, plan: entitlement, onStage, onLaunched };
+  const { claims, ...attested } = await launchEnclave(launching, { user, name }, async (launched) => {
+    // attest
+    const asked = { nonce, clientCertificates, proof, includeEventLog };
+    const evidence = await attestEnclave(launched, asked, { signal, patience, clock });
+    // verify: at the user as well, who may have been revoked while the enclave started. The launcher's word is compared by locate.
+    const place = { workloadUid: undefined, node: undefined };
+    const expected = { situation: 'certificate', nonce, clientKeySha256, user, enclave: name, ...place } as const;
+    const { claims, signRevocations } = await trust.verify(evidence, expected);
+    await admitImage(database, user, entitlement, claims.imageDigest);
+    return { enclave: locate(launched, claims), claims, evidence, revocations: await signRevocations() };
+  });
+
+  // answer
+  const record = loginRecord({ user, session }, claims, attested.evidence, dateOf(clock));
+  const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
+  options.log?.nudge();
+  const { workloadUid, node } = claims;
+  logger.info({ user, session, enclave: name, workloadUid, node }, 'logged in');
+  return answer({ user, tokens, clientCertificates, ...attested, entitlement, record });
 }
 
 /**
@@ -73,122 +143,4 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
     );
   }
   return createHash('sha256').update(spki).digest();
-}
-
-function termOf({ licence, plan, until, graceUntil }: Entitlement): LicenceTerm {
-  return { licence, plan, until: toUnixSeconds(until), graceUntil: toUnixSeconds(graceUntil) };
-}
-
-/** LoginService: authenticates, certifies the client's key, brings the user's enclave up and hands on its evidence. */
-export function loginService({
-  backend,
-  authority,
-  launcher,
-  enclaves,
-  enclaveLimit,
-  trust,
-  log,
-  patience,
-  deletionMs,
-  licenceRequired = false,
-}: LoginOptions): LoginServiceServer {
-  const { trustDomain, clock } = backend;
-  return {
-    login: serverStream(async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
-      const { request } = call;
-      const { signal } = context;
-      const clientKeySha256 = await checkRequest(request);
-      const name = requireEnclaveName(request.enclave);
-      const { user, session, grant } = await authenticate(
-        backend,
-        request,
-        backend.clientOf(context, request.clientName),
-        context,
-      );
-      aboutUser(user, context.metadata);
-      await trust.admit(user);
-      const entitlement = await admitByLicence(backend.database, user, {
-        required: licenceRequired,
-        now: dateOf(clock),
-      });
-      // Nothing is started in vain; what runs in the end is looked at by its evidence.
-      if (launcher.image !== undefined) await admitImage(backend.database, user, entitlement, launcher.image);
-      const id = { user, name };
-      const clientCertificates = await issueClientCertificate(await authority(), request.csr, {
-        user,
-        session,
-        trustDomain,
-        seconds: MAX_CLIENT_CERTIFICATE_SECONDS,
-      });
-      let told = 0;
-      const {
-        enclave,
-        evidence,
-        verdict: revocations,
-      } = await withEnclaveRegistration({ enclaves, launcher, enclaveLimit, signal, deletionMs, clock }, id, () =>
-        launchAndAttest(
-          launcher,
-          id,
-          { nonce: request.nonce, clientCertificates, proof: request.proof, includeEventLog: request.includeEventLog },
-          {
-            signal,
-            patience,
-            clock,
-            // Looks at the user again: who was revoked while the enclave started gets nothing from it.
-            async judge(evidence) {
-              const list = await trust.judge(evidence, {
-                situation: 'certificate',
-                nonce: request.nonce,
-                clientKeySha256,
-                user,
-                enclave: name,
-                // The launcher's word is compared by locate; the client compares what login tells it.
-                workloadUid: undefined,
-                node: undefined,
-              });
-              await admitImage(backend.database, user, entitlement, Claims.decode(evidence.claims).imageDigest);
-              return list;
-            },
-            onLaunched: ({ workloadUid, node }) =>
-              recordAudit(backend.database, { kind: 'enclave.launched', detail: { user, workloadUid, node } }),
-            plan: entitlement,
-            onStage(stage) {
-              // Each stage once, in its order; a second start after a lost enclave is told by the wait.
-              if (stage <= told || signal.aborted) return;
-              told = stage;
-              call.write({ event: { $case: 'progress', value: { stage } } });
-            },
-          },
-        ),
-      );
-      const record = loginRecord({ user, session }, evidence, dateOf(clock));
-      const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
-      log?.nudge();
-      logger.info({ user, session, enclave: name, workloadUid: enclave.workloadUid, node: enclave.node }, 'logged in');
-      await writeMessage(call, {
-        event: {
-          $case: 'result',
-          value: {
-            accessToken: tokens.accessToken,
-            accessTokenExpiresAt: BigInt(tokens.accessTokenExpiresAt),
-            refreshToken: tokens.refreshToken ?? '',
-            refreshTokenExpiresAt: BigInt(tokens.refreshTokenExpiresAt ?? 0),
-            clientCertificates,
-            enclave: {
-              user,
-              workloadUid: enclave.workloadUid,
-              node: enclave.node,
-              endpoint: enclave.endpoint,
-              tlsAddress: enclave.tlsAddress,
-            },
-            evidence,
-            revocations,
-            licence: entitlement && termOf(entitlement),
-            receipt: { record },
-          },
-        },
-      });
-    }),
-    getTokenKeys: unary(() => Promise.resolve({ jwks: backend.tokenKeys.jwks })),
-  };
 }

@@ -4,7 +4,6 @@ import type { Reloading } from '../../runtime/config/reloading-file';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
 import type { CertificateExpected, SeatExpected } from '../../attestation/evidence/expected';
 import { verifyEvidence } from '../../attestation/evidence/verify';
-import type { VerifiedEvidence } from '../../attestation/evidence/verify';
 import { logger } from '../../runtime/log/logger';
 import { currentlyRevoked, isAnyRevoked } from '../../licensing/revocation/store';
 import { unary } from '../../runtime/rpc/handlers';
@@ -16,7 +15,7 @@ import type { TrustBundle } from '../../attestation/trust/bundle';
 import { checkRevocations, RevocationError, signRevocations } from '../../attestation/trust/revocations';
 import type { PublicKey } from '../../attestation/trust/public-key';
 import { readSignedBundle } from '../../attestation/trust/signed-bundle';
-import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
@@ -34,9 +33,9 @@ export interface LoginTrustOptions {
 }
 
 interface VerifiedByLogin {
-  verified: VerifiedEvidence;
-  bundle: TrustBundle;
-  revoked: Awaited<ReturnType<typeof currentlyRevoked>>;
+  claims: Claims;
+  /** Makes a revocation list, for the client, of what the evidence was compared with. */
+  signRevocations(): Promise<string>;
 }
 
 /** What login itself refuses, and what it hands to clients so that they can refuse it as well. */
@@ -72,17 +71,7 @@ export class LoginTrust {
   }
 
   /**
-   * Verifies an enclave's evidence by the operator's own trust bundle, policy included, and that nothing in it is revoked.
-   * @returns a revocation list made just now, for the client
-   * @throws RpcError as `verify`
-   */
-  async judge(evidence: Evidence, expected: CertificateExpected): Promise<string> {
-    const { bundle, revoked } = await this.verify(evidence, expected);
-    return this.sign(revoked, bundle);
-  }
-
-  /**
-   * As `judge`, without a list.
+   * Verifies an enclave's evidence by the operator's own trust bundle, policy included, and that nothing in it is revoked, its user included.
    * @param code of the refusal
    * @throws RpcError FAILED_PRECONDITION with `code`: another enclave may do better. UNAUTHENTICATED `login.revoked`
    */
@@ -95,15 +84,19 @@ export class LoginTrust {
     const revoked = await currentlyRevoked(this.options.database, expected.user);
     try {
       const now = dateOf(this.clock);
-      const verified = verifyEvidence(evidence, { trust: bundle, expected, policy: bundle.policy, now });
-      const { attestationKey, claims } = verified;
+      const { attestationKey, claims } = verifyEvidence(evidence, {
+        trust: bundle,
+        expected,
+        policy: bundle.policy,
+        now,
+      });
       checkRevocations(revoked, {
         node: attestationKey.certificate.node,
         akSha256: attestationKey.sha256,
         ekSha256: attestationKey.certificate.details.ekSha256,
         user: claims.user,
       });
-      return { verified, bundle, revoked };
+      return { claims, signRevocations: () => this.sign(revoked, bundle) };
     } catch (cause) {
       if (cause instanceof RevocationError && cause.code === 'revocation.user') throw revokedUser();
       if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError))

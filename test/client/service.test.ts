@@ -25,6 +25,7 @@ import { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import type { LoginRequest, LoginResponse, LoginResult } from '../../proto/gen/licensing/v1/login';
 import { loginRecord } from '../../functions/login/record';
+import { parseClaims } from '../../attestation/evidence/claims';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { makeEvidence, makeFakeTpm, TRUST_DOMAIN } from '../support/evidence';
@@ -108,7 +109,12 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     refreshTokenExpiresAt: 1_900_000_001n,
     licence: undefined,
     receipt: {
-      record: loginRecord({ user: fixture.user, session: sessionId({ clientCertificates })! }, evidence!, new Date()),
+      record: loginRecord(
+        { user: fixture.user, session: sessionId({ clientCertificates })! },
+        parseClaims(evidence!.claims),
+        evidence!,
+        new Date(),
+      ),
     },
   };
 }

@@ -119,7 +119,7 @@ export function seatService({
         .digest(),
       user,
     };
-    const { claims } = (await trust.verify(evidence, expected, 'seat.evidence_refused')).verified;
+    const { claims } = await trust.verify(evidence, expected, 'seat.evidence_refused');
     const { tlsExporter, workloadUid, node } = claims;
     return {
       user,

@@ -106,15 +106,25 @@ describe('an enclave', () => {
   });
 
   test('that answers for another workload or node than the launcher said is asked for again, then refused', async () => {
-    for (const claims of [{ workloadUid: randomUUID() }, { node: 'node-b' }]) {
+    for (const said of [{ workloadUid: randomUUID() }, { node: 'node-b' }]) {
       service.launcher = new ToldLauncher();
-      await service.enclave({ claims });
+      const { location } = await service.enclave();
+      service.launcher.next = () => Promise.resolve({ ...location, ...said });
       expect(await service.refusal(loginRequest(service.key, byToken(service.token)))).toBe(
         'login.enclave_unavailable UNAVAILABLE',
       );
       expect(service.launcher.ensured).toBe(2);
       expect(service.launcher.discarded).toEqual([]);
     }
+  });
+
+  test('whose evidence is about another node than its TPM is of is discarded, started once more, and refused', async () => {
+    await service.enclave({ claims: { node: 'node-b' } });
+    expect(await service.refusal(loginRequest(service.key, byToken(service.token)))).toBe(
+      'login.evidence_refused FAILED_PRECONDITION',
+    );
+    expect(service.launcher.ensured).toBe(2);
+    expect(service.launcher.discarded).toHaveLength(1);
   });
 
   test('whose place the launcher does not know is taken from its evidence', async () => {
