@@ -1,4 +1,5 @@
-import { statePcrs } from './state';
+import { commandLineOf } from '../tpm/event-log/describe';
+import { isZero, statePcrs } from './state';
 import type { BootState } from './state';
 import type { MeasuredBoot, MeasuredEvent } from './measured';
 
@@ -18,6 +19,10 @@ export interface PcrDifference {
   got: string;
   /** Left out when it can't be known: no log, a log that doesn't lead to the quoted value, or a golden state without events. */
   cause?: EventDifference | undefined;
+  /** The kernel's command lines, where this PCR has them and they differ. GRUB measures commands first, which say less and are longer. */
+  commandLine?: EventDifference | undefined;
+  /** Position of an event without a SHA-256 digest, to blame that the log doesn't lead to `got`. */
+  withoutDigest?: number | undefined;
 }
 
 /** How a boot differs from a golden state; `differences` is empty when it doesn't. */
@@ -42,6 +47,8 @@ export function compareBoot(state: BootState, boot: MeasuredBoot): BootCompariso
       expected: value,
       got: boot.pcrs.get(pcr) ?? '',
       cause: findCause(state, boot, pcr),
+      commandLine: findCommandLine(state, boot, pcr),
+      withoutDigest: boot.withoutDigest.get(pcr),
     }));
   const known = differences.filter(({ cause }) => cause !== undefined);
   const position = ({ cause }: PcrDifference): number => cause?.got?.index ?? Infinity;
@@ -65,10 +72,21 @@ function findCause(state: BootState, boot: MeasuredBoot, pcr: number): EventDiff
   const got = boot.events.get(pcr);
   if (got === undefined || state.events === undefined) return undefined;
   const expected = state.events.filter((event) => event.pcr === pcr);
+  // Recorded by its value alone: it was extended after the log of the golden boot ended.
+  if (expected.length === 0 && !isZero(state.pcrs[String(pcr)])) return undefined;
   const length = Math.max(expected.length, got.length);
   for (let at = 0; at < length; at++) {
     if (expected[at]?.sha256 !== got[at]?.sha256) return { expected: expected[at], got: got[at] };
   }
   // The same events from another start: the locality of TPM2_Startup.
   return undefined;
+}
+
+function findCommandLine(state: BootState, boot: MeasuredBoot, pcr: number): EventDifference | undefined {
+  const find = (events: readonly MeasuredEvent[] | undefined): MeasuredEvent | undefined =>
+    events?.find((event) => event.pcr === pcr && commandLineOf(event.description) !== undefined);
+  const expected = find(state.events);
+  const got = find(boot.events.get(pcr));
+  if (expected === undefined && got === undefined) return undefined;
+  return expected?.sha256 === got?.sha256 ? undefined : { expected, got };
 }

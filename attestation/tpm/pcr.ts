@@ -3,8 +3,14 @@ import { sha256 } from '../crypto';
 import { hex16, TPM_ALG } from './constants';
 import { parseWhole, TpmError } from './errors';
 
-/** Boot measurements (PC Client Platform Firmware Profile) and the application's own PCR. A quote covers these, always, in the SHA-256 bank. */
-export const QUOTED_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 23];
+/**
+ * A quote covers these, always, in the SHA-256 bank: what firmware (0 to 7), boot loader and kernel stub (8 to 15) measured (PC Client Platform
+ * Firmware Profile, 3.3.4; UAPI "Linux TPM PCR Registry"), and the application's own PCR.
+ */
+export const QUOTED_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 23];
+
+/** What attestors of release 0.1 quote. Their evidence stays verifiable; it can't meet a golden state that names a PCR of 8 to 15. */
+const FIRMWARE_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 23];
 
 /** The PCR that carries the Merkle root. Resettable by software (PC Client Platform TPM Profile), so a fresh root needs no reboot. */
 export const ROOT_PCR = 23;
@@ -44,15 +50,11 @@ export function parsePcrSelections(bytes: Uint8Array): PcrSelection[] {
   return parseWhole(bytes, 'TPML_PCR_SELECTION', readPcrSelections);
 }
 
-/** Whether the selection is QUOTED_PCRS of the SHA-256 bank, and nothing beside it. */
-export function isQuotedSelection(selections: readonly PcrSelection[]): boolean {
-  const only = selections[0];
-  return (
-    selections.length === 1 &&
-    only?.hash === TPM_ALG.SHA256 &&
-    only.pcrs.length === QUOTED_PCRS.length &&
-    QUOTED_PCRS.every((pcr, at) => only.pcrs[at] === pcr)
-  );
+/** The PCRs of a selection that is QUOTED_PCRS, or what earlier attestors quote, in the SHA-256 bank with nothing beside it; undefined for any other. */
+export function quotedPcrs(selections: readonly PcrSelection[]): readonly number[] | undefined {
+  const [only, ...others] = selections;
+  if (only === undefined || others.length > 0 || only.hash !== TPM_ALG.SHA256) return undefined;
+  return [QUOTED_PCRS, FIRMWARE_PCRS].find((pcrs) => pcrs.join() === only.pcrs.join());
 }
 
 /** sha256:0,1,7 as tpm2-tools write it; an empty text for no selection. */

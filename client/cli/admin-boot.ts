@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { BOOT_PCRS } from '../../attestation/boot/measured';
-import { BootStateError, recordBootState } from '../../attestation/boot/state';
+import type { MeasuredBoot } from '../../attestation/boot/measured';
+import { BootStateError, isZero, recordBootState, statePcrs } from '../../attestation/boot/state';
 import type { BootState } from '../../attestation/boot/state';
 import { EvidenceError } from '../../attestation/evidence/errors';
 import { EvidenceFileError, readEvidenceJson } from '../../attestation/evidence/json';
@@ -28,7 +29,10 @@ interface Options extends OutputOptions {
   dir?: string;
 }
 
-/** `sls admin boot record`: makes a golden boot state of an evidence file and, with --dir, demands it from now on. */
+/**
+ * `sls admin boot`: `record` makes a golden boot state of an evidence file and, with --dir, demands it from now on beside those that are demanded
+ * already; `list` and `remove` are for when an update is through.
+ */
 export function addBoot(admin: Command): void {
   const boot = admin.command('boot').description('golden boot states: how machines have to have booted');
   const record = boot
@@ -38,7 +42,7 @@ export function addBoot(admin: Command): void {
     .requiredOption('--name <name>', 'of the state; one of the same name is replaced')
     .option(
       '--pcrs <list>',
-      'demand these PCRs only, such as 0,2,4,7: some change with settings (1) or drives (5)',
+      'demand these PCRs only, such as 0,2,4,7,8,9: some change with settings (1) or drives (5)',
       parsePcrs,
     )
     .option('--dir <folder>', 'add it to the trust bundle of this installation, signed anew')
@@ -46,6 +50,20 @@ export function addBoot(admin: Command): void {
     .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)');
   addOutputOptions(record, { json: false }).action(run);
   addExample(record, 'sls admin boot record --evidence proof.json --name 2026-11 --dir ~/.local/state/sls/server');
+  const list = boot
+    .command('list')
+    .description('show the golden boot states of an installation')
+    .requiredOption('--dir <folder>', 'of the installation');
+  addOutputOptions(list, { json: true }).action(listStates);
+  addExample(list, 'sls admin boot list --dir ~/.local/state/sls/server');
+  const remove = boot
+    .command('remove')
+    .description('demand a golden boot state no longer: machines that boot so are refused')
+    .argument('<name>')
+    .requiredOption('--dir <folder>', 'of the installation; its trust bundle is signed anew')
+    .option('--any-boot', 'even if it is the last one: from then on machines may boot as they like');
+  addOutputOptions(remove, { json: false }).action(removeState);
+  addExample(remove, 'sls admin boot remove 2026-10 --dir ~/.local/state/sls/server');
 }
 
 async function run(options: Options): Promise<void> {
@@ -55,7 +73,8 @@ async function run(options: Options): Promise<void> {
     store !== undefined && options.trust === undefined
       ? parseTrustBundle(await need(store, 'trust-bundle.json'))
       : await loadTrust(options);
-  const state = await makeState(options, trust);
+  const { state, boot } = await makeState(options, trust);
+  for (const note of notesOf(state, boot)) out.note(note);
   if (store === undefined) {
     out.result(undefined, [JSON.stringify(state, null, 2)]);
     out.note('not demanded yet: put it into policy.bootStates of the trust bundle, or run this again with --dir');
@@ -72,7 +91,62 @@ async function run(options: Options): Promise<void> {
   );
 }
 
-async function makeState({ evidence: file, name, pcrs, at }: Options, trust: TrustBundle): Promise<BootState> {
+/** What the state leaves open: whoever approves it should know. */
+function notesOf(state: BootState, boot: MeasuredBoot): string[] {
+  const demanded = statePcrs(state).map(({ pcr }) => pcr);
+  const open = [...boot.pcrs].flatMap(([pcr, value]) => (demanded.includes(pcr) || isZero(value) ? [] : [pcr]));
+  const later = boot.extendedLater.filter((pcr) => demanded.includes(pcr));
+  return [
+    ...(boot.pcrs.size < BOOT_PCRS.length
+      ? ['the evidence quotes PCRs 0 to 7 only, by an attestor of release 0.1: kernel and command line are not covered']
+      : []),
+    ...(open.length === 0 ? [] : [`not demanded: PCRs ${open.join(', ')}, in which something was measured`]),
+    ...(later.length === 0
+      ? []
+      : [`recorded by value, without events: PCRs ${later.join(', ')}, which the event log doesn't lead to`]),
+  ];
+}
+
+interface ListOptions extends OutputOptions {
+  dir: string;
+}
+
+async function listStates(options: ListOptions): Promise<void> {
+  const { policy } = parseTrustBundle(await need(new FolderKeyStore(options.dir), 'trust-bundle.json'));
+  const states = policy.bootStates ?? [];
+  const json = states.map((state) => ({
+    name: state.name,
+    pcrs: statePcrs(state).map(({ pcr }) => pcr),
+    events: state.events?.length ?? 0,
+  }));
+  const lines = json.map(({ name, pcrs, events }) => `${name}: PCRs ${pcrs.join(', ')}, ${events || 'no'} events`);
+  new Output(options).result({ states: json }, lines.length === 0 ? ['none: machines may boot as they like'] : lines);
+}
+
+async function removeState(name: string, options: ListOptions & { anyBoot?: boolean }): Promise<void> {
+  const store = new FolderKeyStore(options.dir);
+  const { policy } = parseTrustBundle(await need(store, 'trust-bundle.json'));
+  const states = policy.bootStates ?? [];
+  const others = states.filter((state) => state.name !== name);
+  if (others.length === states.length) {
+    const names = states.map((state) => state.name).join(', ') || 'none';
+    throw new CliError(EXIT.usage, `expected a golden boot state of the installation (${names}), got ${name}`);
+  }
+  if (others.length === 0 && options.anyBoot !== true) {
+    throw new CliError(EXIT.usage, `${name} is the last golden boot state: without it machines may boot as they like`, {
+      hint: 'record the next one first, or say --any-boot',
+    });
+  }
+  const { sequence } = await publishTrustBundle(store, {
+    policy: { ...policy, bootStates: others.length === 0 ? undefined : others },
+  });
+  new Output(options).done(`boot state ${name} is gone from trust bundle ${sequence} on`);
+}
+
+async function makeState(
+  { evidence: file, name, pcrs, at }: Options,
+  trust: TrustBundle,
+): Promise<{ state: BootState; boot: MeasuredBoot }> {
   const now = at === undefined ? dateOf(systemClock) : new Date(at);
   if (Number.isNaN(now.getTime()))
     throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(at)}`);
@@ -88,7 +162,7 @@ async function makeState({ evidence: file, name, pcrs, at }: Options, trust: Tru
       policy: { ...trust.policy, bootStates: undefined },
       now,
     });
-    return recordBootState(name, boot, pcrs);
+    return { state: recordBootState(name, boot, pcrs), boot };
   } catch (cause) {
     if (cause instanceof EvidenceFileError)
       throw new CliError(EXIT.failure, `${file}: ${cause.message}`, { code: cause.code }, { cause });
@@ -105,8 +179,8 @@ async function makeState({ evidence: file, name, pcrs, at }: Options, trust: Tru
 }
 
 function parsePcrs(text: string): number[] {
-  const pcrs = text.split(',').map((part) => (/^[0-7]$/.test(part.trim()) ? Number(part) : -1));
+  const pcrs = text.split(',').map((part) => (/^\d{1,2}$/.test(part.trim()) ? Number(part) : -1));
   if (pcrs.some((pcr) => !BOOT_PCRS.includes(pcr)))
-    throw new InvalidArgumentError('expected PCRs from 0 to 7, such as 0,2,4,7');
+    throw new InvalidArgumentError('expected PCRs from 0 to 15, such as 0,2,4,7,8,9');
   return pcrs;
 }

@@ -45,10 +45,16 @@ function headline(
   return differences === 0 ? `as in ${which}` : `not as in ${which}`;
 }
 
-function logText({ events, contradicted, unreadable }: MeasuredBoot): string {
-  if (unreadable !== undefined) return `not readable: ${unreadable.message}`;
-  if (events.size === 0 && contradicted.length === 0) return 'none in the evidence (sls login --event-log asks for it)';
-  const count = [...events.values()].reduce((sum, list) => sum + list.length, 0);
-  const believed = `${count} events lead to the quoted values of PCRs ${[...events.keys()].join(', ') || 'none'}`;
-  return contradicted.length === 0 ? believed : `${believed}; not believed of PCRs ${contradicted.join(', ')}`;
+function logText({ hasLog, events, contradicted, extendedLater, withoutDigest, unreadable }: MeasuredBoot): string {
+  if (!hasLog) return 'none in the evidence (sls login --event-log asks for it)';
+  const believed = [...events].filter(([, list]) => list.length > 0);
+  const count = believed.reduce((sum, [, list]) => sum + list.length, 0);
+  const notes = [
+    `${count} events lead to the quoted values of PCRs ${believed.map(([pcr]) => pcr).join(', ') || 'none'}`,
+    ...(contradicted.length === 0 ? [] : [`not believed of PCRs ${contradicted.join(', ')}`]),
+    ...(extendedLater.length === 0 ? [] : [`PCRs ${extendedLater.join(', ')} were extended after it ended`]),
+    ...[...withoutDigest].map(([pcr, index]) => `event ${index} has no SHA-256 digest for PCR ${pcr}`),
+    ...(unreadable === undefined ? [] : [`not readable to its end: ${unreadable.message}`]),
+  ];
+  return notes.join('; ');
 }

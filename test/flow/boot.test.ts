@@ -25,7 +25,7 @@ async function boot(machine: Machine, events: readonly EventInput[]): Promise<vo
     TPM2TOOLS_TCTI: `swtpm:path=${machine.server('run', 'tpm.sock')}`,
     TSS2_LOG: 'all+none',
   };
-  for (const { pcr, sha256 } of extendingEvents(parseEventLog(log))) {
+  for (const { pcr, sha256 = Buffer.alloc(0) } of extendingEvents(parseEventLog(log))) {
     execFileSync('tpm2_pcrextend', [`${pcr}:sha256=${sha256.toString('hex')}`], { env });
   }
 }
@@ -87,7 +87,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
   ]);
   expect({ code: recorded.code, stderr: recorded.stderr }).toEqual({
     code: 0,
-    stderr: expect.stringContaining('boot state approved: PCRs 0, 1, 2, 3, 4, 5, 6, 7'),
+    stderr: expect.stringContaining('boot state approved: PCRs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 22 events'),
   });
   keepBundle('golden-boot.json');
 
@@ -132,12 +132,68 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
   );
   expect(explained.stdout).toMatch(/PCR 7 {2}differs [^]* by event 2: .* SecureBoot = 00/);
   expect(explained.stdout).toContain('first to differ: PCR 7');
-  expect(explained.stdout).toContain('event log: 16 events lead to the quoted values of PCRs 0, 1, 2, 3, 4, 5, 6, 7');
+  expect(explained.stdout).toContain(
+    'event log: 22 events lead to the quoted values of PCRs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14',
+  );
 
   const good = await machine.sls(['verify', 'golden.json', '--trust', 'golden-boot.json', '--explain', '--json']);
   expect(JSON.parse(good.stdout)).toMatchObject({
     verdict: 'good',
-    boot: { state: 'approved', eventLog: expect.stringContaining('16 events') },
+    boot: { state: 'approved', eventLog: expect.stringContaining('22 events') },
+  });
+});
+
+const KERNEL = 'root=/dev/vda2 ro quiet';
+const record = (evidence: string, ...args: string[]): ReturnType<Machine['sls']> =>
+  machine.sls(['admin', 'boot', 'record', '--evidence', evidence, '--trust', 'any-boot.json', ...args]);
+
+test('a changed kernel command line is refused and told in words; the next state is recorded beside the one that is demanded', async () => {
+  await boot(machine, bootEvents({ commandLine: `${KERNEL} init=/bin/sh` }));
+  expect((await login('--event-log', '--evidence', 'init.json')).code).toBe(0);
+  const refused = await machine.sls(['verify', 'init.json', '--trust', 'golden-boot.json', '--explain']);
+  expect(refused.code).toBe(5);
+  expect(refused.stderr).toContain('policy.boot_state');
+  expect(refused.stdout).toMatch(/PCR 7 {2}same/);
+  expect(refused.stdout).toMatch(/PCR 8 {2}differs [^]*the kernel command line has init=\/bin\/sh\n/);
+
+  // An update, approved on a machine that has it already: both states stand until all machines have it.
+  await boot(machine, bootEvents({ commandLine: `${KERNEL} mitigations=auto` }));
+  expect((await login('--event-log', '--evidence', 'update.json')).code).toBe(0);
+  for (const [evidence, name] of [
+    ['golden.json', 'approved'],
+    ['update.json', 'update'],
+  ] as const)
+    expect(await record(evidence, '--name', name, '--dir', machine.server())).toMatchObject({ code: 0 });
+  keepBundle('both.json');
+  for (const evidence of ['golden.json', 'update.json'])
+    expect(await machine.sls(['verify', evidence, '--trust', 'both.json'])).toMatchObject({ code: 0 });
+  expect(await machine.sls(['verify', 'init.json', '--trust', 'both.json'])).toMatchObject({ code: 5 });
+  expect((await machine.sls(['admin', 'boot', 'list', '--dir', machine.server()])).stdout).toBe(
+    ['approved', 'update'].map((name) => `${name}: PCRs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 22 events\n`).join(''),
+  );
+
+  const remove = (...args: string[]): ReturnType<Machine['sls']> =>
+    machine.sls(['admin', 'boot', 'remove', ...args, '--dir', machine.server()]);
+  expect(await remove('approved')).toMatchObject({ code: 0 });
+  keepBundle('update-alone.json');
+  expect(await machine.sls(['verify', 'golden.json', '--trust', 'update-alone.json'])).toMatchObject({ code: 5 });
+  expect(await remove('approved')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('(update), got approved'),
+  });
+  expect(await remove('update')).toMatchObject({ code: 2, stderr: expect.stringContaining('--any-boot') });
+  expect(await remove('update', '--any-boot')).toMatchObject({ code: 0 });
+  keepBundle('none.json');
+  expect(parseTrustBundle(readFileSync(machine.path('none.json'), 'utf8')).policy.bootStates).toBeUndefined();
+});
+
+test('--pcrs narrows a state, and what it leaves open is said', async () => {
+  const narrow = await record('golden.json', '--name', 'narrow', '--pcrs', '0,7,8');
+  expect(Object.keys((JSON.parse(narrow.stdout) as { pcrs: object }).pcrs)).toEqual(['0', '7', '8']);
+  expect(narrow.stderr).toContain('not demanded: PCRs 1, 2, 3, 4, 5, 6, 9, 14, in which something was measured');
+  expect(await record('golden.json', '--name', 'x', '--pcrs', '0,16')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('expected PCRs from 0 to 15'),
   });
 });
 

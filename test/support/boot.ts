@@ -6,10 +6,10 @@ import type { PcrValue } from '../../proto/gen/licensing/v1/evidence';
 import { encodeEventLog } from './event-log';
 import type { EventInput } from './event-log';
 
-/** PCRs 0 to 7 of a machine that measured these events. */
+/** PCRs 0 to 15 of a machine that measured these events. */
 export function pcrsOf(events: readonly EventInput[]): PcrValue[] {
   const values = replayEventLog(parseEventLog(encodeEventLog(events)));
-  return values.slice(0, 8).map((sha256, index) => ({ index, sha256 }));
+  return values.map(({ value }, index) => ({ index, sha256: value }));
 }
 
 /** The boot of a machine that measured `events` and has a log of `told`. */

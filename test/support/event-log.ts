@@ -17,6 +17,8 @@ export interface LogOptions {
   headerType?: number;
   headerPcr?: number;
   vendorInfo?: Buffer;
+  /** Instead of the length of `vendorInfo` and itself. */
+  vendorData?: Buffer;
   /** Digests of each event, instead of one for each algorithm. */
   digests?: (event: EventInput) => [number, Buffer][];
 }
@@ -64,8 +66,7 @@ export function encodeEventLog(events: readonly EventInput[], options: LogOption
     Buffer.from([0, 2, 2, 2]),
     u32le(algorithms.length),
     ...algorithms.flatMap(({ id, size }) => [u16le(id), u16le(size)]),
-    Buffer.from([vendorInfo.length]),
-    vendorInfo,
+    options.vendorData ?? Buffer.concat([Buffer.from([vendorInfo.length]), vendorInfo]),
   ]);
   const digests =
     options.digests ?? ((event) => algorithms.map(({ id }): [number, Buffer] => [id, digestOf(id, event)]));
@@ -145,8 +146,27 @@ export function imageEvent(
   };
 }
 
-/** What a machine measures when it boots Linux by way of GRUB. */
-export function bootEvents(options: { secureBoot?: boolean; loader?: string; locality?: number } = {}): EventInput[] {
+/** An EV_IPL event of GRUB's: `prefix` stands before what was measured. */
+export function grubEvent(prefix: string, text: string): EventInput {
+  return { pcr: 8, type: EVENT_TYPE.EV_IPL, data: Buffer.from(`${prefix}: ${text}\0`), measured: Buffer.from(text) };
+}
+
+/** A file that GRUB read, or shim's list of keys: its content is measured, its name isn't. */
+export function fileEvent(pcr: number, name: string, content: string): EventInput {
+  return { pcr, type: EVENT_TYPE.EV_IPL, data: Buffer.from(`${name}\0`), measured: Buffer.from(content) };
+}
+
+export interface BootOptions {
+  secureBoot?: boolean;
+  loader?: string;
+  locality?: number;
+  commandLine?: string;
+  initrd?: string;
+}
+
+/** What a machine measures when it boots Linux by way of shim and GRUB. */
+export function bootEvents(options: BootOptions = {}): EventInput[] {
+  const linux = `/vmlinuz ${options.commandLine ?? 'root=/dev/vda2 ro quiet'}`;
   const separators = [0, 1, 2, 3, 4, 5, 6, 7].map((pcr): EventInput => ({
     pcr,
     type: EVENT_TYPE.EV_SEPARATOR,
@@ -167,12 +187,12 @@ export function bootEvents(options: { secureBoot?: boolean; loader?: string; loc
     ...separators,
     imageEvent('\\EFI\\debian\\shimx64.efi', Buffer.from('shim')),
     imageEvent('\\EFI\\debian\\grubx64.efi', Buffer.from(options.loader ?? 'grub 2.12')),
-    {
-      pcr: 8,
-      type: EVENT_TYPE.EV_IPL,
-      data: Buffer.from('grub_cmd: linux /vmlinuz ro\0'),
-      measured: Buffer.from('linux /vmlinuz ro'),
-    },
+    fileEvent(14, 'MokList', 'keys of the owner'),
+    grubEvent('grub_cmd', `linux ${linux}`),
+    fileEvent(9, '/vmlinuz', 'kernel 6.1'),
+    grubEvent('kernel_cmdline', linux),
+    grubEvent('grub_cmd', 'initrd /initrd.img'),
+    fileEvent(9, '/initrd.img', options.initrd ?? 'initrd 6.1'),
     { pcr: 5, type: EVENT_TYPE.EV_EFI_ACTION, data: Buffer.from('Exit Boot Services Returned with Success') },
   ];
 }

@@ -8,6 +8,7 @@ import type { CertificateExpected, Expected, SessionExpected } from '../../attes
 import { claimsLeaf } from '../../attestation/evidence/claims';
 import { merkleTree } from '../../attestation/transparency/merkle';
 import type { VerifyOptions } from '../../attestation/evidence/verify';
+import { TPM_ALG } from '../../attestation/tpm/constants';
 import { pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../attestation/tpm/pcr';
 import { makeAuthority } from './authority';
 import type { TestAuthority } from './authority';
@@ -82,6 +83,8 @@ export interface EvidenceOptions {
   /** Instead of the tree's root, in qualifyingData and in PCR 23. */
   extraData?: Buffer;
   pcr23?: Buffer;
+  /** Which PCRs are quoted; default: QUOTED_PCRS. */
+  selection?: readonly number[];
   /** Values of other PCRs; zero if left out. */
   pcrs?: Partial<Record<number, Buffer>>;
   /** Fields of the TPMS_ATTEST that is signed. */
@@ -130,7 +133,8 @@ export function makeEvidence(tpm: FakeTpm, options: EvidenceOptions = {}): Evide
   const leaves = [...before, claims, ...(options.leavesAfter ?? [])];
   const tree = merkleTree(leaves.map(claimsLeaf));
   const pcr23 = options.pcr23 ?? rootPcrValue(tree.root);
-  const pcrs: PcrValue[] = QUOTED_PCRS.map((index) => ({
+  const selection = options.selection ?? QUOTED_PCRS;
+  const pcrs: PcrValue[] = selection.map((index) => ({
     index,
     sha256: index === ROOT_PCR ? pcr23 : (options.pcrs?.[index] ?? Buffer.alloc(32)),
   }));
@@ -139,6 +143,7 @@ export function makeEvidence(tpm: FakeTpm, options: EvidenceOptions = {}): Evide
     encodeAttest({
       extraData: options.extraData ?? tree.root,
       pcrDigest: pcrDigest(pcrs.map((pcr) => pcr.sha256)),
+      pcrSelections: [{ hash: TPM_ALG.SHA256, pcrs: selection }],
       ...options.attest,
     });
   return {

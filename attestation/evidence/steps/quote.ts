@@ -1,5 +1,5 @@
 import type { Evidence, PcrValue } from '../../../proto/gen/licensing/v1/evidence';
-import { describeSelections, isQuotedSelection, pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../tpm/pcr';
+import { describeSelections, pcrDigest, QUOTED_PCRS, quotedPcrs, ROOT_PCR, rootPcrValue } from '../../tpm/pcr';
 import { parseQuote } from '../../tpm/quote';
 import type { Quote } from '../../tpm/quote';
 import { claimsLeaf } from '../claims';
@@ -11,7 +11,7 @@ import type { Passed } from './step';
 export function checkQuote(attest: Buffer): Passed<Quote> {
   const quote = parseQuote(attest);
   const selection = describeSelections(quote.pcrSelections);
-  if (!isQuotedSelection(quote.pcrSelections)) {
+  if (quotedPcrs(quote.pcrSelections) === undefined) {
     throw new EvidenceError(
       'quote',
       'quote.pcr_selection',
@@ -23,12 +23,13 @@ export function checkQuote(attest: Buffer): Passed<Quote> {
 
 /** The values are exactly the quoted PCRs', ascending, and hash to the digest that the TPM signed. */
 export function checkPcrDigest(quote: Quote, pcrs: readonly PcrValue[]): Passed<void> {
+  const expected = quotedPcrs(quote.pcrSelections)?.join(',') ?? 'none';
   const indexes = pcrs.map(({ index }) => index).join(',');
-  if (indexes !== QUOTED_PCRS.join(',') || pcrs.some(({ sha256 }) => sha256.length !== 32)) {
+  if (indexes !== expected || pcrs.some(({ sha256 }) => sha256.length !== 32)) {
     throw new EvidenceError(
       'pcr_digest',
       'pcr_digest.values',
-      `expected values of 32 bytes for PCRs ${QUOTED_PCRS.join(',')}, got ${indexes.slice(0, 80) || 'none'}`,
+      `expected values of 32 bytes for PCRs ${expected}, got ${indexes.slice(0, 80) || 'none'}`,
     );
   }
   const digest = pcrDigest(pcrs.map(({ sha256 }) => sha256));

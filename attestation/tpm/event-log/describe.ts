@@ -4,7 +4,7 @@ import { LittleEndianReader } from '../../bytes/little-endian';
 import { EVENT_TYPE, eventTypeName, SPEC_ID_SIGNATURE } from './constants';
 import { describeDevicePath } from './device-path';
 import type { BootEvent } from './parse';
-import { anyText, guidText, plainText, utf16Text } from './text';
+import { anyText, guidText, MAX_LINE_LENGTH, plainText, utf16Text } from './text';
 
 /** An event for people. */
 export interface EventDescription {
@@ -29,10 +29,14 @@ export function describeEvent(event: BootEvent): EventDescription {
     if (!(error instanceof BytesError || error instanceof RangeError)) throw error;
     text = bytes;
   }
-  return { type: eventTypeName(event.type), text: plainText(text), measured: isMeasured(event) };
+  const measured = isMeasured(event);
+  // systemd-stub's own texts in PCR 12 name what was measured; one that is what was measured is the command line itself.
+  if (event.type === EVENT_TYPE.EV_IPL && event.pcr === 12 && measured) text = `${COMMAND_LINE}${text}`;
+  return { type: eventTypeName(event.type), text: plainText(text, MAX_LINE_LENGTH), measured };
 }
 
 function isMeasured({ data, sha256 }: BootEvent): boolean {
+  if (sha256 === undefined) return false;
   const hashes = (bytes: Buffer): boolean => hash(bytes).equals(sha256);
   if (hashes(data)) return true;
   // Boot loaders put "grub_cmd: " before the measured text, and a NUL behind it.
@@ -50,6 +54,7 @@ const READERS: ReadonlyMap<number, Reader> = new Map<number, Reader>([
     EVENT_TYPE.EV_S_CRTM_VERSION,
     (data) => anyText(data) ?? (data.length === 16 ? guidText(data) : `version ${data.toString('hex')}`),
   ],
+  [EVENT_TYPE.EV_IPL, describeLoader],
   [EVENT_TYPE.EV_EVENT_TAG, describeTag],
   [EVENT_TYPE.EV_EFI_VARIABLE_DRIVER_CONFIG, describeVariable],
   [EVENT_TYPE.EV_EFI_VARIABLE_BOOT, describeVariable],
@@ -69,12 +74,48 @@ function describeSeparator(data: Buffer): string {
   return data.length === 4 && data.readUInt32LE() === 1 ? 'the firmware met an error' : 'end of the firmware';
 }
 
+const COMMAND_LINE = 'kernel command line: ';
+
+/** The kernel's command line, where a description is of one. */
+export function commandLineOf(description: string): string | undefined {
+  return description.startsWith(COMMAND_LINE) ? description.slice(COMMAND_LINE.length) : undefined;
+}
+
+/** What GRUB puts before the text that it measures (grub-core/kern/tpm.c and its callers), in words. */
+const GRUB_PREFIXES: ReadonlyMap<string, string> = new Map([
+  ['grub_cmd: ', 'GRUB command: '],
+  ['kernel_cmdline: ', COMMAND_LINE],
+  ['module_cmdline: ', 'module command line: '],
+]);
+
+/** PCRs 8 and 9 have GRUB's commands and files; 11 and 12 the sections and the command line of a unified kernel image (systemd-stub). */
+function describeLoader(data: Buffer): string | undefined {
+  const text = anyText(data, MAX_LINE_LENGTH) ?? '';
+  const [prefix = ''] = /^[a-z_]+: /.exec(text) ?? [];
+  const words = GRUB_PREFIXES.get(prefix);
+  if (words === undefined || words !== COMMAND_LINE)
+    return plainText(`${words ?? prefix}${text.slice(prefix.length)}`) || undefined;
+  return `${words}${text.slice(prefix.length)}`;
+}
+
+/** Ids of tagged events, in words: Linux (drivers/firmware/efi/libstub/efistub.h) and systemd (src/fundamental/tpm2-pcr.h). */
+const TAGS: ReadonlyMap<number, string> = new Map([
+  [0x8f3b22ec, 'initrd'],
+  [0x8f3b22ed, 'kernel load options'],
+  [0xf5bc582a, 'boot loader configuration'],
+  [0x6c46f751, 'device tree add-on'],
+  [0x49dffe0f, 'initrd add-on'],
+  [0xdac08e1a, 'microcode add-on'],
+  [0x13aed6db, 'profile of the unified kernel image'],
+]);
+
 /** TCG_PCClientTaggedEvent: an id, a size, data. */
 function describeTag(data: Buffer): string {
   const reader = new LittleEndianReader(data, 'tagged event');
-  const id = `tag 0x${reader.u32().toString(16).padStart(8, '0')}`;
+  const id = reader.u32();
+  const name = TAGS.get(id) ?? `tag 0x${id.toString(16).padStart(8, '0')}`;
   const text = anyText(reader.take(reader.u32()));
-  return text === undefined ? id : `${id} ${text}`;
+  return text === undefined ? name : `${name}: ${text}`;
 }
 
 /** UEFI_VARIABLE_DATA: vendor GUID, lengths of name (in CHAR16) and data, name, data. */

@@ -12,8 +12,8 @@ export interface BootEvent {
   pcr: number;
   /** TCG_EVENTTYPE. Not measured: whoever wrote the log chose it. */
   type: number;
-  /** What the PCR was extended by. */
-  sha256: Buffer;
+  /** What the PCR of the SHA-256 bank was extended by; undefined: the event has no digest for that bank. */
+  sha256: Buffer | undefined;
   /** What the log says about the event. Not measured, unless its hash is `sha256`. */
   data: Buffer;
 }
@@ -29,7 +29,12 @@ const PCRS = 24;
 const MAX_ALGORITHMS = 16;
 /** Far over any hash: an algorithm that is unknown here is skipped by the size that the log gives. */
 const MAX_DIGEST_BYTES = 128;
-const SHA256_BYTES = 32;
+
+/** A log as far as it could be read, and why no further. */
+export interface PartialEventLog {
+  log: EventLog;
+  error?: EventLogError | undefined;
+}
 
 /**
  * Parses a crypto-agile event log, as Linux has it in /sys/kernel/security/tpm0/binary_bios_measurements: a TCG_PCClientPCREvent with the
@@ -37,20 +42,29 @@ const SHA256_BYTES = 32;
  * @throws EventLogError and nothing else
  */
 export function parseEventLog(bytes: Uint8Array): EventLog {
-  if (bytes.length > MAX_EVENT_LOG_BYTES)
-    throw new EventLogError(
-      'event_log.too_large',
-      `expected an event log of ${MAX_EVENT_LOG_BYTES} bytes at most, got ${bytes.length}`,
-    );
+  const { log, error } = readEventLog(bytes);
+  if (error !== undefined) throw error;
+  return log;
+}
+
+/** As `parseEventLog`, for who wants the events before the one that can't be read. Never throws. */
+export function readEventLog(bytes: Uint8Array): PartialEventLog {
+  const log: EventLog = { algorithms: [], events: [] };
   try {
+    if (bytes.length > MAX_EVENT_LOG_BYTES)
+      throw new EventLogError(
+        'event_log.too_large',
+        `expected an event log of ${MAX_EVENT_LOG_BYTES} bytes at most, got ${bytes.length}`,
+      );
     const reader = new LittleEndianReader(bytes, 'event log');
     const sizes = readSpecId(reader);
-    const events: BootEvent[] = [];
-    while (reader.remaining > 0) events.push(readEvent(reader, sizes, events.length + 1));
-    return { algorithms: [...sizes.keys()], events };
+    log.algorithms.push(...sizes.keys());
+    while (reader.remaining > 0) log.events.push(readEvent(reader, sizes, log.events.length + 1));
+    return { log };
   } catch (error) {
-    if (error instanceof BytesError) throw new EventLogError('event_log.truncated', error.message, { cause: error });
-    throw error;
+    if (error instanceof EventLogError) return { log, error };
+    if (!(error instanceof BytesError)) throw error;
+    return { log, error: new EventLogError('event_log.truncated', error.message, { cause: error }) };
   }
 }
 
@@ -71,8 +85,7 @@ function readSpecId(reader: LittleEndianReader): Map<number, number> {
   // platformClass, version minor, major, errata and uintnSize change nothing in how the rest is read.
   spec.take(8);
   const sizes = readAlgorithms(spec);
-  spec.take(spec.u8());
-  if (spec.remaining > 0) throw malformed('the end of the Spec ID event', `${spec.remaining} more bytes`);
+  // What follows is the vendor's own, of no meaning here. Firmware of several makers gives it a wrong size, or leaves its size out.
   if (!sizes.has(TPM_ALG.SHA256)) {
     throw new EventLogError(
       'event_log.no_sha256',
@@ -111,19 +124,26 @@ function readEvent(reader: LittleEndianReader, sizes: ReadonlyMap<number, number
   return { index, pcr, type, sha256, data: reader.take(reader.u32()) };
 }
 
-/** TPML_DIGEST_VALUES, each algorithm of the Spec ID event once: a log with two answers for one bank has none. */
-function readDigests(reader: LittleEndianReader, sizes: ReadonlyMap<number, number>, index: number): Buffer {
+/**
+ * TPML_DIGEST_VALUES, each algorithm of the Spec ID event at most once: a log with two answers for one bank has none. Firmware leaves banks out that it
+ * lists, so an event counts for those that it has.
+ */
+function readDigests(
+  reader: LittleEndianReader,
+  sizes: ReadonlyMap<number, number>,
+  index: number,
+): Buffer | undefined {
   const count = reader.u32();
-  if (count !== sizes.size) throw malformed(`${sizes.size} digests in event ${index}`, String(count));
+  if (count > sizes.size) throw malformed(`${sizes.size} digests at most in event ${index}`, String(count));
   const digests = new Map<number, Buffer>();
   for (let at = 0; at < count; at++) {
     const algorithm = reader.u16();
     const size = sizes.get(algorithm);
     if (size === undefined || digests.has(algorithm))
-      throw malformed(`each announced digest once in event ${index}`, `algorithm ${hex16(algorithm)}`);
+      throw malformed(`each announced digest at most once in event ${index}`, `algorithm ${hex16(algorithm)}`);
     digests.set(algorithm, reader.take(size));
   }
-  return digests.get(TPM_ALG.SHA256) ?? Buffer.alloc(SHA256_BYTES);
+  return digests.get(TPM_ALG.SHA256);
 }
 
 function malformed(expected: string, got: string): EventLogError {

@@ -8,21 +8,36 @@ const STATIC_PCRS = 16;
 /** Where TPM2_Startup may come from (PFP 10.4.5.3): 3 for an early start by the CPU, 4 after an H-CRTM. */
 const LOCALITIES = [0, 3, 4];
 
+/** Where the log's events lead one PCR. */
+export interface ReplayedPcr {
+  /** 32 bytes. An event without a SHA-256 digest counts for other banks, and not here. */
+  value: Buffer;
+  /** Position of the first such event: the one to blame when `value` isn't the quoted one. */
+  withoutDigest?: number;
+}
+
 /**
- * SHA-256 values which PCRs 0 to 15 have after every event of the log. The log is true of a PCR, as far as its digests go, when this value is
+ * What PCRs 0 to 15 hold in the SHA-256 bank after every event of the log. The log is true of a PCR, as far as its digests go, when this value is
  * the quoted one; a PCR with another value says that events are missing, invented or in another order.
- * @returns 16 values of 32 bytes, by PCR
+ * @returns 16 of them, by PCR
  * @throws EventLogError for a start-up locality which comes twice, late or isn't one
  */
-export function replayEventLog(log: EventLog): Buffer[] {
-  const values: Buffer[] = Array.from({ length: STATIC_PCRS }, () => Buffer.alloc(32));
+export function replayEventLog(log: EventLog): ReplayedPcr[] {
+  return replayFrom(startupLocality(log), log);
+}
+
+/** The same from a locality that the log needn't state. */
+export function replayFrom(locality: number, log: EventLog): ReplayedPcr[] {
+  const replayed: ReplayedPcr[] = Array.from({ length: STATIC_PCRS }, () => ({ value: Buffer.alloc(32) }));
   // PCR 0 starts with the locality in its last byte (TPM 2.0 Part 3, 9.3).
-  (values[0] as Buffer).writeUInt8(startupLocality(log), 31);
-  for (const { pcr, sha256 } of extendingEvents(log)) {
-    const value = values[pcr];
-    if (value !== undefined) values[pcr] = extendPcr(value, sha256);
+  replayed[0]?.value.writeUInt8(locality, 31);
+  for (const { index, pcr, sha256 } of extendingEvents(log)) {
+    const before = replayed[pcr];
+    if (before === undefined) continue;
+    if (sha256 === undefined) before.withoutDigest ??= index;
+    else before.value = extendPcr(before.value, sha256);
   }
-  return values;
+  return replayed;
 }
 
 /** All but EV_NO_ACTION, which is a note in the log and nothing else (PFP 10.4.1). */

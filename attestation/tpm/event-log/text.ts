@@ -1,10 +1,13 @@
 /** Longest text that is taken from a log, in characters. */
-const MAX_TEXT_LENGTH = 120;
+const MAX_TEXT_LENGTH = 240;
+
+/** Longest line that describes an event: a kernel's command line (2,048 characters on x86) with what stands before it. */
+export const MAX_LINE_LENGTH = 2100;
 
 /** On one line, printable ASCII only: a log is an attacker's text, and it goes to terminals. */
-export function plainText(text: string): string {
+export function plainText(text: string, max = MAX_TEXT_LENGTH): string {
   const plain = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
-  return plain.length > MAX_TEXT_LENGTH ? `${plain.slice(0, MAX_TEXT_LENGTH - 3)}...` : plain;
+  return plain.length > max ? `${plain.slice(0, max - 3)}...` : plain;
 }
 
 /** CHAR16s up to the first NUL. */
@@ -13,10 +16,10 @@ export function utf16Text(bytes: Buffer): string {
 }
 
 /** Firmware writes some texts as CHAR8 and some as CHAR16 under one event type; undefined for bytes that are neither. */
-export function anyText(bytes: Buffer): string | undefined {
+export function anyText(bytes: Buffer, max = MAX_TEXT_LENGTH): string | undefined {
   if (bytes.length === 0) return undefined;
-  if (bytes.length % 2 === 0 && isPrintable(bytes.toString('utf16le'))) return utf16Text(bytes);
-  return isPrintable(bytes.toString('latin1')) ? plainText(bytes.toString('latin1').split('\0')[0] ?? '') : undefined;
+  const text = [bytes.length % 2 === 0 ? bytes.toString('utf16le') : '', bytes.toString('latin1')].find(isPrintable);
+  return text === undefined ? undefined : plainText(text.split('\0')[0] ?? '', max);
 }
 
 function isPrintable(text: string): boolean {

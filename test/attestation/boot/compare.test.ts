@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { compareBoot, compareWithNearest, matchingState } from '../../../attestation/boot/compare';
 import { readMeasuredBoot } from '../../../attestation/boot/measured';
-import { bootStateSchema, recordBootState } from '../../../attestation/boot/state';
+import { bootStateSchema, recordBootState, recordedPcrs } from '../../../attestation/boot/state';
 import { comparisonText } from '../../../attestation/boot/text';
+import { TPM_ALG } from '../../../attestation/tpm/constants';
+import { extendPcr } from '../../../attestation/tpm/pcr';
 import { EVENT_TYPE } from '../../../attestation/tpm/event-log/constants';
 import { bootOf, pcrsOf } from '../../support/boot';
-import { bootEvents, encodeEventLog, imageEvent } from '../../support/event-log';
+import { bootEvents, digestOf, encodeEventLog, imageEvent, startupLocalityEvent } from '../../support/event-log';
 import type { EventInput } from '../../support/event-log';
 
 const code = (value: string): Error => expect.objectContaining({ name: 'BootStateError', code: value });
@@ -14,11 +16,11 @@ const golden = recordBootState('golden', bootOf(bootEvents()));
 
 describe('recording', () => {
   test('a state has the quoted values and the events that lead to them', () => {
-    const pcrs = pcrsOf(bootEvents());
+    const pcrs = pcrsOf(bootEvents()).filter(({ index }) => index < 10 || index === 14);
     expect(golden.pcrs).toEqual(
       Object.fromEntries(pcrs.map(({ index, sha256 }) => [String(index), sha256.toString('hex')])),
     );
-    expect(golden.events).toHaveLength(bootEvents().filter(({ pcr }) => pcr < 8).length);
+    expect(golden.events).toHaveLength(bootEvents().length);
     expect(golden.events?.[0]).toMatchObject({ pcr: 0, type: 'EV_S_CRTM_VERSION', description: 'firmware 1.2' });
     expect(bootStateSchema.parse(JSON.parse(JSON.stringify(golden)))).toEqual(golden);
   });
@@ -26,6 +28,80 @@ describe('recording', () => {
   test('without a log it has values alone', () => {
     const state = recordBootState('plain', readMeasuredBoot(pcrsOf(bootEvents()), undefined));
     expect(state).toEqual({ name: 'plain', pcrs: golden.pcrs });
+  });
+
+  test('what GRUB, systemd-stub and shim measured is demanded, whether the log tells of it or not; what comes later is not', () => {
+    const later = pcrsOf(bootEvents()).map(({ index, sha256 }) => ({
+      index,
+      // IMA, systemd-stub with systemd-pcrphase, and systemd's volume keys.
+      sha256: [10, 11, 15].includes(index) ? Buffer.alloc(32, index) : sha256,
+    }));
+    const kernelHidden = bootEvents().filter(({ pcr }) => pcr < 8);
+    for (const log of [bootEvents(), kernelHidden]) {
+      const boot = readMeasuredBoot(later, encodeEventLog(log));
+      expect(recordedPcrs(boot)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14]);
+      expect(boot.contradicted).toEqual([]);
+    }
+    expect(readMeasuredBoot(later, encodeEventLog(bootEvents())).extendedLater).toEqual([10, 11, 15]);
+    const state = recordBootState('later', readMeasuredBoot(later, encodeEventLog(bootEvents())));
+    expect(state.events?.some(({ pcr }) => pcr === 11)).toBe(false);
+    // What differs is known, and by what isn't: nothing is made up of a log that begins where the state has no events.
+    const other = readMeasuredBoot(
+      later.map((pcr) => (pcr.index === 11 ? { ...pcr, sha256: extendPcr(Buffer.alloc(32), Buffer.alloc(32)) } : pcr)),
+      encodeEventLog([...bootEvents(), { pcr: 11, type: EVENT_TYPE.EV_IPL, data: Buffer.alloc(1) }]),
+    );
+    expect(compareBoot(state, other)).toMatchObject({ differences: [{ pcr: 11, cause: undefined }] });
+  });
+
+  test("evidence of release 0.1's attestors quotes PCRs 0 to 7, and a state of it demands no more", () => {
+    const early = pcrsOf(bootEvents()).slice(0, 8);
+    const state = recordBootState('early', readMeasuredBoot(early, encodeEventLog(bootEvents())));
+    expect(Object.keys(state.pcrs)).toHaveLength(8);
+    expect(matchingState([golden], readMeasuredBoot(early, encodeEventLog(bootEvents())))).toBeUndefined();
+    expect(() => recordBootState('far', readMeasuredBoot(early, undefined), [8])).toThrow(code('boot_state.no_pcrs'));
+  });
+
+  test('an event without a SHA-256 digest counts for nothing here: it is to blame where the log leads elsewhere', () => {
+    const events = bootEvents();
+    const at = events.findIndex(({ pcr }) => pcr === 4);
+    const log = encodeEventLog(events, {
+      digests: (event) =>
+        event === events[at]
+          ? [[TPM_ALG.SHA1, Buffer.alloc(20)]]
+          : [TPM_ALG.SHA1, TPM_ALG.SHA256].map((id) => [id, digestOf(id, event)]),
+    });
+    // A machine that didn't extend the SHA-256 bank by it, and one that did.
+    const without = readMeasuredBoot(pcrsOf(events.filter((_, index) => index !== at)), log);
+    expect(without).toMatchObject({ contradicted: [], withoutDigest: new Map() });
+    const boot = readMeasuredBoot(pcrsOf(events), log);
+    expect(boot).toMatchObject({ contradicted: [4], withoutDigest: new Map([[4, at + 1]]) });
+    expect(() => recordBootState('x', boot)).toThrow(
+      expect.objectContaining({ message: expect.stringContaining(`event ${at + 1} has no SHA-256 digest for PCR 4`) }),
+    );
+    expect(recordBootState('x', boot, [7, 8]).events).toHaveLength(
+      events.filter(({ pcr }) => pcr === 7 || pcr === 8).length,
+    );
+    const comparison = compareBoot(recordBootState('old', bootOf(bootEvents({ loader: 'old' }))), boot);
+    expect(comparisonText(comparison)).toBe(
+      `PCR 4 differs by what is unknown: event ${at + 1} has no SHA-256 digest, and the log without it doesn't lead to this value`,
+    );
+  });
+
+  test('a log that breaks off is believed of the PCRs that it leads to', () => {
+    const log = encodeEventLog(bootEvents());
+    const boot = readMeasuredBoot(pcrsOf(bootEvents()), log.subarray(0, log.length - 1));
+    expect(boot).toMatchObject({ contradicted: [5], unreadable: { code: 'event_log.truncated' } });
+    expect(boot.events.get(7)).toHaveLength(bootEvents().filter(({ pcr }) => pcr === 7).length);
+    expect(() => recordBootState('rest', boot, [0, 7, 8])).not.toThrow();
+    expect(() => recordBootState('all', boot)).toThrow(
+      expect.objectContaining({
+        code: 'boot_state.contradicted',
+        message: expect.stringContaining(boot.unreadable!.message),
+      }),
+    );
+    // A start-up locality that is none says nothing about the other PCRs.
+    const locality = readMeasuredBoot(pcrsOf(bootEvents()), encodeEventLog([startupLocalityEvent(1), ...bootEvents()]));
+    expect(locality).toMatchObject({ contradicted: [], unreadable: { code: 'event_log.malformed' } });
   });
 
   test('PCRs that change by themselves can be left out', () => {
@@ -57,7 +133,7 @@ describe('recording', () => {
 describe('comparing', () => {
   test('the same boot matches, one that differs in any PCR does not', () => {
     expect(matchingState([golden], bootOf(bootEvents()))).toBe(golden);
-    for (let pcr = 0; pcr < 8; pcr++) {
+    for (const pcr of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]) {
       const other = bootOf([...bootEvents(), { pcr, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('one more') }]);
       expect(matchingState([golden], other)).toBeUndefined();
       expect(compareBoot(golden, other)).toMatchObject({
@@ -88,6 +164,21 @@ describe('comparing', () => {
       'PCR 5 differs by a missing event: EV_EFI_ACTION Exit Boot Services Returned with Success',
     ],
     ['another locality', bootEvents({ locality: 3 }), 'PCR 0 differs by what is unknown'],
+    [
+      'another kernel command line',
+      bootEvents({ commandLine: 'root=/dev/vda2 ro init=/bin/sh' }),
+      'PCR 8 differs by event 17: EV_IPL GRUB command: linux /vmlinuz root=/dev/vda2 ro init=/bin/sh, expected EV_IPL GRUB command: linux /vmlinuz root=/dev/vda2 ro quiet; the kernel command line has init=/bin/sh and lacks quiet',
+    ],
+    [
+      'the same words in another order',
+      bootEvents({ commandLine: 'ro quiet root=/dev/vda2' }),
+      'the kernel command line has its words in another order',
+    ],
+    [
+      'another initrd',
+      bootEvents({ initrd: 'evil' }),
+      `PCR 9 differs by event 21: EV_IPL /initrd.img, whose content has digest ${sha256('evil')}, expected ${sha256('initrd 6.1')}`,
+    ],
   ])('%s is named', (_, events, text) => {
     const comparison = compareBoot(golden, bootOf(events));
     expect(comparison.differences).toHaveLength(1);
@@ -148,5 +239,5 @@ test('a log over the cap is unreadable, whatever is in it', () => {
   }));
   const boot = readMeasuredBoot(pcrsOf([]), encodeEventLog(events));
   expect(boot.unreadable).toMatchObject({ code: 'event_log.too_large' });
-  expect(boot.events.size).toBe(0);
+  expect([...boot.events.values()].flat()).toEqual([]);
 });

@@ -1,10 +1,10 @@
 import { TPM_ALG, TPM_ST_ATTEST_CERTIFY } from '../../../attestation/tpm/constants';
 import {
   extendPcr,
-  isQuotedSelection,
   parsePcrSelections,
   pcrDigest,
   QUOTED_PCRS,
+  quotedPcrs,
   rootPcrValue,
 } from '../../../attestation/tpm/pcr';
 import { parseQuote } from '../../../attestation/tpm/quote';
@@ -27,7 +27,7 @@ test('a quote is read field by field', () => {
     extraData: Buffer.alloc(32, 1),
     clockInfo: { clock: 77n, resetCount: 3, restartCount: 2, safe: false },
     firmwareVersion: 9n,
-    pcrSelections: [{ hash: TPM_ALG.SHA256, pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 23] }],
+    pcrSelections: [{ hash: TPM_ALG.SHA256, pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 23] }],
   });
 });
 
@@ -55,19 +55,24 @@ test('four thousand million banks cost nothing', () => {
   expect(() => parsePcrSelections(Buffer.from('00000001000bff', 'hex'))).toThrow(code('tpm.invalid'));
 });
 
-test('only PCRs 0 to 7 and 23 of the SHA-256 bank are the quoted selection', () => {
+test('PCRs 0 to 15 and 23 of the SHA-256 bank are the quoted selection, or 0 to 7 and 23 as release 0.1 quotes, and nothing else', () => {
   const selection = (...banks: { hash: number; pcrs: readonly number[] }[]): boolean =>
-    isQuotedSelection(parsePcrSelections(encodeSelections(banks)));
+    quotedPcrs(parsePcrSelections(encodeSelections(banks))) !== undefined;
   const sha256 = { hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS };
   expect(selection(sha256)).toBe(true);
   expect(selection()).toBe(false);
   expect(selection({ hash: TPM_ALG.SHA256, pcrs: [] })).toBe(false);
   expect(selection({ hash: TPM_ALG.SHA1, pcrs: QUOTED_PCRS })).toBe(false);
   expect(selection({ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.slice(1) })).toBe(false);
+  expect(selection({ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS.filter((pcr) => pcr !== 8) })).toBe(false);
+  expect(selection({ hash: TPM_ALG.SHA256, pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 23] })).toBe(false);
   expect(selection({ hash: TPM_ALG.SHA256, pcrs: [...QUOTED_PCRS, 16] })).toBe(false);
   // A fourth octet with PCR 24, after all that are wanted.
-  expect(isQuotedSelection(parsePcrSelections(Buffer.from('00000001000b04ff008001', 'hex')))).toBe(false);
-  expect(isQuotedSelection(parsePcrSelections(Buffer.from('00000001000b04ff008000', 'hex')))).toBe(true);
+  const raw = (hex: string): readonly number[] | undefined => quotedPcrs(parsePcrSelections(Buffer.from(hex, 'hex')));
+  expect(raw('00000001000b04ffff8001')).toBeUndefined();
+  expect(raw('00000001000b04ffff8000')).toBe(QUOTED_PCRS);
+  expect(raw('00000001000b04ff008001')).toBeUndefined();
+  expect(raw('00000001000b03ff0080')).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 23]);
   expect(selection(sha256, sha256)).toBe(false);
   expect(selection(sha256, { hash: TPM_ALG.SHA1, pcrs: [] })).toBe(false);
 });

@@ -50,6 +50,33 @@ test('a machine that booted otherwise is refused by the policy, with the PCR and
   );
 });
 
+test('another kernel command line is refused, and told in words', () => {
+  expect(() => verify(evidenceOf(bootEvents({ commandLine: 'root=/dev/vda2 ro quiet init=/bin/sh' })))).toThrow(
+    expect.objectContaining({
+      code: 'policy.boot_state',
+      message: expect.stringMatching(/PCR 8 differs by event 17: .*; the kernel command line has init=\/bin\/sh$/),
+    }),
+  );
+});
+
+test("evidence of release 0.1's attestors stays good, but not for a state that names the kernel's PCRs", () => {
+  const pcrs = pcrsOf(bootEvents()).slice(0, 8);
+  const evidence = makeEvidence(tpm, {
+    selection: [0, 1, 2, 3, 4, 5, 6, 7, 23],
+    pcrs: Object.fromEntries(pcrs.map(({ index, sha256 }) => [index, sha256])),
+  });
+  expect(evidence.pcrs).toHaveLength(9);
+  const firmware = recordBootState('firmware', bootOf(bootEvents()), [0, 1, 2, 3, 4, 5, 6, 7]);
+  expect(() => verify(evidence, { policy: { ...policy, bootStates: [firmware] } })).not.toThrow();
+  expect(() => verify(evidence)).toThrow(expect.objectContaining({ code: 'policy.boot_state' }));
+  // Values beside those that were quoted, as if the kernel had been measured.
+  const more = {
+    ...evidence,
+    pcrs: [...evidence.pcrs.slice(0, 8), ...pcrsOf(bootEvents()).slice(8), evidence.pcrs[8]!],
+  };
+  expect(() => verify(more)).toThrow(expect.objectContaining({ code: 'pcr_digest.values' }));
+});
+
 test('a golden log does not save other PCRs', () => {
   expect(() => verify(evidenceOf(bootEvents({ loader: 'evil' }), encodeEventLog(bootEvents())))).toThrow(
     expect.objectContaining({ code: 'policy.boot_state' }),

@@ -7,8 +7,9 @@ import { TPM_ALG } from '../../../../attestation/tpm/constants';
 import { MAX_EVENT_LOG_BYTES, EVENT_TYPE } from '../../../../attestation/tpm/event-log/constants';
 import { describeEvent } from '../../../../attestation/tpm/event-log/describe';
 import { EventLogError } from '../../../../attestation/tpm/event-log/errors';
-import { parseEventLog } from '../../../../attestation/tpm/event-log/parse';
+import { parseEventLog, readEventLog } from '../../../../attestation/tpm/event-log/parse';
 import { replayEventLog } from '../../../../attestation/tpm/event-log/replay';
+import type { ReplayedPcr } from '../../../../attestation/tpm/event-log/replay';
 import {
   bootEvents,
   devicePathNode,
@@ -16,6 +17,7 @@ import {
   encodeEventLog,
   encodeSha1Event,
   filePath,
+  grubEvent,
   imageEvent,
   startupLocalityEvent,
   u16le,
@@ -27,7 +29,7 @@ import {
 import type { EventInput } from '../../../support/event-log';
 
 const code = (value: string): Error => expect.objectContaining({ name: 'EventLogError', code: value });
-const hex = (values: readonly Buffer[]): string[] => values.map((value) => value.toString('hex'));
+const values = (replayed: readonly ReplayedPcr[]): string[] => replayed.map(({ value }) => value.toString('hex'));
 
 test('a log is read event by event, in any banks beside SHA-256', () => {
   const algorithms = [
@@ -93,7 +95,7 @@ test('a log that ends inside an event, is too large, or announces what no machin
   // Between two events a shorter log is a log too: what is missing shows in the replay.
   expect(ends.size - 1).toBe(bootEvents().length);
   expect(() => parseEventLog(Buffer.alloc(MAX_EVENT_LOG_BYTES + 1))).toThrow(code('event_log.too_large'));
-  expect(() => parseEventLog(Buffer.concat([good, Buffer.alloc(64)]))).toThrow(EventLogError);
+  expect(() => parseEventLog(Buffer.concat([good, Buffer.alloc(64, 0xff)]))).toThrow(EventLogError);
 
   const sha256 = { id: TPM_ALG.SHA256, size: 32 };
   const algorithms = (...list: { id: number; size: number }[]): Buffer => encodeEventLog([], { algorithms: list });
@@ -113,20 +115,66 @@ test('a log that ends inside an event, is too large, or announces what no machin
   );
 });
 
-test('two answers for one bank, a missing one, one that was not announced: no answer', () => {
-  const event = { pcr: 0, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('x') };
-  const one: [number, Buffer] = [TPM_ALG.SHA256, Buffer.alloc(32, 1)];
+const ACTION: EventInput = { pcr: 0, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('x') };
+const ONE: [number, Buffer] = [TPM_ALG.SHA256, Buffer.alloc(32, 1)];
+const SHA1: [number, Buffer] = [TPM_ALG.SHA1, Buffer.alloc(20)];
+
+test('two answers for one bank, one that was not announced: no answer', () => {
   const other: [number, Buffer] = [TPM_ALG.SHA256, Buffer.alloc(32, 2)];
   const sha384: [number, Buffer] = [TPM_ALG.SHA384, Buffer.alloc(48)];
-  for (const digests of [[one, other], [one], [], [one, sha384]]) {
-    expect(() => parseEventLog(encodeEventLog([event], { digests: () => digests }))).toThrow(
+  for (const digests of [
+    [ONE, other],
+    [ONE, sha384],
+    [ONE, SHA1, SHA1],
+  ]) {
+    expect(() => parseEventLog(encodeEventLog([ACTION], { digests: () => digests }))).toThrow(
       code('event_log.malformed'),
     );
   }
 });
 
+test('an event with fewer digests than the header lists counts for the banks that it has', () => {
+  const second = { ...ACTION, data: Buffer.from('SHA-1 alone') };
+  const digests = (event: EventInput): [number, Buffer][] => (event === second ? [SHA1] : [ONE]);
+  const log = parseEventLog(encodeEventLog([ACTION, second, ACTION], { digests }));
+  expect(log.events.map(({ sha256 }) => sha256)).toEqual([ONE[1], undefined, ONE[1]]);
+  const replayed = replayEventLog(log);
+  expect(replayed[0]).toEqual({
+    value: replayEventLog(parseEventLog(encodeEventLog([ACTION, ACTION], { digests })))[0]?.value,
+    withoutDigest: 2,
+  });
+  expect(replayed[1]).toEqual({ value: Buffer.alloc(32) });
+  expect(describeEvent(log.events[1]!)).toEqual({ type: 'EV_ACTION', text: 'SHA-1 alone', measured: false });
+  expect(parseEventLog(encodeEventLog([ACTION], { digests: () => [] })).events[0]?.sha256).toBeUndefined();
+});
+
+test("a Spec ID event's vendor data may be shorter or longer than it says, or missing", () => {
+  for (const vendorData of [
+    Buffer.alloc(0),
+    Buffer.from([0]),
+    Buffer.from([4, 1]),
+    Buffer.from([1, 2, 3]),
+    Buffer.from([255]),
+  ]) {
+    const log = parseEventLog(encodeEventLog(bootEvents(), { vendorData }));
+    expect(log.events).toHaveLength(bootEvents().length);
+  }
+});
+
+test('what was read before an event that makes no sense is kept, with the reason', () => {
+  const whole = encodeEventLog(bootEvents());
+  const { log, error } = readEventLog(whole.subarray(0, whole.length - 1));
+  expect(error).toEqual(code('event_log.truncated'));
+  expect(log.events).toEqual(parseEventLog(whole).events.slice(0, -1));
+  expect(readEventLog(whole)).toEqual({ log: parseEventLog(whole) });
+  expect(readEventLog(Buffer.from('junk'))).toEqual({
+    log: { algorithms: [], events: [] },
+    error: code('event_log.truncated'),
+  });
+});
+
 test('PCR 0 starts with the locality of TPM2_Startup, and nothing else does', () => {
-  const replay = (events: EventInput[]): string[] => hex(replayEventLog(parseEventLog(encodeEventLog(events))));
+  const replay = (events: EventInput[]): string[] => values(replayEventLog(parseEventLog(encodeEventLog(events))));
   const zeros = '00'.repeat(31);
   expect(replay([])).toEqual(Array.from({ length: 16 }, () => `${zeros}00`));
   expect(replay([startupLocalityEvent(3)]).slice(0, 2)).toEqual([`${zeros}03`, `${zeros}00`]);
@@ -166,10 +214,29 @@ describe('against tpm2_eventlog', () => {
     ['another boot', bootEvents({ secureBoot: false, loader: 'another loader' })],
   ])('the replay of %s gives the same PCRs', (_, events) => {
     const log = encodeEventLog(events);
-    const values = hex(replayEventLog(parseEventLog(log)));
+    const ours = values(replayEventLog(parseEventLog(log)));
     const expected = theirs(log);
-    expect([...expected.keys()].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    for (const [pcr, value] of expected) expect({ pcr, value: values[pcr] }).toEqual({ pcr, value });
+    expect([...expected.keys()].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]);
+    for (const [pcr, value] of expected) expect({ pcr, value: ours[pcr] }).toEqual({ pcr, value });
+  });
+
+  test('of any events, with any of their digests left out, the same PCRs', () => {
+    const event = fc.record({
+      pcr: fc.constantFrom(0, 4, 7, 8, 9, 11, 14),
+      type: fc.constantFrom(EVENT_TYPE.EV_IPL, EVENT_TYPE.EV_EFI_ACTION),
+      data: fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
+      banks: fc.constantFrom([TPM_ALG.SHA1, TPM_ALG.SHA256], [TPM_ALG.SHA256], [TPM_ALG.SHA1]),
+    });
+    fc.assert(
+      fc.property(fc.array(event, { minLength: 1, maxLength: 12 }), (events) => {
+        const digests = (input: EventInput): [number, Buffer][] =>
+          (events.find((one) => one === input)?.banks ?? []).map((id) => [id, digestOf(id, input)]);
+        const log = encodeEventLog(events, { digests });
+        const ours = values(replayEventLog(parseEventLog(log)));
+        for (const [pcr, value] of theirs(log)) expect({ pcr, value: ours[pcr] }).toEqual({ pcr, value });
+      }),
+      { numRuns: 40 },
+    );
   });
 });
 
@@ -234,9 +301,25 @@ describe('an event for people', () => {
         measured: Buffer.from('linux /vmlinuz'),
       },
       'EV_IPL',
-      'grub_cmd: linux /vmlinuz',
+      'GRUB command: linux /vmlinuz',
       true,
     ],
+    [
+      grubEvent('kernel_cmdline', '/vmlinuz init=/bin/sh'),
+      'EV_IPL',
+      'kernel command line: /vmlinuz init=/bin/sh',
+      true,
+    ],
+    [grubEvent('module_cmdline', '/xen'), 'EV_IPL', 'module command line: /xen', true],
+    [grubEvent('other_cmd', 'x'), 'EV_IPL', 'other_cmd: x', true],
+    [{ pcr: 12, type: T.EV_IPL, data: utf16('ro quiet') }, 'EV_IPL', 'kernel command line: ro quiet', true],
+    [
+      { pcr: 12, type: T.EV_IPL, data: utf16('Credentials initrd'), measured: Buffer.from('cpio') },
+      'EV_IPL',
+      'Credentials initrd',
+      false,
+    ],
+    [{ pcr: 11, type: T.EV_IPL, data: utf16('.linux') }, 'EV_IPL', '.linux', true],
     [
       { pcr: 9, type: T.EV_IPL, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('kernel') },
       'EV_IPL',
@@ -246,7 +329,13 @@ describe('an event for people', () => {
     [
       { pcr: 9, type: T.EV_EVENT_TAG, data: Buffer.concat([u32le(0x8f3b22ed), u32le(8), Buffer.from('initrd!\0')]) },
       'EV_EVENT_TAG',
-      'tag 0x8f3b22ed initrd!',
+      'kernel load options: initrd!',
+      true,
+    ],
+    [
+      { pcr: 9, type: T.EV_EVENT_TAG, data: Buffer.concat([u32le(0x4711), u32le(1), Buffer.from([7])]) },
+      'EV_EVENT_TAG',
+      'tag 0x00004711',
       true,
     ],
     [
@@ -303,12 +392,19 @@ describe('an event for people', () => {
     expect(describe1(image(Buffer.alloc(0)))[1]).toBe('image of 77 bytes');
   });
 
+  test('a kernel command line is told whole, everything else cut', () => {
+    const words = Array.from({ length: 200 }, (_, at) => `word${at}`).join(' ');
+    expect(describe1(grubEvent('kernel_cmdline', words))[1]).toBe(`kernel command line: ${words}`);
+    expect(describe1(grubEvent('grub_cmd', words))[1]).toHaveLength(240);
+    expect(describe1(grubEvent('kernel_cmdline', words.repeat(9)))[1]).toHaveLength(2100);
+  });
+
   test("a log's text never reaches a terminal as more than one plain line", () => {
     const data = Buffer.from('a\x1b[31m\nroot# \u202eb'.padEnd(400, 'x'));
     const [, text] = describe1({ pcr: 4, type: T.EV_EFI_ACTION, data });
-    expect(text).toMatch(/^[\x20-\x7e]{1,120}$/);
+    expect(text).toMatch(/^[\x20-\x7e]{1,240}$/);
     expect(describe1(variableEvent(7, T.EV_EFI_VARIABLE_DRIVER_CONFIG, 'a\x1b]0;b\nc', Buffer.alloc(1)))[1]).toMatch(
-      /^[\x20-\x7e]{1,120}$/,
+      /^[\x20-\x7e]{1,240}$/,
     );
   });
 });
@@ -317,10 +413,11 @@ describe('hostile logs', () => {
   const good = encodeEventLog([startupLocalityEvent(3), ...bootEvents()]);
 
   function readAll(bytes: Uint8Array): void {
+    const { log } = readEventLog(bytes);
+    expect(log.events.reduce((sum, { data }) => sum + data.length, 0)).toBeLessThanOrEqual(bytes.length);
+    log.events.forEach(describeEvent);
     try {
-      const log = parseEventLog(bytes);
-      expect(log.events.reduce((sum, { data }) => sum + data.length, 0)).toBeLessThanOrEqual(bytes.length);
-      log.events.forEach(describeEvent);
+      parseEventLog(bytes);
       replayEventLog(log);
     } catch (error) {
       if (!(error instanceof EventLogError)) throw error;
@@ -353,8 +450,14 @@ describe('hostile logs', () => {
   test('event data of any bytes under every type is described', () => {
     fc.assert(
       fc.property(fc.constantFrom(...Object.values(EVENT_TYPE)), fc.uint8Array({ maxLength: 200 }), (type, data) => {
-        const described = describeEvent({ index: 1, pcr: 0, type, sha256: Buffer.alloc(32), data: Buffer.from(data) });
-        expect(described.text).toMatch(/^[\x20-\x7e]{0,120}$/);
+        const described = describeEvent({
+          index: 1,
+          pcr: type % 16,
+          type,
+          sha256: Buffer.alloc(32),
+          data: Buffer.from(data),
+        });
+        expect(described.text).toMatch(/^[\x20-\x7e]{0,2100}$/);
       }),
       { numRuns: 2_000 },
     );
