@@ -4,9 +4,15 @@ import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { claimsLeaf, encodeClaims } from '../attestation/evidence/claims';
 import { claimedName } from '../attestation/evidence/enclave-name';
 import { merkleTree } from '../attestation/transparency/merkle';
+import { logger } from '../runtime/log/logger';
+import type { AttestationKeyManager } from './attestation-key-manager';
 import { GroupCommit } from './group-commit';
 import type { Workload } from './identity/identity';
+import { AttestRefusal } from './requests';
+import { TpmCommandError } from './tpm/errors';
+import { quote } from './tpm/quote';
 import type { TpmQuote } from './tpm/quote';
+import type { TpmTools } from './tpm/tools';
 import { systemClock, unixSecondsOf } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 
@@ -24,12 +30,6 @@ export interface CertifiedQuote extends TpmQuote {
 }
 
 type SharedEvidence = Omit<Evidence, 'claims' | 'enclaveCertificate' | 'eventLog'>;
-
-/** What a workload asks for, checked for its form. */
-export type AttestationRequest = Pick<
-  AttestRequest,
-  'purpose' | 'nonce' | 'clientKeySha256' | 'certificate' | 'tlsExporter' | 'includeEventLog'
->;
 
 export interface AttestorOptions {
   /** A quote over a root of 32 bytes; what it throws reaches every request of the batch. */
@@ -61,8 +61,11 @@ export class Attestor {
     return this.commits.full;
   }
 
-  /** The claims' bytes for a workload and a request. Who and what runs comes from the workload alone. @throws EvidenceError claims.invalid */
-  claims(workload: Workload, request: AttestationRequest): Buffer {
+  /**
+   * Nonce → claims (attestation/evidence/claims.ts): the bytes of the claims for a workload and a request. Who and what runs comes from the workload alone.
+   * @throws EvidenceError claims.invalid, for a request whose fields no claims can hold
+   */
+  claims(workload: Workload, request: AttestRequest): Buffer {
     const issuedAt = BigInt(unixSecondsOf(this.clock));
     return encodeClaims({
       purpose: request.purpose,
@@ -80,9 +83,11 @@ export class Attestor {
     });
   }
 
-  /** @throws what `quoteRoot` throws, EvidenceError, or the signal's reason when it aborts while the request waits */
-  async attest(workload: Workload, request: AttestationRequest, signal?: AbortSignal): Promise<Evidence> {
-    const claims = this.claims(workload, request);
+  /**
+   * @param claims of the request
+   * @throws what `quoteRoot` throws, or the signal's reason when it aborts while the request waits
+   */
+  async makeEvidence(claims: Buffer, request: AttestRequest, signal?: AbortSignal): Promise<Evidence> {
     const signed = await this.commits.add(claims, signal);
     return {
       ...signed,
@@ -92,6 +97,7 @@ export class Attestor {
     };
   }
 
+  /** Claims → leaf → root → qualifyingData, for all that waited. */
   private async quoteAll(claims: Buffer[]): Promise<SharedEvidence[]> {
     const tree = merkleTree(claims.map(claimsLeaf));
     const began = this.clock.monotonic();
@@ -103,5 +109,31 @@ export class Attestor {
       leafCount: claims.length,
       merklePath: tree.path(leafIndex),
     }));
+  }
+}
+
+/** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the manager look at the key again. */
+export async function quoteByCertifiedKey(
+  tools: TpmTools,
+  keyManager: AttestationKeyManager,
+  root: Buffer,
+  delayMs?: number,
+): Promise<CertifiedQuote> {
+  const certified = keyManager.last;
+  if (certified === undefined)
+    throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
+  try {
+    const made = await quote(tools, certified.key, root, delayMs);
+    return { ...made, akPublic: certified.key.public.bytes, akCertificates: certified.certificates };
+  } catch (error) {
+    if (!(error instanceof TpmCommandError)) throw error;
+    logger.warn({ code: error.code, reason: error.message }, 'the TPM made no quote');
+    if (error.code === 'tpm.pcr_disturbed') {
+      throw new AttestRefusal('attestor.pcr_disturbed', 'another process changed PCR 23 during every quote', true, {
+        cause: error,
+      });
+    }
+    keyManager.invalidate();
+    throw new AttestRefusal('attestor.tpm_unavailable', 'the TPM made no quote: try again', true, { cause: error });
   }
 }

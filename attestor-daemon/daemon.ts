@@ -8,17 +8,13 @@ import { startServer } from '../runtime/rpc/server';
 import type { RunningServer } from '../runtime/rpc/server';
 import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import { EnrolServiceClient } from '../proto/gen/licensing/v1/enrol';
-import { Attestor } from './attestor';
-import type { CertifiedQuote } from './attestor';
+import { Attestor, quoteByCertifiedKey } from './attestor';
 import { AttestationKeyManager } from './attestation-key-manager';
 import { enrolAttestationKey } from './enrolment';
 import type { WorkloadIdentifier } from './identity/identity';
 import { countQuotes } from './metrics';
-import { AttestRefusal } from './requests';
 import { attestorService } from './service';
 import { ensureAttestationKey } from './tpm/attestation-key';
-import { TpmCommandError } from './tpm/errors';
-import { quote } from './tpm/quote';
 import { TpmTools } from './tpm/tools';
 import type { Clock } from '../runtime/clock';
 import type { BackoffOptions } from '../runtime/backoff';
@@ -75,7 +71,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     },
   });
   const attestor = new Attestor({
-    quoteRoot: (root) => quoteRoot(tools, keyManager, root, options.quoteDelayMs),
+    quoteRoot: (root) => quoteByCertifiedKey(tools, keyManager, root, options.quoteDelayMs),
     eventLog: await readEventLog(options.eventLogFile),
     onQuote: options.metrics && countQuotes(options.metrics),
     clock: options.clock,
@@ -129,30 +125,4 @@ async function readEventLog(path: string | undefined): Promise<Buffer | undefine
     'the firmware event log is too large to go with evidence',
   );
   return undefined;
-}
-
-/** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the manager look at the key again. */
-async function quoteRoot(
-  tools: TpmTools,
-  keyManager: AttestationKeyManager,
-  root: Buffer,
-  delayMs?: number,
-): Promise<CertifiedQuote> {
-  const certified = keyManager.last;
-  if (certified === undefined)
-    throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
-  try {
-    const made = await quote(tools, certified.key, root, delayMs);
-    return { ...made, akPublic: certified.key.public.bytes, akCertificates: certified.certificates };
-  } catch (error) {
-    if (!(error instanceof TpmCommandError)) throw error;
-    logger.warn({ code: error.code, reason: error.message }, 'the TPM made no quote');
-    if (error.code === 'tpm.pcr_disturbed') {
-      throw new AttestRefusal('attestor.pcr_disturbed', 'another process changed PCR 23 during every quote', true, {
-        cause: error,
-      });
-    }
-    keyManager.invalidate();
-    throw new AttestRefusal('attestor.tpm_unavailable', 'the TPM made no quote: try again', true, { cause: error });
-  }
 }

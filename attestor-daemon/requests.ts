@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
-import { Purpose } from '../proto/gen/licensing/v1/evidence';
 
 /** The answer to a request that gets no evidence. `retryable`: the same request may succeed later. */
 export class AttestRefusal extends Error {
@@ -16,29 +15,22 @@ export class AttestRefusal extends Error {
   }
 }
 
-const DIGEST_BYTES = 32;
 /** A P-256 certificate has a few hundred bytes. */
 const MAX_CERTIFICATE_BYTES = 4096;
 
 /**
- * Checks the requests of one stream: lengths, and that all name one certificate. The first certificate stands, because a workload makes its TLS key
- * once: a second one would be somebody else's.
+ * Checks that all requests of a stream name one certificate. The first one stands, because a workload makes its TLS key once: a second one would be
+ * somebody else's. Lengths of the other fields are checked where they are put into claims.
  */
 export class RequestChecks {
   private certificate: Buffer | undefined;
 
   /** @throws AttestRefusal attestor.bad_request, attestor.certificate_changed */
-  check(request: AttestRequest): void {
-    const session = request.purpose === Purpose.PURPOSE_SESSION;
-    if (!session && request.purpose !== Purpose.PURPOSE_CERTIFICATE)
-      throw bad(`purpose: expected certificate or session, got ${request.purpose}`);
-    checkLength('nonce', request.nonce, DIGEST_BYTES);
-    checkLength('client_key_sha256', request.clientKeySha256, DIGEST_BYTES);
-    checkLength('tls_exporter', request.tlsExporter, session ? DIGEST_BYTES : 0);
+  check({ certificate }: AttestRequest): void {
     if (this.certificate === undefined) {
-      checkCertificate(request.certificate);
-      this.certificate = request.certificate;
-    } else if (!this.certificate.equals(request.certificate)) {
+      checkCertificate(certificate);
+      this.certificate = certificate;
+    } else if (!this.certificate.equals(certificate)) {
       throw new AttestRefusal(
         'attestor.certificate_changed',
         "expected the certificate of the stream's first request, got another one",
@@ -46,10 +38,6 @@ export class RequestChecks {
       );
     }
   }
-}
-
-function checkLength(field: string, value: Buffer, length: number): void {
-  if (value.length !== length) throw bad(`${field}: expected ${length} bytes, got ${value.length}`);
 }
 
 function checkCertificate(der: Buffer): void {

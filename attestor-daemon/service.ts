@@ -6,7 +6,9 @@ import { bidiStream, writeMessage } from '../runtime/rpc/handlers';
 import { parseTraceparent } from '../runtime/traces/context';
 import { withSpan } from '../runtime/traces/span';
 import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
-import type { AttestorServiceServer, AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
+import { AttestRequest } from '../proto/gen/licensing/v1/attestor';
+import type { AttestorServiceServer, AttestResponse } from '../proto/gen/licensing/v1/attestor';
+import { EvidenceError } from '../attestation/evidence/errors';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { Attestor } from './attestor';
 import type { Workload, WorkloadIdentifier } from './identity/identity';
@@ -98,17 +100,11 @@ function bearer(metadata: Metadata): string {
 /** What no verifier would take is found out here, once for the stream. */
 function checkIdentity(attestor: Attestor, workload: Workload, node: string): void {
   const some = Buffer.alloc(32);
-  const request = {
-    nonce: some,
-    clientKeySha256: some,
-    certificate: some,
-    tlsExporter: Buffer.alloc(0),
-    includeEventLog: false,
-  };
+  const purpose = Purpose.PURPOSE_CERTIFICATE;
   if (workload.node !== node)
     throw new RpcError('attestor.wrong_node', status.PERMISSION_DENIED, 'the workload runs on another node');
   try {
-    attestor.claims(workload, { ...request, purpose: Purpose.PURPOSE_CERTIFICATE });
+    attestor.claims(workload, AttestRequest.fromPartial({ purpose, nonce: some, clientKeySha256: some }));
   } catch (cause) {
     throw new RpcError(
       'attestor.bad_identity',
@@ -200,9 +196,10 @@ async function resultOf(
   signal: AbortSignal,
 ): Promise<AttestResponse['result']> {
   try {
+    const claims = claimsOf(attestor, workload, request);
     checks.check(request);
     if (attestor.busy) throw new AttestRefusal('attestor.busy', 'too many requests wait for the TPM', true);
-    return { $case: 'evidence', value: await attestor.attest(workload, request, signal) };
+    return { $case: 'evidence', value: await attestor.makeEvidence(claims, request, signal) };
   } catch (error) {
     if (error instanceof AttestRefusal) {
       logger.info({ code: error.code, workload: workload.workloadUid }, 'refused');
@@ -210,5 +207,15 @@ async function resultOf(
     }
     if (!signal.aborted) logger.error({ err: error }, 'no evidence');
     return { $case: 'failure', value: { code: 'internal', message: 'internal error', retryable: false } };
+  }
+}
+
+/** The workload was looked at when its stream began: what can't stand in claims now is the request's. @throws AttestRefusal attestor.bad_request */
+function claimsOf(attestor: Attestor, workload: Workload, request: AttestRequest): Buffer {
+  try {
+    return attestor.claims(workload, request);
+  } catch (cause) {
+    if (!(cause instanceof EvidenceError)) throw cause;
+    throw new AttestRefusal('attestor.bad_request', cause.message, false, { cause });
   }
 }

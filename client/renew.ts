@@ -1,5 +1,5 @@
 import type { TrustBundle } from '../attestation/trust/bundle';
-import { attest, login, LoginError } from './service';
+import { renewEvidence, login, LoginError } from './service';
 import type { LoginOptions } from './service';
 import { certificateExpiresAt } from './session';
 import type { Session } from './session';
@@ -28,7 +28,7 @@ export async function renew(
   const { clock = systemClock } = options;
   const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < clock.now() / 1000;
   if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
-    return isOver(Number(session.claims.expiresAt)) ? attest(trust, session, options) : session;
+    return isOver(Number(session.claims.expiresAt)) ? renewEvidence(trust, session, options) : session;
   }
   const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = session;
   const credential = !isOver(accessTokenExpiresAt)

@@ -75,6 +75,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   const { bootStates } = { ...trust.policy, ...options.policy };
   const { credential, includeEventLog = bootStates !== undefined } = options;
   const key = await makeClientKey();
+  // Where it goes from here, and how it comes back: attestation/evidence/claims.ts.
   const nonce = newNonce();
   const result = await callLogin(
     trust,
@@ -192,7 +193,7 @@ function checkOwnCertificate({
     throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
 }
 
-export interface AttestOptions extends VerifyingOptions, TrustOptions {
+export interface RenewEvidenceOptions extends VerifyingOptions, TrustOptions {
   includeEventLog?: boolean;
 }
 
@@ -201,10 +202,10 @@ export interface AttestOptions extends VerifyingOptions, TrustOptions {
  * `identity.workload`, and a login says which one is right.
  * @throws AttestationRefused, RpcError
  */
-export async function attest(
+export async function renewEvidence(
   trust: TrustBundle,
   session: Session,
-  { includeEventLog = false, ...options }: AttestOptions = {},
+  { includeEventLog = false, ...options }: RenewEvidenceOptions = {},
 ): Promise<Session> {
   const nonce = newNonce();
   const asked = freshTrust('login', trust, undefined, options);

@@ -10,7 +10,7 @@ import { withSpan } from '../runtime/traces/span';
 import { AttestorServiceClient, AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
 import { Claims } from '../proto/gen/licensing/v1/evidence';
-import type { Evidence, Purpose } from '../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { KIND } from '../runtime/traces/record';
 import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
@@ -31,16 +31,8 @@ export interface AttestorLinkOptions {
   clock?: Clock;
 }
 
-export interface Attestation {
-  purpose: Purpose;
-  /** 32 bytes. */
-  nonce: Buffer;
-  clientKeySha256: Buffer;
-  /** Empty unless the purpose is the session. */
-  tlsExporter: Buffer;
-  /** Wants the node's firmware event log with the evidence. */
-  includeEventLog: boolean;
-}
+/** What a caller asks for; the link adds the rest. */
+export type EvidenceRequest = Omit<AttestRequest, 'id' | 'certificate' | 'traceparent'>;
 
 interface Pending {
   settle(result: Evidence | RpcError): void;
@@ -100,13 +92,11 @@ export class AttestorLink {
    * @throws RpcError `enclave.attestor_unavailable` (UNAVAILABLE: try again), `enclave.identity_refused` (FAILED_PRECONDITION: the attestor
    *   does not take this enclave for anyone's), or what the attestor says
    */
-  attest(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
-    return withSpan({ name: AttestorServiceService.attest.path, kind: KIND.client }, () =>
-      this.ask(attestation, signal),
-    );
+  requestEvidence(request: EvidenceRequest, signal: AbortSignal): Promise<Evidence> {
+    return withSpan({ name: AttestorServiceService.attest.path, kind: KIND.client }, () => this.ask(request, signal));
   }
 
-  private async ask(attestation: Attestation, signal: AbortSignal): Promise<Evidence> {
+  private async ask(request: EvidenceRequest, signal: AbortSignal): Promise<Evidence> {
     const here = currentContext();
     const traceparent = here ? formatTraceparent(here) : '';
     const stream = this.stream ?? (await this.untilOpen(signal));
@@ -128,7 +118,7 @@ export class AttestorLink {
       );
       signal.addEventListener('abort', cancelled, { once: true });
       stream.pending.set(id, { settle });
-      stream.call.write({ id, certificate: this.options.certificate, traceparent, ...attestation });
+      stream.call.write({ id, certificate: this.options.certificate, traceparent, ...request });
     });
   }
 

@@ -3,6 +3,19 @@ import { DEFAULT_ENCLAVE, isEnclaveName } from './enclave-name';
 import { leafHash } from '../transparency/merkle';
 import { EvidenceError } from './errors';
 
+/*
+ * The nonce's way into a TPM's signature, and back. Each hop refers to this comment.
+ *
+ *   nonce             32 random bytes of the client's (newNonce); functions/login and the enclave hand it on as it is
+ *   → claims          the attestor writes it, beside who and what runs, into one canonical encoding (Attestor.claims, encodeClaims)
+ *   → leaf            SHA-256(0x00 || claims), RFC 9162, 2.1.1 (claimsLeaf)
+ *   → root            of the tree over the leaves of all requests that one quote answers (Attestor.quoteAll, merkleTree)
+ *   → qualifyingData  of TPM2_Quote, signed by the TPM as extraData; PCR 23 is extended by the root too (quoteOnce)
+ *
+ * A verifier goes back: signature (checkSignature) → extraData (checkQuote) → root, PCR 23 and leaf (checkRoot) → claims
+ * (checkClaimsForm) → nonce (checkFreshness). It believes no field of the claims before all of these held.
+ */
+
 /** Longest claims that are read, in bytes. */
 const MAX_CLAIMS_BYTES = 4096;
 /** An opaque id: printable ASCII without blanks. */
@@ -20,7 +33,7 @@ export function encodeClaims(claims: Claims): Buffer {
   return Buffer.from(Claims.encode(claims).finish());
 }
 
-/** The leaf of these claims' bytes, exactly as sent. */
+/** Claims → leaf: of these bytes, exactly as sent. */
 export function claimsLeaf(bytes: Uint8Array): Buffer {
   return leafHash(bytes);
 }

@@ -24,7 +24,7 @@ const SELECTION = `sha256:${QUOTED_PCRS.join(',')}`;
 const KEY_GONE = [0x98e, 0x9a2, 0x18b];
 
 /**
- * Quotes the boot PCRs and a fresh PCR 23 that holds `root` (32 bytes), with `root` as qualifying data too. Any process that reaches the TPM may
+ * Root → qualifyingData (attestation/evidence/claims.ts). Quotes the boot PCRs and a fresh PCR 23 that holds `root` (32 bytes), with `root` as qualifying data too. Any process that reaches the TPM may
  * reset or extend PCR 23 between: such a quote is noticed and thrown away, never handed out.
  * @param delayMs benchmarks only: how much slower than this one a real TPM signs
  * @throws TpmCommandError tpm.pcr_disturbed when it happens each time, tpm.key_lost, tpm.unavailable, tpm.timeout, tpm.failed

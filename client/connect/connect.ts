@@ -81,7 +81,7 @@ export async function connect(
   // While the enclave waits for its quote.
   const seats = options.seat === false ? undefined : openSeats(trust, options.allowPlaintext);
   try {
-    const { evidence, verified, seatRequired } = await attestSession(
+    const { evidence, verified, seatRequired } = await verifyOwnSession(
       client,
       { trust, list },
       session,
@@ -129,7 +129,7 @@ function compareCertificate(certificate: Buffer, attested: Buffer, { onStep }: C
   });
 }
 
-async function attestSession(
+async function verifyOwnSession(
   client: BulkSessionServiceClient,
   { trust, list }: FreshTrust,
   { clientKey }: Session,

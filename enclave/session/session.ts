@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { NONCE_BYTES } from '../../attestation/certificates/proof';
 import { RpcError } from '../../runtime/rpc/errors';
+import { requireLength } from '../../runtime/rpc/fields';
 import { bidiStream, clientStream, serverStream, unary } from '../../runtime/rpc/handlers';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { GetStatusResponse, SessionServiceServer } from '../../proto/gen/licensing/v1/session';
@@ -56,15 +57,9 @@ export class Session {
     const { link, workspace, commands } = this.options;
     return {
       attest: unary(async ({ nonce }, { signal }) => {
-        if (nonce.length !== NONCE_BYTES) {
-          throw new RpcError(
-            'session.nonce',
-            status.INVALID_ARGUMENT,
-            `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`,
-          );
-        }
+        requireLength('session.nonce', 'a nonce', nonce, NONCE_BYTES);
         const { client, tlsExporter } = this.connection;
-        const evidence = await link.attest(
+        const evidence = await link.requestEvidence(
           {
             purpose: Purpose.PURPOSE_SESSION,
             nonce,

@@ -12,6 +12,7 @@ import { requireEnclaveName } from '../../licensing/enclaves/name';
 import { admitByLicence, admitImage } from '../../licensing/licences/admission';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
+import { requireLength } from '../../runtime/rpc/fields';
 import { serverStream, unary, writeMessage } from '../../runtime/rpc/handlers';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import type {
@@ -123,13 +124,7 @@ async function logIn(
  * @throws RpcError INVALID_ARGUMENT
  */
 async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer> {
-  if (nonce.length !== NONCE_BYTES) {
-    throw new RpcError(
-      'login.nonce',
-      status.INVALID_ARGUMENT,
-      `expected a nonce of ${NONCE_BYTES} bytes, got ${nonce.length}`,
-    );
-  }
+  requireLength('login.nonce', 'a nonce', nonce, NONCE_BYTES);
   const { publicKey, spki } = await readRequestKey(csr).catch((error: unknown) => {
     if (error instanceof CertificateRequestError)
       throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });

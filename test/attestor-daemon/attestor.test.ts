@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { TestClock } from '../support/clock';
 import { Attestor } from '../../attestor-daemon/attestor';
-import type { AttestationRequest, CertifiedQuote } from '../../attestor-daemon/attestor';
+import type { CertifiedQuote } from '../../attestor-daemon/attestor';
 import { GroupCommit } from '../../attestor-daemon/group-commit';
 import { claimsLeaf, parseClaims } from '../../attestation/evidence/claims';
 import { rootFromPath } from '../../attestation/transparency/merkle';
+import { AttestRequest } from '../../proto/gen/licensing/v1/attestor';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 
 const workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}`, node: 'node-1' };
 const quoted = (root: Buffer): CertifiedQuote => ({
@@ -15,14 +17,15 @@ const quoted = (root: Buffer): CertifiedQuote => ({
   akPublic: Buffer.alloc(1),
   akCertificates: [],
 });
-const request = (): AttestationRequest => ({
-  purpose: Purpose.PURPOSE_CERTIFICATE,
-  nonce: randomBytes(32),
-  clientKeySha256: randomBytes(32),
-  certificate: Buffer.from('certificate'),
-  tlsExporter: Buffer.alloc(0),
-  includeEventLog: false,
-});
+const request = (): AttestRequest =>
+  AttestRequest.fromPartial({
+    purpose: Purpose.PURPOSE_CERTIFICATE,
+    nonce: randomBytes(32),
+    clientKeySha256: randomBytes(32),
+    certificate: Buffer.from('certificate'),
+  });
+const makeEvidence = (attestor: Attestor, one: AttestRequest): Promise<Evidence> =>
+  attestor.makeEvidence(attestor.claims(workload, one), one);
 
 test('requests that wait together share one quote, and each gets the path of its own leaf', async () => {
   const roots: Buffer[] = [];
@@ -34,10 +37,10 @@ test('requests that wait together share one quote, and each gets the path of its
     },
   });
   const first = Array.from({ length: 3 }, request);
-  const early = first.map((one) => attestor.attest(workload, one));
+  const early = first.map((one) => makeEvidence(attestor, one));
   await new Promise((resolve) => setTimeout(resolve, 5));
   const later = Array.from({ length: 100 }, request);
-  const all = await Promise.all([...early, ...later.map((one) => attestor.attest(workload, one))]);
+  const all = await Promise.all([...early, ...later.map((one) => makeEvidence(attestor, one))]);
   expect(roots).toHaveLength(2);
   [...first, ...later].forEach(({ nonce }, at) => {
     const evidence = all[at]!;
@@ -51,15 +54,15 @@ test('requests that wait together share one quote, and each gets the path of its
 
 test('claims count for five minutes from when they are made', async () => {
   const attestor = new Attestor({ quoteRoot: async (root) => quoted(root), clock: new TestClock(1_000_000_999) });
-  const claims = parseClaims((await attestor.attest(workload, request())).claims);
+  const claims = parseClaims((await makeEvidence(attestor, request())).claims);
   expect([claims.issuedAt, claims.expiresAt]).toEqual([1_000_000n, 1_000_300n]);
 });
 
 test('the event log goes with the evidence of those who ask', async () => {
   const eventLog = Buffer.from('log');
   const attestor = new Attestor({ quoteRoot: async (root) => quoted(root), eventLog });
-  expect((await attestor.attest(workload, { ...request(), includeEventLog: true })).eventLog).toEqual(eventLog);
-  expect((await attestor.attest(workload, request())).eventLog).toBeUndefined();
+  expect((await makeEvidence(attestor, { ...request(), includeEventLog: true })).eventLog).toEqual(eventLog);
+  expect((await makeEvidence(attestor, request())).eventLog).toBeUndefined();
 });
 
 test('a failed quote fails the requests of its batch, and the next batch is quoted', async () => {
@@ -70,12 +73,9 @@ test('a failed quote fails the requests of its batch, and the next batch is quot
       return quoted(root);
     },
   });
-  const outcomes = await Promise.allSettled([
-    attestor.attest(workload, request()),
-    attestor.attest(workload, request()),
-  ]);
+  const outcomes = await Promise.allSettled([makeEvidence(attestor, request()), makeEvidence(attestor, request())]);
   expect(outcomes.map((outcome) => outcome.status)).toEqual(['rejected', 'rejected']);
-  await expect(attestor.attest(workload, request())).resolves.toMatchObject({ leafCount: 1 });
+  await expect(makeEvidence(attestor, request())).resolves.toMatchObject({ leafCount: 1 });
 });
 
 test('what is given up while it waits is not quoted; what is more than may wait is known beforehand', async () => {

@@ -8,7 +8,7 @@ import { logger } from '../../runtime/log/logger';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestorLink } from '../../enclave/attestor-link';
-import type { Attestation } from '../../enclave/attestor-link';
+import type { EvidenceRequest } from '../../enclave/attestor-link';
 import { Claims, Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { startFakeAttestor } from '../support/enclave';
@@ -27,9 +27,9 @@ const start = (): Promise<FakeAttestor> =>
   startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, ...options });
 const setCredential = (text: string): Promise<void> => writeFile(join(folder, 'credential'), text);
 
-function ask(signal: AbortSignal = never, change: Partial<Attestation> = {}): Promise<Evidence> {
+function ask(signal: AbortSignal = never, change: Partial<EvidenceRequest> = {}): Promise<Evidence> {
   const nonce = randomBytes(32);
-  return link.attest(
+  return link.requestEvidence(
     {
       purpose: Purpose.PURPOSE_CERTIFICATE,
       nonce,

@@ -18,6 +18,7 @@ export function checkClaimsForm(bytes: Buffer): Passed<Claims> {
   return { value: claims, detail: `canonical, ${bytes.length} bytes` };
 }
 
+/** Claims → nonce (attestation/evidence/claims.ts): the last hop. */
 export function checkFreshness(claims: Claims, expected: Expected, now: Date): Passed<void> {
   const purpose = expectedPurpose(expected);
   if (purpose !== undefined && claims.purpose !== purpose) {

@@ -44,7 +44,7 @@ export function checkPcrDigest(quote: Quote, pcrs: readonly PcrValue[]): Passed<
 }
 
 /**
- * The claims' leaf leads to a root which stands in both places. PCR 23 alone is anybody's who reaches the TPM;
+ * extraData → root → leaf (attestation/evidence/claims.ts). The claims' leaf leads to a root which stands in both places. PCR 23 alone is anybody's who reaches the TPM;
  * qualifying data alone would not be measured.
  */
 export function checkRoot(
