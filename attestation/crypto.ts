@@ -10,7 +10,6 @@ import {
   randomUUID,
   sign,
   verify,
-  X509Certificate,
 } from 'node:crypto';
 import type { JsonWebKey, KeyObject } from 'node:crypto';
 
@@ -109,6 +108,25 @@ export function verifyEcdsa(key: PublicKey, data: Uint8Array, signature: Uint8Ar
   return verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, signature);
 }
 
+/** How certificates are signed: ECDSA as in RFC 5758, or RSASSA-PKCS1-v1_5 (RFC 8017, 8.2). */
+export interface SignatureAlgorithm {
+  type: 'ec' | 'rsa';
+  hash: HashName;
+}
+
+/**
+ * Verifies a signature as X.509 carries it. A key of another type than the algorithm's is no crash and no success.
+ * @param signature for ECDSA an Ecdsa-Sig-Value, DER (RFC 3279, 2.2.3)
+ */
+export function verifySignature(
+  key: PublicKey,
+  { type, hash: name }: SignatureAlgorithm,
+  data: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  return key.asymmetricKeyType === type && verify(name, data, key, signature);
+}
+
 /** AES-128 or AES-256 in CFB mode with an IV of zeros: good for one message under one key. */
 export function encryptAesCfb(key: Uint8Array, data: Uint8Array): Buffer {
   const cipher = createCipheriv(key.length === 32 ? 'aes-256-cfb' : 'aes-128-cfb', key, Buffer.alloc(16));
@@ -134,5 +152,3 @@ export function ephemeralEcdh(curve: Curve, { x, y }: { x: Buffer; y: Buffer }):
   const z = ephemeral.computeSecret(Buffer.concat([Buffer.from([4]), x, y]));
   return { z, x: point.subarray(1, 1 + size), y: point.subarray(1 + size) };
 }
-
-export { X509Certificate };

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { ClientCertificateError, verifyClientCertificate } from '../attestation/certificates/client';
+import { CertificateError } from '../attestation/certificates/errors';
+import { verifyClientCertificate } from '../attestation/certificates/client';
 import type { ClientCertificate } from '../attestation/certificates/client';
 import { RpcError } from '../runtime/rpc/errors';
 import { dateOf } from '../runtime/clock';
@@ -43,7 +44,7 @@ function verify(chain: readonly Uint8Array[], { clientRoots, trustDomain, clock 
   try {
     return verifyClientCertificate(chain, clientRoots, { trustDomain, now: dateOf(clock) });
   } catch (error) {
-    if (error instanceof ClientCertificateError)
+    if (error instanceof CertificateError)
       throw new RpcError(error.code, status.UNAUTHENTICATED, error.message, { cause: error });
     throw error;
   }

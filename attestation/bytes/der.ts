@@ -23,7 +23,7 @@ export class DerReader {
   private readonly reader: ByteReader;
 
   constructor(
-    bytes: Uint8Array,
+    private readonly bytes: Uint8Array,
     private readonly what: string,
   ) {
     this.reader = new ByteReader(bytes, what);
@@ -51,6 +51,19 @@ export class DerReader {
     return !this.done && this.reader.peek() === tag ? this.next().content : undefined;
   }
 
+  /** The next element with its tag and length, as it stands. */
+  whole(tag: number): Buffer {
+    const start = this.bytes.length - this.reader.remaining;
+    this.expect(tag);
+    const end = this.bytes.length - this.reader.remaining;
+    return Buffer.from(this.bytes.buffer, this.bytes.byteOffset + start, end - start);
+  }
+
+  /** Everything that is left, unread. */
+  rest(): Buffer {
+    return this.reader.take(this.reader.remaining);
+  }
+
   inside(tag: number): DerReader {
     return new DerReader(this.expect(tag), this.what);
   }
@@ -60,10 +73,10 @@ export class DerReader {
     while (!this.done) yield this.expect(tag);
   }
 
-  /** BOOLEAN with the default FALSE, which DER leaves out. */
-  flag(): boolean {
+  /** BOOLEAN with the default FALSE, which DER leaves out. @param explicitFalse takes one that says FALSE as well: BER (X.690, 11.5) */
+  flag({ explicitFalse = false } = {}): boolean {
     const content = this.optional(DER.BOOLEAN);
-    if (content === undefined) return false;
+    if (content === undefined || (explicitFalse && content.length === 1 && content[0] === 0)) return false;
     if (content.length !== 1 || content[0] !== 0xff)
       throw this.malformed('TRUE or nothing', content.toString('hex').slice(0, 16));
     return true;
@@ -88,6 +101,13 @@ export class DerReader {
   private malformed(expected: string, got: string): BytesError {
     return new BytesError('bytes.malformed', `${this.what}: expected ${expected}, got ${got}`);
   }
+}
+
+/** One element of DER: its tag, its length in the shortest form (X.690, 10.1), then the parts. Up to 65,535 bytes. */
+export function encodeDer(tag: number, ...parts: readonly Uint8Array[]): Buffer {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const size = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Buffer.from([tag, ...size]), ...parts]);
 }
 
 /** Longer than any in use. The work of decoding grows with the square of the length, which a certificate's sender chooses. */

@@ -1,11 +1,13 @@
-import { X509Certificate } from '../crypto';
+import { BytesError } from '../bytes/reader';
 import type { PublicKey } from '../crypto';
-import { CertificateError, verifyChain } from './chain';
-import { splitCertificates } from './pem';
+import { verifyChain } from './chain';
+import { CertificateError } from './errors';
+import { identityOf } from './client-identity';
+import { readCertificateFields } from './fields';
+import { certificateDer, splitCertificates } from './pem';
 
 /** id-kp-clientAuth (RFC 5280, 4.2.1.12). */
 export const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
-const URI_TAG = 6;
 /** What an administrator may be called. */
 export const ADMIN_NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
@@ -26,9 +28,8 @@ export function verifyAdminCertificate(
     now,
     purpose: CLIENT_AUTH,
   });
-  const [only, ...others] = fields.subjectAlternativeNames;
   const prefix = `spiffe://${trustDomain}/admin/`;
-  const uri = only?.tag === URI_TAG && others.length === 0 ? only.value.toString('latin1') : '';
+  const uri = identityOf(fields) ?? '';
   const name = uri.startsWith(prefix) ? uri.slice(prefix.length) : '';
   if (!ADMIN_NAME.test(name))
     throw new CertificateError(
@@ -40,7 +41,13 @@ export function verifyAdminCertificate(
 
 /** The trust domain that an administrator's own certificate (PEM) names; for its holder, who trusts it. @throws TypeError */
 export function certificateTrustDomain(pem: string): string {
-  const [, trustDomain] = /URI:spiffe:\/\/([^/]+)\/admin\//.exec(new X509Certificate(pem).subjectAltName ?? '') ?? [];
+  let uri: string | undefined;
+  try {
+    uri = identityOf(readCertificateFields(certificateDer(pem)));
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error;
+  }
+  const [, trustDomain] = /^spiffe:\/\/([^/]+)\/admin\//.exec(uri ?? '') ?? [];
   if (trustDomain === undefined) throw new TypeError("expected an administrator's certificate, got another one");
   return trustDomain;
 }

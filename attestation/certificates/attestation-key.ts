@@ -4,9 +4,10 @@ import { DER, DerReader } from '../bytes/der';
 import { BytesError } from '../bytes/reader';
 import { NAME_BYTES, templateName } from '../tpm/attestation-key';
 import { TPM_ALG } from '../tpm/constants';
-import { CertificateError, parseCertificate, verifyChain } from './chain';
+import { parseCertificate, verifyChain } from './chain';
 import type { ParsedCertificate } from './chain';
-import { KEY_USAGE } from './fields';
+import { CertificateError } from './errors';
+import { KEY_USAGE, URI_TAG } from './fields';
 
 /** tcg-kp-AIKCertificate: the purpose of attestation keys (TCG EK Credential Profile for TPM Family 2.0, "OIDs"). */
 export const ATTESTATION_KEY_PURPOSE = '2.23.133.8.3';
@@ -51,8 +52,6 @@ export interface AttestationKeyCertificate {
 const DNS_NAME = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*';
 const NODE_URI = new RegExp(`^spiffe://(${DNS_NAME})/node/(${DNS_NAME})$`);
 const MAX_NAME_LENGTH = 253;
-/** uniformResourceIdentifier among GeneralNames (RFC 5280, 4.2.1.6). */
-const URI_TAG = 6;
 
 /**
  * Reads an attestation key's certificate; who signed it is verifyAttestationKeyChain's question.

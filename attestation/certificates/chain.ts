@@ -1,41 +1,15 @@
-import { describeKey, X509Certificate } from '../crypto';
-import type { PublicKey } from '../crypto';
+import { describeKey, importSpki, verifySignature } from '../crypto';
+import type { PublicKey, SignatureAlgorithm } from '../crypto';
 import { isRocaModulus } from '../tpm/roca';
+import { CertificateError } from './errors';
 import { EXTENSION, KEY_USAGE, readCertificateFields } from './fields';
-import type { CertificateFields } from './fields';
+import type { CertificateFields, CertificateForm } from './fields';
+import { isSameName, nameText } from './name';
+import { certificateDer } from './pem';
 
-export type CertificateErrorCode =
-  | 'certificate.malformed'
-  | 'certificate.weak_key'
-  | 'certificate.weak_signature'
-  | 'certificate.expired'
-  | 'certificate.not_yet_valid'
-  | 'certificate.untrusted'
-  | 'certificate.not_a_ca'
-  | 'certificate.is_a_ca'
-  | 'certificate.path_length'
-  | 'certificate.usage'
-  | 'certificate.critical_extension'
-  | 'certificate.name'
-  | 'certificate.details';
-
-/** A certificate or a chain that can't be taken. `code` is stable. */
-export class CertificateError extends Error {
-  override readonly name = 'CertificateError';
-
-  constructor(
-    readonly code: CertificateErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-}
-
-/** One certificate: node:crypto for names, key and signature; its fields for the rest. */
+/** One certificate, read and its key weighed; nothing is verified yet. */
 export interface ParsedCertificate {
   der: Buffer;
-  node: X509Certificate;
   fields: CertificateFields;
   publicKey: PublicKey;
 }
@@ -48,6 +22,8 @@ export interface ChainRequirements {
   now: Date;
   /** Extended key usage that the leaf must name, as an OID. */
   purpose?: string;
+  /** `strict` unless told. */
+  form?: CertificateForm;
 }
 
 /** Longest chain below a root, and largest certificate: an attacker chooses both. Some TPM makers have four authorities between root and key. */
@@ -55,9 +31,13 @@ const MAX_CHAIN_LENGTH = 6;
 const MAX_CERTIFICATE_BYTES = 16 * 1024;
 
 /** ECDSA (RFC 5758, 3.2) and RSASSA-PKCS1-v1_5 (RFC 8017, A.2.4) with SHA-256, SHA-384 and SHA-512. */
-const SIGNATURES = new Set([
-  ...['2', '3', '4'].map((hash) => `1.2.840.10045.4.3.${hash}`),
-  ...['11', '12', '13'].map((hash) => `1.2.840.113549.1.1.${hash}`),
+const SIGNATURES: ReadonlyMap<string, SignatureAlgorithm> = new Map([
+  ['1.2.840.10045.4.3.2', { type: 'ec', hash: 'sha256' }],
+  ['1.2.840.10045.4.3.3', { type: 'ec', hash: 'sha384' }],
+  ['1.2.840.10045.4.3.4', { type: 'ec', hash: 'sha512' }],
+  ['1.2.840.113549.1.1.11', { type: 'rsa', hash: 'sha256' }],
+  ['1.2.840.113549.1.1.12', { type: 'rsa', hash: 'sha384' }],
+  ['1.2.840.113549.1.1.13', { type: 'rsa', hash: 'sha512' }],
 ]);
 /** What is understood here or by the reader of the leaf. Name constraints are not, so a CA that needs them is refused when they are critical. */
 const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
@@ -76,10 +56,11 @@ export function verifyChain(requirements: ChainRequirements): ParsedCertificate 
       `expected 1 to ${MAX_CHAIN_LENGTH} certificates, got ${requirements.certificates.length}`,
     );
   }
-  const chain = requirements.certificates.map(parseCertificate);
+  const { form = 'strict' } = requirements;
+  const chain = requirements.certificates.map((der) => parseCertificate(der, form));
   const leaf = chain[0] as ParsedCertificate;
   checkLeaf(leaf, requirements.purpose);
-  verifyPath(chain, requirements.roots, requirements.now);
+  verifyPath(chain, requirements.roots, requirements.now, form);
   return leaf;
 }
 
@@ -88,7 +69,12 @@ export function verifyChain(requirements: ChainRequirements): ParsedCertificate 
  * @param roots PEM, one certificate each
  * @throws CertificateError
  */
-export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly string[], now: Date): void {
+export function verifyPath(
+  chain: readonly ParsedCertificate[],
+  roots: readonly string[],
+  now: Date,
+  form: CertificateForm = 'strict',
+): void {
   chain.forEach((certificate, depth) => {
     checkFields(certificate, now);
     const issuer = chain[depth + 1];
@@ -102,7 +88,7 @@ export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly 
     }
   });
   const last = chain[chain.length - 1] as ParsedCertificate;
-  const root = roots.map(parseRoot).find((candidate) => isIssuedBy(last, candidate));
+  const root = roots.map((pem) => parseRoot(pem, form)).find((candidate) => isIssuedBy(last, candidate));
   if (root === undefined) {
     throw new CertificateError(
       'certificate.untrusted',
@@ -114,7 +100,7 @@ export function verifyPath(chain: readonly ParsedCertificate[], roots: readonly 
 }
 
 /** @throws CertificateError unless the bytes are one certificate, all of them, with a key worth using. */
-export function parseCertificate(der: Uint8Array): ParsedCertificate {
+export function parseCertificate(der: Uint8Array, form: CertificateForm = 'strict'): ParsedCertificate {
   if (der.length > MAX_CERTIFICATE_BYTES) {
     throw new CertificateError(
       'certificate.malformed',
@@ -123,10 +109,8 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
   }
   let parsed: ParsedCertificate;
   try {
-    const node = new X509Certificate(der);
-    // OpenSSL reads PEM here as well, and ignores what follows: the bytes must be the certificate and nothing else.
-    if (!node.raw.equals(der)) throw new Error('bytes beside the certificate');
-    parsed = { der: node.raw, node, fields: readCertificateFields(node.raw), publicKey: node.publicKey };
+    const fields = readCertificateFields(der, form);
+    parsed = { der: fields.der, fields, publicKey: importSpki(fields.spki) };
   } catch (error) {
     throw new CertificateError('certificate.malformed', 'expected a certificate in DER, got something else', {
       cause: error,
@@ -140,18 +124,18 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
 const parsedRoots = new Map<string, ParsedCertificate>();
 const MAX_PARSED_ROOTS = 256;
 
-function parseRoot(pem: string): ParsedCertificate {
-  const known = parsedRoots.get(pem);
+function parseRoot(pem: string, form: CertificateForm): ParsedCertificate {
+  const known = parsedRoots.get(`${form} ${pem}`);
   if (known !== undefined) return known;
-  const root = parseNewRoot(pem);
+  const root = parseNewRoot(pem, form);
   if (parsedRoots.size >= MAX_PARSED_ROOTS) parsedRoots.clear();
-  parsedRoots.set(pem, root);
+  parsedRoots.set(`${form} ${pem}`, root);
   return root;
 }
 
-function parseNewRoot(pem: string): ParsedCertificate {
+function parseNewRoot(pem: string, form: CertificateForm): ParsedCertificate {
   try {
-    return parseCertificate(new X509Certificate(pem).raw);
+    return parseCertificate(certificateDer(pem), form);
   } catch (error) {
     if (error instanceof CertificateError) throw error;
     throw new CertificateError('certificate.malformed', 'expected a root certificate in PEM, got something else', {
@@ -228,8 +212,12 @@ function checkLeaf({ fields }: ParsedCertificate, purpose: string | undefined): 
 
 /** @param below number of certificates between this authority and the leaf (RFC 5280, 4.2.1.9) */
 function checkAuthority(authority: ParsedCertificate, below: number): void {
-  const { basicConstraints: constraints, keyUsage } = authority.fields;
-  if (constraints?.ca !== true || (keyUsage !== undefined && (keyUsage & KEY_USAGE.keyCertSign) === 0)) {
+  const { basicConstraints: constraints, keyUsage, encryptsOnly } = authority.fields;
+  if (
+    constraints?.ca !== true ||
+    encryptsOnly ||
+    (keyUsage !== undefined && (keyUsage & KEY_USAGE.keyCertSign) === 0)
+  ) {
     throw new CertificateError(
       'certificate.not_a_ca',
       `expected ${nameOf(authority)} to be an authority, got a certificate that may not sign others`,
@@ -243,11 +231,26 @@ function checkAuthority(authority: ParsedCertificate, below: number): void {
   }
 }
 
-function isIssuedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): boolean {
-  return certificate.node.checkIssued(issuer.node) && certificate.node.verify(issuer.publicKey);
+/** By name and key identifier (RFC 5280, 4.2.1.1), then by signature: over the bytes as they stand. */
+function isIssuedBy({ fields }: ParsedCertificate, issuer: ParsedCertificate): boolean {
+  const algorithm = SIGNATURES.get(fields.signatureAlgorithm);
+  return (
+    algorithm !== undefined &&
+    isNamedAsIssuer(fields, issuer.fields) &&
+    verifySignature(issuer.publicKey, algorithm, fields.tbs, fields.signature)
+  );
 }
 
-/** Subject on one line, for messages; it is the sender's text, so only what prints plainly is kept. */
-function nameOf({ node }: ParsedCertificate): string {
-  return `"${(node.subject ?? '').replace(/[^\x20-\x7e]+/g, ' ').slice(0, 80)}"`;
+/** Whether the certificate says that `issuer` issued it. Only its signature shows that this is so. */
+export function isNamedAsIssuer(
+  certificate: Pick<CertificateFields, 'issuer' | 'authorityKeyId'>,
+  issuer: Pick<CertificateFields, 'subject' | 'subjectKeyId'>,
+): boolean {
+  if (!isSameName(certificate.issuer, issuer.subject)) return false;
+  const [wanted, got] = [certificate.authorityKeyId, issuer.subjectKeyId];
+  return wanted === undefined || got === undefined || wanted.equals(got);
+}
+
+function nameOf({ fields }: ParsedCertificate): string {
+  return `"${nameText(fields.subject)}"`;
 }

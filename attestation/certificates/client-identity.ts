@@ -1,5 +1,5 @@
-import 'reflect-metadata';
-import * as x509 from '@peculiar/x509';
+import { readCertificateFields, URI_TAG } from './fields';
+import type { CertificateFields } from './fields';
 
 /** Who holds a client certificate: a SPIFFE ID (spiffe.io, "The SPIFFE Identity and Verifiable Identity Document", 2). */
 export interface ClientIdentity {
@@ -36,11 +36,15 @@ export function parseClientIdentity(uri: string): ClientIdentity | undefined {
  * The SPIFFE ID of a certificate: its only alternative name, a URI. Undefined where there is none or more than one:
  * two readers must not take two different ones.
  */
+export function identityOf({ subjectAlternativeNames }: CertificateFields): string | undefined {
+  const [only, ...others] = subjectAlternativeNames;
+  return only?.tag === URI_TAG && others.length === 0 ? only.value.toString('latin1') : undefined;
+}
+
+/** `identityOf` a certificate that nobody verified, such as one's own. @param der undefined where it can't be read */
 export function certificateIdentity(der: Uint8Array): string | undefined {
   try {
-    const extension = new x509.X509Certificate(new Uint8Array(der)).getExtensions(x509.SubjectAlternativeNameExtension);
-    const names = extension.length === 1 ? extension[0]!.names.items : [];
-    return names.length === 1 && names[0]!.type === 'url' ? names[0]!.value : undefined;
+    return identityOf(readCertificateFields(der));
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
 const PRIVATE_KEY = /-----BEGIN (?:EC )?PRIVATE KEY-----[^-]+-----END (?:EC )?PRIVATE KEY-----/g;
+const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
 /** Every certificate of a PEM text, each as a text of its own. */
 export function splitCertificates(pem: string): string[] {
@@ -9,4 +10,11 @@ export function splitCertificates(pem: string): string[] {
 /** Every private key of a PEM text, each as a text of its own. Secrets. */
 export function splitPrivateKeys(pem: string): string[] {
   return (pem.match(PRIVATE_KEY) ?? []).map((block) => `${block}\n`);
+}
+
+/** DER of the first certificate in a PEM text (RFC 7468, 5). @throws TypeError where there is none */
+export function certificateDer(pem: string): Buffer {
+  const base64 = [...pem.matchAll(CERTIFICATE)][0]?.[1]?.replace(/\s+/g, '') ?? '';
+  if (!BASE64.test(base64)) throw new TypeError('expected a certificate in PEM, got something else');
+  return Buffer.from(base64, 'base64');
 }

@@ -1,11 +1,12 @@
 import { isP256 } from '../crypto';
 import type { PublicKey } from '../crypto';
-import { CertificateError, verifyChain } from './chain';
+import { verifyChain } from './chain';
+import { CertificateError } from './errors';
+import { identityOf } from './client-identity';
 import { splitCertificates } from './pem';
 
 /** id-kp-jwt, for keys that sign JWTs (RFC 9509, 3). */
 export const JWT_SIGNING = '1.3.6.1.5.5.7.3.37';
-const URI_TAG = 6;
 
 /** The one name in a seat signer's certificate. */
 export const seatSignerName = (trustDomain: string): string => `spiffe://${trustDomain}/seats`;
@@ -28,8 +29,7 @@ export function verifySeatSigner(
     now,
     purpose: JWT_SIGNING,
   });
-  const [only, ...others] = fields.subjectAlternativeNames;
-  if (only?.tag !== URI_TAG || others.length > 0 || only.value.toString('latin1') !== seatSignerName(trustDomain)) {
+  if (identityOf(fields) !== seatSignerName(trustDomain)) {
     throw new CertificateError(
       'certificate.name',
       `expected ${seatSignerName(trustDomain)} as the one subject alternative name, got something else`,

@@ -1,7 +1,7 @@
 import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../tokens/algorithm';
-import { CertificateError } from '../certificates/chain';
+import { CertificateError } from '../certificates/errors';
 import { seatSignerName, verifySeatSigner } from '../certificates/seat-signer';
 
 /** What keeps seat tokens and every other JWT apart. */

@@ -1,7 +1,7 @@
 import { compactVerify, decodeProtectedHeader } from 'jose';
 import { z } from 'zod';
 import { verifyAdminCertificate } from '../certificates/admin';
-import { CertificateError } from '../certificates/chain';
+import { CertificateError } from '../certificates/errors';
 import { isP256, sha256 } from '../crypto';
 
 /** Metadata of an administrator's call. */

@@ -1,6 +1,7 @@
-import { X509Certificate } from '../crypto';
 import { z } from 'zod';
 import { bootStateSchema } from '../boot/state';
+import { readCertificateFields } from '../certificates/fields';
+import { certificateDer } from '../certificates/pem';
 import { ADDRESS_RULE, isAddress } from './address';
 import { publicKeySchema } from './public-key';
 
@@ -17,10 +18,13 @@ export class TrustBundleError extends Error {
   }
 }
 
-/** Exactly one certificate: what stands behind it in the same text would be dropped in silence. */
+/** Exactly one certificate, in the forms of any authority (a server's may be anybody's): what stands behind it in the same text would be dropped in silence. */
 const certificate = z.string().refine((text) => {
   try {
-    return (text.match(/-----BEGIN /g) ?? []).length === 1 && new X509Certificate(text).ca;
+    return (
+      (text.match(/-----BEGIN /g) ?? []).length === 1 &&
+      readCertificateFields(certificateDer(text), 'maker').basicConstraints?.ca === true
+    );
   } catch {
     return false;
   }

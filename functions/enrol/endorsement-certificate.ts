@@ -1,9 +1,11 @@
 import { DER, decodeOid, DerReader } from '../../attestation/bytes/der';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
-import { CertificateError, verifyChain } from '../../attestation/certificates/chain';
+import { verifyChain } from '../../attestation/certificates/chain';
+import { CertificateError } from '../../attestation/certificates/errors';
 import type { ParsedCertificate } from '../../attestation/certificates/chain';
 import { completeChain } from '../../attestation/certificates/complete-chain';
 import type { IntermediatePool } from '../../attestation/certificates/complete-chain';
+import { isSameKey } from '../../attestation/crypto';
 import { publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
 
@@ -46,7 +48,7 @@ export function verifyEndorsement(
   now: Date,
 ): TpmDetails {
   const chain = completeChain(certificates, trust.intermediates);
-  const leaf = verifyChain({ certificates: chain, roots: trust.roots, now });
+  const leaf = verifyChain({ certificates: chain, roots: trust.roots, now, form: 'maker' });
   const details = readDetails(leaf);
   const { extendedKeyUsage: purposes } = leaf.fields;
   // Makers' roots certify more than TPMs: a certificate without a purpose has to say otherwise that its key is in one.
@@ -56,7 +58,7 @@ export function verifyEndorsement(
       `expected the purpose of endorsement keys (${EK_PURPOSE}), got ${purposes.join(', ') || 'none'}`,
     );
   }
-  if (!leaf.publicKey.equals(publicKeyObject(ek))) {
+  if (!isSameKey(leaf.publicKey, publicKeyObject(ek))) {
     throw new CertificateError(
       'certificate.untrusted',
       'expected the certificate of the given endorsement key, got one of another key',

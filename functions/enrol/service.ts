@@ -1,7 +1,7 @@
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { BytesError } from '../../attestation/bytes/reader';
-import { CertificateError } from '../../attestation/certificates/chain';
+import { CertificateError } from '../../attestation/certificates/errors';
 import { EvidenceError } from '../../attestation/evidence/errors';
 import { checkAkAttributes } from '../../attestation/evidence/steps/attestation-key';
 import { logger } from '../../runtime/log/logger';

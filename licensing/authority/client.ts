@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { PublicKey } from '@peculiar/x509';
-import { CLIENT_AUTH } from '../../attestation/certificates/client';
+import { CLIENT_AUTH } from '../../attestation/certificates/admin';
 import { formatClientIdentity } from '../../attestation/certificates/client-identity';
 import { P256 } from '../../runtime/keys/key-pair';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';

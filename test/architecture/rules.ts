@@ -56,7 +56,7 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
 };
 
 /** What `attestation/` may import that isn't its own: nothing that reaches a network, a file or a clock. */
-export const PURE = ['jose', 'zod', '@peculiar/x509', 'reflect-metadata'];
+export const PURE = ['jose', 'zod'];
 
 /** The one file of `attestation/` that may import Node, and what: where it runs elsewhere, that file is replaced. */
 export const CRYPTOGRAPHY = { file: 'attestation/crypto.ts', target: 'node:crypto' };

@@ -53,7 +53,7 @@ test('without a certificate of this user, the TPM is not asked', async () => {
   const before = fixture.attestor.requests.length;
   await expect(attest(await request({ user: randomUUID() }))).rejects.toMatchObject({ code: 'enclave.other_user' });
   await expect(attest(await request({ now: new Date(Date.now() - 7_200_000) }))).rejects.toMatchObject({
-    code: 'certificate.time',
+    code: 'certificate.expired',
   });
   await expect(attest(await request({}, { clientCertificates: [] }))).rejects.toMatchObject({
     code: 'certificate.malformed',

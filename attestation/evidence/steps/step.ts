@@ -1,4 +1,4 @@
-import { CertificateError } from '../../certificates/chain';
+import { CertificateError } from '../../certificates/errors';
 import { TpmError } from '../../tpm/errors';
 import { EvidenceError, STEPS } from '../errors';
 import type { Step } from '../errors';

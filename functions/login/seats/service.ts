@@ -3,7 +3,8 @@ import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../../licensing/accounts/backend';
 import { aboutUser } from '../../../licensing/audit/counted';
 import { isUuid } from '../../../attestation/bytes/uuid';
-import { ClientCertificateError, verifyClientCertificate } from '../../../attestation/certificates/client';
+import { CertificateError } from '../../../attestation/certificates/errors';
+import { verifyClientCertificate } from '../../../attestation/certificates/client';
 import type { ClientCertificate } from '../../../attestation/certificates/client';
 import type { SeatExpected } from '../../../attestation/evidence/expected';
 import { enclaveOf } from '../../../attestation/evidence/enclave-name';
@@ -93,7 +94,7 @@ export function seatService({
         now: dateOf(clock),
       });
     } catch (cause) {
-      if (!(cause instanceof ClientCertificateError)) throw cause;
+      if (!(cause instanceof CertificateError)) throw cause;
       throw new RpcError(cause.code, status.UNAUTHENTICATED, cause.message, { cause });
     }
     if (!evidence || !verifySeatProof(client.publicKey, evidence.claims, proof)) {

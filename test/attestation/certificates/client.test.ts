@@ -4,7 +4,10 @@ import * as x509 from '@peculiar/x509';
 import fc from 'fast-check';
 import { createAuthority, openAuthority, signEndEntity } from '../../../licensing/authority/authority';
 import { CertificateRequestError } from '../../../licensing/authority/request';
-import { ClientCertificateError, verifyClientCertificate } from '../../../attestation/certificates/client';
+import { verifyClientCertificate } from '../../../attestation/certificates/client';
+import { CertificateError } from '../../../attestation/certificates/errors';
+import { makeAuthority, makeLeaf } from '../../support/authority';
+import type { LeafOptions } from '../../support/authority';
 import { P256 } from '../../../runtime/keys/key-pair';
 import { issueClientCertificate } from '../../../licensing/authority/client';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
@@ -55,7 +58,7 @@ function refusal(run: () => unknown): string {
   try {
     run();
   } catch (error) {
-    if (error instanceof ClientCertificateError) return error.code;
+    if (error instanceof CertificateError) return error.code;
     throw error;
   }
   return 'accepted';
@@ -172,7 +175,7 @@ describe('a client certificate is refused', () => {
     const other = await createAuthority({ commonName: 'client CA', trustDomain, years: 1 });
     const chain = await issueClientCertificate(other, csr, options);
     expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe(
-      'certificate.chain',
+      'certificate.untrusted',
     );
     expect(verifyClientCertificate(chain, [authority.certificate, other.certificate], verification).user).toBe(user);
   });
@@ -198,14 +201,15 @@ describe('a client certificate is refused', () => {
       signingAlgorithm: P256,
       extensions: [
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
-        new x509.SubjectAlternativeNameExtension([
-          { type: 'url', value: `spiffe://${trustDomain}/user/victim/session/x` },
-        ]),
+        new x509.SubjectAlternativeNameExtension(
+          [{ type: 'url', value: `spiffe://${trustDomain}/user/victim/session/x` }],
+          true,
+        ),
       ],
     });
     const chain = [Buffer.from(forged.rawData), middle];
     expect(refusal(() => verifyClientCertificate(chain, authority.certificate, verification))).toBe(
-      'certificate.chain',
+      'certificate.not_a_ca',
     );
   });
 
@@ -213,10 +217,10 @@ describe('a client certificate is refused', () => {
     const chain = await issueClientCertificate(authority, csr, options);
     const at = (seconds: number): object => ({ trustDomain, now: new Date(Date.now() + seconds * 1000) });
     expect(refusal(() => verifyClientCertificate(chain, authority.certificate, at(3601) as never))).toBe(
-      'certificate.time',
+      'certificate.expired',
     );
     expect(refusal(() => verifyClientCertificate(chain, authority.certificate, at(-400) as never))).toBe(
-      'certificate.time',
+      'certificate.not_yet_valid',
     );
   });
 
@@ -224,11 +228,14 @@ describe('a client certificate is refused', () => {
     const server = await leaf({ extendedKeyUsage: [x509.ExtendedKeyUsage.serverAuth] });
     const both = await leaf({ extendedKeyUsage: [x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth] });
     const root = new X509Certificate(authority.certificate).raw;
-    for (const der of [server, both, root]) {
+    for (const der of [server, both]) {
       expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe(
-        'certificate.purpose',
+        'certificate.usage',
       );
     }
+    expect(refusal(() => verifyClientCertificate([root], authority.certificate, verification))).toBe(
+      'certificate.is_a_ca',
+    );
   });
 
   test('when its name is of another trust domain, of another form, or one of two', async () => {
@@ -245,7 +252,7 @@ describe('a client certificate is refused', () => {
     ]) {
       const der = await leaf(names);
       expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe(
-        'certificate.identity',
+        'certificate.name',
       );
     }
   });
@@ -260,15 +267,17 @@ describe('a client certificate is refused', () => {
         'verify',
       ]),
     });
-    expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe('certificate.key');
+    expect(refusal(() => verifyClientCertificate([der], authority.certificate, verification))).toBe(
+      'certificate.weak_key',
+    );
   });
 
   test('when there is none, there are too many, it is too large, or bytes follow it', async () => {
     const der = await leaf({});
     for (const chain of [
       [],
-      [der, der, der, der, der],
-      [Buffer.alloc(8193)],
+      Array<Buffer>(7).fill(der),
+      [Buffer.alloc(16_385)],
       [Buffer.concat([der, Buffer.alloc(1)])],
       [Buffer.from('x')],
     ]) {
@@ -290,6 +299,86 @@ describe('a client certificate is refused', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+/** What verifyChain refuses, on client certificates below an authority of a test's own. */
+describe('a client certificate is refused as every other chain is', () => {
+  const identity = new x509.SubjectAlternativeNameExtension([
+    { type: 'url', value: `spiffe://${trustDomain}/user/${user}/session/${session}` },
+  ]);
+  type Authority = Awaited<ReturnType<typeof makeAuthority>>;
+  const der = ({ certificate }: Authority): Buffer => new X509Certificate(certificate).raw;
+  const client = (issuer: Authority, options: LeafOptions = {}): Promise<Buffer> =>
+    makeLeaf(issuer, {
+      usages: [x509.ExtendedKeyUsage.clientAuth],
+      ...options,
+      extensions: [identity, ...(options.extensions ?? [])],
+    });
+  const verify = (chain: Buffer[], root: Authority): string =>
+    refusal(() => verifyClientCertificate(chain, root.certificate, { trustDomain, now: new Date() }));
+  const strange = (oid: string, hex: string): x509.Extension => new x509.Extension(oid, true, Buffer.from(hex, 'hex'));
+  let root: Authority;
+  beforeAll(async () => {
+    root = await makeAuthority('client root');
+  });
+
+  test('but not without a reason: by way of an authority below the root it is taken', async () => {
+    const middle = await makeAuthority('middle', { issuer: root, pathLength: 0 });
+    expect(verify([await client(middle), der(middle)], root)).toBe('accepted');
+    expect(verify([await client(root)], root)).toBe('accepted');
+  });
+
+  test('more authorities than the path length allows', async () => {
+    const strict = await makeAuthority('strict', { pathLength: 0 });
+    const child = await makeAuthority('child', { issuer: strict });
+    expect(verify([await client(child), der(child)], strict)).toBe('certificate.path_length');
+    const middle = await makeAuthority('middle', { issuer: root, pathLength: 0 });
+    const lower = await makeAuthority('lower', { issuer: middle });
+    expect(verify([await client(lower), der(lower), der(middle)], root)).toBe('certificate.path_length');
+  });
+
+  test('an unknown critical extension, on the leaf, above it, on the root', async () => {
+    expect(verify([await client(root, { extensions: [strange('1.2.3.4', '0500')] })], root)).toBe(
+      'certificate.critical_extension',
+    );
+    const limited = await makeAuthority('limited', { issuer: root, extensions: [strange('2.5.29.30', '3000')] });
+    expect(verify([await client(limited), der(limited)], root)).toBe('certificate.critical_extension');
+    const limitedRoot = await makeAuthority('limited root', { extensions: [strange('2.5.29.30', '3000')] });
+    expect(verify([await client(limitedRoot)], limitedRoot)).toBe('certificate.critical_extension');
+  });
+
+  test('a signature with SHA-1', async () => {
+    expect(verify([await client(root, { hash: 'SHA-1' })], root)).toBe('certificate.weak_signature');
+  });
+
+  test('a weak key: of the leaf, of an authority', async () => {
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'der', type: 'spki' });
+    expect(verify([await client(root, { publicKey: rsa })], root)).toBe('certificate.weak_key');
+    const weak = await makeLeaf(root, { publicKey: rsa, ca: true, keyUsages: x509.KeyUsageFlags.keyCertSign });
+    expect(verify([await client(root), weak], root)).toBe('certificate.weak_key');
+  });
+
+  test('an authority that may not sign certificates, that has ended, that another one follows', async () => {
+    const noSign = await makeAuthority('no sign', { issuer: root, usages: x509.KeyUsageFlags.cRLSign });
+    expect(verify([await client(noSign), der(noSign)], root)).toBe('certificate.not_a_ca');
+    const ended = await makeAuthority('ended', { notAfter: new Date(Date.now() - 1000) });
+    expect(verify([await client(ended)], ended)).toBe('certificate.expired');
+    expect(verify([await client(root), der(ended)], root)).toBe('certificate.untrusted');
+  });
+
+  test('what makers of TPMs are allowed: bytes behind it, an explicit FALSE', async () => {
+    const leaf = await client(root);
+    expect(verify([Buffer.concat([leaf, Buffer.alloc(8)])], root)).toBe('certificate.malformed');
+    const loose = new x509.Extension('2.5.29.19', false, Buffer.from('3003010100', 'hex'));
+    const keys = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
+    const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+      name: 'CN=loose',
+      keys,
+      signingAlgorithm: P256,
+      extensions: [identity, loose, new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth])],
+    });
+    expect(verify([Buffer.from(certificate.rawData)], root)).toBe('certificate.malformed');
   });
 });
 

@@ -59,8 +59,8 @@ describe('intermediates', () => {
       pem,
     ]),
   )('%s leads to a root that ships, and may certify keys below it', (_, pem) => {
-    const chain = completeChain([new X509Certificate(pem).raw], pool).map(parseCertificate);
-    expect(() => verifyPath(chain, shipped.roots, new Date())).not.toThrow();
+    const chain = completeChain([new X509Certificate(pem).raw], pool).map((der) => parseCertificate(der, 'maker'));
+    expect(() => verifyPath(chain, shipped.roots, new Date(), 'maker')).not.toThrow();
     const { basicConstraints, keyUsage } = (chain[0] as ParsedCertificate).fields;
     expect(basicConstraints?.ca).toBe(true);
     expect((keyUsage ?? 0) & KEY_USAGE.keyCertSign).toBeTruthy();

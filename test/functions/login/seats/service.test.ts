@@ -231,7 +231,10 @@ describe('no seat for', () => {
       trustDomain: TRUST_DOMAIN,
       seconds: 60,
     });
-    await refused({ client: { ...client, key: key.privateKey, clientCertificates }, evidence }, 'certificate.chain');
+    await refused(
+      { client: { ...client, key: key.privateKey, clientCertificates }, evidence },
+      'certificate.untrusted',
+    );
     // What was signed is for these claims alone.
     const other = await openConnection(client, tpm);
     const proof = signSeatProof(client.key, other.evidence.claims);

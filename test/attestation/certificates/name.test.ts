@@ -1,0 +1,37 @@
+import fc from 'fast-check';
+import { encodeDer } from '../../../attestation/bytes/der';
+import { isSameName, nameText } from '../../../attestation/certificates/name';
+import { encodeName } from '../../support/maker-certificate';
+
+const PRINTABLE = 0x13;
+const BMP = 0x1e;
+
+test('one name in two encodings', () => {
+  const name = encodeName('STM TPM ECC Root CA');
+  expect(isSameName(name, encodeName('STM TPM ECC Root CA', PRINTABLE))).toBe(true);
+  expect(isSameName(name, encodeName(' stm  tpm ecc ROOT ca'))).toBe(true);
+});
+
+test('two names', () => {
+  const name = encodeName('STM TPM ECC Root CA');
+  for (const other of [
+    encodeName('STM TPM ECC Root CA 2'),
+    encodeName('STMTPM ECC Root CA'),
+    encodeName('STM TPM ECC Root CA', BMP),
+    encodeDer(0x30),
+    Buffer.concat([name, Buffer.from([0])]),
+    Buffer.alloc(0),
+  ])
+    expect(isSameName(name, other)).toBe(false);
+});
+
+test('the text of a name is plain and short, whatever it is', () => {
+  expect(nameText(encodeName('a\u001b[31mb'))).toBe('a [31mb');
+  expect(nameText(encodeName('x'.repeat(500)))).toHaveLength(80);
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
+      expect(nameText(bytes)).toMatch(/^[\x20-\x7e]{0,80}$/);
+      expect(isSameName(Buffer.from(bytes), encodeName('a'))).toBe(false);
+    }),
+  );
+});
