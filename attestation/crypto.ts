@@ -23,11 +23,11 @@ export type PublicKey = KeyObject;
 /** A private key that can sign: opaque, or in PEM. */
 export type PrivateKey = KeyObject | string | Buffer;
 
-export type HashName = 'sha256' | 'sha384' | 'sha512';
-export type Curve = 'P-256' | 'P-384' | 'P-521';
+type HashName = 'sha256' | 'sha384' | 'sha512';
+type Curve = 'P-256' | 'P-384' | 'P-521';
 
 /** What a public key is: enough to decide whether to believe signatures by it. */
-export type KeyDescription =
+type KeyDescription =
   | { type: 'ec'; /** Undefined for every other curve. */ curve: Curve | undefined }
   | { type: 'rsa'; bits: number; exponent: bigint; /** Big-endian. */ modulus: Buffer }
   | { type: 'other'; name: string };

@@ -12,12 +12,12 @@ import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
 
 /** The node's attestation key with its certificates (DER, leaf first). */
-export interface CertifiedAttestationKey {
+interface CertifiedAttestationKey {
   key: AttestationKey;
   certificates: Buffer[];
 }
 
-export interface AttestationKeyManagerOptions {
+interface AttestationKeyManagerOptions {
   stateDir: string;
   node: string;
   /** The key that the TPM holds now: see ensureAttestationKey. */

@@ -17,7 +17,7 @@ import { systemClock, unixSecondsOf } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 
 /** How long a statement counts: a login and its connection happen within seconds. */
-export const CLAIMS_SECONDS = 300;
+const CLAIMS_SECONDS = 300;
 
 const LIMITS = { batch: 4096, waiting: 8192 };
 
@@ -31,7 +31,7 @@ export interface CertifiedQuote extends TpmQuote {
 
 type SharedEvidence = Omit<Evidence, 'claims' | 'enclaveCertificate' | 'eventLog'>;
 
-export interface AttestorOptions {
+interface AttestorOptions {
   /** A quote over a root of 32 bytes; what it throws reaches every request of the batch. */
   quoteRoot(root: Buffer): Promise<CertifiedQuote>;
   /** The node's firmware event log, for those who ask. */

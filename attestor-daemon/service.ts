@@ -17,6 +17,9 @@ import { KIND } from '../runtime/traces/record';
 import { systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 
+/** Credentials that are looked at at a time: each may cost the API server a request. */
+const MAX_IDENTIFYING = 256;
+
 export interface AttestorServiceOptions {
   attestor: Attestor;
   identifier: WorkloadIdentifier;
@@ -30,15 +33,13 @@ export interface AttestorServiceOptions {
   inFlight?: number;
   /** Streams of one workload at a time. */
   streams?: number;
-  /** Credentials that are looked at at a time: each may cost the API server a request. */
-  identifying?: number;
 }
 
 type Call = ServerDuplexStream<AttestRequest, AttestResponse>;
 
 /** Serves AttestorService: each stream belongs to the workload whose credential opened it, and to no other, until it ends. */
 export function attestorService(options: AttestorServiceOptions): AttestorServiceServer {
-  const { attestor, node, inFlight = 128, streams = 8, identifying = 256, clock = systemClock } = options;
+  const { attestor, node, inFlight = 128, streams = 8, clock = systemClock } = options;
   const open = new Map<string, number>();
   let asked = 0;
 
@@ -50,7 +51,7 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
         status.UNAVAILABLE,
         'the attestation key is not certified yet: try again',
       );
-    if (asked >= identifying)
+    if (asked >= MAX_IDENTIFYING)
       throw new RpcError('attestor.busy', status.RESOURCE_EXHAUSTED, 'too many workloads ask at once: try again');
     asked++;
     try {

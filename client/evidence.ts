@@ -32,7 +32,7 @@ export interface VerifyingOptions {
  * Verifies evidence against everything that the client knows by itself.
  * @throws AttestationRefused
  */
-export function verifyFor(
+function verifyFor(
   phase: Phase,
   evidence: Evidence | undefined,
   trust: TrustBundle,

@@ -56,7 +56,7 @@ export type { DeviceCode, DeviceLoginOptions } from './oidc/device-login';
 export { accountSummary, exchangeIdToken, linkIdentity, oidcSettings, unlinkIdentity } from './oidc/service';
 export type { AccountSummary, OidcLogin, OidcSettings, OwnerFactors } from './oidc/service';
 export { renewEvidence as attest, login, LoginError } from './service';
-export type { RenewEvidenceOptions as AttestOptions, LoginOptions } from './service';
+export type { RenewEvidenceOptions, LoginOptions } from './service';
 export { deleteEnclave, listEnclaves, stopEnclave } from './enclaves';
 export type { EnclaveSummary } from './enclaves';
 export { freeSeats, listSeats } from './seats';

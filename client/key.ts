@@ -5,7 +5,7 @@ import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { exportPrivateKey, newKeyPair, P256 } from '../runtime/keys/key-pair';
 
 /** The client's TLS key of one login. */
-export interface ClientKey {
+interface ClientKey {
   /** PEM (PKCS#8). */
   pem: string;
   /** PKCS#10 request, DER. Names nothing: the login service decides what the certificate says. */

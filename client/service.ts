@@ -193,9 +193,7 @@ function checkOwnCertificate({
     throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
 }
 
-export interface RenewEvidenceOptions extends VerifyingOptions, TrustOptions {
-  includeEventLog?: boolean;
-}
+export type RenewEvidenceOptions = VerifyingOptions & TrustOptions;
 
 /**
  * Asks the enclave itself for fresh evidence, for a session that is still good. It has to be the same enclave: where it was replaced, that is
@@ -205,7 +203,7 @@ export interface RenewEvidenceOptions extends VerifyingOptions, TrustOptions {
 export async function renewEvidence(
   trust: TrustBundle,
   session: Session,
-  { includeEventLog = false, ...options }: RenewEvidenceOptions = {},
+  options: RenewEvidenceOptions = {},
 ): Promise<Session> {
   const nonce = newNonce();
   const asked = freshTrust('login', trust, undefined, options);
@@ -220,7 +218,7 @@ export async function renewEvidence(
         nonce,
         clientCertificates: session.clientCertificates,
         proof: signProof(privateKey(session.clientKey), nonce),
-        includeEventLog,
+        includeEventLog: false,
       },
       { timeout: ATTEST_TIMEOUT_MS, signal: options.signal },
     );

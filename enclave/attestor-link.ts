@@ -17,7 +17,7 @@ import type { Clock } from '../runtime/clock';
 import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
 
-export interface AttestorLinkOptions {
+interface AttestorLinkOptions {
   address: Address;
   /** Holds the workload's credential; read again at every connection. */
   credentialFile: string;

@@ -11,7 +11,7 @@ import { admitClient } from './clients';
 import type { ClientPolicy } from './clients';
 import type { TlsEndpoint } from './tls';
 
-export interface EnclaveServiceOptions {
+interface EnclaveServiceOptions {
   link: AttestorLink;
   endpoint: TlsEndpoint;
   clients: ClientPolicy;

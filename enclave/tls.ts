@@ -19,20 +19,18 @@ export interface SecureConnection {
   tlsExporter: Buffer;
 }
 
-export interface TlsEndpointOptions {
+interface TlsEndpointOptions {
   identity: Identity;
   clients: ClientPolicy;
   onConnection(connection: SecureConnection): void;
   /** From the transport's start to the end of the handshake, however busy it keeps. */
   handshakeTimeoutMs?: number;
-  /** Transports that have not finished their handshake. One more, and the oldest is closed: an honest handshake is never long the oldest. */
-  maxHandshakes?: number;
-  /** Connections past their handshake. One more is refused. */
-  maxConnections?: number;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Transports that have not finished their handshake. One more, and the oldest is closed: an honest handshake is never long the oldest. */
 const MAX_HANDSHAKES = 256;
+/** Connections past their handshake. One more is refused. */
 const MAX_CONNECTIONS = 256;
 const MAX_CHAIN = 4;
 
@@ -69,9 +67,9 @@ export class TlsEndpoint {
 
   /** Starts a handshake on the transport. */
   accept(transport: Duplex): void {
-    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, maxHandshakes = MAX_HANDSHAKES } = this.options;
+    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = this.options;
     const [oldest] = this.handshakes;
-    if (oldest && this.handshakes.size >= maxHandshakes) oldest.destroy();
+    if (oldest && this.handshakes.size >= MAX_HANDSHAKES) oldest.destroy();
     if (transport instanceof Socket) transport.setNoDelay(true);
 
     const drop = (): void => void transport.destroy();
@@ -107,12 +105,12 @@ export class TlsEndpoint {
   }
 
   private admit(socket: TLSSocket): void {
-    const { clients, onConnection, maxConnections = MAX_CONNECTIONS } = this.options;
+    const { clients, onConnection } = this.options;
     socket.on('error', (error) => logger.debug({ reason: error.message }, 'connection failed'));
     try {
       if (socket.isSessionReused()) throw new Error('the session was resumed');
       if (socket.alpnProtocol !== 'h2') throw new Error('expected the protocol h2');
-      if (this.connections.size >= maxConnections) throw new Error(`expected ${maxConnections} connections at most`);
+      if (this.connections.size >= MAX_CONNECTIONS) throw new Error(`expected ${MAX_CONNECTIONS} connections at most`);
       const client = admitClient(peerChain(socket), clients);
       const tlsExporter = channelBinding(socket);
       this.connections.add(socket);

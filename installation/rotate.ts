@@ -31,14 +31,14 @@ export const ROTATIONS = {
 
 export type Rotation = keyof typeof ROTATIONS;
 
-export interface RotateOptions {
+interface RotateOptions {
   trustDomain: string;
   /** The old key is known to others: it is dropped now, and whatever it signed is worth nothing from now on. */
   compromised?: boolean;
   now?: Date;
 }
 
-export interface Rotated {
+interface Rotated {
   /** When the new key begins to sign. */
   signsFrom: Date;
   /** Until when the old ones are believed. */

@@ -6,25 +6,22 @@
  * - *-ca.key, *-ca.crt: PEM; several while an authority is rotated
  * - trust-bundle.jws, trust-bundle.json: what clients pin, signed and plain
  */
-export const KEY_NAMES = [
-  'token-keys.json',
-  'revocation-keys.json',
-  'licence-keys.json',
-  'second-factor-keys.json',
-  'log-keys.json',
-  'trust-key.json',
-  'client-ca.key',
-  'client-ca.crt',
-  'attestation-ca.key',
-  'attestation-ca.crt',
-  'server-ca.crt',
-  'admin-ca.key',
-  'admin-ca.crt',
-  'trust-bundle.jws',
-  'trust-bundle.json',
-] as const;
-
-export type KeyName = (typeof KEY_NAMES)[number];
+export type KeyName =
+  | 'token-keys.json'
+  | 'revocation-keys.json'
+  | 'licence-keys.json'
+  | 'second-factor-keys.json'
+  | 'log-keys.json'
+  | 'trust-key.json'
+  | 'client-ca.key'
+  | 'client-ca.crt'
+  | 'attestation-ca.key'
+  | 'attestation-ca.crt'
+  | 'server-ca.crt'
+  | 'admin-ca.key'
+  | 'admin-ca.crt'
+  | 'trust-bundle.jws'
+  | 'trust-bundle.json';
 
 /** Where an installation keeps them: a folder on one machine, Secrets and ConfigMaps in a cluster. */
 export interface KeyStore {

@@ -36,7 +36,7 @@ export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustD
 }
 
 /** What an installation says about itself in its trust bundle; the keys come from its key store. */
-export type TrustChoices = Pick<TrustBundle, 'trustDomain' | 'services' | 'policy'>;
+type TrustChoices = Pick<TrustBundle, 'trustDomain' | 'services' | 'policy'>;
 
 /**
  * Writes the trust bundle anew, signed and plain, from the keys that are there. The plain one is the operator's to edit: its policy and its

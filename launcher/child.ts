@@ -12,7 +12,7 @@ const READY_TIMEOUT_MS = 90_000;
 /** How long a program may take to stop after SIGTERM. */
 const STOP_TIMEOUT_MS = 8_000;
 
-export interface ChildOptions {
+interface ChildOptions {
   /** Name of the program: dist/NAME.cjs. */
   program: string;
   /** Its settings. Nothing of this process's environment goes with them but PATH, TMPDIR and the locale. */
@@ -23,7 +23,7 @@ export interface ChildOptions {
   signal?: AbortSignal;
 }
 
-export interface Exit {
+interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
 }

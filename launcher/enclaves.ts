@@ -16,13 +16,13 @@ import type { Clock, Timer } from '../runtime/clock';
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 10_000;
 
-export interface RunningEnclave {
+interface RunningEnclave {
   workloadUid: string;
   endpoint: string;
   tlsAddress: string;
 }
 
-export interface EnclavesOptions {
+interface EnclavesOptions {
   /** Marks the processes of this installation. */
   mark: string;
   /** Holds a folder for each enclave while it runs. */

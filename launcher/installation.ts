@@ -36,7 +36,7 @@ const recordSchema = z.object({
 });
 
 /** What is remembered between runs besides keys and data. */
-export type InstallationRecord = z.infer<typeof recordSchema>;
+type InstallationRecord = z.infer<typeof recordSchema>;
 
 /** One machine's installation: a folder, 0700, with everything that it needs. */
 export interface Installation {

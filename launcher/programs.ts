@@ -5,7 +5,7 @@ import type { Installation } from './installation';
 import { supervise } from './supervisor';
 import type { Supervised } from './supervisor';
 
-export interface ProgramsOptions {
+interface ProgramsOptions {
   report(line: string): void;
   /** Ends starts that are under way. */
   signal: AbortSignal;

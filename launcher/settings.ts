@@ -2,7 +2,7 @@ import type { Installation } from './installation';
 import { HOST } from './services';
 import type { PreparedTpm } from './tpm';
 
-export interface Surroundings {
+interface Surroundings {
   /** unix:/PATH of what only this machine's programs call. */
   addresses: { enrol: string; attestor: string; launcher: string; admin: string };
   tpm: PreparedTpm;

@@ -17,7 +17,7 @@ const STATE_FILE = 'tpm2-00.permall';
 const CA_FILE = 'ca-certificates.pem';
 
 /** A software TPM that could not be made or started. */
-export class SwtpmError extends Error {
+class SwtpmError extends Error {
   override readonly name = 'SwtpmError';
 
   constructor(

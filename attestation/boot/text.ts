@@ -3,7 +3,7 @@ import { commandLineOf } from '../tpm/event-log/describe';
 import type { MeasuredEvent } from './measured';
 
 /** An event on one line: type, description, and whether the description is only the log's word. */
-export function eventText(event: MeasuredEvent): string {
+function eventText(event: MeasuredEvent): string {
   const text = `${event.type} ${event.description}`.trim();
   return event.measured === false
     ? `${text} (so the log says; its digest ${event.sha256.slice(0, 16)} is certain)`

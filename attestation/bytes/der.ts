@@ -13,7 +13,7 @@ export const DER = {
   SEQUENCE: 0x30,
 } as const;
 
-export interface DerElement {
+interface DerElement {
   tag: number;
   content: Buffer;
 }

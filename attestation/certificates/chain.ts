@@ -14,7 +14,7 @@ export interface ParsedCertificate {
   publicKey: PublicKey;
 }
 
-export interface ChainRequirements {
+interface ChainRequirements {
   /** DER, leaf first, each certified by the next. */
   certificates: readonly Uint8Array[];
   /** PEM, one certificate each. */

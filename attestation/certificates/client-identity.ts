@@ -2,7 +2,7 @@ import { readCertificateFields, URI_TAG } from './fields';
 import type { CertificateFields } from './fields';
 
 /** Who holds a client certificate: a SPIFFE ID (spiffe.io, "The SPIFFE Identity and Verifiable Identity Document", 2). */
-export interface ClientIdentity {
+interface ClientIdentity {
   trustDomain: string;
   /** Opaque id of an account. */
   user: string;

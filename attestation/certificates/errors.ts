@@ -1,4 +1,4 @@
-export type CertificateErrorCode =
+type CertificateErrorCode =
   | 'certificate.malformed'
   | 'certificate.weak_key'
   | 'certificate.weak_signature'

@@ -3,7 +3,7 @@ import type { PrivateKey, PublicKey } from '../crypto';
 
 /** Bytes of a nonce and of a proof: see LoginRequest in login.proto. */
 export const NONCE_BYTES = 32;
-export const PROOF_BYTES = 64;
+const PROOF_BYTES = 64;
 
 /** Keeps the signature from meaning anything in another protocol that uses the same key, such as TLS. */
 const CONTEXT = Buffer.from('sls attest v1\0', 'latin1');

@@ -48,7 +48,7 @@ export interface SeatExpected extends Asked {
 }
 
 /** A file of evidence, of either purpose, looked at for what it proves. Nothing of it is taken for the caller's own. */
-export interface ArchivedExpected {
+interface ArchivedExpected {
   situation: 'archived';
 }
 

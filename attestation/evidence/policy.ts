@@ -17,7 +17,7 @@ export interface Policy {
 }
 
 /** What the evidence has proved. */
-export interface Facts {
+interface Facts {
   softwareTpm: boolean;
   imageDigest: string;
   node: string;

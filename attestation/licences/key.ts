@@ -10,9 +10,9 @@ export const LICENCE_TYPE = 'sls-licence+jwt';
 export const LICENCE_AUDIENCE = 'sls-licence';
 const CLOCK_SKEW_SECONDS = 5;
 /** Twice what a plan with all its images takes. */
-export const MAX_LICENCE_KEY_LENGTH = 8192;
+const MAX_LICENCE_KEY_LENGTH = 8192;
 
-export type LicenceKeyErrorCode =
+type LicenceKeyErrorCode =
   /** Not a JWS of three parts, or too long. */
   | 'licence.malformed'
   /** Signed by another algorithm than ES256, or by none. */

@@ -9,10 +9,10 @@ const MAX_IMAGES = 32;
 const count = z.number().int().min(1).max(1_000_000);
 
 /** Kubernetes quantities, of the forms that people write: 2, 0.5 and 500m of CPU; 512Mi, 2Gi, 1.5G of memory. */
-export const cpuSchema = z
+const cpuSchema = z
   .string()
   .regex(/^([1-9]\d{0,5}m|(?=.*[1-9])\d{1,4}(\.\d{1,3})?)$/, 'expected CPUs as 2, 0.5 or 500m');
-export const memorySchema = z
+const memorySchema = z
   .string()
   .regex(/^[1-9]\d{0,5}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)$/, 'expected an amount of memory as 512Mi or 2Gi');
 

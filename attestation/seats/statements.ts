@@ -20,7 +20,7 @@ export function verifySeatProof(key: PublicKey, claims: Uint8Array, proof: Uint8
 }
 
 /** That a connection is open and has a seat. */
-export interface HeartbeatStatement {
+interface HeartbeatStatement {
   seat: string;
   /** 32 bytes. */
   tlsExporter: Buffer;

@@ -49,7 +49,7 @@ const claimsSchema = z.object({
   exp: z.number().int(),
 });
 
-export interface SeatTokenContext {
+interface SeatTokenContext {
   /** PEM, the client CA's certificates. */
   rootsPem: string;
   trustDomain: string;

@@ -8,11 +8,11 @@ import { isP256, sha256 } from '../crypto';
 export const ADMIN_PROOF_KEY = 'sls-admin-proof';
 export const ADMIN_PROOF_TYPE = 'sls-admin+jwt';
 /** Clocks of administrator and service may differ by this; as long a proof is remembered, and no older one is taken. */
-export const ADMIN_PROOF_SECONDS = 60;
+const ADMIN_PROOF_SECONDS = 60;
 /** Holds one or two certificates; more is not worth parsing. */
 const MAX_PROOF_LENGTH = 16 * 1024;
 
-export type AdminProofErrorCode =
+type AdminProofErrorCode =
   | 'admin.proof_missing'
   | 'admin.proof_malformed'
   | 'admin.proof_type'

@@ -5,7 +5,7 @@ import { publicKeyObject } from './public';
 import type { EccPublic, RsaPublic, TpmPublic } from './public';
 
 /** What TPM2_MakeCredential returns, each with its 16-bit size before it, as TPM2_ActivateCredential takes them. */
-export interface Credential {
+interface Credential {
   /** TPM2B_ID_OBJECT (Part 2, 12.4.3). */
   credentialBlob: Buffer;
   /** TPM2B_ENCRYPTED_SECRET (Part 2, 11.4.33). */

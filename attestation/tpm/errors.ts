@@ -1,6 +1,6 @@
 import { ByteReader, BytesError } from '../bytes/reader';
 
-export type TpmErrorCode =
+type TpmErrorCode =
   /** The bytes end before the structure does. */
   | 'tpm.truncated'
   /** Bytes are left after the structure. */

@@ -7,14 +7,14 @@ import { parseWhole, TpmError } from './errors';
 import { isRocaModulus } from './roca';
 
 /** TPMT_SYM_DEF_OBJECT (Part 2, 11.1.7); undefined in a key stands for TPM_ALG_NULL. */
-export interface SymmetricDefinition {
+interface SymmetricDefinition {
   algorithm: number;
   keyBits: number;
   mode: number;
 }
 
 /** TPMT_ECC_SCHEME, TPMT_RSA_SCHEME, TPMT_KDF_SCHEME (Part 2, 11.2): `hash` where the scheme has one. */
-export interface Scheme {
+interface Scheme {
   algorithm: number;
   hash?: number;
 }

@@ -4,7 +4,7 @@ import { hashName, hex16, TPM_ALG } from './constants';
 import { parseWhole, TpmError } from './errors';
 
 /** TPMT_SIGNATURE (Part 2, 11.3.4). `hash` is a TPM_ALG_ID. */
-export type TpmSignature =
+type TpmSignature =
   | { algorithm: 'ecdsa'; hash: number; /** Big-endian, leading zeros stripped. */ r: Buffer; s: Buffer }
   | { algorithm: 'rsassa'; hash: number; signature: Buffer };
 

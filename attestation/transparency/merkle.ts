@@ -10,7 +10,7 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
   return sha256(NODE, left, right);
 }
 
-export interface MerkleTree {
+interface MerkleTree {
   /** 32 bytes. One leaf alone is its own root. */
   root: Buffer;
   /** Audit path of a leaf (RFC 6962, 2.1.1): from its sibling to the root's child. */

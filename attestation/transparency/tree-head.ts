@@ -46,7 +46,7 @@ export async function signTreeHead(
     .sign(key);
 }
 
-export interface TreeHeadChecks {
+interface TreeHeadChecks {
   /** Keys of the log that are believed: public ones. Undefined where a kid is not known. */
   keyOf(kid: string): CryptoKey | undefined | Promise<CryptoKey | undefined>;
   trustDomain: string;

@@ -3,7 +3,7 @@ import type { CryptoKey } from 'jose';
 import { z } from 'zod';
 import type { PublicKey } from './public-key';
 
-export const REVOCATIONS_TYPE = 'sls-revocations+jwt';
+const REVOCATIONS_TYPE = 'sls-revocations+jwt';
 /** Life of a list. As long as someone between client and service can keep a revocation from being felt by showing an older one. */
 export const REVOCATIONS_SECONDS = 60;
 /** A client's clock may be behind the service's by this. */

@@ -13,7 +13,7 @@ import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 
 /** Audience of the tokens that enclaves mount for the attestor. */
-export const TOKEN_AUDIENCE = 'attestor';
+const TOKEN_AUDIENCE = 'attestor';
 /** Container names in a Knative pod: the enclave's own, and Knative's proxy. */
 const ENCLAVE_CONTAINER = 'user-container';
 const EXPECTED_CONTAINERS = [ENCLAVE_CONTAINER, 'queue-proxy'];
@@ -23,7 +23,7 @@ const START_PATIENCE_MS = 15_000;
 const RETRY_MS = 25;
 const MAX_TOKEN_LENGTH = 8 * 1024;
 
-export interface KubernetesIdentityOptions {
+interface KubernetesIdentityOptions {
   api: KubernetesApi;
   node: string;
   namespace: string;

@@ -25,7 +25,7 @@ export interface AttestationKey {
   auth: string;
 }
 
-export interface AttestationKeyOptions {
+interface AttestationKeyOptions {
   /** Persistent handle, such as 0x81010010. */
   handle: string;
   /** Holds `ak-auth` (0600) and `ak-public`. */

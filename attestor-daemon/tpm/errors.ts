@@ -1,4 +1,4 @@
-export type TpmCommandErrorCode =
+type TpmCommandErrorCode =
   /** No TPM answers: it is away, or there is none. */
   | 'tpm.unavailable'
   /** It took longer than any TPM needs. */

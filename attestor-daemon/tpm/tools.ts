@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { TpmCommandError } from './errors';
 
 /** Signing takes under a second on the slowest TPMs; RSA keys take up to a minute. */
-export const COMMAND_MS = 10_000;
+const COMMAND_MS = 10_000;
 export const KEY_CREATION_MS = 120_000;
 
 /** TPM_RC_OBJECT_MEMORY, TPM_RC_SESSION_MEMORY, TPM_RC_OBJECT_HANDLES, TPM_RC_SESSION_HANDLES (Part 2, 6.6.3). */

@@ -12,7 +12,7 @@ import { systemClock } from '../../runtime/clock';
 const FRESH_SECONDS = 180;
 
 /** What shows beside a session that its user is the one who asks: the password; or, of an account without one, that the session began just now. */
-export interface Confirmation {
+interface Confirmation {
   accessToken: string;
   /** Empty where the account has none. */
   password: string;
@@ -20,7 +20,7 @@ export interface Confirmation {
   fromStdin: boolean;
 }
 
-export interface ConfirmationOptions extends OutputOptions {
+interface ConfirmationOptions extends OutputOptions {
   passwordStdin?: boolean;
 }
 

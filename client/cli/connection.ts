@@ -17,7 +17,7 @@ import { TrustKeeper } from './trust-keeper';
 /** The evidence is about another workload, or the endpoint hands out another certificate: the enclave was replaced since login. */
 const REPLACED = new Set(['identity.workload', 'identity.node', 'certificate.mismatch']);
 
-export interface ConnectOptions {
+interface ConnectOptions {
   verbose?: boolean;
   signal?: AbortSignal;
   /** False: takes no seat, for who only looks. */

@@ -11,7 +11,7 @@ const SOON_SECONDS = 7 * 86_400;
 const time = (seconds: number): string => new Date(seconds * 1000).toISOString();
 
 /** What a person has to know about the licence that they work by; undefined while it is far from its end. */
-export function licenceNotice(licence: SessionLicence | undefined, now = systemClock.now() / 1000): string | undefined {
+function licenceNotice(licence: SessionLicence | undefined, now = systemClock.now() / 1000): string | undefined {
   if (licence === undefined || licence.until - SOON_SECONDS > now) return undefined;
   const name = `your licence (${licence.plan})`;
   if (now < licence.until) return `${name} ends at ${time(licence.until)}`;

@@ -20,7 +20,7 @@ export function ownTokens(trust: TrustBundle, username?: string): Promise<OwnTok
   return outlastingRaces(() => freshTokens(trust, username));
 }
 
-export interface OwnTokens extends SessionTokens {
+interface OwnTokens extends SessionTokens {
   /** Saves what takes their place. */
   keep(renewed: SessionTokens): Promise<void>;
 }

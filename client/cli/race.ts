@@ -7,7 +7,7 @@ const WAIT_MS = 1_500;
 const WAITS = 4;
 
 /** True of a refusal because another process renewed the session at this moment, or because the answer of a call a moment ago was lost. */
-export function isRaced(error: unknown): boolean {
+function isRaced(error: unknown): boolean {
   return error instanceof RpcError && error.code === 'login.refresh_raced';
 }
 

@@ -15,7 +15,7 @@ const NUMBERS: Record<(typeof FORWARDED)[number], number> = {
   SIGTERM: 15,
 };
 
-export interface SignalForwarding {
+interface SignalForwarding {
   /** From now on signals go to the command; before, they end this program. */
   deliverTo(deliver: (signal: string) => void): void;
   stop(): void;

@@ -12,14 +12,14 @@ import { systemClock } from '../../runtime/clock';
 const MARGIN_SECONDS = 10;
 
 /** Tokens and whose they are. */
-export interface SavedTokens extends SessionTokens {
+interface SavedTokens extends SessionTokens {
   username: string;
   /** As in SavedSession. */
   oidc?: boolean | undefined;
 }
 
 /** Where saved tokens came from, and go back to when they are renewed. */
-export interface FoundTokens {
+interface FoundTokens {
   username: string;
   oidc: boolean;
   tokens: SessionTokens;

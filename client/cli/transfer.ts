@@ -13,7 +13,7 @@ import { systemClock } from '../../runtime/clock';
 const SHOWN_FROM = 4 * 1024 * 1024;
 const MODE_OF_STDIN = 0o644;
 
-export interface Source {
+interface Source {
   stream: Readable;
   size: number;
   /** Permission bits. */

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, unavailable } from '../errors';
 
-export interface TlsOptions {
+interface TlsOptions {
   /** The enclave's certificate as it was attested, DER. */
   certificate: Buffer;
   /** PEM. */
@@ -14,7 +14,6 @@ export interface TlsOptions {
   clientCertificates: readonly Buffer[];
   trustDomain: string;
   signal?: AbortSignal;
-  timeoutMs?: number;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 15_000;
@@ -29,7 +28,7 @@ function pem(der: Buffer): string {
  * @throws AttestationRefused, RpcError `connection.…`; the transport is closed then
  */
 export async function connectAttestedTls(transport: Duplex, options: TlsOptions): Promise<TLSSocket> {
-  const { certificate, signal, timeoutMs = HANDSHAKE_TIMEOUT_MS } = options;
+  const { certificate, signal } = options;
   const socket = connect({
     socket: transport,
     key: options.clientKey,
@@ -46,7 +45,7 @@ export async function connectAttestedTls(transport: Duplex, options: TlsOptions)
   });
   const timer = setTimeout(
     () => socket.destroy(unavailable('connection.timeout', 'the enclave did not finish the TLS handshake in time')),
-    timeoutMs,
+    HANDSHAKE_TIMEOUT_MS,
   );
   const abort = (): void => void socket.destroy(unavailable('connection.closed', 'given up'));
   signal?.addEventListener('abort', abort, { once: true });

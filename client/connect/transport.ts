@@ -8,7 +8,7 @@ import { openEnclave } from '../channel';
 import type { Transport } from './credentials';
 
 /** How the enclave's TLS is reached. */
-export interface Route {
+interface Route {
   /** HOST:PORT that grpc-js dials. */
   target: string;
   transport: Transport;

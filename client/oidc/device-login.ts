@@ -15,7 +15,7 @@ const SLOWER_SECONDS = 5;
 const LONGEST_SECONDS = 3600;
 const SLOWEST_SECONDS = 60;
 
-export type DeviceLoginErrorCode =
+type DeviceLoginErrorCode =
   /** The user said no, or the provider did. */
   | 'oidc.denied'
   /** Nobody came with the code in time. */

@@ -16,7 +16,7 @@ import type { Clock } from '../../runtime/clock';
 
 type ExecCall = ServerDuplexStream<ExecRequest, ExecResponse>;
 
-export interface ExecOptions {
+interface ExecOptions {
   workspace: string;
   commands: Commands;
   /** Aborts when the call or its connection is gone: the command is killed. */

@@ -9,7 +9,7 @@ import type { GetFileRequest, GetFileResponse } from '../../proto/gen/licensing/
 import { fileError, resolvePath } from './paths';
 
 /** Bytes of a file in one message. */
-export const PIECE_BYTES = 256 * 1024;
+const PIECE_BYTES = 256 * 1024;
 
 /**
  * Streams a file: header, then exactly as many bytes as it says. The next piece is read while one is sent.

@@ -23,12 +23,12 @@ export interface SeatPolicy {
 }
 
 /** The session that a seat has to be of. */
-export interface SeatPlace {
+interface SeatPlace {
   workloadUid: string;
   tlsExporter: Buffer;
 }
 
-export interface SeatEvents {
+interface SeatEvents {
   /** The seat has lapsed: a text for whoever waits for what runs. */
   onNotice(text: string): void;
   /** Its grace is over as well. */

@@ -21,7 +21,7 @@ interface Subject {
   subject: string;
 }
 
-export interface Changed {
+interface Changed {
   subject: RevocationSubject;
   changed: boolean;
 }

@@ -16,7 +16,7 @@ import { restoreSubject, revocationsOf, revokeSubject } from './revocations';
 import { resetSecondFactor } from './second-factor';
 import { deleteUser } from './users';
 
-export interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
+interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
   enclaves: Enclaves;
   log: AuditLog;
 }

@@ -20,7 +20,7 @@ const schema = z.strictObject({
 });
 
 /** What was found out before the challenge, and all that the answer is judged by: the service itself remembers nothing. */
-export type Challenge = z.infer<typeof schema>;
+type Challenge = z.infer<typeof schema>;
 
 /**
  * Seals a challenge to the service itself (JWE, RFC 7516: `dir` with A256GCM): whoever carries it can neither read nor change it.

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { distFolder } from '../../runtime/config/dist';
 
 /** PEM, one certificate each. */
-export interface MakerCertificates {
+interface MakerCertificates {
   roots: string[];
   /** Believed only where they lead to a root. */
   intermediates: string[];

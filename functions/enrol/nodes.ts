@@ -7,7 +7,7 @@ import type { TpmDetails } from './endorsement-certificate';
 import type { Queries } from '../../licensing/store/queries';
 
 /** An attestation key that its TPM has proved to hold. */
-export interface Enrolment {
+interface Enrolment {
   jti: string;
   /** Unix seconds: when the challenge can't be answered any more. */
   exp: number;

@@ -19,7 +19,7 @@ export function tellStages(
   };
 }
 
-export interface Answer {
+interface Answer {
   user: string;
   tokens: Tokens;
   clientCertificates: Buffer[];

@@ -20,7 +20,7 @@ import type { Launcher } from './launcher/launcher';
 import { every, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 
-export interface DeletionOptions {
+interface DeletionOptions {
   backend: AccountBackend;
   launcher: Launcher;
 }

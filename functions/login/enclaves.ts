@@ -12,7 +12,7 @@ import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v
 import type { Launcher, Running } from './launcher/launcher';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
-export interface EnclaveManagementOptions {
+interface EnclaveManagementOptions {
   backend: AccountBackend;
   launcher: Launcher;
   enclaves: EnclaveRegistry;

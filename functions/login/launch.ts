@@ -8,7 +8,7 @@ import { withEnclaveRegistration } from './enclave-registration';
 import type { RegistrationOptions } from './enclave-registration';
 import type { Enclave, LaunchOptions } from './launcher/launcher';
 
-export interface LaunchEnclaveOptions extends LaunchOptions, RegistrationOptions {
+interface LaunchEnclaveOptions extends LaunchOptions, RegistrationOptions {
   /** Told of each enclave that was started. */
   onLaunched?(enclave: Enclave): Promise<void>;
 }

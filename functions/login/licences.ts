@@ -21,7 +21,7 @@ import { authenticate } from './authenticate';
 import type { LoginTrust } from './trust';
 import { dateOf } from '../../runtime/clock';
 
-export interface LicenceOptions {
+interface LicenceOptions {
   backend: AccountBackend;
   trust: LoginTrust;
   /** Whether there is no login without a licence. */

@@ -34,7 +34,7 @@ import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../li
 import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
 import { dateOf } from '../../runtime/clock';
 
-export interface LoginOptions {
+interface LoginOptions {
   backend: AccountBackend;
   /** The client CA as it is now: it may be replaced while the program runs. */
   authority(): Promise<Signer>;

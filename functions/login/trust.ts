@@ -23,7 +23,7 @@ import type { Clock } from '../../runtime/clock';
 /** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
 const LIST_AGE_MS = 1_000;
 
-export interface LoginTrustOptions {
+interface LoginTrustOptions {
   /** The signed bundle and what it says. */
   bundle: Reloading<{ signed: string; bundle: TrustBundle }>;
   revocationKeys: Reloading<TokenKeys>;

@@ -17,7 +17,7 @@ function wrong(message: string): RpcError {
   return new RpcError('login.wrong_credentials', status.UNAUTHENTICATED, message);
 }
 
-export interface Confirmed extends AccessToken {
+interface Confirmed extends AccessToken {
   account: Account;
 }
 

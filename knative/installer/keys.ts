@@ -8,10 +8,10 @@ import { generateSecondFactorKeys } from '../../licensing/second-factor/keys';
 import { generateTokenKeys } from '../../licensing/tokens/keys';
 
 export const SERVICES = 'licensing';
-export const ENCLAVES = 'licensing-enclaves';
+const ENCLAVES = 'licensing-enclaves';
 const AUTHORITY_YEARS = 10;
 
-export interface KeyOptions {
+interface KeyOptions {
   trustDomain: string;
   /** CA certificates of TPM makers, PEM by file name. */
   ekRoots: Record<string, string>;

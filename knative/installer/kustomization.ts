@@ -1,5 +1,5 @@
 /** What an installation decides. Everything else is in the overlay. */
-export interface Choices {
+interface Choices {
   /** Relative path from the kustomization to the overlay. */
   overlay: string;
   /** REPOSITORY@sha256:HEX of each program. */

@@ -7,7 +7,7 @@ import { lockFile } from '../../runtime/config/lock-file';
 import { logger } from '../../runtime/log/logger';
 import { classifyFirst, MessageSplitter, SYNC, transactionState } from './wire';
 
-export interface EmbeddedPostgres {
+interface EmbeddedPostgres {
   /** For `pg`: postgres://…?host=FOLDER. */
   url: string;
   stop(): Promise<void>;

@@ -1,7 +1,7 @@
 /** Frames of the PostgreSQL wire protocol, version 3 (PostgreSQL documentation, "Frontend/Backend Protocol", Message Formats). */
 
 /** A message of the client's. `type` is empty for the untyped first ones: startup, SSL request, cancel request. */
-export interface FrontendMessage {
+interface FrontendMessage {
   type: string;
   bytes: Buffer;
 }
@@ -14,7 +14,7 @@ const CANCEL_REQUEST = 80877102;
 const SSL_REQUEST = 80877103;
 const GSSENC_REQUEST = 80877104;
 
-export type FirstMessage = 'startup' | 'encryption' | 'cancel' | 'unknown';
+type FirstMessage = 'startup' | 'encryption' | 'cancel' | 'unknown';
 
 /** What an untyped first message asks for. */
 export function classifyFirst(message: Buffer): FirstMessage {

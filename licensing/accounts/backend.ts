@@ -77,7 +77,7 @@ export interface AccountBackend {
   close(): Promise<void>;
 }
 
-export interface AccountBackendOptions {
+interface AccountBackendOptions {
   /** Shown by PostgreSQL in its list of connections. */
   program: string;
   /** The system's, unless told. */

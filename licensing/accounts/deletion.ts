@@ -8,7 +8,7 @@ import type { Queries } from '../store/queries';
 const REMEMBERED = '2 days';
 
 /** Why an account ends: what the audit record says. Holds no name. */
-export interface DeletionRecord {
+interface DeletionRecord {
   kind: 'account.deleted' | 'admin.delete_user';
   detail: Record<string, unknown>;
 }

@@ -10,7 +10,7 @@ import type { ClientDetails } from '../sessions/client-details';
 import type { Clock } from '../../runtime/clock';
 
 /** A login this lately need not be shown again where a password is not to be had. */
-export const FRESH_SECONDS = 300;
+const FRESH_SECONDS = 300;
 
 /** True of a session that began a moment ago, by a password or by an OpenID provider. */
 export function isFresh({ authenticatedAt }: Pick<AccessToken, 'authenticatedAt'>, clock: Clock): boolean {

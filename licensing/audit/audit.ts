@@ -39,7 +39,7 @@ export async function appendRecords(queries: Queries, records: readonly Buffer[]
 }
 
 /** A record and its place in the log, from 0. */
-export interface LoggedRecord extends AuditRecord {
+interface LoggedRecord extends AuditRecord {
   sequence: number;
 }
 

@@ -15,7 +15,7 @@ const HEAD_MS = 1_000;
 /** Batches that one call merges at most: a backlog of thousands is worked off by several. */
 const BATCHES = 20;
 
-export interface AuditLogOptions {
+interface AuditLogOptions {
   database: Database;
   /** As they are now: they may be replaced while the program runs. `fresh`: as they are at this moment. */
   keys(options?: { fresh?: boolean }): Promise<LogKeys>;
@@ -25,7 +25,7 @@ export interface AuditLogOptions {
 }
 
 /** One record as it is stored, with the hashes that were made when it got its place. Nothing of it is checked here. */
-export interface StoredRecord {
+interface StoredRecord {
   sequence: number;
   record: Buffer;
   leafSha256: Buffer;

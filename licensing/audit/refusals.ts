@@ -12,7 +12,7 @@ const NO_ONE = '';
 /** Counts stay in memory for this long at most. */
 const FLUSH_MS = 1_000;
 
-export interface Refusal {
+interface Refusal {
   /** The code of the refusal: one of the program's own, never a caller's text. */
   reason: string;
   /** The account, where there is one. Never a name. */

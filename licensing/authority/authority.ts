@@ -10,7 +10,7 @@ export const CLOCK_SKEW_SECONDS = 300;
 
 const DAY_SECONDS = 86_400;
 
-export interface AuthorityOptions {
+interface AuthorityOptions {
   commonName: string;
   /** DNS-like name; stands in the subject's organization. */
   trustDomain: string;
@@ -19,7 +19,7 @@ export interface AuthorityOptions {
 }
 
 /** When a certificate made now is good, from a little before now. */
-export function validity(now: Date, seconds: number): { notBefore: Date; notAfter: Date } {
+function validity(now: Date, seconds: number): { notBefore: Date; notAfter: Date } {
   return {
     notBefore: new Date(now.getTime() - CLOCK_SKEW_SECONDS * 1000),
     notAfter: new Date(now.getTime() + seconds * 1000),
@@ -80,7 +80,7 @@ export async function openAuthority({ certificate, privateKey }: CertifiedKey): 
   return { certificate: parsed, key };
 }
 
-export interface EndEntity {
+interface EndEntity {
   publicKey: x509.PublicKeyType;
   /** Name as RDNs; empty where the SAN says all (then the SAN is critical: RFC 5280, 4.2.1.6). */
   name: x509.JsonName;

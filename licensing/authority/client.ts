@@ -12,7 +12,7 @@ import { dateOf, systemClock } from '../../runtime/clock';
 /** The longest life of a client certificate. */
 export const MAX_CLIENT_CERTIFICATE_SECONDS = 3600;
 
-export interface ClientCertificateOptions {
+interface ClientCertificateOptions {
   /** Opaque id of the account. */
   user: string;
   session: string;

@@ -6,7 +6,7 @@ import { CLOCK_SKEW_SECONDS } from './authority';
 import { dateOf, systemClock } from '../../runtime/clock';
 
 /** An authority of a file that holds one or more, the newest first. */
-export interface RotatingAuthority {
+interface RotatingAuthority {
   /** PEM, one certificate. */
   certificate: string;
   /** PEM; undefined where the file with the keys has none for it. A secret. */

@@ -8,18 +8,17 @@ import { dateOf, systemClock } from '../../runtime/clock';
 /** id-kp-serverAuth (RFC 5280, 4.2.1.12). */
 const SERVER_AUTH = x509.ExtendedKeyUsage.serverAuth;
 
-export interface ServerCertificateOptions {
+interface ServerCertificateOptions {
   /** DNS names and IP addresses under which the server is reached; at least one. */
   hosts: readonly string[];
   /** 397 unless told. Never past the authority's own end. */
   days?: number;
-  now?: Date;
 }
 
 /** Makes a TLS server's P-256 key and its certificate. */
 export async function issueServerCertificate(
   authority: CertifiedKey,
-  { hosts, days = 397, now = dateOf(systemClock) }: ServerCertificateOptions,
+  { hosts, days = 397 }: ServerCertificateOptions,
 ): Promise<CertifiedKey> {
   if (hosts.length === 0) throw new TypeError('expected at least one host');
   const keys = await newKeyPair();
@@ -29,7 +28,7 @@ export async function issueServerCertificate(
     alternativeNames: hosts.map((host) => ({ type: isIP(host) ? ('ip' as const) : ('dns' as const), value: host })),
     extendedKeyUsage: [SERVER_AUTH],
     seconds: days * 86_400,
-    now,
+    now: dateOf(systemClock),
   });
   return { certificate: certificate.toString('pem'), privateKey: await exportPrivateKey(keys.privateKey) };
 }

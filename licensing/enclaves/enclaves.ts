@@ -7,7 +7,7 @@ import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 /** A deletion that has been under way for so long was left by whoever began it. */
 const ABANDONED_SECONDS = 120;
 
-export interface EnclaveRecord {
+interface EnclaveRecord {
   name: string;
   createdAt: Date;
   lastUsedAt: Date;

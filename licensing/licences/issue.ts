@@ -10,7 +10,7 @@ import type { Queries } from '../store/queries';
 
 const DAY_MS = 86_400_000;
 
-export interface IssueOptions {
+interface IssueOptions {
   /** Name of the administrator. */
   administrator: string;
   reason: string;
@@ -124,7 +124,7 @@ export async function listLicences(queries: Queries, now: Date, after?: LicenceC
 }
 
 /** A licence and one of the accounts that have it, or none where nobody has. */
-export interface LicenceUse {
+interface LicenceUse {
   licence: IssuedLicence;
   /** Seats that are taken now, over all of its accounts. */
   seatsInUse: number;

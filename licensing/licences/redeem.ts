@@ -18,7 +18,7 @@ export function licenceRefusal(
   return new RpcError(code, grpcStatus, message);
 }
 
-export interface Redeemed {
+interface Redeemed {
   licence: HeldLicence;
   /** True: the account had it already. */
   again: boolean;
@@ -42,7 +42,7 @@ export async function redeemLicence(database: Database, user: string, licence: s
 }
 
 /** Who was refused for their licence's sake, and why. */
-export interface LicenceRefusal {
+interface LicenceRefusal {
   user: string;
   /** Its id, where there is one. */
   licence?: string | undefined;

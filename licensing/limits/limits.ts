@@ -6,7 +6,7 @@ import { bucketKey, Buckets } from './buckets';
 import type { Queries } from '../store/queries';
 
 /** How often things may fail; 0: as often as anyone likes. */
-export interface LimitSizes {
+interface LimitSizes {
   /** Wrong passwords of one account from one address, and of one known session: at once, and again in five minutes. */
   failuresPerAccount: number;
   /** Wrong passwords from one address for whichever accounts: at once, and again in an hour. */
@@ -16,7 +16,7 @@ export interface LimitSizes {
 }
 
 /** A try that is counted as failed until it is said that it has not. */
-export interface Attempt {
+interface Attempt {
   succeeded(): Promise<void>;
 }
 

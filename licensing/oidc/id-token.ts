@@ -21,11 +21,11 @@ const ALGORITHMS = [
   'Ed25519',
 ];
 /** The largest that is looked at. Some providers put the groups of their users in. */
-export const MAX_ID_TOKEN_LENGTH = 16_384;
+const MAX_ID_TOKEN_LENGTH = 16_384;
 /** A client shows its token as soon as it has it; a second factor may have to be found and typed in between. */
-export const ID_TOKEN_SECONDS = 300;
+const ID_TOKEN_SECONDS = 300;
 /** The provider's clock is another one. */
-export const CLOCK_SKEW_SECONDS = 60;
+const CLOCK_SKEW_SECONDS = 60;
 
 /** Who a provider says that somebody is. Names and addresses that it may tell as well are not looked at. */
 export interface Identity {
@@ -41,7 +41,7 @@ export interface VerifiedIdToken extends Identity {
   goodUntil: Date;
 }
 
-export interface IdTokenContext {
+interface IdTokenContext {
   issuer: string;
   clientId: string;
   /** The provider's keys. */

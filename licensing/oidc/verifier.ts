@@ -17,7 +17,7 @@ const COOLDOWN_MS = 2_000;
 const KEYS_MS = 600_000;
 const KEYS_COOLDOWN_MS = 30_000;
 
-export interface RelyingParty {
+interface RelyingParty {
   /** As checkIssuer takes it. */
   issuer: string;
   clientId: string;

@@ -6,7 +6,7 @@ import { isHashable, prehash } from './prehash';
 import { Threads } from './threads';
 import type { Requester } from './threads';
 
-export interface HasherOptions {
+interface HasherOptions {
   /** bcrypt's cost: work doubles with each. */
   cost: number;
   /** Threads at most; as many as the machine has processors unless told. */

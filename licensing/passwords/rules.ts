@@ -4,7 +4,7 @@ import type { PasswordHasher } from './hasher';
 import type { Requester } from './threads';
 import { isHashable, MAX_PASSWORD_BYTES } from './prehash';
 
-export const MIN_PASSWORD_CHARACTERS = 8;
+const MIN_PASSWORD_CHARACTERS = 8;
 /**
  * Checks a new password: its length, and how many guesses it takes (NIST SP 800-63B, 5.1.1.2: no rules of composition).
  * @param inputs what is known of the user, such as the username

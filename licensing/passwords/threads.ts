@@ -5,7 +5,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { FairQueue } from './queue';
 import type { Answer, Work } from './work';
 
-export interface ThreadsOptions {
+interface ThreadsOptions {
   /** Bundle of a worker here. */
   program: string;
   /** Threads at most; each is started when it is first needed. */

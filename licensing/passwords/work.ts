@@ -7,7 +7,7 @@ export type Hashing =
   | { kind: 'compare'; prehash: string; hash: string; padding: string[] };
 
 /** What the judging thread is asked: how a new password (NFKC) is weak for whoever knows `inputs`. */
-export interface Judging {
+interface Judging {
   kind: 'judge';
   password: string;
   inputs: string[];

@@ -4,7 +4,7 @@ import type { Queries } from '../store/queries';
 
 export type RevocationKind = 'node' | 'ak' | 'ek' | 'user';
 
-export interface RevocationRecord {
+interface RevocationRecord {
   kind: RevocationKind;
   /** A node's name, SHA-256 of a key's TPMT_PUBLIC in hex, a user's id. */
   subject: string;

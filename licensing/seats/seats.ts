@@ -31,7 +31,7 @@ export interface SeatSession {
 }
 
 /** A seat of a user's that counts now. */
-export interface SeatRecord {
+interface SeatRecord {
   seat: string;
   session: string;
   clientName: string;
@@ -44,7 +44,7 @@ export interface SeatRecord {
 }
 
 /** A row, whether it counts or not. */
-export interface SeatRow {
+interface SeatRow {
   id: string;
   user_id: string;
   session_id: string;

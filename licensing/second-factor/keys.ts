@@ -19,7 +19,7 @@ const keySet = z.object({
 const contentSchema = z.object({ sub: z.uuid(), secret: z.base64() });
 
 /** A key file that can't be used. The message holds no key. */
-export class SecondFactorKeysError extends Error {
+class SecondFactorKeysError extends Error {
   override readonly name = 'SecondFactorKeysError';
   readonly code = 'second_factor.keys_invalid';
 }

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { base32 } from './totp';
 
 /** How many there are at once. */
-export const RECOVERY_CODES = 10;
+const RECOVERY_CODES = 10;
 /** 80 bits: nobody guesses one, so tries need no limit and hashes no work. */
 const BYTES = 10;
 const FORM = /^[a-z2-7]{16}$/;

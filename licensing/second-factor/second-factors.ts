@@ -13,7 +13,7 @@ import type { Clock } from '../../runtime/clock';
 /** An enrolment that is not confirmed by then has to begin anew. */
 const CONFIRM_MINUTES = 10;
 
-export interface SecondFactorStatus {
+interface SecondFactorStatus {
   /** Undefined where the user has none. */
   enabledAt: Date | undefined;
   /** That are not used. */

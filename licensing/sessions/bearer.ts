@@ -11,7 +11,7 @@ import type { Clock } from '../../runtime/clock';
 
 const BEARER = /^Bearer ([\x21-\x7e]+)$/i;
 
-export interface TokenChecks {
+interface TokenChecks {
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
   sessions: Sessions;

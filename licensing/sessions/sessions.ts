@@ -16,7 +16,7 @@ export const SESSION_DAYS = 90;
 export const MAX_SESSIONS = 50;
 
 /** A session that may go on. */
-export interface LiveSession {
+interface LiveSession {
   session: string;
   /** Opaque id of the account. */
   user: string;
@@ -24,14 +24,14 @@ export interface LiveSession {
   authenticatedAt: number;
 }
 
-export interface NewSession {
+interface NewSession {
   user: string;
   session?: string;
   /** Unix seconds. */
   authenticatedAt: number;
 }
 
-export interface NewPasswordSession extends NewSession {
+interface NewPasswordSession extends NewSession {
   /** What the password was compared with: no session begins by one that was changed meanwhile. */
   passwordHash: string;
   /** Another hash of the same password, which takes its place. */
@@ -49,14 +49,14 @@ export interface RefreshGrant {
   refreshTokenExpiresAt: number;
 }
 
-export interface SessionRecord {
+interface SessionRecord {
   session: string;
   createdAt: Date;
   lastUsedAt: Date;
   client: ClientDetails;
 }
 
-export type RevokedBecause = 'logout' | 'user' | 'password' | 'reuse' | 'too_many';
+type RevokedBecause = 'logout' | 'user' | 'password' | 'reuse' | 'too_many';
 
 /** What became of the token that is shown, and of its session. */
 interface TokenRow {

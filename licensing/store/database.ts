@@ -30,7 +30,7 @@ export interface Database extends Queries {
   close(): Promise<void>;
 }
 
-export interface DatabaseOptions {
+interface DatabaseOptions {
   /** Connections at most: small, because every replica of a function has its own pool. */
   poolSize: number;
   /** Shown by PostgreSQL in its list of connections. */
@@ -57,7 +57,7 @@ const BROKEN_TEXT =
   /timeout exceeded when trying to connect|connection terminated|query read timeout|not queryable|cannot use a pool after/i;
 
 /** True when the database is away, as against having refused a statement. */
-export function isAway(error: unknown): boolean {
+function isAway(error: unknown): boolean {
   if (typeof error !== 'object' || error === null) return false;
   const { code, message, errors } = error as { code?: unknown; message?: unknown; errors?: unknown };
   // Node tries every address of a host name and reports one error for each.

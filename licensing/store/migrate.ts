@@ -10,7 +10,7 @@ export interface Migration {
 }
 
 /** The database holds another text under a migration's name. */
-export class MigrationError extends Error {
+class MigrationError extends Error {
   override readonly name = 'MigrationError';
   readonly code = 'store.migration_changed';
 }

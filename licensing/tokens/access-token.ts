@@ -15,7 +15,7 @@ const CLOCK_SKEW_SECONDS = 5;
 /** A token of ours takes about 500 characters; what is larger is not worth parsing. */
 const MAX_TOKEN_LENGTH = 4096;
 
-export type TokenErrorCode =
+type TokenErrorCode =
   /** Not a JWT of three parts, or too long. */
   | 'token.malformed'
   /** Signed by another algorithm than ES256, or by none. */
@@ -56,7 +56,7 @@ export interface AccessToken {
   expiresAt: number;
 }
 
-export interface TokenContext {
+interface TokenContext {
   trustDomain: string;
   now?: Date;
 }

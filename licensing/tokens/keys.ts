@@ -16,7 +16,7 @@ export interface TokenKeys {
 }
 
 /** A key file that can't be used. The message holds no key. */
-export class TokenKeysError extends Error {
+class TokenKeysError extends Error {
   override readonly name = 'TokenKeysError';
   readonly code = 'token.keys_invalid';
 }

@@ -6,7 +6,7 @@ import type { Clock } from '../clock';
 /** Files are looked at again when the last look is older: a change is felt within about a second. */
 const LOOK_MS = 1_000;
 
-export interface ReloadingOptions {
+interface ReloadingOptions {
   lookMs?: number;
   /** The system's, unless told. */
   clock?: Clock;

@@ -18,7 +18,7 @@ export interface ObjectMeta {
   annotations?: Record<string, string>;
 }
 
-export interface Condition {
+interface Condition {
   type: string;
   /** "True", "False" or "Unknown". */
   status: string;
@@ -26,7 +26,7 @@ export interface Condition {
   message?: string;
 }
 
-export interface ContainerStatus {
+interface ContainerStatus {
   name: string;
   ready?: boolean;
   restartCount?: number;
@@ -88,7 +88,7 @@ export interface Resources {
   [field: string]: unknown;
 }
 
-export interface PodTemplate {
+interface PodTemplate {
   containers: Array<{
     name?: string;
     image?: string;

@@ -1,4 +1,4 @@
-export type OidcProviderErrorCode =
+type OidcProviderErrorCode =
   /** Can't be reached, answers too late, or says that it can't answer. */
   | 'oidc.provider_unavailable'
   /** What it says is not what an OpenID provider says, or too much. */

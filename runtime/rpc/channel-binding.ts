@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls';
 
 /** RFC 9266, 4.2: the context is empty, which in TLS 1.3 is the same as none (RFC 8446, 7.5). */
 const LABEL = 'EXPORTER-Channel-Binding';
-export const CHANNEL_BINDING_BYTES = 32;
+const CHANNEL_BINDING_BYTES = 32;
 
 /**
  * The value that only the two ends of this very TLS 1.3 session can compute: its tls-exporter channel binding (RFC 9266).

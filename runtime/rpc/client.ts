@@ -10,7 +10,7 @@ type UnaryMethod<Request, Response> = (
   callback: (error: ServiceError | null, response: Response) => void,
 ) => ClientUnaryCall;
 
-export interface UnaryOptions {
+interface UnaryOptions {
   /** Milliseconds until the call fails with DEADLINE_EXCEEDED. */
   timeout: number;
   metadata?: Metadata;

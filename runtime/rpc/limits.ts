@@ -6,6 +6,9 @@ import { http2ServersOf, onSession } from './http2';
 import { LOCAL_PEER, subscriberOf } from './peer';
 import { ruleOf } from './rules';
 
+/** For an answer to be read, after its call's deadline. */
+const READ_MS = 10_000;
+
 /** Where there is one more of something than there may be, the address that has the most of it makes room: nobody is ended by a stranger elsewhere. */
 export interface PeerLimits {
   /**
@@ -21,8 +24,6 @@ export interface PeerLimits {
   requestMs?: number;
   /** Calls with a deadline of their own (rules.ts), however long their callers leave the answer unread. One more, and the oldest of that address is cut. */
   calls?: number;
-  /** For the answer to be read, after the deadline. */
-  readMs?: number;
 }
 
 /** Connections, and how many calls are at work on each. */
@@ -71,14 +72,14 @@ function ownerOf({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
  * @param services for which of their methods stream requests, and how long each may last
  */
 export function limitPeers(server: Server, services: readonly ServiceDefinition[], limits: PeerLimits = {}): void {
-  const { connections = 1024, requests = 2048, requestMs = 10_000, calls = 4096, readMs = 10_000 } = limits;
+  const { connections = 1024, requests = 2048, requestMs = 10_000, calls = 4096 } = limits;
   const methods = services.flatMap((definition) => Object.values(definition));
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
   const deadlines = new Map(
     methods.flatMap(({ path }) => {
       const { timeout } = ruleOf(path);
       return typeof timeout === 'object' && 'deadlineMs' in timeout
-        ? [[path, timeout.deadlineMs + readMs] as const]
+        ? [[path, timeout.deadlineMs + READ_MS] as const]
         : [];
     }),
   );

@@ -75,9 +75,9 @@ export type Caller =
  * - `idleMs`: as long as each side does something within so many milliseconds
  * - `connection`: as long as the connection below it, whose dead end keepalive notices within 40 seconds
  */
-export type TimeoutPolicy = { deadlineMs: number } | { idleMs: number } | 'connection';
+type TimeoutPolicy = { deadlineMs: number } | { idleMs: number } | 'connection';
 
-export interface Rule {
+interface Rule {
   caller: Caller;
   timeout: TimeoutPolicy;
   /** Largest request, and largest message of a stream of them, bytes. */

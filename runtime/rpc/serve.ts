@@ -24,7 +24,7 @@ interface AnyCall {
 }
 
 /** What comes of a call: its answer, or what crosses the wire instead. */
-export type Outcome<T> = { value: T; refusal?: never } | { refusal: ReturnType<typeof toStatus>; value?: never };
+type Outcome<T> = { value: T; refusal?: never } | { refusal: ReturnType<typeof toStatus>; value?: never };
 
 /** Does a call's work in its place of the caller's trace, for as long as its rule lets it last. Never rejects. */
 export function serve<T>(call: AnyCall, work: (context: CallContext) => Promise<T>): Promise<Outcome<T>> {

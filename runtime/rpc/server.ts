@@ -16,7 +16,7 @@ import type { Caller } from './rules';
 import { largestRequest, limitSizes, refuseOversized } from './sizes';
 
 /** Answers are small; what is large is streamed in pieces below this. Requests have limits of their own: rules.ts. */
-export const MAX_MESSAGE_BYTES = 1024 * 1024;
+const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** Of requests that aren't there as a whole, from all callers together. */
 const UNFINISHED_BYTES = 64 * 1024 * 1024;
 

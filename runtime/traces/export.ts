@@ -1,6 +1,6 @@
 import type { SpanRecord } from './record';
 
-export interface ExporterOptions {
+interface ExporterOptions {
   /** Base of OTLP/HTTP, such as http://127.0.0.1:4318: /v1/traces comes behind it. */
   endpoint: string;
   /** Name of this program: service.name. */

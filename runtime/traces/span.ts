@@ -11,7 +11,7 @@ export function exportSpans(to: Exporter | undefined): void {
   exporter = to;
 }
 
-export interface SpanOptions {
+interface SpanOptions {
   name: string;
   kind: SpanRecord['kind'];
   /** Of another process; null: of none, a trace begins; left out: where the caller is. */

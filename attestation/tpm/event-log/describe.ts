@@ -7,7 +7,7 @@ import type { BootEvent } from './parse';
 import { anyText, guidText, MAX_LINE_LENGTH, plainText, utf16Text } from './text';
 
 /** An event for people. */
-export interface EventDescription {
+interface EventDescription {
   /** EV_EFI_ACTION. */
   type: string;
   /** One line of printable ASCII; empty where nothing can be said. */

@@ -31,7 +31,7 @@ const MAX_ALGORITHMS = 16;
 const MAX_DIGEST_BYTES = 128;
 
 /** A log as far as it could be read, and why no further. */
-export interface PartialEventLog {
+interface PartialEventLog {
   log: EventLog;
   error?: EventLogError | undefined;
 }

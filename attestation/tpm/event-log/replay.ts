@@ -70,7 +70,7 @@ export function startupLocality(log: EventLog): number {
   return locality ?? 0;
 }
 
-export function isStartupLocality({ type, data }: BootEvent): boolean {
+function isStartupLocality({ type, data }: BootEvent): boolean {
   return (
     type === EVENT_TYPE.EV_NO_ACTION &&
     data.subarray(0, STARTUP_LOCALITY_SIGNATURE.length).equals(STARTUP_LOCALITY_SIGNATURE)

@@ -28,7 +28,7 @@ export async function openKeyStore({ dir, namespace, enclaveNamespace }: PlaceOp
   return new KubernetesKeyStore({ services: namespace, enclaves: enclaveNamespace ?? `${namespace}-enclaves` });
 }
 
-export function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
+function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
   return dir ?? defaultInstallationFolder();
 }
 

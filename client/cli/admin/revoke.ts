@@ -7,7 +7,7 @@ import { withCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
-export interface RevocationKind {
+interface RevocationKind {
   /** Name of the argument. */
   argument: string;
   /** In sentences. */

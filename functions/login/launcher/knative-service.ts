@@ -7,13 +7,13 @@ import { DEFAULT_ENCLAVE } from '../../../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 /** Annotation of the Service: hash of what it was made from. */
-export const TEMPLATE_ANNOTATION = 'licensing/template';
+const TEMPLATE_ANNOTATION = 'licensing/template';
 /** Annotation of the Service: RFC 3339 time of a recent login. */
 export const LAST_USED_ANNOTATION = 'licensing/last-used';
 /** Owner of the fields that login sets (server-side apply). */
 export const FIELD_MANAGER = 'licensing-login';
 /** Last use is written down again when it is older than this. */
-export const LAST_USED_PRECISION_MS = 60 * 60 * 1000;
+const LAST_USED_PRECISION_MS = 60 * 60 * 1000;
 
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 const NAME_CHARACTERS = 20;

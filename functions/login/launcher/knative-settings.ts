@@ -42,5 +42,3 @@ export const knativeSettings = z.object({
   /** Until a node has room for it. Raise it where a cluster autoscaler adds nodes. */
   ENCLAVE_SCHEDULE_SECONDS: seconds(15),
 });
-
-export type KnativeSettings = z.infer<typeof knativeSettings>;

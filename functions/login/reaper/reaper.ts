@@ -6,7 +6,7 @@ import { logger } from '../../../runtime/log/logger';
 import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
 import { enclaveKey } from '../../../attestation/evidence/enclave-name';
 
-export interface ReaperOptions {
+interface ReaperOptions {
   api: KubernetesApi;
   namespace: string;
   unusedMs: number;

@@ -25,7 +25,7 @@ import type { SeatSigner } from '../../../licensing/authority/seat-signer';
 import { issueSeatToken } from '../../../licensing/seats/issue-token';
 import { dateOf } from '../../../runtime/clock';
 
-export interface SeatServiceOptions {
+interface SeatServiceOptions {
   backend: AccountBackend;
   trust: LoginTrust;
   seats: Seats;
