@@ -1,7 +1,10 @@
-import { X509Certificate } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { DER, DerReader } from '../../attestation/bytes/der';
-import { parseEndorsementKey } from '../../attestation/tpm/endorsement';
+import { BytesError } from '../../attestation/bytes/reader';
+import { readCertificateFields } from '../../attestation/certificates/fields';
+import { exportSpki } from '../../attestation/crypto';
+import { ENDORSEMENT_TEMPLATES, parseEndorsementKey, POLICY_B_BRANCHES } from '../../attestation/tpm/endorsement';
+import type { EndorsementTemplate } from '../../attestation/tpm/endorsement';
 import { publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
 import type { AttestationKey } from './attestation-key';
@@ -10,37 +13,53 @@ import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';
 
 export interface EndorsementKey {
-  kind: 'rsa' | 'ecc';
-  /** TPMT_PUBLIC of the default template. */
+  template: EndorsementTemplate;
+  /** TPMT_PUBLIC of the template. */
   public: TpmPublic;
   /** DER, leaf first; empty where the TPM has none. */
   certificates: Buffer[];
 }
 
-/** NV indexes of EK certificates for the templates L-1 and L-2 (TCG EK Credential Profile, 2.2.1.4), and of the chains that some makers store (2.2.1.5.2). */
-const CERTIFICATE_INDEX = { rsa: '0x01c00002', ecc: '0x01c0000a' } as const;
+/** Where some makers store the authorities between the certificate and their root (TCG EK Credential Profile, 2.2.1.5.2). */
 const CHAIN_INDEXES = Array.from({ length: 8 }, (_, at) => `0x01c001${at.toString(16).padStart(2, '0')}`);
 /** TPM_RC_HANDLE, TPM_RC_NV_UNINITIALIZED: nothing is there. */
 const NOTHING = [0x18b, 0x14a];
 /** File format of tpm2-tools for a credential: its magic and version, then the two structures. */
 const CREDENTIAL_HEADER = Buffer.from('badcc0de00000001', 'hex');
 
+/** Of the low range's RSA key, which every TPM can make. */
+const DEFAULT_TEMPLATE = ENDORSEMENT_TEMPLATES[0] as EndorsementTemplate;
+
 /**
- * The TPM's endorsement key: the RSA one when it has a certificate, else the ECC one when that has, else the RSA one without.
+ * The TPM's endorsement key: of the first template whose key has a certificate; else the low range's RSA key, without one.
  * @throws TpmCommandError
  */
 export function readEndorsementKey(tools: TpmTools): Promise<EndorsementKey> {
   return tools.exclusive(async () => {
-    for (const kind of ['rsa', 'ecc'] as const) {
-      const certificate = await readCertificate(tools, CERTIFICATE_INDEX[kind]);
+    for (const template of ENDORSEMENT_TEMPLATES) {
+      const certificate = await readCertificate(tools, hexIndex(template.certificateIndex));
       if (certificate === undefined) continue;
-      const key = await createEndorsementKey(tools, kind);
+      const key = await createEndorsementKey(tools, template);
       // Of another template, then: nothing that this key could show for itself.
-      if (!publicKeyObject(key).equals(new X509Certificate(certificate).publicKey)) continue;
-      return { kind, public: key, certificates: [certificate, ...(await readChain(tools))] };
+      if (!isCertified(key, certificate)) continue;
+      return { template, public: key, certificates: [certificate, ...(await readChain(tools))] };
     }
-    return { kind: 'rsa', public: await createEndorsementKey(tools, 'rsa'), certificates: [] };
+    return {
+      template: DEFAULT_TEMPLATE,
+      public: await createEndorsementKey(tools, DEFAULT_TEMPLATE),
+      certificates: [],
+    };
   });
+}
+
+/** Whether the certificate is of this key. One that can't be read is for enrol to judge, which says what is wrong with it. */
+function isCertified(key: TpmPublic, certificate: Buffer): boolean {
+  try {
+    return exportSpki(publicKeyObject(key)).equals(readCertificateFields(certificate, 'maker').spki);
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error;
+    return true;
+  }
 }
 
 /**
@@ -54,14 +73,13 @@ export function activateCredential(
   credential: { credentialBlob: Uint8Array; encryptedSecret: Uint8Array },
 ): Promise<Buffer> {
   return tools.exclusive(async () => {
-    await createEndorsementKey(tools, keys.ek.kind);
+    await createEndorsementKey(tools, keys.ek.template);
     await writeFile(
       tools.file('credential'),
       Buffer.concat([CREDENTIAL_HEADER, credential.credentialBlob, credential.encryptedSecret]),
     );
     try {
-      await tools.run('tpm2_startauthsession', ['-Q', '--policy-session', '-S', 'session.ctx']);
-      await tools.run('tpm2_policysecret', ['-Q', '-S', 'session.ctx', '-c', 'e']);
+      await startPolicySession(tools, keys.ek.template);
       const use = ['-c', keys.ak.handle, '-p', keys.ak.auth, '-C', 'ek.ctx', '-P', 'session:session.ctx'];
       await tools.run('tpm2_activatecredential', ['-Q', ...use, '-i', 'credential', '-o', 'secret']);
       return await tools.read('secret');
@@ -72,11 +90,45 @@ export function activateCredential(
   });
 }
 
-async function createEndorsementKey(tools: TpmTools, kind: 'rsa' | 'ecc'): Promise<TpmPublic> {
+/** Key, name algorithm and attributes of the high range's templates, as tpm2_createprimary takes them; the low range has a tool of its own. */
+const ALGORITHMS: Record<EndorsementTemplate['key'], string> = {
+  'RSA 2048': 'rsa2048:null:aes128cfb',
+  'RSA 3072': 'rsa3072:null:aes256cfb',
+  'ECC P-256': 'ecc256:aes128cfb',
+  'ECC P-384': 'ecc384:aes256cfb',
+};
+const ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|adminwithpolicy|restricted|decrypt';
+
+async function createEndorsementKey(tools: TpmTools, template: EndorsementTemplate): Promise<TpmPublic> {
   await tools.flush();
-  await tools.run('tpm2_createek', ['-Q', '-G', kind, '-c', 'ek.ctx', '-u', 'ek.public'], KEY_CREATION_MS);
+  if (template.policy === 'A') {
+    const kind = template.key === 'RSA 2048' ? 'rsa' : 'ecc';
+    await tools.run('tpm2_createek', ['-Q', '-G', kind, '-c', 'ek.ctx', '-u', 'ek.public'], KEY_CREATION_MS);
+    await tools.flush();
+    return parseEndorsementKey((await tools.read('ek.public')).subarray(2));
+  }
+  await writeFile(tools.file('ek.policy'), template.authPolicy);
+  const key = ['-g', template.nameAlgorithm, '-G', ALGORITHMS[template.key], '-a', ATTRIBUTES, '-L', 'ek.policy'];
+  await tools.run('tpm2_createprimary', ['-Q', '-C', 'e', ...key, '-c', 'ek.ctx'], KEY_CREATION_MS);
   await tools.flush();
-  return parseEndorsementKey((await tools.read('ek.public')).subarray(2));
+  await tools.run('tpm2_readpublic', ['-Q', '-c', 'ek.ctx', '-f', 'tpmt', '-o', 'ek.public']);
+  await tools.flush();
+  return parseEndorsementKey(await tools.read('ek.public'));
+}
+
+/** A session that satisfies the template's policy: the endorsement hierarchy's authorization, as one branch of two where the policy is B. */
+async function startPolicySession(tools: TpmTools, { policy, nameAlgorithm }: EndorsementTemplate): Promise<void> {
+  await tools.run('tpm2_startauthsession', ['-Q', '--policy-session', '-g', nameAlgorithm, '-S', 'session.ctx']);
+  await tools.run('tpm2_policysecret', ['-Q', '-S', 'session.ctx', '-c', 'e']);
+  if (policy === 'A') return;
+  const branches = POLICY_B_BRANCHES[nameAlgorithm].map((digest, at) => ({ file: `branch.${at}`, digest }));
+  for (const { file, digest } of branches) await writeFile(tools.file(file), Buffer.from(digest, 'hex'));
+  const list = `${nameAlgorithm}:${branches.map(({ file }) => file).join(',')}`;
+  await tools.run('tpm2_policyor', ['-Q', '-S', 'session.ctx', '-l', list]);
+}
+
+function hexIndex(index: number): string {
+  return `0x${index.toString(16).padStart(8, '0')}`;
 }
 
 /** One certificate; the index may be larger than it, filled up behind. */
