@@ -1,8 +1,10 @@
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../../../client/index';
 import type { CommandControl, CommandExit, EnclaveConnection, ExecOptions } from '../../../client/index';
 import { startEnclaveFixture } from '../../support/enclave';
+import { eventually } from '../../support/eventually';
 import type { EnclaveFixture } from '../../support/enclave';
 
 let fixture: EnclaveFixture;
@@ -35,9 +37,10 @@ function start(argv: string[], options: Partial<ExecOptions> = {}, over: Enclave
   const exit = over.exec(argv, { stdin, stdout, stderr, onStarted: (value) => (control = value), ...options });
   exit.catch(() => undefined);
   const shows = async (text: string): Promise<void> => {
-    for (const deadline = Date.now() + 10_000; !output.stdout.includes(text); await sleep(10)) {
-      if (Date.now() > deadline) throw new Error(`expected ${text}, got ${output.stdout}`);
-    }
+    await eventually(
+      () => output.stdout.includes(text),
+      () => `expected ${text}, got ${output.stdout}`,
+    );
   };
   return { exit, control: control as CommandControl, stdin, output, shows };
 }
@@ -53,8 +56,18 @@ async function run(
 
 /** Until the enclave has no command left. */
 async function untilIdle(): Promise<void> {
-  for (const deadline = Date.now() + 5_000; (await connection.status()).commands > 0; await sleep(20))
-    expect(Date.now()).toBeLessThan(deadline);
+  await eventually(async () => (await connection.status()).commands === 0);
+}
+
+/** Until a figure has not changed for many turns of the event loop, in which whoever could change it had theirs. */
+async function stalled(figure: () => number): Promise<void> {
+  let [last, still] = [-1, 0];
+  await eventually(() => {
+    const now = figure();
+    still = now === last ? still + 1 : 0;
+    last = now;
+    return still >= 30;
+  });
 }
 
 function isAlive(pid: number): boolean {
@@ -66,9 +79,7 @@ function isAlive(pid: number): boolean {
 }
 
 async function untilDead(pid: number): Promise<void> {
-  for (const deadline = Date.now() + 5_000; isAlive(pid); await sleep(20)) {
-    if (Date.now() > deadline) throw new Error(`expected process ${pid} to be gone`);
-  }
+  await eventually(() => !isAlive(pid));
 }
 
 test('exit status, standard output and standard error arrive', async () => {
@@ -132,10 +143,16 @@ test('a signal that there is not is an error, and ends the command', async () =>
 });
 
 test('a signal gets through to a command that does not read its input', async () => {
-  const running = start(['sleep', '1000'], {
-    stdin: Readable.from(Array.from({ length: 400 }, () => Buffer.alloc(65_536))),
-  });
-  await sleep(500);
+  let read = 0;
+  const stdin = Readable.from(
+    (function* () {
+      for (; read < 400; read++) yield Buffer.alloc(65_536);
+    })(),
+  );
+  const running = start(['sleep', '1000'], { stdin });
+  // The pipe's 64 KiB, and what the connection holds, are full.
+  await stalled(() => read);
+  expect(read).toBeLessThan(400);
   running.control.signal('SIGTERM');
   expect(await running.exit).toEqual({ code: 143, signal: 'SIGTERM' });
   await untilIdle();
@@ -149,24 +166,29 @@ test('input that the command does not want is no failure', async () => {
 
 test('a slow reader costs no memory and loses nothing', async () => {
   let bytes = 0;
-  const before = process.memoryUsage().rss;
   const stdout = new PassThrough({ highWaterMark: 1024 });
-  const exit = connection.exec(['head', '-c', '67108864', '/dev/zero'], {
+  const stderr = new PassThrough();
+  const exit = connection.exec(['sh', '-c', 'echo $$ >&2; exec head -c 67108864 /dev/zero'], {
     stdin: Readable.from([]),
     stdout,
-    stderr: new PassThrough(),
+    stderr,
   });
-  await sleep(500);
-  expect(process.memoryUsage().rss - before).toBeLessThan(40 * 1024 * 1024);
+  const [chunk] = (await once(stderr, 'data')) as [Buffer];
+  // proc(5): bytes that it has written, unless it has got rid of all of them. Nobody has read any.
+  const written = (): number => {
+    const io = `/proc/${Number(chunk)}/io`;
+    return existsSync(io) ? Number(/wchar: (\d+)/.exec(readFileSync(io, 'utf8'))?.[1]) : Infinity;
+  };
+  await stalled(written);
+  expect(written()).toBeLessThan(16 * 1024 * 1024);
   stdout.on('data', (chunk: Buffer) => (bytes += chunk.length));
   expect(await exit).toEqual({ code: 0, signal: '' });
   expect(bytes).toBe(67_108_864);
 });
 
 test('the call ends with the command, even when something in the background keeps its output open', async () => {
-  const start = Date.now();
-  const { stdout } = await run(['sh', '-c', 'sleep 30 & echo $!']);
-  expect(Date.now() - start).toBeLessThan(5_000);
+  const { stdout } = await run(['sh', '-c', 'sleep 1000 & echo $!']);
+  expect(isAlive(Number(stdout))).toBe(true);
   process.kill(Number(stdout), 'SIGKILL');
 });
 
