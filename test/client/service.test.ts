@@ -89,7 +89,7 @@ async function honestResult({ nonce, csr, proof, includeEventLog }: LoginRequest
     enclave,
     enclave.attest,
     { nonce, clientCertificates, proof, includeEventLog },
-    { timeout: 10_000 },
+    { timeout: 120_000 },
   );
   enclave.close();
   return {

@@ -37,12 +37,12 @@ async function request(
 }
 
 const attest = (message: EnclaveServiceAttestRequest): Promise<unknown> =>
-  callUnary(service, service.attest, message, { timeout: 10_000 });
+  callUnary(service, service.attest, message, { timeout: 120_000 });
 
 test('evidence is about this enclave, for the nonce and the key of the certificate', async () => {
   const message = await request();
-  const { evidence } = await callUnary(service, service.attest, message, { timeout: 10_000 });
-  const { certificate } = await callUnary(service, service.getCertificate, {}, { timeout: 10_000 });
+  const { evidence } = await callUnary(service, service.attest, message, { timeout: 120_000 });
+  const { certificate } = await callUnary(service, service.getCertificate, {}, { timeout: 120_000 });
   const claims = Claims.decode(evidence!.claims);
   expect(claims).toMatchObject({ purpose: Purpose.PURPOSE_CERTIFICATE, nonce: message.nonce, user: fixture.user });
   expect(claims.tlsExporter).toHaveLength(0);

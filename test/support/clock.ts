@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
 
 interface Due {
@@ -38,18 +39,7 @@ export class TestClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason as Error);
-      const aborted = (): void => {
-        timer.cancel();
-        reject(signal?.reason as Error);
-      };
-      const timer = this.after(ms, () => {
-        signal?.removeEventListener('abort', aborted);
-        resolve();
-      });
-      signal?.addEventListener('abort', aborted, { once: true });
-    });
+    return sleepBy(this, ms, signal);
   }
 
   /** How long until each of the things that wait, in milliseconds, the next one first. */
@@ -89,4 +79,76 @@ export class TestClock implements Clock {
   set(time: Date | number): void {
     this.offset = Number(time) - this.elapsed;
   }
+}
+
+/**
+ * The machine's clock, which its test may move ahead: for programs whose certificates and messages the real clock makes, and of whose many waits the
+ * test is about one.
+ */
+export class MovedClock implements Clock {
+  private readonly due = new Map<Due, Timer>();
+  private ahead = 0;
+
+  now(): number {
+    return systemClock.now() + this.ahead;
+  }
+
+  monotonic(): number {
+    return systemClock.monotonic() + this.ahead;
+  }
+
+  after(ms: number, then: () => void): Timer {
+    const due = { at: this.monotonic() + Math.max(0, ms), then: () => this.happen(due, then) };
+    this.due.set(due, systemClock.after(ms, due.then));
+    return { cancel: () => this.forget(due) };
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return sleepBy(this, ms, signal);
+  }
+
+  /** Moves on, and what is due on the way happens. */
+  advance(ms: number): void {
+    this.ahead += ms;
+    const late = [...this.due.keys()].filter(({ at }) => at <= this.monotonic()).sort((a, b) => a.at - b.at);
+    for (const { then } of late) then();
+  }
+
+  /** Lets time pass, a second in each turn of the event loop, until the work has ended. @returns its result */
+  async passUntil<T>(work: Promise<T>): Promise<T> {
+    let ended = false;
+    const end = (): void => void (ended = true);
+    work.then(end, end);
+    while (!ended) {
+      this.advance(1_000);
+      await setImmediate();
+    }
+    return work;
+  }
+
+  private happen(due: Due, then: () => void): void {
+    if (!this.due.has(due)) return;
+    this.forget(due);
+    then();
+  }
+
+  private forget(due: Due): void {
+    this.due.get(due)?.cancel();
+    this.due.delete(due);
+  }
+}
+
+function sleepBy(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason as Error);
+    const aborted = (): void => {
+      timer.cancel();
+      reject(signal?.reason as Error);
+    };
+    const timer = clock.after(ms, () => {
+      signal?.removeEventListener('abort', aborted);
+      resolve();
+    });
+    signal?.addEventListener('abort', aborted, { once: true });
+  });
 }

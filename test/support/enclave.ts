@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority } from '../../licensing/authority/authority';
 import { newNonce, signProof } from '../../attestation/certificates/proof';
+import type { Clock } from '../../runtime/clock';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
 import { bidiStream, writeMessage } from '../../runtime/rpc/handlers';
@@ -155,11 +156,20 @@ export interface ForeignAttestor {
 
 export interface FixtureOptions {
   settings?: Partial<EnclaveSettings>;
+  /** The enclave's; the machine's unless told. */
+  clock?: Clock;
+  /** See `startEnclave`. */
+  onIdle?: () => void;
   /** Instead of the fake one, which is started all the same and not asked. */
   foreign?: ForeignAttestor;
 }
 
-export async function startEnclaveFixture({ settings = {}, foreign }: FixtureOptions = {}): Promise<EnclaveFixture> {
+export async function startEnclaveFixture({
+  settings = {},
+  clock,
+  onIdle,
+  foreign,
+}: FixtureOptions = {}): Promise<EnclaveFixture> {
   const folder = await mkdtemp(join(tmpdir(), 'sls-enclave-'));
   const workspace = join(folder, 'workspace');
   const credentialFile = join(folder, 'credential');
@@ -171,21 +181,25 @@ export async function startEnclaveFixture({ settings = {}, foreign }: FixtureOpt
   await writeFile(credentialFile, 'first-credential\n');
   const tpm = await makeFakeTpm();
   const attestor = await startFakeAttestor({ socket: join(folder, 'attestor.sock'), tpm, user, workloadUid });
-  const enclave = await startEnclave({
-    LISTEN: parseAddress('http://127.0.0.1:0'),
-    TLS_LISTEN: { host: '127.0.0.1', port: 0 },
-    ATTESTOR_ADDRESS: parseAddress(foreign?.address ?? attestor.address),
-    ATTESTOR_CREDENTIAL_FILE: credentialFile,
-    CLIENT_CA_FILE: clientCaFile,
-    ENCLAVE_USER: user,
-    TRUST_DOMAIN,
-    WORKSPACE_DIR: workspace,
-    IDLE_SECONDS: 0,
-    // Tests of seats want them.
-    SEATS: 'off',
-    SEAT_GRACE_SECONDS: 900,
-    ...settings,
-  });
+  const enclave = await startEnclave(
+    {
+      LISTEN: parseAddress('http://127.0.0.1:0'),
+      TLS_LISTEN: { host: '127.0.0.1', port: 0 },
+      ATTESTOR_ADDRESS: parseAddress(foreign?.address ?? attestor.address),
+      ATTESTOR_CREDENTIAL_FILE: credentialFile,
+      CLIENT_CA_FILE: clientCaFile,
+      ENCLAVE_USER: user,
+      TRUST_DOMAIN,
+      WORKSPACE_DIR: workspace,
+      IDLE_SECONDS: 0,
+      // Tests of seats want them.
+      SEATS: 'off',
+      SEAT_GRACE_SECONDS: 900,
+      ...settings,
+    },
+    onIdle,
+    clock,
+  );
   const trustService = await startTrustService();
   const trust: TrustBundle = {
     version: 1,
@@ -273,7 +287,7 @@ export async function askForEvidence(
       service,
       service.attest,
       { nonce, clientCertificates, proof, includeEventLog: false },
-      { timeout: 10_000 },
+      { timeout: 120_000 },
     );
     if (!evidence) throw new Error('no evidence');
     return evidence;

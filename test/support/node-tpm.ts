@@ -38,7 +38,7 @@ export async function startNodeTpm(options: { caFolder?: string } = {}): Promise
     folder,
     tcti: running.tcti,
     caCertificates,
-    tool: async (name, ...args) => (await run(name, args, { env, cwd: folder, timeout: 20_000 })).stdout,
+    tool: async (name, ...args) => (await run(name, args, { env, cwd: folder, timeout: 120_000 })).stdout,
     read: (name) => readFile(join(folder, name)),
     write: (name, content) => writeFile(join(folder, name), content),
     async kill() {

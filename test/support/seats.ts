@@ -92,7 +92,7 @@ export function takeRequest({ client, evidence }: Pick<Connection, 'client' | 'e
   return { clientCertificates: client.clientCertificates, evidence, proof: signSeatProof(client.key, evidence.claims) };
 }
 
-const call = { timeout: 15_000 };
+const call = { timeout: 120_000 };
 
 /** @throws RpcError */
 export async function takeSeat(

@@ -97,7 +97,7 @@ test('a connection that was cut is not replaced by another one, however often it
     return sockets[0]!;
   });
   const client = new BulkSessionServiceClient(enclave.tlsAddress, credentials);
-  await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 10_000 });
+  await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 });
   sockets[0]!.destroy();
   for (let i = 0; i < 3; i++) {
     await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).rejects.toMatchObject({

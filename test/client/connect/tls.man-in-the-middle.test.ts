@@ -176,7 +176,7 @@ async function attestAtEnclave(session: Session, nonce: Buffer): Promise<Evidenc
   );
   const client = new SessionServiceClient(target, credentials);
   cleanups.push(() => client.close());
-  return (await callUnary(client, client.attest, { nonce }, { timeout: 10_000 })).evidence;
+  return (await callUnary(client, client.attest, { nonce }, { timeout: 120_000 })).evidence;
 }
 
 describe('a man in the middle', () => {

@@ -83,7 +83,7 @@ async function admin<Response>(
   on = client,
 ): Promise<Response> {
   return callUnary(on, on[name] as never, request as never, {
-    timeout: 10_000,
+    timeout: 120_000,
     metadata: await proofFor(ada, name, request),
   });
 }

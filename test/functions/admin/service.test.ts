@@ -87,7 +87,10 @@ async function admin<Request, Response>(
   request: Request,
 ): Promise<Response> {
   const method = client[name] as unknown as Method<Request, never>;
-  return callUnary(client, method as never, request, { timeout: 10_000, metadata: await proofFor(ada, name, request) });
+  return callUnary(client, method as never, request, {
+    timeout: 120_000,
+    metadata: await proofFor(ada, name, request),
+  });
 }
 
 async function audit(after?: bigint): Promise<Array<{ id: bigint; kind: string; detail: Record<string, unknown> }>> {

@@ -114,11 +114,11 @@ function begin(from: Node, change: Partial<BeginEnrolmentRequest> = {}, at = cli
     akPublic: from.ak.public.bytes,
     ...change,
   };
-  return callUnary(at, at.beginEnrolment, request, { timeout: 10_000 });
+  return callUnary(at, at.beginEnrolment, request, { timeout: 120_000 });
 }
 
 function complete(challenge: string, secret: Buffer, at = client): Promise<{ akCertificates: Buffer[] }> {
-  return callUnary(at, at.completeEnrolment, { challenge, secret }, { timeout: 10_000 });
+  return callUnary(at, at.completeEnrolment, { challenge, secret }, { timeout: 120_000 });
 }
 
 test('a genuine TPM gets its attestation key certified for its node', async () => {

@@ -23,7 +23,7 @@ import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 const LIMIT = 3;
 
 function outcome<T>(call: Promise<T>): Promise<T | string> {

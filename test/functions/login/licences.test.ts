@@ -189,7 +189,7 @@ test('another licence, or giving the old one back, opens the door again', async 
     strict.licences,
     strict.licences.redeemLicence,
     { key: await keyOf(fresh), password: undefined, oneTimeCode: '' },
-    { timeout: 5_000, metadata },
+    { timeout: 120_000, metadata },
   );
   expect((await login(strict, token)).licence?.licence).toBe(fresh);
   for (const licence of [fresh, licences[0]!])
@@ -197,7 +197,7 @@ test('another licence, or giving the old one back, opens the door again', async 
       open.licences,
       open.licences.dropLicence,
       { licence, password: undefined, oneTimeCode: '' },
-      { timeout: 5_000, metadata },
+      { timeout: 120_000, metadata },
     );
   expect((await login(open, token)).licence).toBeUndefined();
   expect((await refusal(strict, token)).code).toContain('licence.required');

@@ -176,7 +176,7 @@ test('200 parallel logins: health checks stay fast, the excess gets RESOURCE_EXH
   });
   const check = async (): Promise<number> => {
     const started = performance.now();
-    await callUnary(health, health.check, { service: '' }, { timeout: 5_000 });
+    await callUnary(health, health.check, { service: '' }, { timeout: 120_000 });
     return performance.now() - started;
   };
   await check();
@@ -185,7 +185,7 @@ test('200 parallel logins: health checks stay fast, the excess gets RESOURCE_EXH
   const flood = Promise.all(
     Array.from({ length: 200 }, async (_, i) => {
       const secret = i === 0 ? password : 'wrong password';
-      const code = await logIn(client, loginRequest(key, byPassword('alice', secret)), { timeout: 30_000 }).then(
+      const code = await logIn(client, loginRequest(key, byPassword('alice', secret)), { timeout: 120_000 }).then(
         () => 'logged in',
         (error: RpcError) => `${error.code} ${status[error.grpcStatus]}`,
       );
@@ -294,7 +294,7 @@ test('1,000 half-open TLS handshakes: the service is unaffected', async () => {
     }
     expect(sockets.filter(({ readyState }) => readyState === 'open')).toHaveLength(1000);
     const started = performance.now();
-    expect(await callUnary(client, client.check, { service: '' }, { timeout: 5_000 })).toEqual({ status: 1 });
+    expect(await callUnary(client, client.check, { service: '' }, { timeout: 120_000 })).toEqual({ status: 1 });
     expect(performance.now() - started).toBeLessThan(1_500);
     const login = new LoginServiceClient(
       `localhost:${tls.port}`,

@@ -85,7 +85,7 @@ describe('a login', () => {
   });
 
   test('publishes the keys of its tokens', async () => {
-    const { jwks } = await callUnary(service.client, service.client.getTokenKeys, {}, { timeout: 5_000 });
+    const { jwks } = await callUnary(service.client, service.client.getTokenKeys, {}, { timeout: 120_000 });
     expect(jwks).toBe(service.backend.tokenKeys.jwks);
     expect(jwks).not.toContain('"d"');
   });

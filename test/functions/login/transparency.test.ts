@@ -13,7 +13,7 @@ import { TransparencyServiceClient, TransparencyServiceService } from '../../../
 import { asOwner, describeOnBoth, emptyLog, openTestLog, unknownLeaf, writeRecords } from '../../support/audit';
 import { makeSigningKey } from '../../support/trust';
 
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 const LARGEST = 2n ** 63n - 1n;
 const key = makeSigningKey('log');
 

@@ -21,7 +21,7 @@ import type { Replica } from '../../support/replica';
 
 if (noPostgres !== undefined) console.warn(noPostgres);
 
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 const INVALID = 'oidc.token_invalid UNAUTHENTICATED';
 const USED = 'oidc.token_used UNAUTHENTICATED';
 

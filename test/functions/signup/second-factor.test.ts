@@ -34,7 +34,7 @@ const REQUIRED = 'login.second_factor_required UNAUTHENTICATED';
 const WRONG_CODE = 'login.second_factor_wrong UNAUTHENTICATED';
 const WRONG_PASSWORD = 'login.wrong_credentials UNAUTHENTICATED';
 const LIMITED = 'login.limited RESOURCE_EXHAUSTED';
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 
 function outcome<T>(call: Promise<T>): Promise<T | string> {
   return call.catch((error: RpcError) => `${error.code} ${status[error.grpcStatus]}`);

@@ -33,7 +33,7 @@ async function startReplica(files: AccountFiles): Promise<Replica> {
   });
   const client = new AccountServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
   const signUp = (username: string, secret = password): Promise<SignUpResponse> =>
-    callUnary(client, client.signUp, { username, password: secret, clientName: 'test' }, { timeout: 20_000 });
+    callUnary(client, client.signUp, { username, password: secret, clientName: 'test' }, { timeout: 120_000 });
   return {
     backend,
     signUp,

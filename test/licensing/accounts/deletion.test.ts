@@ -30,7 +30,7 @@ import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 if (noPostgres !== undefined) console.warn(noPostgres);
 
 const password = 'correct horse battery';
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 const administrator = { name: 'grace' };
 
 function outcome<T>(call: Promise<T>): Promise<T | string> {

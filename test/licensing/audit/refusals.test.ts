@@ -18,7 +18,7 @@ import type { Queries } from '../../../licensing/store/queries';
 
 jest.setTimeout(60_000);
 
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 
 interface Row {
   reason: string;

@@ -23,7 +23,7 @@ import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 if (noPostgres !== undefined) console.warn(noPostgres);
 
 const PASSWORD = 'correct horse battery';
-const TIMEOUT = { timeout: 20_000 };
+const TIMEOUT = { timeout: 120_000 };
 
 let clientCa: CertifiedKey;
 let count = 0;

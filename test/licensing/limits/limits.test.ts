@@ -99,7 +99,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
           (error: RpcError) => error.message,
         ),
       signUp: (username) =>
-        callUnary(accounts[0]!, accounts[0]!.signUp, { username, password, clientName: '' }, { timeout: 20_000 }).then(
+        callUnary(accounts[0]!, accounts[0]!.signUp, { username, password, clientName: '' }, { timeout: 120_000 }).then(
           () => 'signed up',
           said,
         ),

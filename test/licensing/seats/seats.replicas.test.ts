@@ -83,7 +83,7 @@ if (noPostgres) console.warn(noPostgres);
       });
       await Promise.all(
         grants.map(({ token }, index) =>
-          callUnary(services()[index % 2]!, services()[index % 2]!.endSeat, { token }, { timeout: 5_000 }),
+          callUnary(services()[index % 2]!, services()[index % 2]!.endSeat, { token }, { timeout: 120_000 }),
         ),
       );
       expect(await live()).toBe(0);

@@ -74,7 +74,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await server.stop();
   });
 
-  const TIMEOUT = { timeout: 20_000 };
+  const TIMEOUT = { timeout: 120_000 };
   const signUp = (username: string, at = 0): Promise<SignUpResponse> =>
     callUnary(
       replicas[at]!.account,

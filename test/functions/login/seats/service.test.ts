@@ -129,7 +129,7 @@ describe('taking', () => {
     expect((await listed(connection.client)).taken).toBe(1);
     await lapsed();
     await expect(takeSeat(replica.seats, connection)).rejects.toMatchObject({ code: 'seat.lapsed' });
-    await callUnary(replica.seats, replica.seats.endSeat, { token: first.token }, { timeout: 5_000 });
+    await callUnary(replica.seats, replica.seats.endSeat, { token: first.token }, { timeout: 120_000 });
     await expect(takeSeat(replica.seats, connection)).rejects.toMatchObject({ code: 'seat.freed' });
     expect((await listed(connection.client)).taken).toBe(0);
   });
@@ -243,7 +243,7 @@ describe('no seat for', () => {
         replica.seats,
         replica.seats.takeSeat,
         { ...takeRequest({ client, evidence }), proof },
-        { timeout: 5_000 },
+        { timeout: 120_000 },
       ),
     ).rejects.toMatchObject({ code: 'seat.proof' });
   });
@@ -282,7 +282,7 @@ describe('a heartbeat', () => {
     const { seat: other, token } = await takeSeat(replica.seats, next);
     expect(other).not.toBe(seat);
     await expect(renewSeat(replica.seats, connection, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
-    await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 5_000 });
+    await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 120_000 });
     expect((await renewSeat(replica.seats, connection, seat)).seat).toBe(seat);
     await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
       code: 'seat.none_free',
@@ -440,10 +440,10 @@ describe('a seat is free', () => {
     const [header, payload, signature = ''] = token.split('.');
     const forged = `${header}.${payload}.${signature.startsWith('A') ? 'B' : 'A'}${signature.slice(1)}`;
     await expect(
-      callUnary(replica.seats, replica.seats.endSeat, { token: forged }, { timeout: 5_000 }),
+      callUnary(replica.seats, replica.seats.endSeat, { token: forged }, { timeout: 120_000 }),
     ).rejects.toMatchObject({ code: 'seat.token_invalid' });
     expect((await listed(client)).seats).toEqual([seat]);
-    await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 5_000 });
+    await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 120_000 });
     expect((await listed(client)).seats).toEqual([]);
   });
 
