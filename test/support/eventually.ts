@@ -10,10 +10,10 @@ const HOPELESS_MS = 240_000;
 export async function eventually<T>(
   holds: () => T | Promise<T>,
   describe: () => string = () => holds.toString(),
-): Promise<T> {
+): Promise<Exclude<T, false | undefined>> {
   for (const hopeless = Date.now() + HOPELESS_MS; ; await sleep(10)) {
     const held = await holds();
-    if (held) return held;
+    if (held) return held as Exclude<T, false | undefined>;
     if (Date.now() > hopeless) throw new Error(`expected this to become true: ${describe()}`);
   }
 }
