@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { readOwnCertificate } from './enrolment';
+import { replaceStateFile } from './state-file';
 import type { AttestationKey } from './tpm/attestation-key';
 import { TpmCommandError } from './tpm/errors';
 import { systemClock } from '../runtime/clock';
@@ -150,10 +151,7 @@ export class AttestationKeyManager {
   }
 
   private async save(certificates: readonly Buffer[]): Promise<void> {
-    await writeFile(`${this.file}.new`, certificates.map((der) => new X509Certificate(der).toString()).join(''), {
-      mode: 0o600,
-    });
-    await rename(`${this.file}.new`, this.file);
+    await replaceStateFile(this.file, certificates.map((der) => new X509Certificate(der).toString()).join(''));
   }
 
   private async pause(ms: number): Promise<void> {

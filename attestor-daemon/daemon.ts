@@ -16,6 +16,7 @@ import { countQuotes } from './metrics';
 import { attestorService } from './service';
 import { ensureAttestationKey } from './tpm/attestation-key';
 import { TpmTools } from './tpm/tools';
+import { WorkloadCertificates } from './workload-certificates';
 import type { Clock } from '../runtime/clock';
 import type { BackoffOptions } from '../runtime/backoff';
 
@@ -76,8 +77,14 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     onQuote: options.metrics && countQuotes(options.metrics),
     clock: options.clock,
   });
+  const certificates = await WorkloadCertificates.open({
+    stateDir: options.stateDir,
+    isGone: (start, unseenMs) => options.identifier.isGone(start, unseenMs),
+    clock: options.clock,
+  });
   const implementation = attestorService({
     attestor,
+    certificates,
     identifier: options.identifier,
     node: options.node,
     clock: options.clock,
@@ -97,6 +104,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   } catch (error) {
     client.close();
     await server?.stop(0);
+    await certificates.close();
     throw error;
   }
   keyManager.start();
@@ -106,6 +114,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     async stop() {
       await server?.stop(500);
       await keyManager.stop();
+      await certificates.close();
       client.close();
       await tools.close();
     },

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
 
 /** The answer to a request that gets no evidence. `retryable`: the same request may succeed later. */
@@ -19,25 +19,32 @@ export class AttestRefusal extends Error {
 const MAX_CERTIFICATE_BYTES = 4096;
 
 /**
- * Checks that all requests of a stream name one certificate. The first one stands, because a workload makes its TLS key once: a second one would be
- * somebody else's. Lengths of the other fields are checked where they are put into claims.
+ * Checks the certificate of each request of a stream for its form; one that was looked at before isn't parsed again. Other fields' lengths are
+ * checked where they are put into claims.
  */
 export class RequestChecks {
-  private certificate: Buffer | undefined;
+  private certificate: { der: Buffer; sha256: Buffer } | undefined;
 
-  /** @throws AttestRefusal attestor.bad_request, attestor.certificate_changed */
-  check({ certificate }: AttestRequest): void {
-    if (this.certificate === undefined) {
+  /**
+   * @returns SHA-256 of the certificate
+   * @throws AttestRefusal attestor.bad_request
+   */
+  check({ certificate }: AttestRequest): Buffer {
+    if (this.certificate?.der.equals(certificate) !== true) {
       checkCertificate(certificate);
-      this.certificate = certificate;
-    } else if (!this.certificate.equals(certificate)) {
-      throw new AttestRefusal(
-        'attestor.certificate_changed',
-        "expected the certificate of the stream's first request, got another one",
-        false,
-      );
+      this.certificate = { der: certificate, sha256: createHash('sha256').update(certificate).digest() };
     }
+    return this.certificate.sha256;
   }
+}
+
+/** A workload makes its TLS key once: a second one would be somebody else's. */
+export function certificateChanged(): AttestRefusal {
+  return new AttestRefusal(
+    'attestor.certificate_changed',
+    'expected the certificate that the workload showed first, got another one',
+    false,
+  );
 }
 
 function checkCertificate(der: Buffer): void {

@@ -12,9 +12,10 @@ import { EvidenceError } from '../attestation/evidence/errors';
 import { Purpose } from '../proto/gen/licensing/v1/evidence';
 import type { Attestor } from './attestor';
 import type { Workload, WorkloadIdentifier } from './identity/identity';
-import { AttestRefusal, RequestChecks } from './requests';
+import { AttestRefusal, certificateChanged, RequestChecks } from './requests';
+import type { WorkloadCertificates } from './workload-certificates';
 import { KIND } from '../runtime/traces/record';
-import { systemClock } from '../runtime/clock';
+import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 
 /** Credentials that are looked at at a time: each may cost the API server a request. */
@@ -23,6 +24,7 @@ const MAX_IDENTIFYING = 256;
 export interface AttestorServiceOptions {
   attestor: Attestor;
   identifier: WorkloadIdentifier;
+  certificates: WorkloadCertificates;
   /** The node that this attestor speaks for. */
   node: string;
   /** False while there is no certified key: streams are refused then, before their credential is used up. */
@@ -31,16 +33,17 @@ export interface AttestorServiceOptions {
   clock?: Clock;
   /** Requests of one stream that are worked on at a time; the stream is not read further meanwhile. */
   inFlight?: number;
-  /** Streams of one workload at a time. */
-  streams?: number;
 }
+
+/** How often a workload with a stream counts as seen. */
+const ALIVE_MS = 30_000;
 
 type Call = ServerDuplexStream<AttestRequest, AttestResponse>;
 
 /** Serves AttestorService: each stream belongs to the workload whose credential opened it, and to no other, until it ends. */
 export function attestorService(options: AttestorServiceOptions): AttestorServiceServer {
-  const { attestor, node, inFlight = 128, streams = 8, clock = systemClock } = options;
-  const open = new Map<string, number>();
+  const { attestor, certificates, node, inFlight = 128, clock = systemClock } = options;
+  const open = new Set<string>();
   let asked = 0;
 
   const identify = async (metadata: Metadata): Promise<Workload> => {
@@ -65,20 +68,34 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
 
   const attest = bidiStream<AttestRequest, AttestResponse>(async (call, { metadata, signal }) => {
     const workload = await identify(metadata);
-    const count = open.get(workload.workloadUid) ?? 0;
-    if (count >= streams)
+    // Whoever else has its credential comes too late; a stream that ended makes room at once.
+    if (open.has(workload.workloadUid))
       throw new RpcError(
-        'attestor.too_many_streams',
-        status.RESOURCE_EXHAUSTED,
-        `expected ${streams} streams of a workload at most`,
+        'attestor.stream_open',
+        status.ALREADY_EXISTS,
+        'the workload has a stream, and gets no second one while it lives',
       );
-    open.set(workload.workloadUid, count + 1);
+    signal.throwIfAborted();
+    open.add(workload.workloadUid);
+    const leave = (): void => {
+      if (open.delete(workload.workloadUid)) certificates.seen(workload);
+    };
+    signal.addEventListener('abort', leave, { once: true });
+    const alive = every(clock, ALIVE_MS, () => certificates.seen(workload));
     try {
-      await serveStream(call, signal, { attestor, workload, inFlight, clock });
+      const shown = shownCertificate(metadata);
+      if (shown !== undefined && !(await certificates.isFirst(workload, shown)))
+        throw new RpcError(
+          'attestor.certificate_changed',
+          status.PERMISSION_DENIED,
+          'the workload showed another certificate first, and gets evidence for that one alone',
+        );
+      await serveStream(call, signal, { attestor, certificates, workload, inFlight, clock });
     } finally {
-      const left = (open.get(workload.workloadUid) ?? 1) - 1;
-      if (left > 0) open.set(workload.workloadUid, left);
-      else open.delete(workload.workloadUid);
+      alive.cancel();
+      signal.removeEventListener('abort', leave);
+      // What came after the abort may hold the place by now.
+      if (!signal.aborted) leave();
     }
   });
   return { attest };
@@ -96,6 +113,20 @@ function bearer(metadata: Metadata): string {
     );
   }
   return credential;
+}
+
+/** Metadata "certificate-sha256": a workload says at once which certificate is its own, before anybody else can. */
+function shownCertificate(metadata: Metadata): Buffer | undefined {
+  const values = metadata.get('certificate-sha256');
+  if (values.length === 0) return undefined;
+  const [value] = values;
+  if (values.length === 1 && typeof value === 'string' && /^[0-9a-f]{64}$/.test(value))
+    return Buffer.from(value, 'hex');
+  throw new RpcError(
+    'attestor.bad_request',
+    status.INVALID_ARGUMENT,
+    'expected metadata "certificate-sha256" as 64 hexadecimal digits in lower case, once',
+  );
 }
 
 /** What no verifier would take is found out here, once for the stream. */
@@ -116,11 +147,19 @@ function checkIdentity(attestor: Attestor, workload: Workload, node: string): vo
   }
 }
 
+interface StreamOptions {
+  attestor: Attestor;
+  certificates: WorkloadCertificates;
+  workload: Workload;
+  inFlight: number;
+  clock: Clock;
+}
+
 /** Answers requests until the caller ends the stream, is gone, or its credential ends. Answers may overtake one another. */
 async function serveStream(
   call: Call,
   signal: AbortSignal,
-  { attestor, workload, inFlight, clock }: { attestor: Attestor; workload: Workload; inFlight: number; clock: Clock },
+  { attestor, certificates, workload, inFlight, clock }: StreamOptions,
 ): Promise<void> {
   const checks = new RequestChecks();
   const answering = new Map<bigint, Promise<void>>();
@@ -131,7 +170,7 @@ async function serveStream(
   const answer = async (request: AttestRequest): Promise<void> => {
     const parent = parseTraceparent(request.traceparent) ?? null;
     const result = await withSpan({ name: AttestorServiceService.attest.path, kind: KIND.server, parent }, async () => {
-      const found = await resultOf(attestor, workload, checks, request, signal);
+      const found = await resultOf({ attestor, certificates, workload }, checks, request, signal);
       logger.debug({ workload: workload.workloadUid, result: found?.$case }, 'answered');
       return found;
     });
@@ -190,21 +229,25 @@ function expireAt(seconds: number | undefined, clock: Clock, reject: (error: Err
 }
 
 async function resultOf(
-  attestor: Attestor,
-  workload: Workload,
+  { attestor, certificates, workload }: Pick<StreamOptions, 'attestor' | 'certificates' | 'workload'>,
   checks: RequestChecks,
   request: AttestRequest,
   signal: AbortSignal,
 ): Promise<AttestResponse['result']> {
   try {
     const claims = claimsOf(attestor, workload, request);
-    checks.check(request);
+    const certificateSha256 = checks.check(request);
+    if (!(await certificates.isFirst(workload, certificateSha256))) throw certificateChanged();
     if (attestor.busy) throw new AttestRefusal('attestor.busy', 'too many requests wait for the TPM', true);
     return { $case: 'evidence', value: await attestor.makeEvidence(claims, request, signal) };
   } catch (error) {
     if (error instanceof AttestRefusal) {
       logger.info({ code: error.code, workload: workload.workloadUid }, 'refused');
       return { $case: 'failure', value: { code: error.code, message: error.message, retryable: error.retryable } };
+    }
+    if (error instanceof RpcError) {
+      logger.warn({ code: error.code, workload: workload.workloadUid }, 'refused');
+      return { $case: 'failure', value: { code: error.code, message: error.message, retryable: true } };
     }
     if (!signal.aborted) logger.error({ err: error }, 'no evidence');
     return { $case: 'failure', value: { code: 'internal', message: 'internal error', retryable: false } };

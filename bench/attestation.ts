@@ -63,6 +63,7 @@ async function serve(served: Served): Promise<Row[]> {
     identifier: {
       identify: (credential) =>
         Promise.resolve({ user: 'u', workloadUid: credential, imageDigest: `sha256:${'0'.repeat(64)}`, node: 'bench' }),
+      isGone: () => Promise.resolve(false),
     },
   });
   await daemon.ready;

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
@@ -66,8 +67,10 @@ export class AttestorLink {
   private wake: () => void = () => undefined;
 
   private readonly clock: Clock;
+  private readonly certificateSha256: string;
 
   constructor(private readonly options: AttestorLinkOptions) {
+    this.certificateSha256 = createHash('sha256').update(options.certificate).digest('hex');
     this.clock = options.clock ?? systemClock;
   }
 
@@ -166,6 +169,8 @@ export class AttestorLink {
     });
     try {
       const metadata = bearer((await readFile(credentialFile, 'utf8')).trim());
+      // The attestor holds this enclave to it from here on, before anything that a user runs here could show it another.
+      metadata.set('certificate-sha256', this.certificateSha256);
       await new Promise<void>((resolve, reject) => {
         client.waitForReady(systemClock.now() + CONNECT_TIMEOUT_MS, (error) => (error ? reject(error) : resolve()));
       });

@@ -3,10 +3,10 @@ import { decodeJwt } from 'jose';
 import { readEnvironment } from '../../runtime/config/environment';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../runtime/kubernetes/objects';
-import type { Pod, TokenReview } from '../../runtime/kubernetes/objects';
+import type { ContainerStatus, Pod, TokenReview } from '../../runtime/kubernetes/objects';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Workload, WorkloadIdentifier } from './identity';
+import type { Workload, WorkloadIdentifier, WorkloadStart } from './identity';
 import { runsForeignCode } from './foreign-code';
 import { kubernetesIdentitySettings } from './kubernetes-settings';
 import { systemClock } from '../../runtime/clock';
@@ -63,7 +63,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
 
   async identify(credential: string): Promise<Workload> {
     const caller = await this.review(credential);
-    const { pod, imageDigest } = await this.running(caller);
+    const { pod, imageDigest, start } = await this.running(caller);
     const user = pod.metadata.annotations?.[USER_ANNOTATION];
     if (!user) throw denied('attestor.no_user', "the pod is nobody's enclave");
     if (!this.options.imageDigests.includes(imageDigest))
@@ -75,10 +75,19 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       user,
       enclave,
       workloadUid: caller.uid,
+      start,
+      name: caller.pod,
       imageDigest,
       node: this.options.node,
       expiresAt: caller.expiresAt,
     };
+  }
+
+  async isGone({ name, workloadUid, start }: WorkloadStart): Promise<boolean> {
+    const pod = await this.find(name);
+    if (pod === undefined || pod.metadata.uid !== workloadUid) return true;
+    const now = containerStart(pod);
+    return now !== undefined && now !== start;
   }
 
   private async review(token: string): Promise<Caller> {
@@ -112,13 +121,16 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     return { pod, uid, expiresAt: decodeJwt(token).exp };
   }
 
-  private async running(caller: Caller): Promise<{ pod: Pod; imageDigest: string }> {
-    const { api, namespace, node, patienceMs = START_PATIENCE_MS, clock = systemClock } = this.options;
+  private find(pod: string): Promise<Pod | undefined> {
+    const { api, namespace } = this.options;
+    return this.ask(() => api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(pod)}`));
+  }
+
+  private async running(caller: Caller): Promise<{ pod: Pod; imageDigest: string; start: string }> {
+    const { node, patienceMs = START_PATIENCE_MS, clock = systemClock } = this.options;
     const deadline = clock.monotonic() + patienceMs;
     for (;;) {
-      const pod = await this.ask(() =>
-        api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(caller.pod)}`),
-      );
+      const pod = await this.find(caller.pod);
       if (pod === undefined || pod.metadata.uid !== caller.uid)
         throw denied('attestor.pod_gone', 'there is no such pod any more');
       if (pod.metadata.deletionTimestamp !== undefined) throw denied('attestor.pod_ending', 'the pod is being deleted');
@@ -130,9 +142,9 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       if (guests.length > 0 || names.some((name) => !EXPECTED_CONTAINERS.includes(name))) {
         throw denied('attestor.foreign_container', "the pod holds other containers than an enclave's");
       }
-      const container = pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
-      const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(container?.imageID ?? '')?.[1];
-      if (container?.state?.running && imageDigest) return { pod, imageDigest };
+      const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(enclaveStatus(pod)?.imageID ?? '')?.[1];
+      const start = containerStart(pod);
+      if (start !== undefined && imageDigest) return { pod, imageDigest, start };
       if (clock.monotonic() > deadline)
         throw new RpcError('attestor.pod_starting', status.UNAVAILABLE, 'the pod does not run yet');
       await clock.sleep(RETRY_MS);
@@ -149,6 +161,16 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       });
     }
   }
+}
+
+function enclaveStatus(pod: Pod): ContainerStatus | undefined {
+  return pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
+}
+
+/** The enclave's container that runs: each start has an ID of its own. Undefined while none runs. */
+function containerStart(pod: Pod): string | undefined {
+  const container = enclaveStatus(pod);
+  return container?.state?.running && container.containerID ? container.containerID : undefined;
 }
 
 function denied(code: string, message: string): RpcError {

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../../runtime/log/logger';
 import { hasAttribute, parsePublic, publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
+import { replaceStateFile } from '../state-file';
 import { TpmCommandError } from './errors';
 import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';
@@ -77,7 +78,7 @@ async function evict(tools: TpmTools, handle: string, key: TpmPublic): Promise<v
 
 async function create(tools: TpmTools, { handle, stateDir }: AttestationKeyOptions): Promise<AttestationKey> {
   const auth = join(stateDir, 'ak-auth');
-  await writeWhole(auth, `hex:${randomBytes(32).toString('hex')}`);
+  await replaceStateFile(auth, `hex:${randomBytes(32).toString('hex')}`);
   await tools.flush();
   await tools.run(
     'tpm2_createprimary',
@@ -95,14 +96,9 @@ async function create(tools: TpmTools, { handle, stateDir }: AttestationKeyOptio
   const area = parsePublic((await tools.read('ak.public')).subarray(2));
   publicKeyObject(area);
   // Before the key becomes persistent: a crash between leaves no key that isn't known here.
-  await writeWhole(join(stateDir, 'ak-public'), area.bytes);
+  await replaceStateFile(join(stateDir, 'ak-public'), area.bytes);
   await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', 'ak.ctx', handle]);
   await tools.flush();
   logger.info({ handle }, 'made an attestation key');
   return { handle, public: area, auth: `file:${auth}` };
-}
-
-async function writeWhole(path: string, content: string | Buffer): Promise<void> {
-  await writeFile(`${path}.new`, content, { mode: 0o600 });
-  await rename(`${path}.new`, path);
 }

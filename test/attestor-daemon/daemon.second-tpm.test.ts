@@ -69,7 +69,10 @@ async function startAttestor(
     node: options.node,
     stateDir: options.stateDir ?? join(folder, name),
     enrol: { address: enrolAddress },
-    identifier: { identify: () => Promise.resolve({ ...WORKLOAD, node: options.node }) },
+    identifier: {
+      identify: () => Promise.resolve({ ...WORKLOAD, node: options.node }),
+      isGone: () => Promise.resolve(false),
+    },
     akHandle: '0x81010010',
     eventLogFile: join(folder, 'event-log'),
     retry: { firstMs: 50, mostMs: 200 },
@@ -80,7 +83,10 @@ async function startAttestor(
     async attest(nonce, includeEventLog = false) {
       const client = attestorClient(listen);
       try {
-        const result = await new AttestStream(client, 'Bearer any', certificate).ask({ nonce, includeEventLog });
+        const stream = new AttestStream(client, 'Bearer any', certificate);
+        const result = await stream.ask({ nonce, includeEventLog });
+        stream.end();
+        await stream.ended;
         if (result?.$case !== 'evidence') throw Object.assign(new Error('no evidence'), result?.value);
         return result.value;
       } finally {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, X509Certificate } from 'node:crypto';
+import { createHash, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startDaemon } from '../../attestor-daemon/daemon';
@@ -32,6 +32,7 @@ const identifier: DaemonOptions['identifier'] = {
     imageDigest: `sha256:${'ab'.repeat(32)}`,
     node: NODE,
   }),
+  isGone: async () => false,
 };
 
 async function start(change: Partial<DaemonOptions> = {}): Promise<RunningDaemon> {
@@ -80,7 +81,9 @@ async function until<T>(work: () => Promise<T>, ms = 10_000): Promise<T> {
   }
 }
 
-const open = (credential = 'uid-1'): AttestStream => new AttestStream(client, `Bearer ${credential}`, certificate);
+/** A workload of its own, unless told: one that has a stream gets no second one. */
+const open = (credential: string = randomUUID()): AttestStream =>
+  new AttestStream(client, `Bearer ${credential}`, certificate);
 
 async function health(): Promise<Serving> {
   const checker = new HealthClient(
@@ -112,7 +115,7 @@ afterAll(async () => {
 });
 
 test('evidence of a real TPM verifies from end to end', async () => {
-  const stream = open();
+  const stream = open('uid-1');
   const { claims, attestationKey } = await attest(stream);
   expect(claims).toMatchObject({ user: 'user-of-uid-1', workloadUid: 'uid-1', node: NODE });
   expect(attestationKey.certificate.node).toBe(NODE);
@@ -150,6 +153,21 @@ test('a restarted attestor keeps its key and certificate, and asks nobody', asyn
   await daemon.stop();
   daemon = await start();
   await daemon.ready;
+});
+
+test('a restarted attestor holds a workload to the certificate that it showed before', async () => {
+  const stream = open('uid-held');
+  await until(() => attest(stream));
+  stream.end();
+  await daemon.stop();
+  daemon = await start();
+  await daemon.ready;
+  const mine = new X509Certificate((await makeAuthority('thief')).certificate).raw;
+  const thief = new AttestStream(client, 'Bearer uid-held', mine);
+  expect(await until(() => thief.ask())).toMatchObject({ value: { code: 'attestor.certificate_changed' } });
+  thief.end();
+  await thief.ended;
+  await until(() => attest(open('uid-held')));
 });
 
 test('a cleared TPM: a new key is made and enrolled by itself', async () => {

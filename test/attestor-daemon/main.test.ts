@@ -94,6 +94,7 @@ test('the program serves its socket, keeps its secrets out of logs and arguments
     'ak-certificates.pem',
     'ak-public',
     'used-credentials',
+    'workload-certificates.json',
   ]);
 });
 

@@ -2,10 +2,11 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { status } from '@grpc/grpc-js';
+import { Metadata, status } from '@grpc/grpc-js';
 import { Attestor } from '../../attestor-daemon/attestor';
 import type { Workload } from '../../attestor-daemon/identity/identity';
 import { attestorService } from '../../attestor-daemon/service';
+import { WorkloadCertificates } from '../../attestor-daemon/workload-certificates';
 import type { AttestorServiceOptions } from '../../attestor-daemon/service';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -17,6 +18,7 @@ import type { AttestorServiceClient } from '../../proto/gen/licensing/v1/attesto
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
+import { eventually } from '../support/eventually';
 
 let folder: string;
 let certificate: Buffer;
@@ -24,6 +26,7 @@ let other: Buffer;
 let server: RunningServer | undefined;
 let client: AttestorServiceClient | undefined;
 let quotes = 0;
+const opened: WorkloadCertificates[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-service-'));
@@ -34,6 +37,7 @@ beforeAll(async () => {
 afterEach(async () => {
   client?.close();
   await server?.stop(0);
+  for (const certificates of opened.splice(0)) await certificates.close();
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -53,7 +57,7 @@ const workloads = new Map<string, Workload>([
 /** A server whose identities are known by the names above. */
 async function serve(
   options: Partial<AttestorServiceOptions> & { quoteMs?: number } = {},
-): Promise<(credential?: string) => AttestStream> {
+): Promise<(credential?: string, shown?: Buffer) => AttestStream> {
   quotes = 0;
   const attestor = new Attestor({
     async quoteRoot(root) {
@@ -68,13 +72,27 @@ async function serve(
       if (found === undefined) throw new RpcError('test.unknown', status.UNAUTHENTICATED, 'unknown');
       return found;
     },
+    isGone: async () => false,
   };
-  const implementation = attestorService({ attestor, identifier, node: 'node-1', ready: () => true, ...options });
+  const certificates = await WorkloadCertificates.open({
+    stateDir: await mkdtemp(join(folder, 'state-')),
+    ...identifier,
+  });
+  opened.push(certificates);
+  const implementation = attestorService({
+    attestor,
+    certificates,
+    identifier,
+    node: 'node-1',
+    ready: () => true,
+    ...options,
+  });
   const address = parseAddress(`unix:${join(folder, 'attestor.sock')}`);
   server = await startServer({ address, services: [{ definition: AttestorServiceService, implementation }] });
   client = attestorClient(address);
   const made = client;
-  return (credential = 'Bearer a') => new AttestStream(made, credential === '' ? undefined : credential, certificate);
+  return (credential = 'Bearer a', shown = certificate) =>
+    new AttestStream(made, credential === '' ? undefined : credential, shown);
 }
 
 test('what is attested comes from the identity, never from the request', async () => {
@@ -114,7 +132,7 @@ test.each([
 
 test('a stream is refused while the key is not certified, and its credential is not used up', async () => {
   let looked = 0;
-  const identifier = { identify: async () => (looked++, workload) };
+  const identifier = { identify: async () => (looked++, workload), isGone: async () => false };
   const open = await serve({ ready: () => false, identifier });
   await expect(open().ask()).rejects.toMatchObject({ code: 'attestor.not_ready', grpcStatus: status.UNAVAILABLE });
   expect(looked).toBe(0);
@@ -140,7 +158,7 @@ test.each([
   stream.end();
 });
 
-test("the first certificate of a stream stands: another one is refused, and one with bytes behind it isn't one", async () => {
+test("the first certificate stands: another one is refused, and one with bytes behind it isn't one", async () => {
   const open = await serve();
   const stream = open();
   expect(await stream.ask({ certificate: Buffer.concat([certificate, Buffer.from([0])]) })).toMatchObject({
@@ -172,21 +190,130 @@ test('a stream ends when its credential does', async () => {
   expect(await stream.ended).toMatchObject({ code: 'attestor.credential_expired', grpcStatus: status.UNAUTHENTICATED });
 });
 
-test('a workload has a bounded number of streams; an ended one makes room', async () => {
-  const open = await serve({ streams: 2 });
+test('a workload has one stream: a second one is refused while the first lives, and taken when it has ended', async () => {
+  const open = await serve();
   const first = open();
-  const second = open();
-  await Promise.all([first.ask(), second.ask()]);
+  await first.ask();
   await expect(open().ask()).rejects.toMatchObject({
-    code: 'attestor.too_many_streams',
-    grpcStatus: status.RESOURCE_EXHAUSTED,
+    code: 'attestor.stream_open',
+    grpcStatus: status.ALREADY_EXISTS,
   });
   expect(await open('Bearer b').ask()).toMatchObject({ $case: 'evidence' });
-  first.end();
-  second.cancel();
-  await Promise.all([first.ended, second.ended]);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(await open().ask()).toMatchObject({ $case: 'evidence' });
+  first.cancel();
+  expect(await askWhenFree(open)).toMatchObject({ $case: 'evidence' });
+});
+
+test('a stream that is gone makes room at once, while the TPM still works for it', async () => {
+  let release!: () => void;
+  const working = new Promise<void>((resolve) => (release = resolve));
+  const attestor = new Attestor({
+    async quoteRoot(root) {
+      quotes++;
+      await working;
+      return { attest: root, signature: Buffer.alloc(1), pcrs: [], akPublic: Buffer.alloc(1), akCertificates: [] };
+    },
+  });
+  const open = await serve({ attestor });
+  const first = open();
+  void first.ask().catch(() => undefined);
+  await eventually(() => quotes === 1);
+  first.cancel();
+  // Taken, and answered as bad, while the first one's quote is still being made.
+  expect(await askWhenFree(open, { nonce: Buffer.alloc(1) })).toMatchObject({
+    value: { code: 'attestor.bad_request' },
+  });
+  release();
+});
+
+/** The server hears a moment later than the client that a stream was cancelled. */
+async function askWhenFree(
+  open: (credential?: string, shown?: Buffer) => AttestStream,
+  fields: Parameters<AttestStream['ask']>[0] = {},
+  shown = certificate,
+): Promise<Awaited<ReturnType<AttestStream['ask']>>> {
+  return eventually(async () => {
+    const stream = open('Bearer a', shown);
+    try {
+      return await stream.ask(fields);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'attestor.stream_open') throw error;
+      return undefined;
+    } finally {
+      stream.end();
+    }
+  });
+}
+
+describe("a credential that somebody else got hold of makes no evidence for another key than the workload's own", () => {
+  test('not on another stream, for a certificate or a session, after the first one ended', async () => {
+    const open = await serve();
+    const first = open();
+    expect(await first.ask()).toMatchObject({ $case: 'evidence' });
+    first.end();
+    await first.ended;
+    const thief = open('Bearer a', other);
+    const before = quotes;
+    for (const fields of [{}, { purpose: Purpose.PURPOSE_SESSION, tlsExporter: Buffer.alloc(32) }])
+      expect(await thief.ask(fields)).toMatchObject({
+        $case: 'failure',
+        value: { code: 'attestor.certificate_changed', retryable: false },
+      });
+    expect(quotes).toBe(before);
+    thief.end();
+    await thief.ended;
+    expect(await open().ask()).toMatchObject({ $case: 'evidence' });
+  });
+
+  test('not when the workload said at the opening which one is its own, and has asked for nothing yet', async () => {
+    const open = await serve();
+    const metadata = new Metadata();
+    metadata.set('authorization', 'Bearer a');
+    metadata.set('certificate-sha256', createHash('sha256').update(certificate).digest('hex'));
+    const call = (client as AttestorServiceClient).attest(metadata);
+    call.on('error', () => undefined).resume();
+    await eventually(() => opened[0]?.size === 1);
+    call.cancel();
+    expect(await askWhenFree(open, {}, other)).toMatchObject({ value: { code: 'attestor.certificate_changed' } });
+  });
+
+  test('a stream that says another one at its opening is refused as a whole', async () => {
+    const open = await serve();
+    const first = open();
+    await first.ask();
+    first.end();
+    await first.ended;
+    for (const [shown, code] of [
+      [createHash('sha256').update(other).digest('hex'), 'attestor.certificate_changed'],
+      ['AB'.repeat(32), 'attestor.bad_request'],
+      ['', 'attestor.bad_request'],
+    ] as const) {
+      const stream = new AttestStream(client as AttestorServiceClient, 'Bearer a', certificate, shown);
+      await expect(stream.ask()).rejects.toMatchObject({ code });
+    }
+  });
+
+  test('another start of the same pod has a certificate of its own', async () => {
+    workloads.set('again', { ...workload, start: 'containerd://2' });
+    const open = await serve();
+    const first = open();
+    await first.ask();
+    first.end();
+    await first.ended;
+    expect(await open('Bearer again', other).ask()).toMatchObject({ $case: 'evidence' });
+  });
+
+  test('what can not be written down gets nothing', async () => {
+    const stateDir = await mkdtemp(join(folder, 'unwritable-'));
+    const certificates = await WorkloadCertificates.open({ stateDir, isGone: async () => false });
+    opened.push(certificates);
+    const open = await serve({ certificates });
+    await rm(stateDir, { recursive: true });
+    expect(await open().ask()).toMatchObject({
+      $case: 'failure',
+      value: { code: 'attestor.record_unwritable', retryable: true },
+    });
+    expect(quotes).toBe(0);
+  });
 });
 
 test('a stream is read only as far as its requests are worked on, and all are answered', async () => {

@@ -29,7 +29,10 @@ function start(): Promise<RunningDaemon> {
     node,
     stateDir: join(tpm.folder, 'state-of-attestor'),
     enrol: { address: enrol.address },
-    identifier: { identify: () => Promise.resolve({ user, workloadUid, imageDigest: IMAGE_DIGEST, node }) },
+    identifier: {
+      identify: () => Promise.resolve({ user, workloadUid, imageDigest: IMAGE_DIGEST, node }),
+      isGone: () => Promise.resolve(false),
+    },
     akHandle: '0x81010010',
     retry: { firstMs: 20, mostMs: 200 },
   });

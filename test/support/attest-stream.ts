@@ -20,8 +20,11 @@ export class AttestStream {
     client: AttestorServiceClient,
     credential: string | undefined,
     private readonly certificate: Buffer,
+    /** Metadata "certificate-sha256". */
+    shown?: string,
   ) {
     const metadata = new Metadata();
+    if (shown !== undefined) metadata.set('certificate-sha256', shown);
     if (credential !== undefined) metadata.set('authorization', credential);
     this.call = client.attest(metadata);
     this.call.on('data', ({ id, result }: AttestResponse) => {

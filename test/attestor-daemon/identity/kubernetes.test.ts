@@ -41,7 +41,12 @@ beforeEach(async () => {
       phase: 'Running',
       containerStatuses: [
         { name: 'queue-proxy', imageID: `registry/queue@${OTHER}`, state: { running: {} } },
-        { name: 'user-container', imageID: `registry/enclave@${DIGEST}`, state: { running: {} } },
+        {
+          name: 'user-container',
+          imageID: `registry/enclave@${DIGEST}`,
+          containerID: 'containerd://1',
+          state: { running: {} },
+        },
       ],
     },
   };
@@ -65,6 +70,8 @@ test('user, UID, image and node of a pod come from the API server', async () => 
   await expect(identity().identify(TOKEN)).resolves.toEqual({
     user: 'user-1',
     workloadUid: 'uid-1',
+    start: 'containerd://1',
+    name: 'pod-1',
     imageDigest: DIGEST,
     node: 'node-1',
     expiresAt: 2000000000,
@@ -281,8 +288,33 @@ test('a token of absurd length is refused before the API server is asked', async
   expect(fake.requests).toEqual([]);
 });
 
+describe('a start of a pod', () => {
+  const start = { workloadUid: 'uid-1', start: 'containerd://1', name: 'pod-1' };
+  const gone = (): Promise<boolean> => identity().isGone(start);
+
+  test('is there while its container runs, and while none is reported', async () => {
+    expect(await gone()).toBe(false);
+    pod!.status = { phase: 'Pending', containerStatuses: [] };
+    expect(await gone()).toBe(false);
+  });
+
+  test('is gone when the pod is, when another has its name, and when another container runs in it', async () => {
+    pod!.status!.containerStatuses![1]!.containerID = 'containerd://2';
+    expect(await gone()).toBe(true);
+    pod!.metadata.uid = 'uid-2';
+    expect(await gone()).toBe(true);
+    pod = undefined;
+    expect(await gone()).toBe(true);
+  });
+
+  test('is not called gone by an API server that does not answer', async () => {
+    await fake.stop();
+    await expect(gone()).rejects.toMatchObject({ code: 'attestor.cluster_unavailable' });
+  });
+});
+
 test('a pod whose image is not reported yet is waited for', async () => {
-  const statuses = pod!.status!.containerStatuses!;
+  const statuses = structuredClone(pod!.status!.containerStatuses!);
   pod!.status = { phase: 'Pending', containerStatuses: [] };
   setTimeout(() => (pod!.status = { phase: 'Running', containerStatuses: statuses }), 250);
   await expect(identity(5_000).identify(TOKEN)).resolves.toMatchObject({ imageDigest: DIGEST });

@@ -31,7 +31,10 @@ export interface AttestRequest {
   purpose: Purpose;
   nonce: Buffer;
   clientKeySha256: Buffer;
-  /** The enclave's TLS certificate, DER. The first of a stream stands: another one in the same stream is refused. */
+  /**
+   * The enclave's TLS certificate, DER. The first that a workload shows stands as long as it lives, on any stream:
+   * another one is refused.
+   */
   certificate: Buffer;
   tlsExporter: Buffer;
   /** Wants the node's firmware event log with the evidence. */
@@ -482,9 +485,10 @@ export const AttestFailure: MessageFns<AttestFailure> = {
 export type AttestorServiceService = typeof AttestorServiceService;
 export const AttestorServiceService = {
   /**
-   * One stream for each workload. Metadata "authorization: Bearer CREDENTIAL" opens it: a service account token of the
+   * One stream for each workload: a second one is refused while the first one lives. Metadata "authorization: Bearer CREDENTIAL" opens it: a service account token of the
    * pod's, audience "attestor", in a cluster; a single-use credential of the launcher's on one machine. Who the workload is
-   * (user, UID, image, node) is decided when the stream opens, from that credential alone. Answers may overtake one another.
+   * (user, UID, image, node) is decided when the stream opens, from that credential alone. Metadata "certificate-sha256" (hex) says which
+   * certificate is the workload's own before the first request does. Answers may overtake one another.
    */
   attest: {
     path: "/licensing.v1.AttestorService/Attest" as const,
@@ -499,18 +503,20 @@ export const AttestorServiceService = {
 
 export interface AttestorServiceServer extends UntypedServiceImplementation {
   /**
-   * One stream for each workload. Metadata "authorization: Bearer CREDENTIAL" opens it: a service account token of the
+   * One stream for each workload: a second one is refused while the first one lives. Metadata "authorization: Bearer CREDENTIAL" opens it: a service account token of the
    * pod's, audience "attestor", in a cluster; a single-use credential of the launcher's on one machine. Who the workload is
-   * (user, UID, image, node) is decided when the stream opens, from that credential alone. Answers may overtake one another.
+   * (user, UID, image, node) is decided when the stream opens, from that credential alone. Metadata "certificate-sha256" (hex) says which
+   * certificate is the workload's own before the first request does. Answers may overtake one another.
    */
   attest: handleBidiStreamingCall<AttestRequest, AttestResponse>;
 }
 
 export interface AttestorServiceClient extends Client {
   /**
-   * One stream for each workload. Metadata "authorization: Bearer CREDENTIAL" opens it: a service account token of the
+   * One stream for each workload: a second one is refused while the first one lives. Metadata "authorization: Bearer CREDENTIAL" opens it: a service account token of the
    * pod's, audience "attestor", in a cluster; a single-use credential of the launcher's on one machine. Who the workload is
-   * (user, UID, image, node) is decided when the stream opens, from that credential alone. Answers may overtake one another.
+   * (user, UID, image, node) is decided when the stream opens, from that credential alone. Metadata "certificate-sha256" (hex) says which
+   * certificate is the workload's own before the first request does. Answers may overtake one another.
    */
   attest(): ClientDuplexStream<AttestRequest, AttestResponse>;
   attest(options: Partial<CallOptions>): ClientDuplexStream<AttestRequest, AttestResponse>;
