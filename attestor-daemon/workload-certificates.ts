@@ -6,10 +6,10 @@ import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
-import type { Workload, WorkloadIdentifier, WorkloadStart } from './identity/identity';
+import type { KnownWorkload, Workload, WorkloadIdentifier } from './identity/identity';
 import { replaceStateFile } from './state-file';
 
-/** A node runs some hundred pods; each start of their containers is a record until it is gone. */
+/** A node runs some hundred pods. */
 const MOST = 4_096;
 const SWEEP_MS = 60_000;
 const FILE = 'workload-certificates.json';
@@ -21,14 +21,13 @@ const recordFile = z.object({
   workloads: z.array(
     z.object({
       workloadUid: z.string().min(1),
-      start: z.string(),
       name: z.string(),
       certificateSha256: z.string().regex(/^[0-9a-f]{64}$/),
     }),
   ),
 });
 
-interface Held extends WorkloadStart {
+interface Held extends KnownWorkload {
   /** Hex. */
   certificateSha256: string;
   /** Rejects when it couldn't be written down: then nothing was made for it. */
@@ -48,7 +47,8 @@ export interface WorkloadCertificatesOptions {
 
 /**
  * Which certificate each workload showed first. It gets evidence for that one and for no other as long as it lives, across streams and across
- * restarts of the attestor, so whoever gets hold of its credential can't make evidence for a key of their own. A record is on disk before the
+ * restarts of the attestor, so whoever gets hold of its credential can't make evidence for a key of their own. A container that starts again in
+ * its pod makes another certificate, and gets nothing: what ran in it before could read the pod's token, and would be as fast. A record is on disk before the
  * first evidence is made, and is forgotten when the workload is gone; what can't be written down gets nothing.
  */
 export class WorkloadCertificates {
@@ -82,20 +82,19 @@ export class WorkloadCertificates {
     const known = text === undefined ? [] : parse(join(stateDir, FILE), text);
     const opened = new WorkloadCertificates(options);
     for (const record of known)
-      opened.held.set(keyOf(record), { ...record, written: Promise.resolve(), seenAt: opened.clock.monotonic() });
+      opened.held.set(record.workloadUid, { ...record, written: Promise.resolve(), seenAt: opened.clock.monotonic() });
     return opened;
   }
 
   /**
-   * Takes the certificate for the workload's when it is the first one that this start of the workload shows.
+   * Takes the certificate for the workload's when it is the first one that the workload shows.
    * @returns false when it showed another one before
    * @throws RpcError attestor.record_unwritable, attestor.too_many_workloads
    */
   async isFirst(workload: Workload, certificateSha256: Uint8Array): Promise<boolean> {
-    const start = { workloadUid: workload.workloadUid, start: workload.start ?? '', name: workload.name ?? '' };
-    const key = keyOf(start);
+    const { workloadUid, name = '' } = workload;
     const hash = Buffer.from(certificateSha256).toString('hex');
-    let held = this.held.get(key);
+    let held = this.held.get(workloadUid);
     if (held === undefined) {
       if (this.held.size >= (this.options.most ?? MOST))
         throw new RpcError(
@@ -104,13 +103,13 @@ export class WorkloadCertificates {
           'more workloads than a node runs have shown certificates: try again later',
         );
       // Known from here on, so that of two at once only one is the first.
-      held = { ...start, certificateSha256: hash, written: this.write(), seenAt: this.clock.monotonic() };
-      this.held.set(key, held);
+      held = { workloadUid, name, certificateSha256: hash, written: this.write(), seenAt: this.clock.monotonic() };
+      this.held.set(workloadUid, held);
     }
     try {
       await held.written;
     } catch (cause) {
-      if (this.held.get(key) === held) this.held.delete(key);
+      if (this.held.get(workloadUid) === held) this.held.delete(workloadUid);
       logger.error({ err: cause }, "the record of workloads' certificates can not be written");
       throw new RpcError(
         'attestor.record_unwritable',
@@ -122,14 +121,14 @@ export class WorkloadCertificates {
     return held.certificateSha256 === hash;
   }
 
-  /** How many starts of workloads are known. */
+  /** How many workloads are known. */
   get size(): number {
     return this.held.size;
   }
 
   /** Told while a workload has a stream: it is not gone. */
   seen(workload: Workload): void {
-    const held = this.held.get(keyOf({ workloadUid: workload.workloadUid, start: workload.start ?? '' }));
+    const held = this.held.get(workload.workloadUid);
     if (held !== undefined) held.seenAt = this.clock.monotonic();
   }
 
@@ -147,14 +146,14 @@ export class WorkloadCertificates {
 
   private async sweepOnce(): Promise<void> {
     let forgotten = 0;
-    for (const [key, held] of [...this.held]) {
+    for (const held of [...this.held.values()]) {
       const unseenMs = this.clock.monotonic() - held.seenAt;
       if (unseenMs < SWEEP_MS) continue;
-      const { workloadUid, start, name } = held;
+      const { workloadUid, name } = held;
       // Who doesn't know keeps it.
-      const gone = await this.options.isGone({ workloadUid, start, name }, unseenMs).catch(() => false);
+      const gone = await this.options.isGone({ workloadUid, name }, unseenMs).catch(() => false);
       if (!gone || this.clock.monotonic() - held.seenAt < unseenMs) continue;
-      this.held.delete(key);
+      this.held.delete(workloadUid);
       forgotten++;
     }
     if (forgotten === 0) return;
@@ -167,9 +166,8 @@ export class WorkloadCertificates {
   private write(): Promise<void> {
     this.queued ??= this.writing.then(async () => {
       this.queued = undefined;
-      const workloads = [...this.held.values()].map(({ workloadUid, start, name, certificateSha256 }) => ({
+      const workloads = [...this.held.values()].map(({ workloadUid, name, certificateSha256 }) => ({
         workloadUid,
-        start,
         name,
         certificateSha256,
       }));
@@ -189,8 +187,4 @@ function parse(path: string, text: string): z.infer<typeof recordFile>['workload
       { cause },
     );
   }
-}
-
-function keyOf({ workloadUid, start }: Pick<WorkloadStart, 'workloadUid' | 'start'>): string {
-  return JSON.stringify([workloadUid, start]);
 }

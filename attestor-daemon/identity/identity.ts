@@ -6,8 +6,6 @@ export interface Workload {
   enclave?: string;
   /** Pod UID in a cluster, the process's UID on one machine. */
   workloadUid: string;
-  /** Which start of it this is: the container's ID in a cluster; left out where each start has a UID of its own. */
-  start?: string;
   /** The pod's name in a cluster. */
   name?: string;
   /** sha256:HEX of the image that runs. */
@@ -18,17 +16,17 @@ export interface Workload {
   expiresAt?: number;
 }
 
-/** One start of a workload, by what is kept of it. Empty strings where it has none. */
-export type WorkloadStart = Required<Pick<Workload, 'workloadUid' | 'start' | 'name'>>;
+/** What is kept of a workload. An empty name where it has none. */
+export type KnownWorkload = Required<Pick<Workload, 'workloadUid' | 'name'>>;
 
 /** Turns the credential that opens a stream into the workload that holds it. */
 export interface WorkloadIdentifier {
   /** @throws RpcError UNAUTHENTICATED (no such credential) or PERMISSION_DENIED (a good one, of a workload that gets nothing here). */
   identify(credential: string): Promise<Workload>;
   /**
-   * True when no credential can make this start of the workload known again.
+   * True when no credential can make the workload known again.
    * @param unseenMs how long it has had no stream
    * @throws where that can't be known now
    */
-  isGone(start: WorkloadStart, unseenMs: number): Promise<boolean>;
+  isGone(workload: KnownWorkload, unseenMs: number): Promise<boolean>;
 }

@@ -3,10 +3,10 @@ import { decodeJwt } from 'jose';
 import { readEnvironment } from '../../runtime/config/environment';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../runtime/kubernetes/objects';
-import type { ContainerStatus, Pod, TokenReview } from '../../runtime/kubernetes/objects';
+import type { Pod, TokenReview } from '../../runtime/kubernetes/objects';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
-import type { Workload, WorkloadIdentifier, WorkloadStart } from './identity';
+import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
 import { runsForeignCode } from './foreign-code';
 import { kubernetesIdentitySettings } from './kubernetes-settings';
 import { systemClock } from '../../runtime/clock';
@@ -63,7 +63,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
 
   async identify(credential: string): Promise<Workload> {
     const caller = await this.review(credential);
-    const { pod, imageDigest, start } = await this.running(caller);
+    const { pod, imageDigest } = await this.running(caller);
     const user = pod.metadata.annotations?.[USER_ANNOTATION];
     if (!user) throw denied('attestor.no_user', "the pod is nobody's enclave");
     if (!this.options.imageDigests.includes(imageDigest))
@@ -75,7 +75,6 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       user,
       enclave,
       workloadUid: caller.uid,
-      start,
       name: caller.pod,
       imageDigest,
       node: this.options.node,
@@ -83,11 +82,9 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     };
   }
 
-  async isGone({ name, workloadUid, start }: WorkloadStart): Promise<boolean> {
+  async isGone({ name, workloadUid }: KnownWorkload): Promise<boolean> {
     const pod = await this.find(name);
-    if (pod === undefined || pod.metadata.uid !== workloadUid) return true;
-    const now = containerStart(pod);
-    return now !== undefined && now !== start;
+    return pod?.metadata.uid !== workloadUid;
   }
 
   private async review(token: string): Promise<Caller> {
@@ -126,7 +123,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     return this.ask(() => api.find<Pod>(`/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(pod)}`));
   }
 
-  private async running(caller: Caller): Promise<{ pod: Pod; imageDigest: string; start: string }> {
+  private async running(caller: Caller): Promise<{ pod: Pod; imageDigest: string }> {
     const { node, patienceMs = START_PATIENCE_MS, clock = systemClock } = this.options;
     const deadline = clock.monotonic() + patienceMs;
     for (;;) {
@@ -142,9 +139,9 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       if (guests.length > 0 || names.some((name) => !EXPECTED_CONTAINERS.includes(name))) {
         throw denied('attestor.foreign_container', "the pod holds other containers than an enclave's");
       }
-      const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(enclaveStatus(pod)?.imageID ?? '')?.[1];
-      const start = containerStart(pod);
-      if (start !== undefined && imageDigest) return { pod, imageDigest, start };
+      const container = pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
+      const imageDigest = /@(sha256:[0-9a-f]{64})$/.exec(container?.imageID ?? '')?.[1];
+      if (container?.state?.running && imageDigest) return { pod, imageDigest };
       if (clock.monotonic() > deadline)
         throw new RpcError('attestor.pod_starting', status.UNAVAILABLE, 'the pod does not run yet');
       await clock.sleep(RETRY_MS);
@@ -161,16 +158,6 @@ export class KubernetesIdentity implements WorkloadIdentifier {
       });
     }
   }
-}
-
-function enclaveStatus(pod: Pod): ContainerStatus | undefined {
-  return pod.status?.containerStatuses?.find(({ name }) => name === ENCLAVE_CONTAINER);
-}
-
-/** The enclave's container that runs: each start has an ID of its own. Undefined while none runs. */
-function containerStart(pod: Pod): string | undefined {
-  const container = enclaveStatus(pod);
-  return container?.state?.running && container.containerID ? container.containerID : undefined;
 }
 
 function denied(code: string, message: string): RpcError {

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
-import type { Workload, WorkloadIdentifier, WorkloadStart } from './identity';
+import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 
@@ -70,7 +70,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
   }
 
   /** A live process opens a stream again within seconds, and a credential of one that ended is good for minutes. */
-  isGone(_start: WorkloadStart, unseenMs: number): Promise<boolean> {
+  isGone(_workload: KnownWorkload, unseenMs: number): Promise<boolean> {
     return Promise.resolve(unseenMs > 2 * (LIFETIME_MAX_SECONDS + CLOCK_SKEW_SECONDS) * 1000);
   }
 

@@ -32,8 +32,6 @@ interface ContainerStatus {
   restartCount?: number;
   /** REPOSITORY@sha256:HEX of what runs; empty until it does. */
   imageID?: string;
-  /** RUNTIME://ID, another one for each start; empty until it runs. */
-  containerID?: string;
   state?: {
     waiting?: { reason?: string; message?: string };
     running?: { startedAt?: string };

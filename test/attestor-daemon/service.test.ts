@@ -292,8 +292,8 @@ describe("a credential that somebody else got hold of makes no evidence for anot
     }
   });
 
-  test('another start of the same pod has a certificate of its own', async () => {
-    workloads.set('again', { ...workload, start: 'containerd://2' });
+  test('another workload of the same user has a certificate of its own', async () => {
+    workloads.set('again', { ...workload, workloadUid: 'uid-again' });
     const open = await serve();
     const first = open();
     await first.ask();

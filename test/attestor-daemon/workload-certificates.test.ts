@@ -3,15 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WorkloadCertificates } from '../../attestor-daemon/workload-certificates';
 import type { WorkloadCertificatesOptions } from '../../attestor-daemon/workload-certificates';
-import type { Workload, WorkloadStart } from '../../attestor-daemon/identity/identity';
+import type { KnownWorkload, Workload } from '../../attestor-daemon/identity/identity';
 import { TestClock } from '../support/clock';
 
 const mine = Buffer.alloc(32, 1);
 const theirs = Buffer.alloc(32, 2);
-const workload = (workloadUid: string, start = 'containerd://1'): Workload => ({
+const workload = (workloadUid: string): Workload => ({
   user: 'user-1',
   workloadUid,
-  start,
   name: `pod-${workloadUid}`,
   imageDigest: `sha256:${'ab'.repeat(32)}`,
   node: 'node-1',
@@ -37,23 +36,16 @@ async function open(change: Partial<WorkloadCertificatesOptions> = {}): Promise<
 
 const file = (): string => join(stateDir, 'workload-certificates.json');
 
-test('the first certificate stands, for each start of each workload, and after the attestor starts again', async () => {
+test('the first certificate stands, for each workload, and after the attestor starts again', async () => {
   const first = await open();
   expect(await first.isFirst(workload('a'), mine)).toBe(true);
   expect(await first.isFirst(workload('a'), theirs)).toBe(false);
   expect(await first.isFirst(workload('a'), mine)).toBe(true);
   expect(await first.isFirst(workload('b'), theirs)).toBe(true);
-  expect(await first.isFirst(workload('a', 'containerd://2'), theirs)).toBe(true);
   const second = await open();
   expect(await second.isFirst(workload('a'), theirs)).toBe(false);
   expect(await second.isFirst(workload('a'), mine)).toBe(true);
-  expect(await second.isFirst(workload('a', 'containerd://2'), mine)).toBe(false);
-});
-
-test('parts of a name are not taken for one another', async () => {
-  const certificates = await open();
-  expect(await certificates.isFirst(workload('a b', 'c'), mine)).toBe(true);
-  expect(await certificates.isFirst(workload('a', 'b c'), theirs)).toBe(true);
+  expect(await second.isFirst(workload('b'), mine)).toBe(false);
 });
 
 test('of two at once one is the first, and both wait until it is written', async () => {
@@ -84,11 +76,11 @@ test('what can not be written gets nothing, then or later; when it can be again,
 });
 
 test('workloads that are gone are forgotten, on disk too; those that are there, or that nobody knows of, are not', async () => {
-  const asked: Array<[WorkloadStart, number]> = [];
-  const isGone = async (start: WorkloadStart, unseenMs: number): Promise<boolean> => {
-    asked.push([start, unseenMs]);
-    if (start.workloadUid === 'unknown') throw new Error('the API server does not answer');
-    return start.workloadUid === 'gone';
+  const asked: Array<[KnownWorkload, number]> = [];
+  const isGone = async (known: KnownWorkload, unseenMs: number): Promise<boolean> => {
+    asked.push([known, unseenMs]);
+    if (known.workloadUid === 'unknown') throw new Error('the API server does not answer');
+    return known.workloadUid === 'gone';
   };
   const certificates = await open({ isGone });
   for (const uid of ['gone', 'there', 'unknown', 'streaming']) await certificates.isFirst(workload(uid), mine);
@@ -97,8 +89,8 @@ test('workloads that are gone are forgotten, on disk too; those that are there, 
   await clock.advance(30_000);
   await certificates.sweep();
   expect(asked.map(([{ workloadUid }]) => workloadUid)).toEqual(['gone', 'there', 'unknown']);
-  expect(asked[0]).toEqual([{ workloadUid: 'gone', start: 'containerd://1', name: 'pod-gone' }, 60_000]);
-  const { workloads } = JSON.parse(await readFile(file(), 'utf8')) as { workloads: WorkloadStart[] };
+  expect(asked[0]).toEqual([{ workloadUid: 'gone', name: 'pod-gone' }, 60_000]);
+  const { workloads } = JSON.parse(await readFile(file(), 'utf8')) as { workloads: KnownWorkload[] };
   expect(workloads.map(({ workloadUid }) => workloadUid)).toEqual(['there', 'unknown', 'streaming']);
   expect(await certificates.isFirst(workload('there'), theirs)).toBe(false);
 });
@@ -116,7 +108,7 @@ test('it is bounded: one more than that is refused, known ones are not', async (
 test.each([
   ['half a file', '{"version":1,"workloads":[{"worklo'],
   ['another version', '{"version":2,"workloads":[]}'],
-  ['no certificate', '{"version":1,"workloads":[{"workloadUid":"a","start":"","name":""}]}'],
+  ['no certificate', '{"version":1,"workloads":[{"workloadUid":"a","name":""}]}'],
   ['an empty file', ''],
 ])('%s: it does not begin as if nothing had been shown', async (_, text) => {
   await writeFile(file(), text);
