@@ -76,6 +76,7 @@ export async function startEnclave(
         link,
         commands,
         workspace: settings.WORKSPACE_DIR,
+        credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
         seats,
         status: () =>
           Promise.resolve({

@@ -20,6 +20,8 @@ interface ChildOptions {
   /** Where READY_FILE is made. */
   readyFile: string;
   logFile: string;
+  /** What runs it instead of this process's Node. */
+  node?: string | undefined;
   signal?: AbortSignal;
 }
 
@@ -68,7 +70,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const logStart = (await log.stat()).size;
   let child: ChildProcess;
   try {
-    child = spawn(process.execPath, [file], {
+    child = spawn(options.node ?? process.execPath, [file], {
       // A group of its own: Ctrl-C at the terminal reaches the launcher alone, which ends everything in order.
       detached: true,
       cwd: '/',

@@ -30,6 +30,8 @@ interface EnclavesOptions {
   /** Holds a folder for each enclave, which stays until that is removed. */
   workspaceFolder: string;
   logFile: string;
+  /** A Node that the commands in an enclave can't look into, where there is one: see execute-only.ts. */
+  node?: string | undefined;
   attestorAddress: string;
   clientCaFile: string;
   trustDomain: string;
@@ -151,6 +153,7 @@ export class Enclaves {
     await this.writeCredential(identity);
     const child = await startChild({
       program: 'enclave',
+      node: options.node,
       readyFile: join(folder, 'ready'),
       logFile: options.logFile,
       signal: this.ending.signal,

@@ -7,6 +7,7 @@ import { parseAddress } from '../runtime/rpc/address';
 import { startServer } from '../runtime/rpc/server';
 import { startEmbeddedPostgres } from './postgres/embedded';
 import { Enclaves } from './enclaves';
+import { executeOnlyNode } from './execute-only';
 import { writeWhole } from './files';
 import {
   createAdministration,
@@ -170,11 +171,15 @@ async function openEnclaves(
     'ES256',
   )) as CryptoKey;
   await rotateLog(path('log', 'enclave.log'));
+  const node = await executeOnlyNode(path('run', 'enclave-node'));
+  if (node === undefined)
+    options.report('commands in an enclave can read its memory here: see docs/security/services.md');
   return new Enclaves({
     mark,
     runFolder: path('run', 'enclaves'),
     workspaceFolder: path('workspaces'),
     logFile: path('log', 'enclave.log'),
+    node,
     attestorAddress,
     clientCaFile: path('keys', 'client-ca.crt'),
     trustDomain: record.trustDomain,

@@ -6,6 +6,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import { writeMessage } from '../../runtime/rpc/handlers';
 import type { GetFileRequest, GetFileResponse } from '../../proto/gen/licensing/v1/session';
+import { refuseOwnFile } from './own-files';
 import { fileError, resolvePath } from './paths';
 
 /** Bytes of a file in one message. */
@@ -18,13 +19,14 @@ const PIECE_BYTES = 256 * 1024;
 export async function sendFile(
   call: ServerWritableStream<GetFileRequest, GetFileResponse>,
   workspace: string,
-  signal: AbortSignal,
+  { signal, credentialFile }: { signal: AbortSignal; /** See refuseOwnFile. */ credentialFile: string },
 ): Promise<void> {
   const { path } = call.request;
   try {
     // Not to hang on a pipe that nobody writes.
     const file = await open(resolvePath(workspace, path), constants.O_RDONLY | constants.O_NONBLOCK);
     try {
+      await refuseOwnFile(file, credentialFile);
       const info = await file.stat();
       if (info.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' });
       if (!info.isFile())

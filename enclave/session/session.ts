@@ -19,6 +19,8 @@ export interface SessionOptions {
   commands: Commands;
   /** Absolute. */
   workspace: string;
+  /** Where the workload's credential is: not for the client. */
+  credentialFile: string;
   seats: SeatPolicy;
   status(): Promise<GetStatusResponse>;
 }
@@ -54,7 +56,7 @@ export class Session {
   }
 
   get service(): SessionServiceServer {
-    const { link, workspace, commands } = this.options;
+    const { link, workspace, credentialFile, commands } = this.options;
     return {
       attest: unary(async ({ nonce }, { signal }) => {
         requireLength('session.nonce', 'a nonce', nonce, NONCE_BYTES);
@@ -98,7 +100,7 @@ export class Session {
       }),
       getFile: serverStream(async (call, { signal }) => {
         this.requireSeat();
-        await sendFile(call, workspace, this.eitherEnd(signal));
+        await sendFile(call, workspace, { signal: this.eitherEnd(signal), credentialFile });
       }),
       getStatus: unary(async () => {
         this.requireAttested();

@@ -20,6 +20,8 @@ export function runProgram(start: () => Promise<() => Promise<void>>): void {
     process.exit(error instanceof ConfigError ? 2 : 1);
   };
   process.on('unhandledRejection', fail);
+  // Without a listener this signal opens Node's debugger, and with it the program's memory, to any process of the same user.
+  process.on('SIGUSR1', () => logger.warn({ signal: 'SIGUSR1' }, 'ignored'));
   // Until it serves, there is nothing to stop in order.
   let orphaned = (): void => process.exit(1);
   watchParent(() => orphaned());
