@@ -44,10 +44,31 @@ test.each(files)('%s: one certificate, self-signed, its fingerprint as listed, n
   expect(row).toContain(`${day(certificate.validFrom)} to ${day(certificate.validTo)}`);
   expect(row.slice(-2)).toEqual([
     expect.stringMatching(/^(<https?:\/\/[^>]+>|not known)$/),
-    expect.stringMatching(/^(A|B|A, B|C)$/),
+    expect.stringMatching(/^(A|B|A, B|C|D)$/),
   ]);
   const soon = Date.now() + 365 * 86_400_000;
   expect({ file, ends: new Date(certificate.validTo).getTime() < soon }).toEqual({ file, ends: ENDING.includes(file) });
+});
+
+test('real certificates are listed by hash and source, each maker with a row in the table of what was verified', () => {
+  const trust = join(folder, '..');
+  const { certificates } = JSON.parse(readFileSync(join(trust, 'real-certificates.json'), 'utf8')) as {
+    certificates: { maker: string; sha256: string; source: Record<string, string>; outcome: string }[];
+  };
+  const table = readFileSync(join(trust, 'README.md'), 'utf8');
+  expect(new Set(certificates.map(({ sha256 }) => sha256)).size).toBe(certificates.length);
+  for (const { maker, sha256, source, outcome } of certificates) {
+    expect(sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(source).toEqual({
+      repository: expect.stringMatching(/^[\w.-]+\/[\w.-]+$/),
+      commit: expect.stringMatching(/^[0-9a-f]{40}$/),
+      path: expect.any(String),
+    });
+    expect(outcome).toMatch(/^(verified|certificate\.[a-z_]+)$/);
+    const row = table.split('\n').find((line) => line.startsWith(`| ${maker} `)) ?? '';
+    const verified = certificates.filter((each) => each.maker === maker && each.outcome === 'verified').length;
+    expect(row).toContain(`${verified} verified`);
+  }
 });
 
 describe('intermediates', () => {
