@@ -1,17 +1,19 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
+import { CodedError } from '../errors/coded-error';
+import type { AttestorCode } from '../errors/attestor';
 
 /** The answer to a request that gets no evidence. `retryable`: the same request may succeed later. */
-export class AttestRefusal extends Error {
+export class AttestRefusal extends CodedError<AttestorCode> {
   override readonly name = 'AttestRefusal';
 
   constructor(
-    readonly code: string,
+    code: AttestorCode,
     message: string,
     readonly retryable: boolean,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(code, message, options);
   }
 }
 

@@ -2,12 +2,16 @@ import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
 import { channelCredentials, grpcTarget, isLoopback, parseAddress } from '../runtime/rpc/address';
 import { WIDE_WINDOW_BYTES } from '../runtime/rpc/http2';
 import type { TrustBundle } from '../attestation/trust/bundle';
+import { CodedError } from '../errors/coded-error';
 
 /** A password or a token would be sent to a host of the network without TLS. */
-export class PlaintextRefused extends Error {
+export class PlaintextRefused extends CodedError<'client.plaintext_refused'> {
   override readonly name = 'PlaintextRefused';
-  readonly code = 'client.plaintext_refused';
   readonly hint = 'use an https:// address of the service';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super('client.plaintext_refused', message, options);
+  }
 }
 
 /** Dead peers are noticed within half a minute, and nothing is kept between two channels. */

@@ -1,6 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import { EvidenceError, PolicyError } from '../attestation/evidence/errors';
 import { fromServiceError, isServiceError, RpcError } from '../runtime/rpc/errors';
+import { CodedError } from '../errors/coded-error';
+import type { UnreachableCode } from '../errors/client';
+import type { VerifierCode } from '../errors/verifier';
 
 /** What was being verified: the evidence of the login, the connection, or the connection's own evidence. */
 export type Phase = 'login' | 'connection' | 'session';
@@ -18,22 +21,22 @@ export type Phase = 'login' | 'connection' | 'session';
  * - connection.certificate_mismatch, connection.protocol, connection.resumed: what TLS presents is not what was verified
  * - session.exporter: the evidence is about another TLS session: somebody stands between
  */
-export class AttestationRefused extends Error {
+export class AttestationRefused extends CodedError<VerifierCode> {
   override readonly name = 'AttestationRefused';
 
   constructor(
     readonly phase: Phase,
     readonly step: string,
-    readonly code: string,
+    code: VerifierCode,
     message: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(code, message, options);
   }
 }
 
 /** Codes that say more about a connection than the evidence's own. */
-const SESSION_CODES: Record<string, { step: string; code: string }> = {
+const SESSION_CODES: Partial<Record<VerifierCode, { step: string; code: VerifierCode }>> = {
   'identity.tls_exporter': { step: 'session', code: 'session.exporter' },
 };
 
@@ -49,11 +52,7 @@ export function refusing<T>(phase: Phase, verify: () => T): T {
 }
 
 /** The enclave can't be reached, or not any more: worth another try. */
-export function unavailable(
-  code: 'connection.failed' | 'connection.closed' | 'connection.timeout',
-  message: string,
-  cause?: unknown,
-): RpcError {
+export function unavailable(code: UnreachableCode, message: string, cause?: unknown): RpcError {
   return new RpcError(code, status.UNAVAILABLE, message, { cause });
 }
 

@@ -13,6 +13,7 @@ import { privateKey } from './key';
 import type { Session } from './session';
 import { systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
+import type { Code } from '../errors/codes';
 
 const TIMEOUT_MS = 15_000;
 /** A service that is away keeps nobody waiting at the end: the missing heartbeat frees the seat as well. */
@@ -23,7 +24,7 @@ const IDLE_MS = 10_000;
 const RETRY = { passing: 1 / 6, refused: 2 };
 
 /** Another heartbeat would get the same answer. */
-const FINAL = new Set(['seat.freed', 'seat.heartbeat', 'login.session_ended', 'login.revoked']);
+const FINAL = new Set<Code>(['seat.freed', 'seat.heartbeat', 'login.session_ended', 'login.revoked']);
 
 export interface SeatOptions {
   /** Told why the seat is not renewed, where that is the service's decision. The enclave begins nothing new after `until`. */

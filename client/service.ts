@@ -23,21 +23,16 @@ import type { LoginReceipt } from './receipt';
 import { sessionId } from './session';
 import type { Session } from './session';
 import { systemClock } from '../runtime/clock';
+import { CodedError } from '../errors/coded-error';
+import type { LoginResultCode } from '../errors/client';
 
 /** An enclave may have to be scheduled and its image pulled. */
 const LOGIN_TIMEOUT_MS = 240_000;
 const ATTEST_TIMEOUT_MS = 60_000;
 
 /** A login as the service answered it is not one, which is a bug or a lie; or nothing is left to log in again with. `code` is stable. */
-export class LoginError extends Error {
+export class LoginError extends CodedError<LoginResultCode> {
   override readonly name = 'LoginError';
-
-  constructor(
-    readonly code: 'login.no_result' | 'login.wrong_certificate' | 'login.session_over',
-    message: string,
-  ) {
-    super(message);
-  }
 }
 
 export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOptions {

@@ -17,6 +17,7 @@ import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
+import type { AttestorCode } from '../errors/attestor';
 
 interface AttestorLinkOptions {
   address: Address;
@@ -240,5 +241,6 @@ function refused(error: ServiceError | undefined): RpcError | undefined {
 }
 
 function fromFailure({ code, message, retryable }: { code: string; message: string; retryable: boolean }): RpcError {
-  return new RpcError(code, retryable ? status.UNAVAILABLE : status.FAILED_PRECONDITION, message);
+  // Its own codes, or those of a later release of it.
+  return new RpcError(code as AttestorCode, retryable ? status.UNAVAILABLE : status.FAILED_PRECONDITION, message);
 }

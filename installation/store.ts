@@ -1,3 +1,6 @@
+import { CodedError } from '../errors/coded-error';
+import type { KeyStoreCode } from '../errors/operator';
+
 /**
  * The keys of an installation that an operator makes and replaces, by name. `.key` and `.json` hold secrets (but `trust-bundle.json`):
  * - token-keys.json, revocation-keys.json, licence-keys.json, log-keys.json: private JWK Sets, the new key first
@@ -34,16 +37,16 @@ export interface KeyStore {
 }
 
 /** The key store can't be used as asked. `code` is stable; messages hold no key. */
-export class KeyStoreError extends Error {
+export class KeyStoreError extends CodedError<KeyStoreCode> {
   override readonly name = 'KeyStoreError';
 
   constructor(
-    readonly code: 'keystore.missing' | 'keystore.malformed' | 'keystore.unsettled' | 'keystore.unreachable',
+    code: KeyStoreCode,
     message: string,
     readonly hint?: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(code, message, options);
   }
 }
 

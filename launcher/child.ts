@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { distFolder } from '../runtime/config/dist';
 import { LauncherError } from './errors';
 import { systemClock } from '../runtime/clock';
+import { CodedError } from '../errors/coded-error';
 
 /** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
 const READY_TIMEOUT_MS = 90_000;
@@ -114,7 +115,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   }
 }
 
-class NotReady extends Error {}
+class NotReady extends CodedError<'internal.child_not_ready'> {}
 
 async function ready(
   options: ChildOptions,
@@ -129,8 +130,9 @@ async function ready(
     const report =
       text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
     if (report?.pid === pid && report !== undefined) return report.ports;
-    if (exit) throw new NotReady(`ended at its start (${describeExit(exit)})`);
-    if (systemClock.monotonic() > deadline) throw new NotReady(`did not start within ${READY_TIMEOUT_MS / 1000} s`);
+    if (exit) throw new NotReady('internal.child_not_ready', `ended at its start (${describeExit(exit)})`);
+    if (systemClock.monotonic() > deadline)
+      throw new NotReady('internal.child_not_ready', `did not start within ${READY_TIMEOUT_MS / 1000} s`);
     await systemClock.sleep(15);
     options.signal?.throwIfAborted();
   }

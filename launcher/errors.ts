@@ -1,19 +1,16 @@
+import { CodedError } from '../errors/coded-error';
+import type { LauncherCode } from '../errors/operator';
+
 /** The installation can't be run. `hint` says what to do about it. */
-export class LauncherError extends Error {
+export class LauncherError extends CodedError<LauncherCode> {
   override readonly name = 'LauncherError';
 
   constructor(
-    readonly code:
-      | 'launcher.folder'
-      | 'launcher.in_use'
-      | 'launcher.not_built'
-      | 'launcher.path_too_long'
-      | 'launcher.start_failed'
-      | 'launcher.stopped',
+    code: LauncherCode,
     message: string,
     readonly hint?: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(code, message, options);
   }
 }

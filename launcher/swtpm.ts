@@ -6,6 +6,8 @@ import { connect } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { systemClock } from '../runtime/clock';
+import { CodedError } from '../errors/coded-error';
+import type { SwtpmCode } from '../errors/operator';
 
 const run = promisify(execFile);
 
@@ -17,16 +19,8 @@ const STATE_FILE = 'tpm2-00.permall';
 const CA_FILE = 'ca-certificates.pem';
 
 /** A software TPM that could not be made or started. */
-class SwtpmError extends Error {
+class SwtpmError extends CodedError<SwtpmCode> {
   override readonly name = 'SwtpmError';
-
-  constructor(
-    readonly code: 'swtpm.missing' | 'swtpm.socket_path' | 'swtpm.setup_failed' | 'swtpm.in_use' | 'swtpm.start_failed',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 export interface Swtpm {

@@ -3,6 +3,8 @@ import { MAX_LINE_LENGTH } from '../tpm/event-log/text';
 import { BOOT_PCRS, FIRMWARE_PCRS, LOADER_PCRS } from './measured';
 import type { MeasuredBoot } from './measured';
 import { contradictionText } from './contradiction';
+import { CodedError } from '../../errors/coded-error';
+import type { BootStateCode } from '../../errors/verifier';
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits');
 const line = z
@@ -39,15 +41,8 @@ export function statePcrs(state: BootState): { pcr: number; value: string }[] {
 }
 
 /** A boot that can't be recorded. */
-export class BootStateError extends Error {
+export class BootStateError extends CodedError<BootStateCode> {
   override readonly name = 'BootStateError';
-
-  constructor(
-    readonly code: 'boot_state.malformed' | 'boot_state.contradicted' | 'boot_state.no_pcrs',
-    message: string,
-  ) {
-    super(message);
-  }
 }
 
 /** GRUB extends 8 and 9, systemd-stub 11 to 13, shim 14. IMA (10) and systemd (15) come later, with values that vary. */

@@ -1,13 +1,9 @@
-/** Malformed binary input. `code` is stable. */
-export class BytesError extends Error {
-  override readonly name = 'BytesError';
+import { CodedError } from '../../errors/coded-error';
+import type { BytesCode } from '../../errors/verifier';
 
-  constructor(
-    readonly code: 'bytes.truncated' | 'bytes.trailing' | 'bytes.malformed',
-    message: string,
-  ) {
-    super(message);
-  }
+/** Malformed binary input. `code` is stable. */
+export class BytesError extends CodedError<BytesCode> {
+  override readonly name = 'BytesError';
 }
 
 /** Reads big-endian integers and byte strings, never past the end. Slices share memory with the input. */

@@ -1,27 +1,7 @@
-type CertificateErrorCode =
-  | 'certificate.malformed'
-  | 'certificate.weak_key'
-  | 'certificate.weak_signature'
-  | 'certificate.expired'
-  | 'certificate.not_yet_valid'
-  | 'certificate.untrusted'
-  | 'certificate.not_a_ca'
-  | 'certificate.is_a_ca'
-  | 'certificate.path_length'
-  | 'certificate.usage'
-  | 'certificate.critical_extension'
-  | 'certificate.name'
-  | 'certificate.details';
+import { CodedError } from '../../errors/coded-error';
+import type { ChainCode } from '../../errors/verifier';
 
 /** A certificate or a chain that can't be taken. `code` is stable. */
-export class CertificateError extends Error {
+export class CertificateError extends CodedError<ChainCode> {
   override readonly name = 'CertificateError';
-
-  constructor(
-    readonly code: CertificateErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }

@@ -1,3 +1,6 @@
+import { CodedError } from '../../errors/coded-error';
+import type { EvidenceCode, PolicyCode } from '../../errors/verifier';
+
 /** The steps of the verification, in the order of trust, with what each establishes. */
 export const STEPS = {
   ak_certificate: 'the attestation key is certified by a trusted authority',
@@ -29,32 +32,24 @@ export type Step = keyof typeof STEPS;
  * - certificate_hash: mismatch, unexpected
  * - identity: client_key, tls_exporter, user, enclave, workload, node, image, ak_node
  */
-export class EvidenceError extends Error {
+export class EvidenceError extends CodedError<EvidenceCode> {
   override readonly name = 'EvidenceError';
   /** Of freshness.expired: when the evidence, which is good but for its age, was issued. */
   readonly issuedAt: Date | undefined;
 
   constructor(
     readonly step: Exclude<Step, 'policy'>,
-    readonly code: `${Exclude<Step, 'policy'>}.${string}`,
+    code: EvidenceCode,
     message: string,
     { issuedAt, ...options }: ErrorOptions & { issuedAt?: Date } = {},
   ) {
-    super(message, options);
+    super(code, message, options);
     this.issuedAt = issuedAt;
   }
 }
 
 /** The evidence is good, and not what this client wants. `code` is stable. */
-export class PolicyError extends Error {
+export class PolicyError extends CodedError<PolicyCode> {
   override readonly name = 'PolicyError';
   readonly step = 'policy';
-
-  constructor(
-    readonly code: 'policy.image_digest' | 'policy.node' | 'policy.software_tpm' | 'policy.boot_state',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }

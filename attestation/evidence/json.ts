@@ -1,18 +1,12 @@
 import { z } from 'zod';
 import { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { MAX_EVENT_LOG_BYTES } from '../tpm/event-log/constants';
+import { CodedError } from '../../errors/coded-error';
+import type { EvidenceFileCode } from '../../errors/verifier';
 
 /** A file that holds no evidence. Whether evidence that was read is good is verifyEvidence's question. */
-export class EvidenceFileError extends Error {
+export class EvidenceFileError extends CodedError<EvidenceFileCode> {
   override readonly name = 'EvidenceFileError';
-
-  constructor(
-    readonly code: 'evidence_file.too_large' | 'evidence_file.not_json' | 'evidence_file.malformed',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /** Longest file that is read, in characters: the largest event log in base64, and ten times what the largest tree makes. */

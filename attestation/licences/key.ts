@@ -4,6 +4,8 @@ import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../tokens/algorithm';
 import { planSchema } from './plan';
 import type { Plan } from './plan';
+import { CodedError } from '../../errors/coded-error';
+import type { LicenceKeyCode } from '../../errors/verifier';
 
 /** Keeps every other JWS of the installation from being taken for a licence key, and a licence key for another (RFC 8725, 3.11). */
 export const LICENCE_TYPE = 'sls-licence+jwt';
@@ -12,34 +14,9 @@ const CLOCK_SKEW_SECONDS = 5;
 /** Twice what a plan with all its images takes. */
 const MAX_LICENCE_KEY_LENGTH = 8192;
 
-type LicenceKeyErrorCode =
-  /** Not a JWS of three parts, or too long. */
-  | 'licence.malformed'
-  /** Signed by another algorithm than ES256, or by none. */
-  | 'licence.algorithm'
-  /** Names no licence key of the trust bundle. */
-  | 'licence.unknown_key'
-  | 'licence.signature'
-  /** Another kind of token: `typ`. */
-  | 'licence.type'
-  | 'licence.issuer'
-  | 'licence.audience'
-  | 'licence.expired'
-  | 'licence.not_yet_valid'
-  /** A claim is missing or malformed. */
-  | 'licence.claims';
-
 /** A text that is no licence key, or not one to redeem. `code` is stable; neither it nor the message holds anything of the text. */
-export class LicenceKeyError extends Error {
+export class LicenceKeyError extends CodedError<LicenceKeyCode> {
   override readonly name = 'LicenceKeyError';
-
-  constructor(
-    readonly code: LicenceKeyErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /** What a licence key says. */
@@ -67,7 +44,7 @@ const claimsSchema = z.object({
   accounts: z.number().int().min(1),
 });
 
-const REFUSALS: Record<string, [LicenceKeyErrorCode, string]> = {
+const REFUSALS: Record<string, [LicenceKeyCode, string]> = {
   typ: ['licence.type', `expected a licence key (${LICENCE_TYPE}), got another kind of token`],
   iss: ['licence.issuer', 'the licence key is of another installation'],
   aud: ['licence.audience', 'the licence key is for another audience'],
@@ -75,7 +52,7 @@ const REFUSALS: Record<string, [LicenceKeyErrorCode, string]> = {
 
 /** Which rule of ours a refusal of jose's stands for. */
 function asLicenceKeyError(error: unknown): unknown {
-  const refuse = (code: LicenceKeyErrorCode, message: string): LicenceKeyError =>
+  const refuse = (code: LicenceKeyCode, message: string): LicenceKeyError =>
     new LicenceKeyError(code, message, { cause: error });
   if (error instanceof LicenceKeyError) return error;
   if (error instanceof errors.JOSEAlgNotAllowed)

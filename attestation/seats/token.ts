@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../tokens/algorithm';
 import { CertificateError } from '../certificates/errors';
 import { seatSignerName, verifySeatSigner } from '../certificates/seat-signer';
+import { CodedError } from '../../errors/coded-error';
+import type { SeatTokenCode } from '../../errors/verifier';
 
 /** What keeps seat tokens and every other JWT apart. */
 export const SEAT_TOKEN_TYPE = 'sls-seat+jwt';
@@ -11,16 +13,8 @@ const MAX_TOKEN_LENGTH = 8 * 1024;
 const CLOCK_SKEW_SECONDS = 5;
 
 /** A seat token that isn't taken. `code` is stable; neither it nor the message holds anything of the token. */
-export class SeatTokenError extends Error {
+export class SeatTokenError extends CodedError<SeatTokenCode> {
   override readonly name = 'SeatTokenError';
-
-  constructor(
-    readonly code: 'seat.token_invalid' | 'seat.token_expired',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /** Which session has a seat: user, workload and, of all of its connections, the one with this TLS exporter. */

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { verifyAdminCertificate } from '../certificates/admin';
 import { CertificateError } from '../certificates/errors';
 import { isP256, sha256 } from '../crypto';
+import { CodedError } from '../../errors/coded-error';
+import type { AdministratorProofCode } from '../../errors/administrator';
 
 /** Metadata of an administrator's call. */
 export const ADMIN_PROOF_KEY = 'sls-admin-proof';
@@ -12,28 +14,9 @@ const ADMIN_PROOF_SECONDS = 60;
 /** Holds one or two certificates; more is not worth parsing. */
 const MAX_PROOF_LENGTH = 16 * 1024;
 
-type AdminProofErrorCode =
-  | 'admin.proof_missing'
-  | 'admin.proof_malformed'
-  | 'admin.proof_type'
-  | 'admin.certificate'
-  | 'admin.proof_signature'
-  | 'admin.proof_audience'
-  | 'admin.proof_method'
-  | 'admin.proof_request'
-  | 'admin.proof_time';
-
 /** A call that no administrator is shown to have made. `code` is stable. */
-export class AdminProofError extends Error {
+export class AdminProofError extends CodedError<AdministratorProofCode> {
   override readonly name = 'AdminProofError';
-
-  constructor(
-    readonly code: AdminProofErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 const payloadSchema = z.object({

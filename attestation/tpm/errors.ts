@@ -1,32 +1,10 @@
 import { ByteReader, BytesError } from '../bytes/reader';
-
-type TpmErrorCode =
-  /** The bytes end before the structure does. */
-  | 'tpm.truncated'
-  /** Bytes are left after the structure. */
-  | 'tpm.trailing'
-  /** A value that the specification doesn't allow in this place. */
-  | 'tpm.invalid'
-  /** Allowed by the specification, not by this project. */
-  | 'tpm.unsupported'
-  /** A key that is too weak, or so large that using it costs too much. */
-  | 'tpm.weak_key'
-  /** TPMS_ATTEST that doesn't start with TPM_GENERATED_VALUE: the TPM didn't make it. */
-  | 'tpm.magic'
-  /** TPMS_ATTEST of another type than a quote. */
-  | 'tpm.attest_type';
+import { CodedError } from '../../errors/coded-error';
+import type { TpmStructureCode } from '../../errors/verifier';
 
 /** A TPM structure that can't be taken. `code` is stable. */
-export class TpmError extends Error {
+export class TpmError extends CodedError<TpmStructureCode> {
   override readonly name = 'TpmError';
-
-  constructor(
-    readonly code: TpmErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /**

@@ -4,18 +4,12 @@ import { readCertificateFields } from '../certificates/fields';
 import { certificateDer } from '../certificates/pem';
 import { ADDRESS_RULE, isAddress } from './address';
 import { publicKeySchema } from './public-key';
+import { CodedError } from '../../errors/coded-error';
+import type { TrustBundleCode } from '../../errors/verifier';
 
 /** A trust bundle that can't be used. */
-export class TrustBundleError extends Error {
+export class TrustBundleError extends CodedError<TrustBundleCode> {
   override readonly name = 'TrustBundleError';
-
-  constructor(
-    readonly code: 'trust_bundle.not_json' | 'trust_bundle.malformed',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /** Exactly one certificate, in the forms of any authority (a server's may be anybody's): what stands behind it in the same text would be dropped in silence. */

@@ -2,6 +2,8 @@ import { CompactSign, compactVerify, decodeProtectedHeader, importJWK } from 'jo
 import type { CryptoKey } from 'jose';
 import { z } from 'zod';
 import type { PublicKey } from './public-key';
+import { CodedError } from '../../errors/coded-error';
+import type { RevocationCode } from '../../errors/verifier';
 
 const REVOCATIONS_TYPE = 'sls-revocations+jwt';
 /** Life of a list. As long as someone between client and service can keep a revocation from being felt by showing an older one. */
@@ -11,26 +13,9 @@ const SKEW_SECONDS = 60;
 const MAX_LENGTH = 768 * 1024;
 
 /** Evidence that is good by itself, of something that is trusted no longer; or nothing shows that it still is. `code` is stable. */
-export class RevocationError extends Error {
+export class RevocationError extends CodedError<RevocationCode> {
   override readonly name = 'RevocationError';
   readonly step = 'revocation';
-
-  constructor(
-    readonly code:
-      | 'revocation.node'
-      | 'revocation.ak'
-      | 'revocation.ek'
-      | 'revocation.user'
-      | 'revocation.session'
-      | 'revocation.missing'
-      | 'revocation.malformed'
-      | 'revocation.signature'
-      | 'revocation.stale',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

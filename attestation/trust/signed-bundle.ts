@@ -3,28 +3,16 @@ import type { JWK } from 'jose';
 import { parseTrustBundle, serializeTrustBundle, TrustBundleError } from './bundle';
 import type { TrustBundle } from './bundle';
 import { fingerprint, isSameKey, publicHalf } from './public-key';
+import { CodedError } from '../../errors/coded-error';
+import type { TrustCode } from '../../errors/verifier';
 
 export const TRUST_BUNDLE_TYPE = 'sls-trust-bundle+jwt';
 /** A bundle with a dozen roots and golden boot states takes a tenth of this. */
 const MAX_LENGTH = 512 * 1024;
 
 /** A signed trust bundle that is not taken. `code` is stable. */
-export class TrustError extends Error {
+export class TrustError extends CodedError<TrustCode> {
   override readonly name = 'TrustError';
-
-  constructor(
-    readonly code:
-      | 'trust.malformed'
-      | 'trust.type'
-      | 'trust.signature'
-      | 'trust.key_changed'
-      | 'trust.domain_changed'
-      | 'trust.key_missing',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /**

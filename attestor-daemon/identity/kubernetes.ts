@@ -11,6 +11,7 @@ import { runsForeignCode } from './foreign-code';
 import { kubernetesIdentitySettings } from './kubernetes-settings';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import type { AttestorCode } from '../../errors/attestor';
 
 /** Audience of the tokens that enclaves mount for the attestor. */
 const TOKEN_AUDIENCE = 'attestor';
@@ -160,6 +161,6 @@ export class KubernetesIdentity implements WorkloadIdentifier {
   }
 }
 
-function denied(code: string, message: string): RpcError {
+function denied(code: AttestorCode, message: string): RpcError {
   return new RpcError(code, status.PERMISSION_DENIED, message);
 }

@@ -13,9 +13,10 @@ import { keepReceipt } from './receipts';
 import { loadSession, saveRenewed, saveTokens } from './session-file';
 import type { SavedSession } from './session-file';
 import { TrustKeeper } from './trust-keeper';
+import type { Code } from '../../errors/codes';
 
 /** The evidence is about another workload, or the endpoint hands out another certificate: the enclave was replaced since login. */
-const REPLACED = new Set(['identity.workload', 'identity.node', 'certificate.mismatch']);
+const REPLACED = new Set<Code>(['identity.workload', 'identity.node', 'certificate.mismatch']);
 
 interface ConnectOptions {
   verbose?: boolean;

@@ -5,8 +5,9 @@ import type { LogHead } from '../index';
 import { CliError, EXIT } from './exit';
 import type { LogMemory, RememberedHead } from './log-memory';
 import type { Output } from './output';
+import type { Code } from '../../errors/codes';
 
-const CONTRADICTIONS = new Set(['log.rolled_back', 'log.forked']);
+const CONTRADICTIONS = new Set<Code>(['log.rolled_back', 'log.forked']);
 
 /**
  * Checks the audit log against the heads that this machine remembers, and remembers the one that it was shown. Where another command was shown one at the

@@ -3,7 +3,8 @@ import { CommanderError } from 'commander';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, DeviceLoginError, LicenceKeyError, LogError, OidcProviderError } from '../index';
-import { CliError, EXIT } from './exit';
+import { CliError, EXIT, isSystemError } from './exit';
+import { CodedError } from '../../errors/coded-error';
 
 /** What to do about a refusal of the policy. */
 const POLICY_HINTS: Record<string, string> = {
@@ -146,15 +147,20 @@ export function toCliError(error: unknown): CliError {
     return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });
   }
   if (error instanceof Error) {
-    const { code, hint } = error as Error & { code?: unknown; hint?: unknown };
+    const { hint } = error as Error & { hint?: unknown };
     return new CliError(
       EXIT.failure,
       error.message,
-      { ...(typeof code === 'string' && { code }), ...(typeof hint === 'string' && { hint }) },
+      { code: codeOf(error), ...(typeof hint === 'string' && { hint }) },
       { cause: error },
     );
   }
   return new CliError(EXIT.failure, String(error));
+}
+
+function codeOf(error: Error): CliError['details']['code'] {
+  if (error instanceof CodedError) return error.code;
+  return isSystemError(error) ? error.code : undefined;
 }
 
 function licenceError(error: RpcError | LicenceKeyError): CliError {
@@ -174,13 +180,13 @@ function fromRpc(error: RpcError): CliError {
   // What a file or a program in the enclave permits has nothing to do with who is logged in.
   if (/^(exec|file)\./.test(code) && error.grpcStatus !== status.UNAVAILABLE)
     return new CliError(EXIT.failure, error.message, { code }, options);
-  // The login service looks at evidence before its clients do. Which step refused is in its message, the rest in its log.
+  // The login service looks at evidence before its clients do. Which step refused is in the details, the rest in its log.
   if (code === 'login.evidence_refused' || code === 'seat.evidence_refused') {
-    const [, refusal = code] = /\(([a-z_]+\.[a-z_]+)\)/.exec(error.message) ?? [];
-    const step = refusal.split('.')[0] ?? '';
+    const { refusal = code } = error.details;
+    const step = error.details.refusal?.split('.')[0];
     return new CliError(
       EXIT.attestation,
-      `attestation refused by the login service at step ${step}: ${error.message}`,
+      `attestation refused by the login service${step === undefined ? '' : ` at step ${step}`}: ${error.message}`,
       { code: refusal, step, hint: POLICY_HINTS[refusal] ?? TRUST_HINTS[refusal] },
       options,
     );

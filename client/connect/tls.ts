@@ -84,7 +84,11 @@ function check(socket: TLSSocket, expected: Buffer): void {
   if (!presented?.equals(expected)) throw mismatch(expected, presented);
 }
 
-function refused(reason: string, message: string, cause?: unknown): AttestationRefused {
+function refused(
+  reason: 'certificate_mismatch' | 'protocol' | 'resumed',
+  message: string,
+  cause?: unknown,
+): AttestationRefused {
   return new AttestationRefused('connection', 'connection', `connection.${reason}`, message, { cause });
 }
 

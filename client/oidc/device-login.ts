@@ -6,6 +6,8 @@ import { isEndpointOf } from '../../runtime/oidc/issuer';
 import type { OidcSettings } from './service';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { CodedError } from '../../errors/coded-error';
+import type { DeviceLoginCode } from '../../errors/client';
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 /** RFC 8628, 3.2 and 3.5: between two questions, where the provider says nothing else, and more after each slow_down. */
@@ -15,26 +17,9 @@ const SLOWER_SECONDS = 5;
 const LONGEST_SECONDS = 3600;
 const SLOWEST_SECONDS = 60;
 
-type DeviceLoginErrorCode =
-  /** The user said no, or the provider did. */
-  | 'oidc.denied'
-  /** Nobody came with the code in time. */
-  | 'oidc.code_expired'
-  /** The provider offers no device codes. */
-  | 'oidc.no_device_codes'
-  /** The provider refuses the service as its client: the operator's to put right. */
-  | 'oidc.client_refused';
-
 /** A login at the OpenID provider that did not come about. `code` is stable. */
-export class DeviceLoginError extends Error {
+export class DeviceLoginError extends CodedError<DeviceLoginCode> {
   override readonly name = 'DeviceLoginError';
-
-  constructor(
-    readonly code: DeviceLoginErrorCode,
-    message: string,
-  ) {
-    super(message);
-  }
 }
 
 /** What the user has to be shown. By the provider's word: texts for a terminal have to be made fit for one. */

@@ -13,6 +13,7 @@ import { startProcess } from './process';
 import { commandEnvironment, findProgram } from './program';
 import { startTerminal } from './terminal';
 import type { Clock } from '../../runtime/clock';
+import type { EnclaveCode } from '../../errors/enclave';
 
 type ExecCall = ServerDuplexStream<ExecRequest, ExecResponse>;
 
@@ -164,6 +165,6 @@ async function untilQuiet(pumps: Promise<unknown>, activity: { last: number }, c
     await Promise.race([pumps, clock.sleep(QUIET_MS / 5)]);
 }
 
-function invalid(code: string, message: string): RpcError {
+function invalid(code: EnclaveCode, message: string): RpcError {
   return new RpcError(code, status.INVALID_ARGUMENT, message);
 }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
+import type { EnclaveCode } from '../../errors/enclave';
 
 /** PATH_MAX of Linux, in bytes. */
 const MAX_PATH_BYTES = 4096;
@@ -19,7 +20,7 @@ export function resolvePath(workspace: string, path: string): string {
   return resolve(workspace, path);
 }
 
-const REASONS: Record<string, { code: string; grpcStatus: status; text: string }> = {
+const REASONS: Record<string, { code: EnclaveCode; grpcStatus: status; text: string }> = {
   ENOENT: { code: 'file.not_found', grpcStatus: status.NOT_FOUND, text: 'no such file or folder' },
   ENOTDIR: { code: 'file.not_found', grpcStatus: status.NOT_FOUND, text: 'a part of the path is not a folder' },
   EISDIR: { code: 'file.is_folder', grpcStatus: status.FAILED_PRECONDITION, text: 'it is a folder' },

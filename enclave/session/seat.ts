@@ -6,6 +6,7 @@ import type { SeatClaims } from '../../attestation/seats/token';
 import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
 import { dateOf } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
+import type { EnclaveCode } from '../../errors/enclave';
 
 /** What an enclave believes about seats, and what it does without. */
 export interface SeatPolicy {
@@ -129,6 +130,6 @@ export class Seat {
   }
 }
 
-function refusal(code: string, message: string): RpcError {
+function refusal(code: EnclaveCode, message: string): RpcError {
   return new RpcError(code, status.PERMISSION_DENIED, message);
 }

@@ -32,6 +32,7 @@ import { requireReason } from './requests';
 import { signLicenceKey } from '../../licensing/licences/sign-key';
 import { dateOf } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import type { AdministratorCode } from '../../errors/administrator';
 
 export interface LicenceIssuer {
   database: Database;
@@ -42,7 +43,7 @@ export interface LicenceIssuer {
 }
 
 const MAX_ACCOUNTS = 1_000_000;
-function invalid(code: string, message: string): RpcError {
+function invalid(code: AdministratorCode, message: string): RpcError {
   return new RpcError(code, status.INVALID_ARGUMENT, message);
 }
 

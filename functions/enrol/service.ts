@@ -151,6 +151,8 @@ function judgeEndorsement(
   return verifyEndorsement(ek, certificates, trust, now);
 }
 
+type Underscored<C> = C extends `${infer Subject}.${infer Reason}` ? `${Subject}_${Reason}` : never;
+
 /** What the layers below refuse, as what the attestor may read. */
 function refusing<T>(work: () => T): T {
   try {
@@ -158,7 +160,7 @@ function refusing<T>(work: () => T): T {
   } catch (error) {
     if (error instanceof CertificateError) {
       throw new RpcError(
-        `enrol.ek_${error.code.replace('.', '_')}`,
+        `enrol.ek_${error.code.replace('.', '_') as Underscored<typeof error.code>}`,
         status.PERMISSION_DENIED,
         `endorsement key's certificate: ${error.message}`,
         { cause: error },

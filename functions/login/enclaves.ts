@@ -11,6 +11,7 @@ import { EnclaveState } from '../../proto/gen/licensing/v1/enclaves';
 import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v1/enclaves';
 import type { Launcher, Running } from './launcher/launcher';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
+import type { ServiceCode } from '../../errors/service';
 
 interface EnclaveManagementOptions {
   backend: AccountBackend;
@@ -25,7 +26,7 @@ function stateOf(running: Running | undefined): EnclaveState {
 }
 
 /** What starts enclaves didn't answer, or refused: its own words are for the log. */
-function awayAs(code: string, message: string): (cause: unknown) => never {
+function awayAs(code: ServiceCode, message: string): (cause: unknown) => never {
   return (cause) => {
     logger.error({ err: cause }, message);
     throw new RpcError(code, status.UNAVAILABLE, `${message}: try again`, { cause });

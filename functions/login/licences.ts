@@ -83,6 +83,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
         'licence.limited',
         status.RESOURCE_EXHAUSTED,
         `too many ${what}: try again in ${wait} seconds`,
+        { details: { retryAfterSeconds: wait } },
       );
   };
   const limitChanges = (user: string): Promise<void> =>

@@ -78,7 +78,7 @@ export class LoginTrust {
   async verify(
     evidence: Evidence,
     expected: CertificateExpected | SeatExpected,
-    code = 'login.evidence_refused',
+    code: 'login.evidence_refused' | 'seat.evidence_refused' = 'login.evidence_refused',
   ): Promise<VerifiedByLogin> {
     const { bundle } = await this.options.bundle();
     const revoked = await currentlyRevoked(this.options.database, expected.user);
@@ -102,7 +102,10 @@ export class LoginTrust {
       if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError))
         throw cause;
       logger.warn({ code: cause.code, reason: cause.message }, 'evidence refused');
-      throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, { cause });
+      throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, {
+        cause,
+        details: { refusal: cause.code },
+      });
     }
   }
 

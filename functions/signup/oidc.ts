@@ -27,6 +27,7 @@ import type {
 } from '../../proto/gen/licensing/v1/account';
 import type { ClientDetails } from '../../licensing/sessions/client-details';
 import { unixSecondsOf } from '../../runtime/clock';
+import { CodedError } from '../../errors/coded-error';
 
 export interface OidcProvider extends OidcSettings {
   verifier: Pick<IdTokenVerifier, 'verify'>;
@@ -42,7 +43,7 @@ export function getOidcSettings(oidc: OidcSettings | undefined): GetOidcSettings
 }
 
 /** Another call made or deleted the account at this moment: what was found before is not so any more. */
-class IdentityChanged extends Error {}
+class IdentityChanged extends CodedError<'internal.identity_changed'> {}
 
 interface Begun extends RefreshGrant {
   user: string;
@@ -119,7 +120,8 @@ async function beginByToken(backend: AccountBackend, provider: OidcProvider, beg
   await requireSecondFactor(backend, user, request.oneTimeCode, undefined);
   return database.transaction(async (queries) => {
     if (!(await useToken(queries, token))) throw used();
-    if (!(await holdByIdentity(queries, user, token))) throw new IdentityChanged();
+    if (!(await holdByIdentity(queries, user, token)))
+      throw new IdentityChanged('internal.identity_changed', 'the identity was bound or unbound meanwhile');
     return {
       user,
       username,
@@ -146,7 +148,8 @@ async function beginFirst(
     if (!(await useToken(queries, token))) throw used();
     const made = await createByIdentity(queries, username, token);
     if ('taken' in made) {
-      if (made.taken === 'identity') throw new IdentityChanged();
+      if (made.taken === 'identity')
+        throw new IdentityChanged('internal.identity_changed', 'the identity was bound or unbound meanwhile');
       throw new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
     }
     const { user } = made;

@@ -3,21 +3,15 @@ import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { isP256 } from '../../attestation/crypto';
+import { CodedError } from '../../errors/coded-error';
+import type { CertificateRequestCode } from '../../errors/verifier';
 
 /** A request for a P-256 key takes a few hundred bytes; what is larger is not worth parsing. */
 const MAX_CSR_BYTES = 4096;
 
 /** A certificate request that can't be taken. `code` is stable. */
-export class CertificateRequestError extends Error {
+export class CertificateRequestError extends CodedError<CertificateRequestCode> {
   override readonly name = 'CertificateRequestError';
-
-  constructor(
-    readonly code: 'certificate.csr_malformed' | 'certificate.csr_key' | 'certificate.csr_signature',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 /**

@@ -8,10 +8,11 @@ import { stateOf } from './entitlement';
 import { heldLicences, LICENCE_COLUMNS, toLicence } from './holdings';
 import type { HeldLicence, LicenceRow } from './holdings';
 import type { Queries } from '../store/queries';
+import type { WireCode } from '../../errors/codes';
 
 /** A licence that can't be had or used, in the words for its user. FAILED_PRECONDITION: trying again changes nothing. */
 export function licenceRefusal(
-  code: `licence.${string}`,
+  code: Extract<WireCode, `licence.${string}`>,
   message: string,
   grpcStatus = status.FAILED_PRECONDITION,
 ): RpcError {
@@ -46,7 +47,7 @@ interface LicenceRefusal {
   user: string;
   /** Its id, where there is one. */
   licence?: string | undefined;
-  code: string;
+  code: WireCode;
 }
 
 /** Of one user, at once and again in an hour: a refusal costs who is refused nothing, so they could fill the record with theirs. */

@@ -47,6 +47,7 @@ function limited(what: string, seconds: number): RpcError {
     'login.limited',
     status.RESOURCE_EXHAUSTED,
     `too many ${what}: try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`,
+    { details: { retryAfterSeconds: seconds } },
   );
 }
 

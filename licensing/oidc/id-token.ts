@@ -3,7 +3,7 @@ import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import type { JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { IdTokenError, OidcProviderError } from '../../runtime/oidc/errors';
-import type { IdTokenErrorCode } from '../../runtime/oidc/errors';
+import type { IdTokenCode } from '../../errors/verifier';
 import { dateOf, systemClock } from '../../runtime/clock';
 
 /** Whatever a token says of itself: asymmetric signatures alone, so that nobody signs by what all can read. */
@@ -114,7 +114,7 @@ function checkHeader(token: string): void {
 
 /** Which rule of ours a refusal of jose's stands for. */
 function asIdTokenError(error: unknown): unknown {
-  const refuse = (code: IdTokenErrorCode, message: string): IdTokenError =>
+  const refuse = (code: IdTokenCode, message: string): IdTokenError =>
     new IdTokenError(code, message, { cause: error });
   if (error instanceof IdTokenError || error instanceof OidcProviderError) return error;
   if (error instanceof errors.JOSEAlgNotAllowed)

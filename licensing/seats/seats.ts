@@ -5,6 +5,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
 import type { SeatClaims } from '../../attestation/seats/token';
 import type { Queries } from '../store/queries';
+import type { ServiceCode } from '../../errors/service';
 
 /** Among which seats a user's count: those of a licence, with all of its users, or the account's own. */
 export interface SeatPool {
@@ -72,7 +73,7 @@ function toClaims(row: SeatRow): SeatClaims {
   };
 }
 
-function refusal(code: string, grpcStatus: status, message: string): RpcError {
+function refusal(code: ServiceCode, grpcStatus: status, message: string): RpcError {
   return new RpcError(code, grpcStatus, message);
 }
 

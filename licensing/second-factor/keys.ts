@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { compactDecrypt, CompactEncrypt } from 'jose';
 import { z } from 'zod';
+import { CodedError } from '../../errors/coded-error';
 
 const TYPE = 'sls-second-factor+jwe';
 const ALGORITHMS = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] };
@@ -19,9 +20,12 @@ const keySet = z.object({
 const contentSchema = z.object({ sub: z.uuid(), secret: z.base64() });
 
 /** A key file that can't be used. The message holds no key. */
-class SecondFactorKeysError extends Error {
+class SecondFactorKeysError extends CodedError<'second_factor.keys_invalid'> {
   override readonly name = 'SecondFactorKeysError';
-  readonly code = 'second_factor.keys_invalid';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super('second_factor.keys_invalid', message, options);
+  }
 }
 
 /** Encrypts authenticators' secrets, so that a copy of the database is no copy of the factors. */

@@ -8,6 +8,7 @@ import { newRefreshToken, refreshTokenHash } from '../tokens/refresh-token';
 import { EXPIRY, LIVE, replaceTokens, REUSE_GRACE_SECONDS, rotate, rotated, SESSION_IDLE_DAYS } from './rotation';
 import type { ClientDetails } from './client-details';
 import type { Queries } from '../store/queries';
+import { CodedError } from '../../errors/coded-error';
 
 export { REUSE_GRACE_SECONDS, SESSION_IDLE_DAYS };
 /** Every session ends after this: then the password is asked for again. */
@@ -39,7 +40,7 @@ interface NewPasswordSession extends NewSession {
 }
 
 /** The account is gone, or its password hash is another one than the one that was looked at: by a new password, or by another login that hashed it again. */
-export class PasswordHashChanged extends Error {
+export class PasswordHashChanged extends CodedError<'internal.password_hash_changed'> {
   override readonly name = 'PasswordHashChanged';
 }
 
@@ -110,7 +111,8 @@ export class Sessions {
         'SELECT id FROM accounts WHERE id = $1 AND password_hash = $2 FOR NO KEY UPDATE',
         [user, passwordHash],
       );
-      if (known.length === 0) throw new PasswordHashChanged();
+      if (known.length === 0)
+        throw new PasswordHashChanged('internal.password_hash_changed', 'the password hash was changed meanwhile');
       if (rehashed !== undefined)
         await queries.query('UPDATE accounts SET password_hash = $2 WHERE id = $1', [user, rehashed]);
       const granted = await beginSession(queries, begun, client, certifiedSeconds);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { logger } from '../../runtime/log/logger';
 import type { Queries } from './queries';
+import { CodedError } from '../../errors/coded-error';
 
 /** One step of the schema. Forward only: once released it never changes; what was wrong is put right by a later one. */
 export interface Migration {
@@ -10,9 +11,12 @@ export interface Migration {
 }
 
 /** The database holds another text under a migration's name. */
-class MigrationError extends Error {
+class MigrationError extends CodedError<'store.migration_changed'> {
   override readonly name = 'MigrationError';
-  readonly code = 'store.migration_changed';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super('store.migration_changed', message, options);
+  }
 }
 
 /** Any number that no other program takes as an advisory lock on the same database. */

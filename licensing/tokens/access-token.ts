@@ -5,6 +5,8 @@ import { z } from 'zod';
 import type { TokenKeys } from './keys';
 import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
 import { dateOf, systemClock } from '../../runtime/clock';
+import { CodedError } from '../../errors/coded-error';
+import type { AccessTokenCode } from '../../errors/verifier';
 
 /** Life of an access token. Short enough to make revocation a matter of waiting; a refresh token gives the next one. */
 export const ACCESS_TOKEN_SECONDS = 900;
@@ -15,35 +17,9 @@ const CLOCK_SKEW_SECONDS = 5;
 /** A token of ours takes about 500 characters; what is larger is not worth parsing. */
 const MAX_TOKEN_LENGTH = 4096;
 
-type TokenErrorCode =
-  /** Not a JWT of three parts, or too long. */
-  | 'token.malformed'
-  /** Signed by another algorithm than ES256, or by none. */
-  | 'token.algorithm'
-  /** Names no key of ours. */
-  | 'token.unknown_key'
-  | 'token.signature'
-  /** Another kind of token: `typ`. */
-  | 'token.type'
-  | 'token.issuer'
-  | 'token.audience'
-  | 'token.expired'
-  /** Issued in the future, or valid later. */
-  | 'token.not_yet_valid'
-  /** A claim is missing or malformed. */
-  | 'token.claims';
-
 /** A token that isn't taken. `code` is stable; neither it nor the message holds anything of the token. */
-export class TokenError extends Error {
+export class TokenError extends CodedError<AccessTokenCode> {
   override readonly name = 'TokenError';
-
-  constructor(
-    readonly code: TokenErrorCode,
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
 }
 
 export interface AccessToken {
@@ -95,7 +71,8 @@ const claimsSchema = z.object({
 
 /** Which rule of ours a refusal of jose's stands for. */
 function asTokenError(error: unknown): unknown {
-  const refuse = (code: TokenErrorCode, message: string): TokenError => new TokenError(code, message, { cause: error });
+  const refuse = (code: AccessTokenCode, message: string): TokenError =>
+    new TokenError(code, message, { cause: error });
   if (error instanceof TokenError) return error;
   if (error instanceof errors.JOSEAlgNotAllowed)
     return refuse('token.algorithm', `expected the algorithm ${TOKEN_ALGORITHM}`);

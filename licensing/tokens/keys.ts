@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../../attestation/tokens/algorithm';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { CodedError } from '../../errors/coded-error';
 
 /** Keys that sign and verify tokens. */
 export interface TokenKeys {
@@ -16,9 +17,12 @@ export interface TokenKeys {
 }
 
 /** A key file that can't be used. The message holds no key. */
-class TokenKeysError extends Error {
+class TokenKeysError extends CodedError<'token.keys_invalid'> {
   override readonly name = 'TokenKeysError';
-  readonly code = 'token.keys_invalid';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super('token.keys_invalid', message, options);
+  }
 }
 
 const privateKey = z.object({

@@ -1,10 +1,14 @@
 import { z } from 'zod';
 import { parseAddress } from '../rpc/address';
+import { CodedError } from '../../errors/coded-error';
 
 /** A setting that is missing or malformed. The program ends with exit code 2. */
-export class ConfigError extends Error {
+export class ConfigError extends CodedError<'config.invalid'> {
   override readonly name = 'ConfigError';
-  readonly code = 'config.invalid';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super('config.invalid', message, options);
+  }
 }
 
 /** A setting that holds an address: unix:/PATH, http://HOST:PORT, https://HOST:PORT. */

@@ -1,13 +1,14 @@
+import { CodedError } from '../../errors/coded-error';
+
 /** What the Kubernetes API refused. `status` is HTTP's, `reason` the machine-readable word of its Status object, such as AlreadyExists. */
-export class KubernetesError extends Error {
+export class KubernetesError extends CodedError<'kubernetes.refused'> {
   override readonly name = 'KubernetesError';
-  readonly code = 'kubernetes.refused';
 
   constructor(
     readonly status: number,
     readonly reason: string,
     message: string,
   ) {
-    super(`${status} ${reason}: ${message}`);
+    super('kubernetes.refused', `${status} ${reason}: ${message}`);
   }
 }

@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process';
+import { CodedError } from '../../errors/coded-error';
 
 /** kubectl said no. Its own words are the message. */
-export class KubectlError extends Error {
+export class KubectlError extends CodedError<'kubernetes.kubectl'> {
   override readonly name = 'KubectlError';
-  readonly code = 'kubernetes.kubectl';
+
+  constructor(message: string, options?: ErrorOptions) {
+    super('kubernetes.kubectl', message, options);
+  }
 }
 
 /** Runs kubectl with the caller's KUBECONFIG; it knows every way to log in to a cluster. @throws KubectlError */

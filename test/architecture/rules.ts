@@ -1,5 +1,6 @@
-/** The storeys and the programs on top of them: what each may import. A folder may always import itself and `proto/gen`. */
+/** The storeys and the programs on top of them: what each may import. A folder may always import itself, `proto/gen` and `errors`. */
 export const MAY_IMPORT: Record<string, readonly string[]> = {
+  errors: [],
   attestation: [],
   runtime: [],
   licensing: ['attestation', 'runtime'],

@@ -69,7 +69,7 @@ async function serve(
   const identifier = {
     async identify(credential: string) {
       const found = workloads.get(credential);
-      if (found === undefined) throw new RpcError('test.unknown', status.UNAUTHENTICATED, 'unknown');
+      if (found === undefined) throw new RpcError('attestor.token_refused', status.UNAUTHENTICATED, 'unknown');
       return found;
     },
     isGone: async () => false,
@@ -120,7 +120,7 @@ test('what is attested comes from the identity, never from the request', async (
 test.each([
   ['no credential', '', 'attestor.no_credential', status.UNAUTHENTICATED],
   ['another scheme', 'Basic a', 'attestor.no_credential', status.UNAUTHENTICATED],
-  ['an unknown credential', 'Bearer x', 'test.unknown', status.UNAUTHENTICATED],
+  ['an unknown credential', 'Bearer x', 'attestor.token_refused', status.UNAUTHENTICATED],
   ['a workload of another node', 'Bearer elsewhere', 'attestor.wrong_node', status.PERMISSION_DENIED],
   ['an identity that no claims can hold', 'Bearer odd', 'attestor.bad_identity', status.PERMISSION_DENIED],
 ])('%s gets no evidence', async (_, credential, code, grpcStatus) => {

@@ -116,7 +116,7 @@ test('a request that comes while the attestor restarts waits for it', async () =
 
 test('an attestor that refuses the identity: said so, and tried again with the next credential', async () => {
   attestor.identify = (credential) => {
-    if (credential === 'one') throw new RpcError('attestor.no', status.UNAUTHENTICATED, 'no');
+    if (credential === 'one') throw new RpcError('attestor.token_refused', status.UNAUTHENTICATED, 'no');
   };
   link.start();
   await expect(ask()).rejects.toMatchObject({

@@ -2,6 +2,7 @@ import { CertificateError } from '../../certificates/errors';
 import { TpmError } from '../../tpm/errors';
 import { EvidenceError, STEPS } from '../errors';
 import type { Step } from '../errors';
+import type { ChainCode, EvidenceCode, TpmStructureCode } from '../../../errors/verifier';
 
 /** A step that held: what it established, and a line for people. */
 export interface PassedStep {
@@ -35,13 +36,13 @@ function explainFailure<T>(step: Step, check: () => T): T {
     return check();
   } catch (error) {
     if (step === 'policy' || !(error instanceof TpmError || error instanceof CertificateError)) throw error;
-    throw new EvidenceError(step, `${step}.${REASONS[error.code] ?? error.code.split('.')[1]}`, error.message, {
-      cause: error,
-    });
+    // Which reasons each step can come to is for the parsers below to say; the test of this file walks them all.
+    const code = `${step}.${REASONS[error.code] ?? error.code.split('.')[1]}` as EvidenceCode;
+    throw new EvidenceError(step, code, error.message, { cause: error });
   }
 }
 
-const REASONS: Record<string, string> = {
+const REASONS: Partial<Record<TpmStructureCode | ChainCode, string>> = {
   'tpm.truncated': 'malformed',
   'tpm.trailing': 'malformed',
   'tpm.invalid': 'malformed',

@@ -1,22 +1,7 @@
-/** A firmware event log that can't be taken. `code` is stable. */
-export class EventLogError extends Error {
-  override readonly name = 'EventLogError';
+import { CodedError } from '../../../errors/coded-error';
+import type { EventLogCode } from '../../../errors/verifier';
 
-  constructor(
-    readonly code:
-      /** Over MAX_EVENT_LOG_BYTES. */
-      | 'event_log.too_large'
-      /** The bytes end inside an event. */
-      | 'event_log.truncated'
-      /** A value that the profile doesn't allow in this place. */
-      | 'event_log.malformed'
-      /** The old form, which has SHA-1 digests only. */
-      | 'event_log.sha1_only'
-      /** Crypto-agile, without the SHA-256 bank. */
-      | 'event_log.no_sha256',
-    message: string,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
+/** A firmware event log that can't be taken. `code` is stable. */
+export class EventLogError extends CodedError<EventLogCode> {
+  override readonly name = 'EventLogError';
 }

@@ -21,12 +21,13 @@ import type { AdminCaller } from './call';
 import { addAdminOptions, adminFiles } from './options';
 import type { AdminOptions } from './options';
 import { systemClock } from '../../../runtime/clock';
+import type { Code } from '../../../errors/codes';
 
 type Options = AdminOptions & OutputOptions & { trust?: string; head?: string[] };
 
 const COUNT_MS = 200;
 /** The service signs no head: the tree, or its last head, is not what it was. */
-const NOT_SIGNED = new Set(['audit.tree_damaged', 'audit.key_unknown']);
+const NOT_SIGNED = new Set<Code>(['audit.tree_damaged', 'audit.key_unknown']);
 /** Where no person watches, progress is a line in a log. */
 const LINE_MS = 15_000;
 

@@ -25,6 +25,7 @@ import { findTokens, removeTokenFile, saveTokenFile, sessionOf } from '../token-
 import { loadTrust, servicesOf } from '../trust';
 import type { TrustPreferences } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
+import type { Code } from '../../../errors/codes';
 
 interface Options extends CommonOptions {
   username?: string;
@@ -69,7 +70,12 @@ export function addLogin(program: Command): void {
 }
 
 /** The saved session is over: a password, or the OpenID provider's word, begins another one. */
-const OVER = new Set(['login.session_ended', 'login.refresh_reused', 'login.refresh_invalid', 'login.token_invalid']);
+const OVER = new Set<Code>([
+  'login.session_ended',
+  'login.refresh_reused',
+  'login.refresh_invalid',
+  'login.token_invalid',
+]);
 
 type PasswordCredential = Extract<LoginOptions['credential'], { password: string }>;
 

@@ -30,6 +30,7 @@ import { SharedStarts } from './shared-start';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 import { dateOf, every, systemClock } from '../../../runtime/clock';
 import type { Clock } from '../../../runtime/clock';
+import { CodedError } from '../../../errors/coded-error';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -337,10 +338,10 @@ export class KnativeLauncher implements Launcher {
   }
 }
 
-class StartError extends Error {
+class StartError extends CodedError<'internal.enclave_start'> {
   override readonly name = 'StartError';
 
   constructor(readonly failure: StartFailure) {
-    super(failure.message);
+    super('internal.enclave_start', failure.message);
   }
 }

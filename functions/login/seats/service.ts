@@ -24,6 +24,8 @@ import { Turns } from './turns';
 import type { SeatSigner } from '../../../licensing/authority/seat-signer';
 import { issueSeatToken } from '../../../licensing/seats/issue-token';
 import { dateOf } from '../../../runtime/clock';
+import type { ServiceCode } from '../../../errors/service';
+import type { SeatTokenCode } from '../../../errors/verifier';
 
 interface SeatServiceOptions {
   backend: AccountBackend;
@@ -46,7 +48,7 @@ const SKEW_MS = 60_000;
 const LATE_SECONDS = 3600;
 const MAX_FREED = 100;
 
-function denied(code: string, message: string, cause?: unknown): RpcError {
+function denied(code: ServiceCode | SeatTokenCode, message: string, cause?: unknown): RpcError {
   return new RpcError(code, status.PERMISSION_DENIED, message, { cause });
 }
 

@@ -72,7 +72,7 @@ async function startAttacker(
   const attacker: Attacker = { port: 0, calls: [], connections: 0 };
   const note = (name: string): Promise<never> => {
     attacker.calls.push(name);
-    return Promise.reject(new RpcError('attacker', 2, 'thank you'));
+    return Promise.reject(new RpcError('rpc.unknown', 2, 'thank you'));
   };
   const grpc = new GrpcServer();
   grpc.addService(SessionServiceService, {
@@ -116,7 +116,7 @@ async function listen(server: Server): Promise<number> {
 
 /** EnclaveService of an attacker's own, which hands out `certificate`. */
 async function startEndpoint(certificate: Buffer): Promise<string> {
-  const refuse = (): Promise<never> => Promise.reject(new RpcError('attacker', 2, 'no'));
+  const refuse = (): Promise<never> => Promise.reject(new RpcError('rpc.unknown', 2, 'no'));
   const server: RunningServer = await startServer({
     address: parseAddress('http://127.0.0.1:0'),
     services: [

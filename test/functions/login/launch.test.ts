@@ -145,7 +145,7 @@ describe('an enclave', () => {
     });
   });
 
-  test.each(['login.revoked', 'licence.expired'])(
+  test.each(['login.revoked', 'licence.expired'] as const)(
     "that borrows the service's own word %s is not taken for it",
     async (code) => {
       await service.enclave({

@@ -81,7 +81,9 @@ test('an enclave that runs is answered without a stage, one that has to start wi
 
 test("the launcher's own words reach the user, an inner error's do not", async () => {
   answer = () =>
-    Promise.reject(new RpcError('launcher.full', status.RESOURCE_EXHAUSTED, 'too many enclaves run on this machine'));
+    Promise.reject(
+      new RpcError('launcher.enclave_failed', status.RESOURCE_EXHAUSTED, 'too many enclaves run on this machine'),
+    );
   await expect(ensure()).rejects.toMatchObject({ code: 'login.enclave_unavailable', grpcStatus: status.UNAVAILABLE });
   await expect(ensure()).rejects.toThrow('too many enclaves run on this machine');
   answer = () => Promise.reject(new Error('spawn /inner/path ENOENT'));

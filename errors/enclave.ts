@@ -1,0 +1,33 @@
+/** For who works in an enclave: what it refuses, or can't do. */
+export type EnclaveCode =
+  | 'enclave.nonce'
+  | 'enclave.proof'
+  /** The client certificate is another user's. */
+  | 'enclave.other_user'
+  | 'enclave.attestor_unavailable'
+  | 'enclave.identity_refused'
+  | 'session.nonce'
+  /** The first call of a connection has to be Attest. */
+  | 'session.not_attested'
+  | 'seat.required'
+  | 'seat.lapsed'
+  | 'seat.other_user'
+  | 'seat.other_workload'
+  | 'seat.other_session'
+  | 'exec.argv'
+  | 'exec.env'
+  | 'exec.stream'
+  | 'exec.signal'
+  | 'exec.not_found'
+  | 'exec.not_executable'
+  | 'exec.failed'
+  /** The call ended without an exit status. */
+  | 'exec.no_exit'
+  | 'file.path'
+  | 'file.not_found'
+  | 'file.is_folder'
+  | 'file.not_regular'
+  | 'file.denied'
+  | 'file.no_space'
+  | 'file.changed'
+  | 'file.stream';

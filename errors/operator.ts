@@ -1,0 +1,49 @@
+/** What the attestor's TPM answers, or doesn't. */
+export type TpmCommandCode =
+  /** No TPM answers: it is away, or there is none. */
+  | 'tpm.unavailable'
+  /** It took longer than any TPM needs. */
+  | 'tpm.timeout'
+  /** The attestation key isn't in the TPM any more, or doesn't take its authorization. */
+  | 'tpm.key_lost'
+  /** Another key, no attestation key, stands at the handle. */
+  | 'tpm.handle_in_use'
+  /** PCR 23 was changed by somebody else between, each time that it was tried. */
+  | 'tpm.pcr_disturbed'
+  /** The TPM refused a command; `responseCode` says why. */
+  | 'tpm.failed'
+  /** tpm2-tools aren't installed. */
+  | 'tpm.tools_missing';
+
+export type SwtpmCode = `swtpm.${'missing' | 'socket_path' | 'setup_failed' | 'in_use' | 'start_failed'}`;
+
+export type LauncherCode = `launcher.${
+  'folder' | 'in_use' | 'not_built' | 'path_too_long' | 'start_failed' | 'stopped'}`;
+
+export type KeyStoreCode = `keystore.${'missing' | 'malformed' | 'unsettled' | 'unreachable'}`;
+
+/** For the login service on one machine: what its launcher, which starts enclaves there, refuses. */
+export type MachineCode = 'launcher.enclave_failed' | 'launcher.user_id';
+
+/** For operators: why a program, an installer or `sls up` doesn't run. */
+export type OperatorCode =
+  | TpmCommandCode
+  | SwtpmCode
+  | LauncherCode
+  | KeyStoreCode
+  /** A setting is missing or malformed. */
+  | 'config.invalid'
+  | 'kubernetes.refused'
+  | 'kubernetes.kubectl'
+  | 'second_factor.keys_invalid'
+  | 'token.keys_invalid'
+  /** The database holds another text under a migration's name. */
+  | 'store.migration_changed'
+  | InternalCode;
+
+/** Nobody's outside one program: a sign from one part of it to another. */
+type InternalCode =
+  | 'internal.child_not_ready'
+  | 'internal.enclave_start'
+  | 'internal.identity_changed'
+  | 'internal.password_hash_changed';

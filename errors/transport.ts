@@ -1,0 +1,32 @@
+/** A status of gRPC's that came without a code of ours, by its canonical name in lower case. */
+type StatusCode = `rpc.${
+  | 'ok'
+  | 'cancelled'
+  | 'unknown'
+  | 'invalid_argument'
+  | 'deadline_exceeded'
+  | 'not_found'
+  | 'already_exists'
+  | 'permission_denied'
+  | 'resource_exhausted'
+  | 'failed_precondition'
+  | 'aborted'
+  | 'out_of_range'
+  | 'unimplemented'
+  | 'internal'
+  | 'unavailable'
+  | 'data_loss'
+  | 'unauthenticated'}`;
+
+/** For whoever makes calls: what can happen to any of them. */
+export type TransportCode =
+  | StatusCode
+  /** Something that the caller isn't told. The called program's log says what. */
+  | 'internal'
+  /** The stream carried nothing for as long as its method allows. */
+  | 'rpc.idle'
+  /** The request is larger than its method takes. */
+  | 'rpc.too_large'
+  /** The health service has too many watchers. */
+  | 'health.busy'
+  | 'health.unknown_service';
