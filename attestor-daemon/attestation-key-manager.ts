@@ -1,7 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { readOwnCertificate } from './enrolment';
 import { replaceStateFile } from './state-file';
@@ -11,6 +10,8 @@ import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 /** The node's attestation key with its certificates (DER, leaf first). */
 interface CertifiedAttestationKey {
@@ -29,6 +30,8 @@ interface AttestationKeyManagerOptions {
   onReady(ready: boolean): void;
   /** Between attempts. */
   retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -51,9 +54,11 @@ export class AttestationKeyManager {
   private loop: Promise<void> | undefined;
 
   private readonly clock: Clock;
+  private readonly log: Logger;
 
   constructor(private readonly options: AttestationKeyManagerOptions) {
     this.clock = options.clock ?? systemClock;
+    this.log = options.log ?? silent;
   }
 
   /** The key, when it is certified and the TPM was there when it was last asked. */
@@ -102,7 +107,7 @@ export class AttestationKeyManager {
         // A certificate that couldn't be renewed yet is good until its end; a TPM that is away is no use.
         if (error instanceof TpmCommandError || this.remaining() <= 0) this.tell(false);
         const delay = backoff.next();
-        report(error, Math.round(delay));
+        report(this.log, error, Math.round(delay));
         await this.pause(delay);
       }
     }
@@ -118,7 +123,7 @@ export class AttestationKeyManager {
     const certificates = await this.options.enrol(key, this.stopping.signal);
     await this.save(certificates);
     this.held = { key, certificates };
-    logger.info(
+    this.log.info(
       { node: this.options.node, until: new X509Certificate(certificates[0] as Buffer).validTo },
       'attestation key certified',
     );
@@ -165,10 +170,10 @@ export class AttestationKeyManager {
   }
 }
 
-function report(error: unknown, retryInMs: number): void {
+function report(log: Logger, error: unknown, retryInMs: number): void {
   if (error instanceof TpmCommandError || error instanceof RpcError) {
-    logger.warn({ code: error.code, reason: error.message, retryInMs }, 'attestation key not certified');
+    log.warn({ code: error.code, reason: error.message, retryInMs }, 'attestation key not certified');
   } else {
-    logger.error({ err: error, retryInMs }, 'attestation key not certified');
+    log.error({ err: error, retryInMs }, 'attestation key not certified');
   }
 }

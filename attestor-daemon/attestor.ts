@@ -4,7 +4,6 @@ import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { claimsLeaf, encodeClaims } from '../attestation/evidence/claims';
 import { claimedName } from '../attestation/evidence/enclave-name';
 import { merkleTree } from '../attestation/transparency/merkle';
-import { logger } from '../runtime/log/logger';
 import type { AttestationKeyManager } from './attestation-key-manager';
 import { GroupCommit } from './group-commit';
 import type { Workload } from './identity/identity';
@@ -15,6 +14,8 @@ import type { TpmQuote } from './tpm/quote';
 import type { TpmTools } from './tpm/tools';
 import { systemClock, unixSecondsOf } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 /** How long a statement counts: a login and its connection happen within seconds. */
 const CLAIMS_SECONDS = 300;
@@ -117,17 +118,17 @@ export async function quoteByCertifiedKey(
   tools: TpmTools,
   keyManager: AttestationKeyManager,
   root: Buffer,
-  delayMs?: number,
+  { delayMs, log = silent }: { delayMs?: number | undefined; log?: Logger } = {},
 ): Promise<CertifiedQuote> {
   const certified = keyManager.last;
   if (certified === undefined)
     throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
   try {
-    const made = await quote(tools, certified.key, root, delayMs);
+    const made = await quote(tools, certified.key, root, delayMs, log);
     return { ...made, akPublic: certified.key.public.bytes, akCertificates: certified.certificates };
   } catch (error) {
     if (!(error instanceof TpmCommandError)) throw error;
-    logger.warn({ code: error.code, reason: error.message }, 'the TPM made no quote');
+    log.warn({ code: error.code, reason: error.message }, 'the TPM made no quote');
     if (error.code === 'tpm.pcr_disturbed') {
       throw new AttestRefusal('attestor.pcr_disturbed', 'another process changed PCR 23 during every quote', true, {
         cause: error,

@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { logger } from '../runtime/log/logger';
 import type { Metrics } from '../runtime/metrics/metrics';
 import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
 import type { Address } from '../runtime/rpc/address';
@@ -19,6 +18,9 @@ import { TpmTools } from './tpm/tools';
 import { WorkloadCertificates } from './workload-certificates';
 import type { Clock } from '../runtime/clock';
 import type { BackoffOptions } from '../runtime/backoff';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
+import type { Tracer } from '../runtime/traces/tracer';
 
 export interface DaemonOptions {
   listen: Address;
@@ -38,6 +40,9 @@ export interface DaemonOptions {
   metrics?: Metrics;
   /** Between attempts to be certified. */
   retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
+  /** Silent and nowhere, unless told. */
+  log?: Logger;
+  tracer?: Tracer;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -52,6 +57,7 @@ export interface RunningDaemon {
 /** Starts the attestor. It listens at once and refuses streams until its key is certified: health says NOT_SERVING until then. */
 export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
   const { address, rootsFile } = options.enrol;
+  const { log = silent } = options;
   const roots = rootsFile === undefined ? undefined : await readFile(rootsFile);
   const client = new EnrolServiceClient(grpcTarget(address), channelCredentials(address, roots));
 
@@ -64,7 +70,8 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     node: options.node,
     retry: options.retry,
     clock: options.clock,
-    ensureKey: () => ensureAttestationKey(tools, { handle: options.akHandle, stateDir: options.stateDir }),
+    log,
+    ensureKey: () => ensureAttestationKey(tools, { handle: options.akHandle, stateDir: options.stateDir, log }),
     enrol: (ak, signal) => enrolAttestationKey(tools, client, { ak, node: options.node, signal }),
     onReady(isReady) {
       server?.health.set(isReady);
@@ -72,12 +79,13 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     },
   });
   const attestor = new Attestor({
-    quoteRoot: (root) => quoteByCertifiedKey(tools, keyManager, root, options.quoteDelayMs),
-    eventLog: await readEventLog(options.eventLogFile),
+    quoteRoot: (root) => quoteByCertifiedKey(tools, keyManager, root, { delayMs: options.quoteDelayMs, log }),
+    eventLog: await readEventLog(options.eventLogFile, log),
     onQuote: options.metrics && countQuotes(options.metrics),
     clock: options.clock,
   });
   const certificates = await WorkloadCertificates.open({
+    log,
     stateDir: options.stateDir,
     isGone: (start, unseenMs) => options.identifier.isGone(start, unseenMs),
     clock: options.clock,
@@ -97,6 +105,8 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
       address: options.listen,
       socketMode: options.socketMode,
       observer: options.metrics,
+      log,
+      tracer: options.tracer,
       services: [{ definition: AttestorServiceService, implementation }],
     });
     server.health.set(false);
@@ -125,7 +135,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
 const MAX_EVENT_LOG_BYTES = 512 * 1024;
 
 /** It doesn't change while the node is up, so it is read once. */
-async function readEventLog(path: string | undefined): Promise<Buffer | undefined> {
+async function readEventLog(path: string | undefined, logger: Logger): Promise<Buffer | undefined> {
   if (path === undefined) return undefined;
   const log = await readFile(path).catch(() => undefined);
   if (log === undefined || log.length <= MAX_EVENT_LOG_BYTES) return log;

@@ -1,6 +1,5 @@
 import { status } from '@grpc/grpc-js';
 import type { Metadata, ServerDuplexStream } from '@grpc/grpc-js';
-import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { bidiStream, writeMessage } from '../runtime/rpc/handlers';
 import { parseTraceparent } from '../runtime/traces/context';
@@ -17,6 +16,8 @@ import type { WorkloadCertificates } from './workload-certificates';
 import { KIND } from '../runtime/traces/record';
 import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
+import type { CallContext } from '../runtime/rpc/call';
+import type { Implementation } from '../runtime/rpc/handlers';
 
 /** Credentials that are looked at at a time: each may cost the API server a request. */
 const MAX_IDENTIFYING = 256;
@@ -41,7 +42,7 @@ const ALIVE_MS = 30_000;
 type Call = ServerDuplexStream<AttestRequest, AttestResponse>;
 
 /** Serves AttestorService: each stream belongs to the workload whose credential opened it, and to no other, until it ends. */
-export function attestorService(options: AttestorServiceOptions): AttestorServiceServer {
+export function attestorService(options: AttestorServiceOptions): Implementation<AttestorServiceServer> {
   const { attestor, certificates, node, inFlight = 128, clock = systemClock } = options;
   const open = new Set<string>();
   let asked = 0;
@@ -66,7 +67,8 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
     }
   };
 
-  const attest = bidiStream<AttestRequest, AttestResponse>(async (call, { metadata, signal }) => {
+  const attest = bidiStream<AttestRequest, AttestResponse>(async (call, context) => {
+    const { metadata, signal } = context;
     const workload = await identify(metadata);
     // Whoever else has its credential comes too late; a stream that ended makes room at once.
     if (open.has(workload.workloadUid))
@@ -90,7 +92,7 @@ export function attestorService(options: AttestorServiceOptions): AttestorServic
           status.PERMISSION_DENIED,
           'the workload showed another certificate first, and gets evidence for that one alone',
         );
-      await serveStream(call, signal, { attestor, certificates, workload, inFlight, clock });
+      await serveStream(call, context, { attestor, certificates, workload, inFlight, clock });
     } finally {
       alive.cancel();
       signal.removeEventListener('abort', leave);
@@ -158,9 +160,10 @@ interface StreamOptions {
 /** Answers requests until the caller ends the stream, is gone, or its credential ends. Answers may overtake one another. */
 async function serveStream(
   call: Call,
-  signal: AbortSignal,
+  context: CallContext,
   { attestor, certificates, workload, inFlight, clock }: StreamOptions,
 ): Promise<void> {
+  const { signal, log, tracer } = context;
   const checks = new RequestChecks();
   const answering = new Map<bigint, Promise<void>>();
   let expiry: Timer | undefined;
@@ -169,9 +172,10 @@ async function serveStream(
 
   const answer = async (request: AttestRequest): Promise<void> => {
     const parent = parseTraceparent(request.traceparent) ?? null;
-    const result = await withSpan({ name: AttestorServiceService.attest.path, kind: KIND.server, parent }, async () => {
-      const found = await resultOf({ attestor, certificates, workload }, checks, request, signal);
-      logger.debug({ workload: workload.workloadUid, result: found?.$case }, 'answered');
+    const span = { name: AttestorServiceService.attest.path, kind: KIND.server, parent, tracer };
+    const result = await withSpan(span, async () => {
+      const found = await resultOf({ attestor, certificates, workload }, checks, request, context);
+      log.debug({ workload: workload.workloadUid, result: found?.$case }, 'answered');
       return found;
     });
     // One after another: a batch answers a hundred requests of a stream at once, and only one of them can wait for room.
@@ -232,7 +236,7 @@ async function resultOf(
   { attestor, certificates, workload }: Pick<StreamOptions, 'attestor' | 'certificates' | 'workload'>,
   checks: RequestChecks,
   request: AttestRequest,
-  signal: AbortSignal,
+  { signal, log }: CallContext,
 ): Promise<AttestResponse['result']> {
   try {
     const claims = claimsOf(attestor, workload, request);
@@ -242,14 +246,14 @@ async function resultOf(
     return { $case: 'evidence', value: await attestor.makeEvidence(claims, request, signal) };
   } catch (error) {
     if (error instanceof AttestRefusal) {
-      logger.info({ code: error.code, workload: workload.workloadUid }, 'refused');
+      log.info({ code: error.code, workload: workload.workloadUid }, 'refused');
       return { $case: 'failure', value: { code: error.code, message: error.message, retryable: error.retryable } };
     }
     if (error instanceof RpcError) {
-      logger.warn({ code: error.code, workload: workload.workloadUid }, 'refused');
+      log.warn({ code: error.code, workload: workload.workloadUid }, 'refused');
       return { $case: 'failure', value: { code: error.code, message: error.message, retryable: true } };
     }
-    if (!signal.aborted) logger.error({ err: error }, 'no evidence');
+    if (!signal.aborted) log.error({ err: error }, 'no evidence');
     return { $case: 'failure', value: { code: 'internal', message: 'internal error', retryable: false } };
   }
 }

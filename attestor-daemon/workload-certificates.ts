@@ -4,10 +4,11 @@ import { status } from '@grpc/grpc-js';
 import { z } from 'zod';
 import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
-import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import type { KnownWorkload, Workload, WorkloadIdentifier } from './identity/identity';
 import { replaceStateFile } from './state-file';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 /** A node runs some hundred pods. */
 const MOST = 4_096;
@@ -43,6 +44,8 @@ export interface WorkloadCertificatesOptions {
   /** Records that are kept at most; default 4,096. */
   most?: number;
   clock?: Clock;
+  /** Silent, unless told. */
+  log?: Logger;
 }
 
 /**
@@ -110,7 +113,7 @@ export class WorkloadCertificates {
       await held.written;
     } catch (cause) {
       if (this.held.get(workloadUid) === held) this.held.delete(workloadUid);
-      logger.error({ err: cause }, "the record of workloads' certificates can not be written");
+      (this.options.log ?? silent).error({ err: cause }, "the record of workloads' certificates can not be written");
       throw new RpcError(
         'attestor.record_unwritable',
         status.UNAVAILABLE,
@@ -158,7 +161,7 @@ export class WorkloadCertificates {
     }
     if (forgotten === 0) return;
     await this.write().catch((err: unknown) =>
-      logger.error({ err }, "the record of workloads' certificates can not be written"),
+      (this.options.log ?? silent).error({ err }, "the record of workloads' certificates can not be written"),
     );
   }
 

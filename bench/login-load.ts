@@ -24,6 +24,7 @@ import { startProgram } from '../test/support/program';
 import type { RunningProgram } from '../test/support/program';
 import { percentile, timed } from './bench';
 import type { Row } from './bench';
+import type { Implementation } from '../runtime/rpc/handlers';
 
 const PASSWORD = 'correct horse battery staple';
 /** The functions' default. */
@@ -68,7 +69,7 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
   const accessToken = await signUp(files);
   const user = decodeJwt(accessToken).sub as string;
   const enclave = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
-  const implementation: LauncherServiceServer = {
+  const implementation: Implementation<LauncherServiceServer> = {
     ensureEnclave: unary(() => Promise.resolve({ ...enclave.location, started: false })),
     stopEnclave: unary(() => Promise.resolve({})),
     findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),

@@ -5,8 +5,8 @@ import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
 import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
 import type { Address } from '../runtime/rpc/address';
 import { RpcError } from '../runtime/rpc/errors';
-import { logger } from '../runtime/log/logger';
-import { currentContext, formatTraceparent } from '../runtime/traces/context';
+import { formatTraceparent } from '../runtime/traces/context';
+import { currentPlace } from '../runtime/traces/place';
 import { withSpan } from '../runtime/traces/span';
 import { AttestorServiceClient, AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
 import type { AttestRequest, AttestResponse } from '../proto/gen/licensing/v1/attestor';
@@ -18,6 +18,8 @@ import type { Clock } from '../runtime/clock';
 import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
 import type { AttestorCode } from '../errors/attestor';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 interface AttestorLinkOptions {
   address: Address;
@@ -29,6 +31,8 @@ interface AttestorLinkOptions {
   timeoutMs?: number;
   /** Between connections that brought nothing. */
   retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -69,10 +73,12 @@ export class AttestorLink {
 
   private readonly clock: Clock;
   private readonly certificateSha256: string;
+  private readonly log: Logger;
 
   constructor(private readonly options: AttestorLinkOptions) {
     this.certificateSha256 = createHash('sha256').update(options.certificate).digest('hex');
     this.clock = options.clock ?? systemClock;
+    this.log = options.log ?? silent;
   }
 
   /** The workload that the attestor takes this enclave for; empty before the first evidence. */
@@ -101,7 +107,7 @@ export class AttestorLink {
   }
 
   private async ask(request: EvidenceRequest, signal: AbortSignal): Promise<Evidence> {
-    const here = currentContext();
+    const here = currentPlace()?.context;
     const traceparent = here ? formatTraceparent(here) : '';
     const stream = this.stream ?? (await this.untilOpen(signal));
     return new Promise((resolve, reject) => {
@@ -178,7 +184,7 @@ export class AttestorLink {
       if (this.stopped) return false;
       return await this.run(client.attest(metadata));
     } catch (error) {
-      logger.warn(
+      this.log.warn(
         { code: 'enclave.attestor_unavailable', reason: (error as Error).message },
         'no link to the attestor',
       );
@@ -207,7 +213,7 @@ export class AttestorLink {
         if (this.stream === stream) this.stream = undefined;
         this.failure = refused(error) ?? unavailable();
         if (!this.stopped)
-          logger.warn({ code: this.failure.code, reason: error?.details }, 'the link to the attestor ended');
+          this.log.warn({ code: this.failure.code, reason: error?.details }, 'the link to the attestor ended');
         for (const { settle } of [...stream.pending.values()]) settle(this.failure);
         resolve(stream.proven);
       };

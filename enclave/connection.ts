@@ -7,6 +7,9 @@ import { largestRequest, limitSizes, refuseOversized } from '../runtime/rpc/size
 import { Session } from './session/session';
 import type { SessionOptions } from './session/session';
 import type { SecureConnection } from './tls';
+import { Calls } from '../runtime/rpc/calls';
+import type { CallsOptions } from '../runtime/rpc/calls';
+import { bind } from '../runtime/rpc/handlers';
 
 /** A session's calls at the same time. */
 const MAX_CALLS = 256;
@@ -15,7 +18,7 @@ const MAX_CALLS = 256;
  * Serves SessionService on one TLS connection. The gRPC server is this connection's own, so a handler knows which TLS session carries its call
  * without asking anyone. Ends with the connection, and ends its commands.
  */
-export function serveConnection(connection: SecureConnection, options: SessionOptions): void {
+export function serveConnection(connection: SecureConnection, options: SessionOptions & CallsOptions): void {
   const { socket } = connection;
   const largest = largestRequest([BulkSessionService]);
   const server = new Server({
@@ -26,7 +29,7 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
     interceptors: [refuseOversized(largest)],
   } as ServerOptions);
   const session = new Session(connection, options);
-  server.addService(limitSizes(BulkSessionService, largest), session.service);
+  server.addService(limitSizes(BulkSessionService, largest), bind(session.service, new Calls(options)));
   // The TLS is already there: what is injected are the bytes inside it.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenWindows(server);

@@ -4,7 +4,6 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { splitCertificates } from '../attestation/certificates/pem';
 import { currentFiles } from '../runtime/config/reloading-file';
-import { logger } from '../runtime/log/logger';
 import { BulkEnclaveService } from '../runtime/rpc/bulk';
 import { startServer } from '../runtime/rpc/server';
 import { AttestorLink } from './attestor-link';
@@ -17,6 +16,9 @@ import { TlsEndpoint } from './tls';
 import type { EnclaveSettings } from './settings';
 import { dateOf, systemClock, unixSecondsOf } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
+import type { Tracer } from '../runtime/traces/tracer';
 
 export interface RunningEnclave {
   /** Ports that were bound: EnclaveService, and the enclave's own TLS where it has one. */
@@ -24,19 +26,28 @@ export interface RunningEnclave {
   stop(): Promise<void>;
 }
 
+export interface EnclaveOptions {
+  /** Called when it has had no connection for IDLE_SECONDS. */
+  onIdle?(): void;
+  /** The system's, unless told. */
+  clock?: Clock;
+  /** Silent and nowhere, unless told. */
+  log?: Logger;
+  tracer?: Tracer;
+}
+
 /**
- * Starts an enclave: makes its identity, joins its attestor, serves. `onIdle` is called when it has had no connection for IDLE_SECONDS.
- * The caller stops it.
+ * Starts an enclave: makes its identity, joins its attestor, serves. The caller stops it.
  */
 export async function startEnclave(
   settings: Omit<EnclaveSettings, 'READY_FILE'>,
-  onIdle: () => void = () => undefined,
-  clock: Clock = systemClock,
+  { onIdle = () => undefined, clock = systemClock, log = silent, tracer }: EnclaveOptions = {},
 ): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
   const identity = await makeIdentity(settings.TRUST_DOMAIN, dateOf(clock));
   const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => requireCertificates(String(pem)), {
     clock,
+    log,
   });
   const clients = {
     get clientRoots() {
@@ -51,6 +62,7 @@ export async function startEnclave(
     credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
     certificate: identity.certificate,
     clock,
+    log,
   });
   const seats = {
     required: settings.SEATS === 'required',
@@ -69,10 +81,13 @@ export async function startEnclave(
   const endpoint: TlsEndpoint = new TlsEndpoint({
     identity,
     clients,
+    log,
     onConnection: (connection) => {
       idle.enter();
       connection.socket.once('close', () => idle.leave());
       serveConnection(connection, {
+        log,
+        tracer,
         link,
         commands,
         workspace: settings.WORKSPACE_DIR,
@@ -102,10 +117,12 @@ export async function startEnclave(
     services: [{ definition: BulkEnclaveService, implementation: service }],
     // The tunnel's.
     wideWindows: true,
+    log,
+    tracer,
   });
-  const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN));
+  const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN, log));
   const sinceStartMs = Math.round(process.uptime() * 1000);
-  logger.info(
+  log.info(
     { certificateSha256: createHash('sha256').update(identity.certificate).digest('hex'), sinceStartMs },
     'serving',
   );
@@ -131,12 +148,16 @@ function requireCertificates(pem: string): string {
   return pem;
 }
 
-async function listenTls(endpoint: TlsEndpoint, { host, port }: { host: string; port: number }): Promise<Server> {
+async function listenTls(
+  endpoint: TlsEndpoint,
+  { host, port }: { host: string; port: number },
+  log: Logger,
+): Promise<Server> {
   const server = createServer((socket) => endpoint.accept(socket));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);
   });
-  server.on('error', (err) => logger.error({ err }, 'TLS listener failed'));
+  server.on('error', (err) => log.error({ err }, 'TLS listener failed'));
   return server;
 }

@@ -4,9 +4,9 @@ import { runProgram } from '../runtime/rpc/program';
 import { startEnclave } from './enclave';
 import { enclaveSettings } from './settings';
 
-runProgram(async () => {
+runProgram(async (program) => {
   const settings = readEnvironment(enclaveSettings);
-  const enclave = await startEnclave(settings, () => process.kill(process.pid, 'SIGTERM'));
+  const enclave = await startEnclave(settings, { ...program, onIdle: () => process.kill(process.pid, 'SIGTERM') });
   await writeReadyFile(settings.READY_FILE, enclave.ports);
   return () => enclave.stop();
 });

@@ -10,6 +10,7 @@ import type { AttestorLink } from './attestor-link';
 import { admitClient } from './clients';
 import type { ClientPolicy } from './clients';
 import type { TlsEndpoint } from './tls';
+import type { Implementation } from '../runtime/rpc/handlers';
 
 interface EnclaveServiceOptions {
   link: AttestorLink;
@@ -28,7 +29,7 @@ export function enclaveService({
   clients,
   certificate,
   onActivity,
-}: EnclaveServiceOptions): EnclaveServiceServer {
+}: EnclaveServiceOptions): Implementation<EnclaveServiceServer> {
   return {
     attest: unary(async ({ nonce, clientCertificates, proof, includeEventLog }, { signal }) => {
       // Handed on as it is: see attestation/evidence/claims.ts.

@@ -4,12 +4,13 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createServer } from 'node:tls';
 import type { TlsOptions, TLSSocket } from 'node:tls';
-import { logger } from '../runtime/log/logger';
 import { channelBinding } from '../runtime/rpc/channel-binding';
 import { RpcError } from '../runtime/rpc/errors';
 import { admitClient } from './clients';
 import type { Client, ClientPolicy } from './clients';
 import type { Identity } from './identity';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 /** One TLS connection, authenticated from both sides. */
 export interface SecureConnection {
@@ -25,6 +26,8 @@ interface TlsEndpointOptions {
   onConnection(connection: SecureConnection): void;
   /** From the transport's start to the end of the handshake, however busy it keeps. */
   handshakeTimeoutMs?: number;
+  /** Silent, unless told. */
+  log?: Logger;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -42,9 +45,11 @@ export class TlsEndpoint {
   private readonly tls: TlsOptions;
   private readonly handshakes = new Set<Duplex>();
   private readonly connections = new Set<TLSSocket>();
+  private readonly log: Logger;
 
   constructor(private readonly options: TlsEndpointOptions) {
     const { identity } = options;
+    this.log = options.log ?? silent;
     this.tls = {
       key: identity.privateKey,
       cert: identity.certificatePem,
@@ -91,7 +96,7 @@ export class TlsEndpoint {
         this.admit(socket);
       });
       server.on('tlsClientError', (error) => {
-        logger.info({ code: 'enclave.no_handshake', reason: error.message }, 'refused');
+        this.log.info({ code: 'enclave.no_handshake', reason: error.message }, 'refused');
         drop();
       });
       server.emit('connection', transport);
@@ -106,7 +111,7 @@ export class TlsEndpoint {
 
   private admit(socket: TLSSocket): void {
     const { clients, onConnection } = this.options;
-    socket.on('error', (error) => logger.debug({ reason: error.message }, 'connection failed'));
+    socket.on('error', (error) => this.log.debug({ reason: error.message }, 'connection failed'));
     try {
       if (socket.isSessionReused()) throw new Error('the session was resumed');
       if (socket.alpnProtocol !== 'h2') throw new Error('expected the protocol h2');
@@ -118,7 +123,7 @@ export class TlsEndpoint {
       onConnection({ socket, client, tlsExporter });
     } catch (error) {
       const { message } = error as Error;
-      logger.info(
+      this.log.info(
         { code: error instanceof RpcError ? error.code : 'enclave.connection_refused', reason: message },
         'refused',
       );

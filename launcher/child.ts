@@ -7,6 +7,7 @@ import { distFolder } from '../runtime/config/dist';
 import { LauncherError } from './errors';
 import { systemClock } from '../runtime/clock';
 import { CodedError } from '../errors/coded-error';
+import { inheritedEnvironment } from './inherited-environment';
 
 /** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
 const READY_TIMEOUT_MS = 90_000;
@@ -16,7 +17,7 @@ const STOP_TIMEOUT_MS = 8_000;
 interface ChildOptions {
   /** Name of the program: dist/NAME.cjs. */
   program: string;
-  /** Its settings. Nothing of this process's environment goes with them but PATH, TMPDIR and the locale. */
+  /** Its settings. Of this process's environment nothing else goes with them than `INHERITED_ENVIRONMENT`. */
   settings: Record<string, string>;
   /** Where READY_FILE is made. */
   readyFile: string;
@@ -40,23 +41,6 @@ export interface Child {
   stop(): Promise<void>;
 }
 
-const PASSED_ON = [
-  'PATH',
-  'TMPDIR',
-  'LANG',
-  'LC_ALL',
-  'TZ',
-  'NODE_EXTRA_CA_CERTS',
-  'OIDC_PUBLIC_CLIENT_SECRET',
-  'LOG_LEVEL',
-  'OTEL_EXPORTER_OTLP_ENDPOINT',
-  'TRACES_PER_SECOND',
-  'DEFAULT_SEATS',
-  'SEAT_SECONDS',
-  'SEATS',
-  'SEAT_GRACE_SECONDS',
-];
-
 /**
  * Starts one of our programs and waits until it serves. It ends with this process, even when this one is killed: see runtime/rpc/parent.ts.
  * @throws LauncherError launcher.start_failed with the program's own last words; whatever `signal` was aborted with
@@ -77,9 +61,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
       cwd: '/',
       stdio: ['pipe', log.fd, log.fd],
       env: {
-        ...Object.fromEntries(
-          PASSED_ON.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-        ),
+        ...inheritedEnvironment(process.env),
         ...options.settings,
         SLS_PROGRAM: options.program,
         READY_FILE: options.readyFile,

@@ -2,7 +2,6 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { distFolder } from '../runtime/config/dist';
-import { logger } from '../runtime/log/logger';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
 import { replaceFile } from './files';
@@ -12,6 +11,8 @@ import { enclaveKey } from '../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../attestation/evidence/enclave-name';
 import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 /** A credential opens one stream and lives 5 minutes; a fresh one lies ready for an enclave that has to reconnect. */
 const CREDENTIAL_INTERVAL_MS = 10_000;
@@ -45,6 +46,8 @@ interface EnclavesOptions {
     imageDigest: string;
   }): Promise<string>;
   report(line: string): void;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -130,7 +133,8 @@ export class Enclaves {
   async refreshCredentials(): Promise<void> {
     const writes = await Promise.allSettled([...this.live.values()].map((entry) => this.writeCredential(entry)));
     for (const write of writes)
-      if (write.status === 'rejected') logger.error({ err: write.reason as unknown }, 'no credential written');
+      if (write.status === 'rejected')
+        (this.options.log ?? silent).error({ err: write.reason as unknown }, 'no credential written');
   }
 
   /** Ends all of them for good. */

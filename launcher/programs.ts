@@ -4,12 +4,14 @@ import type { Child } from './child';
 import type { Installation } from './installation';
 import { supervise } from './supervisor';
 import type { Supervised } from './supervisor';
+import type { Logger } from '../runtime/log/log';
 
 interface ProgramsOptions {
   report(line: string): void;
   /** Ends starts that are under way. */
   signal: AbortSignal;
   logLevel: string;
+  log: Logger;
 }
 
 /** The programs of an installation, each kept running. */
@@ -28,7 +30,7 @@ export class Programs {
   /** @param before done before each start, the later ones included */
   async start(program: string, settings: Record<string, string>, before?: () => Promise<void>): Promise<void> {
     const { path, record } = this.installation;
-    const { report, logLevel } = this.options;
+    const { report, log, logLevel } = this.options;
     report(`starting ${program}`);
     const logFile = path('log', `${program}.log`);
     await rotateLog(logFile);
@@ -42,7 +44,7 @@ export class Programs {
         signal: this.signal,
       });
     };
-    this.running.push(await supervise(program, start, report));
+    this.running.push(await supervise(program, start, { report, log }));
   }
 
   /** Does several starts at once. The first failure ends the others, and is thrown when all of them have ended. */

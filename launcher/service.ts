@@ -2,27 +2,27 @@ import { status } from '@grpc/grpc-js';
 import { isUuid } from '../attestation/bytes/uuid';
 import { DEFAULT_ENCLAVE, ENCLAVE_NAME_RULE, isEnclaveName } from '../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../attestation/evidence/enclave-name';
-import { logger } from '../runtime/log/logger';
 import { RpcError } from '../runtime/rpc/errors';
 import { unary } from '../runtime/rpc/handlers';
 import { LauncherServiceService } from '../proto/gen/licensing/v1/launcher';
 import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
 import type { Enclaves } from './enclaves';
+import type { Implementation } from '../runtime/rpc/handlers';
 
 /** LauncherService over the installation's enclaves. */
 export function launcherService(
   enclaves: Enclaves,
   node: string,
-): { definition: typeof LauncherServiceService; implementation: LauncherServiceServer } {
-  const implementation: LauncherServiceServer = {
-    ensureEnclave: unary(async ({ user, name }) => {
+): { definition: typeof LauncherServiceService; implementation: Implementation<LauncherServiceServer> } {
+  const implementation: Implementation<LauncherServiceServer> = {
+    ensureEnclave: unary(async ({ user, name }, { log }) => {
       requireUserId(user);
       const id = { user, name: enclaveName(name) };
       try {
         const { workloadUid, endpoint, tlsAddress, started } = await enclaves.ensure(id);
         return { workloadUid, node, endpoint, tlsAddress, started };
       } catch (cause) {
-        logger.error({ err: cause }, 'an enclave did not start');
+        log.error({ err: cause }, 'an enclave did not start');
         throw new RpcError('launcher.enclave_failed', status.UNAVAILABLE, 'the enclave did not start', { cause });
       }
     }),

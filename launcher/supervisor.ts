@@ -1,7 +1,8 @@
-import { logger } from '../runtime/log/logger';
 import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import { Backoff } from '../runtime/backoff';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 const RETRY = { firstMs: 200, mostMs: 30_000 };
 /** Whoever lived this long starts anew with the first delay. */
@@ -21,16 +22,23 @@ export interface Supervised<T extends Running> {
   stop(): Promise<void>;
 }
 
+export interface SuperviseOptions {
+  /** One line for the person at the terminal. */
+  report(line: string): void;
+  /** Silent, unless told. */
+  log?: Logger;
+  /** The system's, unless told. */
+  clock?: Clock;
+}
+
 /**
  * Starts something and starts it again whenever it ends, after a growing delay. The first start's failure is the caller's;
  * later ones are reported and tried again.
- * @param report one line for the person at the terminal
  */
 export async function supervise<T extends Running>(
   name: string,
   start: () => Promise<T>,
-  report: (line: string) => void,
-  clock: Clock = systemClock,
+  { report, log = silent, clock = systemClock }: SuperviseOptions,
 ): Promise<Supervised<T>> {
   const stopping = new AbortController();
   let running: T | undefined = await start();
@@ -53,7 +61,7 @@ export async function supervise<T extends Running>(
         running = await start();
         report(`${name} runs again`);
       } catch (error) {
-        logger.error({ err: error }, 'restart failed');
+        log.error({ err: error }, 'restart failed');
         report(`${name} did not start again: ${(error as Error).message}`);
       }
     }

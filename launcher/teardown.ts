@@ -1,8 +1,10 @@
-import { logger } from '../runtime/log/logger';
+import type { Logger } from '../runtime/log/log';
 
 /** Things to undo, last first. One that fails doesn't keep the others from being undone. */
 export class Teardown {
   private readonly steps: Array<() => Promise<void>> = [];
+
+  constructor(private readonly log: Logger) {}
 
   add(step: () => Promise<void>): void {
     this.steps.unshift(step);
@@ -10,7 +12,7 @@ export class Teardown {
 
   async run(): Promise<void> {
     for (const step of this.steps.splice(0)) {
-      await step().catch((err: unknown) => logger.error({ err }, 'not ended in order'));
+      await step().catch((err: unknown) => this.log.error({ err }, 'not ended in order'));
     }
   }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Installation } from './installation';
 import { supervise } from './supervisor';
 import { createSwtpmState, startSwtpm } from './swtpm';
+import type { Logger } from '../runtime/log/log';
 
 export type TpmChoice =
   | { kind: 'software' }
@@ -23,7 +24,7 @@ export interface PreparedTpm {
 export async function prepareTpm(
   { path }: Installation,
   choice: TpmChoice,
-  report: (line: string) => void,
+  { report, log }: { report(line: string): void; log: Logger },
 ): Promise<PreparedTpm> {
   if (choice.kind === 'device') {
     return { tcti: `device:${choice.device}`, ekRootsFolder: choice.ekRootsFolder, stop: () => Promise.resolve() };
@@ -36,7 +37,10 @@ export async function prepareTpm(
   for (const [index, pem] of certificates.entries())
     await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
   const socket = path('run', 'tpm.sock');
-  const swtpm = await supervise('the software TPM', () => startSwtpm({ stateFolder, socket }), report);
+  const swtpm = await supervise('the software TPM', () => startSwtpm({ stateFolder, socket }), {
+    report,
+    log,
+  });
   // The machine's own log tells of the machine's own TPM. Nothing boots with this one, so there is no log, unless a test puts one there.
   return { tcti: `swtpm:path=${socket}`, ekRootsFolder, eventLogFile: path('event-log'), stop: () => swtpm.stop() };
 }

@@ -30,6 +30,8 @@ import { prepareTpm } from './tpm';
 import type { TpmChoice } from './tpm';
 import { writeTrustBundle } from './trust';
 import { issueWorkloadCredential } from './workload-credential';
+import type { Logger } from '../runtime/log/log';
+import type { Tracer } from '../runtime/traces/tracer';
 
 export interface UpOptions {
   folder: string;
@@ -38,7 +40,10 @@ export interface UpOptions {
   databaseUrlFile?: string;
   /** An enclave without connections ends after this; 0: never. */
   idleSeconds: number;
+  /** Of the programs that are started. */
   logLevel: string;
+  /** Of this process: its log as well. */
+  tracer: Tracer;
   /** Whether only users with a licence may log in. Default: false. */
   licenceRequired?: boolean | undefined;
   /** Default: no logins by OIDC. */
@@ -64,7 +69,7 @@ export interface RunningInstallation {
  * @throws LauncherError, SwtpmError
  */
 export async function startInstallation(options: UpOptions): Promise<RunningInstallation> {
-  const teardown = new Teardown();
+  const teardown = new Teardown(options.tracer.log);
   try {
     return await start(options, teardown);
   } catch (error) {
@@ -74,7 +79,8 @@ export async function startInstallation(options: UpOptions): Promise<RunningInst
 }
 
 async function start(options: UpOptions, teardown: Teardown): Promise<RunningInstallation> {
-  const { report, signal, logLevel } = options;
+  const { report, signal, logLevel, tracer } = options;
+  const { log } = tracer;
   const folder = await prepareFolder(options.folder);
   const lock = await lockInstallation(folder);
   teardown.add(() => lock.release());
@@ -93,16 +99,16 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   signal.throwIfAborted();
 
   report(options.tpm.kind === 'software' ? 'starting the software TPM' : `using the TPM at ${options.tpm.device}`);
-  const tpm = await prepareTpm(installation, options.tpm, report);
+  const tpm = await prepareTpm(installation, options.tpm, { report, log });
   teardown.add(() => tpm.stop());
   signal.throwIfAborted();
 
   report(options.databaseUrlFile === undefined ? 'starting PostgreSQL in this process' : 'using the given PostgreSQL');
-  const databaseUrlFile = options.databaseUrlFile ?? (await embeddedDatabase(installation, teardown));
+  const databaseUrlFile = options.databaseUrlFile ?? (await embeddedDatabase(installation, teardown, log));
   signal.throwIfAborted();
 
   // Ended after what uses them and before what they use.
-  const programs = new Programs(installation, { report, signal, logLevel });
+  const programs = new Programs(installation, { report, signal, logLevel, log });
   teardown.add(() => programs.stop());
   const services = await chooseServices(installation, report);
   await writeTrustBundle(installation, services);
@@ -123,6 +129,8 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     address: parseAddress(addresses.launcher),
     services: [launcherService(enclaves, record.node)],
     observer: metrics,
+    log,
+    tracer,
   });
   teardown.add(() => launcher.stop(0));
 
@@ -153,8 +161,8 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   };
 }
 
-async function embeddedDatabase({ path }: Installation, teardown: Teardown): Promise<string> {
-  const database = await startEmbeddedPostgres(path('database'), path('run', 'database'));
+async function embeddedDatabase({ path }: Installation, teardown: Teardown, log: Logger): Promise<string> {
+  const database = await startEmbeddedPostgres(path('database'), path('run', 'database'), log);
   teardown.add(() => database.stop());
   await writeWhole(path('run', 'database-url'), database.url);
   return path('run', 'database-url');
@@ -187,5 +195,6 @@ async function openEnclaves(
     idleSeconds: options.idleSeconds,
     issueCredential: (workload) => issueWorkloadCredential(launcherKey, workload),
     report: options.report,
+    log: options.tracer.log,
   });
 }

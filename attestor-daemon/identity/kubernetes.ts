@@ -4,7 +4,6 @@ import { readEnvironment } from '../../runtime/config/environment';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../runtime/kubernetes/objects';
 import type { Pod, TokenReview } from '../../runtime/kubernetes/objects';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
 import { runsForeignCode } from './foreign-code';
@@ -12,6 +11,8 @@ import { kubernetesIdentitySettings } from './kubernetes-settings';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import type { AttestorCode } from '../../errors/attestor';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** Audience of the tokens that enclaves mount for the attestor. */
 const TOKEN_AUDIENCE = 'attestor';
@@ -31,14 +32,20 @@ interface KubernetesIdentityOptions {
   serviceAccount: string;
   imageDigests: string[];
   patienceMs?: number;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
 
 /** Reads `kubernetesIdentitySettings` and the credentials of the pod. */
-export async function kubernetesIdentity(env: NodeJS.ProcessEnv = process.env): Promise<WorkloadIdentifier> {
+export async function kubernetesIdentity({
+  env = process.env,
+  ...program
+}: { env?: NodeJS.ProcessEnv; log?: Logger; clock?: Clock } = {}): Promise<WorkloadIdentifier> {
   const settings = readEnvironment(kubernetesIdentitySettings, env);
   return new KubernetesIdentity({
+    ...program,
     api: await KubernetesApi.inCluster(env),
     node: settings.NODE_NAME,
     namespace: settings.ENCLAVE_NAMESPACE,
@@ -153,7 +160,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     try {
       return await question();
     } catch (cause) {
-      logger.error({ err: cause }, 'the API server does not answer');
+      (this.options.log ?? silent).error({ err: cause }, 'the API server does not answer');
       throw new RpcError('attestor.cluster_unavailable', status.UNAVAILABLE, 'the API server does not answer', {
         cause,
       });

@@ -5,12 +5,13 @@ import { status } from '@grpc/grpc-js';
 import { importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import { z } from 'zod';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
 import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */
 const LIFETIME_MAX_SECONDS = 300;
@@ -48,13 +49,14 @@ export class ProcessIdentity implements WorkloadIdentifier {
     launcherKey: string;
     node: string;
     usedFile: string;
+    log?: Logger;
     clock?: Clock;
   }): Promise<ProcessIdentity> {
-    const { clock = systemClock } = options;
+    const { clock = systemClock, log = silent } = options;
     const jwk = JSON.parse(options.launcherKey) as JWK;
     if (jwk.kty !== 'EC' || jwk.crv !== 'P-256') throw new TypeError('expected a P-256 public key as JWK');
     const key = (await importJWK({ kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y }, 'ES256')) as CryptoKey;
-    return new ProcessIdentity(key, options.node, await UsedCredentials.open(options.usedFile, clock), clock);
+    return new ProcessIdentity(key, options.node, await UsedCredentials.open(options.usedFile, clock, log), clock);
   }
 
   async identify(credential: string): Promise<Workload> {
@@ -115,9 +117,10 @@ class UsedCredentials {
     private readonly ends: Map<string, number>,
     private readonly file: FileHandle,
     private readonly clock: Clock,
+    private readonly log: Logger,
   ) {}
 
-  static async open(path: string, clock: Clock): Promise<UsedCredentials> {
+  static async open(path: string, clock: Clock, log: Logger): Promise<UsedCredentials> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const ends = new Map<string, number>();
     const text = await readFile(path, 'utf8').catch(() => '');
@@ -127,7 +130,7 @@ class UsedCredentials {
     }
     await writeFile(`${path}.new`, [...ends].map(([id, end]) => `${end} ${id}\n`).join(''), { mode: 0o600 });
     await rename(`${path}.new`, path);
-    return new UsedCredentials(ends, await open(path, 'a', 0o600), clock);
+    return new UsedCredentials(ends, await open(path, 'a', 0o600), clock, log);
   }
 
   /** @returns false when the id was taken before */
@@ -142,6 +145,6 @@ class UsedCredentials {
   }
 
   async close(): Promise<void> {
-    await this.file.close().catch((err: unknown) => logger.debug({ err }, 'used credentials not closed'));
+    await this.file.close().catch((err: unknown) => this.log.debug({ err }, 'used credentials not closed'));
   }
 }

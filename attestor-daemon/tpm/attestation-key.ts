@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { logger } from '../../runtime/log/logger';
 import { hasAttribute, parsePublic, publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
 import { replaceStateFile } from '../state-file';
 import { TpmCommandError } from './errors';
 import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /**
  * A restricted signing key never signs a TPMS_ATTEST that the TPM didn't make. noDA: wrong authorizations, which anybody with access to the TPM can
@@ -31,6 +32,8 @@ interface AttestationKeyOptions {
   handle: string;
   /** Holds `ak-auth` (0600) and `ak-public`. */
   stateDir: string;
+  /** Silent, unless told. */
+  log?: Logger;
 }
 
 /**
@@ -49,7 +52,7 @@ export function ensureAttestationKey(tools: TpmTools, options: AttestationKeyOpt
     if (there !== undefined && known !== undefined && auth !== undefined && there.bytes.equals(known)) {
       return { handle, public: there, auth: `file:${join(stateDir, 'ak-auth')}` };
     }
-    if (there !== undefined) await evict(tools, handle, there);
+    if (there !== undefined) await evict(tools, handle, there, options.log ?? silent);
     return create(tools, options);
   });
 }
@@ -65,18 +68,21 @@ async function readPersistent(tools: TpmTools, handle: string): Promise<TpmPubli
 }
 
 /** Makes room where an attestation key stands whose authorization is lost. Anything else was put there by somebody for a purpose. */
-async function evict(tools: TpmTools, handle: string, key: TpmPublic): Promise<void> {
+async function evict(tools: TpmTools, handle: string, key: TpmPublic, log: Logger): Promise<void> {
   if (!hasAttribute(key, 'restricted') || !hasAttribute(key, 'sign') || hasAttribute(key, 'decrypt')) {
     throw new TpmCommandError(
       'tpm.handle_in_use',
       `expected an attestation key or nothing at ${handle}, got another kind of key: choose another AK_HANDLE`,
     );
   }
-  logger.warn({ handle }, 'replacing an attestation key whose authorization is not known here');
+  log.warn({ handle }, 'replacing an attestation key whose authorization is not known here');
   await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', handle]);
 }
 
-async function create(tools: TpmTools, { handle, stateDir }: AttestationKeyOptions): Promise<AttestationKey> {
+async function create(
+  tools: TpmTools,
+  { handle, stateDir, log = silent }: AttestationKeyOptions,
+): Promise<AttestationKey> {
   const auth = join(stateDir, 'ak-auth');
   await replaceStateFile(auth, `hex:${randomBytes(32).toString('hex')}`);
   await tools.flush();
@@ -99,6 +105,6 @@ async function create(tools: TpmTools, { handle, stateDir }: AttestationKeyOptio
   await replaceStateFile(join(stateDir, 'ak-public'), area.bytes);
   await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', 'ak.ctx', handle]);
   await tools.flush();
-  logger.info({ handle }, 'made an attestation key');
+  log.info({ handle }, 'made an attestation key');
   return { handle, public: area, auth: `file:${auth}` };
 }

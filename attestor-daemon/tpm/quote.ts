@@ -1,4 +1,3 @@
-import { logger } from '../../runtime/log/logger';
 import { pcrDigest, QUOTED_PCRS, ROOT_PCR, rootPcrValue } from '../../attestation/tpm/pcr';
 import { publicKeyObject } from '../../attestation/tpm/public';
 import { parseQuote } from '../../attestation/tpm/quote';
@@ -7,6 +6,8 @@ import type { AttestationKey } from './attestation-key';
 import { TpmCommandError } from './errors';
 import type { TpmTools } from './tools';
 import { systemClock } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 export interface TpmQuote {
   /** TPMS_ATTEST. */
@@ -29,11 +30,17 @@ const KEY_GONE = [0x98e, 0x9a2, 0x18b];
  * @param delayMs benchmarks only: how much slower than this one a real TPM signs
  * @throws TpmCommandError tpm.pcr_disturbed when it happens each time, tpm.key_lost, tpm.unavailable, tpm.timeout, tpm.failed
  */
-export async function quote(tools: TpmTools, key: AttestationKey, root: Buffer, delayMs = 0): Promise<TpmQuote> {
+export async function quote(
+  tools: TpmTools,
+  key: AttestationKey,
+  root: Buffer,
+  delayMs = 0,
+  log: Logger = silent,
+): Promise<TpmQuote> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const result = await tools.exclusive(() => quoteOnce(tools, key, root, delayMs));
     if (result !== undefined) return result;
-    logger.warn({ attempt }, 'another process changed PCR 23 during a quote');
+    log.warn({ attempt }, 'another process changed PCR 23 during a quote');
   }
   throw new TpmCommandError(
     'tpm.pcr_disturbed',

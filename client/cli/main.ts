@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import './log-level';
 import { Command, CommanderError } from 'commander';
 import { addAdmin } from './admin/admin';
 import { addCp } from './commands/cp';
@@ -24,8 +23,9 @@ import { EXIT } from './exit';
 import { toCliError } from './failure';
 import { Output } from './output';
 import { traced } from './trace';
+import type { Tracer } from '../../runtime/traces/tracer';
 
-function buildProgram(): Command {
+function buildProgram(tracer: Tracer): Command {
   const program = new Command('sls')
     .description('Work in an enclave that has proved itself before a byte of yours is sent.')
     .version('0.1.0')
@@ -51,9 +51,9 @@ function buildProgram(): Command {
     addAuditCheck,
     addVerify,
     addTrust,
-    addUp,
   ])
     add(program);
+  addUp(program, tracer);
   addAdmin(program);
   return program.addHelpText(
     'after',
@@ -72,7 +72,7 @@ Example:
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   try {
-    await traced(() => buildProgram().parseAsync(args, { from: 'user' }));
+    await traced((tracer) => buildProgram(tracer).parseAsync(args, { from: 'user' }));
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
     // Commander has said it already.

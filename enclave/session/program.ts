@@ -5,20 +5,24 @@ import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-/** What a command gets of the enclave's own environment. Its settings are no business of the command's. */
-const PASSED_ON = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'USER', 'LOGNAME', 'SHELL'];
+/** What a command gets of the enclave's own environment, documented in docs/using.md. The enclave's settings are no business of a command's. */
+export const INHERITED_ENVIRONMENT = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'USER', 'LOGNAME', 'SHELL'];
 
 /** Set by who starts enclaves as processes; it finds by it what a killed enclave left. */
 const MARK = 'SLS_WORKLOAD';
 
 /** The environment of a command: a little of ours, and what the client wants. */
-export function commandEnvironment(wanted: Record<string, string>, workspace: string): Record<string, string> {
+export function commandEnvironment(
+  wanted: Record<string, string>,
+  workspace: string,
+  own: NodeJS.ProcessEnv = process.env,
+): Record<string, string> {
   const env: Record<string, string> = { PATH: DEFAULT_PATH, HOME: workspace };
-  for (const name of PASSED_ON) {
-    const value = process.env[name];
+  for (const name of INHERITED_ENVIRONMENT) {
+    const value = own[name];
     if (value !== undefined) env[name] = value;
   }
-  const mark = process.env[MARK];
+  const mark = own[MARK];
   return { ...env, ...wanted, ...(mark !== undefined && { [MARK]: mark }) };
 }
 

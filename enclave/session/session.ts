@@ -13,6 +13,7 @@ import { sendFile } from './get-file';
 import { receiveFile } from './put-file';
 import { Seat } from './seat';
 import type { SeatPolicy } from './seat';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 export interface SessionOptions {
   link: AttestorLink;
@@ -55,7 +56,7 @@ export class Session {
     this.closing.abort();
   }
 
-  get service(): SessionServiceServer {
+  get service(): Implementation<SessionServiceServer> {
     const { link, workspace, credentialFile, commands } = this.options;
     return {
       attest: unary(async ({ nonce }, { signal }) => {

@@ -1,4 +1,4 @@
-import { countingRefusals } from '../../licensing/audit/counted';
+import { countRefusals } from '../../licensing/audit/count-refusals';
 import { openAuditLog } from '../../licensing/audit/open';
 import { Refusals } from '../../licensing/audit/refusals';
 import { splitCertificates } from '../../attestation/certificates/pem';
@@ -18,7 +18,7 @@ import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
 import type { Enclaves } from './enclaves/enclaves';
 import { adminService } from './service';
 import { adminSettings } from './settings';
-import { systemClock } from '../../runtime/clock';
+import type { Program } from '../../runtime/rpc/program';
 
 type Settings = ReturnType<typeof readEnvironment<typeof adminSettings>>;
 
@@ -42,46 +42,53 @@ function requireRoots(pem: string): string {
 }
 
 /** @throws ConfigError */
-async function openLicenceKeys({ LICENCE_KEYS_FILE: file }: Settings): Promise<Reloading<TokenKeys> | undefined> {
+async function openLicenceKeys(
+  { LICENCE_KEYS_FILE: file }: Settings,
+  program: Program,
+): Promise<Reloading<TokenKeys> | undefined> {
   if (file === undefined) return undefined;
   await readSettingFile('LICENCE_KEYS_FILE', file);
-  return reloadingFiles([file], ([json]) => readTokenKeys(String(json))).catch((cause: Error) => {
+  return reloadingFiles([file], ([json]) => readTokenKeys(String(json)), program).catch((cause: Error) => {
     throw new ConfigError(`LICENCE_KEYS_FILE: ${cause.message}`, { cause });
   });
 }
 
-runProgram(async () => {
+runProgram(async (program) => {
+  const { log, tracer, clock } = program;
   const settings = readEnvironment(adminSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   await readSettingFile('ADMIN_CA_FILE', settings.ADMIN_CA_FILE);
-  const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => requireRoots(String(pem)));
+  const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => requireRoots(String(pem)), program);
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   const enclaves = await openEnclaves(settings);
-  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin' });
+  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin', log, clock });
   if (metrics) watchDatabase(metrics, database);
-  const licenceKeys = await openLicenceKeys(settings);
-  const log = await openAuditLog(settings, database);
-  const refusals = new Refusals(database);
+  const licenceKeys = await openLicenceKeys(settings, program);
+  const auditLog = await openAuditLog(settings, database, program);
+  const refusals = new Refusals(database, program);
   const implementation = adminService({
     database,
-    log,
+    log: auditLog,
     enclaves,
     rootsPem: () => rootsPem(),
     licenceKeys,
     trustDomain: settings.TRUST_DOMAIN,
-    clock: systemClock,
+    clock,
   });
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: countingRefusals(refusals, [{ definition: AdminServiceService, implementation }]),
+    log,
+    tracer,
+    interceptors: [countRefusals(refusals)],
+    services: [{ definition: AdminServiceService, implementation }],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {
     await server.stop();
     metrics?.close();
-    log.close();
+    auditLog.close();
     await refusals.close();
     await database.close();
   };

@@ -1,6 +1,5 @@
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../../licensing/audit/audit';
-import { logger } from '../../runtime/log/logger';
 import { listRevocations, restore, revoke } from '../../licensing/revocation/store';
 import type { RevocationKind } from '../../licensing/revocation/store';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -12,6 +11,8 @@ import type { Enclaves } from './enclaves/enclaves';
 import { requireNodeName } from './nodes';
 import { requireReason, requireSha256 } from './requests';
 import { requireUserId, userNamed } from './users';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 const KINDS = { node: 'node', attestationKey: 'ak', endorsementKey: 'ek', user: 'user' } as const;
 const CASES = { node: 'node', ak: 'attestationKey', ek: 'endorsementKey', user: 'user' } as const;
@@ -35,6 +36,7 @@ export async function revokeSubject(
   enclaves: Enclaves,
   { name }: Administrator,
   request: RevokeRequest,
+  log: Logger = silent,
 ): Promise<Changed> {
   const subject = await readSubject(database, request);
   const reason = requireReason(request.reason);
@@ -47,7 +49,7 @@ export async function revokeSubject(
       });
     return first;
   });
-  if (subject.kind === 'user') await endEnclave(enclaves, subject.subject);
+  if (subject.kind === 'user') await endEnclave(enclaves, subject.subject, log);
   return { subject: toMessage(subject), changed };
 }
 
@@ -80,11 +82,11 @@ export async function revocationsOf(database: Database): Promise<Revocation[]> {
   }));
 }
 
-async function endEnclave(enclaves: Enclaves, user: string): Promise<void> {
+async function endEnclave(enclaves: Enclaves, user: string, log: Logger): Promise<void> {
   try {
     await enclaves.end(user);
   } catch (cause) {
-    logger.error({ err: cause, user }, 'an enclave of a revoked user was not ended');
+    log.error({ err: cause, user }, 'an enclave of a revoked user was not ended');
     throw new RpcError(
       'admin.enclave_not_ended',
       status.UNAVAILABLE,

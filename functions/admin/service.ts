@@ -1,6 +1,5 @@
 import type { handleUnaryCall, MethodDefinition, ServerWritableStream } from '@grpc/grpc-js';
 import type { AuditLog } from '../../licensing/audit/log';
-import { logger } from '../../runtime/log/logger';
 import { serverStream, unary } from '../../runtime/rpc/handlers';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
@@ -15,6 +14,7 @@ import { approveNode, listNodes } from './nodes';
 import { restoreSubject, revocationsOf, revokeSubject } from './revocations';
 import { resetSecondFactor } from './second-factor';
 import { deleteUser } from './users';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
   enclaves: Enclaves;
@@ -23,7 +23,7 @@ interface AdminOptions extends AuthenticationOptions, LicenceIssuer {
 
 type Unary<Method extends keyof AdminServiceServer> =
   AdminServiceServer[Method] extends handleUnaryCall<infer Request, infer Response>
-    ? (request: Request, administrator: Administrator) => Promise<Response>
+    ? (request: Request, administrator: Administrator, context: CallContext) => Promise<Response>
     : never;
 
 type Streaming = 'tailAudit' | 'readAuditLog';
@@ -32,17 +32,18 @@ type Streaming = 'tailAudit' | 'readAuditLog';
 type Handlers = { [Method in Exclude<keyof typeof AdminServiceService, Streaming>]: Unary<Method> };
 
 /** AdminService. Every method of its definition is authenticated in one place: one that is added later is too. */
-export function adminService(options: AdminOptions): AdminServiceServer {
+export function adminService(options: AdminOptions): Implementation<AdminServiceServer> {
   const { database, enclaves, log, clock } = options;
   const handlers: Handlers = {
     listNodes: async () => ({ nodes: await listNodes(database) }),
     approveNode: async (request, administrator) => ({
       previousEkSha256: await approveNode(database, administrator, request),
     }),
-    revoke: (request, administrator) => revokeSubject(database, enclaves, administrator, request),
+    revoke: (request, administrator, context) => revokeSubject(database, enclaves, administrator, request, context.log),
     restore: (request, administrator) => restoreSubject(database, administrator, request),
     resetSecondFactor: (request, administrator) => resetSecondFactor(database, administrator, request),
-    deleteUser: (request, administrator) => deleteUser(database, enclaves, administrator, request),
+    deleteUser: (request, administrator, context) =>
+      deleteUser(database, enclaves, administrator, request, context.log),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
     issueLicence: (request, administrator) => issue(options, administrator, request),
     listLicences: (request) => issuedLicences(options, request),
@@ -53,23 +54,23 @@ export function adminService(options: AdminOptions): AdminServiceServer {
   const authenticate = async <Request>(
     method: MethodDefinition<Request, unknown>,
     request: Request,
-    { metadata }: CallContext,
+    context: CallContext,
   ): Promise<Administrator> => {
     const administrator = await authenticateAdministrator(
-      metadata,
+      context.metadata,
       { method: method.path, request: method.requestSerialize(request) },
       options,
     );
-    logger.info({ administrator: administrator.name, method: method.path }, 'administrator');
+    context.log.info({ administrator: administrator.name, method: method.path }, 'administrator');
     return administrator;
   };
   const guarded = Object.entries(handlers).map(([name, handle]) => {
     const method = AdminServiceService[name as keyof Handlers] as MethodDefinition<unknown, unknown>;
-    const call = handle as (request: unknown, administrator: Administrator) => Promise<unknown>;
+    const call = handle as (request: unknown, administrator: Administrator, context: CallContext) => Promise<unknown>;
     return [
       name,
       unary(async (request, context) => {
-        const answer = await call(request, await authenticate(method, request, context));
+        const answer = await call(request, await authenticate(method, request, context), context);
         log.nudge();
         return answer;
       }),
@@ -87,14 +88,14 @@ export function adminService(options: AdminOptions): AdminServiceServer {
       );
       await stream(call, context);
     });
-  const streams: Pick<AdminServiceServer, Streaming> = {
+  const streams: Pick<Implementation<AdminServiceServer>, Streaming> = {
     tailAudit: streaming('tailAudit', (call, { signal, metadata }) =>
       tailAudit(call, signal, { database, log, clock, admitted: () => requireStillAdministrator(metadata, options) }),
     ),
     readAuditLog: streaming('readAuditLog', (call, { signal }) => readAuditLog(call, signal, log)),
   };
   return {
-    ...(Object.fromEntries(guarded) as unknown as Omit<AdminServiceServer, Streaming>),
+    ...(Object.fromEntries(guarded) as unknown as Omit<Implementation<AdminServiceServer>, Streaming>),
     ...streams,
-  } as AdminServiceServer;
+  } as Implementation<AdminServiceServer>;
 }

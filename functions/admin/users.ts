@@ -9,6 +9,8 @@ import type { DeleteUserRequest, DeleteUserResponse } from '../../proto/gen/lice
 import type { Administrator } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';
 import { requireReason } from './requests';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** @throws RpcError INVALID_ARGUMENT admin.user_id */
 export function requireUserId(text: string): string {
@@ -36,6 +38,7 @@ export async function deleteUser(
   enclaves: Enclaves,
   { name }: Administrator,
   request: DeleteUserRequest,
+  log: Logger = silent,
 ): Promise<DeleteUserResponse> {
   const reason = requireReason(request.reason);
   if ((request.user === '') === (request.username === ''))
@@ -46,7 +49,7 @@ export async function deleteUser(
     detail: { administrator: name, subject: `user/${user}`, reason },
   });
   if (!deleted && !(await findDeletion(database, user))) throw noSuchUser();
-  return { user, enclavesRemoved: await removeEnclavesOf(database, user, () => enclaves.remove(user)) };
+  return { user, enclavesRemoved: await removeEnclavesOf(database, user, () => enclaves.remove(user), log) };
 }
 
 function noSuchUser(): RpcError {

@@ -1,4 +1,4 @@
-import { countingRefusals } from '../../licensing/audit/counted';
+import { countRefusals } from '../../licensing/audit/count-refusals';
 import { Refusals } from '../../licensing/audit/refusals';
 import { makePool } from '../../attestation/certificates/complete-chain';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
@@ -17,6 +17,7 @@ import { enrolService } from './service';
 import { enrolSettings } from './settings';
 import type { EnrolSettings } from './settings';
 import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
+import type { Program } from '../../runtime/rpc/program';
 
 const SEAL_KEY_BYTES = 32;
 const LISTED_KEY = /^([0-9a-f]{64})( software)?$/;
@@ -61,13 +62,16 @@ async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
 /** The authority that signs now; the files are read again when they change. @throws ConfigError */
 async function openAuthority(
   settings: EnrolSettings,
+  program: Program,
 ): Promise<() => Promise<{ certificate: string; privateKey: string }>> {
   for (const name of ['ATTESTATION_CA_CERTIFICATE_FILE', 'ATTESTATION_CA_KEY_FILE'] as const)
     await readSettingFile(name, settings[name]);
   const files = [settings.ATTESTATION_CA_CERTIFICATE_FILE, settings.ATTESTATION_CA_KEY_FILE];
   try {
-    const read = await reloadingFiles(files, ([certificates, keys]) =>
-      readAuthorities(String(certificates), String(keys)),
+    const read = await reloadingFiles(
+      files,
+      ([certificates, keys]) => readAuthorities(String(certificates), String(keys)),
+      program,
     );
     const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
     await current();
@@ -79,22 +83,26 @@ async function openAuthority(
   }
 }
 
-runProgram(async () => {
+runProgram(async (program) => {
+  const { log, tracer, clock } = program;
   const settings = readEnvironment(enrolSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const [sealKey, trust, authority] = await Promise.all([
     readSealKey(settings),
     readTrust(settings),
-    openAuthority(settings),
+    openAuthority(settings, program),
   ]);
-  const database = await openFunctionDatabase(settings, 'enrol');
+  const database = await openFunctionDatabase(settings, { program: 'enrol', log, clock });
   if (metrics) watchDatabase(metrics, database);
-  const refusals = new Refusals(database);
+  const refusals = new Refusals(database, program);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: countingRefusals(refusals, [
+    log,
+    tracer,
+    interceptors: [countRefusals(refusals)],
+    services: [
       {
         definition: EnrolServiceService,
         implementation: enrolService({
@@ -104,9 +112,10 @@ runProgram(async () => {
           sealKey,
           trustDomain: settings.TRUST_DOMAIN,
           certificateDays: settings.CERTIFICATE_DAYS,
+          clock,
         }),
       },
-    ]),
+    ],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

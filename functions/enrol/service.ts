@@ -4,7 +4,6 @@ import { BytesError } from '../../attestation/bytes/reader';
 import { CertificateError } from '../../attestation/certificates/errors';
 import { EvidenceError } from '../../attestation/evidence/errors';
 import { checkAkAttributes } from '../../attestation/evidence/steps/attestation-key';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
 import type { Database } from '../../licensing/store/database';
@@ -22,6 +21,7 @@ import { recordEnrolment } from './nodes';
 import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 export interface EnrolOptions {
   database: Database;
@@ -50,7 +50,7 @@ const NODE_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([
  * 4. the node's name is new, or belongs to this TPM.
  * Between the two calls nothing is kept: what was found out travels in the challenge, sealed.
  */
-export function enrolService(options: EnrolOptions): EnrolServiceServer {
+export function enrolService(options: EnrolOptions): Implementation<EnrolServiceServer> {
   const { database, sealKey, trustDomain, certificateDays, clock = systemClock } = options;
   return {
     beginEnrolment: unary(async (request) => {
@@ -71,7 +71,7 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
       return { ...makeCredential(ek, attestationKeyName(ak), secret), challenge };
     }),
 
-    completeEnrolment: unary(async ({ challenge: sealed, secret }) => {
+    completeEnrolment: unary(async ({ challenge: sealed, secret }, { log }) => {
       const challenge = await openChallenge(sealed, sealKey, dateOf(clock));
       if (!timingSafeEqual(sha256(secret), Buffer.from(challenge.secretSha256, 'hex'))) {
         throw new RpcError(
@@ -99,7 +99,7 @@ export function enrolService(options: EnrolOptions): EnrolServiceServer {
         days: certificateDays,
         now: dateOf(clock),
       });
-      logger.info({ node, ekSha256, software: tpm.software }, 'certified an attestation key');
+      log.info({ node, ekSha256, software: tpm.software }, 'certified an attestation key');
       return { akCertificates: [certificate] };
     }),
   };

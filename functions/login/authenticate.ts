@@ -4,7 +4,6 @@ import type { AccountBackend } from '../../licensing/accounts/backend';
 import { requesterOf } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import { normalizeUsername } from '../../licensing/accounts/username';
-import { aboutUser } from '../../licensing/audit/counted';
 import { countAttempt } from '../../licensing/limits/limits';
 import type { PasswordHasher } from '../../licensing/passwords/hasher';
 import type { Requester } from '../../licensing/passwords/threads';
@@ -25,7 +24,7 @@ export interface Tokens extends Partial<RefreshGrant> {
   accessTokenExpiresAt: number;
 }
 
-type Call = Pick<CallContext, 'signal' | 'metadata'>;
+type Call = Pick<CallContext, 'signal' | 'user'>;
 
 export interface Authenticated {
   /** Opaque id of the account. */
@@ -66,16 +65,16 @@ async function byPassword(
   credential: PasswordCredential,
   oneTimeCode: string,
   client: ClientDetails,
-  { signal, metadata }: Call,
+  call: Call,
 ): Promise<Authenticated> {
   const { accounts, hasher, sessions, limits } = backend;
   // A text that can be no username takes the same way as one that nobody has.
   const username = normalizeUsername(credential.username) ?? '';
   const account = await accounts.find(username);
-  aboutUser(account?.id, metadata);
+  call.user = account?.id;
   const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
   const knownSession = known && known.user === account?.id ? known.session : undefined;
-  const requester = requesterOf(client, signal);
+  const requester = requesterOf(client, call.signal);
   const attempt = await limits.passwordAttempt(username, client.address, knownSession);
   const matches = await countAttempt(attempt, () =>
     hasher.verify(credential.password, account?.passwordHash, requester),

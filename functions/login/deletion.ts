@@ -10,7 +10,6 @@ import {
 import { requesterOf, requirePassword } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
 import { authenticateBearer } from '../../licensing/sessions/bearer';
@@ -19,6 +18,9 @@ import type { AccountDeletionServiceServer } from '../../proto/gen/licensing/v1/
 import type { Launcher } from './launcher/launcher';
 import { every, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 interface DeletionOptions {
   backend: AccountBackend;
@@ -29,11 +31,14 @@ interface DeletionOptions {
  * AccountDeletionService. The account goes in one transaction, and from then on nobody logs in and no client connects; its enclaves go next. Whatever
  * ends this in between, `finishDeletions` goes on with it.
  */
-export function accountDeletionService({ backend, launcher }: DeletionOptions): AccountDeletionServiceServer {
+export function accountDeletionService({
+  backend,
+  launcher,
+}: DeletionOptions): Implementation<AccountDeletionServiceServer> {
   const { database, accounts } = backend;
   return {
     deleteAccount: unary(async ({ password, oneTimeCode }, context) => {
-      const caller = await authenticateBearer(backend, context.metadata);
+      const caller = await authenticateBearer(backend, context);
       const { user, session } = caller;
       const account = await accounts.findById(user);
       // Another call deletes it at this moment.
@@ -56,8 +61,8 @@ export function accountDeletionService({ backend, launcher }: DeletionOptions): 
           'the password was changed at this moment by another call',
         );
       }
-      logger.info({ user }, 'account deleted');
-      return { enclavesRemoved: await removeEnclavesOf(database, user, () => launcher.removeAll(user)) };
+      context.log.info({ user }, 'account deleted');
+      return { enclavesRemoved: await removeEnclavesOf(database, user, () => launcher.removeAll(user), context.log) };
     }),
   };
 }
@@ -67,13 +72,14 @@ export async function finishDeletions(
   database: Database,
   enclaves: EnclaveRegistry,
   launcher: Launcher,
+  log: Logger = silent,
 ): Promise<void> {
   for (const user of await pendingDeletions(database))
-    await removeEnclavesOf(database, user, () => launcher.removeAll(user));
+    await removeEnclavesOf(database, user, () => launcher.removeAll(user), log);
   for (const enclave of await enclaves.abandonedDeletions()) {
     await enclaves
       .resumeDeletion(enclave, (id) => launcher.remove(id))
-      .catch((err: unknown) => logger.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
+      .catch((err: unknown) => log.error({ err, user: enclave.user }, 'an enclave is not removed yet'));
   }
   await forgetDeletions(database);
 }
@@ -85,11 +91,11 @@ export function keepFinishingDeletions(
   database: Database,
   enclaves: EnclaveRegistry,
   launcher: Launcher,
-  clock: Clock = systemClock,
+  { log = silent, clock = systemClock }: { log?: Logger; clock?: Clock } = {},
 ): () => void {
   const finish = (): void => {
-    finishDeletions(database, enclaves, launcher).catch((err: unknown) =>
-      logger.warn({ err }, 'unfinished deletions were not looked for'),
+    finishDeletions(database, enclaves, launcher, log).catch((err: unknown) =>
+      log.warn({ err }, 'unfinished deletions were not looked for'),
     );
   };
   finish();

@@ -1,10 +1,11 @@
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Launcher } from './launcher/launcher';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** Whoever deletes an enclave has so long, before a login that waits for its name does it for them. */
 const DELETION_MS = 20_000;
@@ -15,6 +16,8 @@ export interface RegistrationOptions {
   launcher: Launcher;
   enclaveLimit(user: string): Promise<number>;
   signal: AbortSignal;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
   deletionMs?: number | undefined;
@@ -30,7 +33,7 @@ export async function withEnclaveRegistration<T>(
   id: EnclaveId,
   start: () => Promise<T>,
 ): Promise<T> {
-  const { enclaves, launcher, signal } = options;
+  const { enclaves, launcher, signal, log = silent } = options;
   const isNew = await claim(options, id);
   try {
     const started = await start();
@@ -38,7 +41,7 @@ export async function withEnclaveRegistration<T>(
     return started;
   } catch (error) {
     await tidy().catch((err: unknown) =>
-      logger.warn({ err, user: id.user }, 'an enclave that nobody has was not removed'),
+      log.warn({ err, user: id.user }, 'an enclave that nobody has was not removed'),
     );
     throw error;
   }
@@ -51,7 +54,15 @@ export async function withEnclaveRegistration<T>(
 
 /** A name that is being deleted is free soon. Where whoever deletes it doesn't come to the end, it is done here. */
 async function claim(
-  { enclaves, launcher, enclaveLimit, signal, deletionMs = DELETION_MS, clock = systemClock }: RegistrationOptions,
+  {
+    enclaves,
+    launcher,
+    enclaveLimit,
+    signal,
+    deletionMs = DELETION_MS,
+    clock = systemClock,
+    log = silent,
+  }: RegistrationOptions,
   id: EnclaveId,
 ): Promise<boolean> {
   const patientUntil = clock.now() + deletionMs;
@@ -64,7 +75,7 @@ async function claim(
         const resumed = await enclaves
           .resumeDeletion(id, (enclave) => launcher.remove(enclave), deletionMs / 1000)
           .catch((cause: unknown) => {
-            logger.error({ err: cause, user: id.user }, 'an enclave is not removed yet');
+            log.error({ err: cause, user: id.user }, 'an enclave is not removed yet');
             throw error;
           });
         if (resumed) continue;

@@ -2,7 +2,6 @@ import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
-import { logger } from '../../runtime/log/logger';
 import { unary } from '../../runtime/rpc/handlers';
 import { RpcError } from '../../runtime/rpc/errors';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
@@ -12,6 +11,8 @@ import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v
 import type { Launcher, Running } from './launcher/launcher';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 import type { ServiceCode } from '../../errors/service';
+import type { Logger } from '../../runtime/log/log';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 interface EnclaveManagementOptions {
   backend: AccountBackend;
@@ -26,9 +27,9 @@ function stateOf(running: Running | undefined): EnclaveState {
 }
 
 /** What starts enclaves didn't answer, or refused: its own words are for the log. */
-function awayAs(code: ServiceCode, message: string): (cause: unknown) => never {
+function awayAs(log: Logger, code: ServiceCode, message: string): (cause: unknown) => never {
   return (cause) => {
-    logger.error({ err: cause }, message);
+    log.error({ err: cause }, message);
     throw new RpcError(code, status.UNAVAILABLE, `${message}: try again`, { cause });
   };
 }
@@ -39,22 +40,22 @@ export function enclaveManagementService({
   launcher,
   enclaves,
   enclaveLimit,
-}: EnclaveManagementOptions): EnclaveManagementServiceServer {
+}: EnclaveManagementOptions): Implementation<EnclaveManagementServiceServer> {
   /** One answer for an enclave of another user's and for none. */
   const known = async (id: EnclaveId): Promise<void> => {
     if ((await enclaves.list(id.user)).some(({ name }) => name === id.name)) return;
     throw new RpcError('enclave.not_found', status.NOT_FOUND, `expected one of your enclaves, got ${id.name}`);
   };
   return {
-    listEnclaves: unary(async (_request, { metadata }) => {
-      const { user } = await authenticateBearer(backend, metadata);
+    listEnclaves: unary(async (_request, context) => {
+      const { user } = await authenticateBearer(backend, context);
       const [records, limit] = await Promise.all([enclaves.list(user), enclaveLimit(user)]);
       const running = await launcher
         .find(
           user,
           records.map(({ name }) => name),
         )
-        .catch(awayAs('enclave.state_unknown', 'nothing tells at this moment which enclaves run'));
+        .catch(awayAs(context.log, 'enclave.state_unknown', 'nothing tells at this moment which enclaves run'));
       return {
         limit,
         enclaves: records.map(({ name, createdAt, lastUsedAt }) => ({
@@ -67,25 +68,27 @@ export function enclaveManagementService({
         })),
       };
     }),
-    suspendEnclave: unary(async ({ name: text }, { metadata }) => {
-      const { user } = await authenticateBearer(backend, metadata);
+    suspendEnclave: unary(async ({ name: text }, context) => {
+      const { user } = await authenticateBearer(backend, context);
       const id = { user, name: requireEnclaveName(text) };
       await known(id);
-      const failed = awayAs('enclave.not_stopped', 'the enclave could not be stopped');
+      const failed = awayAs(context.log, 'enclave.not_stopped', 'the enclave could not be stopped');
       const wasRunning = (await launcher.find(user, [id.name]).catch(failed)).has(id.name);
       await launcher.stop(id).catch(failed);
-      logger.info(id, 'enclave stopped');
+      context.log.info(id, 'enclave stopped');
       return { wasRunning, filesKept: launcher.persistent };
     }),
-    deleteEnclave: unary(async ({ name: text }, { metadata }) => {
-      const { user } = await authenticateBearer(backend, metadata);
+    deleteEnclave: unary(async ({ name: text }, context) => {
+      const { user } = await authenticateBearer(backend, context);
       const id = { user, name: requireEnclaveName(text) };
       const removed = await enclaves.delete(id, (enclave) =>
-        launcher.remove(enclave).catch(awayAs('enclave.not_deleted', 'the enclave could not be removed as a whole')),
+        launcher
+          .remove(enclave)
+          .catch(awayAs(context.log, 'enclave.not_deleted', 'the enclave could not be removed as a whole')),
       );
       if (!removed)
         throw new RpcError('enclave.not_found', status.NOT_FOUND, `expected one of your enclaves, got ${id.name}`);
-      logger.info({ user }, 'enclave deleted');
+      context.log.info({ user }, 'enclave deleted');
       return {};
     }),
   };

@@ -2,11 +2,11 @@ import { status } from '@grpc/grpc-js';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 import type { Claims } from '../../proto/gen/licensing/v1/evidence';
 import { LoginStage } from '../../proto/gen/licensing/v1/login';
-import { logger } from '../../runtime/log/logger';
 import { isServiceError, RpcError } from '../../runtime/rpc/errors';
 import { withEnclaveRegistration } from './enclave-registration';
 import type { RegistrationOptions } from './enclave-registration';
 import type { Enclave, LaunchOptions } from './launcher/launcher';
+import { silent } from '../../runtime/log/log';
 
 interface LaunchEnclaveOptions extends LaunchOptions, RegistrationOptions {
   /** Told of each enclave that was started. */
@@ -29,7 +29,7 @@ export function launchEnclave<T>(
 }
 
 async function launchTwiceAtMost<T>(
-  { launcher, onStage, signal, plan, onLaunched }: LaunchEnclaveOptions,
+  { launcher, onStage, signal, plan, onLaunched, log = silent }: LaunchEnclaveOptions,
   id: EnclaveId,
   attest: (enclave: Enclave) => Promise<T>,
 ): Promise<T> {
@@ -48,12 +48,12 @@ async function launchTwiceAtMost<T>(
       if (enclave && error instanceof RpcError && isOwn(error) && error.code === 'login.revoked')
         await launcher.discard(id, enclave);
       if (last || !enclave || !isLost(error, enclave)) throw refusal(error);
-      logger.warn(
+      log.warn(
         { workloadUid: enclave.workloadUid, code: (error as RpcError).code },
         'enclave lost: starting another one',
       );
       // When it can't be discarded, asking for it again gives the reason in words for the user.
-      await launcher.discard(id, enclave).catch((err: unknown) => logger.warn({ err }, 'enclave not discarded'));
+      await launcher.discard(id, enclave).catch((err: unknown) => log.warn({ err }, 'enclave not discarded'));
     }
   }
 }

@@ -10,7 +10,6 @@ import { planToMessage, stateToMessage } from '../../attestation/licences/messag
 import { dropLicence, licenceRefusal, recordRefusal, redeemLicence } from '../../licensing/licences/redeem';
 import { bucketKey, Buckets } from '../../licensing/limits/buckets';
 import type { BucketSize } from '../../licensing/limits/buckets';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
 import type { CallContext } from '../../runtime/rpc/handlers';
@@ -20,6 +19,7 @@ import type { LicenceServiceServer, OwnLicence, RedeemLicenceRequest } from '../
 import { authenticate } from './authenticate';
 import type { LoginTrust } from './trust';
 import { dateOf } from '../../runtime/clock';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 interface LicenceOptions {
   backend: AccountBackend;
@@ -56,7 +56,7 @@ async function ownLicences({ database, clock }: AccountBackend, user: string): P
 }
 
 /** LicenceService: users and their licences. */
-export function licenceService({ backend, trust, required }: LicenceOptions): LicenceServiceServer {
+export function licenceService({ backend, trust, required }: LicenceOptions): Implementation<LicenceServiceServer> {
   const { database, trustDomain, clock } = backend;
   const buckets = new Buckets(database);
 
@@ -65,7 +65,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
     { password, oneTimeCode }: Pick<RedeemLicenceRequest, 'password' | 'oneTimeCode'>,
     context: CallContext,
   ): Promise<string> => {
-    if (!password) return (await authenticateBearer(backend, context.metadata)).user;
+    if (!password) return (await authenticateBearer(backend, context)).user;
     return (
       await authenticate(
         backend,
@@ -95,7 +95,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
     } catch (cause) {
       if (!(cause instanceof LicenceKeyError)) throw cause;
       await limit('licence', user, REFUSED_KEYS, 'licence keys that were refused');
-      await recordRefusal(database, { user, code: cause.code });
+      await recordRefusal(database, { user, code: cause.code }, backend.log);
       throw new RpcError(
         cause.code,
         cause.code === 'licence.expired' ? status.FAILED_PRECONDITION : status.INVALID_ARGUMENT,
@@ -112,11 +112,11 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
       const { licence } = await readKey(user, request.key);
       await limitChanges(user);
       const { again } = await redeemLicence(database, user, licence, dateOf(clock));
-      logger.info({ user, licence, again }, 'licence redeemed');
+      context.log.info({ user, licence, again }, 'licence redeemed');
       return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
     }),
-    listOwnLicences: unary(async (_request, { metadata }) => ({
-      licences: await ownLicences(backend, (await authenticateBearer(backend, metadata)).user),
+    listOwnLicences: unary(async (_request, context) => ({
+      licences: await ownLicences(backend, (await authenticateBearer(backend, context)).user),
       required,
     })),
     dropLicence: unary(async (request, context) => {
@@ -126,7 +126,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Li
         throw licenceRefusal('licence.not_held', 'your account has no such licence', status.NOT_FOUND);
       await limitChanges(user);
       await dropLicence(database, user, licence);
-      logger.info({ user, licence }, 'licence given back');
+      context.log.info({ user, licence }, 'licence given back');
       return {};
     }),
   };

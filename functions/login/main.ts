@@ -1,6 +1,6 @@
 import { openAccountBackend } from '../../licensing/accounts/backend';
 import { watchBackend } from '../../licensing/accounts/metrics';
-import { countingRefusals } from '../../licensing/audit/counted';
+import { countRefusals } from '../../licensing/audit/count-refusals';
 import { openAuditLog } from '../../licensing/audit/open';
 import { openAuthority } from '../../licensing/authority/authority';
 import type { Signer } from '../../licensing/authority/authority';
@@ -38,32 +38,33 @@ import { loginSettings } from './settings';
 import { transparencyService } from './transparency';
 import { LoginTrust, trustService } from './trust';
 import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
+import type { Program } from '../../runtime/rpc/program';
 
-async function openLauncher({
-  LAUNCHER,
-  LAUNCHER_ADDRESS,
-}: {
-  LAUNCHER: string;
-  LAUNCHER_ADDRESS?: ProcessAddress;
-}): Promise<Launcher> {
+async function openLauncher(
+  { LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress },
+  program: Program,
+): Promise<Launcher> {
   // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.
-  if (LAUNCHER === 'knative') return (await import('./launcher/knative')).knativeLauncher();
+  if (LAUNCHER === 'knative')
+    return (await import('./launcher/knative')).knativeLauncher({ log: program.log, clock: program.clock });
   if (LAUNCHER_ADDRESS === undefined)
     throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
   return new ProcessLauncher(LAUNCHER_ADDRESS);
 }
 
 /** The client CA that signs now. @throws ConfigError */
-async function openClientAuthority(settings: {
-  CLIENT_CA_CERTIFICATE_FILE: string;
-  CLIENT_CA_KEY_FILE: string;
-}): Promise<() => Promise<Signer>> {
+async function openClientAuthority(
+  settings: { CLIENT_CA_CERTIFICATE_FILE: string; CLIENT_CA_KEY_FILE: string },
+  program: Program,
+): Promise<() => Promise<Signer>> {
   const files = [settings.CLIENT_CA_CERTIFICATE_FILE, settings.CLIENT_CA_KEY_FILE];
   for (const name of ['CLIENT_CA_CERTIFICATE_FILE', 'CLIENT_CA_KEY_FILE'] as const)
     await readSettingFile(name, settings[name]);
   const opened = new Map<string, Promise<Signer>>();
-  const read = await reloadingFiles(files, ([certificates, keys]) =>
-    readAuthorities(String(certificates), String(keys)),
+  const read = await reloadingFiles(
+    files,
+    ([certificates, keys]) => readAuthorities(String(certificates), String(keys)),
+    program,
   );
   const current = async (): Promise<Signer> => {
     const authority = signingAuthority(await read());
@@ -79,52 +80,56 @@ async function openClientAuthority(settings: {
 async function openTrust(
   settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string },
   database: Database,
+  program: Program,
 ): Promise<LoginTrust> {
   for (const name of ['TRUST_BUNDLE_FILE', 'REVOCATION_KEYS_FILE'] as const)
     await readSettingFile(name, settings[name]);
   const files = { trustBundle: settings.TRUST_BUNDLE_FILE, revocationKeys: settings.REVOCATION_KEYS_FILE };
-  return LoginTrust.open(files, database).catch((cause: Error) => {
+  return LoginTrust.open(files, database, { log: program.log, clock: program.clock }).catch((cause: Error) => {
     throw new ConfigError(`TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE: ${cause.message}`, { cause });
   });
 }
 
 /** The authorities that client certificates may be by. They were read before: see openClientAuthority. */
-function openClientRoots({
-  CLIENT_CA_CERTIFICATE_FILE: file,
-}: {
-  CLIENT_CA_CERTIFICATE_FILE: string;
-}): Promise<Reloading<string>> {
-  return reloadingFiles([file], ([pem]) => String(pem));
+function openClientRoots(
+  { CLIENT_CA_CERTIFICATE_FILE: file }: { CLIENT_CA_CERTIFICATE_FILE: string },
+  program: Program,
+): Promise<Reloading<string>> {
+  return reloadingFiles([file], ([pem]) => String(pem), program);
 }
 
 type ProcessAddress = ConstructorParameters<typeof ProcessLauncher>[0];
 
-runProgram(async () => {
+runProgram(async (program) => {
+  const { log, tracer, clock } = program;
   const settings = readEnvironment(loginSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const authority = await openClientAuthority(settings).catch((error: unknown) => {
+  const authority = await openClientAuthority(settings, program).catch((error: unknown) => {
     if (error instanceof TypeError)
       throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
     throw error;
   });
-  const clientRoots = await openClientRoots(settings);
-  const backend = await openAccountBackend(settings, { program: 'login' });
+  const clientRoots = await openClientRoots(settings, program);
+  const backend = await openAccountBackend(settings, { program: 'login', log, clock });
   const seats = new Seats(backend.database, settings.SEAT_SECONDS);
-  const opened = freeingSeats(await openLauncher(settings), seats);
+  const opened = freeingSeats(await openLauncher(settings, program), seats, log);
   const launcher = metrics ? timeStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
-  const trust = await openTrust(settings, backend.database);
-  const log = await openAuditLog(settings, backend.database);
+  const trust = await openTrust(settings, backend.database, program);
+  const auditLog = await openAuditLog(settings, backend.database, program);
   const enclaves = new EnclaveRegistry(backend.database);
   const { LICENCE_REQUIRED: required } = settings;
-  const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS, required });
-  const signer = seatSigner(authority, backend.trustDomain);
-  const enclaveLimit = enclaveLimits(backend.database, settings.DEFAULT_ENCLAVES);
+  const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS, required, clock });
+  const signer = seatSigner(authority, backend.trustDomain, clock);
+  const enclaveLimit = enclaveLimits(backend.database, settings.DEFAULT_ENCLAVES, clock);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     observer: metrics && countLogins(metrics),
-    services: countingRefusals(backend.refusals, [
+    log,
+    tracer,
+    interceptors: [countRefusals(backend.refusals)],
+    services: [
       {
         definition: LoginServiceService,
         implementation: loginService({
@@ -132,7 +137,7 @@ runProgram(async () => {
           authority,
           launcher,
           trust,
-          log,
+          auditLog,
           enclaves,
           enclaveLimit,
           licenceRequired: required,
@@ -140,7 +145,7 @@ runProgram(async () => {
       },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },
       { definition: TrustServiceService, implementation: trustService(trust) },
-      { definition: TransparencyServiceService, implementation: transparencyService(log) },
+      { definition: TransparencyServiceService, implementation: transparencyService(auditLog) },
       {
         definition: SeatServiceService,
         implementation: seatService({
@@ -158,15 +163,15 @@ runProgram(async () => {
         implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }),
       },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
-    ]),
+    ],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
-  const stopFinishing = keepFinishingDeletions(backend.database, enclaves, launcher);
+  const stopFinishing = keepFinishingDeletions(backend.database, enclaves, launcher, program);
   return async () => {
     stopFinishing();
     await server.stop();
     metrics?.close();
-    log.close();
+    auditLog.close();
     await backend.close();
   };
 });

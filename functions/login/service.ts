@@ -4,13 +4,11 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { appendRecord, recordAudit } from '../../licensing/audit/audit';
 import type { AuditLog } from '../../licensing/audit/log';
-import { aboutUser } from '../../licensing/audit/counted';
 import type { Signer } from '../../licensing/authority/authority';
 import { NONCE_BYTES, verifyProof } from '../../attestation/certificates/proof';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
 import { admitByLicence, admitImage } from '../../licensing/licences/admission';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { requireLength } from '../../runtime/rpc/fields';
 import { serverStream, unary, writeMessage } from '../../runtime/rpc/handlers';
@@ -33,6 +31,7 @@ import type { LoginTrust } from './trust';
 import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
 import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
 import { dateOf } from '../../runtime/clock';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 interface LoginOptions {
   backend: AccountBackend;
@@ -44,7 +43,7 @@ interface LoginOptions {
   enclaveLimit(user: string): Promise<number>;
   trust: LoginTrust;
   /** Brought up to date after each login. */
-  log?: Pick<AuditLog, 'nudge'>;
+  auditLog?: Pick<AuditLog, 'nudge'>;
   patience?: Patience;
   /** For an enclave of the same name that is being deleted. */
   deletionMs?: number;
@@ -53,7 +52,7 @@ interface LoginOptions {
 }
 
 /** LoginService: a login is authenticated, certified, launched, attested, verified and answered, in this order. */
-export function loginService(options: LoginOptions): LoginServiceServer {
+export function loginService(options: LoginOptions): Implementation<LoginServiceServer> {
   return {
     login: serverStream(async (call: ServerWritableStream<LoginRequest, LoginResponse>, context: CallContext) => {
       const value = await logIn(options, call.request, context, tellStages(call, context.signal));
@@ -75,7 +74,7 @@ async function logIn(
 ): Promise<LoginResult> {
   const { backend, launcher, trust, patience, licenceRequired: required = false } = options;
   const { database, trustDomain, clock } = backend;
-  const { signal } = context;
+  const { signal, log } = context;
   const { nonce, csr, proof, includeEventLog } = request;
   const clientKeySha256 = await checkRequest(request);
   const name = requireEnclaveName(request.enclave);
@@ -83,11 +82,11 @@ async function logIn(
   // authenticate
   const client = backend.clientOf(context, request.clientName);
   const { user, session, grant } = await authenticate(backend, request, client, context);
-  aboutUser(user, context.metadata);
+  context.user = user;
   await trust.admit(user);
-  const entitlement = await admitByLicence(database, user, { required, now: dateOf(clock) });
+  const entitlement = await admitByLicence(database, user, { required, now: dateOf(clock), log });
   // Nothing is started in vain; what runs in the end is looked at by its evidence.
-  if (launcher.image !== undefined) await admitImage(database, user, entitlement, launcher.image);
+  if (launcher.image !== undefined) await admitImage(database, user, entitlement, launcher.image, log);
 
   // certify
   const identity = { user, session, trustDomain, seconds: MAX_CLIENT_CERTIFICATE_SECONDS };
@@ -96,7 +95,7 @@ async function logIn(
   // launch
   const onLaunched = ({ workloadUid, node }: Enclave): Promise<void> =>
     recordAudit(database, { kind: 'enclave.launched', detail: { user, workloadUid, node } });
-  const launching = { ...options, clock, signal, plan: entitlement, onStage, onLaunched };
+  const launching = { ...options, clock, log, signal, plan: entitlement, onStage, onLaunched };
   const { claims, ...attested } = await launchEnclave(launching, { user, name }, async (launched) => {
     // attest
     const asked = { nonce, clientCertificates, proof, includeEventLog };
@@ -105,16 +104,16 @@ async function logIn(
     const place = { workloadUid: undefined, node: undefined };
     const expected = { situation: 'certificate', nonce, clientKeySha256, user, enclave: name, ...place } as const;
     const { claims, signRevocations } = await trust.verify(evidence, expected);
-    await admitImage(database, user, entitlement, claims.imageDigest);
+    await admitImage(database, user, entitlement, claims.imageDigest, log);
     return { enclave: locate(launched, claims), claims, evidence, revocations: await signRevocations() };
   });
 
   // answer
   const record = loginRecord({ user, session }, claims, attested.evidence, dateOf(clock));
   const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
-  options.log?.nudge();
+  options.auditLog?.nudge();
   const { workloadUid, node } = claims;
-  logger.info({ user, session, enclave: name, workloadUid, node }, 'logged in');
+  log.info({ user, session, enclave: name, workloadUid, node }, 'logged in');
   return answer({ user, tokens, clientCertificates, ...attested, entitlement, record });
 }
 

@@ -1,9 +1,10 @@
 import type { AuditLog } from '../../licensing/audit/log';
 import { unary } from '../../runtime/rpc/handlers';
 import type { TransparencyServiceServer } from '../../proto/gen/licensing/v1/transparency';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 /** TransparencyService: anyone may ask. */
-export function transparencyService(log: AuditLog): TransparencyServiceServer {
+export function transparencyService(log: AuditLog): Implementation<TransparencyServiceServer> {
   return {
     getTreeHead: unary(async ({ atLeast }) => ({ head: (await log.head(Number(atLeast))).signed })),
     getInclusionProof: unary(async ({ leafSha256, size }) => {

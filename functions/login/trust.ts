@@ -4,7 +4,6 @@ import type { Reloading } from '../../runtime/config/reloading-file';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
 import type { CertificateExpected, SeatExpected } from '../../attestation/evidence/expected';
 import { verifyEvidence } from '../../attestation/evidence/verify';
-import { logger } from '../../runtime/log/logger';
 import { currentlyRevoked, isAnyRevoked } from '../../licensing/revocation/store';
 import { unary } from '../../runtime/rpc/handlers';
 import { RpcError } from '../../runtime/rpc/errors';
@@ -19,6 +18,9 @@ import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import type { Logger } from '../../runtime/log/log';
+import { silent } from '../../runtime/log/log';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 /** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
 const LIST_AGE_MS = 1_000;
@@ -28,6 +30,8 @@ interface LoginTrustOptions {
   bundle: Reloading<{ signed: string; bundle: TrustBundle }>;
   revocationKeys: Reloading<TokenKeys>;
   database: Database;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -52,16 +56,20 @@ export class LoginTrust {
   static async open(
     files: { trustBundle: string; revocationKeys: string },
     database: Database,
-    clock?: Clock,
+    program: { log?: Logger; clock?: Clock } = {},
   ): Promise<LoginTrust> {
     return new LoginTrust({
-      bundle: await reloadingFiles([files.trustBundle], async ([jws]) => {
-        const signed = String(jws).trim();
-        return { signed, bundle: await readSignedBundle(signed) };
-      }),
-      revocationKeys: await reloadingFiles([files.revocationKeys], ([json]) => readTokenKeys(String(json))),
+      bundle: await reloadingFiles(
+        [files.trustBundle],
+        async ([jws]) => {
+          const signed = String(jws).trim();
+          return { signed, bundle: await readSignedBundle(signed) };
+        },
+        program,
+      ),
+      revocationKeys: await reloadingFiles([files.revocationKeys], ([json]) => readTokenKeys(String(json)), program),
       database,
-      clock,
+      ...program,
     });
   }
 
@@ -101,7 +109,7 @@ export class LoginTrust {
       if (cause instanceof RevocationError && cause.code === 'revocation.user') throw revokedUser();
       if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError))
         throw cause;
-      logger.warn({ code: cause.code, reason: cause.message }, 'evidence refused');
+      (this.options.log ?? silent).warn({ code: cause.code, reason: cause.message }, 'evidence refused');
       throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, {
         cause,
         details: { refusal: cause.code },
@@ -148,7 +156,7 @@ function revokedUser(): RpcError {
 }
 
 /** TrustService: anyone may ask. */
-export function trustService(trust: LoginTrust): TrustServiceServer {
+export function trustService(trust: LoginTrust): Implementation<TrustServiceServer> {
   return {
     getTrustBundle: unary(async () => ({ bundle: await trust.signedBundle() })),
     getRevocations: unary(async () => ({ revocations: await trust.revocations() })),

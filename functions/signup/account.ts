@@ -6,8 +6,8 @@ import type { GetAccountResponse } from '../../proto/gen/licensing/v1/account';
 import { accountOf } from './password';
 
 /** @throws RpcError as authenticateBearer */
-export async function getAccount(backend: AccountBackend, { metadata }: CallContext): Promise<GetAccountResponse> {
-  const { id: user, username, passwordHash } = await accountOf(backend, await authenticateBearer(backend, metadata));
+export async function getAccount(backend: AccountBackend, context: CallContext): Promise<GetAccountResponse> {
+  const { id: user, username, passwordHash } = await accountOf(backend, await authenticateBearer(backend, context));
   return {
     user,
     username,

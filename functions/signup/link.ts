@@ -2,7 +2,6 @@ import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { bindIdentity, unbindIdentity } from '../../licensing/accounts/identities';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
-import { logger } from '../../runtime/log/logger';
 import { useToken } from '../../licensing/oidc/used-tokens';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
@@ -40,7 +39,7 @@ export async function linkIdentity(
         'your account, or who you are to the OpenID provider, is bound already',
       );
   });
-  logger.info({ user, session }, 'bound to an OpenID provider');
+  context.log.info({ user, session }, 'bound to an OpenID provider');
   return { oidcIssuer: token.issuer };
 }
 
@@ -61,6 +60,6 @@ export async function unlinkIdentity(
   if (!(await backend.database.transaction((queries) => unbindIdentity(queries, user)))) {
     throw new RpcError('oidc.not_bound', status.FAILED_PRECONDITION, 'your account is bound to no OpenID provider');
   }
-  logger.info({ user, session }, 'bound to no OpenID provider any more');
+  context.log.info({ user, session }, 'bound to no OpenID provider any more');
   return {};
 }

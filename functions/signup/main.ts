@@ -1,6 +1,6 @@
 import { openAccountBackend } from '../../licensing/accounts/backend';
 import { watchBackend } from '../../licensing/accounts/metrics';
-import { countingRefusals } from '../../licensing/audit/counted';
+import { countRefusals } from '../../licensing/audit/count-refusals';
 import { readEnvironment } from '../../runtime/config/environment';
 import { readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
@@ -12,19 +12,20 @@ import { AccountServiceService } from '../../proto/gen/licensing/v1/account';
 import { accountService } from './service';
 import { signupSettings } from './settings';
 
-runProgram(async () => {
+runProgram(async ({ log, tracer, clock }) => {
   const settings = readEnvironment(signupSettings);
   const oidc = readOidcSettings(settings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const backend = await openAccountBackend(settings, { program: 'signup' });
+  const backend = await openAccountBackend(settings, { program: 'signup', log, clock });
   if (metrics) watchBackend(metrics, backend);
   const server = await startServer({
     address: settings.LISTEN,
     tls,
     observer: metrics,
-    services: countingRefusals(backend.refusals, [
-      { definition: AccountServiceService, implementation: accountService(backend, oidc) },
-    ]),
+    log,
+    tracer,
+    interceptors: [countRefusals(backend.refusals)],
+    services: [{ definition: AccountServiceService, implementation: accountService(backend, oidc) }],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
   return async () => {

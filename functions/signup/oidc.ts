@@ -1,13 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import type { Metadata } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { createByIdentity, findByIdentity, holdByIdentity } from '../../licensing/accounts/identities';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
-import { aboutUser } from '../../licensing/audit/counted';
 import { checkNewUsername, normalizeUsername } from '../../licensing/accounts/username';
-import type { Limits } from '../../licensing/limits/limits';
-import { logger } from '../../runtime/log/logger';
 import { IdTokenError, OidcProviderError } from '../../runtime/oidc/errors';
 import type { VerifiedIdToken } from '../../licensing/oidc/id-token';
 import type { OidcSettings } from '../../licensing/oidc/settings';
@@ -69,15 +65,15 @@ export async function exchangeIdToken(
   const session = randomUUID();
   const authenticatedAt = unixSecondsOf(backend.clock);
   const begin = (): Promise<Begun> =>
-    beginByToken(backend, provider, { token, request, session, authenticatedAt, client, metadata: context.metadata });
+    beginByToken(backend, provider, { token, request, session, authenticatedAt, client, call: context });
   const begun = await begin().catch((error: unknown) => {
     if (error instanceof IdentityChanged) return begin();
     throw error;
   });
   const { user, username, created, refreshToken, refreshTokenExpiresAt } = begun;
-  logger.info({ user, session, created }, 'logged in by OIDC');
+  context.log.info({ user, session, created }, 'logged in by OIDC');
   await forgetUsedTokens(backend.database).catch((err: unknown) =>
-    logger.warn({ err }, 'used ID tokens were not forgotten'),
+    context.log.warn({ err }, 'used ID tokens were not forgotten'),
   );
   const { token: accessToken, expiresAt } = await issueAccessToken(
     backend.tokenKeys,
@@ -100,8 +96,7 @@ interface Beginning {
   session: string;
   authenticatedAt: number;
   client: ClientDetails;
-  /** Of the call. */
-  metadata: Metadata;
+  call: CallContext;
 }
 
 async function beginByToken(backend: AccountBackend, provider: OidcProvider, beginning: Beginning): Promise<Begun> {
@@ -110,7 +105,7 @@ async function beginByToken(backend: AccountBackend, provider: OidcProvider, beg
   const known = await findByIdentity(database, token);
   if (!known) return beginFirst(backend, provider, beginning);
   const { user, username } = known;
-  aboutUser(user, beginning.metadata);
+  beginning.call.user = user;
   if (request.username !== '' && normalizeUsername(request.username) !== username) {
     throw new RpcError('oidc.other_username', status.FAILED_PRECONDITION, `your account here is called ${username}`);
   }
@@ -167,18 +162,18 @@ async function beginFirst(
  * @throws RpcError UNAUTHENTICATED oidc.token_invalid, oidc.token_used; UNAVAILABLE oidc.provider_unavailable, oidc.provider_invalid; RESOURCE_EXHAUSTED login.limited
  */
 export async function freshToken(
-  { limits, database }: AccountBackend,
+  backend: AccountBackend,
   provider: OidcProvider,
   idToken: string,
   client: ClientDetails,
 ): Promise<VerifiedIdToken> {
-  const token = await verified(limits, provider, idToken, client);
-  if (await isUsed(database, token)) throw used();
+  const token = await verified(backend, provider, idToken, client);
+  if (await isUsed(backend.database, token)) throw used();
   return token;
 }
 
 async function verified(
-  limits: Limits,
+  { limits, log }: AccountBackend,
   { verifier }: OidcProvider,
   idToken: string,
   { address }: ClientDetails,
@@ -194,7 +189,7 @@ async function verified(
     // Nobody could look.
     await attempt.succeeded();
     if (!(error instanceof OidcProviderError)) throw error;
-    logger.warn({ code: error.code, reason: error.message }, 'no ID token can be checked');
+    log.warn({ code: error.code, reason: error.message }, 'no ID token can be checked');
     throw new RpcError(error.code, status.UNAVAILABLE, error.message, { cause: error });
   }
 }

@@ -4,7 +4,6 @@ import type { AccountBackend } from '../../licensing/accounts/backend';
 import { isFresh, requesterOf, requirePassword } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import { recordAudit } from '../../licensing/audit/audit';
-import { logger } from '../../runtime/log/logger';
 import { checkNewPassword } from '../../licensing/passwords/rules';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
@@ -30,7 +29,7 @@ export async function confirmPassword(
   password: string,
   context: CallContext,
 ): Promise<Confirmed> {
-  const caller = await authenticateBearer(backend, context.metadata);
+  const caller = await authenticateBearer(backend, context);
   const account = await accountOf(backend, caller);
   await requirePassword(backend, caller, account, password, {
     requester: requesterOf(backend.clientOf(context, ''), context.signal),
@@ -56,7 +55,7 @@ export async function changePassword(
 ): Promise<ChangePasswordResponse> {
   const { hasher, database } = backend;
   const requester = requesterOf(backend.clientOf(context, ''), context.signal);
-  const caller = await authenticateBearer(backend, context.metadata);
+  const caller = await authenticateBearer(backend, context);
   const { user, session } = caller;
   const account = await accountOf(backend, caller);
   const { passwordHash: oldHash } = account;
@@ -88,6 +87,6 @@ export async function changePassword(
     await recordAudit(queries, { kind: 'account.password_changed', detail: { user, session } });
     return goOnAlone(queries, caller, 'password');
   });
-  logger.info({ user, session, ended }, 'password changed');
+  context.log.info({ user, session, ended }, 'password changed');
   return { ended, refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };
 }

@@ -1,6 +1,5 @@
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
-import { logger } from '../../runtime/log/logger';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
 import { base32, totpUri } from '../../licensing/second-factor/totp';
@@ -19,11 +18,8 @@ import type {
 import { confirmPassword } from './password';
 
 /** @throws RpcError as authenticateBearer */
-export async function getSecondFactor(
-  backend: AccountBackend,
-  { metadata }: CallContext,
-): Promise<GetSecondFactorResponse> {
-  const { user } = await authenticateBearer(backend, metadata);
+export async function getSecondFactor(backend: AccountBackend, context: CallContext): Promise<GetSecondFactorResponse> {
+  const { user } = await authenticateBearer(backend, context);
   const { enabledAt, recoveryCodes } = await backend.secondFactors.status(user);
   return { enabled: enabledAt !== undefined, enabledAt: enabledAt ? toUnixSeconds(enabledAt) : 0n, recoveryCodes };
 }
@@ -43,13 +39,13 @@ export async function beginSecondFactor(
 export async function confirmSecondFactor(
   backend: AccountBackend,
   { oneTimeCode }: ConfirmSecondFactorRequest,
-  { metadata }: CallContext,
+  context: CallContext,
 ): Promise<ConfirmSecondFactorResponse> {
-  const { user, session } = await authenticateBearer(backend, metadata);
+  const { user, session } = await authenticateBearer(backend, context);
   const attempt = await backend.limits.codeAttempt(user, session);
   const recoveryCodes = await backend.secondFactors.confirm(user, oneTimeCode);
   await attempt.succeeded();
-  logger.info({ user, session }, 'second factor enabled');
+  context.log.info({ user, session }, 'second factor enabled');
   return { recoveryCodes };
 }
 
@@ -61,7 +57,7 @@ export async function disableSecondFactor(
 ): Promise<DisableSecondFactorResponse> {
   const { user, session } = await confirmPassword(backend, password, context);
   await backend.secondFactors.disable(user, await requireSecondFactor(backend, user, oneTimeCode, session));
-  logger.info({ user, session }, 'second factor disabled');
+  context.log.info({ user, session }, 'second factor disabled');
   return {};
 }
 

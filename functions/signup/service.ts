@@ -3,7 +3,6 @@ import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { requesterOf } from '../../licensing/accounts/password';
 import { checkNewUsername } from '../../licensing/accounts/username';
-import { logger } from '../../runtime/log/logger';
 import { checkNewPassword } from '../../licensing/passwords/rules';
 import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
@@ -24,6 +23,7 @@ import {
 } from './second-factor';
 import { listSessions, logOut, refresh, revokeSession } from './sessions';
 import { unixSecondsOf } from '../../runtime/clock';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 function taken(): RpcError {
   return new RpcError('signup.username_taken', status.ALREADY_EXISTS, 'the username is taken: choose another one');
@@ -33,7 +33,7 @@ function taken(): RpcError {
  * AccountService: accounts and their sessions. Of two sign-ups for one username at once, on whichever replicas, the database lets one in.
  * @param oidc undefined: no logins by an OpenID provider
  */
-export function accountService(backend: AccountBackend, oidc?: OidcSettings): AccountServiceServer {
+export function accountService(backend: AccountBackend, oidc?: OidcSettings): Implementation<AccountServiceServer> {
   const provider = oidc && { ...oidc, verifier: new IdTokenVerifier(oidc) };
   const { accounts, hasher, limits, sessions, trustDomain } = backend;
   return {
@@ -54,7 +54,7 @@ export function accountService(backend: AccountBackend, oidc?: OidcSettings): Ac
         { user, session, authenticatedAt, passwordHash },
         client,
       );
-      logger.info({ user, session }, 'signed up');
+      context.log.info({ user, session }, 'signed up');
       const { token, expiresAt } = await issueAccessToken(
         backend.tokenKeys,
         { user, session, authenticatedAt },

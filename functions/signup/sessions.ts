@@ -53,8 +53,8 @@ export async function logOut(
 }
 
 /** @throws RpcError as authenticateBearer */
-export async function listSessions(backend: AccountBackend, { metadata }: CallContext): Promise<ListSessionsResponse> {
-  const { user, session: own } = await authenticateBearer(backend, metadata);
+export async function listSessions(backend: AccountBackend, context: CallContext): Promise<ListSessionsResponse> {
+  const { user, session: own } = await authenticateBearer(backend, context);
   const sessions = (await backend.sessions.list(user)).map(({ session, createdAt, lastUsedAt, client }) => ({
     session,
     createdAt: toUnixSeconds(createdAt),
@@ -70,9 +70,9 @@ export async function listSessions(backend: AccountBackend, { metadata }: CallCo
 export async function revokeSession(
   backend: AccountBackend,
   { session }: RevokeSessionRequest,
-  { metadata }: CallContext,
+  context: CallContext,
 ): Promise<RevokeSessionResponse> {
-  const { user } = await authenticateBearer(backend, metadata);
+  const { user } = await authenticateBearer(backend, context);
   const ended = isUuid(session) ? await backend.sessions.revoke(user, { session }, 'user') : 0;
   // One answer for another user's session and for none.
   if (ended === 0)

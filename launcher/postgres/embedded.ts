@@ -4,8 +4,9 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import { lockFile } from '../../runtime/config/lock-file';
-import { logger } from '../../runtime/log/logger';
 import { classifyFirst, MessageSplitter, SYNC, transactionState } from './wire';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 interface EmbeddedPostgres {
   /** For `pg`: postgres://…?host=FOLDER. */
@@ -37,7 +38,7 @@ class Turns {
  * Serves one client. The one backend is lent to it for as long as its transaction or extended query lasts, so that
  * clients are isolated from one another; between them it goes to whoever waits longest.
  */
-async function serveClient(socket: Socket, database: PGlite, turns: Turns): Promise<void> {
+async function serveClient(socket: Socket, database: PGlite, turns: Turns, log: Logger): Promise<void> {
   const splitter = new MessageSplitter();
   let batch: Buffer[] = [];
   let endTurn: (() => void) | undefined;
@@ -83,9 +84,7 @@ async function serveClient(socket: Socket, database: PGlite, turns: Turns): Prom
     clearTimeout(idle);
     if (endTurn) {
       await database.execProtocolRaw(SYNC).catch(() => undefined);
-      await database
-        .exec('ROLLBACK')
-        .catch((err: unknown) => logger.error({ err }, 'embedded database: rollback failed'));
+      await database.exec('ROLLBACK').catch((err: unknown) => log.error({ err }, 'embedded database: rollback failed'));
       endTurn();
     }
     socket.destroy();
@@ -125,7 +124,11 @@ async function initialize(folder: string): Promise<void> {
  * @param socketFolder made with mode 0700: whoever can open the socket is the database's owner
  * @throws Error when another process has the folder open
  */
-export async function startEmbeddedPostgres(folder: string, socketFolder: string): Promise<EmbeddedPostgres> {
+export async function startEmbeddedPostgres(
+  folder: string,
+  socketFolder: string,
+  log: Logger = silent,
+): Promise<EmbeddedPostgres> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await mkdir(socketFolder, { recursive: true, mode: 0o700 });
   await chmod(socketFolder, 0o700);
@@ -141,10 +144,10 @@ export async function startEmbeddedPostgres(folder: string, socketFolder: string
     await unlink(path).catch(() => undefined);
     const server = createServer((socket) => {
       socket.on('error', () => socket.destroy());
-      const served = serveClient(socket, backend, turns)
+      const served = serveClient(socket, backend, turns, log)
         .catch((err: NodeJS.ErrnoException) => {
           if (err.code !== 'ERR_STREAM_PREMATURE_CLOSE' && err.code !== 'ECONNRESET')
-            logger.warn({ err }, 'embedded database: client dropped');
+            log.warn({ err }, 'embedded database: client dropped');
         })
         .finally(() => sockets.delete(socket));
       sockets.set(socket, served);

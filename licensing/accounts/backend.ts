@@ -4,7 +4,7 @@ import { Refusals } from '../audit/refusals';
 import { ConfigError } from '../../runtime/config/environment';
 import { readSettingFile } from '../../runtime/config/listen';
 import { currentFiles } from '../../runtime/config/reloading-file';
-import type { CurrentFiles } from '../../runtime/config/reloading-file';
+import type { CurrentFiles, ReloadingOptions } from '../../runtime/config/reloading-file';
 import { Limits } from '../limits/limits';
 import { PasswordHasher } from '../passwords/hasher';
 import type { CallContext } from '../../runtime/rpc/handlers';
@@ -22,6 +22,8 @@ import { clientNameOf } from '../sessions/client-details';
 import type { ClientDetails } from '../sessions/client-details';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 const count = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
 
@@ -69,6 +71,7 @@ export interface AccountBackend {
   secondFactors: SecondFactors;
   refusals: Refusals;
   clock: Clock;
+  log: Logger;
   /** Of the file as it is now: it may be replaced while the program runs. */
   readonly tokenKeys: TokenKeys;
   trustDomain: string;
@@ -80,6 +83,8 @@ export interface AccountBackend {
 interface AccountBackendOptions {
   /** Shown by PostgreSQL in its list of connections. */
   program: string;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -91,38 +96,41 @@ interface AccountBackendOptions {
  */
 export async function openAccountBackend(
   settings: AccountSettings,
-  { program, clock = systemClock }: AccountBackendOptions,
+  { program, clock = systemClock, log = silent }: AccountBackendOptions,
 ): Promise<AccountBackend> {
   await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
-  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json))).catch(
-    (cause: Error) => {
-      throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
-    },
-  );
+  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json), clock), {
+    clock,
+    log,
+  }).catch((cause: Error) => {
+    throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
+  });
   const secondFactorKeys =
     settings.SECOND_FACTOR_KEYS_FILE === undefined
       ? undefined
-      : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE);
-  const database = await openFunctionDatabase(settings, program);
-  const refusals = new Refusals(database, clock);
+      : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE, { clock, log });
+  const database = await openFunctionDatabase(settings, { program, log, clock });
+  const refusals = new Refusals(database, { clock, log });
   const hasher = new PasswordHasher({
     cost: settings.BCRYPT_COST,
     threads: settings.HASH_WORKERS,
     queue: settings.HASH_QUEUE,
+    log,
   });
   return {
     database,
     accounts: new Accounts(database, clock),
-    sessions: new Sessions(database),
+    sessions: new Sessions(database, log),
     hasher,
     limits: new Limits(database, {
       failuresPerAccount: settings.LOGIN_FAILURES_PER_ACCOUNT,
       failuresPerAddress: settings.LOGIN_FAILURES_PER_ADDRESS,
       signupsPerAddress: settings.SIGNUPS_PER_ADDRESS,
     }),
-    secondFactors: new SecondFactors(database, () => secondFactorKeys?.current, clock),
+    secondFactors: new SecondFactors(database, () => secondFactorKeys?.current, clock, log),
     refusals,
     clock,
+    log,
     get tokenKeys() {
       return keys.current;
     },
@@ -140,9 +148,9 @@ export async function openAccountBackend(
   };
 }
 
-async function openSecondFactorKeys(file: string): Promise<CurrentFiles<SecondFactorKeys>> {
+async function openSecondFactorKeys(file: string, options: ReloadingOptions): Promise<CurrentFiles<SecondFactorKeys>> {
   await readSettingFile('SECOND_FACTOR_KEYS_FILE', file);
-  return currentFiles([file], ([json]) => readSecondFactorKeys(String(json))).catch((cause: Error) => {
+  return currentFiles([file], ([json]) => readSecondFactorKeys(String(json)), options).catch((cause: Error) => {
     throw new ConfigError(`SECOND_FACTOR_KEYS_FILE: ${cause.message}`, { cause });
   });
 }

@@ -1,8 +1,9 @@
 import { recordAudit } from '../audit/audit';
 import { forgetAccountLimits } from '../limits/limits';
-import { logger } from '../../runtime/log/logger';
 import type { Database } from '../store/database';
 import type { Queries } from '../store/queries';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** Everything that was certified for a user has ended by then, and no clock differs by so much. */
 const REMEMBERED = '2 days';
@@ -72,13 +73,18 @@ export async function noteEnclavesRemoved(queries: Queries, user: string): Promi
 }
 
 /** Removes what the enclaves of a deleted user are made of. @returns false when that could not be done now: it stays pending, and is in the log */
-export async function removeEnclavesOf(queries: Queries, user: string, remove: () => Promise<void>): Promise<boolean> {
+export async function removeEnclavesOf(
+  queries: Queries,
+  user: string,
+  remove: () => Promise<void>,
+  log: Logger = silent,
+): Promise<boolean> {
   try {
     await remove();
     await noteEnclavesRemoved(queries, user);
     return true;
   } catch (err) {
-    logger.error({ err, user }, 'enclaves of a deleted user are not removed yet');
+    log.error({ err, user }, 'enclaves of a deleted user are not removed yet');
     return false;
   }
 }

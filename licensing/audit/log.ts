@@ -1,5 +1,4 @@
 import { status } from '@grpc/grpc-js';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
 import type { Position } from '../../attestation/transparency/frontier';
@@ -9,6 +8,8 @@ import { damaged, merge } from './merge';
 import type { Merged, SignedHead } from './merge';
 import { systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** Heads are made this often at most, by each replica. */
 const HEAD_MS = 1_000;
@@ -20,6 +21,8 @@ interface AuditLogOptions {
   /** As they are now: they may be replaced while the program runs. `fresh`: as they are at this moment. */
   keys(options?: { fresh?: boolean }): Promise<LogKeys>;
   trustDomain: string;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -81,7 +84,7 @@ export class AuditLog {
     this.timer = this.clock.after(wait, () => {
       this.timer = undefined;
       this.bringUp().catch((err: unknown) => {
-        logger[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn'](
+        (this.options.log ?? silent)[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn'](
           { err },
           'the audit log was not brought up to date',
         );

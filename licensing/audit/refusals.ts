@@ -1,9 +1,10 @@
-import { logger } from '../../runtime/log/logger';
 import { newRecord } from '../../attestation/transparency/record';
 import { appendRecords } from './audit';
 import type { Queries } from '../store/queries';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** Different users, for each reason, whose refusals of one minute are counted by themselves. All others of that minute are one count. */
 const USERS_A_MINUTE = 50;
@@ -29,10 +30,16 @@ export class Refusals {
   private timer: Timer | undefined;
   private writing: Promise<void> = Promise.resolve();
 
+  private readonly clock: Clock;
+  private readonly log: Logger;
+
   constructor(
     private readonly queries: Queries,
-    private readonly clock: Clock = systemClock,
-  ) {}
+    { clock = systemClock, log = silent }: { clock?: Clock; log?: Logger } = {},
+  ) {
+    this.clock = clock;
+    this.log = log;
+  }
 
   count({ reason, user = NO_ONE }: Refusal): void {
     this.add(reason, user, 1);
@@ -72,7 +79,7 @@ export class Refusals {
     try {
       await addCounts(this.queries, rows);
     } catch (err) {
-      logger.warn({ err }, 'refusals are not counted in the database yet');
+      this.log.warn({ err }, 'refusals are not counted in the database yet');
       for (const { reason, user, count } of rows) this.add(reason, user, count);
       this.wake();
     }

@@ -4,6 +4,7 @@ import { applying, toEntitlement } from './entitlement';
 import type { Entitlement } from './entitlement';
 import { heldLicences } from './holdings';
 import { licenceRefusal, recordRefusal } from './redeem';
+import type { Logger } from '../../runtime/log/log';
 
 /**
  * Whether a user may log in, by their licences. Who has one logs in by it or, when it is over, not at all until they redeem another one or give it back: a
@@ -15,11 +16,11 @@ import { licenceRefusal, recordRefusal } from './redeem';
 export async function admitByLicence(
   database: Database,
   user: string,
-  { required, now }: { required: boolean; now: Date },
+  { required, now, log }: { required: boolean; now: Date; log?: Logger },
 ): Promise<Entitlement | undefined> {
   const found = applying(await heldLicences(database, user), now);
   const refuse = async (refusal: RpcError): Promise<never> => {
-    await recordRefusal(database, { user, licence: found?.licence.licence, code: refusal.code });
+    await recordRefusal(database, { user, licence: found?.licence.licence, code: refusal.code }, log);
     throw refusal;
   };
   if (!found)
@@ -44,10 +45,11 @@ export async function admitImage(
   user: string,
   entitlement: Entitlement | undefined,
   image: string,
+  log?: Logger,
 ): Promise<void> {
   if (entitlement?.images === undefined || entitlement.images.includes(image)) return;
   const { licence, plan } = entitlement;
-  await recordRefusal(database, { user, licence, code: 'licence.image' });
+  await recordRefusal(database, { user, licence, code: 'licence.image' }, log);
   throw licenceRefusal(
     'licence.image',
     `your licence ${licence} (${plan}) is for other images than the one that runs here, ${image}`,

@@ -1,7 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { bucketKey, Buckets } from '../limits/buckets';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
 import { stateOf } from './entitlement';
@@ -9,6 +8,8 @@ import { heldLicences, LICENCE_COLUMNS, toLicence } from './holdings';
 import type { HeldLicence, LicenceRow } from './holdings';
 import type { Queries } from '../store/queries';
 import type { WireCode } from '../../errors/codes';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** A licence that can't be had or used, in the words for its user. FAILED_PRECONDITION: trying again changes nothing. */
 export function licenceRefusal(
@@ -54,10 +55,10 @@ interface LicenceRefusal {
 const RECORDED = { burst: 20, seconds: 3600 };
 
 /** Records a refusal, unless as many of this user's were recorded lately as there may be: those are in the log alone. */
-export async function recordRefusal(database: Database, refused: LicenceRefusal): Promise<void> {
+export async function recordRefusal(database: Database, refused: LicenceRefusal, log: Logger = silent): Promise<void> {
   if ((await new Buckets(database).take(bucketKey('licence-refused', refused.user), RECORDED)) === 0)
     await writeRefusal(database, refused);
-  else logger.warn(refused, 'refused for the licence, too often to be recorded');
+  else log.warn(refused, 'refused for the licence, too often to be recorded');
 }
 
 async function writeRefusal(queries: Queries, refused: LicenceRefusal): Promise<void> {

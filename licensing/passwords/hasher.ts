@@ -5,6 +5,7 @@ import { distFolder } from '../../runtime/config/dist';
 import { isHashable, prehash } from './prehash';
 import { Threads } from './threads';
 import type { Requester } from './threads';
+import type { Logger } from '../../runtime/log/log';
 
 interface HasherOptions {
   /** bcrypt's cost: work doubles with each. */
@@ -13,6 +14,8 @@ interface HasherOptions {
   threads?: number;
   /** Passwords that may wait for a thread. */
   queue: number;
+  /** Silent, unless told. */
+  log?: Logger;
 }
 
 /** Names how the password came to bcrypt, so that another way can be told from it later. */
@@ -55,11 +58,13 @@ export class PasswordHasher {
       program: join(distFolder(), 'password-worker.cjs'),
       threads: options.threads ?? availableParallelism(),
       queue: options.queue,
+      log: options.log,
     });
     this.judge = new Threads({
       program: join(distFolder(), 'password-judge.cjs'),
       threads: 1,
       queue: options.queue,
+      log: options.log,
       memoryMiB: JUDGE_MEMORY_MIB,
     });
     this.dummy = dummyHash(options.cost);

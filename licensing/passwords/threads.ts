@@ -1,9 +1,10 @@
 import { Worker } from 'node:worker_threads';
 import { status } from '@grpc/grpc-js';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { FairQueue } from './queue';
 import type { Answer, Work } from './work';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 interface ThreadsOptions {
   /** Bundle of a worker here. */
@@ -14,6 +15,8 @@ interface ThreadsOptions {
   queue: number;
   /** For what a thread keeps; 32 MiB unless told. */
   memoryMiB?: number;
+  /** Silent, unless told. */
+  log?: Logger;
 }
 
 /** For whom work is done. */
@@ -126,7 +129,7 @@ export class Threads {
       if (job) this.settle(job).resolve(value);
       this.dispatch();
     });
-    worker.on('error', (err) => logger.error({ err }, 'a thread for passwords failed'));
+    worker.on('error', (err) => (this.options.log ?? silent).error({ err }, 'a thread for passwords failed'));
     // A thread that is gone is replaced when its place is next needed. Its work isn't tried again: it may be what killed it.
     worker.on('exit', () => {
       const position = this.idle.indexOf(worker);

@@ -1,6 +1,5 @@
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
 import type { SecondFactorKeys } from './keys';
@@ -9,6 +8,8 @@ import { newTotpSecret, stepOf } from './totp';
 import type { Queries } from '../store/queries';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** An enrolment that is not confirmed by then has to begin anew. */
 const CONFIRM_MINUTES = 10;
@@ -49,6 +50,7 @@ export class SecondFactors {
     private readonly database: Database,
     private readonly keys: () => SecondFactorKeys | undefined,
     private readonly clock: Clock = systemClock,
+    private readonly log: Logger = silent,
   ) {}
 
   async status(user: string): Promise<SecondFactorStatus> {
@@ -174,7 +176,7 @@ export class SecondFactors {
     try {
       return await keys.open(user, sealed);
     } catch (cause) {
-      logger.error({ user, reason: (cause as Error).name }, "a second factor's secret can not be decrypted");
+      this.log.error({ user, reason: (cause as Error).name }, "a second factor's secret can not be decrypted");
       throw unavailable(cause);
     }
   }

@@ -1,6 +1,4 @@
 import { status } from '@grpc/grpc-js';
-import type { Metadata } from '@grpc/grpc-js';
-import { aboutUser } from '../audit/counted';
 import { RpcError } from '../../runtime/rpc/errors';
 import { TokenError, verifyAccessToken } from '../tokens/access-token';
 import type { AccessToken } from '../tokens/access-token';
@@ -8,6 +6,7 @@ import type { TokenKeys } from '../tokens/keys';
 import type { Sessions } from './sessions';
 import { dateOf } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
+import type { CallContext } from '../../runtime/rpc/call';
 
 const BEARER = /^Bearer ([\x21-\x7e]+)$/i;
 
@@ -36,12 +35,15 @@ export async function authenticateToken(
   return access;
 }
 
+/** A call that says who makes it. */
+export type BearerCall = Pick<CallContext, 'metadata' | 'user'>;
+
 /**
  * Who calls, by "authorization: Bearer TOKEN" (RFC 6750, 2.1).
- * @throws RpcError UNAUTHENTICATED login.token_missing, and as `authenticateToken`
+ * The call is about them from then on. @throws RpcError UNAUTHENTICATED login.token_missing, and as `authenticateToken`
  */
-export async function authenticateBearer(checks: TokenChecks, metadata: Metadata): Promise<AccessToken> {
-  const values = metadata.get('authorization');
+export async function authenticateBearer(checks: TokenChecks, call: BearerCall): Promise<AccessToken> {
+  const values = call.metadata.get('authorization');
   const [, token] = (values.length === 1 && typeof values[0] === 'string' && BEARER.exec(values[0])) || [];
   if (token === undefined) {
     throw new RpcError(
@@ -51,6 +53,6 @@ export async function authenticateBearer(checks: TokenChecks, metadata: Metadata
     );
   }
   const access = await authenticateToken(checks, token);
-  aboutUser(access.user, metadata);
+  call.user = access.user;
   return access;
 }

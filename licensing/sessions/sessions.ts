@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
 import { newRefreshToken, refreshTokenHash } from '../tokens/refresh-token';
@@ -9,6 +8,8 @@ import { EXPIRY, LIVE, replaceTokens, REUSE_GRACE_SECONDS, rotate, rotated, SESS
 import type { ClientDetails } from './client-details';
 import type { Queries } from '../store/queries';
 import { CodedError } from '../../errors/coded-error';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 export { REUSE_GRACE_SECONDS, SESSION_IDLE_DAYS };
 /** Every session ends after this: then the password is asked for again. */
@@ -92,7 +93,10 @@ const noHook: TransactionHook = () => Promise.resolve();
 
 /** The sessions table. Refusals of the database: see Database. */
 export class Sessions {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly log: Logger = silent,
+  ) {}
 
   /**
    * Begins a session of a user who has just shown a password.
@@ -251,7 +255,7 @@ export class Sessions {
 
   private async endFamily(user: string, session: string): Promise<void> {
     await this.revoke(user, { session }, 'reuse');
-    logger.warn({ user, session }, 'a refresh token was used after its successor: its session is ended');
+    this.log.warn({ user, session }, 'a refresh token was used after its successor: its session is ended');
   }
 }
 

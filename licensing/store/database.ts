@@ -1,6 +1,5 @@
 import { status } from '@grpc/grpc-js';
 import pg from 'pg';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { migrate } from './migrate';
 import { migrations } from './migrations';
@@ -8,6 +7,8 @@ import type { Queries, Value } from './queries';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import { Backoff } from '../../runtime/backoff';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /**
  * The database of the functions. Every method throws RpcError UNAVAILABLE `store.unavailable` when the database can't be
@@ -35,6 +36,8 @@ interface DatabaseOptions {
   poolSize: number;
   /** Shown by PostgreSQL in its list of connections. */
   applicationName?: string;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -75,7 +78,7 @@ function unavailable(cause: unknown): RpcError {
 /** Opens a pool. Connects at the first statement, so a database that is away doesn't keep a program from starting. */
 export function openDatabase(
   url: string,
-  { poolSize, applicationName = 'sls', clock = systemClock }: DatabaseOptions,
+  { poolSize, applicationName = 'sls', clock = systemClock, log = silent }: DatabaseOptions,
 ): Database {
   const pool = new pg.Pool({
     connectionString: url,
@@ -89,7 +92,7 @@ export function openDatabase(
     application_name: applicationName,
   });
   // A connection that broke while nobody used it: pg drops it from the pool, the next statement gets another one.
-  pool.on('error', (err) => logger.warn({ reason: err.message }, 'database connection lost'));
+  pool.on('error', (err) => log.warn({ reason: err.message }, 'database connection lost'));
 
   let prepared: Promise<void> | undefined;
 
@@ -103,7 +106,7 @@ export function openDatabase(
       } catch (error) {
         const delay = backoff.next();
         if (clock.monotonic() + delay > end || pool.ending || !isAway(error)) {
-          logger.error(
+          log.error(
             { reason: (error as Error).message, code: (error as { code?: string }).code },
             'database not reached',
           );
@@ -125,7 +128,7 @@ export function openDatabase(
     } catch (error) {
       if (!broken && !isAway(error)) throw error;
       broken ??= error as Error;
-      logger.warn({ reason: (error as Error).message }, 'database connection lost');
+      log.warn({ reason: (error as Error).message }, 'database connection lost');
       throw unavailable(error);
     } finally {
       client.off('error', onError);
@@ -156,6 +159,7 @@ export function openDatabase(
     prepared ??= migrate(
       { query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction },
       migrations,
+      log,
     ).catch((error: unknown) => {
       prepared = undefined;
       throw error;

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { logger } from '../../runtime/log/logger';
 import type { Queries } from './queries';
 import { CodedError } from '../../errors/coded-error';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
 
 /** One step of the schema. Forward only: once released it never changes; what was wrong is put right by a later one. */
 export interface Migration {
@@ -50,6 +51,7 @@ function missing(migrations: readonly Migration[], applied: readonly Applied[]):
 export async function migrate(
   database: Queries & { transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> },
   migrations: readonly Migration[],
+  log: Logger = silent,
 ): Promise<void> {
   // The usual case costs one statement and no lock: functions start often.
   const [table] = await database.query<{ there: boolean }>(
@@ -77,7 +79,7 @@ export async function migrate(
         migration.name,
         digest(migration),
       ]);
-      logger.info({ migration: migration.name }, 'schema migrated');
+      log.info({ migration: migration.name }, 'schema migrated');
     }
   });
 }

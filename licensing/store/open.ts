@@ -1,8 +1,10 @@
 import { readSettingFile } from '../../runtime/config/listen';
-import { logger } from '../../runtime/log/logger';
 import { RpcError } from '../../runtime/rpc/errors';
 import { openDatabase } from './database';
 import type { Database } from './database';
+import { silent } from '../../runtime/log/log';
+import type { Logger } from '../../runtime/log/log';
+import type { Clock } from '../../runtime/clock';
 
 /**
  * Opens a function's database by its settings and brings the schema up to date. A database that is away doesn't keep a function from serving: its calls
@@ -11,13 +13,18 @@ import type { Database } from './database';
  */
 export async function openFunctionDatabase(
   settings: { DATABASE_URL_FILE: string; DATABASE_POOL: number },
-  program: string,
+  { program, log = silent, clock }: { program: string; log?: Logger; clock?: Clock },
 ): Promise<Database> {
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
-  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: `sls-${program}` });
+  const database = openDatabase(url, {
+    poolSize: settings.DATABASE_POOL,
+    applicationName: `sls-${program}`,
+    log,
+    clock,
+  });
   await database.prepare().catch((error: unknown) => {
     if (!(error instanceof RpcError)) throw error;
-    logger.warn({ code: error.code }, 'the database is away: serving without it until it is back');
+    log.warn({ code: error.code }, 'the database is away: serving without it until it is back');
   });
   return database;
 }

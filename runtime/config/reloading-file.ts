@@ -1,13 +1,16 @@
 import { readFile, stat } from 'node:fs/promises';
-import { logger } from '../log/logger';
 import { every, systemClock } from '../clock';
 import type { Clock } from '../clock';
+import { silent } from '../log/log';
+import type { Logger } from '../log/log';
 
 /** Files are looked at again when the last look is older: a change is felt within about a second. */
 const LOOK_MS = 1_000;
 
-interface ReloadingOptions {
+export interface ReloadingOptions {
   lookMs?: number;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -25,7 +28,7 @@ export type Reloading<T> = (options?: { fresh?: boolean }) => Promise<T>;
 export async function reloadingFiles<T>(
   paths: readonly string[],
   parse: (contents: Buffer[]) => T | Promise<T>,
-  { lookMs = LOOK_MS, clock = systemClock }: ReloadingOptions = {},
+  { lookMs = LOOK_MS, clock = systemClock, log = silent }: ReloadingOptions = {},
 ): Promise<Reloading<T>> {
   const stamp = async (): Promise<string> => {
     const all = await Promise.all(paths.map((path) => stat(path, { bigint: true })));
@@ -46,9 +49,9 @@ export async function reloadingFiles<T>(
       value = await load();
       // Stamped before it was read: what changed in between is read at the next look.
       loaded = now;
-      logger.info({ files: paths }, 'read again after a change');
+      log.info({ files: paths }, 'read again after a change');
     } catch (err) {
-      logger.error({ err: describe(err), files: paths }, 'changed files can not be used, the last good ones stay');
+      log.error({ err: describe(err), files: paths }, 'changed files can not be used, the last good ones stay');
     }
   };
 
@@ -69,9 +72,9 @@ export interface CurrentFiles<T> {
 export async function currentFiles<T>(
   paths: readonly string[],
   parse: (contents: Buffer[]) => T | Promise<T>,
-  { lookMs = LOOK_MS, clock = systemClock }: ReloadingOptions = {},
+  { lookMs = LOOK_MS, clock = systemClock, log }: ReloadingOptions = {},
 ): Promise<CurrentFiles<T>> {
-  const get = await reloadingFiles(paths, parse, { lookMs: 0, clock });
+  const get = await reloadingFiles(paths, parse, { lookMs: 0, clock, log });
   let current: T = await get();
   const timer = every(clock, lookMs, () => void get().then((value) => (current = value)));
   return {

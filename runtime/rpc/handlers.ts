@@ -6,54 +6,68 @@ import type {
   ServerDuplexStream,
   ServerReadableStream,
   ServerWritableStream,
+  UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { whenIdle } from './idle';
-import { serve } from './serve';
-import type { CallContext } from './serve';
+import type { CallContext } from './call';
+import type { Calls } from './calls';
 
 export type { CallContext };
+
+/** A method of a service, once it is known which server's calls it serves: see `bind`. */
+export type Handler<GrpcHandler> = (calls: Calls) => GrpcHandler;
+
+/** What serves a service: a handler for each method of the generated interface. */
+export type Implementation<Service extends UntypedServiceImplementation = UntypedServiceImplementation> = {
+  [Method in keyof Service]: Handler<Service[Method]>;
+};
+
+/** A service's methods, whose calls are done by a server's own rules, log, trace and interceptors. */
+export function bind(implementation: Implementation, calls: Calls): UntypedServiceImplementation {
+  return Object.fromEntries(Object.entries(implementation).map(([name, handler]) => [name, handler(calls)]));
+}
 
 /** A unary method from an async function. What it throws becomes the status: see `toStatus`. */
 export function unary<Request, Response>(
   handle: (request: Request, context: CallContext) => Promise<Response>,
-): handleUnaryCall<Request, Response> {
-  return (call, callback) => {
-    void serve(call, (context) => handle(call.request, context)).then(({ refusal, value }) =>
-      refusal ? callback(refusal) : callback(null, value),
-    );
+): Handler<handleUnaryCall<Request, Response>> {
+  return (calls) => (call, callback) => {
+    void calls
+      .run(call, (context) => handle(call.request, context))
+      .then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
   };
 }
 
 /** A server-streaming method from an async function that writes to the call and returns when it is done. */
 export function serverStream<Request, Response>(
   handle: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>,
-): handleServerStreamingCall<Request, Response> {
-  return (call) => {
-    void serve(call, (context) => handle(call, context)).then(({ refusal }) =>
-      refusal ? call.emit('error', refusal) : call.end(),
-    );
+): Handler<handleServerStreamingCall<Request, Response>> {
+  return (calls) => (call) => {
+    void calls
+      .run(call, (context) => handle(call, context))
+      .then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));
   };
 }
 
 /** A client-streaming method from an async function that reads the call and returns the answer. */
 export function clientStream<Request, Response>(
   handle: (call: ServerReadableStream<Request, Response>, context: CallContext) => Promise<Response>,
-): handleClientStreamingCall<Request, Response> {
-  return (call, callback) => {
-    void serve(call, (context) => handle(call, context)).then(({ refusal, value }) =>
-      refusal ? callback(refusal) : callback(null, value),
-    );
+): Handler<handleClientStreamingCall<Request, Response>> {
+  return (calls) => (call, callback) => {
+    void calls
+      .run(call, (context) => handle(call, context))
+      .then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
   };
 }
 
 /** A bidirectional method from an async function that returns when it is done. */
 export function bidiStream<Request, Response>(
   handle: (call: ServerDuplexStream<Request, Response>, context: CallContext) => Promise<void>,
-): handleBidiStreamingCall<Request, Response> {
-  return (call) => {
-    void serve(call, (context) => handle(call, context)).then(({ refusal }) =>
-      refusal ? call.emit('error', refusal) : call.end(),
-    );
+): Handler<handleBidiStreamingCall<Request, Response>> {
+  return (calls) => (call) => {
+    void calls
+      .run(call, (context) => handle(call, context))
+      .then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));
   };
 }
 

@@ -1,47 +1,94 @@
 import { basename } from 'node:path';
+import { z } from 'zod';
 import { ConfigError, readEnvironment } from '../config/environment';
-import { logger } from '../log/logger';
-import { openTraces, tracesSettings } from '../traces/settings';
+import { systemClock } from '../clock';
+import type { Clock } from '../clock';
+import { createLogger, logSettings } from '../log/json';
+import type { Logger } from '../log/log';
+import { openExporter, tracesSettings } from '../traces/settings';
+import type { Tracer } from '../traces/tracer';
 import { watchParent } from './parent';
 
 /** How long a service may take to stop once whoever started it is gone. */
 const ORPHAN_GRACE_MS = 5_000;
 
-/**
- * Runs a service until SIGTERM, SIGINT or the end of its parent (`watchParent`), then stops it.
- * Exit codes: 0 stopped, 1 failed, 2 settings are wrong. `start` returns what stops the service.
- */
-export function runProgram(start: () => Promise<() => Promise<void>>): void {
-  const fail = (error: unknown): never => {
-    logger.fatal(
+/** What a program is given to run with: nothing of it is to be had elsewhere. */
+export interface Program {
+  log: Logger;
+  tracer: Tracer;
+  clock: Clock;
+}
+
+const programSettings = z.object({ ...logSettings.shape, ...tracesSettings.shape, SLS_PROGRAM: z.string().optional() });
+
+/** The log and the traces that the environment asks for. @throws ConfigError */
+function openProgram(): Program & { flush(): Promise<void> } {
+  const settings = readEnvironment(programSettings);
+  const name = settings.SLS_PROGRAM ?? programName();
+  const log = createLogger({ program: name, level: settings.LOG_LEVEL });
+  const exporter = openExporter(settings, name);
+  return { log, tracer: { log, exporter }, clock: systemClock, flush: async () => exporter?.flush() };
+}
+
+const programName = (): string => basename(process.argv[1] ?? 'sls', '.cjs');
+
+/** What went wrong is the last line of the log, and tells the exit code: 1 failed, 2 settings are wrong. */
+class Failing {
+  // Also of settings that are wrong somebody has to be told.
+  log = createLogger({ program: programName(), level: 'info' });
+
+  constructor() {
+    process.on('unhandledRejection', this.fail);
+    // Without a listener this signal opens Node's debugger, and with it the program's memory, to any process of the same user.
+    process.on('SIGUSR1', () => this.log.warn({ signal: 'SIGUSR1' }, 'ignored'));
+  }
+
+  readonly fail = (error: unknown): never => {
+    this.log.fatal(
       error instanceof ConfigError ? { code: error.code, reason: error.message } : { err: error },
       'cannot go on',
     );
     process.exit(error instanceof ConfigError ? 2 : 1);
   };
-  process.on('unhandledRejection', fail);
-  // Without a listener this signal opens Node's debugger, and with it the program's memory, to any process of the same user.
-  process.on('SIGUSR1', () => logger.warn({ signal: 'SIGUSR1' }, 'ignored'));
+}
+
+/** Does what a program does once, and ends it. Exit codes: 0 done, 1 failed, 2 settings are wrong. */
+export function runTask(task: (program: Program) => Promise<void>): void {
+  const failing = new Failing();
+  const begin = async (): Promise<void> => {
+    const program = openProgram();
+    failing.log = program.log;
+    await task(program);
+    await program.flush();
+  };
+  begin().catch(failing.fail);
+}
+
+/**
+ * Runs a service until SIGTERM, SIGINT or the end of its parent (`watchParent`), then stops it.
+ * Exit codes: 0 stopped, 1 failed, 2 settings are wrong. `start` returns what stops the service.
+ */
+export function runProgram(start: (program: Program) => Promise<() => Promise<void>>): void {
+  const failing = new Failing();
   // Until it serves, there is nothing to stop in order.
   let orphaned = (): void => process.exit(1);
   watchParent(() => orphaned());
-  let flush = (): Promise<void> => Promise.resolve();
   const begin = async (): Promise<() => Promise<void>> => {
-    flush = openTraces(
-      readEnvironment(tracesSettings),
-      process.env['SLS_PROGRAM'] ?? basename(process.argv[1] ?? 'sls', '.cjs'),
-    );
-    return start();
+    const program = openProgram();
+    failing.log = program.log;
+    const stop = await start(program);
+    return async () => {
+      await stop();
+      await program.flush();
+    };
   };
   begin().then((stop) => {
     let stopping = false;
     const end = (signal: string): void => {
       if (stopping) return;
       stopping = true;
-      logger.debug({ signal }, 'stopping');
-      stop()
-        .then(flush)
-        .then(() => process.exit(0), fail);
+      failing.log.debug({ signal }, 'stopping');
+      stop().then(() => process.exit(0), failing.fail);
     };
     process.on('SIGTERM', end);
     process.on('SIGINT', end);
@@ -49,5 +96,5 @@ export function runProgram(start: () => Promise<() => Promise<void>>): void {
       setTimeout(() => process.exit(1), ORPHAN_GRACE_MS).unref();
       end('parent');
     };
-  }, fail);
+  }, failing.fail);
 }

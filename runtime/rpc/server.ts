@@ -1,11 +1,15 @@
 import { chmod, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { logger } from '../log/logger';
+import type { ServiceDefinition } from '@grpc/grpc-js';
+import { silent } from '../log/log';
 import type { CallObserver } from '../metrics/calls';
 import { grpcTarget } from './address';
 import type { Address } from './address';
+import { Calls } from './calls';
+import type { CallsOptions } from './calls';
+import { bind } from './handlers';
+import type { Implementation } from './handlers';
 import { Health } from './health';
 import { widenWindows } from './http2';
 import { limitPeers } from './limits';
@@ -20,9 +24,9 @@ const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** Of requests that aren't there as a whole, from all callers together. */
 const UNFINISHED_BYTES = 64 * 1024 * 1024;
 
-export interface ServerOptions {
+export interface ServerOptions extends CallsOptions {
   address: Address;
-  services: ReadonlyArray<{ definition: ServiceDefinition; implementation: UntypedServiceImplementation }>;
+  services: ReadonlyArray<{ definition: ServiceDefinition; implementation: Implementation }>;
   /** PEM, for https. */
   tls?: { key: Buffer; certificate: Buffer };
   /** Permission bits of a unix socket; 0o600 unless told. */
@@ -77,12 +81,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { address } = options;
   const names = options.services.map(({ definition }) => Object.values(definition)[0]?.path.split('/')[1] ?? '');
   const health = new Health(names);
+  const calls = new Calls(options);
   const services = [
-    {
-      definition: health.definition as ServiceDefinition,
-      implementation: health.implementation as UntypedServiceImplementation,
-    },
-    ...options.services,
+    { definition: health.definition as ServiceDefinition, methods: health.implementation },
+    ...options.services.map(({ definition, implementation }) => ({
+      definition,
+      methods: bind(implementation, calls),
+    })),
   ];
   const definitions = services.map(({ definition }) => definition);
   requireLocalAddress(definitions, address);
@@ -92,8 +97,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     'grpc.max_receive_message_length': largest,
     interceptors: [refuseOversized(largest)],
   });
-  for (const { definition, implementation } of services)
-    server.addService(limitSizes(definition, largest), implementation);
+  for (const { definition, methods } of services) server.addService(limitSizes(definition, largest), methods);
 
   if (address.scheme === 'unix') await removeStaleSocket(address.path);
   if ((address.scheme === 'https') !== (options.tls !== undefined)) {
@@ -109,7 +113,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (options.observer) observeCalls(server, definitions, options.observer);
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
-  logger.debug({ address: grpcTarget(address), port, services: names }, 'listening');
+  (options.log ?? silent).debug({ address: grpcTarget(address), port, services: names }, 'listening');
 
   return {
     port: address.scheme === 'unix' ? 0 : port,

@@ -1,6 +1,5 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
-import { logger } from '../log/logger';
 import { formatTraceparent, parseTraceparent } from '../traces/context';
 import type { TraceContext } from '../traces/context';
 import { Span } from '../traces/span';
@@ -19,7 +18,6 @@ export function traceOf(metadata: Metadata): TraceContext | undefined {
 export class TracedCall {
   readonly metadata: Metadata;
   private readonly span: Span;
-  private readonly began = performance.now();
 
   constructor(
     private readonly method: string,
@@ -33,13 +31,9 @@ export class TracedCall {
   /** Ends the span with the call. */
   follow<Call extends { on(event: 'status', listener: (status: StatusObject) => void): unknown }>(call: Call): Call {
     call.on('status', ({ code }) => {
-      this.span.end(code);
-      this.span.run(() =>
-        logger.debug(
-          { method: this.method, grpcStatus: code, ms: Math.round(performance.now() - this.began) },
-          'called',
-        ),
-      );
+      const { span, method } = this;
+      span.end(code);
+      span.run(() => span.tracer?.log.debug({ method, grpcStatus: code, ms: Math.round(span.milliseconds) }, 'called'));
     });
     return call;
   }

@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 
 /** Where in a trace something happens (W3C Trace Context, https://www.w3.org/TR/trace-context/). */
@@ -16,8 +15,6 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
 const MAX_LENGTH = 128;
 const NO_TRACE = '0'.repeat(32);
 const NO_SPAN = '0'.repeat(16);
-
-const storage = new AsyncLocalStorage<TraceContext>();
 
 /** Reads a traceparent (3.2); undefined for anything that is none, which is then as if there were nothing. */
 export function parseTraceparent(text: unknown): TraceContext | undefined {
@@ -40,13 +37,4 @@ export function newContext(parent: TraceContext | undefined, sampled: boolean): 
     spanId: randomBytes(8).toString('hex'),
     sampled,
   };
-}
-
-export function currentContext(): TraceContext | undefined {
-  return storage.getStore();
-}
-
-/** Does work, and whatever that begins, at this place. */
-export function runIn<T>(context: TraceContext, work: () => T): T {
-  return storage.run(context, work);
 }

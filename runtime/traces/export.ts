@@ -1,3 +1,5 @@
+import { systemClock } from '../clock';
+import type { Clock, Timer } from '../clock';
 import type { SpanRecord } from './record';
 
 interface ExporterOptions {
@@ -7,6 +9,8 @@ interface ExporterOptions {
   service: string;
   /** Traces that begin here, or come from outside, in a second. More of them go on without a record. */
   tracesPerSecond: number;
+  /** The system's, unless told. */
+  clock?: Clock;
 }
 
 const MAX_QUEUED_SPANS = 2_048;
@@ -25,19 +29,22 @@ const nanoseconds = (ms: number): string => String(BigInt(Math.round(ms * 1_000)
  */
 export class Exporter {
   private queue: SpanRecord[] = [];
-  private timer: NodeJS.Timeout | undefined;
+  private timer: Timer | undefined;
   private sending: Promise<void> = Promise.resolve();
   private tokens: number;
-  private filledAt = performance.now();
+  private readonly clock: Clock;
+  private filledAt: number;
 
   constructor(private readonly options: ExporterOptions) {
+    this.clock = options.clock ?? systemClock;
     this.tokens = options.tracesPerSecond;
+    this.filledAt = this.clock.monotonic();
   }
 
   /** True for as many traces a second as there may be. */
   admits(): boolean {
     const { tracesPerSecond } = this.options;
-    const now = performance.now();
+    const now = this.clock.monotonic();
     this.tokens = Math.min(tracesPerSecond, this.tokens + ((now - this.filledAt) / 1_000) * tracesPerSecond);
     this.filledAt = now;
     if (this.tokens < 1) return false;
@@ -48,12 +55,12 @@ export class Exporter {
   add(span: SpanRecord): void {
     if (this.queue.length >= MAX_QUEUED_SPANS) return;
     this.queue.push(span);
-    this.timer ??= setTimeout(() => void this.flush(), DELAY_MS).unref();
+    this.timer ??= this.clock.after(DELAY_MS, () => void this.flush());
   }
 
   /** Sends what there is. Never fails. */
   flush(): Promise<void> {
-    clearTimeout(this.timer);
+    this.timer?.cancel();
     this.timer = undefined;
     this.sending = this.sending.then(async () => {
       while (this.queue.length > 0) {

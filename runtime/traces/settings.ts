@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { Exporter } from './export';
-import { exportSpans } from './span';
 
 /** Settings of every program. The first name is OpenTelemetry's own. */
 export const tracesSettings = z.object({
@@ -9,11 +8,8 @@ export const tracesSettings = z.object({
   TRACES_PER_SECOND: z.coerce.number().min(0).max(10_000).default(20),
 });
 
-/** Sends spans where the settings want it. @returns what sends the last ones */
-export function openTraces(settings: z.infer<typeof tracesSettings>, service: string): () => Promise<void> {
+/** Sends spans where the settings want it; undefined where they want none. */
+export function openExporter(settings: z.infer<typeof tracesSettings>, service: string): Exporter | undefined {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, TRACES_PER_SECOND: tracesPerSecond } = settings;
-  if (endpoint === undefined) return () => Promise.resolve();
-  const exporter = new Exporter({ endpoint, service, tracesPerSecond });
-  exportSpans(exporter);
-  return () => exporter.flush();
+  return endpoint === undefined ? undefined : new Exporter({ endpoint, service, tracesPerSecond });
 }

@@ -12,7 +12,6 @@ import { createAuthority } from '../../licensing/authority/authority';
 import { makePool } from '../../attestation/certificates/complete-chain';
 import type { Policy } from '../../attestation/evidence/policy';
 import { verifyEvidence } from '../../attestation/evidence/verify';
-import { logger } from '../../runtime/log/logger';
 import { parseAddress } from '../../runtime/rpc/address';
 import { startServer } from '../../runtime/rpc/server';
 import type { RunningServer } from '../../runtime/rpc/server';
@@ -127,7 +126,6 @@ async function boundRecords(): Promise<number> {
 let a: Machine;
 let b: Machine;
 beforeAll(async () => {
-  logger.level = 'silent';
   folder = await mkdtemp(join(tmpdir(), 'sls-second-'));
   [postgres, tpmA, tpmB, ca] = await Promise.all([
     testDatabase(),

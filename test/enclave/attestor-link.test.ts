@@ -3,7 +3,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
-import { logger } from '../../runtime/log/logger';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestorLink } from '../../enclave/attestor-link';
@@ -16,6 +15,7 @@ import { eventually } from '../support/eventually';
 import type { FakeAttestor } from '../support/enclave';
 import { makeFakeTpm } from '../support/evidence';
 import type { FakeTpm } from '../support/evidence';
+import { silent } from '../../runtime/log/log';
 
 let tpm: FakeTpm;
 let folder: string;
@@ -51,7 +51,9 @@ async function until(condition: () => boolean): Promise<void> {
 beforeAll(async () => {
   tpm = await makeFakeTpm();
 });
+const log = { ...silent, warn: jest.fn() };
 beforeEach(async () => {
+  log.warn.mockReset();
   folder = await mkdtemp(join(tmpdir(), 'sls-link-'));
   await setCredential('one\n');
   attestor = await start();
@@ -63,6 +65,7 @@ beforeEach(async () => {
     retry: { firstMs: 20, mostMs: 100 },
     timeoutMs: 3_600_000,
     clock,
+    log,
   });
 });
 afterEach(async () => {
@@ -129,13 +132,11 @@ test('an attestor that refuses the identity: said so, and tried again with the n
 });
 
 test('a credential that can not be sent is not logged, and the next one is taken', async () => {
-  const warn = jest.spyOn(logger, 'warn');
   await setCredential('half a secret\nand the other half');
   link.start();
   await expect(clock.passUntil(ask())).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
-  await eventually(() => warn.mock.calls.length > 0);
-  expect(JSON.stringify(warn.mock.calls)).not.toContain('half');
-  warn.mockRestore();
+  await eventually(() => log.warn.mock.calls.length > 0);
+  expect(JSON.stringify(log.warn.mock.calls)).not.toContain('half');
   await setCredential('two');
   await ask();
 });

@@ -27,8 +27,7 @@ test('what dies is started again with growing delays, also when a start fails; w
       if (failing-- > 0) return Promise.reject(new Error('no luck'));
       return Promise.resolve(process);
     },
-    (line) => lines.push(line),
-    clock,
+    { report: (line) => lines.push(line), clock },
   );
   failing = 1;
   started[0]!.process.die();
@@ -60,7 +59,7 @@ test('who lived for a minute is started again as soon as at the first time', asy
     started.push(new Fake());
     return Promise.resolve(started[started.length - 1]!);
   };
-  const supervised = await supervise('the thing', start, () => undefined, clock);
+  const supervised = await supervise('the thing', start, { report: () => undefined, clock });
   const dies = async (): Promise<number> => {
     started[started.length - 1]!.die();
     await clock.untilWaiting();
@@ -78,10 +77,6 @@ test('who lived for a minute is started again as soon as at the first time', asy
 
 test("a first start that fails is the caller's to tell", async () => {
   await expect(
-    supervise(
-      'the thing',
-      () => Promise.reject(new Error('no luck')),
-      () => undefined,
-    ),
+    supervise('the thing', () => Promise.reject(new Error('no luck')), { report: () => undefined }),
   ).rejects.toThrow('no luck');
 });

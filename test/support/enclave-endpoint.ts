@@ -14,6 +14,7 @@ import { TRUST_DOMAIN } from './accounts';
 import { makeEvidence } from './evidence';
 import type { FakeTpm } from './evidence';
 import { loginTpm } from './login-trust';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 export interface EnclaveEndpointOptions {
   user: string;
@@ -44,7 +45,7 @@ export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Pro
   const { user, clientCa, node = 'node-a' } = options;
   const workloadUid = randomUUID();
   let calls = 0;
-  const implementation: EnclaveServiceServer = {
+  const implementation: Implementation<EnclaveServiceServer> = {
     attest: unary(async ({ nonce, clientCertificates, proof }) => {
       calls += 1;
       await options.before?.();
@@ -68,7 +69,7 @@ export async function startEnclaveEndpoint(options: EnclaveEndpointOptions): Pro
       return { evidence: makeEvidence(options.tpm ?? (await loginTpm()), { claims }) };
     }),
     getCertificate: unary(() => Promise.resolve({ certificate: Buffer.alloc(0) })),
-    tunnel: (call) => call.end(),
+    tunnel: () => (call) => call.end(),
   };
   const server: RunningServer = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: options.port ?? 0 },

@@ -197,8 +197,7 @@ export async function startEnclaveFixture({
       SEAT_GRACE_SECONDS: 900,
       ...settings,
     },
-    onIdle,
-    clock,
+    { onIdle, clock },
   );
   const trustService = await startTrustService();
   const trust: TrustBundle = {

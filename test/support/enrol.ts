@@ -12,6 +12,7 @@ import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { BeginEnrolmentRequest, EnrolServiceServer } from '../../proto/gen/licensing/v1/enrol';
 import { issueAttestationKeyCertificate } from '../../licensing/authority/attestation-key';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
+import type { Implementation } from '../../runtime/rpc/handlers';
 
 export interface TrustingEnrol {
   address: ReturnType<typeof parseAddress>;
@@ -33,7 +34,7 @@ export async function startTrustingEnrol(
   const address = parseAddress(`unix:${socket}`);
   const secrets = new Map<string, { secret: Buffer; request: BeginEnrolmentRequest }>();
   const state = { requests: [] as BeginEnrolmentRequest[], completed: 0 };
-  const implementation: EnrolServiceServer = {
+  const implementation: Implementation<EnrolServiceServer> = {
     beginEnrolment: unary(async (request) => {
       state.requests.push(request);
       const secret = randomBytes(32);

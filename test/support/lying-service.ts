@@ -1,9 +1,10 @@
 import { Client } from '@grpc/grpc-js';
-import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import type { TrustBundle } from '../../client/index';
 import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/address';
 import { fromServiceError } from '../../runtime/rpc/errors';
 import { serverStream, unary } from '../../runtime/rpc/handlers';
+import type { Implementation } from '../../runtime/rpc/handlers';
 import { startServer } from '../../runtime/rpc/server';
 import { LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { SeatServiceService } from '../../proto/gen/licensing/v1/seat';
@@ -39,7 +40,7 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
           name,
           passOn(real, method as MethodDefinition<unknown, unknown>, lies),
         ]),
-      ) as UntypedServiceImplementation,
+      ) as Implementation,
     })),
   });
   return {

@@ -1,6 +1,6 @@
 import { credentials } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
-import { countingRefusals } from '../../licensing/audit/counted';
+import { countRefusals } from '../../licensing/audit/count-refusals';
 import { openAuthority } from '../../licensing/authority/authority';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import type { OidcSettings } from '../../licensing/oidc/settings';
@@ -74,13 +74,14 @@ export async function startReplica(
   }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
 ): Promise<Replica> {
   const backend = await openReplica(files, options);
+  const { clock } = backend;
   const authority = await openAuthority(clientCa);
   const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
-  const trust = await LoginTrust.open({ trustBundle, revocationKeys }, backend.database);
+  const trust = await LoginTrust.open({ trustBundle, revocationKeys }, backend.database, { clock });
   const seats = new Seats(backend.database, seatSeconds);
   const launcher = freeingSeats(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
   const enclaves = new EnclaveRegistry(backend.database);
-  const enclaveLimit = enclaveLimits(backend.database, defaultEnclaves);
+  const enclaveLimit = enclaveLimits(backend.database, defaultEnclaves, clock);
   const implementation = loginService({
     backend,
     authority: () => Promise.resolve(authority),
@@ -94,7 +95,8 @@ export async function startReplica(
   });
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
-    services: countingRefusals(backend.refusals, [
+    interceptors: [countRefusals(backend.refusals)],
+    services: [
       { definition: AccountServiceService, implementation: accountService(backend, oidc) },
       { definition: LoginServiceService, implementation },
       {
@@ -109,8 +111,8 @@ export async function startReplica(
           seats,
           windowSeconds: seatSeconds,
           clientRoots: () => Promise.resolve(clientCa.certificate),
-          signer: seatSigner(() => Promise.resolve(authority), backend.trustDomain),
-          poolOf: seatPools(backend.database, { defaultSeats, required: licenceRequired }),
+          signer: seatSigner(() => Promise.resolve(authority), backend.trustDomain, clock),
+          poolOf: seatPools(backend.database, { defaultSeats, required: licenceRequired, clock }),
         }),
       },
       {
@@ -118,7 +120,7 @@ export async function startReplica(
         implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }),
       },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
-    ]),
+    ],
   });
   const target = [`127.0.0.1:${server.port}`, credentials.createInsecure()] as const;
   const account = new AccountServiceClient(...target);

@@ -5,10 +5,11 @@ import { checkIssuer } from '../../../runtime/oidc/issuer';
 import type { OidcChoice } from '../../../launcher/settings';
 import type { TpmChoice } from '../../../launcher/tpm';
 import { CliError, EXIT } from '../exit';
-import { requestedLogLevel } from '../log-level';
+import { openLog } from '../log';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import type { Tracer } from '../../../runtime/traces/tracer';
 
 interface Options extends OutputOptions {
   dir?: string;
@@ -27,7 +28,7 @@ interface Options extends OutputOptions {
 const TPM_DEVICE = /^device:(\/.+)$/;
 
 /** `sls up`: the whole service on this machine, in the foreground, until Ctrl-C. */
-export function addUp(program: Command): void {
+export function addUp(program: Command, tracer: Tracer): void {
   const command = program
     .command('up')
     .description('run the service on this machine, in the foreground')
@@ -49,12 +50,13 @@ export function addUp(program: Command): void {
       '--metrics-port <port>',
       'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin, attestor and launcher on the five after it (default: none)',
     );
-  addOutputOptions(command).action(run);
+  addOutputOptions(command).action((options: Options) => run(options, tracer));
   addExample(command, 'sls up');
 }
 
-async function run(options: Options): Promise<void> {
+async function run(options: Options, tracer: Tracer): Promise<void> {
   const out = new Output(options);
+  const { level } = openLog();
   const tpm = chooseTpm(options);
   if (!/^\d{1,7}$/.test(options.idle))
     throw new CliError(EXIT.usage, `expected --idle SECONDS, got ${JSON.stringify(options.idle)}`);
@@ -77,7 +79,8 @@ async function run(options: Options): Promise<void> {
     idleSeconds: Number(options.idle),
     licenceRequired: options.licenceRequired,
     oidc: chooseOidc(options),
-    logLevel: requestedLogLevel ?? 'info',
+    tracer,
+    logLevel: level ?? 'info',
     metricsPort,
     report: (line) => out.note(line),
     signal: ending.signal,

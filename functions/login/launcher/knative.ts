@@ -7,7 +7,6 @@ import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes
 import { KubernetesError } from '../../../runtime/kubernetes/errors';
 import type { KnativeService, List, PersistentVolumeClaim, Pod } from '../../../runtime/kubernetes/objects';
 import { observe } from '../../../runtime/kubernetes/observe';
-import { logger } from '../../../runtime/log/logger';
 import { deadline } from '../../../runtime/rpc/deadline';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { failureOf, isReady, stageOf } from './knative-progress';
@@ -31,6 +30,8 @@ import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 import { dateOf, every, systemClock } from '../../../runtime/clock';
 import type { Clock } from '../../../runtime/clock';
 import { CodedError } from '../../../errors/coded-error';
+import { silent } from '../../../runtime/log/log';
+import type { Logger } from '../../../runtime/log/log';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -38,6 +39,8 @@ export interface KnativeLauncherOptions {
   nameKey: Buffer;
   startMs: number;
   scheduleMs: number;
+  /** Silent, unless told. */
+  log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
 }
@@ -48,11 +51,15 @@ interface Seen {
 }
 
 /** Reads the settings of `knativeSettings` and the credentials of the pod. @throws ConfigError, or Error when a file is unfit. */
-export async function knativeLauncher(env: NodeJS.ProcessEnv = process.env): Promise<Launcher> {
+export async function knativeLauncher({
+  env = process.env,
+  ...program
+}: { env?: NodeJS.ProcessEnv; log?: Logger; clock?: Clock } = {}): Promise<Launcher> {
   const settings = readEnvironment(knativeSettings, env);
   const nameKey = await readFile(settings.NAME_KEY_FILE);
   if (nameKey.length < 32) throw new Error(`expected 32 bytes or more in NAME_KEY_FILE, got ${nameKey.length}`);
   return new KnativeLauncher({
+    ...program,
     api: await KubernetesApi.inCluster(env),
     kind: {
       namespace: settings.ENCLAVE_NAMESPACE,
@@ -282,7 +289,7 @@ export class KnativeLauncher implements Launcher {
   private async end(service: KnativeService): Promise<void> {
     const { uid } = service.metadata;
     await this.options.api.delete(this.path(service.metadata.name), { uid }).catch((error: unknown) => {
-      logger.warn({ err: error }, 'an enclave that failed could not be removed');
+      (this.options.log ?? silent).warn({ err: error }, 'an enclave that failed could not be removed');
     });
   }
 
@@ -331,7 +338,7 @@ export class KnativeLauncher implements Launcher {
         cause: error,
       });
     }
-    logger.error({ err: error }, 'the cluster does not answer');
+    (this.options.log ?? silent).error({ err: error }, 'the cluster does not answer');
     return new RpcError('login.enclave_unavailable', status.UNAVAILABLE, 'the cluster does not answer; try again', {
       cause: error,
     });

@@ -4,17 +4,17 @@ import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../..
 import { readEnvironment } from '../../../runtime/config/environment';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
-import { logger } from '../../../runtime/log/logger';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
 import { reap } from './reaper';
 import { enclaveKey } from '../../../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
-import { dateOf, systemClock } from '../../../runtime/clock';
+import { dateOf } from '../../../runtime/clock';
+import { runTask } from '../../../runtime/rpc/program';
 
 const DAY_MS = 86_400_000;
 
-async function main(): Promise<void> {
+runTask(async ({ log, clock }) => {
   const settings = readEnvironment(
     z.object({
       ENCLAVE_NAMESPACE: z.string().default('licensing-enclaves'),
@@ -25,6 +25,8 @@ async function main(): Promise<void> {
   const database = openDatabase((await readFile(settings.DATABASE_URL_FILE, 'utf8')).trim(), {
     poolSize: 1,
     applicationName: 'reaper',
+    log,
+    clock,
   });
   try {
     const api = await KubernetesApi.inCluster();
@@ -33,7 +35,8 @@ async function main(): Promise<void> {
       api,
       namespace: settings.ENCLAVE_NAMESPACE,
       unusedMs: settings.UNUSED_DAYS * DAY_MS,
-      now: dateOf(systemClock),
+      now: dateOf(clock),
+      log,
       existing: async (users) => {
         const rows = await database.query<{ id: string }>(
           "SELECT id::text FROM accounts WHERE id::text = ANY(string_to_array($1, ','))",
@@ -49,11 +52,11 @@ async function main(): Promise<void> {
         return new Set(rows.map(enclaveKey));
       },
     });
-    logger.info(reaped, 'looked for unused enclaves');
+    log.info(reaped, 'looked for unused enclaves');
   } finally {
     await database.close();
   }
-}
+});
 
 /** What deleting an account left to be done, for the time when no login runs that would do it. */
 async function removeEnclavesOfDeletedUsers(database: Database, api: KubernetesApi, namespace: string): Promise<void> {
@@ -63,8 +66,3 @@ async function removeEnclavesOfDeletedUsers(database: Database, api: KubernetesA
   }
   await forgetDeletions(database);
 }
-
-main().catch((error: unknown) => {
-  logger.fatal({ err: error }, 'cannot go on');
-  process.exit(1);
-});

@@ -2,9 +2,10 @@ import type { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { enclaveCollections, enclaveObjects } from '../../../runtime/kubernetes/enclave-objects';
 import { ENCLAVE_ANNOTATION, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
 import type { KnativeService, List, ObjectMeta, PersistentVolumeClaim, Pod } from '../../../runtime/kubernetes/objects';
-import { logger } from '../../../runtime/log/logger';
 import { LAST_USED_ANNOTATION } from '../launcher/knative-service';
 import { enclaveKey } from '../../../attestation/evidence/enclave-name';
+import { silent } from '../../../runtime/log/log';
+import type { Logger } from '../../../runtime/log/log';
 
 interface ReaperOptions {
   api: KubernetesApi;
@@ -15,6 +16,8 @@ interface ReaperOptions {
   /** The enclaves of these users that nobody has deleted, as `enclaveKey` has them. */
   registered(users: string[]): Promise<Set<string>>;
   now: Date;
+  /** Silent, unless told. */
+  log?: Logger;
 }
 
 export interface Reaped {
@@ -31,7 +34,7 @@ export interface Reaped {
  * @throws KubernetesError, and what `existing` and `registered` throw: then nothing is deleted
  */
 export async function reap(options: ReaperOptions): Promise<Reaped> {
-  const { api, namespace, unusedMs, now } = options;
+  const { api, namespace, unusedMs, now, log = silent } = options;
   const [serviceCollection, volumeCollection] = [
     enclaveCollections.services(namespace),
     enclaveCollections.volumes(namespace),
@@ -54,7 +57,7 @@ export async function reap(options: ReaperOptions): Promise<Reaped> {
       await api.delete(`${collection}/${name}`, same ? { uid, resourceVersion } : { uid });
       into.push(name);
     } catch (error) {
-      logger.warn({ err: error, object: name }, 'not deleted');
+      log.warn({ err: error, object: name }, 'not deleted');
       reaped.kept += 1;
     }
   };

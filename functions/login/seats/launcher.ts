@@ -1,15 +1,16 @@
-import { logger } from '../../../runtime/log/logger';
 import type { Seats } from '../../../licensing/seats/seats';
 import type { Enclave, Launcher } from '../launcher/launcher';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
+import { silent } from '../../../runtime/log/log';
+import type { Logger } from '../../../runtime/log/log';
 
 /** A launcher that frees the seats of the enclaves that it ends, instead of leaving them to their heartbeats. */
-export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>): Launcher {
+export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>, log: Logger = silent): Launcher {
   const free = async (which: Parameters<Seats['lapse']>[0]): Promise<void> => {
     // The enclave is gone whatever becomes of this; the missing heartbeat does the same, later.
     await seats
       .lapse(which)
-      .catch((err: unknown) => logger.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
+      .catch((err: unknown) => log.warn({ err }, 'seats of an enclave that ended are left to their heartbeats'));
   };
   // Whatever else a launcher has is left as it is.
   return Object.assign(Object.create(launcher) as Launcher, {

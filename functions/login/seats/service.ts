@@ -1,7 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../../licensing/accounts/backend';
-import { aboutUser } from '../../../licensing/audit/counted';
 import { isUuid } from '../../../attestation/bytes/uuid';
 import { CertificateError } from '../../../attestation/certificates/errors';
 import { verifyClientCertificate } from '../../../attestation/certificates/client';
@@ -9,7 +8,6 @@ import type { ClientCertificate } from '../../../attestation/certificates/client
 import type { SeatExpected } from '../../../attestation/evidence/expected';
 import { enclaveOf } from '../../../attestation/evidence/enclave-name';
 import { recordRefusal } from '../../../licensing/licences/redeem';
-import { logger } from '../../../runtime/log/logger';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { unary } from '../../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../../runtime/rpc/unix-time';
@@ -26,6 +24,7 @@ import { issueSeatToken } from '../../../licensing/seats/issue-token';
 import { dateOf } from '../../../runtime/clock';
 import type { ServiceCode } from '../../../errors/service';
 import type { SeatTokenCode } from '../../../errors/verifier';
+import type { Implementation } from '../../../runtime/rpc/handlers';
 
 interface SeatServiceOptions {
   backend: AccountBackend;
@@ -77,7 +76,7 @@ export function seatService({
   clientRoots,
   signer,
   poolOf,
-}: SeatServiceOptions): SeatServiceServer {
+}: SeatServiceOptions): Implementation<SeatServiceServer> {
   const { trustDomain, sessions, clock } = backend;
   const turns = new Turns();
 
@@ -136,10 +135,10 @@ export function seatService({
   };
 
   return {
-    takeSeat: unary(async (request, { signal, metadata }) => {
+    takeSeat: unary(async (request, context) => {
       const client = await admitClient(request);
-      aboutUser(client.user, metadata);
-      return turns.take(client.user, signal, async () => {
+      context.user = client.user;
+      return turns.take(client.user, context.signal, async () => {
         await sessions.requireLive(client);
         const session = await verifiedSession(client, request.evidence!);
         const { user, workloadUid } = session;
@@ -147,15 +146,15 @@ export function seatService({
         const claims = await seats.take(session, pool).catch(async (error: unknown) => {
           // Of sessions alone: heartbeats that find no room are counted.
           if (error instanceof RpcError && error.code === 'seat.none_free')
-            await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code });
+            await recordRefusal(backend.database, { user, licence: pool.licence, code: error.code }, context.log);
           throw error;
         });
-        logger.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
+        context.log.info({ user, seat: claims.seat, workloadUid }, 'seat taken');
         return { grant: await grant(claims) };
       });
     }),
 
-    renewSeat: unary(async ({ seat, heartbeat }, { signal, metadata }) => {
+    renewSeat: unary(async ({ seat, heartbeat }, context) => {
       const row = isUuid(seat) ? await seats.find(seat) : undefined;
       const at = Number(heartbeat?.at ?? 0n);
       // One answer for a seat that isn't there and for somebody else's.
@@ -169,8 +168,8 @@ export function seatService({
       }
       if (Math.abs(clock.now() - at) > SKEW_MS)
         throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
-      aboutUser(row.user_id, metadata);
-      return turns.take(row.user_id, signal, async () => {
+      context.user = row.user_id;
+      return turns.take(row.user_id, context.signal, async () => {
         await sessions.requireLive({ user: row.user_id, session: row.session_id });
         await trust.admit(row.user_id);
         return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id, row.licence_id))) };
@@ -191,8 +190,8 @@ export function seatService({
       return {};
     }),
 
-    listSeats: unary(async (_request, { metadata }) => {
-      const { user } = await authenticateBearer(backend, metadata);
+    listSeats: unary(async (_request, context) => {
+      const { user } = await authenticateBearer(backend, context);
       const pool = await poolOf(user);
       const { seats: own, taken } = await seats.list(user, pool);
       return {
@@ -208,8 +207,8 @@ export function seatService({
       };
     }),
 
-    freeSeats: unary(async ({ seats: ids }, { metadata }) => {
-      const { user } = await authenticateBearer(backend, metadata);
+    freeSeats: unary(async ({ seats: ids }, context) => {
+      const { user } = await authenticateBearer(backend, context);
       const wanted = ids.filter((id) => isUuid(id)).slice(0, MAX_FREED);
       const freed = ids.length > 0 && wanted.length === 0 ? 0 : await seats.free(user, wanted);
       // One answer for another user's seat and for none.

@@ -12,6 +12,7 @@ import type { AccountServiceServer } from '../../../proto/gen/licensing/v1/accou
 import { makeAuthority } from '../../support/authority';
 import { Machine } from '../../support/machine';
 import { makeSigningKey } from '../../support/trust';
+import type { Implementation } from '../../../runtime/rpc/handlers';
 
 jest.setTimeout(60_000);
 
@@ -59,7 +60,7 @@ beforeAll(async () => {
     getOidcSettings: unary(() =>
       Promise.resolve({ issuer: named, clientId: 'sls', publicClientSecret: '', scopes: ['openid'] }),
     ),
-  } as unknown as AccountServiceServer;
+  } as unknown as Implementation<AccountServiceServer>;
   service = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [{ definition: AccountServiceService, implementation }],

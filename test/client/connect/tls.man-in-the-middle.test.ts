@@ -10,7 +10,8 @@ import { AttestationRefused, connect } from '../../../client/index';
 import type { EnclaveConnection, Session } from '../../../client/index';
 import { parseAddress } from '../../../runtime/rpc/address';
 import { RpcError } from '../../../runtime/rpc/errors';
-import { bidiStream, clientStream, serverStream, unary } from '../../../runtime/rpc/handlers';
+import { bind, bidiStream, clientStream, serverStream, unary } from '../../../runtime/rpc/handlers';
+import { Calls } from '../../../runtime/rpc/calls';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
 import { makeIdentity } from '../../../enclave/identity';
@@ -75,16 +76,22 @@ async function startAttacker(
     return Promise.reject(new RpcError('rpc.unknown', 2, 'thank you'));
   };
   const grpc = new GrpcServer();
-  grpc.addService(SessionServiceService, {
-    attest: unary(async ({ nonce }: { nonce: Buffer }) => {
-      attacker.calls.push('attest');
-      return { evidence: await attest(nonce) };
-    }),
-    exec: bidiStream(() => note('exec')),
-    putFile: clientStream(() => note('putFile')),
-    getFile: serverStream(() => note('getFile')),
-    getStatus: unary(() => note('getStatus')),
-  });
+  grpc.addService(
+    SessionServiceService,
+    bind(
+      {
+        attest: unary(async ({ nonce }: { nonce: Buffer }) => {
+          attacker.calls.push('attest');
+          return { evidence: await attest(nonce) };
+        }),
+        exec: bidiStream(() => note('exec')),
+        putFile: clientStream(() => note('putFile')),
+        getFile: serverStream(() => note('getFile')),
+        getStatus: unary(() => note('getStatus')),
+      },
+      new Calls(),
+    ),
+  );
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   const server = createTlsServer(
     {

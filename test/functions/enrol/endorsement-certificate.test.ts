@@ -7,7 +7,6 @@ import { Metadata } from '@grpc/grpc-js';
 import { AuthorityInfoAccessExtension, Extension, GeneralName } from '@peculiar/x509';
 import fc from 'fast-check';
 import { makePool } from '../../../attestation/certificates/complete-chain';
-import { logger } from '../../../runtime/log/logger';
 import { REASON_KEY } from '../../../runtime/rpc/errors';
 import type { Database } from '../../../licensing/store/database';
 import { publicKeyObject } from '../../../attestation/tpm/public';
@@ -25,6 +24,8 @@ import { startNodeTpm } from '../../support/node-tpm';
 import type { NodeTpm } from '../../support/node-tpm';
 import { encodeEccPublic } from '../../support/tpm-structures';
 import { rsaSpki } from '../../support/weak-keys';
+import { Calls } from '../../../runtime/rpc/calls';
+import type { Implementation } from '../../../runtime/rpc/handlers';
 
 interface Endorsement {
   /** TPMT_PUBLIC. */
@@ -72,7 +73,6 @@ async function readKeys(from: NodeTpm, by: Maker, into: typeof keys): Promise<vo
 }
 
 beforeAll(async () => {
-  logger.level = 'silent';
   maker = await makeAuthority('maker');
   [tpm, second] = await Promise.all([startNodeTpm(), startNodeTpm()]);
   await readKeys(tpm, maker, keys);
@@ -108,7 +108,7 @@ async function begin(trust: EndorsementTrust, ek: Buffer, certificates: readonly
   return callBegin(service, request);
 }
 
-function callBegin(service: EnrolServiceServer, request: BeginEnrolmentRequest): Promise<unknown> {
+function callBegin(service: Implementation<EnrolServiceServer>, request: BeginEnrolmentRequest): Promise<unknown> {
   const call = {
     request,
     metadata: new Metadata(),
@@ -116,7 +116,9 @@ function callBegin(service: EnrolServiceServer, request: BeginEnrolmentRequest):
     getPeer: () => 'unix:',
     on: () => undefined,
   };
-  return new Promise((resolve) => service.beginEnrolment(call as never, (error) => resolve(error ?? undefined)));
+  return new Promise((resolve) =>
+    service.beginEnrolment(new Calls())(call as never, (error) => resolve(error ?? undefined)),
+  );
 }
 
 const codeOf = (error: unknown): unknown => (error as { metadata: Metadata } | undefined)?.metadata.get(REASON_KEY)[0];

@@ -1,4 +1,3 @@
-import { Metadata } from '@grpc/grpc-js';
 import { openReplica } from '../../support/accounts';
 import { byPassword, logIn, loginRequest } from '../../support/login-client';
 import { LoginUnderTest, PASSWORD } from '../../support/login-service';
@@ -55,7 +54,7 @@ describe('passwords', () => {
         slow,
         { credential: byPassword(username, 'wrong password'), oneTimeCode: '' },
         { name: '', address: 'local' },
-        { signal: new AbortController().signal, metadata: new Metadata() },
+        { signal: new AbortController().signal },
       ).catch(() => undefined);
       return performance.now() - started;
     };

@@ -29,6 +29,7 @@ import type { ClientKey } from '../../support/login-client';
 import { startProgram } from '../../support/program';
 import type { RunningProgram } from '../../support/program';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
+import type { Implementation } from '../../../runtime/rpc/handlers';
 
 const password = 'correct horse battery';
 const HASH_QUEUE = 32;
@@ -61,7 +62,7 @@ beforeAll(async () => {
   const user = (await backend.accounts.create('alice', await backend.hasher.hash(password)))!;
   await backend.close();
   enclave = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
-  const implementation: LauncherServiceServer = {
+  const implementation: Implementation<LauncherServiceServer> = {
     ensureEnclave: unary(async () => {
       await sleep(launcherDelay);
       return { ...enclave.location, started: true };

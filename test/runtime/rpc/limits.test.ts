@@ -5,7 +5,7 @@ import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
-import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { Implementation } from '../../../runtime/rpc/handlers';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
 import { callUnary } from '../../../runtime/rpc/client';
@@ -123,7 +123,7 @@ test('calls of a stranger who reads no answer make room among themselves: a slow
     login: () => undefined,
   } as unknown as LoginServiceServer;
   const server = await serve({ calls: 20 }, [
-    { definition: LoginServiceService, implementation: implementation as unknown as UntypedServiceImplementation },
+    { definition: LoginServiceService, implementation: implementation as unknown as Implementation },
   ]);
   const client = new LoginServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
   const answer = callUnary(client, client.getTokenKeys, {}, { timeout: 120_000 }).then(

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
-import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { Implementation } from '../../../runtime/rpc/handlers';
 import { callUnary } from '../../../runtime/rpc/client';
 import { serverStream, unary } from '../../../runtime/rpc/handlers';
 import { RULES } from '../../../runtime/rpc/rules';
@@ -58,7 +58,7 @@ async function serve(
 ): Promise<string> {
   const server = await startServer({
     address: ADDRESS,
-    services: [{ definition, implementation: implementation as UntypedServiceImplementation }],
+    services: [{ definition, implementation: implementation as Implementation }],
   });
   running.push(server);
   return `127.0.0.1:${server.port}`;

@@ -4,13 +4,19 @@ import { unary } from '../../../runtime/rpc/handlers';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
 import { Exporter } from '../../../runtime/traces/export';
-import { exportSpans } from '../../../runtime/traces/span';
+import { KIND } from '../../../runtime/traces/record';
+import { withSpan } from '../../../runtime/traces/span';
+import type { Tracer } from '../../../runtime/traces/tracer';
+import { silent } from '../../../runtime/log/log';
+import { TestClock } from '../../support/clock';
 import { TrustServiceClient, TrustServiceService } from '../../../proto/gen/licensing/v1/trust';
 import { startCollector } from '../../support/otlp';
 
 let collector: Awaited<ReturnType<typeof startCollector>>;
 let server: RunningServer;
 let client: TrustServiceClient;
+/** Of the server; each test chooses where its spans go. */
+const tracer: Tracer = { log: silent };
 beforeAll(async () => {
   collector = await startCollector();
   const implementation = {
@@ -20,11 +26,12 @@ beforeAll(async () => {
   server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [{ definition: TrustServiceService, implementation }],
+    tracer,
   });
   client = new TrustServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
 });
 afterEach(() => {
-  exportSpans(undefined);
+  tracer.exporter = undefined;
   collector.spans.length = 0;
 });
 afterAll(async () => {
@@ -48,19 +55,31 @@ function call(i: number): Promise<void> {
 }
 
 test('callers who want everything recorded get as much as the limit allows', async () => {
-  const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 5 });
-  exportSpans(exporter);
-  const began = Date.now();
-  for (let i = 0; i < 500; i++) await call(i);
+  const clock = new TestClock();
+  const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 5, clock });
+  tracer.exporter = exporter;
+  for (let i = 0; i < 100; i++) await call(i);
   await exporter.flush();
-  const seconds = (Date.now() - began) / 1_000;
-  expect(collector.spans.length).toBeGreaterThanOrEqual(5);
-  expect(collector.spans.length).toBeLessThanOrEqual(5 + Math.ceil(seconds * 5));
+  expect(collector.spans).toHaveLength(5);
+  await clock.advance(600);
+  for (let i = 0; i < 100; i++) await call(i);
+  await exporter.flush();
+  expect(collector.spans).toHaveLength(8);
+});
+
+test('what is recorded is sent a second later', async () => {
+  const clock = new TestClock();
+  tracer.exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 5, clock });
+  await call(1);
+  expect(clock.waits).toEqual([1_000]);
+  await clock.advance(1_000);
+  await tracer.exporter.flush();
+  expect(collector.spans).toHaveLength(1);
 });
 
 test('none is none', async () => {
   const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 0 });
-  exportSpans(exporter);
+  tracer.exporter = exporter;
   for (let i = 0; i < 20; i++) await call(i);
   await exporter.flush();
   expect(collector.spans).toEqual([]);
@@ -68,10 +87,11 @@ test('none is none', async () => {
 
 test('a call that fails says so', async () => {
   const exporter = new Exporter({ endpoint: collector.url, service: 'test', tracesPerSecond: 100 });
-  exportSpans(exporter);
-  await expect(callUnary(client, client.getRevocations, {}, { timeout: 120_000 })).rejects.toMatchObject({
-    code: 'internal',
-  });
+  tracer.exporter = exporter;
+  const calling = { name: 'test', kind: KIND.internal, parent: null, tracer };
+  await expect(
+    withSpan(calling, () => callUnary(client, client.getRevocations, {}, { timeout: 120_000 })),
+  ).rejects.toMatchObject({ code: 'internal' });
   await exporter.flush();
   const [first, second] = [...collector.spans].sort((a, b) => b.kind - a.kind);
   expect(first).toMatchObject({
@@ -87,7 +107,7 @@ test('a call that fails says so', async () => {
 test('a collector that refuses, or is gone, costs what was to be sent and nothing else', async () => {
   for (const endpoint of [`${collector.url}/nowhere`, 'http://127.0.0.1:9']) {
     const exporter = new Exporter({ endpoint, service: 'test', tracesPerSecond: 1_000 });
-    exportSpans(exporter);
+    tracer.exporter = exporter;
     for (let i = 0; i < 100; i++) await call(i);
     await exporter.flush();
     await exporter.flush();

@@ -16,6 +16,7 @@ import type {
 } from '../../../../proto/gen/licensing/v1/launcher';
 import { LauncherServiceService } from '../../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../../proto/gen/licensing/v1/login';
+import type { Implementation } from '../../../../runtime/rpc/handlers';
 
 const user = '6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11';
 const id = { user, name: 'lab' };
@@ -37,7 +38,7 @@ const removed: RemoveEnclaveRequest[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-launcher-'));
   const path = join(folder, 'launcher.sock');
-  const implementation: LauncherServiceServer = {
+  const implementation: Implementation<LauncherServiceServer> = {
     ensureEnclave: unary((_request, { signal }) => answer(signal)),
     stopEnclave: unary((request) => {
       stopped.push(request);

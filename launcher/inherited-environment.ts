@@ -1,0 +1,34 @@
+/**
+ * All that the programs of an installation get of the launcher's own environment, documented in docs/operating.md. What else they are told is in
+ * `programSettings`, which comes before it.
+ */
+export const INHERITED_ENVIRONMENT = [
+  // Where programs, temporary files and the words of the locale are.
+  'PATH',
+  'TMPDIR',
+  'LANG',
+  'LC_ALL',
+  'TZ',
+  // For an OpenID provider with a private CA, or one that wants a secret of a client that can keep none.
+  'NODE_EXTRA_CA_CERTS',
+  'OIDC_PUBLIC_CLIENT_SECRET',
+  // What the programs say of themselves.
+  'LOG_LEVEL',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
+  'TRACES_PER_SECOND',
+  // Seats: login and the enclaves have to agree.
+  'DEFAULT_SEATS',
+  'SEAT_SECONDS',
+  'SEATS',
+  'SEAT_GRACE_SECONDS',
+] as const;
+
+/** The part of an environment that our programs inherit. */
+export function inheritedEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(
+    INHERITED_ENVIRONMENT.flatMap((name) => {
+      const value = env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
