@@ -26,7 +26,7 @@ export interface RunningEnclave {
   stop(): Promise<void>;
 }
 
-export interface EnclaveOptions {
+interface EnclaveOptions {
   /** Called when it has had no connection for IDLE_SECONDS. */
   onIdle?(): void;
   /** The system's, unless told. */

@@ -22,7 +22,7 @@ export interface Supervised<T extends Running> {
   stop(): Promise<void>;
 }
 
-export interface SuperviseOptions {
+interface SuperviseOptions {
   /** One line for the person at the terminal. */
   report(line: string): void;
   /** Silent, unless told. */

@@ -36,7 +36,7 @@ export async function authenticateToken(
 }
 
 /** A call that says who makes it. */
-export type BearerCall = Pick<CallContext, 'metadata' | 'user'>;
+type BearerCall = Pick<CallContext, 'metadata' | 'user'>;
 
 /**
  * Who calls, by "authorization: Bearer TOKEN" (RFC 6750, 2.1).

@@ -28,7 +28,7 @@ interface AnyCall {
 }
 
 /** What comes of a call: its answer, or what crosses the wire instead. */
-export type Outcome<T> = { value: T; refusal?: never } | { refusal: ReturnType<typeof toStatus>; value?: never };
+type Outcome<T> = { value: T; refusal?: never } | { refusal: ReturnType<typeof toStatus>; value?: never };
 
 /** How a server does the work of its calls: each with a context of its own, through the server's interceptors. */
 export class Calls {

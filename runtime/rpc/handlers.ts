@@ -15,7 +15,7 @@ import type { Calls } from './calls';
 export type { CallContext };
 
 /** A method of a service, once it is known which server's calls it serves: see `bind`. */
-export type Handler<GrpcHandler> = (calls: Calls) => GrpcHandler;
+type Handler<GrpcHandler> = (calls: Calls) => GrpcHandler;
 
 /** What serves a service: a handler for each method of the generated interface. */
 export type Implementation<Service extends UntypedServiceImplementation = UntypedServiceImplementation> = {
