@@ -11,13 +11,14 @@ const extension = (oid, value, critical = false) =>
  * @param issuer { name, key }, the certificate's own for a root
  * @param times Unix seconds
  */
-export function certificate({ name, key, issuer = { name, key }, from, to, ca = false, uri, usage, details }) {
+export function certificate({ name, key, issuer = { name, key }, from, to, ca = false, uri, usage, details, tpmName }) {
   const keyUsage = ca ? Buffer.from([0x06]) : Buffer.from([0x80]);
   const extensions = der.sequence(
     extension('2.5.29.19', ca ? der.sequence(der.boolean(true)) : der.sequence(), true),
     extension('2.5.29.15', der.bits(keyUsage, ca ? 1 : 7), true),
     ...(usage ? [extension('2.5.29.37', der.sequence(der.oid(usage)))] : []),
     ...(uri ? [extension('2.5.29.17', der.sequence(der.name(6, uri)))] : []),
+    ...(tpmName ? [extension('1.3.6.1.4.1.32473.1.2', der.octets(tpmName))] : []),
     ...(details ? [extension('1.3.6.1.4.1.32473.1.1', der.utf8(JSON.stringify(details)))] : []),
   );
   const serial = Buffer.concat([Buffer.from([0x40]), sha256(name, key.spki).subarray(0, 15)]);

@@ -26,10 +26,10 @@ const akCertificate = (change = {}) =>
     details,
     ...change,
   });
-const certified = akCertificate();
 
-/** TPMA_OBJECT (Part 2, 8.3): sign, restricted, userWithAuth, sensitiveDataOrigin, fixedParent, fixedTPM. */
-const ATTRIBUTES = 0x00050072;
+/** TPMA_OBJECT (Part 2, 8.3): sign, restricted, noDA, userWithAuth, sensitiveDataOrigin, fixedParent, fixedTPM. */
+const ATTRIBUTES = 0x00050472;
+const NO_DA = 1 << 10;
 /** TPMT_PUBLIC (Part 2, 12.2.4): ECC, SHA-256, no policy, no symmetric, ECDSA with SHA-256, P-256, no KDF. */
 const tpmPublic = ({ x, y }, attributes = ATTRIBUTES) =>
   concat(
@@ -47,6 +47,15 @@ const tpmPublic = ({ x, y }, attributes = ATTRIBUTES) =>
     uint(32, 2),
     y,
   );
+
+/** Name of a TPM object (Part 1, 16): the algorithm's number and the digest. */
+const tpmName = (area) => concat(uint(0x000b, 2), sha256(area));
+const certified = akCertificate({ tpmName: tpmName(tpmPublic(ak)) });
+/** Evidence by a key with these attributes, which its certificate names. */
+const withAttributes = (attributes) => {
+  const akPublic = tpmPublic(ak, attributes);
+  return make({ akPublic, akCertificate: akCertificate({ tpmName: tpmName(akPublic) }) });
+};
 
 const certificateBytes = Buffer.from('the certificate of an enclave, by whose hash it is known');
 export const client = key('client');
@@ -106,7 +115,7 @@ function make(options = {}) {
   const top = group ? nodeHash(nodeHash(neighbours[0], leaf), neighbours[1]) : leaf;
   const extraData = options.extraData ?? top;
   const pcr23 = options.pcr23 ?? sha256(Buffer.alloc(32), top);
-  const indexes = options.pcrs ?? OLD_PCRS;
+  const indexes = options.pcrs ?? PCRS;
   const pcrs = indexes.map((index) => ({ index, sha256: index === 23 ? pcr23 : sha256(`PCR ${index}`) }));
   const selection = options.selection ?? concat(uint(1, 4), uint(0x000b, 2), uint(3, 1), octets(indexes));
   const clock = options.clock ?? { clock: 1_000_000, resetCount: 7, restartCount: 2, safe: 1 };
@@ -162,7 +171,7 @@ const forSession = {
 const forSeat = { situation: 'seat', ...asked };
 const archived = { situation: 'archived' };
 const other = hex(sha256('something else'));
-const software = akCertificate({ details: { ...details, software: true } });
+const software = akCertificate({ tpmName: tpmName(tpmPublic(ak)), details: { ...details, software: true } });
 const nodeB = akCertificate({ uri: `spiffe://${TRUST_DOMAIN}/node/node-b` });
 const flipped = (text, at) => {
   const bytes = Buffer.from(text, 'base64');
@@ -197,6 +206,7 @@ export const evidence = {
     vector('of a certificate, alone in its quote', ok(), good),
     vector('of a certificate, one of three in a quote', ok(), make({ group: true })),
     vector('of a certificate, with the PCRs that were quoted before', ok(), make({ pcrs: OLD_PCRS })),
+    vector('by a key whose certificate has no Name', ok(), make({ akCertificate: akCertificate() })),
     vector('of a named enclave', ok(), make({ claims: { enclave: 'lab' } }), { ...forCertificate, enclave: 'lab' }),
     vector('where nobody but the evidence says where the enclave is', ok(), good, {
       ...forCertificate,
@@ -243,6 +253,16 @@ export const evidence = {
       no('ak_certificate.key_mismatch'),
       make({ akPublic: tpmPublic(key('another attestation key')) }),
     ),
+    vector(
+      'one attribute of the public area changed',
+      no('ak_certificate.public_area'),
+      make({ akPublic: tpmPublic(ak, ATTRIBUTES & ~NO_DA) }),
+    ),
+    vector(
+      'one attribute changed, where the certificate has no Name',
+      no('ak_certificate.public_area'),
+      make({ akPublic: tpmPublic(ak, ATTRIBUTES & ~NO_DA), akCertificate: akCertificate() }),
+    ),
     ...[
       ['restricted', 1 << 16],
       ['sign', 1 << 18],
@@ -253,13 +273,13 @@ export const evidence = {
       vector(
         `an attestation key that is not ${name}`,
         no('ak_attributes.attributes'),
-        make({ akPublic: tpmPublic(ak, ATTRIBUTES & ~bit) }),
+        withAttributes(ATTRIBUTES & ~bit),
       ),
     ),
     vector(
       'an attestation key that also decrypts',
       no('ak_attributes.attributes'),
-      make({ akPublic: tpmPublic(ak, ATTRIBUTES | (1 << 17)) }),
+      withAttributes(ATTRIBUTES | (1 << 17)),
     ),
     vector(
       'one bit of the quote changed',
