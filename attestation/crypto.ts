@@ -63,7 +63,10 @@ export function newUuid(): string {
 
 /** @param spki SubjectPublicKeyInfo, DER. @throws Error for anything that is no key, such as a point off its curve */
 export function importSpki(spki: Uint8Array): PublicKey {
-  return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  // OpenSSL remembers how a point was written (compressed, hybrid) and a curve (by its parameters): by way of a JWK it forgets.
+  const named = key.asymmetricKeyType === 'ec' && (key.asymmetricKeyDetails?.namedCurve ?? '') in CURVES;
+  return named ? createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }) : key;
 }
 
 /** @param jwk public (RFC 7518, 6). @throws Error as importSpki */
@@ -71,7 +74,7 @@ export function importJwk(jwk: object): PublicKey {
   return createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' });
 }
 
-/** SubjectPublicKeyInfo, DER: the one encoding that this module writes of a key. */
+/** SubjectPublicKeyInfo, DER, in the one encoding that a key of this module has: what it is known by may be a hash of it. */
 export function exportSpki(key: PublicKey): Buffer {
   return key.export({ format: 'der', type: 'spki' });
 }

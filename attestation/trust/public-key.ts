@@ -2,7 +2,8 @@ import { calculateJwkThumbprint } from 'jose';
 import { z } from 'zod';
 import { describeKey, importJwk } from '../crypto';
 
-const COORDINATE = /^[A-Za-z0-9_-]{43}$/;
+/** 32 bytes in base64url, written in the one way that leaves no bits over: keys are compared as texts. */
+const COORDINATE = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
 
 /** A public P-256 key as JWK (RFC 7518, 6.2.1). Strict: a private key in its place is refused, not published. */
 export const publicKeySchema = z

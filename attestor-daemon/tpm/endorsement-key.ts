@@ -1,8 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { DER, DerReader } from '../../attestation/bytes/der';
-import { BytesError } from '../../attestation/bytes/reader';
 import { readCertificateFields } from '../../attestation/certificates/fields';
-import { exportSpki } from '../../attestation/crypto';
+import { importSpki, isSameKey } from '../../attestation/crypto';
 import { ENDORSEMENT_TEMPLATES, parseEndorsementKey, POLICY_B_BRANCHES } from '../../attestation/tpm/endorsement';
 import type { EndorsementTemplate } from '../../attestation/tpm/endorsement';
 import { publicKeyObject } from '../../attestation/tpm/public';
@@ -55,9 +54,8 @@ export function readEndorsementKey(tools: TpmTools): Promise<EndorsementKey> {
 /** Whether the certificate is of this key. One that can't be read is for enrol to judge, which says what is wrong with it. */
 function isCertified(key: TpmPublic, certificate: Buffer): boolean {
   try {
-    return exportSpki(publicKeyObject(key)).equals(readCertificateFields(certificate, 'maker').spki);
-  } catch (error) {
-    if (!(error instanceof BytesError)) throw error;
+    return isSameKey(publicKeyObject(key), importSpki(readCertificateFields(certificate, 'maker').spki));
+  } catch {
     return true;
   }
 }

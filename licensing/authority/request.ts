@@ -1,8 +1,7 @@
 import 'reflect-metadata';
-import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
-import { isP256 } from '../../attestation/crypto';
+import { exportSpki, importSpki, isP256 } from '../../attestation/crypto';
 import { CodedError } from '../../errors/coded-error';
 import type { CertificateRequestCode } from '../../errors/verifier';
 
@@ -38,7 +37,7 @@ export async function readRequestKey(der: Uint8Array): Promise<{ publicKey: KeyO
   }
   let publicKey: KeyObject;
   try {
-    publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+    publicKey = importSpki(spki);
   } catch (cause) {
     throw new CertificateRequestError('certificate.csr_key', 'expected a P-256 key in the request', { cause });
   }
@@ -47,5 +46,6 @@ export async function readRequestKey(der: Uint8Array): Promise<{ publicKey: KeyO
   const good = await request.verify().catch(() => false);
   if (!good)
     throw new CertificateRequestError('certificate.csr_signature', "the request's signature is not by its key");
-  return { publicKey, spki };
+  // Not as the request writes it: one key is certified, and known, by one encoding.
+  return { publicKey, spki: exportSpki(publicKey) };
 }

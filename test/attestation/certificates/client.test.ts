@@ -1,11 +1,16 @@
 import 'reflect-metadata';
-import { createPrivateKey, createPublicKey, generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, webcrypto, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import fc from 'fast-check';
 import { createAuthority, openAuthority, signEndEntity } from '../../../licensing/authority/authority';
 import { CertificateRequestError } from '../../../licensing/authority/request';
+import { DER, encodeDer } from '../../../attestation/bytes/der';
+import { exportSpki } from '../../../attestation/crypto';
 import { verifyClientCertificate } from '../../../attestation/certificates/client';
 import { CertificateError } from '../../../attestation/certificates/errors';
+import { readCertificateFields } from '../../../attestation/certificates/fields';
+import { writeCertificate } from '../../support/maker-certificate';
+import { encodePoint } from '../../support/points';
 import { makeAuthority, makeLeaf } from '../../support/authority';
 import type { LeafOptions } from '../../support/authority';
 import { P256 } from '../../../runtime/keys/key-pair';
@@ -111,6 +116,39 @@ describe('a client certificate', () => {
     expect(certificate.keyUsage).toEqual([x509.ExtendedKeyUsage.clientAuth]);
     expect(certificate.subjectAltName).toBe(`URI:spiffe://${trustDomain}/user/${user}/session/${session}`);
   });
+
+  test.each(['compressed', 'hybrid'] as const)(
+    'has one encoding of its key, where the request has a %s point: it is known by the hash',
+    async (form) => {
+      const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const spki = pair.publicKey.export({ format: 'der', type: 'spki' });
+      const info = encodeDer(
+        DER.SEQUENCE,
+        encodeDer(DER.INTEGER, Buffer.from([0])),
+        encodeDer(DER.SEQUENCE),
+        encodePoint(spki, 'prime256v1', '1.2.840.10045.3.1.7', form),
+        encodeDer(0xa0),
+      );
+      const algorithm = Buffer.from('300a06082a8648ce3d040302', 'hex');
+      const signature = encodeDer(DER.BIT_STRING, Buffer.from([0]), sign('sha256', info, pair.privateKey));
+      const request = encodeDer(DER.SEQUENCE, info, algorithm, signature);
+      const [der] = await issueClientCertificate(authority, request, options);
+      expect(der!.includes(spki)).toBe(true);
+      const { publicKey } = verifyClientCertificate([der!], authority.certificate, verification);
+      expect(exportSpki(publicKey)).toEqual(spki);
+      // A certificate that was issued with the point as it came has the same key, known by the same hash.
+      const asItCame = writeCertificate(authority, {
+        publicKey: encodePoint(spki, 'prime256v1', '1.2.840.10045.3.1.7', form),
+        issuerName: readCertificateFields(new X509Certificate(authority.certificate).raw).subject,
+        extensions: ['2.5.29.17', '2.5.29.37'].map((oid) => ({
+          oid,
+          value: readCertificateFields(der!).extensions.get(oid)!.value,
+        })),
+      });
+      const old = verifyClientCertificate([asItCame], authority.certificate, verification);
+      expect(exportSpki(old.publicKey)).toEqual(spki);
+    },
+  );
 
   test('lives an hour at most', async () => {
     await expect(issueClientCertificate(authority, csr, { ...options, seconds: 3601 })).rejects.toThrow(

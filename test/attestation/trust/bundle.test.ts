@@ -44,6 +44,11 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
   ['another version', (good) => ({ ...good, version: 2 }), 'version'],
   ['no sequence', ({ sequence: _, ...good }) => good, 'sequence'],
   ['no trust key', ({ trustKey: _, ...good }) => good, 'trustKey'],
+  [
+    'a coordinate that is written with bits left over',
+    (good) => ({ ...good, trustKey: { ...good.trustKey, x: leftOver(good.trustKey.x) } }),
+    'trustKey',
+  ],
   ['a private key as trust key', (good) => ({ ...good, trustKey: makeSigningKey().privateKey }), 'trustKey'],
   [
     'a trust key that is no point',
@@ -103,3 +108,12 @@ test('a leaf certificate is no root', async () => {
     code('trust_bundle.malformed'),
   );
 });
+
+/** The same 32 bytes in base64url, with other bits behind them. */
+function leftOver(coordinate: string): string {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+  const last = coordinate.at(-1) ?? '';
+  const written = `${coordinate.slice(0, -1)}${alphabet[alphabet.indexOf(last) + 1]}`;
+  expect(Buffer.from(written, 'base64url')).toEqual(Buffer.from(coordinate, 'base64url'));
+  return written;
+}
