@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { certificateDer, certificatePem, splitCertificates } from '../attestation/certificates/pem';
+import { replaceDurably } from '../runtime/files/whole-file';
 import { RpcError } from '../runtime/rpc/errors';
 import { readOwnCertificate } from './enrolment';
-import { replaceStateFile } from './state-file';
 import type { AttestationKey } from './tpm/attestation-key';
 import { TpmCommandError } from './tpm/errors';
 import { systemClock } from '../runtime/clock';
@@ -145,9 +146,7 @@ export class AttestationKeyManager {
   /** Certificates of an earlier start, when they are of this key and node. */
   private async load(key: AttestationKey): Promise<CertifiedAttestationKey | undefined> {
     try {
-      const text = await readFile(this.file, 'utf8');
-      const pems = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-      const certificates = pems.map((pem) => new X509Certificate(pem).raw);
+      const certificates = splitCertificates(await readFile(this.file, 'utf8')).map(certificateDer);
       readOwnCertificate(certificates, key.public, this.options.node);
       return { key, certificates };
     } catch {
@@ -156,7 +155,7 @@ export class AttestationKeyManager {
   }
 
   private async save(certificates: readonly Buffer[]): Promise<void> {
-    await replaceStateFile(this.file, certificates.map((der) => new X509Certificate(der).toString()).join(''));
+    await replaceDurably(this.file, certificates.map(certificatePem).join(''));
   }
 
   private async pause(ms: number): Promise<void> {

@@ -2,13 +2,11 @@ import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { z } from 'zod';
+import { replaceDurably } from '../runtime/files/whole-file';
 import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 import { RpcError } from '../runtime/rpc/errors';
 import type { KnownWorkload, Workload, WorkloadIdentifier } from './identity/identity';
-import { replaceStateFile } from './state-file';
-import { silent } from '../runtime/log/log';
-import type { Logger } from '../runtime/log/log';
 
 /** A node runs some hundred pods. */
 const MOST = 4_096;
@@ -174,7 +172,7 @@ export class WorkloadCertificates {
         name,
         certificateSha256,
       }));
-      await replaceStateFile(this.path, `${JSON.stringify({ version: 1, workloads })}\n`);
+      await replaceDurably(this.path, `${JSON.stringify({ version: 1, workloads })}\n`);
     });
     this.writing = this.queued.catch(() => undefined);
     return this.queued;

@@ -1,5 +1,5 @@
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { readIfThere, writeWhole } from '../runtime/files/whole-file';
 import type { KeyName, KeyStore } from './store';
 
 /** Programs look at their files about every second. */
@@ -18,24 +18,15 @@ export class FolderKeyStore implements KeyStore {
     return PUBLIC.includes(name) ? join(this.folder, name) : join(this.folder, 'keys', name);
   }
 
-  async read(name: KeyName): Promise<string | undefined> {
-    try {
-      return await readFile(this.path(name), 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
+  read(name: KeyName): Promise<string | undefined> {
+    return readIfThere(this.path(name));
   }
 
   async write(files: ReadonlyArray<readonly [KeyName, string]>): Promise<void> {
     for (const [name, content] of files) {
       const path = this.path(name);
       const mode = PUBLIC.includes(name) ? 0o644 : 0o600;
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      await writeFile(`${path}.new`, content, { mode });
-      // A file left by an interrupted write keeps its mode.
-      await chmod(`${path}.new`, mode);
-      await rename(`${path}.new`, path);
+      await writeWhole(path, content, mode);
     }
   }
 }

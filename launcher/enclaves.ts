@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { distFolder } from '../runtime/config/dist';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
-import { replaceFile } from './files';
+import { replaceFile } from '../runtime/files/whole-file';
 import { endLeftovers, WORKLOAD_VARIABLE } from './leftovers';
 import { removeWorkspaces, workspaceOf } from './workspaces';
 import { enclaveKey } from '../attestation/evidence/enclave-name';

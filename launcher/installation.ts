@@ -9,7 +9,7 @@ import { createTrustKeys } from '../installation/trust';
 import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
-import { readIfThere, writeWhole } from './files';
+import { readIfThere, writeWhole } from '../runtime/files/whole-file';
 import { issueAdminCertificate } from '../licensing/authority/admin';
 import { systemClock } from '../runtime/clock';
 
@@ -19,7 +19,7 @@ const AUTHORITY_YEARS = 10;
 const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client CA', 'server-ca': 'Server CA' };
 const RECORD = 'installation.json';
 /** What a first start that was killed may have left, and the firmware's log for a software TPM, which is put there before. */
-const BEFORE_RECORD = ['lock', 'up.pid', `${RECORD}.new`, 'event-log'];
+const BEFORE_RECORD = /^(lock|up\.pid|installation\.json(\.[0-9a-f]+)?\.new|event-log)$/;
 const SERVER_DAYS = 90;
 /** The first administrator of one machine's installation is who runs it. */
 const ADMIN_NAME = 'local';
@@ -97,7 +97,7 @@ async function requireOwnFolder(folder: string): Promise<void> {
     );
   if ((await stat(folder)).uid !== process.geteuid?.()) throw refuse("somebody else's");
   const names = await readdir(folder);
-  if (!names.includes(RECORD) && names.some((name) => !BEFORE_RECORD.includes(name)))
+  if (!names.includes(RECORD) && names.some((name) => !BEFORE_RECORD.test(name)))
     throw refuse('one with other files in it');
 }
 

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { systemClock } from '../runtime/clock';
 import { CodedError } from '../errors/coded-error';
 import type { SwtpmCode } from '../errors/operator';
+import { splitCertificates } from '../attestation/certificates/pem';
 
 const run = promisify(execFile);
 
@@ -125,7 +126,7 @@ async function manufacture(state: string, ca: string): Promise<void> {
 
 async function readCaCertificates(folder: string): Promise<string[]> {
   const text = await readFile(join(folder, CA_FILE), 'utf8');
-  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/g) ?? [];
+  return splitCertificates(text);
 }
 
 /** True when something accepts connections on the unix socket. */

@@ -8,7 +8,7 @@ import { startServer } from '../runtime/rpc/server';
 import { startEmbeddedPostgres } from './postgres/embedded';
 import { Enclaves } from './enclaves';
 import { executeOnlyNode } from './execute-only';
-import { writeWhole } from './files';
+import { writeWhole } from '../runtime/files/whole-file';
 import {
   createAdministration,
   createKeys,

@@ -18,3 +18,9 @@ export function certificateDer(pem: string): Buffer {
   if (!BASE64.test(base64)) throw new TypeError('expected a certificate in PEM, got something else');
   return Buffer.from(base64, 'base64');
 }
+
+/** The PEM text of a certificate (RFC 7468, 5). */
+export function certificatePem(der: Uint8Array): string {
+  const lines = Buffer.from(der).toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+}

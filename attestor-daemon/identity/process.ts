@@ -1,10 +1,11 @@
-import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import { z } from 'zod';
+import { replaceFile } from '../../runtime/files/whole-file';
 import { RpcError } from '../../runtime/rpc/errors';
 import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
 import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
@@ -128,8 +129,7 @@ class UsedCredentials {
       const [end, id] = line.split(' ');
       if (id !== undefined && Number(end) > clock.now() / 1000) ends.set(id, Number(end));
     }
-    await writeFile(`${path}.new`, [...ends].map(([id, end]) => `${end} ${id}\n`).join(''), { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    await replaceFile(path, [...ends].map(([id, end]) => `${end} ${id}\n`).join(''));
     return new UsedCredentials(ends, await open(path, 'a', 0o600), clock, log);
   }
 

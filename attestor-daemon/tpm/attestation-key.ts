@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceDurably } from '../../runtime/files/whole-file';
 import { hasAttribute, parsePublic, publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
-import { replaceStateFile } from '../state-file';
 import { TpmCommandError } from './errors';
 import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';
@@ -84,7 +84,7 @@ async function create(
   { handle, stateDir, log = silent }: AttestationKeyOptions,
 ): Promise<AttestationKey> {
   const auth = join(stateDir, 'ak-auth');
-  await replaceStateFile(auth, `hex:${randomBytes(32).toString('hex')}`);
+  await replaceDurably(auth, `hex:${randomBytes(32).toString('hex')}`);
   await tools.flush();
   await tools.run(
     'tpm2_createprimary',
@@ -102,7 +102,7 @@ async function create(
   const area = parsePublic((await tools.read('ak.public')).subarray(2));
   publicKeyObject(area);
   // Before the key becomes persistent: a crash between leaves no key that isn't known here.
-  await replaceStateFile(join(stateDir, 'ak-public'), area.bytes);
+  await replaceDurably(join(stateDir, 'ak-public'), area.bytes);
   await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', 'ak.ctx', handle]);
   await tools.flush();
   log.info({ handle }, 'made an attestation key');

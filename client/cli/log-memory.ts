@@ -8,7 +8,7 @@ import { readLoginRecord } from '../index';
 import type { KnownHead, LogHead, LoginReceipt } from '../index';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
-import { createPrivate, removeIfThere, writePrivate } from './private-file';
+import { createWhole, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { systemClock } from '../../runtime/clock';
 
 /** A login an hour of work: more than a year of them. The oldest make room. */
@@ -59,7 +59,7 @@ export class LogMemory {
    */
   async remember({ size, root, at, signed }: LogHead, extends_: readonly KnownHead[]): Promise<RememberedHead[]> {
     const isSame = (other: KnownHead): boolean => other.size === size && other.root.equals(root);
-    await createPrivate(
+    await createWhole(
       this.headFile(size),
       JSON.stringify({ size, root: root.toString('hex'), at: at.toISOString(), signed }),
     );
@@ -73,7 +73,7 @@ export class LogMemory {
   /** Keeps two heads that contradict each other: each is signed, and together they convince anyone. @returns the file */
   async keepContradiction(before: readonly RememberedHead[], signed: string): Promise<string> {
     const file = join(this.folder, `contradiction-${systemClock.now()}.json`);
-    await writePrivate(
+    await writeWhole(
       file,
       `${JSON.stringify({ before: before.map((head) => head.signed), now: signed }, null, 2)}\n`,
     );
@@ -82,7 +82,7 @@ export class LogMemory {
 
   async keepLogin({ record, receivedAt }: LoginReceipt): Promise<void> {
     const name = `login-${String(receivedAt.getTime()).padStart(15, '0')}-${leafHash(record).toString('hex').slice(0, 16)}.json`;
-    await createPrivate(
+    await createWhole(
       join(this.folder, name),
       JSON.stringify({ receivedAt: receivedAt.toISOString(), record: record.toString('base64') }),
     );

@@ -8,7 +8,7 @@ import type { Session, SessionTokens } from '../index';
 import { chosenEnclave } from './chosen-enclave';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
-import { removeIfThere, writePrivate } from './private-file';
+import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import type { TrustPreferences } from './trust';
 
 /** What is kept between commands: the session's keys and tokens, and what it was verified against. */
@@ -41,7 +41,7 @@ export async function saveSession(
   { username, oidc, trust, preferences = {}, session }: SavedSession,
   file = sessionFile(),
 ): Promise<void> {
-  await writePrivate(
+  await writeWhole(
     file,
     JSON.stringify({
       version: 1,

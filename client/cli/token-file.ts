@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
-import { removeIfThere, writePrivate } from './private-file';
+import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { loadSessionIfThere, saveTokens, sessionFile, sessionFiles } from './session-file';
 import type { SavedSession } from './session-file';
 import { systemClock } from '../../runtime/clock';
@@ -37,7 +37,7 @@ function audience({ trustDomain, serverRoots, services }: TrustBundle): string {
 }
 
 export async function saveTokenFile(trust: TrustBundle, tokens: SavedTokens): Promise<void> {
-  await writePrivate(tokenFile(), JSON.stringify({ ...tokens, audience: audience(trust) }));
+  await writeWhole(tokenFile(), JSON.stringify({ ...tokens, audience: audience(trust) }));
 }
 
 export async function removeTokenFile(): Promise<boolean> {

@@ -7,7 +7,7 @@ import { readSignedBundle } from '../../attestation/trust/signed-bundle';
 import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
 import { configFolder } from './folders';
-import { writePrivate } from './private-file';
+import { writeWhole } from '../../runtime/files/whole-file';
 
 export interface TrustOptions {
   /** --trust FILE */
@@ -37,7 +37,7 @@ export async function pinnedTrust(): Promise<TrustBundle | undefined> {
 }
 
 export async function pinTrust(bundle: TrustBundle): Promise<void> {
-  await writePrivate(trustFile(), serializeTrustBundle(bundle));
+  await writeWhole(trustFile(), serializeTrustBundle(bundle));
 }
 
 /**

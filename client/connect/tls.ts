@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import { certificatePem } from '../../attestation/certificates/pem';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, unavailable } from '../errors';
 
@@ -18,10 +19,6 @@ interface TlsOptions {
 
 const HANDSHAKE_TIMEOUT_MS = 15_000;
 
-function pem(der: Buffer): string {
-  return `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/(.{64})/g, '$1\n')}\n-----END CERTIFICATE-----\n`;
-}
-
 /**
  * TLS 1.3 with the enclave on any transport, with a client certificate. The attested certificate is the only one that is trusted, and what was presented is
  * compared with it again once the handshake is over, byte by byte. Sessions are neither kept nor resumed.
@@ -32,8 +29,8 @@ export async function connectAttestedTls(transport: Duplex, options: TlsOptions)
   const socket = connect({
     socket: transport,
     key: options.clientKey,
-    cert: options.clientCertificates.map(pem).join(''),
-    ca: pem(certificate),
+    cert: options.clientCertificates.map(certificatePem).join(''),
+    ca: certificatePem(certificate),
     servername: `enclave.${options.trustDomain}`,
     minVersion: 'TLSv1.3',
     maxVersion: 'TLSv1.3',

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { distFolder } from '../../runtime/config/dist';
+import { splitCertificates } from '../../attestation/certificates/pem';
 
 /** PEM, one certificate each. */
 interface MakerCertificates {
@@ -23,9 +24,5 @@ export function readPemFolder(folder: string): string[] {
   const files = readdirSync(folder)
     .filter((name) => /\.(pem|crt)$/.test(name))
     .sort();
-  return files.flatMap(
-    (name) =>
-      readFileSync(join(folder, name), 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ??
-      [],
-  );
+  return files.flatMap((name) => splitCertificates(readFileSync(join(folder, name), 'utf8')));
 }

@@ -1,8 +1,6 @@
-import { rename, writeFile } from 'node:fs/promises';
+import { replaceFile } from '../files/whole-file';
 
-/** Tells whoever started this program that it serves, and on which ports. Atomic: a reader sees all of it or nothing. */
+/** Tells whoever started this program that it serves, and on which ports. */
 export async function writeReadyFile(path: string | undefined, ports: Record<string, number>): Promise<void> {
-  if (path === undefined) return;
-  await writeFile(`${path}.new`, JSON.stringify({ pid: process.pid, ports }));
-  await rename(`${path}.new`, path);
+  if (path !== undefined) await replaceFile(path, JSON.stringify({ pid: process.pid, ports }), 0o644);
 }

@@ -7,7 +7,7 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { writePrivate } from '../private-file';
+import { writeWhole } from '../../../runtime/files/whole-file';
 import { addPlaceOptions, openKeyStore, trustDomainOf } from './options';
 import type { PlaceOptions } from './options';
 
@@ -67,8 +67,8 @@ async function writeAdministrator(
     days: Number(options.days),
   });
   const files = { certificate: join(options.out, 'certificate.pem'), key: join(options.out, 'key.pem') };
-  await writePrivate(files.key, administrator.privateKey);
-  await writePrivate(files.certificate, administrator.certificate);
+  await writeWhole(files.key, administrator.privateKey);
+  await writeWhole(files.certificate, administrator.certificate);
   const out = new Output(options);
   out.done(`administrator ${options.name}, for ${options.days} days: ${files.certificate}, ${files.key}`);
   out.result({ name: options.name, trustDomain, ...files }, []);

@@ -9,7 +9,7 @@ import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { removeIfThere } from '../private-file';
+import { removeIfThere } from '../../../runtime/files/whole-file';
 import { confirm } from '../prompt';
 import { describeTrust } from '../trust-report';
 import { fetchTrustBundle } from '../trust-fetch';

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { extendingMemory } from '../../../client/cli/extending-memory';
 import { LogMemory } from '../../../client/cli/log-memory';
 import { Output } from '../../../client/cli/output';
-import { createPrivate } from '../../../client/cli/private-file';
 import type { KnownHead, LogHead, LoginReceipt } from '../../../client/index';
 import { newRecord } from '../../../attestation/transparency/record';
 import { requireGrowth } from '../../../attestation/transparency/growth';
@@ -176,15 +175,4 @@ test('files that are something else are left alone, and nothing is remembered wh
     writeFileSync(join(memory.folder, name), 'x');
   expect(await memory.heads()).toEqual([]);
   expect(await memory.logins()).toHaveLength(1);
-});
-
-test('a file is made once: what is there stays, and a draft that was left is an error', async () => {
-  const file = join(state, 'file');
-  expect([await createPrivate(file, 'first'), await createPrivate(file, 'second'), readFileSync(file, 'utf8')]).toEqual(
-    [true, false, 'first'],
-  );
-  rmSync(file);
-  writeFileSync(`${file}.${process.pid}.new`, '');
-  await expect(createPrivate(file, 'third')).rejects.toMatchObject({ code: 'EEXIST' });
-  expect(readdirSync(state)).toEqual([]);
 });

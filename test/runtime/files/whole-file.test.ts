@@ -1,0 +1,64 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createWhole, readIfThere, removeIfThere, replaceFile, writeWhole } from '../../../runtime/files/whole-file';
+
+let folder: string;
+let file: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sls-whole-'));
+  file = join(folder, 'file');
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const modeOf = (path: string): number => statSync(path).mode & 0o777;
+
+test('a file is replaced, with exactly the mode that was asked for, and no draft is left', async () => {
+  writeFileSync(file, 'old', { mode: 0o600 });
+  const umask = process.umask(0o077);
+  try {
+    await replaceFile(file, 'new', 0o644);
+  } finally {
+    process.umask(umask);
+  }
+  expect([readFileSync(file, 'utf8'), modeOf(file)]).toEqual(['new', 0o644]);
+  await replaceFile(file, Buffer.from('newer'));
+  expect([readFileSync(file, 'utf8'), modeOf(file)]).toEqual(['newer', 0o600]);
+  expect(readdirSync(folder)).toEqual(['file']);
+});
+
+test('who replaces it at once leaves one of the contents, whole', async () => {
+  const contents = Array.from({ length: 20 }, (_, i) => String(i).repeat(100_000));
+  await Promise.all(contents.map((content) => replaceFile(file, content)));
+  expect(contents).toContain(readFileSync(file, 'utf8'));
+  expect(readdirSync(folder)).toEqual(['file']);
+});
+
+test('a failure leaves what was there, and no draft', async () => {
+  mkdirSync(file);
+  await expect(replaceFile(file, 'new')).rejects.toMatchObject({ code: 'EISDIR' });
+  expect(readdirSync(folder)).toEqual(['file']);
+  await expect(replaceFile(join(folder, 'gone', 'file'), 'new')).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('a folder that is not there is made, for its owner alone', async () => {
+  const deep = join(folder, 'a', 'file');
+  await writeWhole(deep, 'text');
+  expect([modeOf(join(folder, 'a')), modeOf(deep), readFileSync(deep, 'utf8')]).toEqual([0o700, 0o600, 'text']);
+});
+
+test('a file is made once: what is there stays', async () => {
+  expect([await createWhole(file, 'first'), await createWhole(file, 'second'), readFileSync(file, 'utf8')]).toEqual([
+    true,
+    false,
+    'first',
+  ]);
+  expect([modeOf(file), readdirSync(folder)]).toEqual([0o600, ['file']]);
+});
+
+test('what is not there is nothing to read or remove; what cannot be read is an error', async () => {
+  expect([await readIfThere(file), await removeIfThere(file)]).toEqual([undefined, false]);
+  writeFileSync(file, 'text');
+  expect([await readIfThere(file), await removeIfThere(file), readdirSync(folder)]).toEqual(['text', true, []]);
+  await expect(readIfThere(folder)).rejects.toMatchObject({ code: 'EISDIR' });
+});
