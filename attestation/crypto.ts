@@ -33,15 +33,20 @@ type KeyDescription =
   | { type: 'other'; name: string };
 
 /** @returns the hash of the parts, one behind the other */
-export function hash(name: HashName, ...parts: readonly Uint8Array[]): Buffer {
+export function hash(name: HashName, ...parts: ReadonlyArray<Uint8Array | string>): Buffer {
   const state = createHash(name);
   for (const part of parts) state.update(part);
   return state.digest();
 }
 
-/** 32 bytes. */
-export function sha256(...parts: readonly Uint8Array[]): Buffer {
+/** SHA-256 of the parts, one behind the other; a text counts as its UTF-8. 32 bytes. */
+export function sha256(...parts: ReadonlyArray<Uint8Array | string>): Buffer {
   return hash('sha256', ...parts);
+}
+
+/** As `sha256`, in 64 hexadecimal digits. */
+export function sha256Hex(...parts: ReadonlyArray<Uint8Array | string>): string {
+  return sha256(...parts).toString('hex');
 }
 
 /** HMAC (RFC 2104) over the parts, one behind the other. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../attestation/crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { claimsLeaf, encodeClaims } from '../attestation/evidence/claims';
@@ -71,7 +71,7 @@ export class Attestor {
     return encodeClaims({
       purpose: request.purpose,
       nonce: request.nonce,
-      certificateSha256: createHash('sha256').update(request.certificate).digest(),
+      certificateSha256: sha256(request.certificate),
       tlsExporter: request.tlsExporter,
       user: workload.user,
       clientKeySha256: request.clientKeySha256,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../attestation/crypto';
 import { DEFAULT_ENCLAVE, enclaveOf } from '../attestation/evidence/enclave-name';
 import type { Expected } from '../attestation/evidence/expected';
 import type { Policy } from '../attestation/evidence/policy';
@@ -117,7 +117,7 @@ export function verifySession(
     phase: 'session',
     step: 'session',
     title: 'the enclave itself is the other end of this connection',
-    detail: `exporter ${createHash('sha256').update(tlsExporter).digest('hex').slice(0, 16)}…, the same enclave as at login`,
+    detail: `exporter ${sha256Hex(tlsExporter).slice(0, 16)}…, the same enclave as at login`,
   });
   return second;
 }

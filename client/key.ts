@@ -1,7 +1,8 @@
 import 'reflect-metadata';
-import { createHash, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
+import { sha256 } from '../attestation/crypto';
 import { exportPrivateKey, newKeyPair, P256 } from '../runtime/keys/key-pair';
 
 /** The client's TLS key of one login. */
@@ -30,5 +31,5 @@ export function publicKeyDer(pem: string): Buffer {
 
 /** What claims call client_key_sha256. */
 export function clientKeySha256(pem: string): Buffer {
-  return createHash('sha256').update(publicKeyDer(pem)).digest();
+  return sha256(publicKeyDer(pem));
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../attestation/crypto';
 import { readRecord } from '../attestation/transparency/record';
 import { LogError } from '../attestation/transparency/errors';
 import type { Claims, Evidence } from '../proto/gen/licensing/v1/evidence';
@@ -78,7 +78,7 @@ export function checkReceipt(
     workloadUid: claims.workloadUid,
     node: claims.node,
     imageDigest: claims.imageDigest,
-    claimsSha256: createHash('sha256').update(evidence.claims).digest('hex'),
+    claimsSha256: sha256Hex(evidence.claims),
   };
   for (const name of Object.keys(expected) as Array<keyof typeof expected>) {
     if (told[name] !== expected[name])

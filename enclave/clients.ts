@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import { sha256 } from '../attestation/crypto';
 import { CertificateError } from '../attestation/certificates/errors';
 import { verifyClientCertificate } from '../attestation/certificates/client';
 import type { ClientCertificate } from '../attestation/certificates/client';
@@ -37,7 +37,7 @@ export function admitClient(chain: readonly Uint8Array[], policy: ClientPolicy):
     );
   }
   const spki = certificate.publicKey.export({ type: 'spki', format: 'der' });
-  return { ...certificate, keySha256: createHash('sha256').update(spki).digest() };
+  return { ...certificate, keySha256: sha256(spki) };
 }
 
 function verify(chain: readonly Uint8Array[], { clientRoots, trustDomain, clock }: ClientPolicy): ClientCertificate {

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
+import { sha256Hex } from '../attestation/crypto';
 import { splitCertificates } from '../attestation/certificates/pem';
 import { currentFiles } from '../runtime/config/reloading-file';
 import { BulkEnclaveService } from '../runtime/rpc/bulk';
@@ -122,10 +122,7 @@ export async function startEnclave(
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN, log));
   const sinceStartMs = Math.round(process.uptime() * 1000);
-  log.info(
-    { certificateSha256: createHash('sha256').update(identity.certificate).digest('hex'), sinceStartMs },
-    'serving',
-  );
+  log.info({ certificateSha256: sha256Hex(identity.certificate), sinceStartMs }, 'serving');
 
   return {
     ports: { listen: server.port, ...(tcp && { tls: (tcp.address() as AddressInfo).port }) },

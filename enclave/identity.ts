@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { createHash, randomBytes, webcrypto } from 'node:crypto';
+import { randomBytes, webcrypto } from 'node:crypto';
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,
@@ -10,6 +10,7 @@ import {
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { sha256 } from '../attestation/crypto';
 import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../runtime/keys/key-pair';
 import { dateOf, systemClock } from '../runtime/clock';
 
@@ -54,6 +55,6 @@ export async function makeIdentity(trustDomain: string, now = dateOf(systemClock
     privateKey: await exportPrivateKey(keys.privateKey),
     certificatePem: PemConverter.encode(certificate.rawData, 'CERTIFICATE'),
     certificate: der,
-    certificateSha256: createHash('sha256').update(der).digest(),
+    certificateSha256: sha256(der),
   };
 }

@@ -1,6 +1,7 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256Hex } from '../attestation/crypto';
 import { distFolder } from '../runtime/config/dist';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
@@ -220,7 +221,5 @@ function credentialFile(folder: string): string {
 
 /** What stands in for an image's digest on one machine: the hash of the enclave's program. */
 async function imageDigest(): Promise<string> {
-  return `sha256:${createHash('sha256')
-    .update(await readFile(join(distFolder(), 'enclave.cjs')))
-    .digest('hex')}`;
+  return `sha256:${sha256Hex(await readFile(join(distFolder(), 'enclave.cjs')))}`;
 }

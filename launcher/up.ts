@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
+import { sha256Hex } from '../attestation/crypto';
 import { openMetrics } from '../runtime/metrics/open';
 import { parseAddress } from '../runtime/rpc/address';
 import { startServer } from '../runtime/rpc/server';
@@ -87,7 +87,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const installation = await openInstallation(folder);
   const { record, path } = installation;
   // Of a run that was killed. None of them is anyone else's: the lock is ours.
-  const mark = createHash('sha256').update(record.id).digest('hex').slice(0, 16);
+  const mark = sha256Hex(record.id).slice(0, 16);
   await endLeftovers(`${mark}/`);
   await resetRunFolder(installation);
   teardown.add(() => rm(path('run'), { recursive: true, force: true }));

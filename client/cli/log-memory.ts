@@ -73,10 +73,7 @@ export class LogMemory {
   /** Keeps two heads that contradict each other: each is signed, and together they convince anyone. @returns the file */
   async keepContradiction(before: readonly RememberedHead[], signed: string): Promise<string> {
     const file = join(this.folder, `contradiction-${systemClock.now()}.json`);
-    await writeWhole(
-      file,
-      `${JSON.stringify({ before: before.map((head) => head.signed), now: signed }, null, 2)}\n`,
-    );
+    await writeWhole(file, `${JSON.stringify({ before: before.map((head) => head.signed), now: signed }, null, 2)}\n`);
     return file;
   }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../../attestation/crypto';
 import { enclaveOf } from '../../attestation/evidence/enclave-name';
 import type { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { SavedSession } from './session-file';
@@ -42,9 +42,7 @@ export function describeSession({ username, session, trust }: SavedSession): { j
     },
     accessTokenExpires: time(session.accessTokenExpiresAt),
     ...(licence && { licence: { ...licence, until: time(licence.until), graceUntil: time(licence.graceUntil) } }),
-    clientCertificateSha256: createHash('sha256')
-      .update(session.clientCertificates[0] ?? '')
-      .digest('hex'),
+    clientCertificateSha256: sha256Hex(session.clientCertificates[0] ?? ''),
     claims,
   };
   const rows: Array<[string, string]> = [

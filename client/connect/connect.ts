@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import { sha256Hex } from '../../attestation/crypto';
 import { newNonce } from '../../attestation/certificates/proof';
 import type { VerifiedEvidence } from '../../attestation/evidence/verify';
 import { BulkSessionServiceClient } from '../../runtime/rpc/bulk';
@@ -112,20 +112,19 @@ async function getCertificate(trust: TrustBundle, { enclave }: Session, { signal
 
 /** Not needed for the proof: TLS compares again. It refuses a wrong endpoint before the client's certificate is shown to it. */
 function compareCertificate(certificate: Buffer, attested: Buffer, { onStep }: ConnectOptions): void {
-  const hash = (der: Buffer): string => createHash('sha256').update(der).digest('hex');
   if (!certificate.equals(attested)) {
     throw new AttestationRefused(
       'connection',
       'certificate',
       'certificate.mismatch',
-      `expected the enclave to have the certificate with SHA-256 ${hash(attested)}, got ${hash(certificate)}`,
+      `expected the enclave to have the certificate with SHA-256 ${sha256Hex(attested)}, got ${sha256Hex(certificate)}`,
     );
   }
   onStep?.({
     phase: 'connection',
     step: 'certificate',
     title: 'the enclave has the attested certificate',
-    detail: `SHA-256 ${hash(certificate)}`,
+    detail: `SHA-256 ${sha256Hex(certificate)}`,
   });
 }
 

@@ -1,5 +1,6 @@
-import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import { sha256 } from '../../attestation/crypto';
 import { BytesError } from '../../attestation/bytes/reader';
 import { CertificateError } from '../../attestation/certificates/errors';
 import { EvidenceError } from '../../attestation/evidence/errors';
@@ -182,8 +183,4 @@ function refusing<T>(work: () => T): T {
       throw new RpcError('enrol.malformed', status.INVALID_ARGUMENT, error.message, { cause: error });
     throw error;
   }
-}
-
-function sha256(bytes: Uint8Array): Buffer {
-  return createHash('sha256').update(bytes).digest();
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../../attestation/crypto';
 import { newRecord } from '../../attestation/transparency/record';
 import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 
@@ -12,7 +12,7 @@ export function loginRecord(
   evidence: Evidence,
   at: Date,
 ): Buffer {
-  const claimsSha256 = createHash('sha256').update(evidence.claims).digest('hex');
+  const claimsSha256 = sha256Hex(evidence.claims);
   const detail = { user, session, workloadUid, node, imageDigest, claimsSha256 };
   return newRecord({ kind: 'login.granted', detail }, at);
 }

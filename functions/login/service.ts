@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { ServerWritableStream } from '@grpc/grpc-js';
+import { sha256 } from '../../attestation/crypto';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { appendRecord, recordAudit } from '../../licensing/audit/audit';
 import type { AuditLog } from '../../licensing/audit/log';
@@ -136,5 +136,5 @@ async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer
       "expected a signature over the nonce by the request's key, got another one",
     );
   }
-  return createHash('sha256').update(spki).digest();
+  return sha256(spki);
 }

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { Command, Option } from 'commander';
+import { sha256Hex } from '../../attestation/crypto';
 import { distFolder } from '../../runtime/config/dist';
 import { KeyStoreError } from '../../installation/store';
 import { publishTrustBundle } from '../../installation/trust';
@@ -129,8 +129,7 @@ async function install(flags: Flags): Promise<void> {
     const overlay = relative(folder, join(manifests, 'overlays', flags.overlay));
     const template = flags.enclaveTemplate === undefined ? undefined : await readFile(flags.enclaveTemplate, 'utf8');
     if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
-    const enclaveTemplate =
-      template === undefined ? undefined : { sha256: createHash('sha256').update(template).digest('hex') };
+    const enclaveTemplate = template === undefined ? undefined : { sha256: sha256Hex(template) };
     const components = flags.metrics ? [relative(folder, join(manifests, 'components', 'metrics'))] : [];
     const choices = {
       overlay,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../../attestation/crypto';
 import type { Database } from '../store/database';
 
 /** How much a bucket holds, and how fast it leaks: `burst` at once, and as many again in `seconds`. */
@@ -13,7 +13,7 @@ const CLEANING_SHARE = 0.01;
 
 /** The name under which something is counted: neither addresses nor usernames stand in the table. */
 export function bucketKey(kind: string, ...subject: string[]): string {
-  return `${kind}:${createHash('sha256').update(JSON.stringify(subject)).digest('hex').slice(0, 32)}`;
+  return `${kind}:${sha256Hex(JSON.stringify(subject)).slice(0, 32)}`;
 }
 
 /**

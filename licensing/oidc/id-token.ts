@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import type { JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
+import { sha256 } from '../../attestation/crypto';
 import { IdTokenError, OidcProviderError } from '../../runtime/oidc/errors';
 import type { IdTokenCode } from '../../errors/verifier';
 import { dateOf, systemClock } from '../../runtime/clock';
@@ -97,9 +97,7 @@ export async function verifyIdToken(
 
 /** Of header and claims as they were signed. A signature has several forms that are right, so it doesn't count. */
 function digestOf(token: string): Buffer {
-  return createHash('sha256')
-    .update(token.slice(0, token.lastIndexOf('.')))
-    .digest();
+  return sha256(token.slice(0, token.lastIndexOf('.')));
 }
 
 /** Before the provider is asked for anything. */

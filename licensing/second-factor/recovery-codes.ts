@@ -1,4 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { sha256 } from '../../attestation/crypto';
 import { base32 } from './totp';
 
 /** How many there are at once. */
@@ -17,5 +18,5 @@ export function newRecoveryCodes(): string[] {
 /** What is stored of a recovery code, however it is typed; undefined for a text that can be none. */
 export function recoveryCodeHash(text: string): Buffer | undefined {
   const code = text.toLowerCase().replace(/[\s-]/g, '');
-  return FORM.test(code) ? createHash('sha256').update(code).digest() : undefined;
+  return FORM.test(code) ? sha256(code) : undefined;
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256Hex } from '../../attestation/crypto';
 import type { Queries } from './queries';
 import { CodedError } from '../../errors/coded-error';
 import { silent } from '../../runtime/log/log';
@@ -28,7 +28,7 @@ interface Applied {
   sha256: string;
 }
 
-const digest = ({ sql }: Migration): string => createHash('sha256').update(sql).digest('hex');
+const digest = ({ sql }: Migration): string => sha256Hex(sql);
 
 function missing(migrations: readonly Migration[], applied: readonly Applied[]): Migration[] {
   const known = new Map(applied.map(({ name, sha256 }) => [name, sha256]));

@@ -1,4 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { sha256 } from '../../attestation/crypto';
 
 /** Tells what it is to whoever finds one, programs that look for leaked secrets included. */
 const PREFIX = 'slsr_';
@@ -11,5 +12,5 @@ export function newRefreshToken(): string {
 
 /** What is stored of a refresh token, 32 bytes: 256 random bits need no slow hash. Undefined for what can be none. */
 export function refreshTokenHash(token: string): Buffer | undefined {
-  return FORM.test(token) ? createHash('sha256').update(token).digest() : undefined;
+  return FORM.test(token) ? sha256(token) : undefined;
 }

@@ -1,4 +1,5 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHmac } from 'node:crypto';
+import { sha256Hex } from '../../../attestation/crypto';
 import { conditionOf, ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
 import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../runtime/kubernetes/objects';
 import { parseQuantity } from '../../../runtime/kubernetes/quantity';
@@ -128,7 +129,7 @@ export function enclaveService(
       },
     },
   };
-  const hash = createHash('sha256').update(JSON.stringify(service)).digest('hex').slice(0, 32);
+  const hash = sha256Hex(JSON.stringify(service)).slice(0, 32);
   service.metadata.annotations = {
     ...service.metadata.annotations,
     [TEMPLATE_ANNOTATION]: hash,

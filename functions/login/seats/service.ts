@@ -1,5 +1,6 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import { sha256 } from '../../../attestation/crypto';
 import type { AccountBackend } from '../../../licensing/accounts/backend';
 import { isUuid } from '../../../attestation/bytes/uuid';
 import { CertificateError } from '../../../attestation/certificates/errors';
@@ -116,9 +117,7 @@ export function seatService({
     // Which session it is, its claims say: the enclave compares the token with its own exporter, so whoever has another session gets nothing from it.
     const expected: SeatExpected = {
       situation: 'seat',
-      clientKeySha256: createHash('sha256')
-        .update(publicKey.export({ type: 'spki', format: 'der' }))
-        .digest(),
+      clientKeySha256: sha256(publicKey.export({ type: 'spki', format: 'der' })),
       user,
     };
     const { claims } = await trust.verify(evidence, expected, 'seat.evidence_refused');
