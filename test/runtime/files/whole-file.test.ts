@@ -1,7 +1,14 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createWhole, readIfThere, removeIfThere, replaceFile, writeWhole } from '../../../runtime/files/whole-file';
+import {
+  createWhole,
+  readIfThere,
+  removeIfThere,
+  replaceDurably,
+  replaceFile,
+  writeWhole,
+} from '../../../runtime/files/whole-file';
 
 let folder: string;
 let file: string;
@@ -39,6 +46,12 @@ test('a failure leaves what was there, and no draft', async () => {
   await expect(replaceFile(file, 'new')).rejects.toMatchObject({ code: 'EISDIR' });
   expect(readdirSync(folder)).toEqual(['file']);
   await expect(replaceFile(join(folder, 'gone', 'file'), 'new')).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('a durable replacement is one too', async () => {
+  await replaceDurably(file, 'first');
+  await replaceDurably(file, 'second');
+  expect([readFileSync(file, 'utf8'), modeOf(file), readdirSync(folder)]).toEqual(['second', 0o600, ['file']]);
 });
 
 test('a folder that is not there is made, for its owner alone', async () => {
