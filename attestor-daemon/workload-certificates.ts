@@ -7,6 +7,8 @@ import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 import { RpcError } from '../runtime/rpc/errors';
 import type { KnownWorkload, Workload, WorkloadIdentifier } from './identity/identity';
+import { silent } from '../runtime/log/log';
+import type { Logger } from '../runtime/log/log';
 
 /** A node runs some hundred pods. */
 const MOST = 4_096;
