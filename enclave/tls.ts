@@ -24,12 +24,11 @@ interface TlsEndpointOptions {
   identity: Identity;
   clients: ClientPolicy;
   onConnection(connection: SecureConnection): void;
-  /** From the transport's start to the end of the handshake, however busy it keeps. */
-  handshakeTimeoutMs?: number;
   /** Silent, unless told. */
   log?: Logger;
 }
 
+/** From the transport's start to the end of the handshake, however busy it keeps. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Transports that have not finished their handshake. One more, and the oldest is closed: an honest handshake is never long the oldest. */
 const MAX_HANDSHAKES = 256;
@@ -72,15 +71,14 @@ export class TlsEndpoint {
 
   /** Starts a handshake on the transport. */
   accept(transport: Duplex): void {
-    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = this.options;
     const [oldest] = this.handshakes;
     if (oldest && this.handshakes.size >= MAX_HANDSHAKES) oldest.destroy();
     if (transport instanceof Socket) transport.setNoDelay(true);
 
     const drop = (): void => void transport.destroy();
-    const timer = setTimeout(drop, handshakeTimeoutMs);
+    const timer = this.options.clients.clock.after(HANDSHAKE_TIMEOUT_MS, drop);
     const finished = (): void => {
-      clearTimeout(timer);
+      timer.cancel();
       this.handshakes.delete(transport);
     };
     this.handshakes.add(transport);

@@ -1,21 +1,28 @@
+import { systemClock } from '../clock';
+import type { Clock, Timer } from '../clock';
+
 /**
  * Things of many owners that end by themselves, or make room: where there are too many, the oldest of the owner who has the most is cut. So whoever
  * floods a server ends their own.
  */
 export class Bounded<T> {
   /** By owner, the oldest first. */
-  private readonly timers = new Map<string, Map<T, NodeJS.Timeout>>();
+  private readonly timers = new Map<string, Map<T, Timer>>();
   private size = 0;
 
   constructor(
     private readonly most: number,
     private readonly cut: (thing: T) => void,
+    private readonly clock: Clock = systemClock,
   ) {}
 
   add(thing: T, owner: string, ms: number): void {
-    const timers = this.timers.get(owner) ?? new Map<T, NodeJS.Timeout>();
+    const timers = this.timers.get(owner) ?? new Map<T, Timer>();
     this.timers.set(owner, timers);
-    timers.set(thing, setTimeout(() => this.end(thing, owner), ms).unref());
+    timers.set(
+      thing,
+      this.clock.after(ms, () => this.end(thing, owner)),
+    );
     this.size += 1;
     if (this.size <= this.most) return;
     const [greediest, theirs] = [...this.timers].reduce((one, other) => (other[1].size > one[1].size ? other : one));
@@ -25,7 +32,7 @@ export class Bounded<T> {
   delete(thing: T, owner: string): void {
     const timers = this.timers.get(owner);
     if (!timers?.has(thing)) return;
-    clearTimeout(timers.get(thing));
+    timers.get(thing)?.cancel();
     timers.delete(thing);
     if (timers.size === 0) this.timers.delete(owner);
     this.size -= 1;

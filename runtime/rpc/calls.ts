@@ -10,12 +10,16 @@ import type { CallContext, Interceptor } from './call';
 import { RpcError, toStatus } from './errors';
 import { ruleOf } from './rules';
 import { traceOf } from './trace';
+import { systemClock } from '../clock';
+import type { Clock } from '../clock';
 
 export interface CallsOptions {
   /** Of what is refused and what fails. Silent, unless told. */
   log?: Logger | undefined;
   /** Where the calls' spans go. Nowhere, unless told. */
   tracer?: Tracer | undefined;
+  /** For time limits. The system's, unless told. */
+  clock?: Clock | undefined;
   /** Inside of the trace and the log, outside of the time limit. The first is the outermost. */
   interceptors?: readonly Interceptor[];
 }
@@ -35,9 +39,11 @@ export class Calls {
   private readonly intercept: Interceptor;
   private readonly log: Logger;
   private readonly tracer: Tracer;
+  private readonly clock: Clock;
 
-  constructor({ log = silent, tracer = { log }, interceptors = [] }: CallsOptions = {}) {
+  constructor({ log = silent, tracer = { log }, clock = systemClock, interceptors = [] }: CallsOptions = {}) {
     this.log = log;
+    this.clock = clock;
     this.tracer = tracer;
     this.intercept = chain([traced, logged, ...interceptors]);
   }
@@ -56,7 +62,7 @@ export class Calls {
       log,
       tracer,
     };
-    return this.intercept(context, () => inTime(context, controller, work)).then(
+    return this.intercept(context, () => inTime(context, controller, this.clock, work)).then(
       (value): Outcome<T> => ({ value }),
       (error: unknown): Outcome<T> => ({ refusal: toStatus(error) }),
     );
@@ -98,13 +104,14 @@ const logged: Interceptor = async ({ method, log }, next) => {
 async function inTime<T>(
   context: CallContext,
   controller: AbortController,
+  clock: Clock,
   work: (context: CallContext) => Promise<T>,
 ): Promise<T> {
   const { timeout } = ruleOf(context.method);
   const working = work(context);
   if (typeof timeout === 'string' || !('deadlineMs' in timeout)) return working;
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const timer = clock.after(timeout.deadlineMs, () => {
       const late = new RpcError(
         'rpc.deadline_exceeded',
         status.DEADLINE_EXCEEDED,
@@ -112,8 +119,8 @@ async function inTime<T>(
       );
       reject(late);
       controller.abort(late);
-    }, timeout.deadlineMs);
-    const over = (): void => clearTimeout(timer);
+    });
+    const over = (): void => timer.cancel();
     context.signal.addEventListener('abort', over, { once: true });
     working.then(resolve, reject).finally(over);
   });

@@ -5,6 +5,8 @@ import { Bounded } from './bounded';
 import { http2ServersOf, onSession } from './http2';
 import { LOCAL_PEER, subscriberOf } from './peer';
 import { ruleOf } from './rules';
+import { systemClock } from '../clock';
+import type { Clock } from '../clock';
 
 /** For an answer to be read, after its call's deadline. */
 const READ_MS = 10_000;
@@ -71,7 +73,12 @@ function ownerOf({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
  * @param server with its port bound
  * @param services for which of their methods stream requests, and how long each may last
  */
-export function limitPeers(server: Server, services: readonly ServiceDefinition[], limits: PeerLimits = {}): void {
+export function limitPeers(
+  server: Server,
+  services: readonly ServiceDefinition[],
+  limits: PeerLimits = {},
+  clock: Clock = systemClock,
+): void {
   const { connections = 1024, requests = 2048, requestMs = 10_000, calls = 4096 } = limits;
   const methods = services.flatMap((definition) => Object.values(definition));
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
@@ -86,8 +93,8 @@ export function limitPeers(server: Server, services: readonly ServiceDefinition[
 
   // A stream that is only closed waits for what its other end does not send.
   const cut = (stream: ServerHttp2Stream): void => void stream.destroy();
-  const unfinished = new Bounded<ServerHttp2Stream>(requests, cut);
-  const bounded = new Bounded<ServerHttp2Stream>(calls, cut);
+  const unfinished = new Bounded<ServerHttp2Stream>(requests, cut, clock);
+  const bounded = new Bounded<ServerHttp2Stream>(calls, cut, clock);
   const open = new Connections(connections);
 
   onSession(server, (session) => {
@@ -114,13 +121,13 @@ export function limitPeers(server: Server, services: readonly ServiceDefinition[
       });
     });
   });
-  limitHandshakes(server, limits);
+  limitHandshakes(server, limits, clock);
 }
 
 /** Only a server with TLS has any. Both of its events are about one connection when they name the same other end. */
-function limitHandshakes(server: Server, { handshakes = 1024, handshakeMs = 10_000 }: PeerLimits): void {
+function limitHandshakes(server: Server, { handshakes = 1024, handshakeMs = 10_000 }: PeerLimits, clock: Clock): void {
   const open = new Map<string, Socket>();
-  const bounded = new Bounded<Socket>(handshakes, (socket) => socket.destroy());
+  const bounded = new Bounded<Socket>(handshakes, (socket) => socket.destroy(), clock);
   const nameOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress}|${remotePort}`;
   for (const http2 of http2ServersOf(server)) {
     if (!('setSecureContext' in http2)) continue;

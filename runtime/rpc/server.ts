@@ -109,7 +109,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
-  limitPeers(server, definitions, { requests: UNFINISHED_BYTES / largest, ...options.limits });
+  limitPeers(server, definitions, { requests: UNFINISHED_BYTES / largest, ...options.limits }, options.clock);
   if (options.observer) observeCalls(server, definitions, options.observer);
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);

@@ -10,7 +10,7 @@ import { makeClient, startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { TRUST_DOMAIN } from '../support/evidence';
 import { connectUnchecked, isServed } from '../support/session-client';
-import { systemClock } from '../../runtime/clock';
+import { TestClock } from '../support/clock';
 
 let fixture: EnclaveFixture;
 let port: number;
@@ -94,14 +94,15 @@ describe('the handshake', () => {
   });
 
   test('one that does not end in time is closed, even while bytes come', async () => {
+    const clock = new TestClock();
     const identity = await makeIdentity(TRUST_DOMAIN);
     const clients = {
       clientRoots: fixture.clientAuthority.certificate,
       trustDomain: TRUST_DOMAIN,
       user: fixture.user,
-      clock: systemClock,
+      clock,
     };
-    const endpoint = new TlsEndpoint({ identity, clients, onConnection: () => undefined, handshakeTimeoutMs: 300 });
+    const endpoint = new TlsEndpoint({ identity, clients, onConnection: () => undefined });
     const { createServer } = await import('node:net');
     const server = createServer((socket) => endpoint.accept(socket)).listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -109,9 +110,15 @@ describe('the handshake', () => {
     socket.on('error', () => undefined);
     // A record that announces 512 bytes, one by one.
     socket.write(Buffer.from([22, 3, 1, 2, 0]));
-    const drip = setInterval(() => socket.write(Buffer.from([1])), 50);
-    await once(socket, 'close');
-    clearInterval(drip);
+    const closed = once(socket, 'close');
+    await clock.untilWaiting();
+    for (let i = 0; i < 10; i++) {
+      socket.write(Buffer.from([1]));
+      await clock.advance(999);
+      expect(clock.waits).toHaveLength(1);
+    }
+    await clock.advance(10);
+    await closed;
     server.close();
   });
 });
