@@ -1,0 +1,71 @@
+import type { AttestorCode } from '../../../errors/attestor';
+import type { EnclaveCode } from '../../../errors/enclave';
+import { failed, unauthenticated, unavailable } from './failure';
+import type { Failure } from './failure';
+import { LOG_IN_AGAIN, TRY_AGAIN } from './services';
+
+/** What files and programs in the enclave permit has nothing to do with who is logged in. */
+export const ENCLAVE: Record<EnclaveCode, Failure> = {
+  'enclave.nonce': failed(),
+  'enclave.proof': unauthenticated(LOG_IN_AGAIN),
+  'enclave.other_user': unauthenticated(LOG_IN_AGAIN),
+  'enclave.attestor_unavailable': unavailable(TRY_AGAIN),
+  'enclave.identity_refused': failed(),
+  'session.nonce': failed(),
+  'session.not_attested': failed(),
+  'seat.required': failed(),
+  'seat.lapsed': unavailable('run the command again: it takes a new seat'),
+  'seat.other_user': unauthenticated(LOG_IN_AGAIN),
+  'seat.other_workload': unauthenticated(LOG_IN_AGAIN),
+  'seat.other_session': unauthenticated(LOG_IN_AGAIN),
+  'exec.argv': failed(),
+  'exec.env': failed(),
+  'exec.stream': failed(),
+  'exec.signal': failed(),
+  'exec.not_found': failed(),
+  'exec.not_executable': failed(),
+  'exec.failed': failed(),
+  'exec.no_exit': unavailable(TRY_AGAIN),
+  'file.path': failed(),
+  'file.not_found': failed(),
+  'file.is_folder': failed(),
+  'file.not_regular': failed(),
+  'file.denied': failed(),
+  'file.no_space': failed(),
+  'file.changed': failed(),
+  'file.stream': failed(),
+};
+
+/** An attestor's refusal reaches the client through its enclave. */
+export const ATTESTOR: Record<AttestorCode, Failure> = {
+  'attestor.bad_identity': failed(),
+  'attestor.bad_request': failed(),
+  'attestor.busy': unavailable(TRY_AGAIN),
+  'attestor.certificate_changed': failed(),
+  'attestor.cluster_unavailable': unavailable(TRY_AGAIN),
+  'attestor.credential_expired': failed(),
+  'attestor.credential_refused': failed(),
+  'attestor.credential_used': failed(),
+  'attestor.duplicate_id': failed(),
+  'attestor.foreign_code': failed(),
+  'attestor.foreign_container': failed(),
+  'attestor.no_credential': failed(),
+  'attestor.no_pod': failed(),
+  'attestor.no_user': failed(),
+  'attestor.not_ready': unavailable(TRY_AGAIN),
+  'attestor.other_node': failed(),
+  'attestor.pcr_disturbed': unavailable(TRY_AGAIN),
+  'attestor.pod_ended': failed(),
+  'attestor.pod_ending': failed(),
+  'attestor.pod_gone': failed(),
+  'attestor.pod_starting': unavailable(TRY_AGAIN),
+  'attestor.record_unwritable': unavailable(TRY_AGAIN),
+  'attestor.stream_open': failed(),
+  'attestor.token_refused': failed(),
+  'attestor.too_many_streams': unavailable(TRY_AGAIN),
+  'attestor.too_many_workloads': unavailable(TRY_AGAIN),
+  'attestor.tpm_unavailable': unavailable(TRY_AGAIN),
+  'attestor.wrong_account': failed(),
+  'attestor.wrong_image': failed(),
+  'attestor.wrong_node': failed(),
+};
