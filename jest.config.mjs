@@ -24,7 +24,10 @@ export default {
   // What a failed test leaves open must not keep CI waiting.
   forceExit: Boolean(process.env.CI),
   // By hand a failure is a failure at once.
-  setupFilesAfterEnv: process.env.CI ? ['<rootDir>/test/support/retry.ts'] : [],
+  setupFilesAfterEnv: [
+    '<rootDir>/test/support/jest/matchers.ts',
+    ...(process.env.CI ? ['<rootDir>/test/support/retry.ts'] : []),
+  ],
   testTimeout: 60_000,
   maxWorkers: 2,
 };

@@ -133,7 +133,7 @@ test('a killed TPM: a retryable failure at once, and evidence again when it is b
   const stream = open();
   await attest(stream);
   await tpm.kill();
-  await expect(attest(stream)).rejects.toMatchObject({ code: 'attestor.tpm_unavailable', retryable: true });
+  await expect(attest(stream)).toRejectWithCode('attestor.tpm_unavailable', { retryable: true });
   await until(async () => expect(await health()).toBe(Serving.NOT_SERVING));
   await tpm.restart();
   await until(() => attest(stream));
@@ -186,7 +186,7 @@ test('while enrolment is down, nothing is served and health says so; it goes on 
   await enrol.stop();
   await writeFile(join(tpm.folder, 'state-of-attestor', 'ak-certificates.pem'), 'lost');
   daemon = await start();
-  await expect(attest(open())).rejects.toMatchObject({ code: 'attestor.not_ready' });
+  await expect(attest(open())).toRejectWithCode('attestor.not_ready');
   expect(await health()).toBe(Serving.NOT_SERVING);
   enrol = await startTrustingEnrol(join(tpm.folder, 'enrol.sock'), { ca: enrol.ca });
   await daemon.ready;

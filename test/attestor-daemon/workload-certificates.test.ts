@@ -99,9 +99,7 @@ test('it is bounded: one more than that is refused, known ones are not', async (
   const certificates = await open({ most: 2 });
   await certificates.isFirst(workload('a'), mine);
   await certificates.isFirst(workload('b'), mine);
-  await expect(certificates.isFirst(workload('c'), mine)).rejects.toMatchObject({
-    code: 'attestor.too_many_workloads',
-  });
+  await expect(certificates.isFirst(workload('c'), mine)).toRejectWithCode('attestor.too_many_workloads');
   expect(await certificates.isFirst(workload('a'), mine)).toBe(true);
 });
 

@@ -80,8 +80,8 @@ test('a stopped attestor: no new connection, an open one goes on, and all is wel
   const session = await fixture.session();
   const connection = await connect(fixture.trust, session);
   await daemon.stop();
-  await expect(connect(fixture.trust, session)).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
-  await expect(attest(fixture.trust, session)).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
+  await expect(connect(fixture.trust, session)).toRejectWithCode('enclave.attestor_unavailable');
+  await expect(attest(fixture.trust, session)).toRejectWithCode('enclave.attestor_unavailable');
   expect(await connection.status()).toMatchObject({ user, workloadUid });
   daemon = await start();
   await daemon.ready;

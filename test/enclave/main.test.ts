@@ -117,9 +117,9 @@ test('a killed enclave: clients hear at once that the connection ended', async (
   const put = connection.putFile(Object.assign(new PassThrough(), { size: 10, mode: 0o600 }), 'never');
   put.catch(() => undefined);
   program.kill('SIGKILL');
-  await expect(exit).rejects.toMatchObject({ code: 'connection.closed' });
-  await expect(put).rejects.toMatchObject({ code: 'connection.closed' });
-  await expect(connection.status()).rejects.toMatchObject({ code: 'connection.closed' });
+  await expect(exit).toRejectWithCode('connection.closed');
+  await expect(put).toRejectWithCode('connection.closed');
+  await expect(connection.status()).toRejectWithCode('connection.closed');
   expect(await connection.closed).toMatchObject({ code: 'connection.closed' });
   // Without a container around it, what it ran is its launcher's to end.
   process.kill(pid, 'SIGKILL');

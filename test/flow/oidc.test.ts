@@ -99,7 +99,7 @@ test('what goes wrong is said in words, with a way out', async () => {
   const denied = await withPerson(['login', '--oidc'], (address) => provider.deny(address));
   expect(denied).toMatchObject({
     code: 4,
-    stderr: expect.stringMatching(/denied[^]*hint: to begin anew: sls login --oidc/),
+    stderr: expect.stringMatching(/denied[^]*hint: to start over: sls login --oidc/),
   });
   const other = await withPerson(['login', '--oidc', '--username', 'bea', '--json'], approve('ada'));
   expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('your account here is called ada') });

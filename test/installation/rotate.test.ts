@@ -171,6 +171,6 @@ test('keys are readable by their owner only', () => {
 test('a key set that is none is refused without a word of it', async () => {
   await store.write([['token-keys.json', 'hunter22']]);
   const refused = rotate(store, 'token-key' satisfies Rotation, { trustDomain });
-  await expect(refused).rejects.toMatchObject({ code: 'keystore.malformed' });
+  await expect(refused).toRejectWithCode('keystore.malformed');
   await expect(refused).rejects.not.toThrow('hunter22');
 });

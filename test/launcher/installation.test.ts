@@ -33,10 +33,7 @@ test('a folder with other things in it stays as it is', async () => {
   mkdirSync(folder, { mode: 0o755 });
   chmodSync(folder, 0o755);
   writeFileSync(join(folder, 'letter.txt'), '');
-  await expect(start(folder)).rejects.toMatchObject({
-    code: 'launcher.folder',
-    hint: expect.stringContaining('--dir') as string,
-  });
+  await expect(start(folder)).toRejectWithCode('launcher.folder', { hint: expect.stringContaining('--dir') as string });
   expect({ mode: modeOf(folder), names: readdirSync(folder) }).toEqual({ mode: 0o755, names: ['letter.txt'] });
 });
 
@@ -45,7 +42,7 @@ test('a folder with other things in it stays as it is', async () => {
   async () => {
     mkdirSync(folder);
     chownSync(folder, NOBODY, NOBODY);
-    await expect(start(folder)).rejects.toMatchObject({ code: 'launcher.folder' });
+    await expect(start(folder)).toRejectWithCode('launcher.folder');
     expect(readdirSync(folder)).toEqual([]);
   },
 );

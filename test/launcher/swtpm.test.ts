@@ -27,10 +27,8 @@ test('a software TPM is made once, serves, and survives being killed', async () 
   const first = await startSwtpm({ stateFolder, socket });
   expect(first.caCertificates).toEqual(certificates);
   expect(ask(first.tcti, 'tpm2_getcap', 'handles-nv-index')).toMatch(/0x1C00002/);
-  await expect(startSwtpm({ stateFolder, socket })).rejects.toMatchObject({ code: 'swtpm.in_use' });
-  await expect(startSwtpm({ stateFolder, socket: join(folder, 'other.sock') })).rejects.toMatchObject({
-    code: 'swtpm.start_failed',
-  });
+  await expect(startSwtpm({ stateFolder, socket })).toRejectWithCode('swtpm.in_use');
+  await expect(startSwtpm({ stateFolder, socket: join(folder, 'other.sock') })).toRejectWithCode('swtpm.start_failed');
 
   process.kill(first.pid, 'SIGKILL');
   await first.exited;
@@ -42,8 +40,7 @@ test('a software TPM is made once, serves, and survives being killed', async () 
 
 test('a socket path that is too long for the kernel is refused with its length', async () => {
   const socket = join(folder, 'x'.repeat(110));
-  await expect(startSwtpm({ stateFolder: folder, socket })).rejects.toMatchObject({
-    code: 'swtpm.socket_path',
+  await expect(startSwtpm({ stateFolder: folder, socket })).toRejectWithCode('swtpm.socket_path', {
     message: expect.stringContaining('102 bytes at most'),
   });
 });

@@ -13,6 +13,7 @@ import { makeAuthority, makeLeaf } from '../../support/authority';
 import { encodeEccPublic } from '../../support/tpm-structures';
 import type { LeafOptions, TestAuthority } from '../../support/authority';
 import { issueAttestationKeyCertificate } from '../../../licensing/authority/attestation-key';
+import type { Code } from '../../../errors/codes';
 
 const DAY = 86_400_000;
 const details = {
@@ -24,7 +25,6 @@ const details = {
 };
 const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const akPublic = encodeEccPublic(publicKey);
-const code = (value: string): Error => expect.objectContaining({ name: 'CertificateError', code: value });
 
 let ca: TestAuthority & { name: string };
 beforeAll(async () => {
@@ -121,11 +121,11 @@ describe('names: `../`, `a/b`, NUL, newline, `A_b`: no certificate is issued', (
     `${'a.'.repeat(127)}a`,
   ])('%j', async (node) => {
     const request = { ca, akPublic, details, days: 1 };
-    await expect(issueAttestationKeyCertificate({ ...request, trustDomain: 'sls.local', node })).rejects.toThrow(
-      code('certificate.name'),
+    await expect(issueAttestationKeyCertificate({ ...request, trustDomain: 'sls.local', node })).toRejectWithCode(
+      'certificate.name',
     );
-    await expect(issueAttestationKeyCertificate({ ...request, trustDomain: node, node: 'a' })).rejects.toThrow(
-      code('certificate.name'),
+    await expect(issueAttestationKeyCertificate({ ...request, trustDomain: node, node: 'a' })).toRejectWithCode(
+      'certificate.name',
     );
   });
 });
@@ -135,9 +135,7 @@ test.each([
   ['a long text', { ...details, model: 'a'.repeat(65) }],
 ])('details with %s: no certificate is issued', async (_, wrong) => {
   const request = { ca, trustDomain: 'sls.local', node: 'a', akPublic, days: 1 };
-  await expect(issueAttestationKeyCertificate({ ...request, details: wrong })).rejects.toThrow(
-    code('certificate.details'),
-  );
+  await expect(issueAttestationKeyCertificate({ ...request, details: wrong })).toRejectWithCode('certificate.details');
 });
 
 describe('certificates of the authority that are no attestation key certificates', () => {
@@ -201,7 +199,7 @@ describe('certificates of the authority that are no attestation key certificates
     ],
   ])('%s', async (_, options, reason) => {
     const der = await makeLeaf(ca, options);
-    expect(() => verifyAttestationKeyChain([der], [ca.certificate], new Date())).toThrow(code(reason));
+    expect(() => verifyAttestationKeyChain([der], [ca.certificate], new Date())).toThrowWithCode(reason as Code);
   });
 });
 
@@ -241,12 +239,12 @@ describe("the key's Name", () => {
     ['empty', ''],
   ])('%s: refused', async (_, hex) => {
     const certificate = await withName(hex);
-    expect(() => readAttestationKeyCertificate(certificate)).toThrow(code('certificate.details'));
+    expect(() => readAttestationKeyCertificate(certificate)).toThrowWithCode('certificate.details');
   });
 
   test('twice: refused', async () => {
     const hex = `0422000b${'00'.repeat(32)}`;
     const certificate = await withName(hex, hex);
-    expect(() => readAttestationKeyCertificate(certificate)).toThrow(code('certificate.malformed'));
+    expect(() => readAttestationKeyCertificate(certificate)).toThrowWithCode('certificate.malformed');
   });
 });

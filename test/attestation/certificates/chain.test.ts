@@ -20,7 +20,6 @@ type Authority = TestAuthority & { name: string };
 
 const PURPOSE = '2.23.133.8.3';
 const DAY = 86_400_000;
-const code = (value: string): Error => expect.objectContaining({ name: 'CertificateError', code: value });
 const derOf = (authority: TestAuthority): Buffer => Buffer.from(new X509Certificate(authority.certificate).rawData);
 
 let root: Authority;
@@ -45,90 +44,90 @@ test('a leaf below a root, and below an intermediate, is verified', async () => 
 test('two roots are trusted while they are rotated', async () => {
   const next = await makeAuthority('root');
   expect(() => verify([leaf, derOf(intermediate)], [next, root])).not.toThrow();
-  expect(() => verify([leaf, derOf(intermediate)], [next])).toThrow(code('certificate.untrusted'));
-  expect(() => verify([leaf, derOf(intermediate)], [])).toThrow(code('certificate.untrusted'));
+  expect(() => verify([leaf, derOf(intermediate)], [next])).toThrowWithCode('certificate.untrusted');
+  expect(() => verify([leaf, derOf(intermediate)], [])).toThrowWithCode('certificate.untrusted');
 });
 
 test('a missing intermediate, a wrong order, one too many', () => {
-  expect(() => verify([leaf])).toThrow(code('certificate.untrusted'));
-  expect(() => verify([leaf, leaf, derOf(intermediate)])).toThrow(code('certificate.not_a_ca'));
-  expect(() => verify([derOf(intermediate), leaf])).toThrow(code('certificate.is_a_ca'));
-  expect(() => verify([])).toThrow(code('certificate.malformed'));
-  expect(() => verify([leaf, ...Array<Buffer>(6).fill(derOf(intermediate))])).toThrow(code('certificate.malformed'));
+  expect(() => verify([leaf])).toThrowWithCode('certificate.untrusted');
+  expect(() => verify([leaf, leaf, derOf(intermediate)])).toThrowWithCode('certificate.not_a_ca');
+  expect(() => verify([derOf(intermediate), leaf])).toThrowWithCode('certificate.is_a_ca');
+  expect(() => verify([])).toThrowWithCode('certificate.malformed');
+  expect(() => verify([leaf, ...Array<Buffer>(6).fill(derOf(intermediate))])).toThrowWithCode('certificate.malformed');
 });
 
 test('an authority of the same name with another key', async () => {
   const impostor = await makeAuthority('intermediate');
-  expect(() => verify([leaf, derOf(impostor)], [impostor])).toThrow(code('certificate.untrusted'));
+  expect(() => verify([leaf, derOf(impostor)], [impostor])).toThrowWithCode('certificate.untrusted');
 });
 
 test('one bit of the signature flipped', () => {
   const broken = Buffer.from(leaf);
   broken.writeUInt8(broken[broken.length - 1]! ^ 1, broken.length - 1);
-  expect(() => verify([broken, derOf(intermediate)])).toThrow(code('certificate.untrusted'));
+  expect(() => verify([broken, derOf(intermediate)])).toThrowWithCode('certificate.untrusted');
 });
 
 test('CA certificate accepted as a leaf: refused', async () => {
-  expect(() => verify([derOf(intermediate)])).toThrow(code('certificate.is_a_ca'));
+  expect(() => verify([derOf(intermediate)])).toThrowWithCode('certificate.is_a_ca');
   const ca = await makeLeaf(root, { ca: true });
-  expect(() => verify([ca])).toThrow(code('certificate.is_a_ca'));
+  expect(() => verify([ca])).toThrowWithCode('certificate.is_a_ca');
 });
 
 test('a leaf that signs certificates itself: refused', async () => {
   const keys = await makeAuthority('leaf authority', { issuer: root, ca: false });
-  expect(() => verify([leaf, derOf(keys)])).toThrow(code('certificate.not_a_ca'));
+  expect(() => verify([leaf, derOf(keys)])).toThrowWithCode('certificate.not_a_ca');
   const noSign = await makeAuthority('no sign', { issuer: root, usages: KeyUsageFlags.cRLSign });
   const below = await makeLeaf(noSign);
-  expect(() => verify([below, derOf(noSign)])).toThrow(code('certificate.not_a_ca'));
-  expect(() => verify([below], [noSign])).toThrow(code('certificate.not_a_ca'));
+  expect(() => verify([below, derOf(noSign)])).toThrowWithCode('certificate.not_a_ca');
+  expect(() => verify([below], [noSign])).toThrowWithCode('certificate.not_a_ca');
   const noAuthority = await makeAuthority('no authority', { ca: false });
   const belowIt = await makeLeaf(noAuthority);
-  expect(() => verify([belowIt], [noAuthority])).toThrow(code('certificate.not_a_ca'));
+  expect(() => verify([belowIt], [noAuthority])).toThrowWithCode('certificate.not_a_ca');
 });
 
 test('more authorities than the path length allows', async () => {
   const second = await makeAuthority('second', { issuer: intermediate });
   const below = await makeLeaf(second);
-  expect(() => verify([below, derOf(second), derOf(intermediate)])).toThrow(code('certificate.path_length'));
+  expect(() => verify([below, derOf(second), derOf(intermediate)])).toThrowWithCode('certificate.path_length');
   const strict = await makeAuthority('strict', { pathLength: 0 });
   const child = await makeAuthority('child', { issuer: strict });
-  expect(() => verify([leaf, derOf(child)], [strict])).toThrow(code('certificate.untrusted'));
+  expect(() => verify([leaf, derOf(child)], [strict])).toThrowWithCode('certificate.untrusted');
   const grandchild = await makeLeaf(child);
-  expect(() => verify([grandchild, derOf(child)], [strict])).toThrow(code('certificate.path_length'));
+  expect(() => verify([grandchild, derOf(child)], [strict])).toThrowWithCode('certificate.path_length');
 });
 
 test('certificates that have ended or not begun: leaf, intermediate and root', async () => {
   const now = Date.now();
   const old = await makeLeaf(root, { notBefore: new Date(now - 3 * DAY), notAfter: new Date(now - 2 * DAY) });
-  expect(() => verify([old])).toThrow(code('certificate.expired'));
-  expect(() => verify([old], [root], new Date(now - 2.5 * DAY))).toThrow(code('certificate.not_yet_valid'));
+  expect(() => verify([old])).toThrowWithCode('certificate.expired');
+  expect(() => verify([old], [root], new Date(now - 2.5 * DAY))).toThrowWithCode('certificate.not_yet_valid');
   const early = await makeLeaf(root, { notBefore: new Date(now + DAY), notAfter: new Date(now + 2 * DAY) });
-  expect(() => verify([early])).toThrow(code('certificate.not_yet_valid'));
+  expect(() => verify([early])).toThrowWithCode('certificate.not_yet_valid');
   const ended = await makeAuthority('ended', {
     issuer: root,
     notBefore: new Date(now - 3 * DAY),
     notAfter: new Date(now - DAY),
   });
   const below = await makeLeaf(ended);
-  expect(() => verify([below, derOf(ended)])).toThrow(code('certificate.expired'));
+  expect(() => verify([below, derOf(ended)])).toThrowWithCode('certificate.expired');
   const endedRoot = await makeAuthority('ended root', {
     notBefore: new Date(now - 3 * DAY),
     notAfter: new Date(now - DAY),
   });
   const belowRoot = await makeLeaf(endedRoot);
-  expect(() => verify([belowRoot], [endedRoot])).toThrow(code('certificate.expired'));
+  expect(() => verify([belowRoot], [endedRoot])).toThrowWithCode('certificate.expired');
 });
 
 test('a certificate for another purpose', async () => {
   const client = await makeLeaf(root, { usages: ['1.3.6.1.5.5.7.3.2'] });
-  expect(() => verify([client])).toThrow(code('certificate.usage'));
+  expect(() => verify([client])).toThrowWithCode('certificate.usage');
   const any = await makeLeaf(root, { usages: ['2.5.29.37.0'] });
-  expect(() => verify([any])).toThrow(code('certificate.usage'));
+  expect(() => verify([any])).toThrowWithCode('certificate.usage');
 });
 
 test('an unknown critical extension, on the leaf or above it', async () => {
   const strange = await makeLeaf(root, { extensions: [new Extension('1.2.3.4', true, Buffer.from('0500', 'hex'))] });
-  expect(() => verify([strange])).toThrow(code('certificate.critical_extension'));
+  expect(() => verify([strange])).toThrowWithCode('certificate.critical_extension');
   const harmless = await makeLeaf(root, { extensions: [new Extension('1.2.3.4', false, Buffer.from('0500', 'hex'))] });
   expect(() => verify([harmless])).not.toThrow();
   const limited = await makeAuthority('limited', {
@@ -136,17 +135,17 @@ test('an unknown critical extension, on the leaf or above it', async () => {
     extensions: [new Extension('2.5.29.30', true, Buffer.from('3000', 'hex'))],
   });
   const below = await makeLeaf(limited);
-  expect(() => verify([below, derOf(limited)])).toThrow(code('certificate.critical_extension'));
+  expect(() => verify([below, derOf(limited)])).toThrowWithCode('certificate.critical_extension');
 });
 
 test('an extension twice', async () => {
   const twice = await makeLeaf(root, { extensions: [new ExtendedKeyUsageExtension([PURPOSE])] });
-  expect(() => verify([twice])).toThrow(code('certificate.malformed'));
+  expect(() => verify([twice])).toThrowWithCode('certificate.malformed');
 });
 
 test('a signature with SHA-1', async () => {
   const weak = await makeLeaf(root, { hash: 'SHA-1' });
-  expect(() => verify([weak])).toThrow(code('certificate.weak_signature'));
+  expect(() => verify([weak])).toThrowWithCode('certificate.weak_signature');
 });
 
 describe('weak keys', () => {
@@ -155,7 +154,7 @@ describe('weak keys', () => {
 
   test('RSA-1024', async () => {
     const small = await makeLeaf(root, { publicKey: rsa(1024) });
-    expect(() => parseCertificate(small)).toThrow(code('certificate.weak_key'));
+    expect(() => parseCertificate(small)).toThrowWithCode('certificate.weak_key');
   });
 
   test('RSA-16384 certificate: refused before it is verified', async () => {
@@ -164,8 +163,8 @@ describe('weak keys', () => {
     });
     expect(new X509Certificate(huge).publicKey.algorithm).toMatchObject({ name: 'RSASSA-PKCS1-v1_5' });
     const verifications = jest.spyOn(NodeCertificate.prototype, 'verify');
-    expect(() => verify([huge])).toThrow(code('certificate.weak_key'));
-    expect(() => verify([leaf, huge])).toThrow(code('certificate.weak_key'));
+    expect(() => verify([huge])).toThrowWithCode('certificate.weak_key');
+    expect(() => verify([leaf, huge])).toThrowWithCode('certificate.weak_key');
     const bits = verifications.mock.calls.map(([key]) => key.asymmetricKeyDetails?.modulusLength ?? 0);
     verifications.mockRestore();
     expect(bits.filter((length) => length > 4096)).toEqual([]);
@@ -173,28 +172,28 @@ describe('weak keys', () => {
 
   test('ROCA', async () => {
     const weak = await makeLeaf(root, { publicKey: rsaSpki(rocaModulus(4242)) });
-    expect(() => verify([weak])).toThrow(code('certificate.weak_key'));
+    expect(() => verify([weak])).toThrowWithCode('certificate.weak_key');
   });
 
   test('RSA with exponent 3', async () => {
     const weak = await makeLeaf(root, {
       publicKey: rsaSpki(Buffer.concat([Buffer.from([0x80]), randomBytes(254), Buffer.from([1])]), 3),
     });
-    expect(() => verify([weak])).toThrow(code('certificate.weak_key'));
+    expect(() => verify([weak])).toThrowWithCode('certificate.weak_key');
   });
 
   test.each(['secp224r1', 'secp256k1', 'brainpoolP256r1'])('curve %s', async (namedCurve) => {
     const certificate = await makeLeaf(root, {
       publicKey: generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' }),
     });
-    expect(() => verify([certificate])).toThrow(code('certificate.weak_key'));
+    expect(() => verify([certificate])).toThrowWithCode('certificate.weak_key');
   });
 
   test('Ed25519', async () => {
     const certificate = await makeLeaf(root, {
       publicKey: generateKeyPairSync('ed25519').publicKey.export({ format: 'der', type: 'spki' }),
     });
-    expect(() => verify([certificate])).toThrow(code('certificate.weak_key'));
+    expect(() => verify([certificate])).toThrowWithCode('certificate.weak_key');
   });
 
   test('RSA-2048, P-384 and P-521 are taken', async () => {
@@ -208,11 +207,11 @@ describe('weak keys', () => {
 });
 
 test('bytes beside the certificate, PEM instead of DER, too many bytes: malformed', () => {
-  expect(() => parseCertificate(Buffer.concat([leaf, Buffer.alloc(1)]))).toThrow(code('certificate.malformed'));
-  expect(() => parseCertificate(Buffer.from(root.certificate))).toThrow(code('certificate.malformed'));
-  expect(() => parseCertificate(Buffer.alloc(20_000))).toThrow(code('certificate.malformed'));
-  expect(() => verifyChain({ certificates: [leaf], roots: ['no PEM'], now: new Date() })).toThrow(
-    code('certificate.malformed'),
+  expect(() => parseCertificate(Buffer.concat([leaf, Buffer.alloc(1)]))).toThrowWithCode('certificate.malformed');
+  expect(() => parseCertificate(Buffer.from(root.certificate))).toThrowWithCode('certificate.malformed');
+  expect(() => parseCertificate(Buffer.alloc(20_000))).toThrowWithCode('certificate.malformed');
+  expect(() => verifyChain({ certificates: [leaf], roots: ['no PEM'], now: new Date() })).toThrowWithCode(
+    'certificate.malformed',
   );
 });
 

@@ -12,7 +12,6 @@ beforeAll(async () => {
   evidence = makeEvidence(tpm, { leavesAfter: [Buffer.from('another')] });
 });
 
-const code = (value: string): Error => expect.objectContaining({ name: 'EvidenceFileError', code: value });
 const change = (edit: (json: Record<string, unknown>) => void): string => {
   const json = JSON.parse(writeEvidenceJson(evidence)) as Record<string, unknown>;
   edit(json);
@@ -26,8 +25,8 @@ test('evidence survives its file, and verifies with it and the trust bundle alon
 });
 
 test('a file that is no JSON, or too large, is an error that says so', () => {
-  expect(() => readEvidenceJson('-----BEGIN')).toThrow(code('evidence_file.not_json'));
-  expect(() => readEvidenceJson(`"${'a'.repeat(1_000_000)}"`)).toThrow(code('evidence_file.too_large'));
+  expect(() => readEvidenceJson('-----BEGIN')).toThrowWithCode('evidence_file.not_json');
+  expect(() => readEvidenceJson(`"${'a'.repeat(1_000_000)}"`)).toThrowWithCode('evidence_file.too_large');
 });
 
 test.each<[string, (json: Record<string, unknown>) => void, string]>([
@@ -43,7 +42,7 @@ test.each<[string, (json: Record<string, unknown>) => void, string]>([
   ['null for a list', (json) => (json['pcrs'] = null), 'pcrs'],
   ['a thousand certificates', (json) => (json['akCertificates'] = Array(1000).fill('YQ==')), 'akCertificates'],
 ])('%s is an error that names the field', (_, edit, field) => {
-  expect(() => readEvidenceJson(change(edit))).toThrow(code('evidence_file.malformed'));
+  expect(() => readEvidenceJson(change(edit))).toThrowWithCode('evidence_file.malformed');
   expect(() => readEvidenceJson(change(edit))).toThrow(field);
 });
 

@@ -184,8 +184,7 @@ describe('a licence key is refused', () => {
 
   test('when it has expired, with its end in the message', async () => {
     const key = await signed({ ...good(), iat: seconds - 100, exp: seconds - 60 });
-    await expect(verifyLicenceKey(published, key, context)).rejects.toMatchObject({
-      code: 'licence.expired',
+    await expect(verifyLicenceKey(published, key, context)).toRejectWithCode('licence.expired', {
       message: 'the licence expired at 2026-11-25T09:59:00.000Z',
     });
   });

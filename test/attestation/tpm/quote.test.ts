@@ -10,8 +10,6 @@ import {
 import { parseQuote } from '../../../attestation/tpm/quote';
 import { encodeAttest, encodeSelections, u32 } from '../../support/tpm-structures';
 
-const code = (value: string): Error => expect.objectContaining({ name: 'TpmError', code: value });
-
 test('a quote is read field by field', () => {
   const quote = parseQuote(
     encodeAttest({
@@ -32,27 +30,27 @@ test('a quote is read field by field', () => {
 });
 
 test('magic and type are refused before the rest is read', () => {
-  expect(() => parseQuote(u32(0))).toThrow(code('tpm.magic'));
-  expect(() => parseQuote(encodeAttest({ magic: 0 }))).toThrow(code('tpm.magic'));
-  expect(() => parseQuote(encodeAttest({ type: TPM_ST_ATTEST_CERTIFY }).subarray(0, 6))).toThrow(
-    code('tpm.attest_type'),
+  expect(() => parseQuote(u32(0))).toThrowWithCode('tpm.magic');
+  expect(() => parseQuote(encodeAttest({ magic: 0 }))).toThrowWithCode('tpm.magic');
+  expect(() => parseQuote(encodeAttest({ type: TPM_ST_ATTEST_CERTIFY }).subarray(0, 6))).toThrowWithCode(
+    'tpm.attest_type',
   );
 });
 
 test('lengths past the end, fields that are too long, bytes after it: a typed error', () => {
   const good = encodeAttest();
   for (let length = 0; length < good.length; length++)
-    expect(() => parseQuote(good.subarray(0, length))).toThrow(code('tpm.truncated'));
-  expect(() => parseQuote(encodeAttest({ trailing: Buffer.alloc(1) }))).toThrow(code('tpm.trailing'));
-  expect(() => parseQuote(encodeAttest({ extraData: Buffer.alloc(67) }))).toThrow(code('tpm.invalid'));
-  expect(() => parseQuote(encodeAttest({ qualifiedSigner: Buffer.alloc(67) }))).toThrow(code('tpm.invalid'));
-  expect(() => parseQuote(encodeAttest({ pcrDigest: Buffer.alloc(65) }))).toThrow(code('tpm.invalid'));
-  expect(() => parseQuote(encodeAttest({ safe: 2 }))).toThrow(code('tpm.invalid'));
+    expect(() => parseQuote(good.subarray(0, length))).toThrowWithCode('tpm.truncated');
+  expect(() => parseQuote(encodeAttest({ trailing: Buffer.alloc(1) }))).toThrowWithCode('tpm.trailing');
+  expect(() => parseQuote(encodeAttest({ extraData: Buffer.alloc(67) }))).toThrowWithCode('tpm.invalid');
+  expect(() => parseQuote(encodeAttest({ qualifiedSigner: Buffer.alloc(67) }))).toThrowWithCode('tpm.invalid');
+  expect(() => parseQuote(encodeAttest({ pcrDigest: Buffer.alloc(65) }))).toThrowWithCode('tpm.invalid');
+  expect(() => parseQuote(encodeAttest({ safe: 2 }))).toThrowWithCode('tpm.invalid');
 });
 
 test('four thousand million banks cost nothing', () => {
-  expect(() => parsePcrSelections(u32(0xffffffff))).toThrow(code('tpm.invalid'));
-  expect(() => parsePcrSelections(Buffer.from('00000001000bff', 'hex'))).toThrow(code('tpm.invalid'));
+  expect(() => parsePcrSelections(u32(0xffffffff))).toThrowWithCode('tpm.invalid');
+  expect(() => parsePcrSelections(Buffer.from('00000001000bff', 'hex'))).toThrowWithCode('tpm.invalid');
 });
 
 test('PCRs 0 to 15 and 23 of the SHA-256 bank are the quoted selection, or 0 to 7 and 23 as release 0.1 quotes, and nothing else', () => {

@@ -7,9 +7,7 @@ import { rocaModulus } from '../../support/weak-keys';
 test('ROCA: a modulus of the broken generator is refused as a weak key', () => {
   for (const power of [1, 77, 4242]) expect(isRocaModulus(rocaModulus(power))).toBe(true);
   const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  expect(() => parsePublic(encodeRsaPublic(publicKey, { modulus: rocaModulus(1000) }))).toThrow(
-    expect.objectContaining({ code: 'tpm.weak_key' }),
-  );
+  expect(() => parsePublic(encodeRsaPublic(publicKey, { modulus: rocaModulus(1000) }))).toThrowWithCode('tpm.weak_key');
 });
 
 test('sound moduli pass', () => {

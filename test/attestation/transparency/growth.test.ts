@@ -35,12 +35,8 @@ test('a log of the same records but one, or with fewer', async () => {
         name: 'LogError',
         code: 'log.forked',
       });
-      await expect(requireGrowth(headOf(first), headOf(second, other), prove())).rejects.toMatchObject({
-        code: 'log.forked',
-      });
-      await expect(requireGrowth(headOf(first), headOf(first - 1), prove())).rejects.toMatchObject({
-        code: 'log.rolled_back',
-      });
+      await expect(requireGrowth(headOf(first), headOf(second, other), prove())).toRejectWithCode('log.forked');
+      await expect(requireGrowth(headOf(first), headOf(first - 1), prove())).toRejectWithCode('log.rolled_back');
     }),
   );
 });

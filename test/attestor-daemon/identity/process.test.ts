@@ -64,9 +64,9 @@ test('a credential used twice is refused, at once or after a restart of the atte
   const credential = await issueWorkloadCredential(keys.privateKey, workload);
   const outcomes = await Promise.allSettled([identity.identify(credential), identity.identify(credential)]);
   expect(outcomes.map((outcome) => outcome.status).sort()).toEqual(['fulfilled', 'rejected']);
-  await expect(identity.identify(credential)).rejects.toMatchObject({ code: 'attestor.credential_used' });
+  await expect(identity.identify(credential)).toRejectWithCode('attestor.credential_used');
   const restarted = await open();
-  await expect(restarted.identify(credential)).rejects.toMatchObject({ code: 'attestor.credential_used' });
+  await expect(restarted.identify(credential)).toRejectWithCode('attestor.credential_used');
   await restarted.close();
   expect(await readFile(join(folder, 'state', 'used'), 'utf8')).not.toContain(credential);
 });
@@ -83,9 +83,9 @@ test.each<[string, Changes]>([
   ['without a user', { claims: { image_digest: workload.imageDigest } }],
   ['with a tag for a digest', { claims: { user: 'user-1', image_digest: 'enclave:latest' } }],
 ])('a credential %s is refused', async (_, change) => {
-  await expect(forge(change).then((credential) => identity.identify(credential))).rejects.toMatchObject({
-    code: 'attestor.credential_refused',
-  });
+  await expect(forge(change).then((credential) => identity.identify(credential))).toRejectWithCode(
+    'attestor.credential_refused',
+  );
 });
 
 test('a credential by another key, without a signature, or no credential at all is refused', async () => {
@@ -106,7 +106,7 @@ test('a credential by another key, without a signature, or no credential at all 
     .setExpirationTime('5 min');
   forged.push(await symmetric.sign(Buffer.from(launcherKey)));
   for (const credential of forged) {
-    await expect(identity.identify(credential)).rejects.toMatchObject({ code: 'attestor.credential_refused' });
+    await expect(identity.identify(credential)).toRejectWithCode('attestor.credential_refused');
   }
 });
 

@@ -76,7 +76,7 @@ test('when PCR 23 is disturbed every time, there is no quote but a clear error',
   const disturb = (async () => {
     while (!over) await tpm.tool('tpm2_pcrextend', `23:sha256=${'ab'.repeat(32)}`);
   })();
-  await expect(quote(tools, key, randomBytes(32), 100)).rejects.toMatchObject({ code: 'tpm.pcr_disturbed' });
+  await expect(quote(tools, key, randomBytes(32), 100)).toRejectWithCode('tpm.pcr_disturbed');
   over = true;
   await disturb;
   const root = randomBytes(32);
@@ -100,7 +100,7 @@ test('a key that lost its authorization is replaced; a key of another kind is le
   await tools.exclusive(() => tools.flush());
   await tpm.tool('tpm2_createprimary', '-C', 'o', '-G', 'ecc', '-c', 'other.ctx');
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', 'other.ctx', '0x81010020');
-  await expect(ensure('0x81010020')).rejects.toMatchObject({ code: 'tpm.handle_in_use' });
+  await expect(ensure('0x81010020')).toRejectWithCode('tpm.handle_in_use');
   expect(await tpm.tool('tpm2_getcap', 'handles-persistent')).toMatch(/0x81010020/);
 });
 
@@ -109,7 +109,7 @@ test('a key that somebody else put at the handle signs nothing in the name of th
   await writeFile(join(tpm.folder, 'auth'), 'hex:00');
   await tools.exclusive(() => tools.flush());
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', HANDLE);
-  await expect(quote(tools, key, randomBytes(32))).rejects.toMatchObject({ code: 'tpm.key_lost' });
+  await expect(quote(tools, key, randomBytes(32))).toRejectWithCode('tpm.key_lost');
   const attributes = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign';
   await tpm.tool(
     'tpm2_createprimary',
@@ -125,7 +125,7 @@ test('a key that somebody else put at the handle signs nothing in the name of th
     'theirs.ctx',
   );
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', 'theirs.ctx', HANDLE);
-  await expect(quote(tools, key, randomBytes(32))).rejects.toMatchObject({ code: 'tpm.key_lost' });
+  await expect(quote(tools, key, randomBytes(32))).toRejectWithCode('tpm.key_lost');
 });
 
 test('a cleared TPM gets a new key', async () => {
@@ -145,16 +145,14 @@ test('the endorsement key comes with its certificate', async () => {
 test('a TPM that is away, or hangs, gives a typed error in bounded time, and works again when it is back', async () => {
   const key = await ensure();
   await tpm.kill();
-  await expect(quote(tools, key, randomBytes(32))).rejects.toMatchObject({ code: 'tpm.unavailable' });
-  await expect(ensure()).rejects.toMatchObject({ code: 'tpm.unavailable' });
+  await expect(quote(tools, key, randomBytes(32))).toRejectWithCode('tpm.unavailable');
+  await expect(ensure()).toRejectWithCode('tpm.unavailable');
   await tpm.restart();
   const root = randomBytes(32);
   expectGood(await quote(tools, key, root), key, root);
   const slow = join(tpm.folder, 'slow');
   await writeFile(slow, '#!/bin/sh\nexec sleep 30\n');
   await chmod(slow, 0o700);
-  await expect(tools.exclusive(() => tools.run(slow, [], 100))).rejects.toMatchObject({ code: 'tpm.timeout' });
-  await expect(tools.exclusive(() => tools.run('tpm2_no_such_tool', []))).rejects.toMatchObject({
-    code: 'tpm.tools_missing',
-  });
+  await expect(tools.exclusive(() => tools.run(slow, [], 100))).toRejectWithCode('tpm.timeout');
+  await expect(tools.exclusive(() => tools.run('tpm2_no_such_tool', []))).toRejectWithCode('tpm.tools_missing');
 });

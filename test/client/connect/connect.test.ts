@@ -70,15 +70,15 @@ test('after close, nothing connects again by itself', async () => {
   const connection = await connect(fixture.trust, await fixture.session());
   connection.close();
   await connection.closed;
-  await expect(connection.status()).rejects.toMatchObject({ code: 'connection.closed' });
+  await expect(connection.status()).toRejectWithCode('connection.closed');
 });
 
 test('a field of the policy that is undefined lifts no limit of the trust bundle', async () => {
   const strict = { ...fixture.trust, policy: { ...fixture.trust.policy, imageDigests: [`sha256:${'1'.repeat(64)}`] } };
   const session = await fixture.session();
-  await expect(connect(strict, session, { policy: { imageDigests: undefined } })).rejects.toMatchObject({
-    code: 'policy.image_digest',
-  });
+  await expect(connect(strict, session, { policy: { imageDigests: undefined } })).toRejectWithCode(
+    'policy.image_digest',
+  );
   const connection = await connect(strict, session, { policy: { imageDigests: [IMAGE_DIGEST] } });
   connection.close();
 });
@@ -100,9 +100,9 @@ test('a connection that was cut is not replaced by another one, however often it
   await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 });
   sockets[0]!.destroy();
   for (let i = 0; i < 3; i++) {
-    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).rejects.toMatchObject({
-      code: 'rpc.unavailable',
-    });
+    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).toRejectWithCode(
+      'rpc.unavailable',
+    );
     await sleep(300);
   }
   expect(sockets).toHaveLength(1);

@@ -117,15 +117,14 @@ test('the directory is the workspace, or one relative to it', async () => {
 });
 
 test('what cannot be started is an error with a code', async () => {
-  await expect(run(['no-such-program'])).rejects.toMatchObject({
-    code: 'exec.not_found',
+  await expect(run(['no-such-program'])).toRejectWithCode('exec.not_found', {
     message: '"no-such-program": no such program',
   });
-  await expect(run(['/etc/passwd'])).rejects.toMatchObject({ code: 'exec.not_executable' });
-  await expect(run(['pwd'], { directory: 'nowhere' })).rejects.toMatchObject({ code: 'file.not_found' });
-  await expect(run([])).rejects.toMatchObject({ code: 'exec.argv' });
-  await expect(run(['echo', 'a\0b'])).rejects.toMatchObject({ code: 'exec.argv' });
-  await expect(run(['env'], { env: { 'A=B': 'c' } })).rejects.toMatchObject({ code: 'exec.env' });
+  await expect(run(['/etc/passwd'])).toRejectWithCode('exec.not_executable');
+  await expect(run(['pwd'], { directory: 'nowhere' })).toRejectWithCode('file.not_found');
+  await expect(run([])).toRejectWithCode('exec.argv');
+  await expect(run(['echo', 'a\0b'])).toRejectWithCode('exec.argv');
+  await expect(run(['env'], { env: { 'A=B': 'c' } })).toRejectWithCode('exec.env');
 });
 
 test('a signal reaches the command and what it started', async () => {
@@ -139,7 +138,7 @@ test('a signal reaches the command and what it started', async () => {
 test('a signal that there is not is an error, and ends the command', async () => {
   const running = start(['sleep', '1000']);
   running.control.signal('SIGNOT');
-  await expect(running.exit).rejects.toMatchObject({ code: 'exec.signal' });
+  await expect(running.exit).toRejectWithCode('exec.signal');
 });
 
 test('a signal gets through to a command that does not read its input', async () => {
@@ -240,7 +239,7 @@ describe('no orphans', () => {
     const running = start(['sh', '-c', script], { terminal, signal: cancelling.signal });
     const processes = await pids(running);
     cancelling.abort();
-    await expect(running.exit).rejects.toMatchObject({ code: 'rpc.cancelled' });
+    await expect(running.exit).toRejectWithCode('rpc.cancelled');
     for (const pid of processes) await untilDead(pid);
     await untilIdle();
   });
@@ -250,7 +249,7 @@ describe('no orphans', () => {
     const running = start(['sh', '-c', script], {}, other);
     const processes = await pids(running);
     other.close();
-    await expect(running.exit).rejects.toMatchObject({ code: 'connection.closed' });
+    await expect(running.exit).toRejectWithCode('connection.closed');
     for (const pid of processes) await untilDead(pid);
     await untilIdle();
   });

@@ -152,7 +152,7 @@ test('without a seat nothing runs and no file moves; how the enclave is may be a
   expect(await codes(opened)).toEqual(['seat.required', 'seat.required', 'seat.required']);
   expect(await readdir(fixture.workspace)).toEqual([]);
   await callUnary(opened.client, opened.client.getStatus, {}, { timeout: 120_000 });
-  await expect(beat(opened)).rejects.toMatchObject({ code: 'seat.required' });
+  await expect(beat(opened)).toRejectWithCode('seat.required');
 });
 
 test('with a seat of this very session everything works', async () => {
@@ -167,7 +167,7 @@ test('with a seat of this very session everything works', async () => {
 
 test('a seat is nothing without the evidence before it', async () => {
   const opened = await connection({ attest: false });
-  await expect(hold(opened, await token(opened.claims))).rejects.toMatchObject({ code: 'session.not_attested' });
+  await expect(hold(opened, await token(opened.claims))).toRejectWithCode('session.not_attested');
 });
 
 describe('a token opens nothing', () => {

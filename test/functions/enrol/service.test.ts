@@ -140,7 +140,7 @@ test('a genuine TPM gets its attestation key certified for its node', async () =
 test('re-registration takes no node over: another TPM under the same name is refused, with an audit record', async () => {
   await enrolAttestationKey(one.tools, client, { ak: one.ak, node: 'node-taken' });
   const attempt = enrolAttestationKey(two.tools, client, { ak: two.ak, node: 'node-taken' });
-  await expect(attempt).rejects.toMatchObject({ code: 'enrol.node_bound', grpcStatus: status.PERMISSION_DENIED });
+  await expect(attempt).toRejectWithCode('enrol.node_bound', { grpcStatus: status.PERMISSION_DENIED });
   const record = (await recordsOf(database)).find(
     ({ kind, detail }) => kind === 'enrol.node_bound' && detail['node'] === 'node-taken',
   );
@@ -151,8 +151,8 @@ test('re-registration takes no node over: another TPM under the same name is ref
 test('a software key with a genuine EK certificate: no secret comes out, and no error text holds it', async () => {
   // The attacker has the EK's public part and certificate, which are public, and an AK of another TPM.
   const begun = await begin(one, { akPublic: two.ak.public.bytes });
-  await expect(activateCredential(two.tools, two, begun)).rejects.toMatchObject({ code: 'tpm.failed' });
-  await expect(activateCredential(one.tools, one, begun)).rejects.toMatchObject({ code: 'tpm.failed' });
+  await expect(activateCredential(two.tools, two, begun)).toRejectWithCode('tpm.failed');
+  await expect(activateCredential(one.tools, one, begun)).toRejectWithCode('tpm.failed');
   const guess = randomBytes(32);
   const error = await complete(begun.challenge, guess).catch((caught: Error) => caught);
   expect(error).toMatchObject({ code: 'enrol.secret', grpcStatus: status.UNAUTHENTICATED });
@@ -165,40 +165,33 @@ test.each(['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'restricted', 'sign
   async (attribute) => {
     const akPublic = Buffer.from(one.ak.public.bytes);
     akPublic.writeUInt32BE(akPublic.readUInt32BE(4) & ~TPMA_OBJECT[attribute], 4);
-    await expect(begin(one, { akPublic })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
+    await expect(begin(one, { akPublic })).toRejectWithCode('enrol.ak_attributes');
   },
 );
 
 test('a key that may decrypt, an endorsement key, or no key at all is not enrolled', async () => {
   const decrypting = Buffer.from(one.ak.public.bytes);
   decrypting.writeUInt32BE(decrypting.readUInt32BE(4) | TPMA_OBJECT.decrypt, 4);
-  await expect(begin(one, { akPublic: decrypting })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
-  await expect(begin(one, { akPublic: one.ek.public.bytes })).rejects.toMatchObject({ code: 'enrol.ak_attributes' });
+  await expect(begin(one, { akPublic: decrypting })).toRejectWithCode('enrol.ak_attributes');
+  await expect(begin(one, { akPublic: one.ek.public.bytes })).toRejectWithCode('enrol.ak_attributes');
   for (const akPublic of [
     Buffer.alloc(0),
     randomBytes(88),
     Buffer.concat([one.ak.public.bytes, Buffer.alloc(1)]),
     Buffer.alloc(5000),
   ]) {
-    await expect(begin(one, { akPublic })).rejects.toMatchObject({
-      code: 'enrol.malformed',
-      grpcStatus: status.INVALID_ARGUMENT,
-    });
+    await expect(begin(one, { akPublic })).toRejectWithCode('enrol.malformed', { grpcStatus: status.INVALID_ARGUMENT });
   }
 });
 
 test('a TPM of another maker, one without certificate, and one that shows the certificate of another are refused', async () => {
-  await expect(begin(stranger)).rejects.toMatchObject({
-    code: 'enrol.ek_certificate_untrusted',
+  await expect(begin(stranger)).toRejectWithCode('enrol.ek_certificate_untrusted', {
     grpcStatus: status.PERMISSION_DENIED,
   });
-  await expect(begin(one, { ekCertificates: [] })).rejects.toMatchObject({
-    code: 'enrol.ek_unknown',
+  await expect(begin(one, { ekCertificates: [] })).toRejectWithCode('enrol.ek_unknown', {
     grpcStatus: status.PERMISSION_DENIED,
   });
-  await expect(begin(two, { ekCertificates: one.ek.certificates })).rejects.toMatchObject({
-    code: 'enrol.ek_certificate_untrusted',
-  });
+  await expect(begin(two, { ekCertificates: one.ek.certificates })).toRejectWithCode('enrol.ek_certificate_untrusted');
 });
 
 test('a TPM without a certificate is enrolled when the operator listed its endorsement key, and only then', async () => {
@@ -208,7 +201,7 @@ test('a TPM without a certificate is enrolled when the operator listed its endor
   const secret = await activateCredential(stranger.tools, stranger, begun);
   const { akCertificates } = await complete(begun.challenge, secret, listing);
   expect(verifyAttestationKeyChain(akCertificates, [ca.certificate], new Date()).details.software).toBe(true);
-  await expect(begin(one, { ekCertificates: [] }, listing)).rejects.toMatchObject({ code: 'enrol.ek_unknown' });
+  await expect(begin(one, { ekCertificates: [] }, listing)).toRejectWithCode('enrol.ek_unknown');
   listing.close();
 });
 
@@ -221,8 +214,7 @@ test('two parallel uses of one challenge, at two replicas: one succeeds', async 
     complete(begun.challenge, secret, replica),
   ]);
   expect(outcomes.filter((outcome) => outcome.status === 'fulfilled')).toHaveLength(1);
-  await expect(complete(begun.challenge, secret)).rejects.toMatchObject({
-    code: 'enrol.challenge_used',
+  await expect(complete(begun.challenge, secret)).toRejectWithCode('enrol.challenge_used', {
     grpcStatus: status.UNAUTHENTICATED,
   });
   replica.close();
@@ -234,16 +226,15 @@ test('a challenge that is changed, of another service, or too old is refused', a
   const parts = begun.challenge.split('.');
   parts[3] = `${parts[3]![0] === 'A' ? 'B' : 'A'}${parts[3]!.slice(1)}`;
   for (const challenge of ['', 'x', parts.join('.'), `${begun.challenge}x`]) {
-    await expect(complete(challenge, secret)).rejects.toMatchObject({
-      code: 'enrol.challenge_invalid',
+    await expect(complete(challenge, secret)).toRejectWithCode('enrol.challenge_invalid', {
       grpcStatus: status.UNAUTHENTICATED,
     });
   }
   const other = await serve({ sealKey: randomBytes(32) });
-  await expect(complete(begun.challenge, secret, other)).rejects.toMatchObject({ code: 'enrol.challenge_invalid' });
+  await expect(complete(begun.challenge, secret, other)).toRejectWithCode('enrol.challenge_invalid');
   other.close();
   clock = new Date(Date.now() + 301_000);
-  await expect(complete(begun.challenge, secret)).rejects.toMatchObject({ code: 'enrol.challenge_expired' });
+  await expect(complete(begun.challenge, secret)).toRejectWithCode('enrol.challenge_expired');
   clock = undefined;
   await expect(complete(begun.challenge, secret)).resolves.toMatchObject({ akCertificates: [expect.any(Buffer)] });
 });
@@ -259,9 +250,6 @@ test('challenges and secrets are all distinct', async () => {
 test.each(['', '../node', 'a/b', 'a\0b', 'a\nb', 'A_b', `${'a'.repeat(64)}`, '-a', 'a..b'])(
   'no key is enrolled for a node named %j',
   async (node) => {
-    await expect(begin(one, { node })).rejects.toMatchObject({
-      code: 'enrol.node_name',
-      grpcStatus: status.INVALID_ARGUMENT,
-    });
+    await expect(begin(one, { node })).toRejectWithCode('enrol.node_name', { grpcStatus: status.INVALID_ARGUMENT });
   },
 );

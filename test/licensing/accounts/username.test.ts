@@ -54,7 +54,7 @@ test.each([
   'x'.repeat(65),
   'x'.repeat(10_000),
 ])('%j is no username', (text) => {
-  expect(() => checkNewUsername(text)).toThrow(expect.objectContaining({ code: 'signup.username_invalid' }));
+  expect(() => checkNewUsername(text)).toThrowWithCode('signup.username_invalid');
 });
 
 test('what is a username already stays as it is, and nothing else comes out', () => {

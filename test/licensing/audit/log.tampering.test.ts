@@ -147,7 +147,7 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     );
     const back = await log.update();
     expect(back.size).toBeLessThan(remembered.size);
-    await expect(log.consistency(remembered.size, back.size)).rejects.toMatchObject({ code: 'audit.size' });
+    await expect(log.consistency(remembered.size, back.size)).toRejectWithCode('audit.size');
     await writeRecords(database, 5);
     const forked = await log.update();
     expect(forked.size).toBe(remembered.size);
@@ -171,9 +171,7 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
         database,
         `UPDATE audit SET record = ${bytea(other)}, leaf_sha256 = ${bytea(leafHash(other))} WHERE sequence = 6`,
       );
-      await expect(log.inclusion(leafHash(records[6]!), head.size)).rejects.toMatchObject({
-        code: 'audit.not_included',
-      });
+      await expect(log.inclusion(leafHash(records[6]!), head.size)).toRejectWithCode('audit.not_included');
       expect(await leadsToHead(other)).toBe(false);
       expect(await leadsToHead(records[7]!)).toBe(false);
       expect(await leadsToHead(records[3]!)).toBe(true);
@@ -203,9 +201,7 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
 
     test('a record removed: nothing can be shown of its neighbours', async () => {
       await asOwner(database, 'DELETE FROM audit WHERE sequence = 6');
-      await expect(log.inclusion(leafHash(records[7]!), head.size)).rejects.toMatchObject({
-        code: 'audit.tree_damaged',
-      });
+      await expect(log.inclusion(leafHash(records[7]!), head.size)).toRejectWithCode('audit.tree_damaged');
       expect((await readWholeLog(log, head)).wrong).toContain('expected record 6, got 7');
     });
 
@@ -222,9 +218,7 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
       await asOwner(database, 'UPDATE audit SET sequence = NULL WHERE sequence = 6');
       const later = await log.update();
       expect((await readWholeLog(log, later)).wrong).toContain('expected record 6, got 7');
-      await expect(log.inclusion(leafHash(records[7]!), later.size)).rejects.toMatchObject({
-        code: 'audit.tree_damaged',
-      });
+      await expect(log.inclusion(leafHash(records[7]!), later.size)).toRejectWithCode('audit.tree_damaged');
     });
 
     test('a subtree changed: no proof through it is good', async () => {
@@ -238,10 +232,8 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
 
     test('a subtree removed: no proof through it is made', async () => {
       await asOwner(database, 'DELETE FROM audit_nodes WHERE level = 2 AND position = 0');
-      await expect(log.inclusion(leafHash(records[5]!), head.size)).rejects.toMatchObject({
-        code: 'audit.tree_damaged',
-      });
-      await expect(log.consistency(6, head.size)).rejects.toMatchObject({ code: 'audit.tree_damaged' });
+      await expect(log.inclusion(leafHash(records[5]!), head.size)).toRejectWithCode('audit.tree_damaged');
+      await expect(log.consistency(6, head.size)).toRejectWithCode('audit.tree_damaged');
     });
   });
 
@@ -262,6 +254,6 @@ describeOnBoth('the owner of the database, who can do anything there but sign', 
     expect((await late.update()).size).toBe(SIZE);
     expect(reads).toEqual([false, true]);
     const blind = openTestLog(database, { key: stranger });
-    await expect(blind.update()).rejects.toMatchObject({ code: 'audit.key_unknown', grpcStatus: 14 });
+    await expect(blind.update()).toRejectWithCode('audit.key_unknown', { grpcStatus: 14 });
   });
 });

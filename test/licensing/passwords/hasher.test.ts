@@ -206,7 +206,7 @@ describe('hashing', () => {
     const waiting = Promise.allSettled([hash('hang'), hash('d')]);
     await threads.close();
     expect((await waiting).every(({ status }) => status === 'rejected')).toBe(true);
-    await expect(hash('e')).rejects.toMatchObject({ code: 'login.hashing_failed' });
+    await expect(hash('e')).toRejectWithCode('login.hashing_failed');
     await rm(folder, { recursive: true });
   });
 });

@@ -61,7 +61,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
   test('a migration whose text changed after it was applied is refused', async () => {
     const database = connect();
     const changed = [{ ...migrations[0]!, sql: 'CREATE TABLE other (n int)' }];
-    await expect(migrate(database, changed)).rejects.toMatchObject({ code: 'store.migration_changed' });
+    await expect(migrate(database, changed)).toRejectWithCode('store.migration_changed');
   });
 
   test('a migration that fails leaves the schema as it was', async () => {
@@ -86,7 +86,7 @@ describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres)
     const database = openDatabase(server.url, { poolSize: 1 });
     try {
       const started = Date.now();
-      await expect(database.query('SELECT pg_sleep(30)')).rejects.toMatchObject({ code: 'store.unavailable' });
+      await expect(database.query('SELECT pg_sleep(30)')).toRejectWithCode('store.unavailable');
       expect(Date.now() - started).toBeLessThan(8_000);
       const running = `SELECT query FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)' AND state = 'active'`;
       expect(await database.query(running)).toEqual([]);
@@ -123,7 +123,7 @@ describe('a database that is away', () => {
       // Connections that are open and idle when the server dies.
       await Promise.all([1, 2, 3].map(() => database.query('SELECT pg_sleep(0.05)')));
       await server.kill();
-      await expect(database.query('SELECT 1')).rejects.toMatchObject({ code: 'store.unavailable' });
+      await expect(database.query('SELECT 1')).toRejectWithCode('store.unavailable');
       await server.start();
       expect(await database.query('SELECT 1 AS n')).toEqual([{ n: 1 }]);
       await database.close();
@@ -141,7 +141,7 @@ describe('a database that is away', () => {
         await server.start();
         await query('SELECT 1');
       });
-      await expect(broken).rejects.toMatchObject({ code: 'store.unavailable' });
+      await expect(broken).toRejectWithCode('store.unavailable');
       expect(await database.query(`SELECT id FROM accounts WHERE username = 'half'`)).toEqual([]);
       await database.close();
     });

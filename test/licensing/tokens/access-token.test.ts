@@ -92,7 +92,7 @@ describe('an access token', () => {
     expect(both.signing.kid).not.toBe(keys.signing.kid);
     expect((await verifyAccessToken(both, token, context)).user).toBe(user);
     const rotated = await readTokenKeys(JSON.stringify(fresh));
-    await expect(verifyAccessToken(rotated, token, context)).rejects.toMatchObject({ code: 'token.unknown_key' });
+    await expect(verifyAccessToken(rotated, token, context)).toRejectWithCode('token.unknown_key');
   });
 });
 

@@ -120,7 +120,7 @@ describe('while an enclave does not start', () => {
     );
     await sleep(300);
     impatient.abort();
-    await expect(first).rejects.toMatchObject({ code: 'login.enclave_unavailable' });
+    await expect(first).toRejectWithCode('login.enclave_unavailable');
     cluster.intercept = () => undefined;
     const [one, two] = await Promise.all(later);
     expect(one).toEqual(two);

@@ -85,7 +85,7 @@ test("the launcher's own words reach the user, an inner error's do not", async (
     Promise.reject(
       new RpcError('launcher.enclave_failed', status.RESOURCE_EXHAUSTED, 'too many enclaves run on this machine'),
     );
-  await expect(ensure()).rejects.toMatchObject({ code: 'login.enclave_unavailable', grpcStatus: status.UNAVAILABLE });
+  await expect(ensure()).toRejectWithCode('login.enclave_unavailable', { grpcStatus: status.UNAVAILABLE });
   await expect(ensure()).rejects.toThrow('too many enclaves run on this machine');
   answer = () => Promise.reject(new Error('spawn /inner/path ENOENT'));
   await expect(ensure()).rejects.toThrow(
@@ -99,7 +99,7 @@ test("the launcher's own words reach the user, an inner error's do not", async (
 test('a launcher that is away is a refusal that names no path', async () => {
   const away = new ProcessLauncher({ scheme: 'unix', path: join(folder, 'nobody.sock') });
   const refused = ensure(undefined, away);
-  await expect(refused).rejects.toMatchObject({ code: 'login.enclave_unavailable' });
+  await expect(refused).toRejectWithCode('login.enclave_unavailable');
   await expect(refused).rejects.not.toThrow(folder);
   away.close();
 });

@@ -54,21 +54,21 @@ test('a licence for one account and one seat keeps one of its users at work, not
     { licence, password: undefined, oneTimeCode: '' },
     bearer(first.client),
   );
-  await expect(renewSeat(seats, first, seat)).rejects.toMatchObject({ code: 'licence.required' });
-  await expect(takeSeat(seats, await openConnection(first.client, await loginTpm()))).rejects.toMatchObject({
-    code: 'licence.required',
-  });
+  await expect(renewSeat(seats, first, seat)).toRejectWithCode('licence.required');
+  await expect(takeSeat(seats, await openConnection(first.client, await loginTpm()))).toRejectWithCode(
+    'licence.required',
+  );
 
   const second = await connected();
   await redeem(second);
   // Until its heartbeat has been missed the first one's seat is taken.
-  await expect(takeSeat(seats, second)).rejects.toMatchObject({ code: 'seat.none_free' });
+  await expect(takeSeat(seats, second)).toRejectWithCode('seat.none_free');
   await callUnary(seats, seats.freeSeats, { seats: [] }, bearer(first.client));
   await takeSeat(seats, second);
 });
 
 test('nobody takes a seat who never had a licence', async () => {
-  await expect(takeSeat(since.seats, await connected())).rejects.toMatchObject({ code: 'licence.required' });
+  await expect(takeSeat(since.seats, await connected())).toRejectWithCode('licence.required');
 });
 
 test('sessions that began without a licence before one was needed go on, and count by one that is redeemed', async () => {

@@ -98,7 +98,7 @@ describe('taking', () => {
     const another = await createAuthority({ commonName: 'client CA', trustDomain: TRUST_DOMAIN, years: 1 });
     await expect(
       verifySeatToken(token, { rootsPem: another.certificate, trustDomain: TRUST_DOMAIN, now: new Date() }),
-    ).rejects.toMatchObject({ code: 'seat.token_invalid' });
+    ).toRejectWithCode('seat.token_invalid');
   });
 
   test('an account without a licence has its default number at once', async () => {
@@ -107,8 +107,7 @@ describe('taking', () => {
       await takeSeat(replica.seats, await openConnection(client, tpm)),
       await takeSeat(replica.seats, await openConnection(client, tpm)),
     ];
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-      code: 'seat.none_free',
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free', {
       message: 'no seat is free: 2 of the 2 of your account are taken',
     });
     expect((await listed(client)).seats.sort()).toEqual(taken.map(({ seat }) => seat).sort());
@@ -121,9 +120,7 @@ describe('taking', () => {
     const licence = await licensed(3, one, two);
     for (const client of [one, one, two]) await takeSeat(replica.seats, await openConnection(client, tpm));
     for (const client of [one, two])
-      await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-        code: 'seat.none_free',
-      });
+      await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
     expect(await listed(two)).toMatchObject({ taken: 3, limit: 3, seats: [expect.any(String)] });
     expect((await callUnary(replica.seats, replica.seats.listSeats, {}, bearer(one))).licence).toBe(licence);
   });
@@ -139,9 +136,9 @@ describe('taking', () => {
     });
     expect((await listed(connection.client)).taken).toBe(1);
     await lapsed();
-    await expect(takeSeat(replica.seats, connection)).rejects.toMatchObject({ code: 'seat.lapsed' });
+    await expect(takeSeat(replica.seats, connection)).toRejectWithCode('seat.lapsed');
     await callUnary(replica.seats, replica.seats.endSeat, { token: first.token }, { timeout: 120_000 });
-    await expect(takeSeat(replica.seats, connection)).rejects.toMatchObject({ code: 'seat.freed' });
+    await expect(takeSeat(replica.seats, connection)).toRejectWithCode('seat.freed');
     expect((await listed(connection.client)).taken).toBe(0);
   });
 });
@@ -202,7 +199,7 @@ describe('no seat for', () => {
     await refused(await openConnection(thief, tpm, { tlsExporter }), 'seat.other_session');
     await expect(
       takeSeat(replica.seats, await openConnection(victim, tpm, { tlsExporter, workloadUid: newWorkload() })),
-    ).rejects.toMatchObject({ code: 'seat.other_session' });
+    ).toRejectWithCode('seat.other_session');
     expect((await listed(victim)).seats).toEqual([seat]);
     await renewSeat(replica.seats, connection, seat);
   });
@@ -255,20 +252,18 @@ describe('no seat for', () => {
         { ...takeRequest({ client, evidence }), proof },
         { timeout: 120_000 },
       ),
-    ).rejects.toMatchObject({ code: 'seat.proof' });
+    ).toRejectWithCode('seat.proof');
   });
 
   test('a session that was ended, a revoked user', async () => {
     const ended = await newClient();
     const connection = await openConnection(ended, tpm);
     await replica.backend.sessions.revoke(ended.user, { session: ended.session }, 'user');
-    await expect(takeSeat(replica.seats, connection)).rejects.toMatchObject({ code: 'login.session_ended' });
+    await expect(takeSeat(replica.seats, connection)).toRejectWithCode('login.session_ended');
 
     const revoked = await newClient();
     await revoke(replica.backend.database, { kind: 'user', subject: revoked.user, revokedBy: 'ada', reason: 'test' });
-    await expect(takeSeat(replica.seats, await openConnection(revoked, tpm))).rejects.toMatchObject({
-      code: 'login.revoked',
-    });
+    await expect(takeSeat(replica.seats, await openConnection(revoked, tpm))).toRejectWithCode('login.revoked');
   });
 });
 
@@ -284,19 +279,15 @@ describe('a heartbeat', () => {
     expect(decodeJwt(renewed.token)).toMatchObject({ jti: seat, exp: Number(renewed.expiresAt) });
     await pass(100);
     // Past the first end.
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-      code: 'seat.none_free',
-    });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
     await lapsed();
     const next = await openConnection(client, tpm);
     const { seat: other, token } = await takeSeat(replica.seats, next);
     expect(other).not.toBe(seat);
-    await expect(renewSeat(replica.seats, connection, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(renewSeat(replica.seats, connection, seat)).toRejectWithCode('seat.none_free');
     await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 120_000 });
     expect((await renewSeat(replica.seats, connection, seat)).seat).toBe(seat);
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-      code: 'seat.none_free',
-    });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
   });
 
   test('is taken from the enclave of the seat alone, about this seat and this session, of now, and once', async () => {
@@ -306,35 +297,27 @@ describe('a heartbeat', () => {
     const { seat: other } = await takeSeat(replica.seats, second);
     await pass(10);
     const { privateKey } = await makeIdentity(TRUST_DOMAIN);
-    await expect(renewSeat(replica.seats, connection, seat, { privateKey })).rejects.toMatchObject({
-      code: 'seat.heartbeat',
-    });
+    await expect(renewSeat(replica.seats, connection, seat, { privateKey })).toRejectWithCode('seat.heartbeat');
     await expect(
       renewSeat(replica.seats, connection, seat, {
         privateKey: client.key.export({ type: 'pkcs8', format: 'pem' }) as string,
       }),
-    ).rejects.toMatchObject({ code: 'seat.heartbeat' });
-    await expect(renewSeat(replica.seats, connection, seat, { about: other })).rejects.toMatchObject({
-      code: 'seat.heartbeat',
-    });
-    await expect(renewSeat(replica.seats, second, seat)).rejects.toMatchObject({ code: 'seat.heartbeat' });
-    await expect(renewSeat(replica.seats, connection, randomUUID())).rejects.toMatchObject({ code: 'seat.heartbeat' });
+    ).toRejectWithCode('seat.heartbeat');
+    await expect(renewSeat(replica.seats, connection, seat, { about: other })).toRejectWithCode('seat.heartbeat');
+    await expect(renewSeat(replica.seats, second, seat)).toRejectWithCode('seat.heartbeat');
+    await expect(renewSeat(replica.seats, connection, randomUUID())).toRejectWithCode('seat.heartbeat');
     for (const seconds of [-70, 70])
-      await expect(
-        renewSeat(replica.seats, connection, seat, { at: Date.now() + seconds * 1000 }),
-      ).rejects.toMatchObject({ code: 'seat.heartbeat_old' });
+      await expect(renewSeat(replica.seats, connection, seat, { at: Date.now() + seconds * 1000 })).toRejectWithCode(
+        'seat.heartbeat_old',
+      );
     const { seats } = await callUnary(replica.seats, replica.seats.listSeats, {}, bearer(client));
     expect(seats.find((listedSeat) => listedSeat.seat === seat)?.expiresAt).toBe(expiresAt - 10n);
 
     // A client keeps one for when its session is over: it has been counted.
     const at = Date.now();
     await renewSeat(replica.seats, connection, seat, { at });
-    await expect(renewSeat(replica.seats, connection, seat, { at })).rejects.toMatchObject({
-      code: 'seat.heartbeat_old',
-    });
-    await expect(renewSeat(replica.seats, connection, seat, { at: at - 1 })).rejects.toMatchObject({
-      code: 'seat.heartbeat_old',
-    });
+    await expect(renewSeat(replica.seats, connection, seat, { at })).toRejectWithCode('seat.heartbeat_old');
+    await expect(renewSeat(replica.seats, connection, seat, { at: at - 1 })).toRejectWithCode('seat.heartbeat_old');
   });
 
   test('is refused once the login session has ended or the user is revoked', async () => {
@@ -346,7 +329,7 @@ describe('a heartbeat', () => {
     };
     const ended = await take();
     await replica.backend.sessions.revoke(ended.client.user, {}, 'user');
-    await expect(ended.renew()).rejects.toMatchObject({ code: 'login.session_ended' });
+    await expect(ended.renew()).toRejectWithCode('login.session_ended');
     const revoked = await take();
     await revoke(replica.backend.database, {
       kind: 'user',
@@ -354,7 +337,7 @@ describe('a heartbeat', () => {
       revokedBy: 'ada',
       reason: 'test',
     });
-    await expect(revoked.renew()).rejects.toMatchObject({ code: 'login.revoked' });
+    await expect(revoked.renew()).toRejectWithCode('login.revoked');
   });
 
   test('goes on when the licence has expired: that keeps its user from logging in, and nothing that runs from its seat', async () => {
@@ -369,9 +352,7 @@ describe('a heartbeat', () => {
     await expect(renewSeat(replica.seats, connection, seat)).resolves.toBeDefined();
     // Within the hour of its certificate, another connection too; never more than the licence had.
     await takeSeat(replica.seats, await openConnection(client, tpm));
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-      code: 'seat.none_free',
-    });
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
   });
 
   test('is refused once the licence was revoked, and nobody takes a seat by it', async () => {
@@ -383,10 +364,8 @@ describe('a heartbeat', () => {
       `UPDATE licences SET revoked_at = now(), revoked_by = 'ada', revoked_reason = 'x' WHERE id = $1`,
       [licence],
     );
-    await expect(renewSeat(replica.seats, connection, seat)).rejects.toMatchObject({ code: 'licence.revoked' });
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-      code: 'licence.revoked',
-    });
+    await expect(renewSeat(replica.seats, connection, seat)).toRejectWithCode('licence.revoked');
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('licence.revoked');
     // Who gives it back has the account's own again.
     await replica.backend.database.query('DELETE FROM licence_redemptions WHERE user_id = $1', [client.user]);
     await renewSeat(replica.seats, connection, seat);
@@ -399,10 +378,8 @@ describe('a heartbeat', () => {
     const { seat } = await takeSeat(replica.seats, lost);
     await lapsed();
     await takeSeat(replica.seats, await openConnection(client, tpm));
-    await expect(renewSeat(replica.seats, lost, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
-    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).rejects.toMatchObject({
-      code: 'seat.none_free',
-    });
+    await expect(renewSeat(replica.seats, lost, seat)).toRejectWithCode('seat.none_free');
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
     const rows = (await recordsOf(replica.backend.database)).filter(
       ({ kind, detail }) => kind === 'licence.refused' && detail['licence'] === licence,
     );
@@ -416,9 +393,7 @@ describe('a heartbeat', () => {
     const connection = await openConnection(client, tpm);
     const { backend, seats } = replica;
     await Promise.all(
-      Array.from({ length: 25 }, () =>
-        expect(takeSeat(seats, connection)).rejects.toMatchObject({ code: 'seat.none_free' }),
-      ),
+      Array.from({ length: 25 }, () => expect(takeSeat(seats, connection)).toRejectWithCode('seat.none_free')),
     );
     expect(
       (await recordsOf(backend.database)).filter(
@@ -433,7 +408,7 @@ describe('a heartbeat', () => {
     const [first, second] = [await takeSeat(replica.seats, one), await takeSeat(replica.seats, two)];
     const licence = await licensed(1, client);
     await renewSeat(replica.seats, one, first.seat);
-    await expect(renewSeat(replica.seats, two, second.seat)).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(renewSeat(replica.seats, two, second.seat)).toRejectWithCode('seat.none_free');
     await replica.backend.database.query('UPDATE licences SET seats = 2 WHERE id = $1', [licence]);
     await renewSeat(replica.seats, two, second.seat);
     await replica.backend.database.query('UPDATE licences SET seats = 1 WHERE id = $1', [licence]);
@@ -451,7 +426,7 @@ describe('a seat is free', () => {
     const forged = `${header}.${payload}.${signature.startsWith('A') ? 'B' : 'A'}${signature.slice(1)}`;
     await expect(
       callUnary(replica.seats, replica.seats.endSeat, { token: forged }, { timeout: 120_000 }),
-    ).rejects.toMatchObject({ code: 'seat.token_invalid' });
+    ).toRejectWithCode('seat.token_invalid');
     expect((await listed(client)).seats).toEqual([seat]);
     await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 120_000 });
     expect((await listed(client)).seats).toEqual([]);
@@ -463,17 +438,15 @@ describe('a seat is free', () => {
     const [first, second] = [await takeSeat(replica.seats, one), await takeSeat(replica.seats, two)];
     const { seats: service } = replica;
     for (const seats of [[first.seat], ['not an id'], [randomUUID()]]) {
-      await expect(callUnary(service, service.freeSeats, { seats }, bearer(other))).rejects.toMatchObject({
-        code: 'seat.not_found',
-      });
+      await expect(callUnary(service, service.freeSeats, { seats }, bearer(other))).toRejectWithCode('seat.not_found');
     }
     expect(await callUnary(service, service.freeSeats, { seats: [] }, bearer(other))).toEqual({ freed: 0 });
     expect((await listed(client)).taken).toBe(2);
     expect(await callUnary(service, service.freeSeats, { seats: [first.seat] }, bearer(client))).toEqual({ freed: 1 });
     expect((await listed(client)).seats).toEqual([second.seat]);
-    await expect(renewSeat(service, one, first.seat)).rejects.toMatchObject({ code: 'seat.freed' });
+    await expect(renewSeat(service, one, first.seat)).toRejectWithCode('seat.freed');
     expect(await callUnary(service, service.freeSeats, { seats: [] }, bearer(client))).toEqual({ freed: 1 });
-    await expect(renewSeat(service, two, second.seat)).rejects.toMatchObject({ code: 'seat.freed' });
+    await expect(renewSeat(service, two, second.seat)).toRejectWithCode('seat.freed');
     const audit = (await recordsOf(replica.backend.database)).filter(({ kind }) => kind === 'seat.freed');
     expect(audit.map(({ detail }) => detail)).toEqual([first, second].map(({ seat }) => ({ user: client.user, seat })));
   });
@@ -485,14 +458,14 @@ describe('a seat is free', () => {
     const { seat } = await takeSeat(replica.seats, dead);
     await expect(
       takeSeat(replica.seats, await openConnection(client, tpm, { workloadUid: newWorkload(), enclave: 'gpu-lab' })),
-    ).rejects.toMatchObject({ code: 'seat.none_free' });
+    ).toRejectWithCode('seat.none_free');
     const { seat: next } = await takeSeat(
       replica.seats,
       await openConnection(client, tpm, { workloadUid: newWorkload() }),
     );
     expect((await listed(client)).seats).toEqual([next]);
     // It lived after all: its heartbeat finds no room.
-    await expect(renewSeat(replica.seats, dead, seat)).rejects.toMatchObject({ code: 'seat.none_free' });
+    await expect(renewSeat(replica.seats, dead, seat)).toRejectWithCode('seat.none_free');
   });
 
   test('when login itself ends the enclave', async () => {
