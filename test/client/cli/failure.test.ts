@@ -1,7 +1,8 @@
 import { status } from '@grpc/grpc-js';
 import { LogError } from '../../../attestation/transparency/errors';
 import { AttestationRefused } from '../../../client';
-import { CliError, EXIT } from '../../../client/cli/exit';
+import type { CliError } from '../../../client/cli/exit';
+import { EXIT } from '../../../client/cli/exit';
 import { toCliError } from '../../../client/cli/failure';
 import type { WireCode } from '../../../errors/codes';
 import { ConfigError } from '../../../runtime/config/environment';
