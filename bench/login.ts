@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, login, signUp } from '../client';
 import type { Session } from '../client';
-import { parseTrustBundle } from '../attestation/trust/bundle';
+import { readSignedBundle } from '../attestation/trust/signed-bundle';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { Machine } from '../test/support/machine';
 import { percentile, timed } from './bench';
@@ -17,7 +17,7 @@ export async function run(): Promise<Row[]> {
   const machine = new Machine();
   try {
     await machine.startService();
-    const trust: TrustBundle = parseTrustBundle(readFileSync(machine.server('trust-bundle.json'), 'utf8'));
+    const trust: TrustBundle = await readSignedBundle(readFileSync(machine.server('trust-bundle.jws'), 'utf8'));
     const [cold, warm, password, connecting]: [number[], number[], number[], number[]] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {
       const username = `bench-${round}`;

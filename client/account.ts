@@ -4,6 +4,7 @@ import { fromUnixSeconds } from '../runtime/rpc/unix-time';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { AccountDeletionServiceClient, AccountServiceClient } from '../proto/gen/licensing/v1/account';
 import { withService } from './channel';
+import { requireSameUser } from './identity';
 
 export const TIMEOUT_MS = 15_000;
 /** A password is hashed, and others may be waiting for that. */
@@ -88,14 +89,22 @@ export function signUp(
 
 /**
  * Exchanges a refresh token for new tokens. Where the answer is lost, the old one is good again after five seconds, until a newer one is used.
- * @throws RpcError login.refresh_raced (ABORTED) where another call used it in the last seconds: the tokens that it got are the ones to use;
+ * @param options `user`: whose session it is, by id: tokens of another one are refused
+ * @throws AttestationRefused identity.user; RpcError login.refresh_raced (ABORTED) where another call used it in the last seconds: the tokens that it got are the ones to use;
  * login.refresh_reused, login.session_ended, login.refresh_invalid: the session is over
  */
-export function refresh(trust: TrustBundle, refreshToken: string, options: CallOptions = {}): Promise<SessionTokens> {
-  const { signal, clientName = '' } = options;
-  return withAccountService(trust, options, async (client) =>
-    tokensOf(await callUnary(client, client.refresh, { refreshToken, clientName }, { timeout: TIMEOUT_MS, signal })),
-  );
+export function refresh(
+  trust: TrustBundle,
+  refreshToken: string,
+  options: CallOptions & { user?: string | undefined } = {},
+): Promise<SessionTokens> {
+  const { signal, clientName = '', user } = options;
+  return withAccountService(trust, options, async (client) => {
+    const call = { timeout: TIMEOUT_MS, signal };
+    const tokens = tokensOf(await callUnary(client, client.refresh, { refreshToken, clientName }, call));
+    requireSameUser(user, tokens);
+    return tokens;
+  });
 }
 
 /**

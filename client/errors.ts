@@ -17,6 +17,7 @@ export type Phase = 'login' | 'connection' | 'session';
  * - revocation.node, revocation.ak, revocation.ek, revocation.user: what the evidence is about is trusted no longer
  * - revocation.missing, revocation.stale, revocation.signature, revocation.malformed: nothing shows that it still is
  * - log.record_wrong: what the service wrote down about the login in its audit log is not what the evidence says
+ * - identity.user, identity.installation: of a session that goes on, the service answers as another user, or the trust bundle is another installation's
  * - certificate.mismatch: the enclave hands out another certificate than the one that was attested
  * - connection.certificate_mismatch, connection.protocol, connection.resumed: what TLS presents is not what was verified
  * - session.exporter: the evidence is about another TLS session: somebody stands between

@@ -2,13 +2,14 @@
  * The client's side as a library: sign up, log in, verify, connect, work.
  *
  * @example
- * const trust = parseTrustBundle(await readFile('trust.json', 'utf8'));
+ * const trust = await readTrustedBundle(await readFile('sls-trust.jws', 'utf8'), fingerprintFromYourOperator);
  * const session = await login(trust, { credential: { username, password } });
  * const enclave = await connect(trust, session);
  * await enclave.exec(['sha256sum', '-'], { stdin: createReadStream('thesis.pdf'), stdout: process.stdout, stderr: process.stderr });
  * enclave.close();
  */
-export { parseTrustBundle, serializeTrustBundle } from '../attestation/trust/bundle';
+export { serializeTrustBundle } from '../attestation/trust/bundle';
+export { readTrustedBundle, TrustError } from '../attestation/trust/signed-bundle';
 export type { TrustBundle } from '../attestation/trust/bundle';
 export { EvidenceError, PolicyError } from '../attestation/evidence/errors';
 export { readEvidenceJson, writeEvidenceJson } from '../attestation/evidence/json';

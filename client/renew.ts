@@ -1,4 +1,5 @@
 import type { TrustBundle } from '../attestation/trust/bundle';
+import { requireSameInstallation } from './identity';
 import { renewEvidence, login, LoginError } from './service';
 import type { LoginOptions } from './service';
 import { certificateExpiresAt } from './session';
@@ -25,6 +26,7 @@ export async function renew(
   session: Session,
   { enclaveGone = false, ...options }: RenewOptions = {},
 ): Promise<Session> {
+  await requireSameInstallation(session, trust);
   const { clock = systemClock } = options;
   const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < clock.now() / 1000;
   if (!enclaveGone && !isOver(certificateExpiresAt(session))) {

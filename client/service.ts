@@ -1,4 +1,3 @@
-import { decodeJwt } from 'jose';
 import { X509Certificate } from 'node:crypto';
 import { newNonce, signProof } from '../attestation/certificates/proof';
 import { DEFAULT_ENCLAVE } from '../attestation/evidence/enclave-name';
@@ -7,6 +6,7 @@ import { fromServiceError, isServiceError } from '../runtime/rpc/errors';
 import { TracedCall } from '../runtime/rpc/trace';
 import { leafHash } from '../attestation/transparency/merkle';
 import type { TrustBundle } from '../attestation/trust/bundle';
+import { fingerprint } from '../attestation/trust/public-key';
 import { EnclaveServiceClient } from '../proto/gen/licensing/v1/enclave';
 import { LoginServiceClient, LoginServiceService } from '../proto/gen/licensing/v1/login';
 import type { LoginRequest, LoginResponse, LoginResult, LoginStage } from '../proto/gen/licensing/v1/login';
@@ -17,6 +17,7 @@ import { verifyLogin } from './evidence';
 import type { VerifyingOptions } from './evidence';
 import { freshTrust, refuseRevoked } from './fresh-trust';
 import type { TrustOptions } from './fresh-trust';
+import { requireSameInstallation, requireSameUser, userOfToken } from './identity';
 import { makeClientKey, privateKey, publicKeyDer } from './key';
 import { checkReceipt } from './receipt';
 import type { LoginReceipt } from './receipt';
@@ -47,8 +48,8 @@ export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOption
     | { username: string; password: string; knownSession?: string | undefined; oneTimeCode?: string | undefined };
   /** Name of the user's enclave that is wanted; left out: `default`. Evidence of another one is refused. */
   enclave?: string | undefined;
-  /** The user's id, where it is known from before; an access token brings it along. */
-  user?: string;
+  /** The user's id, where it is known from before: whose session it is that goes on. An access token brings it along. Another user is refused. */
+  user?: string | undefined;
   /** Wants the node's firmware event log with the evidence. Default: where boot states are demanded, so that a refusal can name the event. */
   includeEventLog?: boolean | undefined;
   /** Told the new tokens, before anything of the answer is verified: they are all that there is of the session, whatever the evidence says. */
@@ -94,6 +95,8 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
       refreshTokenExpiresAt: Number(result.refreshTokenExpiresAt),
     }),
   };
+  const user = options.user ?? ('accessToken' in credential ? userOfToken(credential.accessToken) : undefined);
+  requireSameUser(user, tokens);
   await options.onTokens?.(tokens);
   const { enclave, evidence } = result;
   if (!enclave) throw new LoginError('login.no_result', 'expected to be told where the enclave is');
@@ -104,13 +107,13 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
       'evidence.missing',
       'expected evidence, got an answer without any',
     );
-  const user = options.user ?? ('accessToken' in credential ? decodeJwt(credential.accessToken).sub : undefined);
   const session: Omit<Session, 'claims'> = {
     ...tokens,
     clientKey: key.pem,
     clientCertificates: result.clientCertificates,
     enclave: { ...enclave, user: user ?? enclave.user },
     enclaveName: options.enclave ?? DEFAULT_ENCLAVE,
+    trustKey: await fingerprint(trust.trustKey),
     evidence,
     nonce,
     ...(result.licence && {
@@ -125,6 +128,7 @@ export async function login(trust: TrustBundle, options: LoginOptions): Promise<
   const verified = verifyLogin(fresh.trust, session, options);
   refuseRevoked('login', fresh.list, verified, options.onStep, sessionId(session));
   checkOwnCertificate(session);
+  requireSameUser(verified.claims.user, tokens);
   const { claims } = verified;
   const receipt = checkReceipt(result.receipt, { session: sessionId(session), evidence, claims });
   if (receipt)
@@ -200,6 +204,7 @@ export async function renewEvidence(
   session: Session,
   options: RenewEvidenceOptions = {},
 ): Promise<Session> {
+  await requireSameInstallation(session, trust);
   const nonce = newNonce();
   const asked = freshTrust('login', trust, undefined, options);
   // Awaited below; what fails before must not leave it without a listener.

@@ -17,6 +17,8 @@ export interface Session extends SessionTokens {
   enclave: EnclaveLocation;
   /** Which of the user's enclaves was asked for; left out: `default`. */
   enclaveName?: string | undefined;
+  /** Fingerprint of the trust key of its installation; undefined in one of an earlier release. */
+  trustKey?: string | undefined;
   /** Of the purpose CERTIFICATE, for `nonce`. */
   evidence: Evidence;
   /** What that evidence says, as it was verified. */
@@ -54,6 +56,7 @@ const sessionSchema = z.strictObject({
     tlsAddress: z.string(),
   }),
   enclaveName: z.string().refine(isEnclaveName).optional(),
+  trustKey: z.string().optional(),
   evidence: z.unknown(),
   nonce: base64,
   licence: z
@@ -98,6 +101,7 @@ export function parseSession(text: string): Session {
     clientCertificates,
     enclave,
     enclaveName,
+    trustKey,
     evidence,
     nonce,
     licence,
@@ -110,6 +114,7 @@ export function parseSession(text: string): Session {
     clientCertificates,
     enclave,
     enclaveName,
+    trustKey,
     evidence: verified,
     claims: parseClaims(verified.claims),
     nonce,

@@ -34,4 +34,11 @@ export type ClientCode =
 /** Of `sls` alone. */
 type CommandLineCode =
   /** Anything that has no code of its own. */
-  'sls.failed' | 'log.none' | 'log.memory_damaged' | 'trust.fingerprint' | 'trust.not_confirmed' | 'trust.older';
+  | 'sls.failed'
+  | 'log.none'
+  | 'log.memory_damaged'
+  | 'trust.not_confirmed'
+  | 'trust.unknown_key'
+  | 'trust.memory_damaged'
+  /** A saved session was with an installation that is not the one which is trusted now. */
+  | 'session.other_installation';

@@ -133,7 +133,16 @@ export type RevocationCode =
 
 /** A signed trust bundle that isn't taken. */
 export type TrustCode = `trust.${
-  'malformed' | 'type' | 'signature' | 'key_changed' | 'domain_changed' | 'key_missing'}`;
+  | 'unsigned'
+  | 'malformed'
+  | 'type'
+  | 'signature'
+  | 'fingerprint'
+  | 'older'
+  | 'conflict'
+  | 'key_changed'
+  | 'domain_changed'
+  | 'key_missing'}`;
 
 /** The audit log contradicts itself, its signatures, or what it showed before. */
 export type LogCode = `log.${
@@ -153,6 +162,8 @@ type ConnectionRefusalCode =
   | 'evidence.missing'
   /** The enclave hands out another certificate than the one that was attested. */
   | 'certificate.mismatch'
+  /** A session is of one installation: the trust bundle is another one's. */
+  | 'identity.installation'
   /** What TLS presents is not what was verified. */
   | `connection.${'certificate_mismatch' | 'protocol' | 'resumed'}`
   /** The evidence is about another TLS session: somebody stands between. */

@@ -1,4 +1,5 @@
 import type { JWK } from 'jose';
+import { MAX_ATTESTATION_KEY_CERTIFICATE_DAYS } from '../licensing/authority/attestation-key';
 import { createAuthority } from '../licensing/authority/authority';
 import { ACCESS_TOKEN_SECONDS } from '../licensing/tokens/access-token';
 import { generateSigningKey } from '../licensing/tokens/keys';
@@ -25,8 +26,11 @@ export const ROTATIONS = {
   'licence-key': { life: MAX_LICENCE_YEARS * 366 * 86_400, file: 'licence-keys.json' },
   'log-key': { life: TREE_HEAD_SECONDS, file: 'log-keys.json' },
   'client-ca': { life: MAX_CLIENT_CERTIFICATE_SECONDS, file: 'client-ca', commonName: 'Client CA' },
-  // Certificates of attestation keys live 7 days.
-  'attestation-ca': { life: 7 * 86_400, file: 'attestation-ca', commonName: 'Attestation CA' },
+  'attestation-ca': {
+    life: MAX_ATTESTATION_KEY_CERTIFICATE_DAYS * 86_400,
+    file: 'attestation-ca',
+    commonName: 'Attestation CA',
+  },
 } as const;
 
 export type Rotation = keyof typeof ROTATIONS;
@@ -71,7 +75,7 @@ export async function rotate(
       : await rotateAuthority(store, what, trustDomain, times);
   // These are what clients pin.
   if (what === 'attestation-ca' || what === 'revocation-key' || what === 'licence-key' || what === 'log-key')
-    await publishTrustBundle(store);
+    await publishTrustBundle(store, {}, { discardEdits: compromised });
   return { signsFrom, oldUntil: times.oldUntil, dropped };
 }
 

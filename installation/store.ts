@@ -7,7 +7,7 @@ import type { KeyStoreCode } from '../errors/operator';
  * - second-factor-keys.json: JWK Set of symmetric keys
  * - trust-key.json: private JWK
  * - *-ca.key, *-ca.crt: PEM; several while an authority is rotated
- * - trust-bundle.jws, trust-bundle.json: what clients pin, signed and plain
+ * - trust-bundle.jws: what clients pin, signed; trust-bundle.json: the same for people to read, believed by nobody
  */
 export type KeyName =
   | 'token-keys.json'

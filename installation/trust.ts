@@ -2,11 +2,12 @@ import type { JWK } from 'jose';
 import { createAuthority } from '../licensing/authority/authority';
 import { splitCertificates } from '../attestation/certificates/pem';
 import { generateSigningKey } from '../licensing/tokens/keys';
-import { parseTrustBundle, serializeTrustBundle } from '../attestation/trust/bundle';
+import { parseTrustBundle, serializeTrustBundle, TrustBundleError } from '../attestation/trust/bundle';
 import type { TrustBundle } from '../attestation/trust/bundle';
-import { publicHalf } from '../attestation/trust/public-key';
+import { isSameKey, publicHalf } from '../attestation/trust/public-key';
 import type { PublicKey } from '../attestation/trust/public-key';
 import { readSignedBundle, signTrustBundle } from '../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../attestation/trust/signed-bundle';
 import { KeyStoreError, need } from './store';
 import type { KeyStore } from './store';
 
@@ -23,7 +24,7 @@ export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustD
   }
   if ((await store.read('log-keys.json')) === undefined) {
     // Where one was lost, the log goes on by what it signed: licensing/audit/keys.ts.
-    const retired = (await readSigned(store))?.logKeys?.keys ?? [];
+    const retired = (await readPublishedTrust(store))?.bundle.logKeys?.keys ?? [];
     await store.write([['log-keys.json', JSON.stringify({ keys: [await generateSigningKey()], retired })]]);
   }
   if ((await store.read('admin-ca.crt')) === undefined) {
@@ -38,19 +39,29 @@ export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustD
 /** What an installation says about itself in its trust bundle; the keys come from its key store. */
 type TrustChoices = Pick<TrustBundle, 'trustDomain' | 'services' | 'policy'>;
 
+interface PublishOptions {
+  /** Writes over a plain bundle that somebody edited. */
+  discardEdits?: boolean;
+}
+
 /**
- * Writes the trust bundle anew, signed and plain, from the keys that are there. The plain one is the operator's to edit: its policy and its
- * services stay unless `choices` says otherwise. The sequence grows when anything changed since the last signature.
- * @throws KeyStoreError, TrustBundleError
+ * Signs the trust bundle anew from the keys that are there, and writes a plain copy of it for people to read. Policy and services are those of the signed
+ * bundle before unless `choices` says otherwise: the plain one decides nothing, because whoever can write to it need not have the trust key.
+ * The sequence grows when anything changed; when nothing did, the signed bundle stays as it is.
+ * @throws KeyStoreError, among them keystore.edited: the plain bundle was edited and would be written over; TrustBundleError
  */
-export async function publishTrustBundle(store: KeyStore, choices: Partial<TrustChoices> = {}): Promise<TrustBundle> {
-  const plain = await store.read('trust-bundle.json');
-  const signed = await readSigned(store);
-  const before = plain === undefined ? signed : parseTrustBundle(plain);
+export async function publishTrustBundle(
+  store: KeyStore,
+  choices: Partial<TrustChoices> = {},
+  { discardEdits = false }: PublishOptions = {},
+): Promise<TrustBundle> {
+  const published = await readPublishedTrust(store);
+  const before = published?.bundle;
+  if (before && !discardEdits) await refuseEdited(store, before);
   const trustKey = parseKey(await need(store, 'trust-key.json'), 'trust-key.json');
   const next: TrustBundle = {
     version: 1,
-    sequence: Math.max(before?.sequence ?? 0, signed?.sequence ?? 0),
+    sequence: before?.sequence ?? 0,
     trustDomain: choices.trustDomain ?? before?.trustDomain ?? missing('trust domain'),
     trustKey: await publicHalf(trustKey),
     revocationKeys: { keys: await publicHalves(await need(store, 'revocation-keys.json'), 'revocation-keys.json') },
@@ -61,9 +72,11 @@ export async function publishTrustBundle(store: KeyStore, choices: Partial<Trust
     services: choices.services ?? before?.services ?? missing('services'),
     policy: choices.policy ?? before?.policy ?? missing('policy'),
   };
-  if (signed === undefined || !isSameBundle(signed, next)) next.sequence += 1;
+  // One sequence has one signed form: clients refuse two.
+  const isSame = published !== undefined && isSameBundle(published.bundle, next);
+  if (!isSame) next.sequence += 1;
   await store.write([
-    ['trust-bundle.jws', await signTrustBundle(next, trustKey)],
+    ['trust-bundle.jws', isSame ? published.signed : await signTrustBundle(next, trustKey)],
     ['trust-bundle.json', serializeTrustBundle(next)],
   ]);
   return next;
@@ -81,16 +94,45 @@ async function logKeys(store: KeyStore): Promise<Pick<TrustBundle, 'logKeys'>> {
   return text === undefined ? {} : { logKeys: { keys: await publicHalves(text, 'log-keys.json') } };
 }
 
-async function readSigned(store: KeyStore): Promise<TrustBundle | undefined> {
-  const jws = await store.read('trust-bundle.jws');
-  if (jws === undefined) return undefined;
+/**
+ * The bundle that the installation published last, by its own trust key.
+ * @throws KeyStoreError keystore.malformed where it can't be read, or another key signed it
+ */
+export async function readPublishedTrust(store: KeyStore): Promise<SignedTrust | undefined> {
+  const signed = (await store.read('trust-bundle.jws'))?.trim();
+  if (signed === undefined) return undefined;
   try {
-    return await readSignedBundle(jws.trim());
+    const bundle = await readSignedBundle(signed);
+    const own = await publicHalf(parseKey(await need(store, 'trust-key.json'), 'trust-key.json'));
+    if (!isSameKey(bundle.trustKey, own)) throw new TypeError('expected it to be signed by trust-key.json');
+    return { bundle, signed };
   } catch (cause) {
-    throw new KeyStoreError('keystore.malformed', 'trust-bundle.jws in the key store can not be read', undefined, {
-      cause,
-    });
+    if (cause instanceof KeyStoreError) throw cause;
+    throw new KeyStoreError(
+      'keystore.malformed',
+      `trust-bundle.jws in the key store is not believed: ${(cause as Error).message}`,
+      'give back the trust key or the bundle that was there',
+      { cause },
+    );
   }
+}
+
+/** An edit that nobody takes should be heard of, not written over. One of an earlier sequence is what a crash left. */
+async function refuseEdited(store: KeyStore, published: TrustBundle): Promise<void> {
+  const plain = await store.read('trust-bundle.json');
+  if (plain === undefined) return;
+  let edited: TrustBundle | undefined;
+  try {
+    edited = parseTrustBundle(plain);
+    if (edited.sequence < published.sequence || isSameBundle(edited, published)) return;
+  } catch (error) {
+    if (!(error instanceof TrustBundleError)) throw error;
+  }
+  throw new KeyStoreError(
+    'keystore.edited',
+    'trust-bundle.json was edited, and is only there for reading: what counts is the signed bundle',
+    'to sign its policy and services: sls admin trust-bundle export --edited FILE, with a copy of it; to drop the edit, remove it',
+  );
 }
 
 /** By content: parsing puts the fields into one order. */

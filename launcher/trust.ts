@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { FolderKeyStore } from '../installation/folder';
-import { publishTrustBundle } from '../installation/trust';
-import { parseTrustBundle } from '../attestation/trust/bundle';
+import { publishTrustBundle, readPublishedTrust } from '../installation/trust';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import type { Installation } from './installation';
 
@@ -10,10 +8,10 @@ import type { Installation } from './installation';
  * when something changed. No secret is in it, so others may read it.
  */
 export async function writeTrustBundle(
-  { folder, record, path }: Installation,
+  { folder, record }: Installation,
   services: TrustBundle['services'],
 ): Promise<void> {
-  const text = await readFile(path('trust-bundle.json'), 'utf8').catch(() => undefined);
-  const policy: TrustBundle['policy'] = text === undefined ? { softwareTpm: 'allow' } : parseTrustBundle(text).policy;
-  await publishTrustBundle(new FolderKeyStore(folder), { trustDomain: record.trustDomain, services, policy });
+  const store = new FolderKeyStore(folder);
+  const policy = (await readPublishedTrust(store))?.bundle.policy ?? { softwareTpm: 'allow' };
+  await publishTrustBundle(store, { trustDomain: record.trustDomain, services, policy });
 }

@@ -155,7 +155,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
 
   return {
     folder: installation.folder,
-    trustBundleFile: path('trust-bundle.json'),
+    trustBundleFile: path('trust-bundle.jws'),
     services,
     stop: () => teardown.run(),
   };

@@ -32,10 +32,18 @@ export async function signTrustBundle(bundle: TrustBundle, privateKey: JWK): Pro
 
 /**
  * Reads a signed bundle and checks that the trust key in it signed it. That says nothing yet about whose key that is: a person has to
- * compare its fingerprint the first time, and `acceptNewer` holds on to it afterwards.
- * @throws TrustError trust.malformed, trust.type, trust.signature
+ * compare its fingerprint the first time (`readTrustedBundle`), and `acceptNewer` holds on to it afterwards.
+ * @param text compact JWS (RFC 7515), as `sls admin trust-bundle export` prints it
+ * @throws TrustError trust.unsigned, trust.malformed, trust.type, trust.signature
  */
-export async function readSignedBundle(jws: string): Promise<TrustBundle> {
+export async function readSignedBundle(text: string): Promise<TrustBundle> {
+  // In a file, it is a line.
+  const jws = text.trim();
+  if (jws.startsWith('{'))
+    throw new TrustError(
+      'trust.unsigned',
+      'expected a signed trust bundle, got the plain form: that is for reading, and anyone could have written it',
+    );
   if (jws.length > MAX_LENGTH)
     throw new TrustError('trust.malformed', `expected a signed trust bundle of ${MAX_LENGTH} characters at most`);
   let bundle: TrustBundle;
@@ -54,6 +62,46 @@ export async function readSignedBundle(jws: string): Promise<TrustBundle> {
     throw new TrustError('trust.signature', 'the trust bundle is not signed by its trust key', { cause });
   }
   return bundle;
+}
+
+/**
+ * Reads a signed bundle of the trust key that a person compared.
+ * @param expected the fingerprint that the operator gave by another way: `SHA256:` and 43 characters of base64url
+ * @throws TrustError trust.fingerprint, and those of `readSignedBundle`
+ */
+export async function readTrustedBundle(jws: string, expected: string): Promise<TrustBundle> {
+  const bundle = await readSignedBundle(jws);
+  const got = await fingerprint(bundle.trustKey);
+  if (got !== expected)
+    throw new TrustError('trust.fingerprint', `the trust key is another one: expected ${expected}, got ${got}`);
+  return bundle;
+}
+
+/** A bundle with the form in which its operator signed it: what is kept and handed on is that form. */
+export interface SignedTrust {
+  bundle: TrustBundle;
+  /** Compact JWS. */
+  signed: string;
+}
+
+/**
+ * Refuses a bundle in the place of one of the same trust key that is newer, or that has its sequence and says something else.
+ * @throws TrustError trust.older, trust.conflict
+ */
+export function checkNotOlder(known: SignedTrust, offered: SignedTrust): void {
+  const [expected, got] = [known.bundle.sequence, offered.bundle.sequence];
+  if (got < expected)
+    throw new TrustError(
+      'trust.older',
+      `the trust bundle is older than the one at hand: expected sequence ${expected} or later, got ${got}`,
+    );
+  if (got === expected && payloadOf(known) !== payloadOf(offered))
+    throw new TrustError('trust.conflict', `expected one trust bundle with sequence ${got}, got two that differ`);
+}
+
+/** What was signed. ECDSA signatures of the same content differ. */
+function payloadOf({ signed }: SignedTrust): string | undefined {
+  return signed.trim().split('.')[1];
 }
 
 /**

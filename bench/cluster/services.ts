@@ -6,7 +6,7 @@ import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/
 import { apply, kubectl } from '../../runtime/kubernetes/kubectl';
 import type { List, Pod } from '../../runtime/kubernetes/objects';
 import { HealthClient } from '../../proto/gen/grpc/health/v1/health';
-import { parseTrustBundle, signUp } from '../../client/index';
+import { readTrustedBundle, signUp } from '../../client/index';
 import type { TrustBundle } from '../../client/index';
 import { forgetLimits } from '../../test/e2e/support/cluster';
 import install from '../../test/e2e/support/install';
@@ -21,7 +21,7 @@ export const PLAINTEXT = { allowPlaintext: true };
 export async function installed(): Promise<TrustBundle> {
   await install();
   await forgetLimits();
-  return parseTrustBundle(readFileSync(setting('SLS_TRUST'), 'utf8'));
+  return readTrustedBundle(readFileSync(setting('SLS_TRUST'), 'utf8'), setting('SLS_TRUST_FINGERPRINT'));
 }
 
 /** A user whose first access token is at hand. */

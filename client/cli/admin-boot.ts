@@ -9,9 +9,9 @@ import { EvidenceError } from '../../attestation/evidence/errors';
 import { EvidenceFileError, readEvidenceJson } from '../../attestation/evidence/json';
 import { verifyEvidence } from '../../attestation/evidence/verify';
 import { FolderKeyStore } from '../../installation/folder';
-import { need } from '../../installation/store';
-import { publishTrustBundle } from '../../installation/trust';
-import { parseTrustBundle } from '../../attestation/trust/bundle';
+import { KeyStoreError } from '../../installation/store';
+import type { KeyStore } from '../../installation/store';
+import { publishTrustBundle, readPublishedTrust } from '../../installation/trust';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { CliError, EXIT } from './exit';
 import { addExample, addOutputOptions } from './options';
@@ -25,6 +25,7 @@ interface Options extends OutputOptions {
   name: string;
   pcrs?: number[];
   trust?: string;
+  trustFingerprint?: string;
   at?: string;
   dir?: string;
 }
@@ -46,7 +47,8 @@ export function addBoot(admin: Command): void {
       parsePcrs,
     )
     .option('--dir <folder>', 'add it to the trust bundle of this installation, signed anew')
-    .option('--trust <file>', 'verify with this trust bundle (default: that of --dir, or as in sls login)')
+    .option('--trust <file>', 'verify with this signed trust bundle (default: that of --dir, or as in sls login)')
+    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
     .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)');
   addOutputOptions(record, { json: false }).action(run);
   addExample(record, 'sls admin boot record --evidence proof.json --name 2026-11 --dir ~/.local/state/sls/server');
@@ -71,16 +73,18 @@ async function run(options: Options): Promise<void> {
   const store = options.dir === undefined ? undefined : new FolderKeyStore(options.dir);
   const trust =
     store !== undefined && options.trust === undefined
-      ? parseTrustBundle(await need(store, 'trust-bundle.json'))
-      : await loadTrust(options);
+      ? await publishedTrust(store)
+      : await loadTrust(options, { asOfThen: options.at !== undefined });
   const { state, boot } = await makeState(options, trust);
   for (const note of notesOf(state, boot)) out.note(note);
   if (store === undefined) {
     out.result(undefined, [JSON.stringify(state, null, 2)]);
-    out.note('not demanded yet: put it into policy.bootStates of the trust bundle, or run this again with --dir');
+    out.note(
+      'not demanded yet: put it into policy.bootStates of a copy of trust-bundle.json for sls admin trust-bundle export --edited, or run this again with --dir',
+    );
     return;
   }
-  const current = parseTrustBundle(await need(store, 'trust-bundle.json'));
+  const current = await publishedTrust(store);
   const others = (current.policy.bootStates ?? []).filter(({ name }) => name !== state.name);
   const { sequence } = await publishTrustBundle(store, {
     policy: { ...current.policy, bootStates: [...others, state] },
@@ -112,7 +116,7 @@ interface ListOptions extends OutputOptions {
 }
 
 async function listStates(options: ListOptions): Promise<void> {
-  const { policy } = parseTrustBundle(await need(new FolderKeyStore(options.dir), 'trust-bundle.json'));
+  const { policy } = await publishedTrust(new FolderKeyStore(options.dir));
   const states = policy.bootStates ?? [];
   const json = states.map((state) => ({
     name: state.name,
@@ -125,7 +129,7 @@ async function listStates(options: ListOptions): Promise<void> {
 
 async function removeState(name: string, options: ListOptions & { anyBoot?: boolean }): Promise<void> {
   const store = new FolderKeyStore(options.dir);
-  const { policy } = parseTrustBundle(await need(store, 'trust-bundle.json'));
+  const { policy } = await publishedTrust(store);
   const states = policy.bootStates ?? [];
   const others = states.filter((state) => state.name !== name);
   if (others.length === states.length) {
@@ -141,6 +145,12 @@ async function removeState(name: string, options: ListOptions & { anyBoot?: bool
     policy: { ...policy, bootStates: others.length === 0 ? undefined : others },
   });
   new Output(options).done(`boot state ${name} is gone from trust bundle ${sequence} on`);
+}
+
+async function publishedTrust(store: KeyStore): Promise<TrustBundle> {
+  const published = await readPublishedTrust(store);
+  if (published) return published.bundle;
+  throw new KeyStoreError('keystore.missing', 'expected trust-bundle.jws in the key store, got none');
 }
 
 async function makeState(

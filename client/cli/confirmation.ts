@@ -1,6 +1,7 @@
 import { decodeJwt } from 'jose';
 import { accountSummary, logOut } from '../index';
 import type { TrustBundle } from '../index';
+import { requireSameUser, userOfToken } from '../identity';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
 import { logInAtProvider } from './oidc';
@@ -48,6 +49,7 @@ export async function confirmed<T>(
   out.note('log in once more, to show that it is you');
   const { accessToken: fresh, refreshToken } = await logInAtProvider(trust, out, { ...options, username });
   try {
+    requireSameUser(userOfToken(accessToken), { accessToken: fresh });
     return await work({ accessToken: fresh, ...withoutPassword });
   } finally {
     // The session was for this alone.

@@ -52,7 +52,7 @@ async function open(
 ): Promise<EnclaveConnection> {
   const { verbose, signal, seat } = options;
   const onStep = verbose ? tellStep(out, { details: true }) : undefined;
-  const keeper = new TrustKeeper(saved.trust, saved.preferences ?? {}, out);
+  const keeper = new TrustKeeper({ bundle: saved.trust, signed: saved.signedTrust }, saved.preferences ?? {}, out);
   let session: Session;
   try {
     session = await renew(keeper.trust, saved.session, {
@@ -69,7 +69,7 @@ async function open(
     if (!(error instanceof LoginError && error.code === 'login.session_over')) throw error;
     throw new CliError(EXIT.authentication, 'the session has ended', { hint: 'run: sls login' }, { cause: error });
   }
-  if (session !== saved.session) await saveRenewed(saved, { trust: keeper.trust, session });
+  if (session !== saved.session) await saveRenewed(saved, kept(keeper, session));
   out.progress('verifying and connecting');
   const connection = await connect(keeper.trust, session, {
     onTrust: keeper.onTrust,
@@ -80,10 +80,17 @@ async function open(
     onSeatRefused: ({ message }, until) =>
       out.warning(`the seat is not renewed: ${message}; nothing new is begun after ${until.toISOString()}`),
   });
-  if (keeper.renewed) await saveRenewed(saved, { trust: keeper.trust, session });
+  if (keeper.renewed) await saveRenewed(saved, kept(keeper, session));
   out.erase();
   tellLicence(out, session);
   return connection;
+}
+
+function kept(
+  { trust, signed }: TrustKeeper,
+  session: Session,
+): Pick<SavedSession, 'trust' | 'signedTrust' | 'session'> {
+  return { trust, signedTrust: signed, session };
 }
 
 function isGone(error: unknown): boolean {

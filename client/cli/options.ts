@@ -15,8 +15,9 @@ export function addTrustOptions(command: Command): Command {
   return command
     .option(
       '--trust <file>',
-      "trust bundle (default: $SLS_TRUST, ~/.config/sls/trust-bundle.json, this machine's sls up)",
+      "signed trust bundle (default: $SLS_TRUST, ~/.config/sls/trust-bundle.jws, this machine's sls up)",
     )
+    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
     .option(
       '--server <host>',
       'reach the services at signup.HOST and login.HOST, HOST[:PORT] with http:// in front where there is no TLS',

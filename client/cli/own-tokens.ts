@@ -28,9 +28,9 @@ interface OwnTokens extends SessionTokens {
 async function freshTokens(trust: TrustBundle, username: string | undefined): Promise<OwnTokens> {
   const found = await findTokens(trust, username, { anyEnclave: true });
   if (!found) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
-  const { tokens, keep } = found;
+  const { tokens, keep, user } = found;
   if (isFresh(tokens.accessTokenExpiresAt) || tokens.refreshToken === undefined) return { ...tokens, keep };
-  const renewed = await refresh(trust, tokens.refreshToken, callOptions());
+  const renewed = await refresh(trust, tokens.refreshToken, { ...callOptions(), user });
   await keep(renewed);
   return { ...renewed, keep };
 }

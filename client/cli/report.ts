@@ -26,7 +26,10 @@ export function row([name, value]: [string, unknown]): string {
 }
 
 /** Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it. */
-export function describeSession({ username, session, trust }: SavedSession): { json: unknown; lines: string[] } {
+export function describeSession({ username, session, trust }: Pick<SavedSession, 'username' | 'session' | 'trust'>): {
+  json: unknown;
+  lines: string[];
+} {
   const claims = describeClaims(session.claims);
   const { enclave, licence } = session;
   const json = {

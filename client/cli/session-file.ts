@@ -1,23 +1,32 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DEFAULT_ENCLAVE } from '../../attestation/evidence/enclave-name';
-import { parseTrustBundle } from '../../attestation/trust/bundle';
 import type { TrustBundle } from '../../attestation/trust/bundle';
-import { parseSession, serializeSession } from '../index';
+import { fingerprint, isSameKey } from '../../attestation/trust/public-key';
+import type { SignedTrust } from '../../attestation/trust/signed-bundle';
+import { deadline } from '../../runtime/rpc/deadline';
+import { logOut, parseSession, serializeSession } from '../index';
 import type { Session, SessionTokens } from '../index';
+import { callOptions } from './call-options';
 import { chosenEnclave } from './chosen-enclave';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { applyPreferences, newestTrust, readSignedTrust, standingTrust } from './trust';
 import type { TrustPreferences } from './trust';
+import { TrustMemory } from './trust-memory';
 
 /** What is kept between commands: the session's keys and tokens, and what it was verified against. */
 export interface SavedSession {
   username: string;
   /** Began at the OpenID provider: so does the next one. */
   oidc?: boolean | undefined;
-  /** As it was at login, with that login's policy: later commands demand the same. */
+  /** The newest that is known of the login's installation, with that login's policy: later commands demand the same. */
   trust: TrustBundle;
+  /** That bundle as its operator signed it. */
+  signedTrust: string;
+  /** The login named it with --trust: whatever else is trusted on this machine, the session is of that installation. */
+  trustNamed?: boolean | undefined;
   /** What that login wanted otherwise than the operator's bundle says: put over newer bundles as well. */
   preferences?: TrustPreferences;
   session: Session;
@@ -38,16 +47,17 @@ export async function sessionFiles(): Promise<string[]> {
 
 /** Replaces a saved session. @param file where it was loaded from; left out: that of the enclave that this command is about */
 export async function saveSession(
-  { username, oidc, trust, preferences = {}, session }: SavedSession,
+  { username, oidc, signedTrust, trustNamed, preferences = {}, session }: SavedSession,
   file = sessionFile(),
 ): Promise<void> {
   await writeWhole(
     file,
     JSON.stringify({
-      version: 1,
+      version: 2,
       username,
       oidc,
-      trust,
+      trust: signedTrust,
+      trustNamed,
       preferences,
       session: JSON.parse(serializeSession(session)) as unknown,
     }),
@@ -67,7 +77,7 @@ export async function saveTokens(saved: SavedSession, tokens: SessionTokens, fil
  */
 export async function saveRenewed(
   before: SavedSession,
-  renewed: Pick<SavedSession, 'trust' | 'session'>,
+  renewed: Pick<SavedSession, 'trust' | 'signedTrust' | 'session'>,
 ): Promise<void> {
   const there = (await loadSessionIfThere().catch(() => undefined))?.session.refreshToken;
   const known = [before.session.refreshToken, renewed.session.refreshToken];
@@ -85,24 +95,41 @@ export async function loadSession(): Promise<SavedSession> {
   });
 }
 
+/**
+ * @throws CliError 4 where it can't be read; session.other_installation: it was with an installation that is not the one which is trusted now, and is ended;
+ *   trust.… where its trust bundle is none that is believed
+ */
 export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSession | undefined> {
+  const saved = await readSession(file);
+  if (saved) await endIfForeign(saved, file);
+  return saved;
+}
+
+/** As it is, whatever is trusted now: to end it. */
+export async function readSession(file: string): Promise<SavedSession | undefined> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
   if (text === undefined) return undefined;
   try {
-    const { version, username, oidc, trust, preferences, session } = JSON.parse(text) as Record<string, unknown>;
-    if (version !== 1 || typeof username !== 'string')
-      throw new TypeError(`expected version 1 and a username, got version ${String(version)}`);
+    const json = JSON.parse(text) as Record<string, unknown>;
+    const { version, username, oidc, trust, trustNamed, session } = json;
+    if (version !== 2 || typeof username !== 'string')
+      throw new TypeError(`expected version 2 and a username, got version ${String(version)}`);
+    const preferences = json['preferences'] as TrustPreferences | undefined;
+    const { bundle, signed } = await newestTrust(await readSignedTrust(file, String(trust)));
     return {
       username,
       oidc: oidc === true,
-      trust: parseTrustBundle(JSON.stringify(trust)),
-      preferences: preferences as TrustPreferences | undefined,
+      trust: applyPreferences(bundle, preferences ?? {}),
+      signedTrust: signed,
+      trustNamed: trustNamed === true,
+      preferences,
       session: parseSession(JSON.stringify(session)),
     };
   } catch (cause) {
+    if (cause instanceof CliError) throw cause;
     throw new CliError(
       EXIT.authentication,
       `the saved session ${file} can't be read`,
@@ -121,11 +148,76 @@ export async function currentTrust(
   { trust, server }: { trust?: string; server?: string },
 ): Promise<TrustBundle> {
   if (trust !== undefined || server !== undefined) return load();
+  return (await sessionTrust())?.bundle ?? load();
+}
+
+/** The trust of whoever is logged in. */
+export async function sessionTrust(): Promise<SignedTrust | undefined> {
   for (const file of await sessionFiles()) {
     const saved = await loadSessionIfThere(file);
-    if (saved) return saved.trust;
+    if (saved) return { bundle: saved.trust, signed: saved.signedTrust };
   }
-  return load();
+  return undefined;
+}
+
+/** Ends all that are with an installation which is trusted no longer, for a command that begins another one. */
+export async function endForeignSessions(tell: (message: string) => void): Promise<void> {
+  for (const file of await sessionFiles()) {
+    try {
+      await loadSessionIfThere(file);
+    } catch (error) {
+      // What can't be read is told by the command that needs it.
+      if (error instanceof CliError && error.details.code === OTHER_INSTALLATION) tell(error.message);
+    }
+  }
+}
+
+const OTHER_INSTALLATION = 'session.other_installation';
+/** The service may be gone. */
+const END_TIMEOUT_MS = 5_000;
+
+/**
+ * Ends a saved session: here, and on its service.
+ * @returns false where the service could not be told: it ends there when it stays unused
+ */
+export async function endSession({ trust, session: { refreshToken } }: SavedSession, file: string): Promise<boolean> {
+  // First: whatever the service says, nothing stays here.
+  await removeSession(file);
+  return refreshToken === undefined || endAtService(trust, refreshToken);
+}
+
+/** @returns false where the service could not be told */
+export async function endAtService(trust: TrustBundle, refreshToken: string): Promise<boolean> {
+  const { signal, clear } = deadline(END_TIMEOUT_MS);
+  try {
+    await logOut(trust, refreshToken, { ...callOptions(), signal });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    clear();
+  }
+}
+
+/** A session is of one installation. One that is trusted no longer, or was never meant, gets nothing more of this person's. */
+async function endIfForeign(saved: SavedSession, file: string): Promise<void> {
+  const standing = await standingTrust();
+  const { trustKey, trustDomain } = saved.trust;
+  const isTrusted =
+    saved.trustNamed === true || standing === undefined
+      ? await (await TrustMemory.of(saved.trust)).isCompared()
+      : isSameKey(standing.bundle.trustKey, trustKey);
+  if (isTrusted) return;
+  const told = await endSession(saved, file);
+  const now =
+    standing === undefined
+      ? 'no installation'
+      : `${standing.bundle.trustDomain} (trust key ${await fingerprint(standing.bundle.trustKey)})`;
+  throw new CliError(
+    EXIT.authentication,
+    `the session of ${saved.username} at ${trustDomain} (trust key ${await fingerprint(trustKey)}) is ended: ${now} is trusted now${told ? '' : '; its service could not be told'}`,
+    { code: OTHER_INSTALLATION, hint: 'nothing of yours was sent. Log in again: sls login' },
+  );
 }
 
 /** @returns false when there was none */

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TrustBundle } from '../../attestation/trust/bundle';
+import { userOfToken } from '../identity';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
@@ -21,6 +22,8 @@ interface SavedTokens extends SessionTokens {
 /** Where saved tokens came from, and go back to when they are renewed. */
 interface FoundTokens {
   username: string;
+  /** The user's id. Nobody else goes on with the session. */
+  user: string | undefined;
   oidc: boolean;
   tokens: SessionTokens;
   keep(renewed: SessionTokens): Promise<void>;
@@ -31,9 +34,9 @@ function tokenFile(): string {
   return join(stateFolder(), 'token.json');
 }
 
-/** Who may see the tokens: the services that gave them, as the client names and authenticates them. */
-function audience({ trustDomain, serverRoots, services }: TrustBundle): string {
-  return JSON.stringify({ trustDomain, serverRoots, services });
+/** Who may see the tokens: the services that gave them, as the client names and authenticates them, of the installation with this trust key. */
+function audience({ trustKey: { x, y }, trustDomain, serverRoots, services }: TrustBundle): string {
+  return JSON.stringify({ trustKey: { x, y }, trustDomain, serverRoots, services });
 }
 
 export async function saveTokenFile(trust: TrustBundle, tokens: SavedTokens): Promise<void> {
@@ -76,6 +79,7 @@ export async function findTokens(
   if (first)
     candidates.push({
       username: first.username,
+      user: userOfToken(first.accessToken),
       oidc: first.oidc === true,
       tokens: first,
       keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }),
@@ -85,6 +89,7 @@ export async function findTokens(
     if (saved)
       candidates.push({
         username: saved.username,
+        user: saved.session.enclave.user,
         oidc: saved.oidc === true,
         tokens: saved.session,
         keep: async (renewed) => void (await saveTokens(saved, renewed, file)),

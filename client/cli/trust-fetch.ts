@@ -1,10 +1,9 @@
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
 import { callUnary } from '../../runtime/rpc/client';
-import type { TrustBundle } from '../../attestation/trust/bundle';
-import { readSignedBundle, TrustError } from '../../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { TrustServiceClient } from '../../proto/gen/licensing/v1/trust';
-import { CliError, EXIT } from './exit';
+import { readSignedTrust } from './trust';
 
 const TIMEOUT_MS = 15_000;
 
@@ -12,7 +11,7 @@ const TIMEOUT_MS = 15_000;
  * Asks a service for its trust bundle, for a first use. Who answers is not known yet, so its TLS certificate proves nothing and is not looked at:
  * the fingerprint that a person compares does the work. Nothing is sent.
  */
-export async function fetchTrustBundle(address: string): Promise<TrustBundle> {
+export async function fetchTrustBundle(address: string): Promise<SignedTrust> {
   const parsed = parseAddress(address);
   const credentials =
     parsed.scheme === 'https'
@@ -21,11 +20,7 @@ export async function fetchTrustBundle(address: string): Promise<TrustBundle> {
   const client = new TrustServiceClient(grpcTarget(parsed), credentials);
   try {
     const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS });
-    return await readSignedBundle(bundle);
-  } catch (error) {
-    if (error instanceof TrustError)
-      throw new CliError(EXIT.attestation, `${address}: ${error.message}`, { code: error.code }, { cause: error });
-    throw error;
+    return await readSignedTrust(address, bundle);
   } finally {
     client.close();
   }

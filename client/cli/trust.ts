@@ -1,17 +1,20 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isSameKey } from '../../attestation/trust/public-key';
-import { parseTrustBundle, serializeTrustBundle } from '../../attestation/trust/bundle';
+import { fingerprint, isSameKey } from '../../attestation/trust/public-key';
 import type { TrustBundle } from '../../attestation/trust/bundle';
-import { readSignedBundle } from '../../attestation/trust/signed-bundle';
+import { checkNotOlder, readSignedBundle, TrustError } from '../../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
 import { configFolder } from './folders';
-import { writeWhole } from '../../runtime/files/whole-file';
+import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { TrustMemory } from './trust-memory';
 
 export interface TrustOptions {
   /** --trust FILE */
   trust?: string;
+  /** --trust-fingerprint FINGERPRINT: of the trust key of that file. */
+  trustFingerprint?: string;
   /** --server HOST: services at FUNCTION.HOST instead of where the bundle says. */
   server?: string;
 }
@@ -26,60 +29,197 @@ export function applyPreferences(bundle: TrustBundle, { policy, services }: Trus
   return { ...bundle, policy: { ...bundle.policy, ...policy }, services: services ?? bundle.services };
 }
 
-/** Where `sls trust add` keeps the bundle. */
+/** Where `sls trust add` keeps the bundle, as its operator signed it. */
 export function trustFile(): string {
+  return join(configFolder(), 'trust-bundle.jws');
+}
+
+/** Where releases before 0.2 kept it without its signature. */
+function plainTrustFile(): string {
   return join(configFolder(), 'trust-bundle.json');
 }
 
-/** The bundle that `sls trust add` kept. @throws CliError when it can't be read */
-export async function pinnedTrust(): Promise<TrustBundle | undefined> {
-  return readBundleFile(trustFile(), false);
+/**
+ * The bundle that `sls trust add` kept.
+ * @throws CliError when it can't be read, or has no signature
+ */
+export async function pinnedTrust(): Promise<SignedTrust | undefined> {
+  const pinned = await readBundleFile(trustFile(), { required: false });
+  if (pinned === undefined && (await readText(plainTrustFile(), { required: false })) !== undefined)
+    throw new CliError(EXIT.attestation, `${plainTrustFile()} holds a trust bundle without a signature`, {
+      code: 'trust.unsigned',
+      hint: 'an earlier release kept it there. Get the signed one from your operator: sls trust add FILE',
+    });
+  return pinned;
 }
 
-export async function pinTrust(bundle: TrustBundle): Promise<void> {
-  await writeWhole(trustFile(), serializeTrustBundle(bundle));
+/** The trust key of a bundle that an earlier release pinned without its signature: good enough to refuse another one, and for nothing else. */
+export async function plainPinnedKey(): Promise<TrustBundle['trustKey'] | undefined> {
+  const text = await readText(plainTrustFile(), { required: false });
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as TrustBundle).trustKey;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A person has compared the fingerprint of its trust key. */
+export async function pinTrust({ bundle, signed }: SignedTrust): Promise<void> {
+  await writeWhole(trustFile(), `${signed}\n`);
+  await removeIfThere(plainTrustFile());
+  await (await TrustMemory.of(bundle)).rememberComparison();
+}
+
+/** @returns false when there was none */
+export async function unpinTrust(): Promise<boolean> {
+  const plain = await removeIfThere(plainTrustFile());
+  return (await removeIfThere(trustFile())) || plain;
 }
 
 /**
- * Keeps a newer bundle in the place of the one that `sls trust add` kept, if that is of the same trust key. A file that was named by --trust is
- * its owner's to replace.
- * @returns false when nothing was kept
+ * Keeps a newer bundle in the place of the one that `sls trust add` kept, if that is of the same trust key, and remembers it. A file that was named by
+ * --trust is its owner's to replace.
+ * @returns false when nothing was pinned anew
  */
-export async function keepNewerTrust(newer: TrustBundle): Promise<boolean> {
+export async function keepNewerTrust(newer: SignedTrust): Promise<boolean> {
+  await (await TrustMemory.of(newer.bundle)).remember(newer);
   const pinned = await pinnedTrust();
-  if (!pinned || !isSameKey(pinned.trustKey, newer.trustKey) || newer.sequence <= pinned.sequence) return false;
-  await pinTrust(newer);
+  if (!pinned || !isSameKey(pinned.bundle.trustKey, newer.bundle.trustKey)) return false;
+  if (newer.bundle.sequence <= pinned.bundle.sequence) return false;
+  await writeWhole(trustFile(), `${newer.signed}\n`);
   return true;
 }
 
-/** Reads the trust bundle: --trust, SLS_TRUST, $XDG_CONFIG_HOME/sls/trust-bundle.json, the installation of `sls up` on this machine. */
-export async function loadTrust(options: TrustOptions): Promise<TrustBundle> {
-  const named = options.trust ?? process.env['SLS_TRUST'];
-  const places =
-    named !== undefined && named !== ''
-      ? [named]
-      : [trustFile(), join(defaultInstallationFolder(), 'trust-bundle.json')];
-  for (const place of places) {
-    const bundle = await readBundleFile(place, place === named);
-    if (bundle !== undefined)
-      return options.server === undefined ? bundle : { ...bundle, services: servicesOf(options.server) };
+/** As `loadSignedTrust`, with the services where --server says. */
+export async function loadTrust(options: TrustOptions, reading: { asOfThen?: boolean } = {}): Promise<TrustBundle> {
+  const { bundle } = await loadSignedTrust(options, reading);
+  return options.server === undefined ? bundle : { ...bundle, services: servicesOf(options.server) };
+}
+
+/**
+ * Reads the trust bundle: --trust, SLS_TRUST, $XDG_CONFIG_HOME/sls/trust-bundle.jws, the installation of `sls up` on this machine. Where this machine has
+ * seen a newer one of the same trust key, it is that.
+ * @param reading `asOfThen`: takes an old bundle that is named for what it is, to verify what was good when it was the newest
+ * @throws CliError trust.unsigned, trust.signature and the like; trust.unknown_key, trust.fingerprint: nobody compared the key; trust.conflict
+ */
+export async function loadSignedTrust(
+  options: TrustOptions,
+  { asOfThen = false }: { asOfThen?: boolean } = {},
+): Promise<SignedTrust> {
+  const named = options.trust ?? namedByEnvironment();
+  if (named === undefined) {
+    const usual = await usualTrust();
+    if (usual) return newestTrust(usual);
+    throw new CliError(EXIT.usage, 'no trust bundle: without one nothing can be verified', {
+      hint: 'get it from your operator: sls trust add FILE, or sls trust add https://LOGIN.SERVICE; or start a service on this machine: sls up',
+    });
   }
-  throw new CliError(EXIT.usage, 'no trust bundle: without one nothing can be verified', {
-    hint: 'get it from your operator: sls trust add FILE, or sls trust add https://LOGIN.SERVICE; or start a service on this machine: sls up',
+  const trust = await readNamed(named);
+  await requireCompared(named, trust, options);
+  return asOfThen ? trust : newestTrust(trust);
+}
+
+function namedByEnvironment(): string | undefined {
+  return process.env['SLS_TRUST'] || undefined;
+}
+
+/** What is trusted on this machine unless the command line says otherwise; undefined: nothing. */
+export async function standingTrust(): Promise<SignedTrust | undefined> {
+  const named = namedByEnvironment();
+  return named === undefined ? usualTrust() : readNamed(named);
+}
+
+async function usualTrust(): Promise<SignedTrust | undefined> {
+  return (await pinnedTrust()) ?? ownTrust();
+}
+
+/** Of the installation of `sls up` on this machine, whose keys are this person's. */
+async function ownTrust(): Promise<SignedTrust | undefined> {
+  return readBundleFile(join(defaultInstallationFolder(), 'trust-bundle.jws'), { required: false });
+}
+
+/** @returns the newest bundle of its trust key that this machine has seen. @throws CliError trust.conflict */
+export async function newestTrust(trust: SignedTrust): Promise<SignedTrust> {
+  try {
+    return await (await TrustMemory.of(trust.bundle)).remember(trust);
+  } catch (error) {
+    throw refusedBundle('the trust bundle', error);
+  }
+}
+
+/** Refuses a bundle that is older than the newest of its trust key that this machine has seen, or says something else under the same sequence. */
+export async function refuseOlder(offered: SignedTrust): Promise<void> {
+  const known = await newestTrust(offered);
+  try {
+    checkNotOlder(known, offered);
+  } catch (error) {
+    throw refusedBundle('the trust bundle', error);
+  }
+}
+
+/** A key that nobody compared could be anyone's: that a bundle is signed says nothing then. */
+async function requireCompared(place: string, { bundle }: SignedTrust, options: TrustOptions): Promise<void> {
+  const memory = await TrustMemory.of(bundle);
+  const shown = await fingerprint(bundle.trustKey);
+  const ofEnvironment = process.env['SLS_TRUST_FINGERPRINT'] || undefined;
+  // That of the environment is about the file of the environment: another one that is named may be of another installation.
+  const expected = options.trustFingerprint ?? (options.trust === undefined ? ofEnvironment : undefined);
+  if (expected !== undefined) requireFingerprint(shown, expected);
+  if (expected !== undefined || shown === ofEnvironment) return memory.rememberComparison();
+  if (await memory.isCompared()) return;
+  const own = await ownTrust().catch(() => undefined);
+  if (own && isSameKey(own.bundle.trustKey, bundle.trustKey)) return;
+  throw new CliError(EXIT.attestation, `${place}: nobody has compared the fingerprint of its trust key, ${shown}`, {
+    code: 'trust.unknown_key',
+    hint: `is that what your operator told you, by another way? Then sls trust add FILE, or --trust-fingerprint (SLS_TRUST_FINGERPRINT) with it`,
   });
 }
 
-async function readBundleFile(place: string, required: boolean): Promise<TrustBundle | undefined> {
-  const text = await readFile(place, 'utf8').catch((error: NodeJS.ErrnoException) => {
+/** @throws CliError trust.fingerprint */
+export function requireFingerprint(shown: string, expected: string): void {
+  if (shown === expected.trim()) return;
+  throw new CliError(EXIT.attestation, `the trust key is another one: expected ${expected.trim()}, got ${shown}`, {
+    code: 'trust.fingerprint',
+    hint: 'nothing is trusted; whoever gave you the bundle may not be your operator',
+  });
+}
+
+/** @throws CliError trust.… */
+export async function readSignedTrust(place: string, text: string): Promise<SignedTrust> {
+  const signed = text.trim();
+  try {
+    return { bundle: await readSignedBundle(signed), signed };
+  } catch (error) {
+    throw refusedBundle(place, error);
+  }
+}
+
+async function readNamed(place: string): Promise<SignedTrust> {
+  return readSignedTrust(place, (await readText(place, { required: true })) ?? '');
+}
+
+async function readBundleFile(place: string, { required }: { required: boolean }): Promise<SignedTrust | undefined> {
+  const text = await readText(place, { required });
+  return text === undefined ? undefined : readSignedTrust(place, text);
+}
+
+async function readText(place: string, { required }: { required: boolean }): Promise<string | undefined> {
+  return readFile(place, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' && !required) return undefined;
     throw new CliError(EXIT.usage, `can't read the trust bundle ${place}: ${error.code ?? error.message}`);
   });
-  if (text === undefined) return undefined;
-  try {
-    return text.startsWith('{') ? parseTrustBundle(text) : await readSignedBundle(text.trim());
-  } catch (error) {
-    throw new CliError(EXIT.usage, `${place} is not a trust bundle: ${(error as Error).message}`);
-  }
+}
+
+/** A refusal of a bundle in the words of the person at the terminal; other errors as they are. */
+function refusedBundle(place: string, error: unknown): unknown {
+  if (!(error instanceof TrustError)) return error;
+  const hint =
+    error.code === 'trust.unsigned'
+      ? { hint: 'the signed one is trust-bundle.jws, or what sls admin trust-bundle export prints' }
+      : {};
+  // What is no bundle at all is somebody's mistake; what claims to be one is refused.
+  const code = error.code === 'trust.malformed' ? EXIT.usage : EXIT.attestation;
+  return new CliError(code, `${place}: ${error.message}`, { code: error.code, ...hint }, { cause: error });
 }
 
 /** sls.example.com → https://signup.sls.example.com, https://login.sls.example.com; a scheme and a port are kept. */

@@ -14,6 +14,7 @@ import { AttestationRefused, callError } from '../errors';
 import { verifyLogin, verifySession } from '../evidence';
 import type { VerifyingOptions } from '../evidence';
 import { freshTrust, refuseRevoked } from '../fresh-trust';
+import { requireSameInstallation } from '../identity';
 import type { FreshTrust, TrustOptions } from '../fresh-trust';
 import { HeldSeat, openSeats } from '../seat';
 import type { SeatOptions } from '../seat';
@@ -45,6 +46,7 @@ export async function connect(
   session: Session,
   options: ConnectOptions = {},
 ): Promise<EnclaveConnection> {
+  await requireSameInstallation(session, pinned);
   const { signal } = options;
   const certificate = session.evidence.enclaveCertificate;
   const handedOut = getCertificate(pinned, session, options);

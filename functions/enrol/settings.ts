@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_ATTESTATION_KEY_CERTIFICATE_DAYS } from '../../licensing/authority/attestation-key';
 import { listenSettings } from '../../runtime/config/listen';
 
 export const enrolSettings = z.object({
@@ -18,7 +19,7 @@ export const enrolSettings = z.object({
   SEAL_KEY_FILE: z.string(),
   TRUST_DOMAIN: z.string(),
   /** Life of an attestation key's certificate. */
-  CERTIFICATE_DAYS: z.coerce.number().int().min(1).max(90).default(7),
+  CERTIFICATE_DAYS: z.coerce.number().int().min(1).max(MAX_ATTESTATION_KEY_CERTIFICATE_DAYS).default(7),
 });
 
 export type EnrolSettings = z.infer<typeof enrolSettings>;

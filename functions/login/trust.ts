@@ -13,7 +13,8 @@ import type { TokenKeys } from '../../licensing/tokens/keys';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { checkRevocations, RevocationError, signRevocations } from '../../attestation/trust/revocations';
 import type { PublicKey } from '../../attestation/trust/public-key';
-import { readSignedBundle } from '../../attestation/trust/signed-bundle';
+import { acceptNewer, checkNotOlder, readSignedBundle } from '../../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
 import { dateOf, systemClock } from '../../runtime/clock';
@@ -34,6 +35,23 @@ interface LoginTrustOptions {
   log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
+}
+
+/**
+ * Reads a file that is replaced while the program runs. Whoever can replace it need not have the trust key: what was read first is kept, or
+ * replaced by a newer bundle of its key.
+ * @returns a reader that throws TrustError for anything else
+ */
+export function trustBundleReader(): (text: string) => Promise<SignedTrust> {
+  let held: SignedTrust | undefined;
+  return async (text) => {
+    const signed = text.trim();
+    if (held === undefined) return (held = { signed, bundle: await readSignedBundle(signed) });
+    const bundle = await acceptNewer(held.bundle, signed);
+    if (bundle) return (held = { signed, bundle });
+    checkNotOlder(held, { signed, bundle: await readSignedBundle(signed) });
+    return held;
+  };
 }
 
 interface VerifiedByLogin {
@@ -58,15 +76,9 @@ export class LoginTrust {
     database: Database,
     program: { log?: Logger; clock?: Clock } = {},
   ): Promise<LoginTrust> {
+    const readBundle = trustBundleReader();
     return new LoginTrust({
-      bundle: await reloadingFiles(
-        [files.trustBundle],
-        async ([jws]) => {
-          const signed = String(jws).trim();
-          return { signed, bundle: await readSignedBundle(signed) };
-        },
-        program,
-      ),
+      bundle: await reloadingFiles([files.trustBundle], ([jws]) => readBundle(String(jws)), program),
       revocationKeys: await reloadingFiles([files.revocationKeys], ([json]) => readTokenKeys(String(json)), program),
       database,
       ...program,

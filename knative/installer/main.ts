@@ -3,11 +3,11 @@ import { basename, join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { sha256Hex } from '../../attestation/crypto';
 import { distFolder } from '../../runtime/config/dist';
-import { KeyStoreError } from '../../installation/store';
-import { publishTrustBundle } from '../../installation/trust';
+import { KeyStoreError, need } from '../../installation/store';
+import { publishTrustBundle, readPublishedTrust } from '../../installation/trust';
 import { find, kubectl, KubectlError } from '../../runtime/kubernetes/kubectl';
 import { checkIssuer } from '../../runtime/oidc/issuer';
-import { parseTrustBundle, serializeTrustBundle } from '../../attestation/trust/bundle';
+import { fingerprint } from '../../attestation/trust/public-key';
 import { createKeys, SERVICES } from './keys';
 import { kustomization, PROGRAMS } from './kustomization';
 import type { OidcChoice, Program } from './kustomization';
@@ -79,7 +79,7 @@ const program = new Command('install')
       .choices(['allow', 'refuse'])
       .default('refuse'),
   )
-  .option('--trust-bundle <file>', 'where to write what clients need', 'trust.json')
+  .option('--trust-bundle <file>', 'where to write what clients need, signed', 'sls-trust.jws')
   .option('--retire-images', 'refuse the enclave image before this one from now on')
   .option('--timeout <duration>', 'for each part to come up', '180s');
 
@@ -111,8 +111,8 @@ async function install(flags: Flags): Promise<void> {
   const databaseUrl = flags.databaseUrlFile && (await readFile(flags.databaseUrlFile, 'utf8')).trim();
   const store = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
 
-  const before = await store.read('trust-bundle.json');
-  const policyBefore = before === undefined ? undefined : parseTrustBundle(before).policy;
+  const before = (await readPublishedTrust(store))?.bundle;
+  const policyBefore = before?.policy;
   const imageDigest = images.enclave.replace(/^.*@/, '');
   // The one before stays good for a while: enclaves that run, and clients that have yet to hear of the new one, are not cut off.
   const earlierImages = flags.retireImages
@@ -153,7 +153,7 @@ async function install(flags: Flags): Promise<void> {
     services: { signup: await addressOf('signup'), login: await addressOf('login') },
     policy,
   });
-  await writeFile(flags.trustBundle, serializeTrustBundle(bundle));
+  await writeFile(flags.trustBundle, `${await need(store, 'trust-bundle.jws')}\n`);
 
   say('waiting for the services');
   const timeout = `--timeout=${flags.timeout}`;
@@ -170,6 +170,7 @@ async function install(flags: Flags): Promise<void> {
   say('waiting for the attestors');
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
   say(`ready; trust bundle for clients: ${flags.trustBundle}`);
+  say(`its users compare this fingerprint, which they get by another way: ${await fingerprint(bundle.trustKey)}`);
 }
 
 function reference(name: string, text: string | undefined): string {

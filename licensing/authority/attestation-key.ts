@@ -26,6 +26,8 @@ import { parsePublic, publicKeyObject } from '../../attestation/tpm/public';
 import { randomSerial } from '../../runtime/keys/key-pair';
 import { dateOf, systemClock } from '../../runtime/clock';
 
+/** No attestation key's certificate lives longer, whatever enrol is set to. Revocation lists and rotation of the authority go by it. */
+export const MAX_ATTESTATION_KEY_CERTIFICATE_DAYS = 90;
 /** Clocks of authority and verifier differ by this at most. */
 const BACKDATE_MS = 5 * 60_000;
 
@@ -33,8 +35,9 @@ const BACKDATE_MS = 5 * 60_000;
  * Certifies an attestation key for a node: spiffe://TRUST_DOMAIN/node/NODE in the subject alternative name. The validity ends with the authority's
  * at the latest. Call it only after credential activation has shown that the key lives in the TPM of `details.ekSha256`.
  * @param request.akPublic the key's TPMT_PUBLIC: its Name stands in the certificate
+ * @param request.days MAX_ATTESTATION_KEY_CERTIFICATE_DAYS at most
  * @returns DER
- * @throws CertificateError certificate.name, certificate.details; TpmError
+ * @throws CertificateError certificate.name, certificate.details; TpmError; TypeError
  */
 export async function issueAttestationKeyCertificate(request: {
   ca: { certificate: string; privateKey: string };
@@ -47,6 +50,8 @@ export async function issueAttestationKeyCertificate(request: {
 }): Promise<Buffer> {
   const uri = `spiffe://${request.trustDomain}/node/${request.node}`;
   parseNodeUri(uri);
+  if (!(request.days > 0 && request.days <= MAX_ATTESTATION_KEY_CERTIFICATE_DAYS))
+    throw new TypeError(`expected 1 to ${MAX_ATTESTATION_KEY_CERTIFICATE_DAYS} days of life, got ${request.days}`);
   const area = parsePublic(request.akPublic);
   const spki = exportSpki(publicKeyObject(area));
   const authority = new X509Certificate(request.ca.certificate);

@@ -1,3 +1,5 @@
+import { MAX_ATTESTATION_KEY_CERTIFICATE_DAYS } from '../authority/attestation-key';
+import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../authority/client';
 import { recentlyRevokedSessions } from '../sessions/sessions';
 import type { Revoked } from '../../attestation/trust/revocations';
 import type { Queries } from '../store/queries';
@@ -67,16 +69,29 @@ export async function isAnyRevoked(
   );
 }
 
+/** Clocks differ, and what was being issued at the moment of the revocation was issued a little later. */
+const MARGIN_SECONDS = 86_400;
 /**
- * What a revocation list has to name: everything that could still be shown as good. Certificates of attestation keys live 7 days, and enrol
- * gives a revoked one no other; a client certificate lives an hour, and login gives a revoked or deleted user no other. What users can make longer
- * by themselves, by ending sessions and accounts, is bounded: a list that is too long to be read would keep everybody out.
+ * For how long a list names a subject: as long as the longest-lived certificate that can be shown for it, whatever its program is set to.
+ * Certificates of attestation keys stand behind node, AK and EK; a client certificate behind a user.
+ */
+const NAMED_SECONDS: Record<RevocationKind, number> = {
+  node: MAX_ATTESTATION_KEY_CERTIFICATE_DAYS * 86_400 + MARGIN_SECONDS,
+  ak: MAX_ATTESTATION_KEY_CERTIFICATE_DAYS * 86_400 + MARGIN_SECONDS,
+  ek: MAX_ATTESTATION_KEY_CERTIFICATE_DAYS * 86_400 + MARGIN_SECONDS,
+  user: MAX_CLIENT_CERTIFICATE_SECONDS + MARGIN_SECONDS,
+};
+
+/**
+ * What a revocation list has to name: everything that could still be shown as good. Enrol gives a revoked node or key no other certificate, login a
+ * revoked or deleted user none. What users can make longer by themselves, by ending sessions and accounts, is bounded: a list that is too long to be read would keep everybody out.
  * @param user named however long ago they were revoked
  */
 export async function currentlyRevoked(queries: Queries, user = ''): Promise<Revoked> {
   const rows = await queries.query<{ kind: RevocationKind; subject: string }>(
     `SELECT kind, subject FROM revocations
-     WHERE revoked_at > now() - CASE WHEN kind = 'user' THEN interval '1 day' ELSE interval '10 days' END
+     WHERE revoked_at > now() - make_interval(secs => CASE kind
+         WHEN 'node' THEN ${NAMED_SECONDS.node} WHEN 'ak' THEN ${NAMED_SECONDS.ak} WHEN 'ek' THEN ${NAMED_SECONDS.ek} ELSE ${NAMED_SECONDS.user} END)
         OR (kind = 'user' AND subject = $1)
      UNION SELECT 'user', user_id::text FROM deleted_users WHERE user_id::text = $1
      UNION SELECT 'user', user_id FROM

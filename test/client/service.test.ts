@@ -17,6 +17,7 @@ import { serverStream, unary } from '../../runtime/rpc/handlers';
 import { startServer } from '../../runtime/rpc/server';
 import type { RunningServer } from '../../runtime/rpc/server';
 import { openEnclave } from '../../client/channel';
+import { connect } from '../../client/connect/connect';
 import { makeClientKey } from '../../client/key';
 import { sessionId } from '../../client/session';
 import { callUnary } from '../../runtime/rpc/client';
@@ -29,6 +30,7 @@ import { parseClaims } from '../../attestation/evidence/claims';
 import { startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
 import { makeEvidence, makeFakeTpm, TRUST_DOMAIN } from '../support/evidence';
+import { makeSigningKey } from '../support/trust';
 import { issueClientCertificate } from '../../licensing/authority/client';
 
 let fixture: EnclaveFixture;
@@ -192,6 +194,39 @@ describe('the receipt of a login', () => {
     await attempt();
     lie = () => ({ receipt: before });
     await expect(attempt()).toRejectWithCode('log.record_wrong', { message: expect.stringContaining('with session') });
+  });
+});
+
+describe('a session goes on as its user and with its installation alone', () => {
+  const tokenOf = (user: string): Promise<string> =>
+    new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setSubject(user).sign(Buffer.alloc(32));
+  const credential = { refreshToken: 'of ada' };
+
+  test('tokens of another user are refused before they are kept, whatever the evidence says', async () => {
+    const onTokens = jest.fn();
+    const accessToken = await tokenOf(randomUUID());
+    lie = () => ({ accessToken });
+    const attempt = login(trust, { credential, user: fixture.user, onTokens });
+    await expect(attempt).rejects.toMatchObject({ name: 'AttestationRefused', code: 'identity.user' });
+    expect(onTokens).not.toHaveBeenCalled();
+    // Where nobody knows the user yet, evidence and tokens have to be of one.
+    await expect(login(trust, { credential })).rejects.toMatchObject({ code: 'identity.user' });
+  });
+
+  test('tokens of its own user go on', async () => {
+    const accessToken = await tokenOf(fixture.user);
+    lie = () => ({ accessToken });
+    expect(await login(trust, { credential, user: fixture.user })).toMatchObject({ accessToken });
+  });
+
+  test('another installation gets nothing of it', async () => {
+    const session = await login(trust, { credential });
+    const other = { ...trust, trustKey: makeSigningKey('trust').publicKey };
+    requests = [];
+    const refused = { name: 'AttestationRefused', code: 'identity.installation' };
+    await expect(renew(other, session, { enclaveGone: true })).rejects.toMatchObject(refused);
+    await expect(connect(other, session)).rejects.toMatchObject(refused);
+    expect(requests).toEqual([]);
   });
 });
 

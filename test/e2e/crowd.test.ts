@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { login, parseTrustBundle, signUp } from '../../client/index';
+import { login, readTrustedBundle, signUp } from '../../client/index';
 import { RpcError } from '../../runtime/rpc/errors';
 import { Claims } from '../../proto/gen/licensing/v1/evidence';
 import { PASSWORD } from '../support/machine';
@@ -40,7 +40,7 @@ async function untilIn<T>(attempt: () => Promise<T>, seconds: number): Promise<T
 }
 
 test('a hundred users log in together: each gets in, with an enclave of their own and evidence of it', async () => {
-  const trust = parseTrustBundle(readFileSync(setting('SLS_TRUST'), 'utf8'));
+  const trust = await readTrustedBundle(readFileSync(setting('SLS_TRUST'), 'utf8'), setting('SLS_TRUST_FINGERPRINT'));
   const tokens: string[] = [];
   const signUps = Array.from({ length: SIGNUPS_TOGETHER }, async () => {
     while (tokens.length < COUNT) {

@@ -1,11 +1,10 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { readRecord } from '../../attestation/transparency/record';
 import { RpcError } from '../../runtime/rpc/errors';
-import { parseTrustBundle, serializeTrustBundle } from '../../attestation/trust/bundle';
 import { signTreeHead, TREE_HEAD_SECONDS } from '../../attestation/transparency/tree-head';
 import type { LoginResponse } from '../../proto/gen/licensing/v1/login';
 import type {
@@ -104,22 +103,22 @@ describe('a log that nobody touched', () => {
     const env = { XDG_CONFIG_HOME: machine.path('pinned') };
     const { fingerprint } = await answerOf<{ fingerprint: string }>(machine.sls(['trust', 'show', '--json']));
     expect(
-      (await machine.sls(['trust', 'add', machine.server('trust-bundle.json'), '--fingerprint', fingerprint], { env }))
+      (await machine.sls(['trust', 'add', machine.server('trust-bundle.jws'), '--fingerprint', fingerprint], { env }))
         .code,
     ).toBe(0);
     await answerOf(machine.check());
-    writeFileSync(machine.path('old.json'), readFileSync(machine.server('trust-bundle.json')));
+    writeFileSync(machine.path('old.jws'), readFileSync(machine.server('trust-bundle.jws')));
     writeFileSync(machine.path('mine.json'), (await machine.check()).stdout);
     expect((await machine.sls(['admin', 'rotate', 'log-key', '--compromised'])).code).toBe(0);
     await sleep(2_500);
     await machine.login();
     const { before, head } = await answerOf(machine.check([], env));
     expect(head.size).toBeGreaterThan(before!.size);
-    for (const args of [[], ['--trust', 'old.json']]) expect((await machine.verify(args)).code).toBe(0);
+    for (const args of [[], ['--trust', 'old.jws']]) expect((await machine.verify(args)).code).toBe(0);
     // What the key of before signed, anybody may have signed.
     for (const refused of [
       machine.check(['--head', 'mine.json']),
-      machine.verify(['--trust', 'old.json', '--head', 'mine.json']),
+      machine.verify(['--trust', 'old.jws', '--head', 'mine.json']),
     ]) {
       expect(await refusalOf(refused)).toMatchObject({
         code: 'log.head_signature',
@@ -132,13 +131,19 @@ describe('a log that nobody touched', () => {
 
 describe('a service that lies', () => {
   beforeAll(async () => {
-    liar = await startLyingService(parseTrustBundle(readFileSync(machine.server('trust-bundle.json'), 'utf8')));
-    writeFileSync(machine.path('liar.json'), serializeTrustBundle(liar.trust));
+    liar = await startLyingService(machine.trustBundle());
+    await machine.signBundle('liar.jws', { services: liar.trust.services });
   });
   afterEach(() => {
     for (const name of Object.keys(liar.lies)) delete liar.lies[name];
   });
-  const lying = (): Promise<Ended> => machine.check(['--trust', 'liar.json']);
+  afterAll(async () => {
+    // What Mallory's bundle said is the newest that this machine has seen.
+    rmSync(machine.path('state', 'sls', 'trust'), { recursive: true });
+    rmSync(machine.path('state', 'sls', 'session.json'));
+    expect((await machine.loginByPassword()).code).toBe(0);
+  });
+  const lying = (): Promise<Ended> => machine.check(['--trust', 'liar.jws']);
 
   test('is believed while it tells the truth', async () => {
     expect((await answerOf(lying())).logins.every(({ state }) => state === 'logged')).toBe(true);
@@ -211,9 +216,12 @@ describe('a service that lies', () => {
       throw new RpcError('audit.size', status.INVALID_ARGUMENT, 'there are not so many');
     };
     expect(await refusalOf(lying())).toMatchObject({ code: 'log.rolled_back', exitCode: 5 });
-    const { logKeys: _, ...without } = parseTrustBundle(readFileSync(machine.server('trust-bundle.json'), 'utf8'));
-    writeFileSync(machine.path('without.json'), serializeTrustBundle(without));
-    expect(await refusalOf(machine.check(['--trust', 'without.json']))).toMatchObject({
+    // A machine that remembers no head is told by that alone.
+    liar.lies['GetTreeHead'] = () => {
+      throw new RpcError('rpc.unimplemented', status.UNIMPLEMENTED, 'no such method');
+    };
+    const without = await machine.signBundle('without.jws', { services: liar.trust.services, logKeys: undefined });
+    expect(await refusalOf(machine.check(without, machine.elsewhere('without')))).toMatchObject({
       code: 'log.none',
       exitCode: 1,
       hint: expect.stringContaining('sls trust add'),
@@ -244,10 +252,10 @@ describe('a service that lies', () => {
   };
   test("another login's receipt: refused, nothing is kept of it, and the session of before stays", async () => {
     lieAboutReceipt((receipt) => (other = receipt));
-    expect((await machine.loginByPassword(['--trust', 'liar.json'])).code).toBe(0);
+    expect((await machine.loginByPassword(['--trust', 'liar.jws'])).code).toBe(0);
     const [before, receipts] = [saved(), machine.remembered(/^login-/).length];
     lieAboutReceipt(() => other);
-    expect(await refusalOf(machine.loginByPassword(['--trust', 'liar.json', '--json']))).toMatchObject({
+    expect(await refusalOf(machine.loginByPassword(['--trust', 'liar.jws', '--json']))).toMatchObject({
       code: 'log.record_wrong',
       step: 'log',
       exitCode: 5,
@@ -258,7 +266,7 @@ describe('a service that lies', () => {
   });
 
   test('when a command logs in again by itself, too', async () => {
-    expect((await machine.loginByPassword(['--trust', 'liar.json'])).code).toBe(0);
+    expect((await machine.loginByPassword(['--trust', 'liar.jws'])).code).toBe(0);
     lieAboutReceipt(() => other);
     process.kill(machine.pidOf('enclave.cjs'), 'SIGKILL');
     const { code, stderr } = await machine.sls(['exec', '-q', 'true']);
@@ -273,7 +281,7 @@ describe('a service that lies', () => {
   test('no receipt, as from a replica of before: a login all the same, with a warning', async () => {
     const before = machine.remembered(/^login-/).length;
     lieAboutReceipt(() => undefined);
-    const { code, stderr } = await machine.loginByPassword(['--trust', 'liar.json']);
+    const { code, stderr } = await machine.loginByPassword(['--trust', 'liar.jws']);
     expect({ code, stderr }).toEqual({
       code: 0,
       stderr: expect.stringContaining('warning: the service gave no receipt for this login'),

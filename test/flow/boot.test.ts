@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { login as libraryLogin } from '../../client';
 import { FolderKeyStore } from '../../installation/folder';
 import { publishTrustBundle } from '../../installation/trust';
-import { parseTrustBundle } from '../../attestation/trust/bundle';
+import { readSignedBundle } from '../../attestation/trust/signed-bundle';
 import { extendingEvents } from '../../attestation/tpm/event-log/replay';
 import { parseEventLog } from '../../attestation/tpm/event-log/parse';
 import { bootEvents, encodeEventLog } from '../support/event-log';
@@ -36,7 +36,13 @@ const login = (...args: string[]): ReturnType<Machine['sls']> =>
 
 /** A copy of the installation's trust bundle as it is now. */
 const keepBundle = (name: string): void =>
-  writeFileSync(machine.path(name), readFileSync(machine.server('trust-bundle.json')));
+  writeFileSync(machine.path(name), readFileSync(machine.server('trust-bundle.jws')));
+
+/** Where nobody has seen a newer bundle than this one. */
+const verifyBy = (bundle: string, evidence: string, ...args: string[]): ReturnType<Machine['sls']> =>
+  machine.sls(['verify', evidence, ...args], {
+    env: { ...machine.elsewhere(`seen-${bundle}`), SLS_TRUST: machine.path(bundle) },
+  });
 
 async function untilServiceDemandsNothing(): Promise<void> {
   for (const end = Date.now() + 20_000; (await login()).code !== 0;) {
@@ -57,7 +63,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
     code: 0,
     stderr: expect.not.stringContaining('event log'),
   });
-  keepBundle('any-boot.json');
+  keepBundle('any-boot.jws');
 
   const shown = await machine.sls([
     'admin',
@@ -68,7 +74,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
     '--name',
     'approved',
     '--trust',
-    'any-boot.json',
+    'any-boot.jws',
   ]);
   expect(JSON.parse(shown.stdout)).toMatchObject({
     name: 'approved',
@@ -89,7 +95,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
     code: 0,
     stderr: expect.stringContaining('boot state approved: PCRs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 22 events'),
   });
-  keepBundle('golden-boot.json');
+  keepBundle('golden-boot.jws');
 
   const same = await login('--verbose');
   expect({ code: same.code, stderr: same.stderr }).toEqual({
@@ -108,7 +114,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
   );
 
   // A service that demands nothing leaves it to the client, whose own policy stands whatever the newest bundle says.
-  const golden = parseTrustBundle(readFileSync(machine.path('golden-boot.json'), 'utf8'));
+  const golden = await readSignedBundle(readFileSync(machine.path('golden-boot.jws'), 'utf8'));
   await publishTrustBundle(new FolderKeyStore(machine.server()), { policy: { softwareTpm: 'allow' } });
   await untilServiceDemandsNothing();
   const credential = { username: 'ada', password: PASSWORD };
@@ -123,7 +129,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
   });
 
   expect((await login('--event-log', '--evidence', 'other.json')).code).toBe(0);
-  const explained = await machine.sls(['verify', 'other.json', '--trust', 'golden-boot.json', '--explain']);
+  const explained = await verifyBy('golden-boot.jws', 'other.json', '--explain');
   expect(explained.code).toBe(5);
   expect(explained.stdout).toContain('boot: not as in golden state approved');
   expect(explained.stdout).toMatch(/PCR 0 {2}same/);
@@ -136,7 +142,7 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
     'event log: 22 events lead to the quoted values of PCRs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14',
   );
 
-  const good = await machine.sls(['verify', 'golden.json', '--trust', 'golden-boot.json', '--explain', '--json']);
+  const good = await verifyBy('golden-boot.jws', 'golden.json', '--explain', '--json');
   expect(JSON.parse(good.stdout)).toMatchObject({
     verdict: 'good',
     boot: { state: 'approved', eventLog: expect.stringContaining('22 events') },
@@ -145,12 +151,12 @@ test('a golden boot is recorded from evidence; a machine that boots otherwise is
 
 const KERNEL = 'root=/dev/vda2 ro quiet';
 const record = (evidence: string, ...args: string[]): ReturnType<Machine['sls']> =>
-  machine.sls(['admin', 'boot', 'record', '--evidence', evidence, '--trust', 'any-boot.json', ...args]);
+  machine.sls(['admin', 'boot', 'record', '--evidence', evidence, '--trust', 'any-boot.jws', ...args]);
 
 test('a changed kernel command line is refused and told in words; the next state is recorded beside the one that is demanded', async () => {
   await boot(machine, bootEvents({ commandLine: `${KERNEL} init=/bin/sh` }));
   expect((await login('--event-log', '--evidence', 'init.json')).code).toBe(0);
-  const refused = await machine.sls(['verify', 'init.json', '--trust', 'golden-boot.json', '--explain']);
+  const refused = await verifyBy('golden-boot.jws', 'init.json', '--explain');
   expect(refused.code).toBe(5);
   expect(refused.stderr).toContain('policy.boot_state');
   expect(refused.stdout).toMatch(/PCR 7 {2}same/);
@@ -164,10 +170,10 @@ test('a changed kernel command line is refused and told in words; the next state
     ['update.json', 'update'],
   ] as const)
     expect(await record(evidence, '--name', name, '--dir', machine.server())).toMatchObject({ code: 0 });
-  keepBundle('both.json');
+  keepBundle('both.jws');
   for (const evidence of ['golden.json', 'update.json'])
-    expect(await machine.sls(['verify', evidence, '--trust', 'both.json'])).toMatchObject({ code: 0 });
-  expect(await machine.sls(['verify', 'init.json', '--trust', 'both.json'])).toMatchObject({ code: 5 });
+    expect(await verifyBy('both.jws', evidence)).toMatchObject({ code: 0 });
+  expect(await verifyBy('both.jws', 'init.json')).toMatchObject({ code: 5 });
   expect((await machine.sls(['admin', 'boot', 'list', '--dir', machine.server()])).stdout).toBe(
     ['approved', 'update'].map((name) => `${name}: PCRs 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 22 events\n`).join(''),
   );
@@ -175,16 +181,16 @@ test('a changed kernel command line is refused and told in words; the next state
   const remove = (...args: string[]): ReturnType<Machine['sls']> =>
     machine.sls(['admin', 'boot', 'remove', ...args, '--dir', machine.server()]);
   expect(await remove('approved')).toMatchObject({ code: 0 });
-  keepBundle('update-alone.json');
-  expect(await machine.sls(['verify', 'golden.json', '--trust', 'update-alone.json'])).toMatchObject({ code: 5 });
+  keepBundle('update-alone.jws');
+  expect(await verifyBy('update-alone.jws', 'golden.json')).toMatchObject({ code: 5 });
   expect(await remove('approved')).toMatchObject({
     code: 2,
     stderr: expect.stringContaining('(update), got approved'),
   });
   expect(await remove('update')).toMatchObject({ code: 2, stderr: expect.stringContaining('--any-boot') });
   expect(await remove('update', '--any-boot')).toMatchObject({ code: 0 });
-  keepBundle('none.json');
-  expect(parseTrustBundle(readFileSync(machine.path('none.json'), 'utf8')).policy.bootStates).toBeUndefined();
+  keepBundle('none.jws');
+  expect((await readSignedBundle(readFileSync(machine.path('none.jws'), 'utf8'))).policy.bootStates).toBeUndefined();
 });
 
 test('--pcrs narrows a state, and what it leaves open is said', async () => {
@@ -210,7 +216,7 @@ test('a state is recorded only from evidence that verifies, and names are checke
     '--name',
     'x',
     '--trust',
-    'any-boot.json',
+    'any-boot.jws',
   ]);
   expect({ code: refused.code, stdout: refused.stdout, stderr: refused.stderr }).toEqual({
     code: 5,
@@ -226,7 +232,7 @@ test('a state is recorded only from evidence that verifies, and names are checke
     '--name',
     'a b',
     '--trust',
-    'any-boot.json',
+    'any-boot.jws',
   ]);
   expect({ code: named.code, stderr: named.stderr }).toEqual({
     code: 1,

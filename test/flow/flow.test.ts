@@ -49,7 +49,7 @@ test('login verifies every step, warns that the TPM is software, and keeps the s
   const file = machine.path('state', 'sls', 'session.json');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(statSync(machine.path('state', 'sls')).mode & 0o777).toBe(0o700);
-  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server', 'session.json']);
+  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server', 'session.json', 'trust']);
 });
 
 describe('exec', () => {
@@ -163,14 +163,14 @@ describe('cp', () => {
 
 describe('verify', () => {
   const verify = (file: string, ...args: string[]): ReturnType<Machine['sls']> =>
-    machine.sls(['verify', file, ...args], { env: { XDG_STATE_HOME: machine.path('elsewhere') } });
+    machine.sls(['verify', file, ...args], { env: { ...machine.elsewhere('elsewhere'), SLS_TRUST: '' } });
 
   test('needs the evidence file and the trust bundle alone, and explains each step', async () => {
-    const { code, stdout } = await verify('proof.json', '--trust', machine.server('trust-bundle.json'));
+    const { code, stdout } = await verify('proof.json', ...(await machine.signBundle('anyone.jws')));
     expect(code).toBe(0);
     expect(stdout.match(/^ok {2}\w+: /gm)).toHaveLength(11);
     expect(stdout).toMatch(/^good: /m);
-    const json = await verify('proof.json', '--json', '--trust', machine.server('trust-bundle.json'));
+    const json = await verify('proof.json', '--json', ...(await machine.signBundle('anyone.jws')));
     expect(JSON.parse(json.stdout)).toMatchObject({ verdict: 'good', claims: { node: 'localhost' } });
   });
 
@@ -181,7 +181,7 @@ describe('verify', () => {
       bytes[bytes.length - 1]! ^= 1;
       return bytes.toString('base64');
     };
-    const trust = ['--trust', machine.server('trust-bundle.json')];
+    const trust = [...(await machine.signBundle('anyone.jws'))];
     const cases: Array<[string, object, string[]]> = [
       ['signature', { ...proof, signature: flip(proof['signature'] as string) }, []],
       ['root', { ...proof, claims: flip(proof['claims'] as string) }, []],
@@ -238,7 +238,7 @@ describe('login refuses', () => {
 });
 
 test('two users have two enclaves, and two logins of one user at once have one', async () => {
-  const eve = { XDG_STATE_HOME: machine.path('eve-state'), SLS_TRUST: machine.server('trust-bundle.json') };
+  const eve = machine.elsewhere('eve-state');
   expect(
     (await machine.sls(['signup', '--username', 'eve', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: eve })).code,
   ).toBe(0);
@@ -285,6 +285,6 @@ test('logout removes keys and tokens; what the audit log has of the login stays,
       expect(text + Buffer.from(record, 'base64').toString('utf8')).not.toContain(secret);
   }
   expect(existsSync(machine.path('state', 'sls', 'session.json'))).toBe(false);
-  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server']);
+  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server', 'trust']);
   expect((await machine.sls(['exec', 'true'])).code).toBe(4);
 });

@@ -43,9 +43,8 @@ async function endsIn(licence: string, seconds: number, graceSeconds: number): P
 const refused = ({ code, stderr }: Ended): { code: number | null; stderr: string } => ({ code, stderr });
 /** Another person, at a machine of their own. */
 const person = (name: string): Record<string, string> => ({
-  XDG_STATE_HOME: machine.path(name),
+  ...machine.elsewhere(name),
   XDG_CONFIG_HOME: machine.path(`${name}-config`),
-  SLS_TRUST: machine.server('trust-bundle.json'),
 });
 interface Listed {
   licences: Array<{
@@ -73,12 +72,11 @@ test('an administrator issues a licence; whoever has its key verifies it offline
   );
   writeFileSync(machine.path('team.licence'), `${key}\n`);
   // Offline: no service is at these addresses.
-  const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as object;
-  writeFileSync(
-    machine.path('offline.json'),
-    JSON.stringify({ ...bundle, services: { signup: 'https://127.0.0.1:1', login: 'https://127.0.0.1:1' } }),
-  );
-  const shown = await json<object>(['licence', 'show', 'team.licence', '--trust', 'offline.json']);
+  const offline = await machine.signBundle('offline.jws', {
+    services: { signup: 'https://127.0.0.1:1', login: 'https://127.0.0.1:1' },
+  });
+  const env = person('offline');
+  const shown = await json<object>(['licence', 'show', 'team.licence', ...offline], { env });
   expect(shown).toMatchObject({
     licence,
     plan: { name: 'team', seats: 5, enclaves: 4, cpu: '2', memory: '4Gi' },
@@ -86,7 +84,7 @@ test('an administrator issues a licence; whoever has its key verifies it offline
     accounts: 2,
     trustDomain: 'sls.local',
   });
-  expect(await json(['licence', 'show', '-', '--trust', 'offline.json'], { stdin: key })).toEqual(shown);
+  expect(await json(['licence', 'show', '-', ...offline], { stdin: key, env })).toEqual(shown);
   const lines = (await machine.sls(['licence', 'show', 'team.licence'])).stdout;
   expect(lines).toMatch(new RegExp(`^${licence}  team  of sls\\.local, until 20.*\n.*images +any`));
 
@@ -293,7 +291,7 @@ test('the licence key is of the installation alone: 0600, its public half in the
     (JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as { licenceKeys: { keys: object[] } })
       .licenceKeys.keys,
   ).toHaveLength(2);
-  const trust = ['--trust', machine.server('trust-bundle.json')];
+  const trust = ['--trust', machine.server('trust-bundle.jws')];
   expect(await json(['redeem', '-', ...trust], { stdin: before.key })).toMatchObject({ changed: true });
   expect((await machine.sls(['admin', 'rotate', 'licence-key', '--compromised'])).code).toBe(0);
   await sleep(2_500);

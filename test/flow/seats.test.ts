@@ -132,7 +132,7 @@ test('when all are taken, nothing of the next command is run: exit code 6, and a
 
 test('a login while all are taken says so, and leaves a session by which seats can be freed', async () => {
   await Promise.all([start(), start()]);
-  const env = { XDG_STATE_HOME: machine.path('other'), SLS_TRUST: machine.server('trust-bundle.json') };
+  const env = machine.elsewhere('other');
   const login = await machine.sls(['login', '--json', '--username', 'ada', '--password-stdin'], {
     stdin: `${PASSWORD}\n`,
     env,
@@ -219,7 +219,7 @@ test("a licence's seats are those of all who redeemed it", async () => {
     '--out',
     'team.licence',
   ]);
-  const bob = { XDG_STATE_HOME: machine.path('bob'), SLS_TRUST: machine.server('trust-bundle.json') };
+  const bob = machine.elsewhere('bob');
   expect(
     (await machine.sls(['signup', '--username', 'bob', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: bob })).code,
   ).toBe(0);

@@ -35,10 +35,7 @@ function outliveAccessToken(state?: string): void {
 }
 
 /** Another machine of the same person's. */
-const other = (name: string): Record<string, string> => ({
-  XDG_STATE_HOME: machine.path(name),
-  SLS_TRUST: machine.server('trust-bundle.json'),
-});
+const other = (name: string): Record<string, string> => machine.elsewhere(name);
 const logIn = (name: string): Promise<Ended> =>
   machine.sls(['login', '-q', '--username', 'ada', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: other(name) });
 

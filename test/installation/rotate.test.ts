@@ -7,9 +7,10 @@ import { FolderKeyStore } from '../../installation/folder';
 import { rotate, ROTATIONS } from '../../installation/rotate';
 import type { Rotation } from '../../installation/rotate';
 import { need } from '../../installation/store';
-import { createTrustKeys, publishTrustBundle } from '../../installation/trust';
+import { createTrustKeys, publishTrustBundle, readPublishedTrust } from '../../installation/trust';
 import { generateTokenKeys, readTokenKeys } from '../../licensing/tokens/keys';
-import { readSignedBundle } from '../../attestation/trust/signed-bundle';
+import { readSignedBundle, signTrustBundle } from '../../attestation/trust/signed-bundle';
+import { makeSigningKey } from '../support/trust';
 import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 
 const trustDomain = 'sls.test';
@@ -146,13 +147,38 @@ test('what clients pin is in the trust bundle before anything is signed by it', 
   expect(after.policy).toEqual(before.policy);
 });
 
-test('a bundle is published again under its sequence when nothing changed, and under a new one when its policy was edited', async () => {
-  const first = await bundle();
+test('a bundle stays as it was signed when nothing changed, and gets a new sequence with a new policy', async () => {
+  const [first, signed] = [await bundle(), await need(store, 'trust-bundle.jws')];
   await publishTrustBundle(store);
-  expect((await bundle()).sequence).toBe(first.sequence);
-  await store.write([['trust-bundle.json', JSON.stringify({ ...first, policy: { softwareTpm: 'allow' } })]]);
-  await publishTrustBundle(store);
+  expect(await need(store, 'trust-bundle.jws')).toBe(signed);
+  await publishTrustBundle(store, { policy: { softwareTpm: 'allow' } });
   expect(await bundle()).toMatchObject({ sequence: first.sequence + 1, policy: { softwareTpm: 'allow' } });
+  expect(JSON.parse(await need(store, 'trust-bundle.json'))).toEqual(await bundle());
+});
+
+test('an edit of the plain bundle is never signed: it is refused, or dropped where keys have to go', async () => {
+  const [first, signed] = [await bundle(), await need(store, 'trust-bundle.jws')];
+  const plain = await need(store, 'trust-bundle.json');
+  const edited = { ...first, services: { signup: 'https://mallory.test', login: 'https://mallory.test' } };
+  for (const text of [JSON.stringify(edited), JSON.stringify({ ...edited, sequence: first.sequence + 9 }), '{}']) {
+    await store.write([['trust-bundle.json', text]]);
+    await expect(publishTrustBundle(store)).rejects.toMatchObject({ code: 'keystore.edited' });
+    expect(await need(store, 'trust-bundle.jws')).toBe(signed);
+  }
+  await rotate(store, 'revocation-key', { trustDomain, now: T0, compromised: true });
+  expect((await bundle()).services).toEqual(first.services);
+  // What a crash between both left.
+  await store.write([['trust-bundle.json', plain]]);
+  await publishTrustBundle(store);
+  expect(JSON.parse(await need(store, 'trust-bundle.json'))).toEqual(await bundle());
+});
+
+test("a signed bundle that isn't by the installation's own trust key is not gone on from", async () => {
+  const mallory = makeSigningKey('trust');
+  const forged = { ...(await bundle()), sequence: 99, trustKey: mallory.publicKey };
+  await store.write([['trust-bundle.jws', await signTrustBundle(forged, mallory.privateKey)]]);
+  await expect(publishTrustBundle(store)).rejects.toMatchObject({ code: 'keystore.malformed' });
+  await expect(readPublishedTrust(store)).rejects.toMatchObject({ code: 'keystore.malformed' });
 });
 
 test('keys are readable by their owner only', () => {

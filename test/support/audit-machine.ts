@@ -66,11 +66,6 @@ export class AuditMachine extends Machine {
     return this.sls(['login', '-q', '--username', 'ada', '--password-stdin', ...args], { env, stdin: `${PASSWORD}\n` });
   }
 
-  /** The environment of another machine that uses the same service. */
-  elsewhere(name: string): Record<string, string> {
-    return { XDG_STATE_HOME: this.path(name), SLS_TRUST: this.server('trust-bundle.json') };
-  }
-
   /** Files in which a machine remembers the audit log of the one installation that there is. */
   remembered(pattern: RegExp, home = 'state'): string[] {
     const [folder, ...others] = readdirSync(this.path(home, 'sls', 'log'));

@@ -24,6 +24,8 @@ export interface LyingService {
   trust: TrustBundle;
   /** By name of the method, such as GetTreeHead: what it makes of an answer; throws RpcError to give none. */
   lies: Record<string, (answer: never) => unknown>;
+  /** By name of the method: what it asks the real one instead. */
+  asks: Record<string, (request: never) => unknown>;
   stop(): Promise<void>;
 }
 
@@ -31,6 +33,7 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
   const address = parseAddress(trust.services.login);
   const real = new Client(grpcTarget(address), channelCredentials(address, Buffer.from(trust.serverRoots.join('\n'))));
   const lies: LyingService['lies'] = {};
+  const asks: LyingService['asks'] = {};
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: SERVICES.map((definition) => ({
@@ -38,7 +41,7 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
       implementation: Object.fromEntries(
         Object.entries(definition).map(([name, method]) => [
           name,
-          passOn(real, method as MethodDefinition<unknown, unknown>, lies),
+          passOn(real, method as MethodDefinition<unknown, unknown>, lies, asks),
         ]),
       ) as Implementation,
     })),
@@ -46,6 +49,7 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
   return {
     trust: { ...trust, services: { ...trust.services, login: `http://127.0.0.1:${server.port}` } },
     lies,
+    asks,
     async stop() {
       real.close();
       await server.stop(0);
@@ -57,13 +61,16 @@ function passOn(
   real: Client,
   { path, requestSerialize, responseDeserialize, responseStream }: MethodDefinition<unknown, unknown>,
   lies: LyingService['lies'],
+  asks: LyingService['asks'],
 ): unknown {
+  const asked = (request: unknown): unknown =>
+    (asks[path.split('/')[2] ?? ''] as ((request: unknown) => unknown) | undefined)?.(request) ?? request;
   const change = (answer: unknown): unknown =>
     (lies[path.split('/')[2] ?? ''] as ((answer: unknown) => unknown) | undefined)?.(answer) ?? answer;
   if (!responseStream) {
     return unary((request: unknown, { metadata }) =>
       new Promise((resolve, reject) => {
-        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, (error, answer) =>
+        real.makeUnaryRequest(path, requestSerialize, responseDeserialize, asked(request), metadata, (error, answer) =>
           error ? reject(fromServiceError(error)) : resolve(answer),
         );
       }).then(change),
@@ -74,7 +81,7 @@ function passOn(
       path,
       requestSerialize,
       responseDeserialize,
-      call.request,
+      asked(call.request),
       call.metadata,
     );
     try {

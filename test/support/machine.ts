@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { built } from './built';
 import { copyEmbeddedDatabase } from './embedded-postgres';
 import { copySwtpmState } from './software-tpm';
+import type { JWK } from 'jose';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { signTrustBundle } from '../../attestation/trust/signed-bundle';
 
 export interface Ended {
   code: number | null;
@@ -23,6 +26,12 @@ export interface RunOptions {
   onStart?: (child: ChildProcess) => void;
   /** Told at each piece of output. */
   onOutput?: (child: ChildProcess, stdout: string) => void;
+}
+
+/** RFC 7638, as `sls trust show` prints it. */
+function thumbprint({ crv, kty, x, y }: TrustBundle['trustKey']): string {
+  const hash = createHash('sha256').update(JSON.stringify({ crv, kty, x, y }));
+  return `SHA256:${hash.digest('base64url')}`;
 }
 
 /** A person's machine: folders of its own, the built `sls`, and what was started there. */
@@ -43,6 +52,33 @@ export class Machine {
   /** A path inside the installation of `sls up`. */
   server(...names: string[]): string {
     return this.path('state', 'sls', 'server', ...names);
+  }
+
+  /** The environment of another machine that uses this one's service: its state is in a folder of that name. */
+  elsewhere(name: string): Record<string, string> {
+    const { trustKey } = this.trustBundle();
+    return {
+      XDG_STATE_HOME: this.path(name),
+      SLS_TRUST: this.server('trust-bundle.jws'),
+      SLS_TRUST_FINGERPRINT: thumbprint(trustKey),
+    };
+  }
+
+  /** What the installation of `sls up` says of itself now, in the form that is for reading. */
+  trustBundle(): TrustBundle {
+    return JSON.parse(readFileSync(this.server('trust-bundle.json'), 'utf8')) as TrustBundle;
+  }
+
+  /**
+   * A bundle as the operator of this machine's service could sign it: the present one, with a change, and the next sequence unless that says otherwise.
+   * @returns options that name it, for who has not seen it yet
+   */
+  async signBundle(file: string, change: Partial<TrustBundle> = {}): Promise<string[]> {
+    const bundle = this.trustBundle();
+    const key = JSON.parse(readFileSync(this.server('keys', 'trust-key.json'), 'utf8')) as JWK;
+    const changed = { ...bundle, sequence: bundle.sequence + 1, ...change };
+    writeFileSync(this.path(file), await signTrustBundle(changed, key));
+    return ['--trust', this.path(file), '--trust-fingerprint', thumbprint(bundle.trustKey)];
   }
 
   /** Runs sls to its end. */

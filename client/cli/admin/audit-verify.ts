@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { fromServiceError, isServiceError, RpcError } from '../../../runtime/rpc/errors';
 import { Replay } from '../../../attestation/transparency/replay';
-import { parseTrustBundle } from '../../../attestation/trust/bundle';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import type { ReadAuditLogResponse } from '../../../proto/gen/licensing/v1/admin';
 import { freshTrust } from '../../fresh-trust';
@@ -14,7 +13,7 @@ import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { allowPlaintext } from '../plaintext';
-import { loadTrust } from '../trust';
+import { loadSignedTrust, readSignedTrust } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
 import { withCaller } from './call';
 import type { AdminCaller } from './call';
@@ -23,7 +22,7 @@ import type { AdminOptions } from './options';
 import { systemClock } from '../../../runtime/clock';
 import type { Code } from '../../../errors/codes';
 
-type Options = AdminOptions & OutputOptions & { trust?: string; head?: string[] };
+type Options = AdminOptions & OutputOptions & { trust?: string; trustFingerprint?: string; head?: string[] };
 
 const COUNT_MS = 200;
 /** The service signs no head: the tree, or its last head, is not what it was. */
@@ -40,8 +39,9 @@ export function addVerify(audit: Command): void {
     )
     .option(
       '--trust <file>',
-      "trust bundle (default: the installation's own; with --address as for the other commands)",
+      "signed trust bundle (default: the installation's own; with --address as for the other commands)",
     )
+    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
     .option(
       '--head <file...>',
       'heads that other people were shown (sls audit check --json prints them): the log has to begin with them, too',
@@ -126,9 +126,9 @@ function progress(out: Output, size: number): (done: number) => void {
 async function trustOf(options: Options, out: Output): Promise<TrustBundle> {
   if (options.trust === undefined && options.address === undefined) {
     const text = await readFile(adminFiles(options).trustBundle, 'utf8').catch(() => undefined);
-    if (text !== undefined) return parseTrustBundle(text);
+    if (text !== undefined) return (await readSignedTrust(adminFiles(options).trustBundle, text)).bundle;
   }
-  const keeper = new TrustKeeper(await loadTrust({ trust: options.trust }), {}, out);
+  const keeper = new TrustKeeper(await loadSignedTrust(options), {}, out);
   // An administrator may be where the login service can't be reached.
   await freshTrust('login', keeper.trust, undefined, { onTrust: keeper.onTrust, allowPlaintext: allowPlaintext() });
   return keeper.trust;

@@ -5,7 +5,7 @@ import { callUnary } from '../../../runtime/rpc/client';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
 import { certificateTrustDomain } from '../../../attestation/certificates/admin';
-import { parseTrustBundle } from '../../../attestation/trust/bundle';
+import { readSignedTrust } from '../trust';
 import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/licensing/v1/admin';
 import type {
   ReadAuditLogRequest,
@@ -94,7 +94,7 @@ export async function withCaller(options: AdminOptions, work: (caller: AdminCall
 async function installationRoots(file: string): Promise<Buffer | undefined> {
   const { readFile } = await import('node:fs/promises');
   const text = await readFile(file, 'utf8').catch(() => undefined);
-  const roots = text === undefined ? [] : parseTrustBundle(text).serverRoots;
+  const roots = text === undefined ? [] : (await readSignedTrust(file, text)).bundle.serverRoots;
   return roots.length === 0 ? undefined : Buffer.from(roots.join('\n'));
 }
 

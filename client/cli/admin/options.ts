@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { FolderKeyStore } from '../../../installation/folder';
 import type { KeyStore } from '../../../installation/store';
-import { parseTrustBundle } from '../../../attestation/trust/bundle';
+import { readPublishedTrust } from '../../../installation/trust';
 import { defaultInstallationFolder } from '../../../launcher/folder';
 import { CliError, EXIT } from '../exit';
 
@@ -34,13 +34,13 @@ function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
 
 /** The trust domain that the installation has, by its own trust bundle. */
 export async function trustDomainOf(store: KeyStore): Promise<string> {
-  const text = await store.read('trust-bundle.json');
-  if (text === undefined) {
+  const published = await readPublishedTrust(store);
+  if (published === undefined) {
     throw new CliError(EXIT.usage, 'no trust bundle in the key store: there is no installation yet', {
       hint: 'start one with sls up, or see sls admin init --help',
     });
   }
-  return parseTrustBundle(text).trustDomain;
+  return published.bundle.trustDomain;
 }
 
 /** Where administration is served, and as whom. */
@@ -80,6 +80,6 @@ export function adminFiles(options: AdminOptions): {
     address: options.address ?? `unix:${join(folder, 'run', 'admin.sock')}`,
     certificate: options.adminCertificate ?? join(folder, 'admin', 'certificate.pem'),
     key: options.adminKey ?? join(folder, 'admin', 'key.pem'),
-    trustBundle: join(folder, 'trust-bundle.json'),
+    trustBundle: join(folder, 'trust-bundle.jws'),
   };
 }

@@ -1,12 +1,16 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { need } from '../../../installation/store';
+import type { KeyStore } from '../../../installation/store';
 import { publishTrustBundle } from '../../../installation/trust';
+import { parseTrustBundle, TrustBundleError } from '../../../attestation/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { fingerprint } from '../../../attestation/trust/public-key';
+import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { addPlaceOptions, openKeyStore } from './options';
+import { addPlaceOptions, openKeyStore, readNamed } from './options';
 import type { PlaceOptions } from './options';
 
 /** `sls admin trust-bundle export`: what users add with `sls trust add`, and the fingerprint to tell them by another way. */
@@ -15,13 +19,14 @@ export function addTrustBundle(admin: Command): void {
     .command('trust-bundle')
     .description('what clients pin')
     .command('export')
-    .description('sign the trust bundle anew, edits of trust-bundle.json included, and print it')
+    .description('sign the trust bundle anew from the keys that are there, and print it')
+    .option('--edited <file>', 'with policy and services of this edited copy of trust-bundle.json')
     .option('--out <file>', 'write it there instead of printing it');
   addPlaceOptions(addOutputOptions(command)).action(
-    async (options: PlaceOptions & OutputOptions & { out?: string }) => {
+    async (options: PlaceOptions & OutputOptions & { out?: string; edited?: string }) => {
       const out = new Output(options);
       const store = await openKeyStore(options);
-      const bundle = await publishTrustBundle(store);
+      const bundle = await publish(store, options.edited);
       const signed = await need(store, 'trust-bundle.jws');
       const key = await fingerprint(bundle.trustKey);
       if (options.out !== undefined) await writeFile(options.out, `${signed}\n`);
@@ -34,5 +39,22 @@ export function addTrustBundle(admin: Command): void {
       );
     },
   );
-  addExample(command, 'sls admin trust-bundle export --out sls-trust.jws');
+  addExample(
+    command,
+    'sls admin trust-bundle export --out sls-trust.jws',
+    'sls admin trust-bundle export --edited edited.json --out sls-trust.jws',
+  );
+}
+
+async function publish(store: KeyStore, edited: string | undefined): Promise<TrustBundle> {
+  if (edited === undefined) return publishTrustBundle(store);
+  const text = await readNamed(edited, 'the edited trust bundle');
+  try {
+    const { services, policy } = parseTrustBundle(text);
+    // The edited file may be the plain bundle itself.
+    return await publishTrustBundle(store, { services, policy }, { discardEdits: true });
+  } catch (error) {
+    if (!(error instanceof TrustBundleError)) throw error;
+    throw new CliError(EXIT.usage, `${edited}: ${error.message}`, { code: error.code }, { cause: error });
+  }
 }

@@ -16,6 +16,7 @@ import { row } from '../report';
 import { currentTrust, removeSession, sessionFiles } from '../session-file';
 import { findTokens, removeTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
+import { TrustMemory } from '../trust-memory';
 
 type Options = CommonOptions & { yes?: boolean; passwordStdin?: boolean };
 
@@ -146,6 +147,7 @@ async function runDelete(options: Options): Promise<void> {
   await removeTokenFile();
   const { sub } = decodeJwt(accessToken);
   if (sub !== undefined) await forgetLogins(trust, sub, out);
+  await (await TrustMemory.of(trust)).forgetUser(username);
   out.done(
     `the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`,
   );

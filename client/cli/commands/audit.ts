@@ -10,8 +10,8 @@ import { LogMemory } from '../log-memory';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
-import { currentTrust } from '../session-file';
-import { loadTrust } from '../trust';
+import { currentTrust, sessionTrust } from '../session-file';
+import { loadSignedTrust, loadTrust } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
 
 /** `sls audit …`: the service's log of decisions, as a user checks it. */
@@ -38,12 +38,14 @@ export function addAuditCheck(program: Command): void {
 
 async function runCheck(options: CommonOptions & { head?: string[] }): Promise<void> {
   const out = new Output(options);
+  const named = options.trust !== undefined || options.server !== undefined;
+  const { signed } = (named ? undefined : await sessionTrust()) ?? (await loadSignedTrust(options));
   const trust = await currentTrust(() => loadTrust(options), options);
   const memory = await LogMemory.of(trust);
   const logins = await memory.logins();
   const others = await Promise.all((options.head ?? []).map(readHeadFile));
   // Asked where it is reached now, whatever a newer bundle says.
-  const keeper = new TrustKeeper(trust, { services: trust.services }, out);
+  const keeper = new TrustKeeper({ bundle: trust, signed }, { services: trust.services }, out);
   out.progress('looking at the audit log');
   const {
     head,

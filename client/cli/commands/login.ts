@@ -5,6 +5,7 @@ import { writeEvidenceJson } from '../../../attestation/evidence/json';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { connect, logOut, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
+import { userOfToken } from '../../identity';
 import { callOptions } from '../call-options';
 import { addEnclaveOption, chosenEnclave } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
@@ -20,12 +21,13 @@ import { outlastingRaces } from '../race';
 import { keepReceipt } from '../receipts';
 import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
-import { saveSession } from '../session-file';
+import { endForeignSessions, saveSession } from '../session-file';
 import { findTokens, removeTokenFile, saveTokenFile, sessionOf } from '../token-file';
-import { loadTrust, servicesOf } from '../trust';
+import { loadSignedTrust, servicesOf } from '../trust';
 import type { TrustPreferences } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
 import type { Code } from '../../../errors/codes';
+import { TrustMemory } from '../trust-memory';
 
 interface Options extends CommonOptions {
   username?: string;
@@ -84,6 +86,8 @@ interface Chosen {
   oidc: boolean;
   /** Begins a session of its own: the one of before ends when it is there. */
   begins: boolean;
+  /** The user's id, where this login goes on with a session. */
+  user?: string | undefined;
   credential: LoginOptions['credential'];
   /** Keeps tokens that came before the login was verified. */
   keep(tokens: SessionTokens): Promise<void>;
@@ -93,9 +97,10 @@ interface Chosen {
 
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
-  const keeper = new TrustKeeper(await loadTrust(options), preferencesOf(options), out);
+  const keeper = new TrustKeeper(await loadSignedTrust(options), preferencesOf(options), out);
   if (options.oidc && options.passwordStdin)
     throw new CliError(EXIT.usage, 'expected --oidc or --password-stdin, got both');
+  await endForeignSessions((message) => out.warning(message));
   if (options.oidc) return logInByOidc(keeper, options, out);
   const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username);
   if (!found) return logInAnew(keeper, options, out);
@@ -132,7 +137,15 @@ async function logInByOidc(keeper: TrustKeeper, options: Options, out: Output): 
   if (created) out.done(`a new account was made for you: ${username}`);
   const credential = { refreshToken: tokens.refreshToken ?? '' };
   await logIn(
-    { username, oidc: true, begins: true, credential, keep, abandon: () => Promise.resolve() },
+    {
+      username,
+      user: userOfToken(tokens.accessToken),
+      oidc: true,
+      begins: true,
+      credential,
+      keep,
+      abandon: () => Promise.resolve(),
+    },
     keeper,
     options,
     out,
@@ -147,7 +160,7 @@ async function logInByPassword(keeper: TrustKeeper, options: Options, out: Outpu
 }
 
 async function logIn(
-  { username, oidc, begins, credential, keep, abandon }: Chosen,
+  { username, user, oidc, begins, credential, keep, abandon }: Chosen,
   keeper: TrustKeeper,
   options: Options,
   out: Output,
@@ -160,9 +173,11 @@ async function logIn(
     if (tokens) await abandon(tokens).catch(() => undefined);
     throw error;
   });
-  const { trust, preferences } = keeper;
-  await saveSession({ username, oidc, trust, preferences, session });
+  const { trust, signed: signedTrust, preferences } = keeper;
+  const trustNamed = options.trust !== undefined;
+  await saveSession({ username, oidc, trust, signedTrust, trustNamed, preferences, session });
   await removeTokenFile();
+  await tellOtherUser(username, session, keeper, out);
   if (options.evidence !== undefined) {
     await writeFile(options.evidence, writeEvidenceJson(session.evidence));
     out.note(`evidence saved: ${options.evidence}`);
@@ -186,6 +201,7 @@ async function logIn(
       ...callOptions(),
       onTrust: keeper.onTrust,
       credential,
+      user,
       enclave: chosenEnclave(),
       includeEventLog: options.eventLog,
       onTokens: (given) => keep((tokens = given)),
@@ -211,6 +227,23 @@ async function logIn(
   }
 }
 
+/** Who is behind a username is the service's to say; that it is another one than last time is for the person to know. */
+async function tellOtherUser(
+  username: string,
+  { claims }: Session,
+  { trust }: TrustKeeper,
+  out: Output,
+): Promise<void> {
+  const memory = await TrustMemory.of(trust);
+  const before = await memory.userBehind(username);
+  if (before === claims.user) return;
+  if (before !== undefined)
+    out.warning(
+      `THE USER BEHIND ${username} IS ANOTHER ONE than at the last login on this machine: expected ${before}, got ${claims.user}. Unless the account was deleted and made anew, someone may be passing as the service: ask your operator before you send anything`,
+    );
+  await memory.rememberUser(username, claims.user);
+}
+
 /** A session that is still good spares the password; --password-stdin and --oidc insist on another one. */
 async function savedCredential(trust: TrustBundle, username: string | undefined): Promise<Chosen | undefined> {
   const found = await findTokens(trust, username);
@@ -220,6 +253,7 @@ async function savedCredential(trust: TrustBundle, username: string | undefined)
   // The session was there before this login, and stays.
   return {
     username: found.username,
+    user: found.user,
     oidc: found.oidc,
     begins: false,
     credential,

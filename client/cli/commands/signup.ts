@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { userOfToken } from '../../identity';
 import { signUp } from '../../index';
 import { callOptions } from '../call-options';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
@@ -7,6 +8,7 @@ import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
 import { saveTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
+import { TrustMemory } from '../trust-memory';
 
 interface Options extends CommonOptions {
   username?: string;
@@ -32,6 +34,8 @@ async function run(options: Options): Promise<void> {
   out.progress('signing up');
   const tokens = await signUp(trust, { username, password }, callOptions());
   await saveTokenFile(trust, { username, ...tokens });
+  const user = userOfToken(tokens.accessToken);
+  if (user !== undefined) await (await TrustMemory.of(trust)).rememberUser(username, user);
   out.done(`signed up as ${username}`);
   out.result({ username, expiresAt: new Date(tokens.accessTokenExpiresAt * 1000).toISOString() }, []);
 }

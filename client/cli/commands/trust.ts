@@ -1,19 +1,33 @@
 import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { parseTrustBundle, TrustBundleError } from '../../../attestation/trust/bundle';
+import { DEFAULT_ENCLAVE } from '../../../attestation/evidence/enclave-name';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { fingerprint, isSameKey } from '../../../attestation/trust/public-key';
-import { readSignedBundle, TrustError } from '../../../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../../../attestation/trust/signed-bundle';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { removeIfThere } from '../../../runtime/files/whole-file';
-import { confirm } from '../prompt';
+import { confirm, confirmTyped } from '../prompt';
+import { endAtService, endSession, readSession, sessionFiles } from '../session-file';
+import type { SavedSession } from '../session-file';
+import { readTokenFile, removeTokenFile } from '../token-file';
 import { describeTrust } from '../trust-report';
 import { fetchTrustBundle } from '../trust-fetch';
-import { loadTrust, pinnedTrust, pinTrust, trustFile } from '../trust';
+import {
+  loadTrust,
+  pinnedTrust,
+  pinTrust,
+  plainPinnedKey,
+  readSignedTrust,
+  refuseOlder,
+  requireFingerprint,
+  trustFile,
+  unpinTrust,
+} from '../trust';
+import { TrustMemory } from '../trust-memory';
 
 /** `sls trust …`: whom this client believes. */
 export function addTrust(program: Command): void {
@@ -26,7 +40,7 @@ export function addTrust(program: Command): void {
     )
     .argument(
       '<bundle>',
-      'a trust bundle of your operator, or the address of the login service, such as https://login.example.com',
+      'a signed trust bundle of your operator, - for standard input, or the address of the login service, such as https://login.example.com',
     )
     .option(
       '--fingerprint <fingerprint>',
@@ -43,31 +57,28 @@ export function addTrust(program: Command): void {
   });
   addExample(show, 'sls trust show');
 
-  const remove = trust.command('remove').description('believe the installation no longer');
-  addOutputOptions(remove).action(async (options: OutputOptions) => {
-    const removed = await removeIfThere(trustFile());
-    new Output(options).done(removed ? 'the trust bundle is removed' : 'there was no trust bundle');
-  });
+  const remove = trust
+    .command('remove')
+    .description('believe the installation no longer, and end your sessions with it')
+    .option('--yes', 'without asking, whatever sessions there are');
+  addOutputOptions(remove).action(runRemove);
   addExample(remove, 'sls trust remove');
 }
 
 async function runAdd(source: string, options: OutputOptions & { fingerprint?: string }): Promise<void> {
   const out = new Output(options);
-  const bundle = await readBundle(source);
+  const offered = await readBundle(source);
+  const { bundle } = offered;
   const shown = await fingerprint(bundle.trustKey);
-  const pinned = await pinnedTrust();
-  if (pinned && !isSameKey(pinned.trustKey, bundle.trustKey)) await refuseChanged(pinned, shown);
-  if (pinned && bundle.sequence < pinned.sequence) {
-    throw new CliError(
-      EXIT.attestation,
-      `the trust bundle is older than the one at hand: expected sequence ${pinned.sequence} or later, got ${bundle.sequence}`,
-      { code: 'trust.older' },
-    );
-  }
+  const plainKey = await plainPinnedKey();
+  const pinned = plainKey === undefined ? await pinnedTrust() : undefined;
+  const pinnedKey = pinned?.bundle.trustKey ?? plainKey;
+  if (pinnedKey && !isSameKey(pinnedKey, bundle.trustKey)) await refuseChanged(pinnedKey, shown);
   // A key that is pinned already speaks for itself.
   if (!pinned) await confirmFirst(bundle, shown, options.fingerprint, out);
-  else if (options.fingerprint !== undefined) requireSame(shown, options.fingerprint);
-  await pinTrust(bundle);
+  else if (options.fingerprint !== undefined) requireFingerprint(shown, options.fingerprint);
+  await refuseOlder(offered);
+  await pinTrust(offered);
   out.done(`${bundle.trustDomain} is trusted, by trust key ${shown}`);
   out.result({ ...(await describeTrust(bundle)).json, file: trustFile() }, []);
 }
@@ -78,7 +89,7 @@ async function confirmFirst(
   expected: string | undefined,
   out: Output,
 ): Promise<void> {
-  if (expected !== undefined) return requireSame(shown, expected);
+  if (expected !== undefined) return requireFingerprint(shown, expected);
   out.note(`first use of ${bundle.trustDomain}; its trust key has the fingerprint`);
   out.note(`    ${shown}`);
   if (!(await confirm('Is that what your operator told you, by another way than this bundle came? Type yes: '))) {
@@ -88,18 +99,10 @@ async function confirmFirst(
   }
 }
 
-function requireSame(shown: string, expected: string): void {
-  if (shown === expected.trim()) return;
-  throw new CliError(EXIT.attestation, `the trust key is another one: expected ${expected.trim()}, got ${shown}`, {
-    code: 'trust.fingerprint',
-    hint: 'nothing is trusted; whoever gave you the bundle may not be your operator',
-  });
-}
-
-async function refuseChanged(pinned: TrustBundle, shown: string): Promise<never> {
+async function refuseChanged(pinned: TrustBundle['trustKey'], shown: string): Promise<never> {
   throw new CliError(
     EXIT.attestation,
-    `THE TRUST KEY HAS CHANGED: expected ${await fingerprint(pinned.trustKey)}, got ${shown}`,
+    `THE TRUST KEY HAS CHANGED: expected ${await fingerprint(pinned)}, got ${shown}`,
     {
       code: 'trust.key_changed',
       hint: 'someone may be passing as your operator. Only if they told you of a new key by another way: sls trust remove, then add it again',
@@ -107,20 +110,50 @@ async function refuseChanged(pinned: TrustBundle, shown: string): Promise<never>
   );
 }
 
-async function readBundle(source: string): Promise<TrustBundle> {
+async function readBundle(source: string): Promise<SignedTrust> {
   if (/^https?:\/\//.test(source)) return fetchTrustBundle(source);
-  const text = (
-    await readFile(source, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      throw new CliError(EXIT.usage, `can't read the trust bundle ${source}: ${error.code ?? error.message}`);
-    })
-  ).trim();
-  try {
-    return text.startsWith('{') ? parseTrustBundle(text) : await readSignedBundle(text);
-  } catch (error) {
-    if (error instanceof TrustBundleError)
-      throw new CliError(EXIT.usage, `${source} is not a trust bundle: ${error.message}`, { code: error.code });
-    if (error instanceof TrustError)
-      throw new CliError(EXIT.attestation, `${source}: ${error.message}`, { code: error.code });
-    throw error;
+  if (source === '-') return readSignedTrust('standard input', await text(process.stdin));
+  const signed = await readFile(source, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new CliError(EXIT.usage, `can't read the trust bundle ${source}: ${error.code ?? error.message}`);
+  });
+  return readSignedTrust(source, signed);
+}
+
+/** A session with an installation that is trusted no longer would go on sending it what this person works on. */
+async function runRemove(options: OutputOptions & { yes?: boolean }): Promise<void> {
+  const out = new Output(options);
+  const pinned = (await plainPinnedKey()) === undefined ? await pinnedTrust() : undefined;
+  const sessions = pinned ? await sessionsWith(pinned.bundle) : [];
+  const tokens = pinned && (await readTokenFile(pinned.bundle));
+  const named = [
+    ...sessions.map(({ saved }) => `${saved.username}, enclave ${saved.session.enclaveName ?? DEFAULT_ENCLAVE}`),
+    ...(tokens ? [`${tokens.username}, not logged in to an enclave yet`] : []),
+  ];
+  if (pinned && named.length > 0) {
+    for (const name of named) out.warning(`the session with ${pinned.bundle.trustDomain} ends: ${name}`);
+    const question = `Remove ${pinned.bundle.trustDomain} and end ${named.length === 1 ? 'this session' : `these ${named.length} sessions`}? Type yes: `;
+    if (!options.yes && !(await confirmTyped(question, 'yes')))
+      throw new CliError(EXIT.failure, 'nothing is removed: the answer was not yes', { code: 'trust.not_confirmed' });
   }
+  let untold = 0;
+  for (const { saved, file } of sessions) if (!(await endSession(saved, file))) untold += 1;
+  if (pinned && tokens) {
+    await removeTokenFile();
+    if (tokens.refreshToken !== undefined && !(await endAtService(pinned.bundle, tokens.refreshToken))) untold += 1;
+  }
+  if (untold > 0)
+    out.warning(`the service could not be told of ${untold}; they end there when they stay unused for 30 days`);
+  if (pinned) await (await TrustMemory.of(pinned.bundle)).forgetComparison();
+  const removed = await unpinTrust();
+  out.done(removed ? 'the trust bundle is removed' : 'there was no trust bundle');
+  out.result({ removed, sessionsEnded: named }, []);
+}
+
+async function sessionsWith({ trustKey }: TrustBundle): Promise<Array<{ saved: SavedSession; file: string }>> {
+  const found: Array<{ saved: SavedSession; file: string }> = [];
+  for (const file of await sessionFiles()) {
+    const saved = await readSession(file).catch(() => undefined);
+    if (saved && isSameKey(saved.trust.trustKey, trustKey)) found.push({ saved, file });
+  }
+  return found;
 }

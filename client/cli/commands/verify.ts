@@ -20,6 +20,7 @@ import { dateOf, systemClock } from '../../../runtime/clock';
 
 interface Options extends OutputOptions {
   trust?: string;
+  trustFingerprint?: string;
   at?: string;
   softwareTpm?: 'allow' | 'refuse';
   explain?: boolean;
@@ -31,14 +32,15 @@ export function addVerify(program: Command): void {
     .command('verify')
     .description('verify an evidence file offline, step by step')
     .argument('<file>', 'made by sls login --evidence; - for standard input')
-    .option('--trust <file>', 'trust bundle (default: as in sls login)')
+    .option('--trust <file>', 'signed trust bundle (default: as in sls login); an old one with --at')
+    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
     .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)')
     .option('--explain', 'show how the machine booted: which PCR differs from the golden state, and which event did it')
     .addOption(
       new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']),
     );
   addOutputOptions(command).action(run);
-  addExample(command, 'sls verify proof.json --trust trust-bundle.json', 'sls verify proof.json --explain');
+  addExample(command, 'sls verify proof.json --trust sls-trust.jws', 'sls verify proof.json --explain');
 }
 
 async function run(file: string, options: Options): Promise<void> {
@@ -46,7 +48,7 @@ async function run(file: string, options: Options): Promise<void> {
   const now = options.at === undefined ? dateOf(systemClock) : new Date(options.at);
   if (Number.isNaN(now.getTime()))
     throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
-  const trust = await loadTrust(options);
+  const trust = await loadTrust(options, { asOfThen: options.at !== undefined });
   const evidence = parse(await read(file));
   const steps: PassedStep[] = [];
   const policy: Policy = { ...trust.policy, ...(options.softwareTpm && { softwareTpm: options.softwareTpm }) };

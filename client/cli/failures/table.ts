@@ -38,9 +38,10 @@ const CLIENT: Record<ClientCode, Failure> = {
   'sls.failed': failed(),
   'log.none': failed(),
   'log.memory_damaged': failed(),
-  'trust.fingerprint': failed(),
   'trust.not_confirmed': failed(),
-  'trust.older': failed(),
+  'trust.unknown_key': failed(),
+  'trust.memory_damaged': failed(),
+  'session.other_installation': failed(),
 };
 
 /** What administrators and operators are told says by itself what to do, and for bytes that can't be parsed there is no advice. */

@@ -4,7 +4,11 @@ import type { AddressInfo, Server } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
+import { fingerprint } from '../../../attestation/trust/public-key';
+import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { Machine, PASSWORD } from '../../support/machine';
+import { makeSigningKey } from '../../support/trust';
 
 jest.setTimeout(120_000);
 
@@ -21,7 +25,6 @@ const ENCLAVE_VERBS: Array<[string, string[]]> = [
 ];
 
 interface SavedFile {
-  trust: { services: { signup: string; login: string } };
   session: { accessToken: string; clientKey: string; enclave: { endpoint: string; tlsAddress: string } };
 }
 
@@ -56,7 +59,7 @@ async function withSession(
   const copy = structuredClone(saved);
   change(copy.session);
   writeFileSync(`${state}/sls/session.json`, JSON.stringify(copy));
-  return machine.sls(args, { stdin: SECRET_DATA, env: { XDG_STATE_HOME: state } });
+  return machine.sls(args, { stdin: SECRET_DATA, env: { ...machine.elsewhere('victim'), XDG_STATE_HOME: state } });
 }
 
 function listen(server: Server): Promise<string> {
@@ -149,15 +152,11 @@ test.each(['signup', 'login'])(
   async (verb) => {
     const { server, seen, connections } = tlsRecorder();
     const address = `https://${await listen(server)}`;
-    const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as SavedFile['trust'];
-    writeFileSync(
-      machine.path('bundle.json'),
-      JSON.stringify({ ...bundle, services: { signup: address, login: address } }),
-    );
-    const { code, stderr } = await machine.sls(
-      [verb, '--username', 'ada', '--password-stdin', '--trust', 'bundle.json'],
-      { stdin: `${PASSWORD}\n` },
-    );
+    const trust = await machine.signBundle('bundle.jws', { services: { signup: address, login: address } });
+    const { code, stderr } = await machine.sls([verb, '--username', 'ada', '--password-stdin', ...trust], {
+      stdin: `${PASSWORD}\n`,
+      env: { XDG_STATE_HOME: machine.path(`bundle-${verb}`) },
+    });
     expect(code).toBe(6);
     expect(stderr).toMatch(/^sls: .+\nhint: .+/m);
     expect(connections()).toBeGreaterThan(0);
@@ -168,13 +167,19 @@ test.each(['signup', 'login'])(
 test('a token of one service is never offered to another one, even when its user logs in there', async () => {
   const { server, seen } = tlsRecorder();
   const address = `https://${await listen(server)}`;
-  const bundle = JSON.parse(readFileSync(machine.server('trust-bundle.json'), 'utf8')) as SavedFile['trust'];
-  writeFileSync(
-    machine.path('other.json'),
-    JSON.stringify({ ...bundle, serverRoots: [malloryRoot], services: { signup: address, login: address } }),
-  );
+  const services = { signup: address, login: address };
+  // Of an installation of its own, which calls itself the same.
+  const trustKey = makeSigningKey();
+  const bundle: TrustBundle = {
+    ...machine.trustBundle(),
+    trustKey: trustKey.publicKey,
+    serverRoots: [malloryRoot],
+    services,
+  };
+  writeFileSync(machine.path('other.jws'), await signTrustBundle(bundle, trustKey.privateKey));
+  const other = ['--trust', 'other.jws', '--trust-fingerprint', await fingerprint(trustKey.publicKey)];
   // No password is asked for where a token is used: this one has to be.
-  const { code, stderr } = await machine.sls(['login', '--username', 'ada', '--trust', 'other.json']);
+  const { code, stderr } = await machine.sls(['login', '--username', 'ada', ...other]);
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('no terminal to ask for the password') });
   expect(Buffer.concat(seen)).toHaveLength(0);
 });

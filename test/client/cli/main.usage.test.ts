@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createAuthority } from '../../../licensing/authority/authority';
-import { serializeTrustBundle } from '../../../attestation/trust/bundle';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
+import { fingerprint } from '../../../attestation/trust/public-key';
+import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { Machine } from '../../support/machine';
-import { trustBundleKeys } from '../../support/trust';
+import { makeSigningKey, trustBundleKeys } from '../../support/trust';
 
 const VERBS = ['signup', 'login', 'exec', 'cp', 'status', 'logout', 'verify', 'up'];
 /** Groups of commands, and what is in them. */
@@ -32,15 +34,19 @@ beforeAll(async () => {
   machine = new Machine();
   const { certificate } = await createAuthority({ commonName: 'CA', trustDomain: 'sls.local', years: 1 });
   // Nobody listens on port 1.
-  bundle = serializeTrustBundle({
+  const trustKey = makeSigningKey('trust');
+  const content: TrustBundle = {
     version: 1,
     ...trustBundleKeys(),
+    trustKey: trustKey.publicKey,
     trustDomain: 'sls.local',
     attestationRoots: [certificate],
     serverRoots: [certificate],
     services: { signup: 'https://127.0.0.1:1', login: 'https://127.0.0.1:1' },
     policy: { softwareTpm: 'allow' },
-  });
+  };
+  bundle = await signTrustBundle(content, trustKey.privateKey);
+  machine.env['SLS_TRUST_FINGERPRINT'] = await fingerprint(trustKey.publicKey);
 });
 afterAll(() => machine.remove());
 
@@ -63,20 +69,20 @@ test.each([
   ['cp between two local files', ['cp', 'a', 'b']],
   ['cp inside the enclave', ['cp', 'enclave:a', 'enclave:b']],
   ['cp to no name', ['cp', '-', 'enclave:']],
-  ['a malformed digest', ['login', '--image-digest', 'latest', '--trust', 'bundle.json']],
-  ['a malformed server', ['signup', '--server', 'a/b', '--trust', 'bundle.json']],
+  ['a malformed digest', ['login', '--image-digest', 'latest', '--trust', 'bundle.jws']],
+  ['a malformed server', ['signup', '--server', 'a/b', '--trust', 'bundle.jws']],
   ['a malformed time', ['verify', 'x', '--at', 'yesterday']],
   ['a TPM without its roots', ['up', '--tpm', 'device:/dev/tpmrm0']],
   ['a port of metrics that leaves no room for the others', ['up', '--metrics-port', '65535']],
   ['another verdict', ['login', '--software-tpm', 'maybe']],
-  ['a username with no terminal to ask on', ['login', '--trust', 'bundle.json']],
-  ['a password with no terminal to ask on', ['login', '--username', 'ada', '--trust', 'bundle.json']],
+  ['a username with no terminal to ask on', ['login', '--trust', 'bundle.jws']],
+  ['a password with no terminal to ask on', ['login', '--username', 'ada', '--trust', 'bundle.jws']],
   ['no trust bundle', ['login', '--username', 'ada']],
   ['a trust bundle that is not there', ['login', '--trust', 'nowhere.json']],
   ['a trust bundle that is none', ['login', '--trust', 'wrong.json']],
 ])('wrong usage ends with 2 and says what to do: %s', async (_name, args) => {
-  writeFileSync(machine.path('bundle.json'), bundle);
-  writeFileSync(machine.path('wrong.json'), '{}');
+  writeFileSync(machine.path('bundle.jws'), bundle);
+  writeFileSync(machine.path('wrong.json'), 'none');
   const { code, stdout, stderr } = await machine.sls(args);
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   expect(stderr).not.toMatch(/ {4}at |TypeError|Error:/);
@@ -103,7 +109,7 @@ test.each(['exec ls', 'cp a.txt enclave:a.txt', 'cp enclave:a.txt -', 'status', 
 
 test('a saved session that is damaged is told, not thrown', async () => {
   mkdirSync(machine.path('state', 'sls'), { recursive: true });
-  for (const text of ['', '{"version":1', '{"version":1,"username":"ada"}', '[]', 'null']) {
+  for (const text of ['', '{"version":2', '{"version":1,"username":"ada"}', '[]', 'null']) {
     writeFileSync(machine.path('state', 'sls', 'session.json'), text);
     const { code, stderr } = await machine.sls(['status']);
     expect({ text, code }).toEqual({ text, code: 4 });
@@ -128,8 +134,8 @@ test('logout --all ends all, whatever enclave the environment prefers; named bes
 });
 
 test('a service that nobody serves: 6, with a hint; with --json the error is a document too', async () => {
-  writeFileSync(machine.path('bundle.json'), bundle);
-  const args = ['login', '--username', 'ada', '--password-stdin', '--trust', 'bundle.json'];
+  writeFileSync(machine.path('bundle.jws'), bundle);
+  const args = ['login', '--username', 'ada', '--password-stdin', '--trust', 'bundle.jws'];
   const plain = await machine.sls(args, { stdin: 'secret\n' });
   expect(plain.code).toBe(6);
   expect(plain.stderr).toMatch(/^sls: logging in\nsls: .+\nhint: .+\n$/);

@@ -11,6 +11,8 @@ import { AccountServiceService } from '../../../proto/gen/licensing/v1/account';
 import type { AccountServiceServer } from '../../../proto/gen/licensing/v1/account';
 import { makeAuthority } from '../../support/authority';
 import { Machine } from '../../support/machine';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
+import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { makeSigningKey } from '../../support/trust';
 import type { Implementation } from '../../../runtime/rpc/handlers';
 
@@ -82,18 +84,19 @@ afterAll(async () => {
 });
 
 async function useService(address: string): Promise<void> {
-  const trust = {
+  const trustKey = makeSigningKey();
+  const trust: TrustBundle = {
     version: 1,
     sequence: 1,
     trustDomain: 'example.test',
-    trustKey: makeSigningKey().publicKey,
+    trustKey: trustKey.publicKey,
     revocationKeys: { keys: [makeSigningKey().publicKey] },
     attestationRoots: [(await makeAuthority('attestation')).certificate],
     serverRoots: [],
     services: { signup: address, login: address },
     policy: { softwareTpm: 'refuse' },
   };
-  writeFileSync(machine.path('config', 'sls', 'trust-bundle.json'), JSON.stringify(trust));
+  writeFileSync(machine.path('config', 'sls', 'trust-bundle.jws'), await signTrustBundle(trust, trustKey.privateKey));
 }
 
 test('what a provider says is shown as text', async () => {

@@ -9,6 +9,8 @@ import { LicenceServiceService, LicenceState } from '../../../proto/gen/licensin
 import { SeatServiceService } from '../../../proto/gen/licensing/v1/seat';
 import { makeAuthority } from '../../support/authority';
 import { Machine } from '../../support/machine';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
+import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { makeSigningKey } from '../../support/trust';
 
 jest.setTimeout(60_000);
@@ -90,11 +92,12 @@ beforeAll(async () => {
     ],
   });
   const address = `http://127.0.0.1:${server.port}`;
-  const trust = {
+  const trustKey = makeSigningKey();
+  const trust: TrustBundle = {
     version: 1,
     sequence: 1,
     trustDomain: 'example.test',
-    trustKey: makeSigningKey().publicKey,
+    trustKey: trustKey.publicKey,
     revocationKeys: { keys: [makeSigningKey().publicKey] },
     attestationRoots: [(await makeAuthority('attestation')).certificate],
     serverRoots: [],
@@ -103,8 +106,10 @@ beforeAll(async () => {
   };
   machine = new Machine();
   for (const folder of ['config', 'state']) mkdirSync(machine.path(folder, 'sls'), { recursive: true });
-  writeFileSync(machine.path('config', 'sls', 'trust-bundle.json'), JSON.stringify(trust));
+  writeFileSync(machine.path('config', 'sls', 'trust-bundle.jws'), await signTrustBundle(trust, trustKey.privateKey));
+  const { x, y } = trust.trustKey;
   const audience = JSON.stringify({
+    trustKey: { x, y },
     trustDomain: trust.trustDomain,
     serverRoots: trust.serverRoots,
     services: trust.services,

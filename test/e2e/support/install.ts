@@ -3,11 +3,13 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { apply, kubectl } from '../../../runtime/kubernetes/kubectl';
+import { fingerprint } from '../../../attestation/trust/public-key';
+import { readSignedBundle } from '../../../attestation/trust/signed-bundle';
 import { imageOf, setting } from './settings';
 
 const INSTALLER = join(process.env['SLS_DIST'] ?? resolve(__dirname, '../../../dist'), 'cluster-install.cjs');
 
-/** Before all tests: installs what they test, by the command that an operator uses, and leaves the trust bundle's path in SLS_TRUST. */
+/** Before all tests: installs what they test, by the command that an operator uses, and leaves the trust bundle's path and its fingerprint in SLS_TRUST and SLS_TRUST_FINGERPRINT. */
 export default async function install(): Promise<void> {
   await installWith(setting('SLS_IMAGES'));
 }
@@ -17,7 +19,7 @@ export async function installWith(images: string): Promise<void> {
   const storage = await kubectl(['get', 'storageclass', '-o', 'name']);
   if (storage.trim() === '') await provideStorage();
   const folder = mkdtempSync(join(tmpdir(), 'sls-e2e-'));
-  const trust = join(folder, 'trust.json');
+  const trust = join(folder, 'sls-trust.jws');
   const args = ['--overlay', 'software-tpm', '--software-tpm', 'allow', '--trust-bundle', trust];
   for (const pair of images.split(' ')) if (!pair.startsWith('enclave-next=')) args.push('--image', pair);
   for (const file of setting('SLS_EK_ROOTS').split(':')) args.push('--ek-root', file);
@@ -31,6 +33,9 @@ export async function installWith(images: string): Promise<void> {
   const installed = spawnSync(process.execPath, [INSTALLER, ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
   if (installed.status !== 0) throw new Error(`the installation failed with status ${installed.status}`);
   process.env['SLS_TRUST'] = trust;
+  // Whoever installed it has no other way than this one, and needs none: it is their own.
+  const { trustKey } = await readSignedBundle(readFileSync(trust, 'utf8'));
+  process.env['SLS_TRUST_FINGERPRINT'] = await fingerprint(trustKey);
 }
 
 /** The project's template with next to nothing requested: a hundred enclaves have to fit the small node of a test cluster at once. */

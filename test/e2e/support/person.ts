@@ -18,7 +18,7 @@ export class Person {
 
   /** @param username of an account that is there already, on another machine */
   constructor(readonly username = `e2e-${randomBytes(5).toString('hex')}`) {
-    this.machine.env['SLS_TRUST'] = setting('SLS_TRUST');
+    for (const name of ['SLS_TRUST', 'SLS_TRUST_FINGERPRINT']) this.machine.env[name] = setting(name);
     // Test clusters have no TLS at their ingress; where one has, nothing is sent in plain text anyway.
     this.machine.env['SLS_ALLOW_PLAINTEXT'] = '1';
   }

@@ -1,5 +1,6 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { spawn } from '@lydell/node-pty';
+import { decodeJwt } from 'jose';
 import { fingerprint } from '../../../../attestation/trust/public-key';
 import { signTrustBundle } from '../../../../attestation/trust/signed-bundle';
 import type { TrustBundle } from '../../../../attestation/trust/bundle';
@@ -33,10 +34,9 @@ beforeAll(async () => {
   };
   shown = await fingerprint(bundle.trustKey);
   writeFileSync(machine.path('bundle.jws'), await signTrustBundle(bundle, service.trustKey.privateKey));
-  writeFileSync(machine.path('bundle.json'), JSON.stringify(bundle));
 });
 beforeEach(() => {
-  rmSync(pinnedFile(), { force: true });
+  for (const folder of ['config', 'state']) rmSync(machine.path(folder), { recursive: true, force: true });
   service.bundle = bundle;
 });
 afterAll(async () => {
@@ -44,8 +44,8 @@ afterAll(async () => {
   await machine.remove();
 });
 
-const pinnedFile = (): string => machine.path('config', 'sls', 'trust-bundle.json');
-const pinned = (): TrustBundle => JSON.parse(readFileSync(pinnedFile(), 'utf8')) as TrustBundle;
+const pinnedFile = (): string => machine.path('config', 'sls', 'trust-bundle.jws');
+const pinned = (): TrustBundle => decodeJwt(readFileSync(pinnedFile(), 'utf8'));
 const isPinned = (): boolean => {
   try {
     return pinned() !== undefined;
@@ -56,10 +56,12 @@ const isPinned = (): boolean => {
 const add = (source: string, ...args: string[]) => machine.sls(['trust', 'add', source, ...args]);
 
 describe('the first use', () => {
-  test.each(['bundle.jws', 'bundle.json', 'the login service'])(
+  test.each(['bundle.jws', '-', 'the login service'])(
     'of %s pins the trust key that the fingerprint names',
     async (source) => {
-      const ended = await add(source === 'the login service' ? service.address : source, '--fingerprint', shown);
+      const args = [source === 'the login service' ? service.address : source, '--fingerprint', shown];
+      const stdin = source === '-' ? readFileSync(machine.path('bundle.jws')) : '';
+      const ended = await machine.sls(['trust', 'add', ...args], { stdin });
       expect({ code: ended.code, stderr: ended.stderr }).toMatchObject({ code: 0 });
       expect(pinned()).toEqual(bundle);
       const { stdout } = await machine.sls(['trust', 'show', '--json']);

@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { TrustBundle } from '../../attestation/trust/bundle';
+import { fingerprint, isSameKey } from '../../attestation/trust/public-key';
+import type { PublicKey } from '../../attestation/trust/public-key';
+import { checkNotOlder, readSignedBundle, TrustError } from '../../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../../attestation/trust/signed-bundle';
+import { CliError, EXIT } from './exit';
+import { stateFolder } from './folders';
+import { createWhole, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+
+const BUNDLE = /^bundle-\d{16}\.jws$/;
+/** Nothing can be remembered there. */
+const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM']);
+const userSchema = z.strictObject({ username: z.string(), user: z.string() });
+
+/**
+ * What this machine remembers of one installation, by its trust key: the newest bundle that the key signed, that a person compared its fingerprint,
+ * and who was behind each username at the last login. It stays when the installation is trusted no longer, but for the comparison: an old bundle
+ * must not come back by `sls trust remove` and `sls trust add`. Bundles are files that are made once, so that commands that run at the same time need no lock.
+ */
+export class TrustMemory {
+  private constructor(
+    private readonly folder: string,
+    private readonly trustKey: PublicKey,
+  ) {}
+
+  static async of({ trustKey }: Pick<TrustBundle, 'trustKey'>): Promise<TrustMemory> {
+    const name = (await fingerprint(trustKey)).replace('SHA256:', '');
+    return new TrustMemory(join(stateFolder(), 'trust', name), trustKey);
+  }
+
+  /**
+   * Remembers a bundle of this trust key where it is the newest.
+   * @returns the newest of all that this machine has seen
+   * @throws TrustError trust.conflict: two that differ have one sequence
+   */
+  async remember(offered: SignedTrust): Promise<SignedTrust> {
+    const known = await this.newest();
+    if (known !== undefined && known.bundle.sequence > offered.bundle.sequence) return known;
+    if (known !== undefined) checkNotOlder(known, offered);
+    if (known?.bundle.sequence === offered.bundle.sequence) return offered;
+    try {
+      await createWhole(this.bundleFile(offered.bundle.sequence), offered.signed);
+    } catch (error) {
+      if (!READ_ONLY.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      return offered;
+    }
+    // Another command may have made its own meanwhile.
+    const newest = (await this.newest()) ?? offered;
+    if (newest.bundle.sequence === offered.bundle.sequence) checkNotOlder(newest, offered);
+    for (const name of await this.names(BUNDLE))
+      if (join(this.folder, name) < this.bundleFile(newest.bundle.sequence))
+        await removeIfThere(join(this.folder, name));
+    return newest;
+  }
+
+  /** A person has compared the fingerprint of the trust key, and not taken that back. */
+  async isCompared(): Promise<boolean> {
+    return (await this.names(/^compared$/)).length > 0;
+  }
+
+  async rememberComparison(): Promise<void> {
+    await createWhole(join(this.folder, 'compared'), '');
+  }
+
+  async forgetComparison(): Promise<void> {
+    await removeIfThere(join(this.folder, 'compared'));
+  }
+
+  /** The id that was behind the username at the last login. */
+  async userBehind(username: string): Promise<string | undefined> {
+    const text = await readFile(this.userFile(username), 'utf8').catch(() => undefined);
+    if (text === undefined) return undefined;
+    try {
+      return userSchema.parse(JSON.parse(text)).user;
+    } catch (cause) {
+      throw damaged(this.userFile(username), cause);
+    }
+  }
+
+  async rememberUser(username: string, user: string): Promise<void> {
+    await writeWhole(this.userFile(username), JSON.stringify({ username, user }));
+  }
+
+  async forgetUser(username: string): Promise<void> {
+    await removeIfThere(this.userFile(username));
+  }
+
+  private async newest(): Promise<SignedTrust | undefined> {
+    for (const name of (await this.names(BUNDLE)).reverse()) {
+      const file = join(this.folder, name);
+      try {
+        const signed = (await readFile(file, 'utf8')).trim();
+        const bundle = await readSignedBundle(signed);
+        if (!isSameKey(bundle.trustKey, this.trustKey) || this.bundleFile(bundle.sequence) !== file)
+          throw new TypeError('expected the bundle that the name of the file says');
+        return { bundle, signed };
+      } catch (cause) {
+        // Another command had a newer one, and there is none between.
+        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return this.newest();
+        if (!(cause instanceof TrustError || cause instanceof TypeError)) throw cause;
+        throw damaged(file, cause);
+      }
+    }
+    return undefined;
+  }
+
+  private bundleFile(sequence: number): string {
+    return join(this.folder, `bundle-${String(sequence).padStart(16, '0')}.jws`);
+  }
+
+  private userFile(username: string): string {
+    return join(this.folder, `user-${createHash('sha256').update(username).digest('hex')}.json`);
+  }
+
+  private async names(pattern: RegExp): Promise<string[]> {
+    const there = await readdir(this.folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return [];
+      throw error;
+    });
+    return there.filter((name) => pattern.test(name)).sort();
+  }
+}
+
+function damaged(file: string, cause: unknown): CliError {
+  return new CliError(
+    EXIT.failure,
+    `what this machine remembers of an installation can't be read: ${file}`,
+    { code: 'trust.memory_damaged', hint: 'if you know what happened to it, remove it' },
+    { cause },
+  );
+}
