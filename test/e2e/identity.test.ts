@@ -83,16 +83,17 @@ async function impostor(
   return pod;
 }
 
-test('identity comes from TokenReview and the API server alone: a token gives evidence for its own pod, whatever the asker says', async () => {
-  const { user } = await victim.status();
+test('identity comes from TokenReview and the API server alone: a token is known for its own pod, whatever the asker says', async () => {
+  const { user, claims } = await victim.status();
   const [pod] = await enclavePods(user);
-  const { claims } = await ask(await tokenFor(pod?.metadata.name ?? ''));
-  expect(claims).toEqual({
+  expect(claims).toMatchObject({
     user,
-    workloadUid: pod?.metadata.uid,
-    imageDigest: digestOf('enclave'),
+    workload: pod?.metadata.uid,
+    image: digestOf('enclave'),
     node: pod?.spec?.nodeName,
   });
+  // The enclave of that pod has its stream.
+  expect(await ask(await tokenFor(pod?.metadata.name ?? ''))).toEqual({ code: 'attestor.stream_open' });
 });
 
 test('a token of another audience is refused', async () => {
