@@ -29,6 +29,10 @@ interface AttestationKeyManagerOptions {
   enrol(key: AttestationKey, signal: AbortSignal): Promise<Buffer[]>;
   /** Told whenever evidence can be made, or can't any more. */
   onReady(ready: boolean): void;
+  /** Told of each attempt that failed. */
+  onFailure?(error: unknown): void;
+  /** Makes a quote with the key, which is worth nothing to anyone: a TPM that makes none isn't ready. @throws TpmCommandError */
+  tryQuote?(key: AttestationKey): Promise<unknown>;
   /** Between attempts. */
   retry?: Pick<BackoffOptions, 'firstMs' | 'mostMs'>;
   /** Silent, unless told. */
@@ -107,6 +111,7 @@ export class AttestationKeyManager {
         if (this.stopping.signal.aborted) return;
         // A certificate that couldn't be renewed yet is good until its end; a TPM that is away is no use.
         if (error instanceof TpmCommandError || this.remaining() <= 0) this.tell(false);
+        this.options.onFailure?.(error);
         const delay = backoff.next();
         report(this.log, error, Math.round(delay));
         await this.pause(delay);
@@ -119,6 +124,7 @@ export class AttestationKeyManager {
     if (this.held === undefined || !this.held.key.public.bytes.equals(key.public.bytes)) {
       this.held = await this.load(key);
     }
+    await this.options.tryQuote?.(key);
     if (this.held !== undefined && this.remaining() > 0) this.tell(!this.invalidated);
     if (this.held !== undefined && this.remaining() > RENEWAL_PART) return;
     const certificates = await this.options.enrol(key, this.stopping.signal);

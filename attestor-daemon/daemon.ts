@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Metrics } from '../runtime/metrics/metrics';
@@ -14,6 +15,8 @@ import type { WorkloadIdentifier } from './identity/identity';
 import { countQuotes } from './metrics';
 import { attestorService } from './service';
 import { ensureAttestationKey } from './tpm/attestation-key';
+import type { HierarchyAuthorizations } from './tpm/explain';
+import { quote } from './tpm/quote';
 import { TpmTools } from './tpm/tools';
 import { WorkloadCertificates } from './workload-certificates';
 import type { Clock } from '../runtime/clock';
@@ -28,10 +31,13 @@ export interface DaemonOptions {
   socketMode?: number;
   /** See TpmTools.open. */
   tpm: string;
+  tpmAuth?: HierarchyAuthorizations;
   node: string;
   stateDir: string;
   enrol: { address: Address; /** PEM */ rootsFile?: string };
   identifier: WorkloadIdentifier;
+  /** Told why evidence can't be made yet, or any more. */
+  onFailure?(error: unknown): void;
   akHandle: string;
   /** Firmware event log, where the node has one. */
   eventLogFile?: string;
@@ -73,6 +79,8 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     log,
     ensureKey: () => ensureAttestationKey(tools, { handle: options.akHandle, stateDir: options.stateDir, log }),
     enrol: (ak, signal) => enrolAttestationKey(tools, client, { ak, node: options.node, signal }),
+    tryQuote: (ak) => quote(tools, ak, randomBytes(32)),
+    onFailure: options.onFailure,
     onReady(isReady) {
       server?.health.set(isReady);
       if (isReady) markReady();
@@ -110,7 +118,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
       services: [{ definition: AttestorServiceService, implementation }],
     });
     server.health.set(false);
-    tools = await TpmTools.open(options.tpm, join(options.stateDir, 'tpm'));
+    tools = await TpmTools.open(options.tpm, join(options.stateDir, 'tpm'), options.tpmAuth);
   } catch (error) {
     client.close();
     await server?.stop(0);

@@ -11,6 +11,7 @@ import { ProcessIdentity } from './identity/process';
 import { attestorSettings } from './settings';
 import type { AttestorSettings } from './settings';
 import type { Program } from '../runtime/rpc/program';
+import { reasonForPerson, tellUnready } from './unready';
 
 async function openIdentifier(
   settings: AttestorSettings,
@@ -28,16 +29,37 @@ async function openIdentifier(
   });
 }
 
+/** As tpm2-tools take it. @throws ConfigError when the file can't be read */
+async function authorization(name: string, path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  await readSettingFile(name, path);
+  return `file:${path}`;
+}
+
 runProgram(async (program) => {
   const settings = readEnvironment(attestorSettings);
   if (settings.LISTEN.scheme !== 'unix')
     throw new ConfigError('LISTEN: expected a unix socket, because only workloads of this node may ask');
+  const tpmAuth = {
+    owner: await authorization('TPM_OWNER_AUTH_FILE', settings.TPM_OWNER_AUTH_FILE),
+    endorsement: await authorization('TPM_ENDORSEMENT_AUTH_FILE', settings.TPM_ENDORSEMENT_AUTH_FILE),
+  };
   const metrics = await openMetrics(settings);
+  let giveUp!: (reason: ConfigError) => void;
+  const gaveUp = new Promise<never>((_resolve, reject) => (giveUp = reject));
+  gaveUp.catch(() => undefined);
   const daemon = await startDaemon({
     ...program,
     listen: settings.LISTEN,
     socketMode: settings.SOCKET_MODE,
     tpm: settings.TPM,
+    tpmAuth,
+    onFailure(error) {
+      const reason = reasonForPerson(error);
+      if (reason === undefined) return;
+      void tellUnready(settings.READY_FILE, reason);
+      giveUp(new ConfigError(reason, { cause: error }));
+    },
     node: settings.NODE_NAME,
     stateDir: settings.STATE_DIR,
     enrol: { address: settings.ENROL_ADDRESS, rootsFile: settings.ENROL_ROOTS_FILE },
@@ -47,7 +69,11 @@ runProgram(async (program) => {
     quoteDelayMs: settings.QUOTE_DELAY_MS,
     metrics,
   });
-  void daemon.ready.then(() => writeReadyFile(settings.READY_FILE, { listen: 0 }));
+  if (settings.END_UNREADY) await Promise.race([daemon.ready, gaveUp]);
+  void daemon.ready.then(async () => {
+    await tellUnready(settings.READY_FILE, undefined);
+    await writeReadyFile(settings.READY_FILE, { listen: 0 });
+  });
   return async () => {
     await daemon.stop();
     metrics?.close();

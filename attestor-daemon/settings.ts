@@ -13,8 +13,14 @@ export const attestorSettings = z.object({
     .regex(/^0?[0-7]{3}$/, 'expected octal permission bits such as 0600')
     .default('0600')
     .transform((text) => parseInt(text, 8)),
-  /** device:/dev/tpmrm0, or swtpm:path=/SOCKET. */
-  TPM: z.string().regex(/^(device:\/|swtpm:path=\/)/, 'expected device:/PATH or swtpm:path=/PATH'),
+  /** device:/dev/tpmrm0, swtpm:path=/SOCKET, or another TCTI that tpm2-tools take: a name, and after a colon its configuration. */
+  TPM: z.string().regex(/^[a-z][a-z0-9_.-]*(:.+)?$/, 'expected a TCTI such as device:/PATH or swtpm:path=/PATH'),
+  /** Holds the password of the TPM's owner hierarchy, where it has one. Left out: empty. */
+  TPM_OWNER_AUTH_FILE: z.string().startsWith('/', 'expected an absolute path').optional(),
+  /** Holds the password of the TPM's endorsement hierarchy, where it has one. Left out: empty. */
+  TPM_ENDORSEMENT_AUTH_FILE: z.string().startsWith('/', 'expected an absolute path').optional(),
+  /** For a launcher that waits: ends the program when the first attempt to have its key certified shows that a person has to change something. */
+  END_UNREADY: z.stringbool().default(false),
   NODE_NAME: z.string().regex(NODE_NAME, 'expected a DNS name in lower case'),
   /** Authorization of the attestation key, its certificate, used credentials: survives restarts, on this node and for one attestor only. */
   STATE_DIR: z.string().min(1),

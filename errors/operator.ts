@@ -2,8 +2,17 @@
 export type TpmCommandCode =
   /** No TPM answers: it is away, or there is none. */
   | 'tpm.unavailable'
+  /** There is one, and this user may not open it. */
+  | 'tpm.no_rights'
   /** It took longer than any TPM needs. */
   | 'tpm.timeout'
+  /** The hierarchy has a password, and the setting for it is missing or holds another. */
+  | 'tpm.owner_auth'
+  | 'tpm.endorsement_auth'
+  /** Too many wrong authorizations, whoever gave them. */
+  | 'tpm.locked_out'
+  /** The PCRs that are quoted are not all in an active SHA-256 bank. */
+  | 'tpm.no_sha256_bank'
   /** The attestation key isn't in the TPM any more, or doesn't take its authorization. */
   | 'tpm.key_lost'
   /** Another key, no attestation key, stands at the handle. */

@@ -21,6 +21,10 @@ export const INHERITED_ENVIRONMENT = [
   'SEAT_SECONDS',
   'SEATS',
   'SEAT_GRACE_SECONDS',
+  // A TPM that somebody set up for themselves: the attestor's.
+  'AK_HANDLE',
+  'TPM_OWNER_AUTH_FILE',
+  'TPM_ENDORSEMENT_AUTH_FILE',
 ] as const;
 
 /** The part of an environment that our programs inherit. */

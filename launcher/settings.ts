@@ -64,6 +64,7 @@ export function programSettings(
       STATE_DIR: path('attestor'),
       ENROL_ADDRESS: addresses.enrol,
       IDENTITY: 'process',
+      END_UNREADY: 'true',
       LAUNCHER_KEY_FILE: path('keys', 'launcher.pub.json'),
       ...(tpm.eventLogFile !== undefined && { EVENT_LOG_FILE: tpm.eventLogFile }),
     },

@@ -7,8 +7,8 @@ import type { Logger } from '../runtime/log/log';
 
 export type TpmChoice =
   | { kind: 'software' }
-  /** A TPM of the machine's, such as /dev/tpmrm0, and the folder with its makers' CA certificates (PEM). */
-  | { kind: 'device'; device: string; ekRootsFolder: string };
+  /** A TPM that is there, by its TCTI, such as device:/dev/tpmrm0, and the folder with its makers' CA certificates (PEM). */
+  | { kind: 'given'; tcti: string; ekRootsFolder: string };
 
 export interface PreparedTpm {
   /** What the attestor's TPM setting takes. */
@@ -26,8 +26,8 @@ export async function prepareTpm(
   choice: TpmChoice,
   { report, log }: { report(line: string): void; log: Logger },
 ): Promise<PreparedTpm> {
-  if (choice.kind === 'device') {
-    return { tcti: `device:${choice.device}`, ekRootsFolder: choice.ekRootsFolder, stop: () => Promise.resolve() };
+  if (choice.kind === 'given') {
+    return { tcti: choice.tcti, ekRootsFolder: choice.ekRootsFolder, stop: () => Promise.resolve() };
   }
   const stateFolder = path('tpm');
   const certificates = await createSwtpmState(stateFolder, { caFolder: path('tpm-ca') });

@@ -98,7 +98,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   await createAdministration(installation);
   signal.throwIfAborted();
 
-  report(options.tpm.kind === 'software' ? 'starting the software TPM' : `using the TPM at ${options.tpm.device}`);
+  report(options.tpm.kind === 'software' ? 'starting the software TPM' : `using the TPM at ${options.tpm.tcti}`);
   const tpm = await prepareTpm(installation, options.tpm, { report, log });
   teardown.add(() => tpm.stop());
   signal.throwIfAborted();

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { replaceDurably } from '../../runtime/files/whole-file';
 import { hasAttribute, parsePublic, publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
+import { QUOTED_PCRS } from '../../attestation/tpm/pcr';
 import { TpmCommandError } from './errors';
+import { asHierarchy } from './explain';
 import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';
 import { silent } from '../../runtime/log/log';
@@ -15,6 +17,8 @@ import type { Logger } from '../../runtime/log/log';
  * send, must not lock it; 256 random bits need no such protection.
  */
 const ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign|noda';
+/** noDA here too: a TPM that is locked because of somebody's wrong passwords still makes and loads attestation keys. */
+const STORAGE_ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|decrypt|noda';
 /** TPM_RC_HANDLE for the first handle: nothing is there (Part 2, 6.6.3). */
 const NO_SUCH_HANDLE = 0x18b;
 
@@ -45,6 +49,7 @@ interface AttestationKeyOptions {
 export function ensureAttestationKey(tools: TpmTools, options: AttestationKeyOptions): Promise<AttestationKey> {
   return tools.exclusive(async () => {
     const { handle, stateDir } = options;
+    await requireBank(tools);
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
     const there = await readPersistent(tools, handle);
     const known = await readFile(join(stateDir, 'ak-public')).catch(() => undefined);
@@ -67,16 +72,51 @@ async function readPersistent(tools: TpmTools, handle: string): Promise<TpmPubli
   return parsePublic(await tools.read('persistent.public'));
 }
 
-/** Makes room where an attestation key stands whose authorization is lost. Anything else was put there by somebody for a purpose. */
+/** Makes room where an attestation key as made here stands, whose authorization is lost. Anything else was put there by somebody for a purpose. */
 async function evict(tools: TpmTools, handle: string, key: TpmPublic, log: Logger): Promise<void> {
-  if (!hasAttribute(key, 'restricted') || !hasAttribute(key, 'sign') || hasAttribute(key, 'decrypt')) {
+  const attributes = [
+    'fixedTPM',
+    'fixedParent',
+    'sensitiveDataOrigin',
+    'userWithAuth',
+    'restricted',
+    'sign',
+    'noDA',
+  ] as const;
+  if (key.type !== 'ecc' || attributes.some((name) => !hasAttribute(key, name)) || hasAttribute(key, 'decrypt')) {
     throw new TpmCommandError(
       'tpm.handle_in_use',
-      `expected an attestation key or nothing at ${handle}, got another kind of key: choose another AK_HANDLE`,
+      `expected nothing at ${handle}, got a key of another program: set AK_HANDLE to a free handle, such as 0x81010020`,
     );
   }
   log.warn({ handle }, 'replacing an attestation key whose authorization is not known here');
-  await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', handle]);
+  await evictControl(tools, ['-c', handle]);
+}
+
+function evictControl(tools: TpmTools, args: string[]): Promise<string> {
+  const { owner } = tools.auth;
+  const auth = owner === undefined ? [] : ['-P', owner];
+  return asHierarchy('owner', tools.auth, () => tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', ...auth, ...args]));
+}
+
+/** Without it there is no quote: a TPM may be set up with SHA-384 alone. */
+async function requireBank(tools: TpmTools): Promise<void> {
+  const banks = new Map<string, number[]>();
+  for (const [, name, list] of (await tools.run('tpm2_getcap', ['pcrs'])).matchAll(/^ *- *(\w+): *\[([\d, ]*)\]/gm))
+    banks.set(
+      name ?? '',
+      (list ?? '')
+        .split(',')
+        .filter((part) => part.trim() !== '')
+        .map(Number),
+    );
+  const sha256 = banks.get('sha256') ?? [];
+  if (QUOTED_PCRS.every((index) => sha256.includes(index))) return;
+  const active = [...banks].filter(([, pcrs]) => pcrs.length > 0).map(([name]) => name);
+  throw new TpmCommandError(
+    'tpm.no_sha256_bank',
+    `expected an active SHA-256 bank of PCRs, got ${active.join(', ') || 'none'}: turn it on in the firmware's settings, or by tpm2_pcrallocate sha256:all and a restart`,
+  );
 }
 
 async function create(
@@ -86,11 +126,10 @@ async function create(
   const auth = join(stateDir, 'ak-auth');
   await replaceDurably(auth, `hex:${randomBytes(32).toString('hex')}`);
   await tools.flush();
-  await tools.run(
-    'tpm2_createprimary',
-    ['-Q', '-C', 'o', '-g', 'sha256', '-G', 'ecc', '-c', 'storage.ctx'],
-    KEY_CREATION_MS,
-  );
+  const { owner } = tools.auth;
+  const storage = ['-g', 'sha256', '-G', 'ecc', '-a', STORAGE_ATTRIBUTES, '-c', 'storage.ctx'];
+  const primary = ['-Q', '-C', 'o', ...(owner === undefined ? [] : ['-P', owner]), ...storage];
+  await asHierarchy('owner', tools.auth, () => tools.run('tpm2_createprimary', primary, KEY_CREATION_MS));
   await tools.flush();
   const files = ['-u', 'ak.public', '-r', 'ak.private'];
   const kind = ['-G', 'ecc256:ecdsa-sha256:null', '-g', 'sha256', '-a', ATTRIBUTES];
@@ -103,7 +142,7 @@ async function create(
   publicKeyObject(area);
   // Before the key becomes persistent: a crash between leaves no key that isn't known here.
   await replaceDurably(join(stateDir, 'ak-public'), area.bytes);
-  await tools.run('tpm2_evictcontrol', ['-Q', '-C', 'o', '-c', 'ak.ctx', handle]);
+  await evictControl(tools, ['-c', 'ak.ctx', handle]);
   await tools.flush();
   log.info({ handle }, 'made an attestation key');
   return { handle, public: area, auth: `file:${auth}` };

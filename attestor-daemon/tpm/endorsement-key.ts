@@ -8,6 +8,7 @@ import { publicKeyObject } from '../../attestation/tpm/public';
 import type { TpmPublic } from '../../attestation/tpm/public';
 import type { AttestationKey } from './attestation-key';
 import { TpmCommandError } from './errors';
+import { asHierarchy } from './explain';
 import { KEY_CREATION_MS } from './tools';
 import type { TpmTools } from './tools';
 
@@ -97,17 +98,23 @@ const ALGORITHMS: Record<EndorsementTemplate['key'], string> = {
 };
 const ATTRIBUTES = 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|adminwithpolicy|restricted|decrypt';
 
+function hierarchyAuth({ auth: { endorsement } }: TpmTools): string[] {
+  return endorsement === undefined ? [] : ['-P', endorsement];
+}
+
 async function createEndorsementKey(tools: TpmTools, template: EndorsementTemplate): Promise<TpmPublic> {
   await tools.flush();
   if (template.policy === 'A') {
     const kind = template.key === 'RSA 2048' ? 'rsa' : 'ecc';
-    await tools.run('tpm2_createek', ['-Q', '-G', kind, '-c', 'ek.ctx', '-u', 'ek.public'], KEY_CREATION_MS);
+    const args = ['-Q', '-G', kind, ...hierarchyAuth(tools), '-c', 'ek.ctx', '-u', 'ek.public'];
+    await asHierarchy('endorsement', tools.auth, () => tools.run('tpm2_createek', args, KEY_CREATION_MS));
     await tools.flush();
     return parseEndorsementKey((await tools.read('ek.public')).subarray(2));
   }
   await writeFile(tools.file('ek.policy'), template.authPolicy);
   const key = ['-g', template.nameAlgorithm, '-G', ALGORITHMS[template.key], '-a', ATTRIBUTES, '-L', 'ek.policy'];
-  await tools.run('tpm2_createprimary', ['-Q', '-C', 'e', ...key, '-c', 'ek.ctx'], KEY_CREATION_MS);
+  const args = ['-Q', '-C', 'e', ...hierarchyAuth(tools), ...key, '-c', 'ek.ctx'];
+  await asHierarchy('endorsement', tools.auth, () => tools.run('tpm2_createprimary', args, KEY_CREATION_MS));
   await tools.flush();
   await tools.run('tpm2_readpublic', ['-Q', '-c', 'ek.ctx', '-f', 'tpmt', '-o', 'ek.public']);
   await tools.flush();
@@ -117,7 +124,9 @@ async function createEndorsementKey(tools: TpmTools, template: EndorsementTempla
 /** A session that satisfies the template's policy: the endorsement hierarchy's authorization, as one branch of two where the policy is B. */
 async function startPolicySession(tools: TpmTools, { policy, nameAlgorithm }: EndorsementTemplate): Promise<void> {
   await tools.run('tpm2_startauthsession', ['-Q', '--policy-session', '-g', nameAlgorithm, '-S', 'session.ctx']);
-  await tools.run('tpm2_policysecret', ['-Q', '-S', 'session.ctx', '-c', 'e']);
+  const { endorsement } = tools.auth;
+  const secret = ['-Q', '-S', 'session.ctx', '-c', 'e', ...(endorsement === undefined ? [] : [endorsement])];
+  await asHierarchy('endorsement', tools.auth, () => tools.run('tpm2_policysecret', secret));
   if (policy === 'A') return;
   const branches = POLICY_B_BRANCHES[nameAlgorithm].map((digest, at) => ({ file: `branch.${at}`, digest }));
   for (const { file, digest } of branches) await writeFile(tools.file(file), Buffer.from(digest, 'hex'));

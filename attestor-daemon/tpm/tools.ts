@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TpmCommandError } from './errors';
+import { explainUnreachable } from './explain';
+import type { HierarchyAuthorizations } from './explain';
 
 /** Signing takes under a second on the slowest TPMs; RSA keys take up to a minute. */
 const COMMAND_MS = 10_000;
@@ -19,16 +21,18 @@ export class TpmTools {
   private constructor(
     readonly folder: string,
     private readonly tcti: string,
+    /** See asHierarchy. */
+    readonly auth: HierarchyAuthorizations,
   ) {}
 
   /**
-   * @param tcti device:/dev/tpmrm0, swtpm:path=/SOCKET: what tpm2-tools take as --tcti
+   * @param tcti device:/dev/tpmrm0, swtpm:path=/SOCKET: whatever tpm2-tools take as --tcti
    * @param folder for files between commands, of this process alone: what an earlier one left there is removed
    */
-  static async open(tcti: string, folder: string): Promise<TpmTools> {
+  static async open(tcti: string, folder: string, auth: HierarchyAuthorizations = {}): Promise<TpmTools> {
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    return new TpmTools(folder, tcti);
+    return new TpmTools(folder, tcti, auth);
   }
 
   async close(): Promise<void> {
@@ -46,15 +50,16 @@ export class TpmTools {
   /**
    * Runs one tool, inside `exclusive`. When the TPM has no room for another object or session, because whoever used it before left some,
    * what is loaded is flushed and the tool runs once more: without a resource manager a TPM may have three slots only.
+   * @returns what it prints
    * @throws TpmCommandError
    */
-  async run(tool: string, args: readonly string[], timeoutMs = COMMAND_MS): Promise<void> {
+  async run(tool: string, args: readonly string[], timeoutMs = COMMAND_MS): Promise<string> {
     try {
-      await this.spawn(tool, args, timeoutMs);
+      return await this.spawn(tool, args, timeoutMs);
     } catch (error) {
       if (!(error instanceof TpmCommandError) || !OUT_OF_SLOTS.includes(error.responseCode ?? 0)) throw error;
       await this.flush();
-      await this.spawn(tool, args, timeoutMs);
+      return this.spawn(tool, args, timeoutMs);
     }
   }
 
@@ -76,16 +81,16 @@ export class TpmTools {
     return rm(this.file(name), { force: true });
   }
 
-  private spawn(tool: string, args: readonly string[], timeoutMs: number): Promise<void> {
+  private spawn(tool: string, args: readonly string[], timeoutMs: number): Promise<string> {
     const env = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', TPM2TOOLS_TCTI: this.tcti, TSS2_LOG: 'all+error' };
     return new Promise((resolve, reject) => {
       execFile(
         tool,
         [...args],
         { env, cwd: this.folder, timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 256 * 1024 },
-        (error, _output, errors) => {
-          if (error === null) resolve();
-          else reject(describe(tool, error, errors, timeoutMs));
+        (error, output, errors) => {
+          if (error === null) resolve(output);
+          else reject(describe(tool, error, errors, { timeoutMs, tcti: this.tcti }));
         },
       );
     });
@@ -96,7 +101,7 @@ function describe(
   tool: string,
   error: Error & { code?: unknown; killed?: boolean },
   errors: string,
-  timeoutMs: number,
+  { timeoutMs, tcti }: { timeoutMs: number; tcti: string },
 ): TpmCommandError {
   if (error.code === 'ENOENT')
     return new TpmCommandError(
@@ -104,6 +109,8 @@ function describe(
       `expected ${tool} (Debian package tpm2-tools), got nothing of that name`,
     );
   if (error.killed === true) return new TpmCommandError('tpm.timeout', `expected ${tool} to end in ${timeoutMs} ms`);
+  const unreachable = explainUnreachable(errors, tcti);
+  if (unreachable !== undefined) return unreachable;
   const codes = [...errors.matchAll(/\(0x([0-9a-f]{1,8})\)/gi)].map((match) => parseInt(match[1] ?? '', 16));
   const fromTpm = codes.find((code) => code !== 0 && (code & LAYER) === 0);
   // Last line first: the others are what led to it.

@@ -100,7 +100,9 @@ test('the program serves its socket, keeps its secrets out of logs and arguments
 
 test.each([
   ['LISTEN', 'http://127.0.0.1:0'],
-  ['TPM', 'mssim:host=x'],
+  ['TPM', '/dev/tpmrm0'],
+  ['TPM_OWNER_AUTH_FILE', '/nonexistent'],
+  ['TPM_ENDORSEMENT_AUTH_FILE', '/nonexistent'],
   ['NODE_NAME', '../node'],
   ['SOCKET_MODE', '999'],
   ['AK_HANDLE', '0x40000001'],

@@ -25,7 +25,8 @@ interface Options extends OutputOptions {
   metricsPort?: string;
 }
 
-const TPM_DEVICE = /^device:(\/.+)$/;
+/** A TCTI as tpm2-tools take it: a name, and after a colon its configuration. */
+const TCTI = /^[a-z][a-z0-9_.-]*(:.+)?$/;
 
 /** `sls up`: the whole service on this machine, in the foreground, until Ctrl-C. */
 export function addUp(program: Command, tracer: Tracer): void {
@@ -33,7 +34,10 @@ export function addUp(program: Command, tracer: Tracer): void {
     .command('up')
     .description('run the service on this machine, in the foreground')
     .option('--dir <folder>', 'where keys, accounts and workspaces are kept (default: ~/.local/state/sls/server)')
-    .option('--tpm <tpm>', "device:/dev/tpmrm0 for the machine's TPM (default: a software TPM)")
+    .option(
+      '--tpm <tpm>',
+      "device:/dev/tpmrm0 for the machine's TPM, or another TCTI of tpm2-tools (default: a software TPM)",
+    )
     .option('--ek-roots <folder>', "CA certificates (PEM) of the TPM's maker; needed with --tpm")
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option(
@@ -123,9 +127,9 @@ function portOf(text: string): number {
 
 function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {
   if (tpm === undefined) return { kind: 'software' };
-  const device = TPM_DEVICE.exec(tpm)?.[1];
-  if (device === undefined) throw new CliError(EXIT.usage, `expected --tpm device:/PATH, got ${JSON.stringify(tpm)}`);
+  if (!TCTI.test(tpm))
+    throw new CliError(EXIT.usage, `expected --tpm TCTI, such as device:/dev/tpmrm0, got ${JSON.stringify(tpm)}`);
   if (ekRoots === undefined)
     throw new CliError(EXIT.usage, "expected --ek-roots FOLDER with the CA certificates of the TPM's maker");
-  return { kind: 'device', device, ekRootsFolder: ekRoots };
+  return { kind: 'given', tcti: tpm, ekRootsFolder: ekRoots };
 }

@@ -41,7 +41,7 @@ export async function installWith(images: string): Promise<void> {
 /** The project's template with next to nothing requested: a hundred enclaves have to fit the small node of a test cluster at once. */
 function smallEnclave(folder: string): string {
   const template = readFileSync(join(dirname(INSTALLER), '../knative/base/enclave.yaml'), 'utf8');
-  const small = template.replace('requests: {cpu: 25m, memory: 96Mi}', 'requests: {cpu: 1m, memory: 16Mi}');
+  const small = template.replace('requests: { cpu: 25m, memory: 96Mi }', 'requests: { cpu: 1m, memory: 16Mi }');
   if (small === template)
     throw new Error("expected the requests of an enclave in the project's template, found others");
   const file = join(folder, 'enclave.yaml');
