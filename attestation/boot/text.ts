@@ -48,12 +48,16 @@ function commandLineText({ expected, got }: EventDifference): string {
   return `the kernel command line ${changes.join(' and ') || 'has its words in another order'}`;
 }
 
-/** One line for a refusal: which PCRs differ from the golden state, and what did it first. */
+/** One line for a refusal: which PCRs differ from the golden state, what did it first, and how the kernel's command line differs. */
 export function comparisonText({ differences, first }: BootComparison): string {
   const list = differences.map(({ pcr }) => pcr).join(', ');
   const which = differences.length === 1 ? `PCR ${list} differs` : `PCRs ${list} differ`;
   if (first === undefined) return which;
-  return differences.length === 1
-    ? `${which} ${causeText(first)}`
-    : `${which}, PCR ${first.pcr} first ${causeText(first)}`;
+  if (differences.length === 1) return `${which} ${causeText(first)}`;
+  const text = `${which}, PCR ${first.pcr} first ${causeText(first)}`;
+  // A changed grub.cfg is measured before what it changes.
+  const { commandLine } = differences.find((difference) => difference.commandLine !== undefined) ?? {};
+  return commandLine === undefined || first.commandLine !== undefined
+    ? text
+    : `${text}; ${commandLineText(commandLine)}`;
 }

@@ -7,7 +7,14 @@ import { TPM_ALG } from '../../../attestation/tpm/constants';
 import { extendPcr } from '../../../attestation/tpm/pcr';
 import { EVENT_TYPE } from '../../../attestation/tpm/event-log/constants';
 import { bootOf, pcrsOf } from '../../support/boot';
-import { bootEvents, digestOf, encodeEventLog, imageEvent, startupLocalityEvent } from '../../support/event-log';
+import {
+  bootEvents,
+  digestOf,
+  encodeEventLog,
+  fileEvent,
+  imageEvent,
+  startupLocalityEvent,
+} from '../../support/event-log';
 import type { EventInput } from '../../support/event-log';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -189,6 +196,17 @@ describe('comparing', () => {
     const comparison = compareBoot(golden, bootOf(events));
     expect(comparison.differences.map(({ pcr }) => pcr)).toEqual([4, 7]);
     expect(comparisonText(comparison)).toMatch(/^PCRs 4, 7 differ, PCR 7 first by event 2: .*SecureBoot = 00/);
+  });
+
+  test('where grub.cfg was changed, which GRUB reads before it runs it, the command line is told all the same', () => {
+    const boot = (commandLine: string): EventInput[] => [
+      fileEvent(9, '/EFI/debian/grub.cfg', `linux /vmlinuz ${commandLine}`),
+      ...bootEvents({ commandLine }),
+    ];
+    const comparison = compareBoot(recordBootState('a', bootOf(boot('ro'))), bootOf(boot('ro init=/bin/sh')));
+    expect(comparisonText(comparison)).toMatch(
+      /^PCRs 8, 9 differ, PCR 9 first by event 1: EV_IPL \/EFI\/debian\/grub\.cfg, whose content .*; the kernel command line has init=\/bin\/sh$/,
+    );
   });
 
   test('a log that does not lead to the quoted value explains nothing', () => {
