@@ -92,6 +92,7 @@ export function isSameKey(a: PublicKey, b: PublicKey): boolean {
 const CURVES: Record<string, Curve> = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' };
 const OPENSSL_CURVES = { 'P-256': 'prime256v1', 'P-384': 'secp384r1', 'P-521': 'secp521r1' } as const;
 
+/** What kind of key it is, and how large. */
 export function describeKey(key: PublicKey): KeyDescription {
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
   if (type === 'ec') return { type, curve: CURVES[details?.namedCurve ?? ''] };

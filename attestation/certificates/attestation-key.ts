@@ -37,6 +37,7 @@ const detailsSchema = z.strictObject({
 /** What the attestation authority found out about the TPM that holds the key. */
 export type AttestationKeyDetails = z.infer<typeof detailsSchema>;
 
+/** What an attestation key's certificate says: whose node, which key, which TPM. */
 export interface AttestationKeyCertificate {
   trustDomain: string;
   node: string;

@@ -46,6 +46,13 @@ const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
  * Verifies a chain (RFC 5280, 6.1, for chains in order): every signature up to one of the roots, validity of each certificate at `now`,
  * CA flags, key usage and path length, the leaf's purpose, no unknown critical extension. Keys are weighed before they verify anything:
  * P-256, P-384 or P-521, or RSA of 2,048 to 4,096 bits. Nothing that a certificate points to is fetched; revocation is by short life.
+ * @example
+ *   const { publicKey } = verifyChain({
+ *     certificates: [leaf, intermediate],
+ *     roots: splitCertificates(pem),
+ *     now: new Date(),
+ *     purpose: CLIENT_AUTH,
+ *   });
  * @returns the leaf
  * @throws CertificateError
  */

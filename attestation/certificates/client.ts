@@ -6,6 +6,7 @@ import { identityOf, parseClientIdentity } from './client-identity';
 import { CertificateError } from './errors';
 import { splitCertificates } from './pem';
 
+/** Whose a client certificate is, and until when. */
 export interface ClientCertificate {
   user: string;
   session: string;

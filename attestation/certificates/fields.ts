@@ -44,6 +44,7 @@ export interface CertificateFields {
   authorityKeyId: Buffer | undefined;
 }
 
+/** Extensions that are understood here, as OIDs (RFC 5280, 4.2.1). */
 export const EXTENSION = {
   subjectKeyIdentifier: '2.5.29.14',
   keyUsage: '2.5.29.15',
@@ -55,6 +56,7 @@ export const EXTENSION = {
   extendedKeyUsage: '2.5.29.37',
 } as const;
 
+/** Bits of `CertificateFields.keyUsage` (RFC 5280, 4.2.1.3). */
 export const KEY_USAGE = { digitalSignature: 1 << 0, keyCertSign: 1 << 5 } as const;
 
 /** GeneralName uniformResourceIdentifier. */

@@ -16,6 +16,7 @@ export const STEPS = {
   policy: 'image, node, TPM and boot are wanted',
 } as const;
 
+/** Name of a step; its error codes begin with it. */
 export type Step = keyof typeof STEPS;
 
 /**

@@ -40,6 +40,8 @@ export function writeEvidenceJson(evidence: Evidence): string {
 
 /**
  * Reads what writeEvidenceJson wrote. Strict: an unknown field or another type is an error that names the field.
+ * Nothing in it is verified yet.
+ * @example const evidence = readEvidenceJson(readFileSync('evidence.json', 'utf8'));
  * @throws EvidenceFileError
  */
 export function readEvidenceJson(text: string): Evidence {

@@ -17,6 +17,7 @@ import type { PassedStep } from './steps/step';
 
 export type { AttestationKey, Expected, PassedStep, Warning };
 
+/** By what evidence is judged: what is believed, what is known, what is wanted, and when. */
 export interface VerifyOptions {
   /** Roots are PEM, one certificate each. */
   trust: { attestationRoots: readonly string[]; trustDomain: string };
@@ -27,6 +28,7 @@ export interface VerifyOptions {
   onStep?: ((step: PassedStep) => void) | undefined;
 }
 
+/** What verified evidence has shown. Claims come out of a verification only. */
 export interface VerifiedEvidence {
   claims: Claims;
   attestationKey: AttestationKey;
@@ -39,6 +41,13 @@ export interface VerifiedEvidence {
 
 /**
  * Verifies evidence in the order of trust: each step believes only what the ones before it have shown.
+ * @example What a file of evidence proves, by a trust bundle that was verified before:
+ *   const { claims, warnings } = verifyEvidence(readEvidenceJson(text), {
+ *     trust: bundle,
+ *     expected: { situation: 'archived' },
+ *     policy: bundle.policy,
+ *     now: new Date(),
+ *   });
  * @throws EvidenceError when the evidence is bad, PolicyError when it is good and not wanted; both name the step
  */
 export function verifyEvidence(

@@ -9,6 +9,7 @@ import type { LicenceKeyCode } from '../../errors/verifier';
 
 /** Keeps every other JWS of the installation from being taken for a licence key, and a licence key for another (RFC 8725, 3.11). */
 export const LICENCE_TYPE = 'sls-licence+jwt';
+/** `aud` of a licence key (RFC 7519, 4.1.3). */
 export const LICENCE_AUDIENCE = 'sls-licence';
 const CLOCK_SKEW_SECONDS = 5;
 /** Twice what a plan with all its images takes. */
@@ -32,6 +33,7 @@ export interface LicenceTerms {
   accounts: number;
 }
 
+/** `iss` of the licence keys of an installation. */
 export const licenceIssuer = (trustDomain: string): string => `https://${trustDomain}`;
 const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 

@@ -9,6 +9,7 @@ const STATES: Record<LicenceState, StateMessage> = {
   revoked: StateMessage.LICENCE_STATE_REVOKED,
 };
 
+/** A licence's state as the protocol writes it. */
 export function stateToMessage(state: LicenceState): StateMessage {
   return STATES[state];
 }
@@ -18,6 +19,7 @@ export function stateFromMessage(message: StateMessage): LicenceState {
   return (Object.keys(STATES) as LicenceState[]).find((state) => STATES[state] === message) ?? 'expired';
 }
 
+/** A plan as the protocol writes it: what is unlimited is left empty. */
 export function planToMessage({ images = [], cpu = '', memory = '', ...rest }: Plan): PlanMessage {
   return { ...rest, images, cpu, memory };
 }

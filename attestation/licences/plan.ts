@@ -2,6 +2,7 @@ import { z } from 'zod';
 
 /** Longest life of a licence: what its key was signed by has to be known for as long. */
 export const MAX_LICENCE_YEARS = 10;
+/** Days after its end for which a licence may still let its users work. */
 export const MAX_GRACE_DAYS = 365;
 /** A key with these fits into a page; no more than that is worth parsing. */
 const MAX_IMAGES = 32;
@@ -16,6 +17,7 @@ const memorySchema = z
   .string()
   .regex(/^[1-9]\d{0,5}(\.\d{1,3})?(Ki|Mi|Gi|Ti|k|M|G|T)$/, 'expected an amount of memory as 512Mi or 2Gi');
 
+/** What a licence allows. Strict: a limit that isn't known here must not be passed over. */
 export const planSchema = z.strictObject({
   name: z
     .string()

@@ -8,6 +8,7 @@ import type { AdministratorProofCode } from '../../errors/administrator';
 
 /** Metadata of an administrator's call. */
 export const ADMIN_PROOF_KEY = 'sls-admin-proof';
+/** `typ` of an administrator's proof (RFC 8725, 3.11). */
 export const ADMIN_PROOF_TYPE = 'sls-admin+jwt';
 /** Clocks of administrator and service may differ by this; as long a proof is remembered, and no older one is taken. */
 const ADMIN_PROOF_SECONDS = 60;
@@ -38,6 +39,7 @@ const headerSchema = z.object({
     .max(4),
 });
 
+/** The call that a proof is for. */
 export interface AdminCall {
   /** /licensing.v1.AdminService/METHOD */
   method: string;

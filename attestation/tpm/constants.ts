@@ -51,6 +51,7 @@ export const TPMA_OBJECT = {
   sign: 1 << 18,
 } as const;
 
+/** Name of an attribute, as Part 2, 8.3 has it. */
 export type ObjectAttribute = keyof typeof TPMA_OBJECT;
 
 /** Node's names of the hashes that are strong enough to be believed. SHA-1 is left out on purpose. */

@@ -31,6 +31,7 @@ interface PublicArea {
   scheme: Scheme;
 }
 
+/** TPMT_PUBLIC of an ECC key (Part 2, 12.2.3.6). */
 export interface EccPublic extends PublicArea {
   type: 'ecc';
   curve: 'P-256' | 'P-384';
@@ -40,6 +41,7 @@ export interface EccPublic extends PublicArea {
   y: Buffer;
 }
 
+/** TPMT_PUBLIC of an RSA key (Part 2, 12.2.3.5). */
 export interface RsaPublic extends PublicArea {
   type: 'rsa';
   keyBits: number;
@@ -48,6 +50,7 @@ export interface RsaPublic extends PublicArea {
   modulus: Buffer;
 }
 
+/** The public area of an asymmetric key (Part 2, 12.2.4). */
 export type TpmPublic = EccPublic | RsaPublic;
 
 const CURVES: ReadonlyMap<number, { name: 'P-256' | 'P-384'; size: number }> = new Map([
@@ -60,6 +63,11 @@ const RSA_BITS = [2048, 3072, 4096];
  * Parses a TPMT_PUBLIC (Part 2, 12.2.4) of an asymmetric key. Weak keys are refused here, before anything uses them:
  * curves other than P-256 and P-384, RSA under 2,048 bits, over 4,096 bits (slow to use, by an attacker's choice),
  * with an exponent other than 65,537, or with the fingerprint of ROCA.
+ * @param bytes without the TPM2B's size before it
+ * @example
+ *   const area = parsePublic(bytes);
+ *   const name = publicName(area); // 2 bytes of algorithm, then the digest
+ *   const key = publicKeyObject(area); // also refuses a point off its curve
  * @throws TpmError
  */
 export function parsePublic(bytes: Uint8Array): TpmPublic {
@@ -113,6 +121,7 @@ export function publicKeyObject(key: TpmPublic): PublicKey {
   }
 }
 
+/** Whether the public area has the attribute (Part 2, 8.3). */
 export function hasAttribute(key: TpmPublic, attribute: ObjectAttribute): boolean {
   return (key.attributes & TPMA_OBJECT[attribute]) !== 0;
 }

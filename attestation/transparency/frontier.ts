@@ -7,6 +7,7 @@ export interface Position {
   position: number;
 }
 
+/** A perfect subtree with its hash, 32 bytes. */
 export interface Subtree extends Position {
   hash: Buffer;
 }

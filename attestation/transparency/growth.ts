@@ -26,6 +26,7 @@ export function largestOf<T extends KnownHead>(heads: readonly T[]): T | undefin
   return heads.reduce<T | undefined>((most, head) => (most && most.size >= head.size ? most : head), undefined);
 }
 
+/** The error for a log that is shorter than it was. */
 export function rolledBack(known: KnownHead, size: number): LogError {
   return new LogError(
     'log.rolled_back',
@@ -33,6 +34,7 @@ export function rolledBack(known: KnownHead, size: number): LogError {
   );
 }
 
+/** The error for a log that isn't the continuation of what it was. */
 export function forked({ size, root }: KnownHead, records?: { first: number; last: number }): LogError {
   return new LogError(
     'log.forked',

@@ -8,6 +8,7 @@ export interface AuditEntry {
   detail: Record<string, unknown>;
 }
 
+/** A record of the audit log as it is read. */
 export interface AuditRecord extends AuditEntry {
   /** Random: nobody finds out what a hash is of by guessing the rest. */
   id: string;

@@ -3,6 +3,7 @@ import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { LogError } from './errors';
 
+/** `typ` of a signed head (RFC 8725, 3.11). */
 export const TREE_HEAD_TYPE = 'sls-tree-head+jwt';
 /** A head is of these last seconds when a client gets it: nobody is kept in the past by an old one. */
 export const TREE_HEAD_SECONDS = 300;

@@ -24,6 +24,7 @@ export const publicKeySchema = z
     }
   }, 'expected a point on P-256');
 
+/** A public P-256 key as JWK, with the name that signatures refer to. */
 export type PublicKey = z.infer<typeof publicKeySchema>;
 
 /** True when both are one key, whatever they are called. */

@@ -38,6 +38,7 @@ const listSchema = z.strictObject({
 
 /** What is revoked now. */
 export type RevocationList = z.infer<typeof listSchema>;
+/** What is revoked, without the times of a list. */
 export type Revoked = Pick<RevocationList, 'nodes' | 'aks' | 'eks' | 'users'> & { sessions?: string[] };
 
 /** Signs what is revoked now, for a minute (RFC 7515, compact). */

@@ -6,6 +6,7 @@ import { fingerprint, isSameKey, publicHalf } from './public-key';
 import { CodedError } from '../../errors/coded-error';
 import type { TrustCode } from '../../errors/verifier';
 
+/** `typ` of a signed trust bundle (RFC 8725, 3.11). */
 export const TRUST_BUNDLE_TYPE = 'sls-trust-bundle+jwt';
 /** A bundle with a dozen roots and golden boot states takes a tenth of this. */
 const MAX_LENGTH = 512 * 1024;
@@ -34,6 +35,9 @@ export async function signTrustBundle(bundle: TrustBundle, privateKey: JWK): Pro
  * Reads a signed bundle and checks that the trust key in it signed it. That says nothing yet about whose key that is: a person has to
  * compare its fingerprint the first time (`readTrustedBundle`), and `acceptNewer` holds on to it afterwards.
  * @param text compact JWS (RFC 7515), as `sls admin trust-bundle export` prints it
+ * @example
+ *   const bundle = await readSignedBundle(jws);
+ *   if ((await fingerprint(bundle.trustKey)) !== whatThePersonTyped) throw new Error('another installation');
  * @throws TrustError trust.unsigned, trust.malformed, trust.type, trust.signature
  */
 export async function readSignedBundle(text: string): Promise<TrustBundle> {

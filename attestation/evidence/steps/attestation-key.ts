@@ -12,6 +12,7 @@ import { parseSignature, verifyEcdsaP256 } from '../../tpm/signature';
 import { EvidenceError } from '../errors';
 import type { Passed } from './step';
 
+/** The key that signed the quote, as its certificate and its public area have it. */
 export interface AttestationKey {
   certificate: AttestationKeyCertificate;
   public: TpmPublic;

@@ -13,6 +13,7 @@ const SKEW = 60n;
 /** Longest life of evidence, in seconds. */
 const MAX_LIFETIME_SECONDS = 600n;
 
+/** The claims in the one encoding that they may have (see parseClaims). @throws EvidenceError claims.… */
 export function checkClaimsForm(bytes: Buffer): Passed<Claims> {
   const claims = parseClaims(bytes);
   return { value: claims, detail: `canonical, ${bytes.length} bytes` };
@@ -65,6 +66,7 @@ export function checkFreshness(claims: Claims, expected: Expected, now: Date): P
   };
 }
 
+/** The certificate beside the claims is the one that they name, and the one that is expected, where one is. @throws EvidenceError certificate_hash.… */
 export function checkCertificateHash(claims: Claims, certificate: Buffer, expected: Expected): Passed<void> {
   const hash = sha256(certificate);
   if (!hash.equals(claims.certificateSha256)) {

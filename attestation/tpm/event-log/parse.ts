@@ -18,6 +18,7 @@ export interface BootEvent {
   data: Buffer;
 }
 
+/** A firmware's event log (PFP 10), read as far as it can be. */
 export interface EventLog {
   /** TPM_ALG_IDs whose digests are in the log, as its first event lists them. */
   algorithms: number[];
