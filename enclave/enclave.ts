@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { sha256Hex } from '../attestation/crypto';
 import { splitCertificates } from '../attestation/certificates/pem';
-import { currentFiles } from '../runtime/config/reloading-file';
+import { currentSetting } from '../runtime/config/reloading-setting';
 import { BulkEnclaveService } from '../runtime/rpc/bulk';
 import { startServer } from '../runtime/rpc/server';
 import { AttestorLink } from './attestor-link';
@@ -45,10 +45,14 @@ export async function startEnclave(
 ): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
   const identity = await makeIdentity(settings.TRUST_DOMAIN, dateOf(clock));
-  const roots = await currentFiles([settings.CLIENT_CA_FILE], ([pem]) => requireCertificates(String(pem)), {
-    clock,
-    log,
-  });
+  const roots = await currentSetting(
+    { CLIENT_CA_FILE: settings.CLIENT_CA_FILE },
+    ([pem]) => requireCertificates(String(pem)),
+    {
+      clock,
+      log,
+    },
+  );
   const clients = {
     get clientRoots() {
       return roots.current;

@@ -5,7 +5,7 @@ import { splitCertificates } from '../../attestation/certificates/pem';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
 import { readSettingFile, readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
-import { reloadingFiles } from '../../runtime/config/reloading-file';
+import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
@@ -38,27 +38,24 @@ async function openEnclaves({ LAUNCHER, LAUNCHER_ADDRESS, ENCLAVE_NAMESPACE }: S
 /** No root at all would refuse everyone, which looks like an attack; a file without one is a mistake. */
 function requireRoots(pem: string): string {
   if (splitCertificates(pem).length > 0) return pem;
-  throw new ConfigError('ADMIN_CA_FILE: expected certificates in PEM, got none');
+  throw new TypeError('expected certificates in PEM, got none');
 }
 
 /** @throws ConfigError */
 async function openLicenceKeys(
-  { LICENCE_KEYS_FILE: file }: Settings,
+  { LICENCE_KEYS_FILE }: Settings,
   program: Program,
 ): Promise<Reloading<TokenKeys> | undefined> {
-  if (file === undefined) return undefined;
-  await readSettingFile('LICENCE_KEYS_FILE', file);
-  return reloadingFiles([file], ([json]) => readTokenKeys(String(json)), program).catch((cause: Error) => {
-    throw new ConfigError(`LICENCE_KEYS_FILE: ${cause.message}`, { cause });
-  });
+  if (LICENCE_KEYS_FILE === undefined) return undefined;
+  return reloadingSetting({ LICENCE_KEYS_FILE }, ([json]) => readTokenKeys(String(json)), program);
 }
 
 runProgram(async (program) => {
   const { log, tracer, clock } = program;
   const settings = readEnvironment(adminSettings);
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  await readSettingFile('ADMIN_CA_FILE', settings.ADMIN_CA_FILE);
-  const rootsPem = await reloadingFiles([settings.ADMIN_CA_FILE], ([pem]) => requireRoots(String(pem)), program);
+  const { ADMIN_CA_FILE } = settings;
+  const rootsPem = await reloadingSetting({ ADMIN_CA_FILE }, ([pem]) => requireRoots(String(pem)), program);
   const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
   const enclaves = await openEnclaves(settings);
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin', log, clock });

@@ -4,7 +4,7 @@ import { makePool } from '../../attestation/certificates/complete-chain';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
 import { readSettingFile, readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
-import { reloadingFiles } from '../../runtime/config/reloading-file';
+import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
@@ -64,23 +64,18 @@ async function openAuthority(
   settings: EnrolSettings,
   program: Program,
 ): Promise<() => Promise<{ certificate: string; privateKey: string }>> {
-  for (const name of ['ATTESTATION_CA_CERTIFICATE_FILE', 'ATTESTATION_CA_KEY_FILE'] as const)
-    await readSettingFile(name, settings[name]);
-  const files = [settings.ATTESTATION_CA_CERTIFICATE_FILE, settings.ATTESTATION_CA_KEY_FILE];
-  try {
-    const read = await reloadingFiles(
-      files,
-      ([certificates, keys]) => readAuthorities(String(certificates), String(keys)),
-      program,
-    );
-    const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
-    await current();
-    return current;
-  } catch (cause) {
-    throw new ConfigError(`ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
+  const { ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE } = settings;
+  const read = await reloadingSetting(
+    { ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE },
+    ([certificates, keys]) => readAuthorities(String(certificates), String(keys)),
+    program,
+  );
+  // Which of them signs is asked each time: the time of a new one comes without a change of the files.
+  const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
+  await current().catch((cause: Error) => {
+    throw new ConfigError(`ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE: ${cause.message}`, { cause });
+  });
+  return current;
 }
 
 runProgram(async (program) => {

@@ -5,8 +5,8 @@ import { openAuditLog } from '../../licensing/audit/open';
 import { openAuthority } from '../../licensing/authority/authority';
 import type { Signer } from '../../licensing/authority/authority';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
-import { readSettingFile, readTls } from '../../runtime/config/listen';
-import { reloadingFiles } from '../../runtime/config/reloading-file';
+import { readTls } from '../../runtime/config/listen';
+import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
@@ -14,7 +14,6 @@ import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
 import { Seats } from '../../licensing/seats/seats';
-import type { Database } from '../../licensing/store/database';
 import { AccountDeletionServiceService } from '../../proto/gen/licensing/v1/account';
 import { EnclaveManagementServiceService } from '../../proto/gen/licensing/v1/enclaves';
 import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
@@ -57,12 +56,10 @@ async function openClientAuthority(
   settings: { CLIENT_CA_CERTIFICATE_FILE: string; CLIENT_CA_KEY_FILE: string },
   program: Program,
 ): Promise<() => Promise<Signer>> {
-  const files = [settings.CLIENT_CA_CERTIFICATE_FILE, settings.CLIENT_CA_KEY_FILE];
-  for (const name of ['CLIENT_CA_CERTIFICATE_FILE', 'CLIENT_CA_KEY_FILE'] as const)
-    await readSettingFile(name, settings[name]);
+  const { CLIENT_CA_CERTIFICATE_FILE, CLIENT_CA_KEY_FILE } = settings;
   const opened = new Map<string, Promise<Signer>>();
-  const read = await reloadingFiles(
-    files,
+  const read = await reloadingSetting(
+    { CLIENT_CA_CERTIFICATE_FILE, CLIENT_CA_KEY_FILE },
     ([certificates, keys]) => readAuthorities(String(certificates), String(keys)),
     program,
   );
@@ -76,26 +73,12 @@ async function openClientAuthority(
   return current;
 }
 
-/** @throws ConfigError */
-async function openTrust(
-  settings: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string },
-  database: Database,
-  program: Program,
-): Promise<LoginTrust> {
-  for (const name of ['TRUST_BUNDLE_FILE', 'REVOCATION_KEYS_FILE'] as const)
-    await readSettingFile(name, settings[name]);
-  const files = { trustBundle: settings.TRUST_BUNDLE_FILE, revocationKeys: settings.REVOCATION_KEYS_FILE };
-  return LoginTrust.open(files, database, { log: program.log, clock: program.clock }).catch((cause: Error) => {
-    throw new ConfigError(`TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE: ${cause.message}`, { cause });
-  });
-}
-
-/** The authorities that client certificates may be by. They were read before: see openClientAuthority. */
+/** The authorities that client certificates may be by. */
 function openClientRoots(
-  { CLIENT_CA_CERTIFICATE_FILE: file }: { CLIENT_CA_CERTIFICATE_FILE: string },
+  { CLIENT_CA_CERTIFICATE_FILE }: { CLIENT_CA_CERTIFICATE_FILE: string },
   program: Program,
 ): Promise<Reloading<string>> {
-  return reloadingFiles([file], ([pem]) => String(pem), program);
+  return reloadingSetting({ CLIENT_CA_CERTIFICATE_FILE }, ([pem]) => String(pem), program);
 }
 
 type ProcessAddress = ConstructorParameters<typeof ProcessLauncher>[0];
@@ -115,7 +98,7 @@ runProgram(async (program) => {
   const opened = freeingSeats(await openLauncher(settings, program), seats, log);
   const launcher = metrics ? timeStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
-  const trust = await openTrust(settings, backend.database, program);
+  const trust = await LoginTrust.open(settings, backend.database, program);
   const auditLog = await openAuditLog(settings, backend.database, program);
   const enclaves = new EnclaveRegistry(backend.database);
   const { LICENCE_REQUIRED: required } = settings;

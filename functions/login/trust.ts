@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { reloadingFiles } from '../../runtime/config/reloading-file';
+import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
 import type { CertificateExpected, SeatExpected } from '../../attestation/evidence/expected';
@@ -70,16 +70,16 @@ export class LoginTrust {
     this.clock = options.clock ?? systemClock;
   }
 
-  /** By the files of the settings, which may be replaced while the program runs. @throws what reading them throws */
+  /** By the files of the settings, which may be replaced while the program runs. @throws ConfigError */
   static async open(
-    files: { trustBundle: string; revocationKeys: string },
+    { TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE }: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string },
     database: Database,
     program: { log?: Logger; clock?: Clock } = {},
   ): Promise<LoginTrust> {
     const readBundle = trustBundleReader();
     return new LoginTrust({
-      bundle: await reloadingFiles([files.trustBundle], ([jws]) => readBundle(String(jws)), program),
-      revocationKeys: await reloadingFiles([files.revocationKeys], ([json]) => readTokenKeys(String(json)), program),
+      bundle: await reloadingSetting({ TRUST_BUNDLE_FILE }, ([jws]) => readBundle(String(jws)), program),
+      revocationKeys: await reloadingSetting({ REVOCATION_KEYS_FILE }, ([json]) => readTokenKeys(String(json)), program),
       database,
       ...program,
     });

@@ -1,16 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { Refusals } from '../audit/refusals';
-import { ConfigError } from '../../runtime/config/environment';
-import { readSettingFile } from '../../runtime/config/listen';
-import { currentFiles } from '../../runtime/config/reloading-file';
-import type { CurrentFiles, ReloadingOptions } from '../../runtime/config/reloading-file';
+import { currentSetting } from '../../runtime/config/reloading-setting';
 import { Limits } from '../limits/limits';
 import { PasswordHasher } from '../passwords/hasher';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { callerAddress, TrustedProxies } from '../../runtime/rpc/peer';
 import { readSecondFactorKeys } from '../second-factor/keys';
-import type { SecondFactorKeys } from '../second-factor/keys';
 import { SecondFactors } from '../second-factor/second-factors';
 import { Sessions } from '../sessions/sessions';
 import type { Database } from '../store/database';
@@ -98,17 +94,13 @@ export async function openAccountBackend(
   settings: AccountSettings,
   { program, clock = systemClock, log = silent }: AccountBackendOptions,
 ): Promise<AccountBackend> {
-  await readSettingFile('TOKEN_KEYS_FILE', settings.TOKEN_KEYS_FILE);
-  const keys = await currentFiles([settings.TOKEN_KEYS_FILE], ([json]) => readTokenKeys(String(json), clock), {
-    clock,
-    log,
-  }).catch((cause: Error) => {
-    throw new ConfigError(`TOKEN_KEYS_FILE: ${cause.message}`, { cause });
-  });
+  const { TOKEN_KEYS_FILE, SECOND_FACTOR_KEYS_FILE } = settings;
+  const reloading = { clock, log };
+  const keys = await currentSetting({ TOKEN_KEYS_FILE }, ([json]) => readTokenKeys(String(json), clock), reloading);
   const secondFactorKeys =
-    settings.SECOND_FACTOR_KEYS_FILE === undefined
+    SECOND_FACTOR_KEYS_FILE === undefined
       ? undefined
-      : await openSecondFactorKeys(settings.SECOND_FACTOR_KEYS_FILE, { clock, log });
+      : await currentSetting({ SECOND_FACTOR_KEYS_FILE }, ([json]) => readSecondFactorKeys(String(json)), reloading);
   const database = await openFunctionDatabase(settings, { program, log, clock });
   const refusals = new Refusals(database, { clock, log });
   const hasher = new PasswordHasher({
@@ -146,11 +138,4 @@ export async function openAccountBackend(
       await Promise.all([hasher.close(), database.close()]);
     },
   };
-}
-
-async function openSecondFactorKeys(file: string, options: ReloadingOptions): Promise<CurrentFiles<SecondFactorKeys>> {
-  await readSettingFile('SECOND_FACTOR_KEYS_FILE', file);
-  return currentFiles([file], ([json]) => readSecondFactorKeys(String(json)), options).catch((cause: Error) => {
-    throw new ConfigError(`SECOND_FACTOR_KEYS_FILE: ${cause.message}`, { cause });
-  });
 }

@@ -1,6 +1,4 @@
-import { ConfigError } from '../../runtime/config/environment';
-import { readSettingFile } from '../../runtime/config/listen';
-import { reloadingFiles } from '../../runtime/config/reloading-file';
+import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Database } from '../store/database';
 import { readLogKeys } from './keys';
 import { AuditLog } from './log';
@@ -13,12 +11,7 @@ export async function openAuditLog(
   database: Database,
   { clock, log }: { clock?: Clock; log?: Logger } = {},
 ): Promise<AuditLog> {
-  await readSettingFile('LOG_KEYS_FILE', settings.LOG_KEYS_FILE);
-  const keys = await reloadingFiles([settings.LOG_KEYS_FILE], ([json]) => readLogKeys(String(json)), {
-    clock,
-    log,
-  }).catch((cause: Error) => {
-    throw new ConfigError(`LOG_KEYS_FILE: ${cause.message}`, { cause });
-  });
+  const { LOG_KEYS_FILE } = settings;
+  const keys = await reloadingSetting({ LOG_KEYS_FILE }, ([json]) => readLogKeys(String(json)), { clock, log });
   return new AuditLog({ database, keys, trustDomain: settings.TRUST_DOMAIN, clock, log });
 }

@@ -69,7 +69,10 @@ export class LoginUnderTest {
     const implementation = loginService({
       backend,
       authority: () => Promise.resolve(authority),
-      trust: await LoginTrust.open({ trustBundle, revocationKeys }, backend.database),
+      trust: await LoginTrust.open(
+        { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys },
+        backend.database,
+      ),
       launcher: fakeLauncher({
         ensure: (...args) => service.launcher.ensure(...args),
         discard: (...args) => service.launcher.discard(...args),

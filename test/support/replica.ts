@@ -77,7 +77,11 @@ export async function startReplica(
   const { clock } = backend;
   const authority = await openAuthority(clientCa);
   const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
-  const trust = await LoginTrust.open({ trustBundle, revocationKeys }, backend.database, { clock });
+  const trust = await LoginTrust.open(
+    { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys },
+    backend.database,
+    { clock },
+  );
   const seats = new Seats(backend.database, seatSeconds);
   const launcher = freeingSeats(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
   const enclaves = new EnclaveRegistry(backend.database);

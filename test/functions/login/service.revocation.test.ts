@@ -52,7 +52,10 @@ beforeAll(async () => {
   endpoint = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
   const authority = await openAuthority(clientCa);
   const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
-  const loginTrust = await LoginTrust.open({ trustBundle, revocationKeys }, backend.database);
+  const loginTrust = await LoginTrust.open(
+    { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys },
+    backend.database,
+  );
   const implementation = loginService({
     backend,
     authority: () => Promise.resolve(authority),
