@@ -79,7 +79,11 @@ export class LoginTrust {
     const readBundle = trustBundleReader();
     return new LoginTrust({
       bundle: await reloadingSetting({ TRUST_BUNDLE_FILE }, ([jws]) => readBundle(String(jws)), program),
-      revocationKeys: await reloadingSetting({ REVOCATION_KEYS_FILE }, ([json]) => readTokenKeys(String(json)), program),
+      revocationKeys: await reloadingSetting(
+        { REVOCATION_KEYS_FILE },
+        ([json]) => readTokenKeys(String(json)),
+        program,
+      ),
       database,
       ...program,
     });
