@@ -178,7 +178,7 @@ export const bundles = {
         );
       })(),
     ),
-    vector('without a signature', no('trust.malformed'), JSON.stringify(bundle)),
+    vector('without a signature', no('trust.unsigned'), JSON.stringify(bundle)),
     vector(
       'by algorithm none',
       no('trust.signature'),
