@@ -13,6 +13,7 @@ import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
 import { startTrustingEnrol } from '../support/enrol';
+import { eventually } from '../support/eventually';
 import type { TrustingEnrol } from '../support/enrol';
 import { startNodeTpm } from '../support/node-tpm';
 import type { NodeTpm } from '../support/node-tpm';
@@ -70,15 +71,19 @@ async function attest(stream: AttestStream): Promise<ReturnType<typeof verifyEvi
   return verify(result.value, nonce);
 }
 
-async function until<T>(work: () => Promise<T>, ms = 10_000): Promise<T> {
-  for (const deadline = Date.now() + ms; ;) {
-    try {
-      return await work();
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
+/** Until it doesn't throw. */
+async function until<T>(work: () => Promise<T>): Promise<T> {
+  let result: { value: T } | undefined;
+  let failure: unknown;
+  await eventually(
+    () =>
+      work().then(
+        (value) => (result = { value }),
+        (error: unknown) => ((failure = error), undefined),
+      ),
+    () => String(failure),
+  );
+  return result!.value;
 }
 
 /** A workload of its own, unless told: one that has a stream gets no second one. */
@@ -221,11 +226,12 @@ test('1,000 concurrent requests at 200 ms a quote share a few quotes, each with 
   const streams = Array.from({ length: 20 }, (_, at) => open(`uid-${at}`));
   await Promise.all(streams.map((stream) => stream.ask()));
   const nonces = Array.from({ length: 1_000 }, () => randomBytes(32));
+  const began = performance.now();
   const results = await Promise.all(nonces.map((nonce, at) => streams[at % 20]!.ask({ nonce })));
   const evidence = results.map((result) => (result?.$case === 'evidence' ? result.value : undefined));
   const quotes = new Set(evidence.map((one) => one?.attest.toString('hex')));
-  // Two on a machine at rest; npm run bench holds it to the target.
-  expect(quotes.size).toBeLessThanOrEqual(5);
+  // One after the other, however long it all takes here: two on a machine at rest, as npm run bench shows.
+  expect(quotes.size).toBeLessThanOrEqual(2 + (performance.now() - began) / 200);
   for (const at of [0, 1, 499, 998, 999])
     expect(verify(evidence[at]!, nonces[at]!).claims.user).toBe(`user-of-uid-${at % 20}`);
   expect(new Set(evidence.map((one) => `${one?.attest.toString('hex')} ${one?.leafIndex}`)).size).toBe(1_000);

@@ -4,8 +4,6 @@ import { leafHash } from '../../attestation/transparency/merkle';
 import { answerOf, AuditMachine, refusalOf } from '../support/audit-machine';
 import { makeSigningKey } from '../support/trust';
 
-jest.setTimeout(240_000);
-
 let machine: AuditMachine;
 beforeAll(async () => {
   machine = await AuditMachine.start();

@@ -18,8 +18,6 @@ import type { LyingService } from '../support/lying-service';
 import { PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 
-jest.setTimeout(240_000);
-
 let machine: AuditMachine;
 let liar: LyingService;
 beforeAll(async () => {

@@ -11,8 +11,6 @@ import { bootEvents, encodeEventLog } from '../support/event-log';
 import type { EventInput } from '../support/event-log';
 import { Machine, PASSWORD } from '../support/machine';
 
-jest.setTimeout(180_000);
-
 /** Does what firmware does at power-on: writes its log and extends the TPM by each event of it. The TPM's PCRs start from zero with `sls up`. */
 async function boot(machine: Machine, events: readonly EventInput[]): Promise<void> {
   await machine.stopService();

@@ -6,8 +6,6 @@ import { built } from '../support/built';
 const root = resolve(__dirname, '../..');
 const transcript = join(root, 'docs/demo-transcript.txt');
 
-jest.setTimeout(240_000);
-
 /** What differs from run to run, replaced by what it is. */
 const VARIABLE: Array<[RegExp, string]> = [
   [/\/\S*sls-demo-\w+/g, 'DEMO_FOLDER'],

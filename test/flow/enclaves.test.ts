@@ -3,8 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 
-jest.setTimeout(180_000);
-
 let machine: Machine;
 beforeAll(async () => {
   machine = new Machine();

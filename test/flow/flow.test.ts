@@ -4,8 +4,6 @@ import { spawn } from '@lydell/node-pty';
 import { built } from '../support/built';
 import { Machine, PASSWORD } from '../support/machine';
 
-jest.setTimeout(180_000);
-
 let machine: Machine;
 beforeAll(async () => {
   machine = new Machine();

@@ -6,8 +6,6 @@ import { built } from '../support/built';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 
-jest.setTimeout(180_000);
-
 let machine: Machine;
 beforeAll(async () => {
   machine = new Machine();

@@ -6,8 +6,6 @@ import { built } from '../support/built';
 import { eventually } from '../support/eventually';
 import { Machine, PASSWORD } from '../support/machine';
 
-jest.setTimeout(180_000);
-
 /** Short, so that a test sees seats lapse, and long enough for a busy machine to send a heartbeat in a third of it. */
 const SEAT_SECONDS = 12;
 const GRACE_SECONDS = 15;

@@ -17,3 +17,14 @@ export async function eventually<T>(
     if (Date.now() > hopeless) throw new Error(`expected this to become true: ${describe()}`);
   }
 }
+
+/** Until a figure has not changed for many turns of the event loop, in which whoever could change it had theirs. */
+export async function stalled(figure: () => number): Promise<void> {
+  let [last, still] = [Number.NaN, 0];
+  await eventually(() => {
+    const now = figure();
+    still = now === last ? still + 1 : 0;
+    last = now;
+    return still >= 30;
+  });
+}

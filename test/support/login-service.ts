@@ -79,7 +79,7 @@ export class LoginUnderTest {
       }),
       enclaves: new EnclaveRegistry(backend.database),
       enclaveLimit: () => Promise.resolve(4),
-      patience: { startedMs: 3_000, runningMs: 400 },
+      patience: { startedMs: 10_000, runningMs: 1_500 },
     });
     const server = await startServer({
       address: { scheme: 'http', host: '127.0.0.1', port: 0 },

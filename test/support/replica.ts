@@ -94,7 +94,7 @@ export async function startReplica(
     launcher,
     enclaves,
     enclaveLimit,
-    patience: { startedMs: 2_000, runningMs: 400 },
+    patience: { startedMs: 10_000, runningMs: 1_500 },
     deletionMs: 600,
   });
   const server = await startServer({

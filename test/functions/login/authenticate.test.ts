@@ -1,4 +1,5 @@
 import { openReplica } from '../../support/accounts';
+import { watchComparisons } from '../../support/hashing';
 import { byPassword, logIn, loginRequest } from '../../support/login-client';
 import { LoginUnderTest, PASSWORD } from '../../support/login-service';
 
@@ -44,31 +45,27 @@ describe('passwords', () => {
     expect(answers[0]).toContain('login.wrong_credentials');
   });
 
-  test('cannot be told from unknown users by time', async () => {
-    const slow = await openReplica(service.files, { cost: 9 });
-    await slow.accounts.create('timed', await slow.hasher.hash(PASSWORD));
+  test('cannot be told from unknown users by the work that they cost', async () => {
     const { authenticate } = await import('../../../functions/login/authenticate');
-    const time = async (username: string): Promise<number> => {
-      const started = performance.now();
-      await authenticate(
-        slow,
-        { credential: byPassword(username, 'wrong password'), oneTimeCode: '' },
-        { name: '', address: 'local' },
-        { signal: new AbortController().signal },
-      ).catch(() => undefined);
-      return performance.now() - started;
-    };
-    // The fastest of each: what else the machine does only ever adds. More are taken while those of a busy machine differ.
-    let known = Infinity;
-    let unknown = Infinity;
-    const alike = (): boolean => unknown / known > 0.75 && unknown / known < 1.33;
-    for (let i = 0; i < 100 && (i < 15 || !alike()); i++) {
-      known = Math.min(known, await time('timed'));
-      unknown = Math.min(unknown, await time('nobody.here'));
-    }
-    await slow.close();
-    expect(known).toBeGreaterThan(10);
-    expect(unknown / known).toBeGreaterThan(0.75);
-    expect(unknown / known).toBeLessThan(1.33);
+    const dearer = await openReplica(service.files, { cost: 6 });
+    await dearer.accounts.create('as.now', await dearer.hasher.hash(PASSWORD));
+    const refused = (username: string): Promise<unknown> =>
+      expect(
+        authenticate(
+          dearer,
+          { credential: byPassword(username, 'wrong password'), oneTimeCode: '' },
+          { name: '', address: 'local' },
+          { signal: new AbortController().signal },
+        ),
+      ).rejects.toMatchObject({ code: 'login.wrong_credentials' });
+    const compared = watchComparisons();
+    await refused('as.now');
+    await refused('nobody.here');
+    // From before the cost was raised.
+    await refused('alice');
+    const [present, unknown, before] = compared();
+    await dearer.close();
+    expect([present, unknown]).toEqual([[6], [6]]);
+    expect(before!.reduce((sum, cost) => sum + 2 ** cost, 0)).toBe(2 ** 6);
   });
 });

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../../runtime/rpc/errors';
+import { eventually, stalled } from '../../support/eventually';
 import { byToken, logIn, loginRequest } from '../../support/login-client';
 import { LoginUnderTest, ToldLauncher } from '../../support/login-service';
 
@@ -12,6 +14,13 @@ beforeAll(async () => {
 afterAll(() => service.stop());
 beforeEach(() => service.beginTest());
 afterEach(() => service.endTest());
+
+/** Resolves once somebody has tried to connect to the port, where they found nobody who stayed. */
+async function knockedAt(port: number): Promise<void> {
+  const nobody = createServer((socket) => socket.destroy()).listen(port, '127.0.0.1');
+  await once(nobody, 'connection');
+  await new Promise((resolve) => nobody.close(resolve));
+}
 
 describe('an enclave', () => {
   const identityLost = (): never => {
@@ -77,7 +86,7 @@ describe('an enclave', () => {
     service.launcher.next = () => Promise.resolve({ ...location, started: true });
     const port = Number(new URL(location.endpoint).port);
     const login = logIn(service.client, loginRequest(service.key, byToken(service.token)));
-    await sleep(700);
+    await knockedAt(port);
     const late = await service.enclave({ port, claims: { workloadUid: location.workloadUid } });
     expect((await login).result.enclave?.workloadUid).toBe(location.workloadUid);
     expect(service.launcher.discarded).toEqual([]);
@@ -183,9 +192,13 @@ describe('a caller that is gone', () => {
     const login = logIn(
       service.client,
       loginRequest(service.key, byToken(service.token)),
-      how === 'cancelled' ? { signal: controller.signal } : { timeout: 300 },
+      how === 'cancelled' ? { signal: controller.signal } : { timeout: 3_000 },
     );
-    setTimeout(() => controller.abort(), 200);
+    login.catch(() => undefined);
+    if (how === 'cancelled') {
+      await eventually(() => service.launcher.ensured === 1);
+      controller.abort();
+    }
     await expect(login).rejects.toMatchObject({
       grpcStatus: how === 'cancelled' ? status.CANCELLED : status.DEADLINE_EXCEEDED,
     });
@@ -196,10 +209,21 @@ describe('a caller that is gone', () => {
     const gone = await service.enclave();
     await gone.stop();
     service.launcher.next = () => Promise.resolve({ ...gone.location, started: true });
-    await expect(
-      logIn(service.client, loginRequest(service.key, byToken(service.token)), { timeout: 300 }),
-    ).rejects.toMatchObject({ grpcStatus: status.DEADLINE_EXCEEDED });
-    await sleep(500);
+    const controller = new AbortController();
+    const login = logIn(service.client, loginRequest(service.key, byToken(service.token)), {
+      signal: controller.signal,
+    });
+    login.catch(() => undefined);
+    let tries = 0;
+    const nobody = createServer((socket) => {
+      tries += 1;
+      socket.destroy();
+    }).listen(Number(new URL(gone.location.endpoint).port), '127.0.0.1');
+    await eventually(() => tries > 0);
+    controller.abort();
+    await expect(login).rejects.toMatchObject({ grpcStatus: status.CANCELLED });
+    await stalled(() => tries);
+    nobody.close();
     expect(service.launcher).toMatchObject({ ensured: 1, discarded: [] });
     await service.enclave();
     await logIn(service.client, loginRequest(service.key, byToken(service.token)));

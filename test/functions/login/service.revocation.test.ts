@@ -60,7 +60,7 @@ beforeAll(async () => {
     backend,
     authority: () => Promise.resolve(authority),
     trust: loginTrust,
-    patience: { startedMs: 2_000, runningMs: 400 },
+    patience: { startedMs: 10_000, runningMs: 1_500 },
     launcher: fakeLauncher({
       async ensure() {
         await beforeEnsure();

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
@@ -6,6 +5,7 @@ import { HealthClient } from '../../../proto/gen/grpc/health/v1/health';
 import { AccountServiceClient } from '../../../proto/gen/licensing/v1/account';
 import type { SignUpResponse } from '../../../proto/gen/licensing/v1/account';
 import { writeAccountFiles } from '../../support/accounts';
+import { eventually } from '../../support/eventually';
 import type { AccountFiles } from '../../support/accounts';
 import { testDatabase } from '../../support/postgres';
 import { startProgram } from '../../support/program';
@@ -75,24 +75,20 @@ test('a hundred new passwords that take long to be judged stop nothing else', as
   const flood = Promise.all(
     Array.from({ length: 100 }, (_, i) => outcome(signUp(`user${i}`, '198.51.100.7', `${LABOURED.slice(0, 60)}${i}`))),
   ).finally(() => (flooding = false));
-  const times: number[] = [];
-  while (flooding) {
-    const began = performance.now();
-    await callUnary(health, health.check, { service: '' }, { timeout: 120_000 });
-    times.push(performance.now() - began);
-    await sleep(10);
-  }
+  let checks = 0;
+  for (; flooding; checks++) await callUnary(health, health.check, { service: '' }, { timeout: 120_000 });
   health.close();
   const answers = await flood;
   expect(new Set(answers)).toEqual(new Set(['ok', 'login.busy RESOURCE_EXHAUSTED']));
-  times.sort((a, b) => a - b);
-  expect(times[Math.floor(times.length * 0.95)]).toBeLessThan(200);
+  // Passwords are judged one after the other; many more were answered than are judged.
+  expect(checks).toBeGreaterThan(answers.filter((answer) => answer === 'ok').length);
 });
 
 test('a user who has the right password checked again and again, from one place, keeps nobody elsewhere out', async () => {
   const stranger = '198.51.100.8';
   const accounts = await Promise.all(['mallory', 'marvin', 'moriarty'].map((name) => signUp(name, stranger)));
   let flooding = true;
+  let turns = 0;
   const flood = Array.from({ length: HASH_QUEUE * 3 }, async (_, i) => {
     const metadata = from(stranger, accounts[i % accounts.length]);
     while (flooding) {
@@ -105,10 +101,11 @@ test('a user who has the right password checked again and again, from one place,
           { timeout: 120_000, metadata },
         ),
       );
-      await sleep(20);
+      turns += 1;
     }
   });
-  await sleep(500);
+  // All of them have had an answer: the queue is theirs.
+  await eventually(() => turns > flood.length);
   const results: string[] = [];
   for (let i = 0; i < 10; i++) results.push(await outcome(signUp(`victim${i}`, '203.0.113.5')));
   flooding = false;

@@ -15,8 +15,6 @@ import type { TreeHead } from '../../../attestation/transparency/tree-head';
 import { readSignedBundle } from '../../../attestation/trust/signed-bundle';
 import { asOwner, describeOnBoth, emptyLog, freezeClock, readWholeLog, writeRecords } from '../../support/audit';
 
-jest.setTimeout(60_000);
-
 const trustDomain = 'sls.test';
 
 describeOnBoth('the key of the log is replaced', (store) => {

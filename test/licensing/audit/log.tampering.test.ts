@@ -14,8 +14,6 @@ import { asOwner, describeOnBoth, emptyLog, openTestLog, readWholeLog, writeReco
 import { makeSigningKey } from '../../support/trust';
 import type { TestSigningKey } from '../../support/trust';
 
-jest.setTimeout(60_000);
-
 const key = makeSigningKey('log');
 const stranger = makeSigningKey('stranger');
 const SIZE = 13;

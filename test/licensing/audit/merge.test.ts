@@ -19,8 +19,6 @@ import {
 } from '../../support/audit';
 import { makeSigningKey } from '../../support/trust';
 
-jest.setTimeout(120_000);
-
 const key = makeSigningKey('log');
 const idOf = (record: Buffer): string => readRecord(record).id;
 

@@ -16,8 +16,6 @@ import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import type { Queries } from '../../../licensing/store/queries';
 
-jest.setTimeout(60_000);
-
 const TIMEOUT = { timeout: 120_000 };
 
 interface Row {

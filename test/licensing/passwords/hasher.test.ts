@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +5,7 @@ import { PasswordHasher } from '../../../licensing/passwords/hasher';
 import { checkNewPassword } from '../../../licensing/passwords/rules';
 import { Threads } from '../../../licensing/passwords/threads';
 import { built } from '../../support/built';
+import { watchComparisons } from '../../support/hashing';
 
 built('password-worker');
 const hashers: PasswordHasher[] = [];
@@ -80,21 +80,15 @@ describe('after the cost setting was changed', () => {
     expect(hasher.isOutdated(await hasher.hash('correct horse'))).toBe(false);
   });
 
-  test('a wrong password for an account of before takes as long as one for nobody', async () => {
-    const stored = await open({ cost: 6 }).hash('correct horse');
-    const hasher = open({ cost: 11, threads: 1 });
-    const time = async (hash: string | undefined): Promise<number> => {
-      const started = performance.now();
-      await hasher.verify('wrong password', hash);
-      return performance.now() - started;
-    };
-    await time(undefined);
-    // In turns, and the shortest of each: other work of the machine makes some of them longer.
-    const times: Array<[number, number]> = [];
-    for (let i = 0; i < 8; i++) times.push([await time(stored), await time(undefined)]);
-    const ratio = Math.min(...times.map(([known]) => known)) / Math.min(...times.map(([, unknown]) => unknown));
-    expect(ratio).toBeGreaterThan(0.6);
-    expect(ratio).toBeLessThan(1.7);
+  test('a wrong password for an account of before costs the same hashing as one for nobody', async () => {
+    const stored = await open({ cost: 4 }).hash('correct horse');
+    const hasher = open({ cost: 7 });
+    const compared = watchComparisons();
+    await hasher.verify('wrong password', stored);
+    await hasher.verify('wrong password', undefined);
+    await hasher.verify('wrong password', await hasher.hash('correct horse'));
+    // bcrypt's work doubles with each step of the cost: 16 + 16 + 32 + 64 are 128.
+    expect(compared()).toEqual([[4, 4, 5, 6], [7], [7]]);
   });
 });
 
@@ -126,13 +120,6 @@ test('a refusal says why, and never the password', async () => {
     expect(await refusal(password)).not.toContain(password);
 });
 
-test('the longest password costs its judge no more than a moment', async () => {
-  await checkNewPassword(judge, 'correct horse battery', []);
-  const started = performance.now();
-  await checkNewPassword(judge, 'l3tm31n!p4ssw0rd12345678 qwertyuiop '.repeat(28), []).catch(() => undefined);
-  expect(performance.now() - started).toBeLessThan(500);
-});
-
 test.each(['correct horse battery', 'Tr0ub4dour&3', 'zwölf Boxkämpfer jagen', 'kJ8#mQ2!xW'])(
   'a new password %j is taken',
   async (password) => {
@@ -143,32 +130,30 @@ test.each(['correct horse battery', 'Tr0ub4dour&3', 'zwölf Boxkämpfer jagen', 
 describe('hashing', () => {
   test('takes what threads and queue hold and refuses the rest at once', async () => {
     const hasher = open({ cost: 10, threads: 1, queue: 2 });
-    const started = Date.now();
-    const results = await Promise.all(
+    const results: string[] = [];
+    await Promise.all(
       Array.from({ length: 10 }, () =>
         hasher.hash('password').then(
-          () => 'hashed',
-          (error: { code: string }) => `${error.code} after ${Date.now() - started < 50 ? 'no time' : 'a wait'}`,
+          () => results.push('hashed'),
+          (error: { code: string }) => results.push(error.code),
         ),
       ),
     );
-    expect(results.filter((result) => result === 'hashed')).toHaveLength(3);
-    expect(results.filter((result) => result === 'login.busy after no time')).toHaveLength(7);
+    // In the order in which they were answered.
+    expect(results).toEqual([...Array<string>(7).fill('login.busy'), 'hashed', 'hashed', 'hashed']);
     expect(await hasher.hash('password')).toBeTruthy();
   });
 
   test('leaves the thread of the service free', async () => {
-    const hasher = open({ cost: 11, threads: availableParallelism(), queue: 10 });
-    const work = Promise.all(Array.from({ length: 4 }, () => hasher.hash('password')));
-    let longest = 0;
-    let last = Date.now();
-    const timer = setInterval(() => {
-      longest = Math.max(longest, Date.now() - last);
-      last = Date.now();
-    }, 5);
+    // Seconds for any machine; nobody waits for them.
+    const hasher = open({ cost: 17, threads: 1, queue: 10 });
+    let ended = false;
+    const work = hasher.hash('password').catch(() => undefined);
+    void work.then(() => (ended = true));
+    await new Promise(setImmediate);
+    expect(ended).toBe(false);
+    await hasher.close();
     await work;
-    clearInterval(timer);
-    expect(longest).toBeLessThan(150);
   });
 
   test('of a caller that is gone is dropped from the queue, and makes room', async () => {

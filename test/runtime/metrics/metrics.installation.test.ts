@@ -5,8 +5,6 @@ import type { Method } from '../../../runtime/rpc/rules';
 import { callAt, EveryService } from '../../support/every-service';
 import { Machine, PASSWORD } from '../../support/machine';
 
-jest.setTimeout(120_000);
-
 const PROGRAMS = ['signup', 'login', 'enrol', 'admin', 'attestor', 'launcher'] as const;
 type Program = (typeof PROGRAMS)[number];
 /** Below the ports that Linux gives out by itself. */

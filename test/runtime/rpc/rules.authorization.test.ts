@@ -41,8 +41,6 @@ import { issueSeatToken } from '../../../licensing/seats/issue-token';
 import { signAdminProof } from '../../../client/cli/admin/proof';
 import { issueWorkloadCredential } from '../../../launcher/workload-credential';
 
-jest.setTimeout(120_000);
-
 const REFUSED = ['UNAUTHENTICATED', 'PERMISSION_DENIED'];
 /** Whose proto is there before its server is. A service that is served has to leave this list. */
 const NOT_SERVED_YET: string[] = [];

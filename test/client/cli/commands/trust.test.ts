@@ -11,8 +11,6 @@ import { makeSigningKey } from '../../../support/trust';
 import { startTrustService } from '../../../support/trust-service';
 import type { TestTrustService } from '../../../support/trust-service';
 
-jest.setTimeout(60_000);
-
 let machine: Machine;
 let service: TestTrustService;
 let bundle: TrustBundle;

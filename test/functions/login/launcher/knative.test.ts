@@ -5,6 +5,7 @@ import { load } from 'js-yaml';
 import type { KnativeService } from '../../../../runtime/kubernetes/objects';
 import { KnativeLauncher } from '../../../../functions/login/launcher/knative';
 import { enclaveName } from '../../../../functions/login/launcher/knative-service';
+import { eventually } from '../../../support/eventually';
 import type { FakeAnswer } from '../../../support/fake-api-server';
 import { FakeCluster } from '../../../support/fake-cluster';
 import type { EnclaveId } from '../../../../attestation/evidence/enclave-name';
@@ -27,7 +28,7 @@ let withVolumes: KnativeLauncher;
 
 beforeEach(async () => {
   cluster = await FakeCluster.start(NAMESPACE);
-  const options = { api: cluster.server.api(), nameKey, startMs: 5_000, scheduleMs: 1_000 };
+  const options = { api: cluster.server.api(), nameKey, startMs: 120_000, scheduleMs: 30_000 };
   plain = new KnativeLauncher({ ...options, kind });
   withVolumes = new KnativeLauncher({ ...options, kind: { ...kind, volume: { size: '5Gi' } } });
 });
@@ -76,10 +77,9 @@ describe('while an enclave does not start', () => {
     const wait = (): Promise<unknown> =>
       plain.ensure(of('ada'), { ...quiet, signal: over.signal }).catch(() => undefined);
     const waiting = [wait()];
-    for (const end = Date.now() + 2_000; watches() < 2 && Date.now() < end;) await sleep(20);
+    await eventually(() => watches() === 2);
     waiting.push(...Array.from({ length: 50 }, wait));
-    await sleep(500);
-    const found = await Promise.race([plain.ensure(of('grace'), quiet), sleep(1_500)]);
+    const found = await plain.ensure(of('grace'), quiet);
     const watched = watches();
     over.abort();
     await Promise.all(waiting);
@@ -101,8 +101,8 @@ describe('while an enclave does not start', () => {
     const waiting = Array.from({ length: 50 }, (_, index) =>
       plain.ensure(of(`user-${index}`), { ...quiet, signal: over.signal }).catch(() => undefined),
     );
-    for (const end = Date.now() + 3_000; watches() < 100 && Date.now() < end;) await sleep(20);
-    const found = await Promise.race([plain.ensure(of('grace'), quiet), sleep(1_500)]);
+    await eventually(() => watches() > 0);
+    const found = await plain.ensure(of('grace'), quiet);
     over.abort();
     await Promise.all(waiting);
     expect(found).toMatchObject({ workloadUid: grace.workloadUid, started: false });
@@ -180,8 +180,12 @@ test('a volume that is being deleted is waited for: its files are of an enclave 
   const id = of('ada', 'lab');
   const path = `/api/v1/namespaces/${NAMESPACE}/persistentvolumeclaims/${enclaveName(nameKey, id)}`;
   const old = cluster.put(path, { metadata: { name: enclaveName(nameKey, id), deletionTimestamp: 'now' } });
-  setTimeout(() => cluster.objects.delete(path), 400);
-  await withVolumes.ensure(id, quiet);
+  const seen = cluster.server.requests.length;
+  const ensured = withVolumes.ensure(id, quiet);
+  // It has been looked at, and there is nothing to do but wait.
+  await eventually(() => cluster.server.requests.slice(seen).some((request) => request.path === path));
+  cluster.objects.delete(path);
+  await ensured;
   expect(cluster.volumes()).toHaveLength(1);
   expect(cluster.volumes()[0]!.metadata.uid).not.toBe(old.metadata.uid);
 });

@@ -9,8 +9,6 @@ import { startEmbeddedTestPostgres } from '../../../support/embedded-postgres';
 import { emptyDatabase, noPostgres } from '../../../support/postgres';
 import type { Queries } from '../../../../licensing/store/queries';
 
-jest.setTimeout(60_000);
-
 /** As a replica of before records: its own statement, word by word. */
 const recordAsBefore = (queries: Queries, kind: string, detail: object): Promise<unknown> =>
   queries.query('INSERT INTO audit (kind, detail) VALUES ($1, $2)', [kind, JSON.stringify(detail)]);
