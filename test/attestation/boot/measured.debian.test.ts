@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readMeasuredBoot } from '../../../../attestation/boot/measured';
-import { recordBootState } from '../../../../attestation/boot/state';
+import { readMeasuredBoot } from '../../../attestation/boot/measured';
+import { recordBootState } from '../../../attestation/boot/state';
 
 /**
  * What the firmware (OVMF 2022.11), shim, GRUB 2.06 and Linux 6.1 of Debian 12 measured with Secure Boot, and what the TPM's PCRs held afterwards
