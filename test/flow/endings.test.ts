@@ -1,9 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../support/eventually';
 import { Machine } from '../support/machine';
-
-jest.setTimeout(240_000);
 
 let machine: Machine;
 let service: ChildProcess;
@@ -23,7 +21,7 @@ async function whileCommandRuns(then: (child: ChildProcess) => void): ReturnType
     onOutput: (child, stdout) => {
       if (told || !stdout.includes('started')) return;
       told = true;
-      setTimeout(() => then(child), 100);
+      void eventually(() => sleepers() === 1).then(() => then(child));
     },
   });
 }
@@ -41,8 +39,7 @@ test.each([
 test('sls exec that is killed leaves no command behind in the enclave', async () => {
   const { signal } = await whileCommandRuns((child) => child.kill('SIGKILL'));
   expect(signal).toBe('SIGKILL');
-  for (let i = 0; sleepers() > 0 && i < 100; i++) await sleep(50);
-  expect(sleepers()).toBe(0);
+  await eventually(() => sleepers() === 0);
 });
 
 test('a killed enclave: a clear error, none of its commands left, and the next command logs in again by itself', async () => {
@@ -50,8 +47,7 @@ test('a killed enclave: a clear error, none of its commands left, and the next c
   const { code, stderr } = await whileCommandRuns(() => process.kill(pid, 'SIGKILL'));
   expect(code).toBe(6);
   expect(stderr).toMatch(/^sls: .*(enclave|connection).*\nhint: .+\n$/);
-  for (let i = 0; sleepers() > 0 && i < 100; i++) await sleep(50);
-  expect(sleepers()).toBe(0);
+  await eventually(() => sleepers() === 0);
   const next = await machine.sls(['exec', '--', 'echo', 'again']);
   expect({ code: next.code, stdout: next.stdout }).toEqual({ code: 0, stdout: 'again\n' });
   expect(next.stderr).toContain('the enclave is gone: logging in again');
@@ -65,14 +61,14 @@ test('a killed attestor: the session goes on, the attestor comes back, and the e
     },
   });
   expect(stdout).toBe('before\nafter\n');
-  await eventually(['exec', '-q', 'true']);
+  await worksAgain(['exec', '-q', 'true']);
   expect(machine.pidOf('attestor-daemon.cjs')).not.toBe(killed);
 });
 
 test('a killed TPM: comes back, and quotes again', async () => {
   const killed = machine.pidOf('swtpm socket');
   process.kill(killed, 'SIGKILL');
-  await eventually(['exec', '-q', 'true']);
+  await worksAgain(['exec', '-q', 'true']);
   expect(machine.pidOf('swtpm socket')).not.toBe(killed);
 });
 
@@ -87,7 +83,7 @@ test('without TPM and attestor the errors are clear and the exit code is 6', asy
   } finally {
     for (const pid of stopped) process.kill(pid, 'SIGCONT');
   }
-  await eventually(['exec', '-q', 'true']);
+  await worksAgain(['exec', '-q', 'true']);
 });
 
 test('a second sls up in the same folder is refused and disturbs nothing', async () => {
@@ -144,23 +140,17 @@ test('enclaves that nobody uses end by themselves; their files stay', async () =
   expect((await machine.sls(['exec', '-q', '--', 'sh', '-c', 'echo kept > note; sleep 4; echo busy'])).stdout).toBe(
     'busy\n',
   );
-  for (let i = 0; readdirSync(machine.server('run', 'enclaves')).length > 0 && i < 200; i++) await sleep(50);
-  expect(readdirSync(machine.server('run', 'enclaves'))).toEqual([]);
+  await eventually(() => readdirSync(machine.server('run', 'enclaves')).length === 0);
   expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
   expect((await machine.sls(['exec', '-q', 'cat', 'note'])).stdout).toBe('kept\n');
 });
 
-/** What was killed comes back within seconds. */
-async function eventually(args: string[]): Promise<void> {
-  let last;
-  for (let i = 0; i < 10; i++) {
-    last = await machine.sls(args);
-    if (last.code === 0) return;
-    expect({ code: last.code, stderr: last.stderr }).toEqual({
-      code: 6,
-      stderr: expect.stringMatching(/^sls: .+\nhint: .+\n$/),
-    });
-    await sleep(500);
-  }
-  throw new Error(`sls ${args.join(' ')} did not work again: ${last?.stderr}`);
+/** Until what was killed is back: meanwhile it is refused in words. */
+function worksAgain(args: string[]): Promise<boolean> {
+  return eventually(async () => {
+    const { code, stderr } = await machine.sls(args);
+    if (code === 0) return true;
+    expect({ code, stderr }).toEqual({ code: 6, stderr: expect.stringMatching(/^sls: .+\nhint: .+\n$/) });
+    return false;
+  });
 }

