@@ -50,7 +50,7 @@ const KNOWN_CRITICAL = new Set<string>(Object.values(EXTENSION));
  *   const { publicKey } = verifyChain({
  *     certificates: [leaf, intermediate],
  *     roots: splitCertificates(pem),
- *     now: new Date(),
+ *     now,
  *     purpose: CLIENT_AUTH,
  *   });
  * @returns the leaf

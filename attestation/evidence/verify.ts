@@ -46,7 +46,7 @@ export interface VerifiedEvidence {
  *     trust: bundle,
  *     expected: { situation: 'archived' },
  *     policy: bundle.policy,
- *     now: new Date(),
+ *     now,
  *   });
  * @throws EvidenceError when the evidence is bad, PolicyError when it is good and not wanted; both name the step
  */

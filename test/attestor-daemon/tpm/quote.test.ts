@@ -126,6 +126,9 @@ test('a key that somebody else put at the handle signs nothing in the name of th
   );
   await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', 'theirs.ctx', HANDLE);
   await expect(quote(tools, key, randomBytes(32))).toRejectWithCode('tpm.key_lost');
+  // Nor is it taken away from them: whoever put it there has to.
+  await expect(ensure()).toRejectWithCode('tpm.handle_in_use');
+  await tpm.tool('tpm2_evictcontrol', '-C', 'o', '-c', HANDLE);
 });
 
 test('a cleared TPM gets a new key', async () => {
