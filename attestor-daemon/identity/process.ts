@@ -15,7 +15,7 @@ import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
 
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */
-const LIFETIME_MAX_SECONDS = 300;
+const MAX_LIFETIME_SECONDS = 300;
 const CLOCK_SKEW_SECONDS = 5;
 const MAX_CREDENTIAL_LENGTH = 4096;
 
@@ -74,7 +74,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
 
   /** A live process opens a stream again within seconds, and a credential of one that ended is good for minutes. */
   isGone(_workload: KnownWorkload, unseenMs: number): Promise<boolean> {
-    return Promise.resolve(unseenMs > 2 * (LIFETIME_MAX_SECONDS + CLOCK_SKEW_SECONDS) * 1000);
+    return Promise.resolve(unseenMs > 2 * (MAX_LIFETIME_SECONDS + CLOCK_SKEW_SECONDS) * 1000);
   }
 
   close(): Promise<void> {
@@ -97,7 +97,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
         typ: WORKLOAD_TOKEN.typ,
         issuer: WORKLOAD_TOKEN.issuer,
         audience: WORKLOAD_TOKEN.audience,
-        maxTokenAge: LIFETIME_MAX_SECONDS,
+        maxTokenAge: MAX_LIFETIME_SECONDS,
         clockTolerance: CLOCK_SKEW_SECONDS,
         currentDate: dateOf(this.clock),
         requiredClaims: ['exp', 'jti', 'sub'],
@@ -107,7 +107,7 @@ export class ProcessIdentity implements WorkloadIdentifier {
     }
     const result = claims.safeParse(payload);
     if (!result.success) throw refused(result.error);
-    if (result.data.exp - result.data.iat > LIFETIME_MAX_SECONDS) throw refused('lifetime');
+    if (result.data.exp - result.data.iat > MAX_LIFETIME_SECONDS) throw refused('lifetime');
     return result.data;
   }
 }

@@ -28,7 +28,7 @@ import type { Tracer } from '../../runtime/traces/tracer';
 function buildProgram(tracer: Tracer): Command {
   const program = new Command('sls')
     .description('Work in an enclave that has proved itself before a byte of yours is sent.')
-    .version('0.1.0')
+    .version('0.2.0')
     .enablePositionalOptions()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
