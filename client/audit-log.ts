@@ -83,7 +83,7 @@ export async function readOtherHead(
     throw new LogError(
       error.code,
       `the head to compare with can't be used: ${error.message}`,
-      'have it printed anew by sls audit check --json; the key of an old one may be gone',
+      'print it again with sls audit check --json; the key that signed an old one may have been dropped',
       { cause: error },
     );
   }

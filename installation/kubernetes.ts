@@ -98,7 +98,7 @@ export class KubernetesKeyStore implements KeyStore {
       throw new KeyStoreError(
         'keystore.unreachable',
         cause.message,
-        'kubectl has to reach the cluster with the right to read and write Secrets',
+        'kubectl must reach the cluster with permission to read and write Secrets',
         { cause },
       );
     }

@@ -110,7 +110,7 @@ export async function readPublishedTrust(store: KeyStore): Promise<SignedTrust |
     if (cause instanceof KeyStoreError) throw cause;
     throw new KeyStoreError(
       'keystore.malformed',
-      `trust-bundle.jws in the key store is not believed: ${(cause as Error).message}`,
+      `trust-bundle.jws in the key store can't be verified: ${(cause as Error).message}`,
       'give back the trust key or the bundle that was there',
       { cause },
     );

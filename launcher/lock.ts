@@ -18,8 +18,8 @@ export async function lockInstallation(folder: string): Promise<{ release(): Pro
     const pid = (await readFile(pidFile, 'utf8').catch(() => '')).trim();
     throw new LauncherError(
       'launcher.in_use',
-      `the installation is run by another sls up${pid && ` (process ${pid})`}`,
-      'use that one, end it, or choose another folder with --dir',
+      `another sls up is running this installation${pid && ` (process ${pid})`}`,
+      'use it, stop it, or choose another folder with --dir',
     );
   }
   await writeFile(pidFile, `${process.pid}\n`, { mode: 0o600 });

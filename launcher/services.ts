@@ -16,7 +16,7 @@ export async function chooseServices(
     const port = await choosePort(HOST, ports[name]);
     if (ports[name] !== undefined && ports[name] !== port) {
       report(
-        `port ${ports[name]} of ${name} is taken: it moves to ${port}, and copies of the trust bundle have to be made again`,
+        `port ${ports[name]} of ${name} is taken: it moves to ${port}, and clients need a new copy of the trust bundle`,
       );
     }
     ports[name] = port;

@@ -77,7 +77,7 @@ export async function readTrustedBundle(jws: string, expected: string): Promise<
   const bundle = await readSignedBundle(jws);
   const got = await fingerprint(bundle.trustKey);
   if (got !== expected)
-    throw new TrustError('trust.fingerprint', `the trust key is another one: expected ${expected}, got ${got}`);
+    throw new TrustError('trust.fingerprint', `the trust key does not match: expected ${expected}, got ${got}`);
   return bundle;
 }
 

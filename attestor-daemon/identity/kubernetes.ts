@@ -137,7 +137,7 @@ export class KubernetesIdentity implements WorkloadIdentifier {
     for (;;) {
       const pod = await this.find(caller.pod);
       if (pod === undefined || pod.metadata.uid !== caller.uid)
-        throw denied('attestor.pod_gone', 'there is no such pod any more');
+        throw denied('attestor.pod_gone', 'the pod no longer exists');
       if (pod.metadata.deletionTimestamp !== undefined) throw denied('attestor.pod_ending', 'the pod is being deleted');
       if (pod.spec?.nodeName !== node) throw denied('attestor.other_node', 'the pod is on another node');
       if (pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded')

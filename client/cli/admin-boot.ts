@@ -35,35 +35,35 @@ interface Options extends OutputOptions {
  * already; `list` and `remove` are for when an update is through.
  */
 export function addBoot(admin: Command): void {
-  const boot = admin.command('boot').description('golden boot states: how machines have to have booted');
+  const boot = admin.command('boot').description('manage golden boot states: how machines must have booted');
   const record = boot
     .command('record')
-    .description('make a golden boot state from the evidence of a machine that you approve')
-    .requiredOption('--evidence <file>', 'made by sls login --evidence FILE --event-log')
-    .requiredOption('--name <name>', 'of the state; one of the same name is replaced')
+    .description('record a golden boot state from the evidence of a machine that you approve')
+    .requiredOption('--evidence <file>', 'evidence file, from sls login --evidence FILE --event-log')
+    .requiredOption('--name <name>', 'name of the state; replaces an existing one of that name')
     .option(
       '--pcrs <list>',
-      'demand these PCRs only, such as 0,2,4,7,8,9: some change with settings (1) or drives (5)',
+      'require these PCRs only, such as 0,2,4,7,8,9: some change with settings (1) or drives (5)',
       parsePcrs,
     )
-    .option('--dir <folder>', 'add it to the trust bundle of this installation, signed anew')
-    .option('--trust <file>', 'verify with this signed trust bundle (default: that of --dir, or as in sls login)')
-    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
-    .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)');
+    .option('--dir <folder>', 'installation folder: add the state to its trust bundle and sign the bundle again')
+    .option('--trust <file>', 'signed trust bundle to verify with (default: that of --dir, or as in sls login)')
+    .option('--trust-fingerprint <fingerprint>', 'fingerprint of its trust key, if not yet confirmed by sls trust add')
+    .option('--at <time>', 'verify as of this time (ISO 8601; default: now)');
   addOutputOptions(record, { json: false }).action(run);
   addExample(record, 'sls admin boot record --evidence proof.json --name 2026-11 --dir ~/.local/state/sls/server');
   const list = boot
     .command('list')
-    .description('show the golden boot states of an installation')
-    .requiredOption('--dir <folder>', 'of the installation');
+    .description('list the golden boot states of an installation')
+    .requiredOption('--dir <folder>', 'installation folder');
   addOutputOptions(list, { json: true }).action(listStates);
   addExample(list, 'sls admin boot list --dir ~/.local/state/sls/server');
   const remove = boot
     .command('remove')
-    .description('demand a golden boot state no longer: machines that boot so are refused')
+    .description('stop accepting a golden boot state: machines that boot that way are refused')
     .argument('<name>')
-    .requiredOption('--dir <folder>', 'of the installation; its trust bundle is signed anew')
-    .option('--any-boot', 'even if it is the last one: from then on machines may boot as they like');
+    .requiredOption('--dir <folder>', 'installation folder; its trust bundle is signed again')
+    .option('--any-boot', 'remove it even if it is the last one: from then on any boot is accepted');
   addOutputOptions(remove, { json: false }).action(removeState);
   addExample(remove, 'sls admin boot remove 2026-10 --dir ~/.local/state/sls/server');
 }
@@ -80,7 +80,7 @@ async function run(options: Options): Promise<void> {
   if (store === undefined) {
     out.result(undefined, [JSON.stringify(state, null, 2)]);
     out.note(
-      'not demanded yet: put it into policy.bootStates of a copy of trust-bundle.json for sls admin trust-bundle export --edited, or run this again with --dir',
+      'not required yet: add it to policy.bootStates in a copy of trust-bundle.json for sls admin trust-bundle export --edited, or run this again with --dir',
     );
     return;
   }
@@ -91,7 +91,7 @@ async function run(options: Options): Promise<void> {
   });
   const pcrs = Object.keys(state.pcrs).join(', ');
   out.done(
-    `boot state ${state.name}: PCRs ${pcrs}, ${state.events?.length ?? 'no'} events; demanded from trust bundle ${sequence} on`,
+    `boot state ${state.name}: PCRs ${pcrs}, ${state.events?.length ?? 'no'} events; required from trust bundle ${sequence} on`,
   );
 }
 
@@ -102,12 +102,14 @@ function notesOf(state: BootState, boot: MeasuredBoot): string[] {
   const later = boot.extendedLater.filter((pcr) => demanded.includes(pcr));
   return [
     ...(boot.pcrs.size < BOOT_PCRS.length
-      ? ['the evidence quotes PCRs 0 to 7 only, by an attestor of release 0.1: kernel and command line are not covered']
+      ? [
+          'the evidence comes from an attestor of release 0.1 and quotes PCRs 0 to 7 only: kernel and command line are not covered',
+        ]
       : []),
-    ...(open.length === 0 ? [] : [`not demanded: PCRs ${open.join(', ')}, in which something was measured`]),
+    ...(open.length === 0 ? [] : [`not required: PCRs ${open.join(', ')}, although something was measured into them`]),
     ...(later.length === 0
       ? []
-      : [`recorded by value, without events: PCRs ${later.join(', ')}, which the event log doesn't lead to`]),
+      : [`recorded by value, without events: PCRs ${later.join(', ')}, whose values the event log doesn't reproduce`]),
   ];
 }
 
@@ -124,7 +126,7 @@ async function listStates(options: ListOptions): Promise<void> {
     events: state.events?.length ?? 0,
   }));
   const lines = json.map(({ name, pcrs, events }) => `${name}: PCRs ${pcrs.join(', ')}, ${events || 'no'} events`);
-  new Output(options).result({ states: json }, lines.length === 0 ? ['none: machines may boot as they like'] : lines);
+  new Output(options).result({ states: json }, lines.length === 0 ? ['none: any boot is accepted'] : lines);
 }
 
 async function removeState(name: string, options: ListOptions & { anyBoot?: boolean }): Promise<void> {
@@ -137,14 +139,14 @@ async function removeState(name: string, options: ListOptions & { anyBoot?: bool
     throw new CliError(EXIT.usage, `expected a golden boot state of the installation (${names}), got ${name}`);
   }
   if (others.length === 0 && options.anyBoot !== true) {
-    throw new CliError(EXIT.usage, `${name} is the last golden boot state: without it machines may boot as they like`, {
-      hint: 'record the next one first, or say --any-boot',
+    throw new CliError(EXIT.usage, `${name} is the last golden boot state: without it any boot is accepted`, {
+      hint: 'record the next one first, or pass --any-boot',
     });
   }
   const { sequence } = await publishTrustBundle(store, {
     policy: { ...policy, bootStates: others.length === 0 ? undefined : others },
   });
-  new Output(options).done(`boot state ${name} is gone from trust bundle ${sequence} on`);
+  new Output(options).done(`boot state ${name} is no longer accepted from trust bundle ${sequence} on`);
 }
 
 async function publishedTrust(store: KeyStore): Promise<TrustBundle> {
@@ -182,7 +184,7 @@ async function makeState(
     throw new CliError(
       EXIT.attestation,
       cause.message,
-      { code: cause.code, step: cause.step, hint: `to verify as of then: --at ${cause.issuedAt.toISOString()}` },
+      { code: cause.code, step: cause.step, hint: `to verify as of that time: --at ${cause.issuedAt.toISOString()}` },
       { cause },
     );
   }

@@ -39,14 +39,14 @@ function headline(
   nearest: string | undefined,
   differences: number | undefined,
 ): string {
-  if (states === undefined || nearest === undefined) return 'the trust bundle demands no boot state';
+  if (states === undefined || nearest === undefined) return 'the trust bundle requires no boot state';
   const which =
     states.length === 1 ? `golden state ${nearest}` : `golden state ${nearest}, the nearest of ${states.length}`;
   return differences === 0 ? `as in ${which}` : `not as in ${which}`;
 }
 
 function logText({ hasLog, events, contradicted, extendedLater, withoutDigest, unreadable }: MeasuredBoot): string {
-  if (!hasLog) return 'none in the evidence (sls login --event-log asks for it)';
+  if (!hasLog) return 'none in the evidence (sls login --event-log requests it)';
   const believed = [...events].filter(([, list]) => list.length > 0);
   const count = believed.reduce((sum, [, list]) => sum + list.length, 0);
   const notes = [

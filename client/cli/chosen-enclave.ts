@@ -9,7 +9,7 @@ export const chosenEnclave = (): string => chosen;
 
 /** --enclave: each of a user's enclaves has a login of its own on this machine, with keys of its own. */
 export function addEnclaveOption(command: Command): Command {
-  const option = new Option('--enclave <name>', 'which of your enclaves (default: the one named default)')
+  const option = new Option('--enclave <name>', 'name of your enclave (default: default)')
     .env('SLS_ENCLAVE')
     .argParser(parseEnclaveName);
   return command.addOption(option).hook('preAction', (_, action) => {

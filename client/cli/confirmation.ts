@@ -40,13 +40,13 @@ export async function confirmed<T>(
   const { hasPassword, username } = await accountSummary(trust, accessToken, callOptions());
   if (hasPassword) return work({ accessToken, password: await askPassword({ fromStdin }), fromStdin });
   if (fromStdin)
-    throw new CliError(EXIT.usage, 'your account has no password to read', {
+    throw new CliError(EXIT.usage, 'your account has no password', {
       code: 'account.no_password',
-      hint: 'leave --password-stdin out: you are asked to log in at your OpenID provider',
+      hint: 'omit --password-stdin to log in at your OpenID provider instead',
     });
   const withoutPassword = { password: '', fromStdin: !process.stdin.isTTY };
   if (isFresh(accessToken)) return work({ accessToken, ...withoutPassword });
-  out.note('log in once more, to show that it is you');
+  out.note('log in again to confirm that it is you');
   const { accessToken: fresh, refreshToken } = await logInAtProvider(trust, out, { ...options, username });
   try {
     requireSameUser(userOfToken(accessToken), { accessToken: fresh });

@@ -78,7 +78,7 @@ async function open(
     signal,
     seat,
     onSeatRefused: ({ message }, until) =>
-      out.warning(`the seat is not renewed: ${message}; nothing new is begun after ${until.toISOString()}`),
+      out.warning(`the seat was not renewed: ${message}; nothing new can start after ${until.toISOString()}`),
   });
   if (keeper.renewed) await saveRenewed(saved, kept(keeper, session));
   out.erase();

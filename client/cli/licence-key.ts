@@ -14,9 +14,9 @@ export async function readLicenceKey(file: string | undefined): Promise<string> 
   if (file !== undefined && JWS.test(file)) {
     throw new CliError(
       EXIT.usage,
-      'expected the name of a file with the licence key, got a key itself: others can read what stands on a command line',
+      'expected a file with the licence key, got the key itself: other users can read command lines',
       {
-        hint: 'leave it out to be asked for the key, or pass it on standard input: sls redeem -',
+        hint: 'omit it to be asked for the key, or pass the key on standard input: sls redeem -',
       },
     );
   }
@@ -33,7 +33,7 @@ async function read(file: string | undefined): Promise<string> {
     });
   }
   if (!process.stdin.isTTY)
-    throw new CliError(EXIT.usage, 'no terminal to ask for the licence key', {
+    throw new CliError(EXIT.usage, 'no terminal on which to ask for the licence key', {
       hint: 'name its file, or - for standard input',
     });
   return askSilently('Licence key: ');

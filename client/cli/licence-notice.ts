@@ -17,13 +17,13 @@ function licenceNotice(licence: SessionLicence | undefined, now = systemClock.no
   if (now < licence.until) return `${name} ends at ${time(licence.until)}`;
   if (now < licence.graceUntil)
     return `${name} ended at ${time(licence.until)}; logins work until ${time(licence.graceUntil)}`;
-  return `${name} ended at ${time(licence.until)}; what runs goes on, but logins are refused`;
+  return `${name} ended at ${time(licence.until)}; running enclaves continue, but logins are refused`;
 }
 
 /** Says it, even with --quiet: whoever works has to hear of it before they are kept out. */
 export function tellLicence(out: Output, { licence }: Pick<Session, 'licence'>): void {
   const notice = licenceNotice(licence);
-  if (notice !== undefined) out.warning(`${notice}. Another one is taken by: sls redeem`);
+  if (notice !== undefined) out.warning(`${notice}. To redeem another: sls redeem`);
 }
 
 /** Has the saved session speak of another licence from now on, or of none. @param username whose session it has to be; left out: whose it is */

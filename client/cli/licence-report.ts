@@ -7,8 +7,8 @@ export function describePlan({ images, enclaves, seats, cpu, memory }: Plan): st
     ['images', images?.join(' ') ?? 'any that the operator allows'],
     ['enclaves', `${enclaves} of each user`],
     ['seats', `${seats} sessions at once`],
-    ['cpu', cpu ?? 'as the operator has it'],
-    ['memory', memory ?? 'as the operator has it'],
+    ['cpu', cpu ?? "the operator's default"],
+    ['memory', memory ?? "the operator's default"],
   ].map((line) => `    ${row(line as [string, string])}`);
 }
 

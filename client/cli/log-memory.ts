@@ -140,7 +140,7 @@ export class LogMemory {
           `what this machine remembers of the audit log can't be read: ${file}`,
           {
             code: 'log.memory_damaged',
-            hint: 'if you know what happened to it, remove it; what it was about is checked no longer',
+            hint: 'if you know what happened to it, remove it; what it held is then no longer checked',
           },
           { cause },
         );

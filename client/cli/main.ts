@@ -27,7 +27,7 @@ import type { Tracer } from '../../runtime/traces/tracer';
 
 function buildProgram(tracer: Tracer): Command {
   const program = new Command('sls')
-    .description('Work in an enclave that has proved itself before a byte of yours is sent.')
+    .description('Work in an enclave that is attested before it receives any of your data.')
     .version('0.2.0')
     .enablePositionalOptions()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })

@@ -37,9 +37,9 @@ export function askProvider(trust: TrustBundle, out: Output, options: OutputOpti
   return interruptible(async (signal) => {
     const settings = await oidcSettings(trust, { ...callOptions(), signal });
     if (!settings)
-      throw new CliError(EXIT.failure, 'this service takes no logins by OIDC', {
+      throw new CliError(EXIT.failure, 'this service does not offer login with OIDC', {
         code: 'oidc.off',
-        hint: 'log in by password: sls login',
+        hint: 'log in with a password: sls login',
       });
     out.progress(`asking ${settings.issuer} for a code`);
     return logInByDevice(settings, {
@@ -64,8 +64,8 @@ async function show(
   const lines = [
     `Log in at ${issuer}: open this address in a browser, on this machine or another one,`,
     completeAddress === undefined
-      ? 'and type the code that stands below it:'
-      : 'and go on only if it shows the code that stands below it:',
+      ? 'and type the code shown below it:'
+      : 'and continue only if it shows the code below it:',
     '',
     `  ${completeAddress ?? address}`,
     '',
@@ -76,7 +76,7 @@ async function show(
       ...lines,
       ...picture,
       '',
-      `It is good for ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}. Ctrl-C ends the wait.`,
+      `It is valid for ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}. Press Ctrl-C to stop waiting.`,
       '',
     ].join('\n'),
   );

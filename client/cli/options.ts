@@ -8,7 +8,7 @@ export type CommonOptions = OutputOptions & TrustOptions;
 /** --quiet and, where there is a result, --json. */
 export function addOutputOptions(command: Command, { json = true } = {}): Command {
   if (json) command.option('--json', 'print the result as JSON');
-  return command.option('-q, --quiet', 'no progress, only results and errors');
+  return command.option('-q, --quiet', 'print only results and errors, no progress');
 }
 
 export function addTrustOptions(command: Command): Command {
@@ -17,15 +17,15 @@ export function addTrustOptions(command: Command): Command {
       '--trust <file>',
       "signed trust bundle (default: $SLS_TRUST, ~/.config/sls/trust-bundle.jws, this machine's sls up)",
     )
-    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
+    .option('--trust-fingerprint <fingerprint>', 'fingerprint of its trust key, if not yet confirmed by sls trust add')
     .option(
       '--server <host>',
-      'reach the services at signup.HOST and login.HOST, HOST[:PORT] with http:// in front where there is no TLS',
+      'reach the services at signup.HOST and login.HOST; HOST[:PORT], with http:// in front for plaintext',
     );
 }
 
 export function addVerboseOption(command: Command): Command {
-  return command.addOption(new Option('-v, --verbose', 'show every step of the verification with what was seen'));
+  return command.addOption(new Option('-v, --verbose', 'show each verification step and the values it checked'));
 }
 
 /** Help that ends in an example to copy. */

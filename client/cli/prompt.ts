@@ -6,12 +6,12 @@ import { LONGEST_LINE, nextLine } from './stdin-lines';
 /** More than any password that is accepted. */
 const LONGEST_PASSWORD = LONGEST_LINE;
 
-const CODE_HINT = 'with --password-stdin, pass the code on the line after the password';
+const CODE_HINT = 'with --password-stdin, put the code on the line after the password';
 
 /** Asks on the terminal for what is no secret. */
 export async function askUsername(given: string | undefined): Promise<string> {
   if (given !== undefined) return given;
-  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no username', { hint: 'name it with --username NAME' });
+  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no username', { hint: 'pass --username NAME' });
   const username = (await ask('Username: ')).trim();
   if (username === '') throw new CliError(EXIT.usage, 'no username');
   return username;
@@ -21,7 +21,7 @@ export async function askUsername(given: string | undefined): Promise<string> {
 export async function askPassword(options: { fromStdin: boolean; twice?: boolean }): Promise<string> {
   if (options.fromStdin) return (await lines(1))[0] as string;
   if (!process.stdin.isTTY) {
-    throw new CliError(EXIT.usage, 'no terminal to ask for the password', {
+    throw new CliError(EXIT.usage, 'no terminal on which to ask for the password', {
       hint: 'pass it on standard input with --password-stdin',
     });
   }
@@ -41,8 +41,8 @@ export async function askPasswordChange(options: {
     return { oldPassword, newPassword };
   }
   if (!process.stdin.isTTY) {
-    throw new CliError(EXIT.usage, 'no terminal to ask for the passwords', {
-      hint: 'pass both on standard input, a line each, with --password-stdin',
+    throw new CliError(EXIT.usage, 'no terminal on which to ask for the passwords', {
+      hint: 'pass both on standard input, one per line, with --password-stdin',
     });
   }
   const oldPassword = await askSilently('Old password: ');
@@ -60,10 +60,10 @@ export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<st
   if (!fromStdin && !process.stdin.isTTY)
     throw new CliError(EXIT.usage, 'no terminal to ask for the code', { hint: CODE_HINT });
   const code = (
-    fromStdin ? ((await nextLine()) ?? '') : await ask('Code of your authenticator, or a recovery code: ')
+    fromStdin ? ((await nextLine()) ?? '') : await ask('Code from your authenticator, or a recovery code: ')
   ).trim();
   if (code === '')
-    throw new CliError(EXIT.authentication, 'no code of your authenticator', {
+    throw new CliError(EXIT.authentication, 'no code from your authenticator', {
       code: 'login.second_factor_required',
       hint: CODE_HINT,
     });
@@ -72,8 +72,7 @@ export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<st
 
 /** Asks on the terminal to type a word, for what can't be undone. @throws CliError 2 without a terminal: there is nobody to ask */
 export async function confirmTyped(question: string, word: string): Promise<boolean> {
-  if (!process.stdin.isTTY)
-    throw new CliError(EXIT.usage, 'no terminal to confirm on', { hint: 'say that you mean it with --yes' });
+  if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no terminal to confirm on', { hint: 'confirm with --yes' });
   return (await ask(question)).trim() === word;
 }
 
@@ -81,7 +80,7 @@ export async function confirmTyped(question: string, word: string): Promise<bool
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY)
     throw new CliError(EXIT.usage, 'no terminal to confirm the fingerprint on', {
-      hint: 'name it with --fingerprint FINGERPRINT',
+      hint: 'pass it with --fingerprint FINGERPRINT',
     });
   return (await ask(question)).trim().toLowerCase() === 'yes';
 }

@@ -12,7 +12,7 @@ export function keepReceipt(trust: () => TrustBundle, out: Output): NonNullable<
     if (receipt === undefined) {
       if (trust().logKeys)
         out.warning(
-          "the service gave no receipt for this login, so sls audit check won't look for it; right after an update of the service that is to be expected",
+          "the service gave no receipt for this login, so sls audit check won't look for it; this is expected while the service is being updated",
         );
       return;
     }
@@ -21,7 +21,7 @@ export function keepReceipt(trust: () => TrustBundle, out: Output): NonNullable<
     } catch (error) {
       // Nothing is wrong with the login.
       out.warning(
-        `the receipt of this login can't be kept, so sls audit check won't look for it: ${(error as Error).message}`,
+        `the receipt for this login can't be saved, so sls audit check won't look for it: ${(error as Error).message}`,
       );
     }
   };

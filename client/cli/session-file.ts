@@ -215,7 +215,7 @@ async function endIfForeign(saved: SavedSession, file: string): Promise<void> {
       : `${standing.bundle.trustDomain} (trust key ${await fingerprint(standing.bundle.trustKey)})`;
   throw new CliError(
     EXIT.authentication,
-    `the session of ${saved.username} at ${trustDomain} (trust key ${await fingerprint(trustKey)}) is ended: ${now} is trusted now${told ? '' : '; its service could not be told'}`,
+    `the session of ${saved.username} at ${trustDomain} (trust key ${await fingerprint(trustKey)}) is ended: ${now} is now trusted${told ? '' : '; its service could not be told'}`,
     { code: OTHER_INSTALLATION, hint: 'nothing of yours was sent. Log in again: sls login' },
   );
 }

@@ -28,7 +28,7 @@ export class TrustKeeper {
   /** For `onTrust` of the library. */
   readonly onTrust = async (newer: TrustBundle, signed: string): Promise<TrustBundle> => {
     if (await keepNewerTrust({ bundle: newer, signed }))
-      this.out.note(`trust bundle ${newer.sequence} taken from the service: signed by the trust key that is pinned`);
+      this.out.note(`trust bundle ${newer.sequence} taken from the service: signed by the pinned trust key`);
     this.renewed = true;
     this.signed = signed;
     this.current = applyPreferences(newer, this.preferences);

@@ -48,7 +48,7 @@ export async function pinnedTrust(): Promise<SignedTrust | undefined> {
   if (pinned === undefined && (await readText(plainTrustFile(), { required: false })) !== undefined)
     throw new CliError(EXIT.attestation, `${plainTrustFile()} holds a trust bundle without a signature`, {
       code: 'trust.unsigned',
-      hint: 'an earlier release kept it there. Get the signed one from your operator: sls trust add FILE',
+      hint: 'an earlier release stored it there. Get the signed one from your operator: sls trust add FILE',
     });
   return pinned;
 }
@@ -110,7 +110,7 @@ export async function loadSignedTrust(
   if (named === undefined) {
     const usual = await usualTrust();
     if (usual) return newestTrust(usual);
-    throw new CliError(EXIT.usage, 'no trust bundle: without one nothing can be verified', {
+    throw new CliError(EXIT.usage, 'no trust bundle: nothing can be verified without one', {
       hint: 'get it from your operator: sls trust add FILE, or sls trust add https://LOGIN.SERVICE; or start a service on this machine: sls up',
     });
   }
@@ -169,18 +169,18 @@ async function requireCompared(place: string, { bundle }: SignedTrust, options: 
   if (await memory.isCompared()) return;
   const own = await ownTrust().catch(() => undefined);
   if (own && isSameKey(own.bundle.trustKey, bundle.trustKey)) return;
-  throw new CliError(EXIT.attestation, `${place}: nobody has compared the fingerprint of its trust key, ${shown}`, {
+  throw new CliError(EXIT.attestation, `${place}: the fingerprint of its trust key has not been confirmed: ${shown}`, {
     code: 'trust.unknown_key',
-    hint: `is that what your operator told you, by another way? Then sls trust add FILE, or --trust-fingerprint (SLS_TRUST_FINGERPRINT) with it`,
+    hint: `compare it with what your operator told you over another channel, then run sls trust add FILE or pass --trust-fingerprint (SLS_TRUST_FINGERPRINT)`,
   });
 }
 
 /** @throws CliError trust.fingerprint */
 export function requireFingerprint(shown: string, expected: string): void {
   if (shown === expected.trim()) return;
-  throw new CliError(EXIT.attestation, `the trust key is another one: expected ${expected.trim()}, got ${shown}`, {
+  throw new CliError(EXIT.attestation, `the trust key does not match: expected ${expected.trim()}, got ${shown}`, {
     code: 'trust.fingerprint',
-    hint: 'nothing is trusted; whoever gave you the bundle may not be your operator',
+    hint: 'nothing is trusted; the bundle may not be from your operator',
   });
 }
 

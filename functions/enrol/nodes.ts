@@ -43,7 +43,7 @@ export async function recordEnrolment(database: Database, enrolment: Enrolment):
     throw new RpcError(
       action,
       status.PERMISSION_DENIED,
-      `the name ${node} belongs to another TPM: an administrator has to release it`,
+      `the name ${node} belongs to another TPM: an administrator must approve the new one`,
     );
   }
   if (action === 'enrol.revoked')

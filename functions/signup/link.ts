@@ -58,8 +58,12 @@ export async function unlinkIdentity(
     );
   await requireSecondFactor(backend, user, oneTimeCode, session);
   if (!(await backend.database.transaction((queries) => unbindIdentity(queries, user)))) {
-    throw new RpcError('oidc.not_bound', status.FAILED_PRECONDITION, 'your account is bound to no OpenID provider');
+    throw new RpcError(
+      'oidc.not_bound',
+      status.FAILED_PRECONDITION,
+      'your account is not linked to an OpenID provider',
+    );
   }
-  context.log.info({ user, session }, 'bound to no OpenID provider any more');
+  context.log.info({ user, session }, 'no longer linked to an OpenID provider');
   return {};
 }

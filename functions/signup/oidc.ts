@@ -195,7 +195,7 @@ async function verified(
 }
 
 export function off(): RpcError {
-  return new RpcError('oidc.off', status.FAILED_PRECONDITION, 'this service takes no logins by OIDC');
+  return new RpcError('oidc.off', status.FAILED_PRECONDITION, 'this service does not offer login with OIDC');
 }
 
 export function used(): RpcError {

@@ -42,46 +42,47 @@ const pairs = (text: string, all: Record<string, string> = {}): Record<string, s
 const say = (text: string): void => void process.stderr.write(`install: ${text}\n`);
 
 const program = new Command('install')
-  .description(
-    'Installs the services in the cluster of KUBECONFIG, or brings them up to date. Keys that are there stay.',
-  )
-  .addOption(new Option('--overlay <name>', 'folder of knative/overlays').makeOptionMandatory())
+  .description('Install the services in the cluster of KUBECONFIG, or update them. Existing keys are kept.')
+  .addOption(new Option('--overlay <name>', 'overlay to install, a folder in knative/overlays').makeOptionMandatory())
   .addOption(
-    new Option('--image <program=reference>', `by digest, for each of ${PROGRAMS.join(', ')}`)
+    new Option('--image <program=reference>', `image of a program, by digest; once for each of ${PROGRAMS.join(', ')}`)
       .argParser(pairs)
       .makeOptionMandatory(),
   )
   .addOption(
-    new Option('--ek-root <file>', 'CA certificates of TPM makers, PEM; again for more')
+    new Option('--ek-root <file>', 'CA certificates of TPM manufacturers, PEM; repeatable')
       .argParser((file: string, all: Record<string, string> = {}) => ({ ...all, [basename(file)]: file }))
       .default({}, 'none'),
   )
-  .option('--trust-domain <name>', 'DNS-like name of this installation', 'sls.local')
-  .option('--database-url-file <file>', 'URL of a PostgreSQL outside of the cluster')
-  .option('--node-selector <key=value>', 'label of the nodes with a TPM (licensing/tpm=2.0)')
-  .option('--tpm-folder <path>', "folder of swtpm's sockets on the nodes, for the overlay software-tpm")
+  .option('--trust-domain <name>', 'trust domain of this installation, a DNS-like name', 'sls.local')
+  .option('--database-url-file <file>', 'file with the postgres:// URL of a database outside the cluster')
+  .option('--node-selector <key=value>', 'label of the nodes that have a TPM (default: licensing/tpm=2.0)')
+  .option('--tpm-folder <path>', 'folder of the swtpm sockets on the nodes, for overlay software-tpm')
   .option(
     '--enclave-template <file>',
-    'Knative Service that enclaves are made from (knative/base/enclave.yaml): resources, volumes, timeouts',
+    "template of the enclaves' Knative Service: resources, volumes, timeouts (default: knative/base/enclave.yaml)",
   )
-  .option('--metrics', 'metrics for Prometheus, and PodMonitors for its operator')
-  .option('--oidc-issuer <url>', 'let users log in by this OpenID provider as well')
-  .option('--oidc-client-id <id>', 'as the provider knows this installation: a client for devices, without a secret')
-  .option('--oidc-scopes <scopes>', 'what to ask the provider for', 'openid')
-  .option('--no-oidc-signup', 'a first login by OIDC makes no account')
+  .option('--metrics', 'serve Prometheus metrics, and create PodMonitors for the Prometheus operator')
+  .option('--oidc-issuer <url>', 'let users also log in at this OpenID provider')
+  .option(
+    '--oidc-client-id <id>',
+    "this installation's client id at the provider: a public client with the device grant",
+  )
+  .option('--oidc-scopes <scopes>', 'scopes to request from the provider', 'openid')
+  .option('--no-oidc-signup', 'create no account on a first login with OIDC')
   .option(
     '--oidc-public-client-secret <text>',
-    'what some providers give to such clients and call a secret; every user gets it',
+    'client secret that some providers require even of public clients; it is given to every user',
     '',
   )
   .addOption(
-    new Option('--software-tpm <word>', 'what clients do about a software TPM')
+    new Option('--software-tpm <word>', 'how clients treat software TPMs')
       .choices(['allow', 'refuse'])
       .default('refuse'),
   )
-  .option('--trust-bundle <file>', 'where to write what clients need, signed', 'sls-trust.jws')
-  .option('--retire-images', 'refuse the enclave image before this one from now on')
-  .option('--timeout <duration>', 'for each part to come up', '180s');
+  .option('--trust-bundle <file>', 'file to write the signed trust bundle to, for clients', 'sls-trust.jws')
+  .option('--retire-images', 'refuse the previous enclave image from now on')
+  .option('--timeout <duration>', 'how long to wait for each part to become ready', '180s');
 
 function oidcChoice({
   oidcIssuer: issuer,
@@ -170,7 +171,7 @@ async function install(flags: Flags): Promise<void> {
   say('waiting for the attestors');
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
   say(`ready; trust bundle for clients: ${flags.trustBundle}`);
-  say(`its users compare this fingerprint, which they get by another way: ${await fingerprint(bundle.trustKey)}`);
+  say(`give its users this fingerprint over another channel: ${await fingerprint(bundle.trustKey)}`);
 }
 
 function reference(name: string, text: string | undefined): string {
@@ -188,7 +189,7 @@ async function addressOf(name: string): Promise<string> {
     }
     await systemClock.sleep(500);
   }
-  throw new KubectlError(`Knative gave ${name} no address within a minute`);
+  throw new KubectlError(`expected an address for ${name} from Knative within a minute, got none`);
 }
 
 async function main(): Promise<void> {

@@ -74,7 +74,7 @@ export class SecondFactors {
       throw new RpcError(
         'account.second_factor_enabled',
         status.FAILED_PRECONDITION,
-        'you have a second factor already',
+        'you already have a second factor',
       );
     return secret;
   }
@@ -89,7 +89,7 @@ export class SecondFactors {
       new RpcError(
         'account.second_factor_not_begun',
         status.FAILED_PRECONDITION,
-        'no second factor waits for a code: begin anew',
+        'no pending second factor: start again',
       );
     const [row] = await this.database.queryTwice<{ secret: string }>(
       `SELECT secret FROM second_factors WHERE user_id = $1 AND enabled_at IS NULL AND begun_at > now() - interval '${CONFIRM_MINUTES} minutes'`,

@@ -124,7 +124,7 @@ test('a key is never taken from the command line, nor told by a message', async 
   for (const command of [['redeem'], ['licence', 'show']]) {
     const { code, stderr } = await machine.sls([...command, key]);
     expect({ code, told: stderr.includes(key) }).toEqual({ code: 2, told: false });
-    expect(stderr).toContain('got a key itself');
+    expect(stderr).toContain('got the key itself');
   }
   expect(refused(await machine.sls(['redeem']))).toMatchObject({
     code: 2,
@@ -219,7 +219,7 @@ test('when it is over, new logins are refused, and what runs goes on; another on
   const exec = await machine.sls(['exec', 'touch', 'go'], { env: edsger });
   expect({ code: exec.code, stderr: exec.stderr }).toEqual({
     code: 0,
-    stderr: expect.stringMatching(/ended at 20.*; what runs goes on, but logins are refused/),
+    stderr: expect.stringMatching(/ended at 20.*; running enclaves continue, but logins are refused/),
   });
   expect(await running).toMatchObject({ code: 0, stdout: 'started\nfinished\n' });
   await json(['redeem', '-'], { stdin: (await issue('--days', '100')).key, env: edsger });
@@ -267,8 +267,8 @@ test("a key is written to a file that is its owner's alone, and to none that is 
 
 test.each([
   [['--days', '0'], '--days from 1'],
-  [[], '--days DAYS or --until TIME'],
-  [['--days', '1', '--until', '2030-01-01'], 'one of them'],
+  [[], '--days DAYS and --until TIME'],
+  [['--days', '1', '--until', '2030-01-01'], 'exactly one of'],
   [['--until', 'soon'], 'ISO 8601'],
   [['--days', '1', '--seats', 'many'], '--seats from 1'],
 ])('sls admin licence issue %s is a wrong usage', async (args, message) => {

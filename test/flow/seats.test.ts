@@ -163,7 +163,7 @@ test('a seat that its user frees ends no command at once: it is told, and ended 
   expect({ code: free.code, stderr: free.stderr }).toEqual({ code: 0, stderr: 'sls: ok 1 seat is free\n' });
   expect(await taken()).toBe(0);
   await eventually(() => running.stderr.includes('lapsed'));
-  expect(running.stderr).toContain('warning: the seat is not renewed: the seat was freed');
+  expect(running.stderr).toContain('warning: the seat was not renewed: the seat was freed');
   const [, end = ''] =
     /sls: the seat of this session has lapsed: nothing new is begun, and what runs is ended at (\S+) unless there is a seat again\n/.exec(
       running.stderr,
@@ -246,7 +246,7 @@ test('what is asked of seats in a wrong way says what is right', async () => {
   ]) {
     expect(await machine.sls(args)).toMatchObject({
       code: 2,
-      stderr: 'sls: expected ids of seats, or --all\nhint: sls seats list shows them\n',
+      stderr: 'sls: expected seat ids or --all\nhint: sls seats list shows them\n',
     });
   }
   const { code, stdout } = await machine.sls(['seats', 'free', 'x', '--json']);

@@ -10,7 +10,7 @@ import { addTrustBundle } from './trust-bundle';
 
 /** `sls admin …`: what operators do. */
 export function addAdmin(program: Command): void {
-  const admin = program.command('admin').description('what operators do');
+  const admin = program.command('admin').description('administer an installation');
   for (const add of [
     addInit,
     addCertificate,

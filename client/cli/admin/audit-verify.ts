@@ -35,16 +35,16 @@ export function addVerify(audit: Command): void {
   const command = audit
     .command('verify')
     .description(
-      'read the whole audit log, and compare each record and the signed head with one another and with the head that this machine remembers',
+      'read the whole audit log, and check its records against the signed head and the head remembered on this machine',
     )
     .option(
       '--trust <file>',
-      "signed trust bundle (default: the installation's own; with --address as for the other commands)",
+      "signed trust bundle (default: the installation's own; with --address, as in the other commands)",
     )
-    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
+    .option('--trust-fingerprint <fingerprint>', 'fingerprint of its trust key, if not yet confirmed by sls trust add')
     .option(
       '--head <file...>',
-      'heads that other people were shown (sls audit check --json prints them): the log has to begin with them, too',
+      'heads shown to other people (from sls audit check --json): the log must extend them as well',
     );
   addAdminOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls admin audit verify', 'sls admin audit verify --head from-grace.json');

@@ -14,7 +14,7 @@ type Options = AdminOptions & OutputOptions & { follow?: boolean; after?: string
 
 /** `sls admin audit …`: decisions about who is trusted, as a log that only grows. */
 export function addAudit(admin: Command): void {
-  const audit = admin.command('audit').description('decisions about who is trusted');
+  const audit = admin.command('audit').description('show decisions about who is trusted');
   addTail(audit);
   addVerify(audit);
 }
@@ -22,9 +22,9 @@ export function addAudit(admin: Command): void {
 function addTail(audit: Command): void {
   const command = audit
     .command('tail')
-    .description('print the record of decisions, in the order of the audit log')
-    .option('-f, --follow', 'go on with what is decided from now on')
-    .option('--after <id>', 'records after this one only (default: all)');
+    .description('print the audit records, oldest first')
+    .option('-f, --follow', 'keep printing new records')
+    .option('--after <id>', 'print only records after this one (default: all)');
   addAdminOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls admin audit tail --follow');
 }

@@ -36,7 +36,7 @@ export class AdminCaller {
   /** @throws CliError */
   static async open(options: AdminOptions): Promise<AdminCaller> {
     const files = adminFiles(options);
-    const hint = 'name it with --admin-certificate and --admin-key; an operator makes one with sls admin certificate';
+    const hint = 'pass it with --admin-certificate and --admin-key; operators create one with sls admin certificate';
     const administrator = {
       certificate: await readNamed(files.certificate, "the administrator's certificate", hint),
       privateKey: await readNamed(files.key, "the administrator's key", hint),
@@ -108,7 +108,7 @@ async function explained<T>(answer: Promise<T>): Promise<T> {
       error.message,
       {
         code: error.code,
-        hint: "is the administrator's certificate of this installation's admin CA, and this machine's clock right?",
+        hint: "was the administrator's certificate issued by this installation's admin CA, and is this machine's clock right?",
       },
       { cause: error },
     );

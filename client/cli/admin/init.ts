@@ -21,17 +21,17 @@ type Options = PlaceOptions & OutputOptions & CertificateOptions;
 
 function addCertificateOptions(command: Command): Command {
   return command
-    .requiredOption('--out <folder>', 'where to put certificate.pem and key.pem of the administrator')
-    .option('--name <name>', 'of the administrator: it stands in the audit records', 'admin')
-    .option('--days <days>', "life of the administrator's certificate", '90');
+    .requiredOption('--out <folder>', "folder for the administrator's certificate.pem and key.pem")
+    .option('--name <name>', 'name of the administrator, as shown in audit records', 'admin')
+    .option('--days <days>', "lifetime of the administrator's certificate, in days", '90');
 }
 
 /** `sls admin init`: every key of an installation, and the first administrator. `sls up` and the cluster's installer do it as well. */
 export function addInit(admin: Command): void {
   const command = admin
     .command('init')
-    .description('make all keys of an installation that are missing, and a certificate of an administrator')
-    .option('--trust-domain <name>', 'DNS-like name of the installation', 'sls.local');
+    .description("create an installation's missing keys and an administrator's certificate")
+    .option('--trust-domain <name>', 'trust domain of the installation, a DNS-like name', 'sls.local');
   addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(
     async (options: Options & { trustDomain: string }) => {
       const store = await openKeyStore(options);
@@ -46,7 +46,7 @@ export function addInit(admin: Command): void {
 export function addCertificate(admin: Command): void {
   const command = admin
     .command('certificate')
-    .description("make an administrator's key and certificate, by the admin CA of the key store");
+    .description("create an administrator's key, and a certificate issued by the key store's admin CA");
   addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(async (options: Options) => {
     const store = await openKeyStore(options);
     await writeAdministrator(store, await trustDomainOf(store), options);

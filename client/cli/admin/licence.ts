@@ -38,25 +38,27 @@ interface IssueOptions extends Options {
 
 /** `sls admin licence …`: licences of users. */
 export function addLicences(admin: Command): void {
-  const licence = admin.command('licence').description('licences: what users may run, how many at once, until when');
+  const licence = admin
+    .command('licence')
+    .description('manage licences: what users may run, how many at once, and until when');
   addIssue(licence);
 
-  const list = licence.command('list').description('every licence that was issued, the newest first');
+  const list = licence.command('list').description('list all issued licences, newest first');
   addAdminOptions(addOutputOptions(list)).action(runList);
   addExample(list, 'sls admin licence list');
 
   const revoke = licence
     .command('revoke')
-    .description('end a licence: logins by it are refused from now on; what runs goes on')
+    .description('revoke a licence: logins under it are refused from now on; running enclaves continue')
     .argument('<id>')
-    .requiredOption('--reason <text>', 'for the audit record');
+    .requiredOption('--reason <text>', 'reason, for the audit record');
   addAdminOptions(addOutputOptions(revoke)).action(runRevoke);
   addExample(revoke, 'sls admin licence revoke 7d4b2f0c-… --reason "unpaid"');
 
   const report = licence
     .command('report')
-    .description('who has which licence, how many of its seats are taken, and when it ends')
-    .argument('[id]', 'of this licence only');
+    .description('show who holds each licence, how many seats are taken, and when it ends')
+    .argument('[id]', 'show this licence only');
   addAdminOptions(addOutputOptions(report)).action(runReport);
   addExample(report, 'sls admin licence report --json');
 }
@@ -64,22 +66,22 @@ export function addLicences(admin: Command): void {
 function addIssue(licence: Command): void {
   const command = licence
     .command('issue')
-    .description('make a licence and print its key: whoever has that can redeem it, and it is kept nowhere else')
-    .requiredOption('--plan <name>', 'for people, such as team')
-    .option('--days <days>', 'how long it lives from now')
-    .option('--until <time>', 'or its end, ISO 8601')
-    .option('--grace-days <days>', 'logins work for so many days more', '14')
-    .option('--accounts <count>', 'how many accounts may have it at once', '1')
-    .option('--seats <count>', 'sessions at once, over all of them', '16')
-    .option('--enclaves <count>', 'named enclaves of one user', '4')
-    .option('--image <digest...>', 'images that its enclaves may run, sha256:HEX (default: any that you allow)')
+    .description('issue a licence and print its key: anyone who has the key can redeem it, and no copy is kept')
+    .requiredOption('--plan <name>', 'display name of the plan, such as team')
+    .option('--days <days>', 'lifetime from now, in days')
+    .option('--until <time>', 'end of the licence (ISO 8601), instead of --days')
+    .option('--grace-days <days>', 'days after the end during which logins still work', '14')
+    .option('--accounts <count>', 'number of accounts that may hold it at once', '1')
+    .option('--seats <count>', 'concurrent sessions across all of its accounts', '16')
+    .option('--enclaves <count>', 'named enclaves per user', '4')
     .option(
-      '--cpu <quantity>',
-      'of an enclave, as 2 or 500m, in a cluster; processes of one machine are not held to it',
+      '--image <digest...>',
+      'images that its enclaves may run, sha256:HEX (default: any that the operator allows)',
     )
-    .option('--memory <quantity>', 'of an enclave, as 2Gi, likewise')
-    .requiredOption('--reason <text>', 'for whom or what, for the list and the audit record')
-    .option('--out <file>', 'write the key there, 0600, instead of printing it');
+    .option('--cpu <quantity>', 'CPU limit per enclave, such as 2 or 500m; enforced in a cluster only')
+    .option('--memory <quantity>', 'memory limit per enclave, such as 2Gi; enforced in a cluster only')
+    .requiredOption('--reason <text>', 'recipient or purpose, for the list and the audit record')
+    .option('--out <file>', 'write the key to this file (mode 0600) instead of printing it');
   addAdminOptions(addOutputOptions(command)).action(runIssue);
   addExample(
     command,
@@ -94,7 +96,7 @@ function count(name: string, text: string, least = 1): number {
 
 function endOf({ until, days }: Pick<IssueOptions, 'until' | 'days'>): bigint {
   if ((until === undefined) === (days === undefined))
-    throw new CliError(EXIT.usage, 'expected --days DAYS or --until TIME, one of them');
+    throw new CliError(EXIT.usage, 'expected exactly one of --days DAYS and --until TIME');
   const end = until === undefined ? systemClock.now() + count('days', days as string) * 86_400_000 : Date.parse(until);
   if (Number.isNaN(end))
     throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);

@@ -13,9 +13,9 @@ const time = (seconds: bigint): string => new Date(Number(seconds) * 1000).toISO
 
 /** `sls admin nodes …`: which TPM each node's name belongs to, and whether it is trusted. */
 export function addNodes(admin: Command): void {
-  const nodes = admin.command('nodes').description('nodes and the TPMs that their names belong to');
+  const nodes = admin.command('nodes').description('manage nodes and the TPMs bound to their names');
 
-  const list = nodes.command('list').description('every node that enrolled');
+  const list = nodes.command('list').description('list all enrolled nodes');
   addAdminOptions(addOutputOptions(list)).action(async (options: Options) => {
     await withCaller(options, async (caller) => {
       const { nodes: found } = await caller.call('listNodes', {});
@@ -39,13 +39,13 @@ export function addNodes(admin: Command): void {
 
   const approve = nodes
     .command('approve')
-    .description("bind a node's name to another TPM: its machine or its TPM was replaced")
+    .description("bind a node's name to another TPM, after its machine or its TPM was replaced")
     .argument('<node>')
     .requiredOption(
       '--ek <sha256>',
-      "SHA-256 of the TPM's endorsement key, from the audit record of its refused enrolment",
+      "SHA-256 of the new TPM's endorsement key, from the audit record of the refused enrolment",
     )
-    .requiredOption('--reason <text>', 'for the audit record');
+    .requiredOption('--reason <text>', 'reason, for the audit record');
   addAdminOptions(addOutputOptions(approve)).action(
     async (node: string, options: Options & { ek: string; reason: string }) => {
       const out = new Output(options);
@@ -56,7 +56,7 @@ export function addNodes(admin: Command): void {
           reason: options.reason,
         });
         out.done(
-          `${node} belongs to the TPM with endorsement key ${options.ek}${previousEkSha256 === '' ? '' : `, no longer to ${previousEkSha256}`}`,
+          `${node} is bound to the TPM with endorsement key ${options.ek}${previousEkSha256 === '' ? '' : `, no longer to ${previousEkSha256}`}`,
         );
         out.result({ node, ekSha256: options.ek, previousEkSha256 }, []);
       });

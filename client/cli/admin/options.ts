@@ -16,9 +16,9 @@ export interface PlaceOptions {
 
 export function addPlaceOptions(command: Command): Command {
   return command
-    .option('--dir <folder>', 'the installation of sls up on this machine (default: ~/.local/state/sls/server)')
-    .option('--namespace <name>', 'the installation in this namespace of a cluster, by kubectl and its kubeconfig')
-    .option('--enclave-namespace <name>', 'where its enclaves are (default: NAMESPACE-enclaves)');
+    .option('--dir <folder>', 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)')
+    .option('--namespace <name>', 'namespace of an installation in a cluster, reached with kubectl and its kubeconfig')
+    .option('--enclave-namespace <name>', 'namespace of its enclaves (default: NAMESPACE-enclaves)');
 }
 
 export async function openKeyStore({ dir, namespace, enclaveNamespace }: PlaceOptions): Promise<KeyStore> {
@@ -55,11 +55,11 @@ export function addAdminOptions(command: Command): Command {
   return command
     .option(
       '--address <address>',
-      'of functions/admin: https://HOST:PORT, http://HOST:PORT or unix:/PATH (default: the installation of sls up)',
+      'address of functions/admin: https://HOST:PORT, http://HOST:PORT or unix:/PATH (default: that of sls up)',
     )
-    .option('--admin-certificate <file>', "an administrator's certificate, PEM (default: the installation's own)")
-    .option('--admin-key <file>', 'its private key, PEM')
-    .option('--dir <folder>', 'the installation of sls up on this machine (default: ~/.local/state/sls/server)');
+    .option('--admin-certificate <file>', "administrator's certificate, PEM (default: the installation's own)")
+    .option('--admin-key <file>', "administrator's private key, PEM (default: the installation's own)")
+    .option('--dir <folder>', 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)');
 }
 
 /** @throws CliError that names the file, never its content */

@@ -28,11 +28,11 @@ export function addRevocationCommands(group: Command, { argument, what, subject 
       .command(verb)
       .description(
         verb === 'revoke'
-          ? `trust a ${what} no longer: ${what === 'user' ? 'their sessions end at once' : FELT}`
+          ? `stop trusting a ${what}: ${what === 'user' ? 'their sessions end immediately' : FELT}`
           : `trust a ${what} again`,
       )
       .argument(`<${argument}>`)
-      .requiredOption('--reason <text>', 'for the audit record');
+      .requiredOption('--reason <text>', 'reason, for the audit record');
     addAdminOptions(addOutputOptions(command)).action(
       async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
         const out = new Output(options);

@@ -14,11 +14,11 @@ type Options = PlaceOptions & OutputOptions & { compromised?: boolean };
 export function addRotate(admin: Command): void {
   const command = admin
     .command('rotate')
-    .description('replace a key; the old one is believed until what it signed has ended')
-    .addArgument(new Argument('<what>', 'which key').choices(Object.keys(ROTATIONS)))
+    .description('replace a key; the old one stays trusted until everything it signed has expired')
+    .addArgument(new Argument('<what>', 'key to replace').choices(Object.keys(ROTATIONS)))
     .option(
       '--compromised',
-      'the old key is known to others: drop it now. Whoever has something signed by it logs in (or enrols) again',
+      'drop the old key now, because it is compromised: holders of anything it signed must log in (or enrol) again',
     );
   addPlaceOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls admin rotate token-key', 'sls admin rotate client-ca --namespace licensing');
@@ -32,8 +32,8 @@ async function run(what: Rotation, options: Options): Promise<void> {
     compromised: options.compromised,
   });
   const until = options.compromised
-    ? 'the old one is worth nothing now'
-    : `the old one is believed until ${oldUntil.toISOString()}`;
+    ? 'the old one is no longer trusted'
+    : `the old one is trusted until ${oldUntil.toISOString()}`;
   out.done(
     `${what}: the new one signs from ${signsFrom.toISOString()}, ${until}${dropped > 0 ? `; ${dropped} dropped` : ''}`,
   );

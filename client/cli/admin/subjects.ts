@@ -10,7 +10,7 @@ import { addRevocationCommands, describeSubject } from './revoke';
 
 /** `sls admin user …`: by username, or by the id that stands in certificates and evidence. */
 export function addUser(admin: Command): void {
-  const user = admin.command('user').description('users, by name or id');
+  const user = admin.command('user').description('manage users, by name or id');
   addRevocationCommands(user, {
     argument: 'user',
     what: 'user',
@@ -30,17 +30,15 @@ function named(text: string): { user: string; username: string } {
 function addDelete(group: Command): void {
   const command = group
     .command('delete')
-    .description('delete a user for good: enclaves, files, sessions, licences; the audit record keeps the id')
+    .description('delete a user permanently, with enclaves, files, sessions and licences; audit records keep the id')
     .argument('<user>')
-    .requiredOption('--reason <text>', 'for the audit record, which outlives the name: a reason without a name in it');
+    .requiredOption('--reason <text>', 'reason, for the audit record; it outlives the account, so name nobody in it');
   addAdminOptions(addOutputOptions(command)).action(
     async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
       const out = new Output(options);
       await withCaller(options, async (caller) => {
         const { user, enclavesRemoved } = await caller.call('deleteUser', { ...named(text), reason: options.reason });
-        out.done(
-          `user ${user} is deleted${enclavesRemoved ? '' : '; the service goes on removing their enclaves by itself'}`,
-        );
+        out.done(`user ${user} is deleted${enclavesRemoved ? '' : '; the service is still removing their enclaves'}`);
         out.result({ user, deleted: true, enclavesRemoved }, []);
       });
     },
@@ -51,15 +49,15 @@ function addDelete(group: Command): void {
 function addResetSecondFactor(group: Command): void {
   const command = group
     .command('reset-second-factor')
-    .description('remove the second factor of a user who lost it: their password is enough again')
+    .description('remove the second factor of a user who lost it: their password alone logs them in again')
     .argument('<user>')
-    .requiredOption('--reason <text>', 'for the audit record: how you know that it is they who ask');
+    .requiredOption('--reason <text>', "reason, for the audit record: how you confirmed the user's identity");
   addAdminOptions(addOutputOptions(command)).action(
     async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
       const out = new Output(options);
       await withCaller(options, async (caller) => {
         const { user, changed } = await caller.call('resetSecondFactor', { ...named(text), reason: options.reason });
-        out.done(changed ? `user ${text} has no second factor any more` : `user ${text} had no second factor`);
+        out.done(changed ? `the second factor of user ${text} is removed` : `user ${text} had no second factor`);
         out.result({ user, changed }, []);
       });
     },
@@ -69,12 +67,12 @@ function addResetSecondFactor(group: Command): void {
 
 /** `sls admin ak …` and `sls admin ek …`: keys of TPMs, by the SHA-256 of their TPMT_PUBLIC. */
 export function addKeys(admin: Command): void {
-  addRevocationCommands(admin.command('ak').description('attestation keys, by SHA-256'), {
+  addRevocationCommands(admin.command('ak').description('manage attestation keys, by SHA-256'), {
     argument: 'sha256',
     what: 'attestation key',
     subject: (value) => ({ subject: { subject: { $case: 'attestationKey', value } }, username: '' }),
   });
-  addRevocationCommands(admin.command('ek').description('endorsement keys, by SHA-256'), {
+  addRevocationCommands(admin.command('ek').description('manage endorsement keys, by SHA-256'), {
     argument: 'sha256',
     what: 'endorsement key',
     subject: (value) => ({ subject: { subject: { $case: 'endorsementKey', value } }, username: '' }),
@@ -83,7 +81,7 @@ export function addKeys(admin: Command): void {
 
 /** `sls admin revocations`: everything that is revoked, and why. */
 export function addRevocations(admin: Command): void {
-  const command = admin.command('revocations').description('everything that is revoked, with reasons');
+  const command = admin.command('revocations').description('list everything that is revoked, with reasons');
   addAdminOptions(addOutputOptions(command)).action(async (options: AdminOptions & OutputOptions) => {
     await withCaller(options, async (caller) => {
       const { revocations } = await caller.call('listRevocations', {});

@@ -17,11 +17,11 @@ import type { PlaceOptions } from './options';
 export function addTrustBundle(admin: Command): void {
   const command = admin
     .command('trust-bundle')
-    .description('what clients pin')
+    .description('manage the trust bundle, which clients pin')
     .command('export')
-    .description('sign the trust bundle anew from the keys that are there, and print it')
-    .option('--edited <file>', 'with policy and services of this edited copy of trust-bundle.json')
-    .option('--out <file>', 'write it there instead of printing it');
+    .description('sign a new trust bundle from the current keys, and print it')
+    .option('--edited <file>', 'take policy and services from this edited copy of trust-bundle.json')
+    .option('--out <file>', 'write it to this file instead of printing it');
   addPlaceOptions(addOutputOptions(command)).action(
     async (options: PlaceOptions & OutputOptions & { out?: string; edited?: string }) => {
       const out = new Output(options);
@@ -31,7 +31,7 @@ export function addTrustBundle(admin: Command): void {
       const key = await fingerprint(bundle.trustKey);
       if (options.out !== undefined) await writeFile(options.out, `${signed}\n`);
       out.note(
-        `trust bundle ${bundle.sequence} of ${bundle.trustDomain}; tell its users this fingerprint by another way: ${key}`,
+        `trust bundle ${bundle.sequence} of ${bundle.trustDomain}; give its users this fingerprint over another channel: ${key}`,
       );
       out.result(
         { sequence: bundle.sequence, trustDomain: bundle.trustDomain, fingerprint: key, bundle: signed },

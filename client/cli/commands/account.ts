@@ -22,23 +22,23 @@ type Options = CommonOptions & { yes?: boolean; passwordStdin?: boolean };
 
 /** `sls account …` */
 export function addAccount(program: Command): void {
-  const account = program.command('account').description('your account');
-  const show = account.command('show').description('your name, id, and how you log in');
+  const account = program.command('account').description('manage your account');
+  const show = account.command('show').description('show your username, id, and login methods');
   addTrustOptions(addOutputOptions(show)).action(runShow);
   addExample(show, 'sls account show');
   const link = account
     .command('link')
     .description(
-      'bind your account to who you are at the OpenID provider: sls login --oidc gets into it from then on, beside the password',
+      'link your account to your identity at the OpenID provider, so that sls login --oidc works beside the password',
     );
-  const unlink = account.command('unlink').description('take that back');
+  const unlink = account.command('unlink').description('unlink your account from the OpenID provider');
   for (const [command, action] of [
     [link, runLink],
     [unlink, runUnlink],
   ] as const) {
     command.option(
       '--password-stdin',
-      'read the password, and on the next line a code where you have a second factor, from standard input',
+      'read the password from standard input, and on the next line a code if you have a second factor',
     );
     addTrustOptions(addOutputOptions(command)).action(action);
   }
@@ -46,12 +46,14 @@ export function addAccount(program: Command): void {
   addExample(unlink, 'sls account unlink');
   const remove = account
     .command('delete')
-    .description('delete your account for good: enclaves, files, sessions, licences; nothing that names you is kept')
+    .description(
+      'delete your account permanently, with enclaves, files, sessions and licences; nothing that names you is kept',
+    )
     .option(
       '--password-stdin',
-      'read the password, and on the next line a code where you have a second factor, from standard input',
+      'read the password from standard input, and on the next line a code if you have a second factor',
     )
-    .option('--yes', 'without asking once more');
+    .option('--yes', 'skip the confirmation');
   addTrustOptions(addOutputOptions(remove)).action(runDelete);
   addExample(remove, 'sls account delete');
 }
@@ -85,9 +87,9 @@ async function runLink(options: Options): Promise<void> {
   const accessToken = await ownAccessToken(trust);
   const { oidcIssuer } = await accountSummary(trust, accessToken, callOptions());
   if (oidcIssuer !== undefined)
-    throw new CliError(EXIT.failure, `your account is bound to ${oidcIssuer} already`, {
+    throw new CliError(EXIT.failure, `your account is already linked to ${oidcIssuer}`, {
       code: 'oidc.already_bound',
-      hint: 'sls account unlink takes that back',
+      hint: 'to unlink it: sls account unlink',
     });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
   const issuer = await confirmed(out, trust, accessToken, options, async (by) => {
@@ -96,7 +98,7 @@ async function runLink(options: Options): Promise<void> {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
     return linkIdentity(trust, by.accessToken, { idToken, password: by.password, oneTimeCode }, callOptions());
   });
-  out.done(`your account is bound to ${issuer}: sls login --oidc gets into it`);
+  out.done(`your account is linked to ${issuer}: log in with sls login --oidc`);
   out.result({ oidcIssuer: issuer }, []);
 }
 
@@ -106,9 +108,9 @@ async function runUnlink(options: Options): Promise<void> {
   const accessToken = await ownAccessToken(trust);
   const { oidcIssuer, hasPassword } = await accountSummary(trust, accessToken, callOptions());
   if (oidcIssuer === undefined)
-    throw new CliError(EXIT.failure, 'your account is bound to no OpenID provider', { code: 'oidc.not_bound' });
+    throw new CliError(EXIT.failure, 'your account is not linked to an OpenID provider', { code: 'oidc.not_bound' });
   if (!hasPassword)
-    throw new CliError(EXIT.failure, 'your account has no password: nobody could log into it any more', {
+    throw new CliError(EXIT.failure, 'your account has no password: without the OpenID provider you could not log in', {
       code: 'account.no_password',
     });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
@@ -116,7 +118,7 @@ async function runUnlink(options: Options): Promise<void> {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
     await unlinkIdentity(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
   });
-  out.done(`your account is not bound to ${oidcIssuer} any more`);
+  out.done(`your account is no longer linked to ${oidcIssuer}`);
   out.result({ unlinked: true }, []);
 }
 
@@ -128,8 +130,8 @@ async function runDelete(options: Options): Promise<void> {
   const username = (await findTokens(trust, undefined, { anyEnclave: true }))?.username ?? '';
   const fromStdin = options.passwordStdin === true;
   if (fromStdin && !options.yes)
-    throw new CliError(EXIT.usage, 'expected --yes where the password comes from standard input', {
-      hint: 'nobody can be asked there',
+    throw new CliError(EXIT.usage, 'expected --yes with --password-stdin', {
+      hint: 'there is no terminal to confirm on',
     });
   if (
     !options.yes &&
@@ -149,7 +151,7 @@ async function runDelete(options: Options): Promise<void> {
   if (sub !== undefined) await forgetLogins(trust, sub, out);
   await (await TrustMemory.of(trust)).forgetUser(username);
   out.done(
-    `the account ${username} is deleted${enclavesRemoved ? '' : '; the service goes on removing its enclaves by itself'}`,
+    `the account ${username} is deleted${enclavesRemoved ? '' : '; the service is still removing its enclaves'}`,
   );
   out.result({ deleted: true, enclavesRemoved }, []);
 }
@@ -159,6 +161,6 @@ async function forgetLogins(trust: TrustBundle, user: string, out: Output): Prom
     await (await LogMemory.of(trust)).forgetLogins(user);
   } catch (error) {
     // The account is deleted all the same.
-    out.warning(`what this machine has of its logins can't be removed: ${(error as Error).message}`);
+    out.warning(`this machine's records of its logins can't be removed: ${(error as Error).message}`);
   }
 }

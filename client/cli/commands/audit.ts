@@ -16,13 +16,13 @@ import { TrustKeeper } from '../trust-keeper';
 
 /** `sls audit …`: the service's log of decisions, as a user checks it. */
 export function addAuditCheck(program: Command): void {
-  const audit = program.command('audit').description("the service's audit log, which nobody can change unnoticed");
+  const audit = program.command('audit').description("check the service's tamper-evident audit log");
   const check = audit
     .command('check')
-    .description('look whether the audit log has only grown, and has every login of this machine')
+    .description('check that the audit log is append-only and contains every login from this machine')
     .option(
       '--head <file...>',
-      'heads that other people were shown (--json of this command prints it): the log has to begin with them, too',
+      'heads shown to other people (from sls audit check --json): the log must extend them as well',
     );
   addTrustOptions(addOutputOptions(check)).action(runCheck);
   addExample(check, 'sls audit check', 'sls audit check --json > mine.json', 'sls audit check --head from-grace.json');
@@ -30,7 +30,7 @@ export function addAuditCheck(program: Command): void {
   const forget = audit
     .command('forget')
     .description(
-      'forget what this machine remembers of the audit log: after your operator restored a backup, and told you so',
+      'forget the remembered head of the audit log, after your operator tells you that a backup was restored',
     );
   addTrustOptions(addOutputOptions(forget)).action(runForget);
   addExample(forget, 'sls audit forget');
@@ -88,14 +88,14 @@ function explained(error: unknown, { trustDomain, logKeys }: TrustBundle): unkno
     return new CliError(
       EXIT.unavailable,
       error.message,
-      { code: 'log.none', hint: 'the service shows no audit log; while it is being updated that is to be expected' },
+      { code: 'log.none', hint: 'the service has no audit log to show; this is expected while it is being updated' },
       { cause: error },
     );
   if (logKeys || !(none || error instanceof LogError)) return error;
   return new CliError(
     EXIT.failure,
-    `${trustDomain} has no audit log that can be checked, by its trust bundle`,
-    { code: 'log.none', hint: 'your trust bundle may be old: sls trust add brings a newer one' },
+    `the trust bundle of ${trustDomain} names no audit log to check`,
+    { code: 'log.none', hint: 'your trust bundle may be out of date: sls trust add fetches a newer one' },
     { cause: error },
   );
 }

@@ -14,24 +14,28 @@ import { loadTrust } from '../trust';
 
 /** `sls enclaves …`: the user's enclaves, each by its name. */
 export function addEnclaves(program: Command): void {
-  const enclaves = program.command('enclaves').description('your enclaves; sls login --enclave NAME makes another one');
-  const list = enclaves.command('list').description('which you have, whether they run, and when you used them');
+  const enclaves = program
+    .command('enclaves')
+    .description('manage your enclaves; sls login --enclave NAME creates another one');
+  const list = enclaves
+    .command('list')
+    .description('list your enclaves, whether they run, and when you last used them');
   addTrustOptions(addOutputOptions(list)).action(runList);
   addExample(list, 'sls enclaves list --json');
 
   const name = (): Argument => new Argument('<name>', 'as sls enclaves list shows it').argParser(parseEnclaveName);
   const stop = enclaves
     .command('stop')
-    .description('end what runs in one; your next command starts it again')
+    .description('stop an enclave; your next command starts it again')
     .addArgument(name());
   addTrustOptions(addOutputOptions(stop)).action(runStop);
   addExample(stop, 'sls enclaves stop gpu-lab');
 
   const remove = enclaves
     .command('delete')
-    .description('delete one with all of its files')
+    .description('delete an enclave and all of its files')
     .addArgument(name())
-    .option('--yes', 'without asking');
+    .option('--yes', 'skip the confirmation');
   addTrustOptions(addOutputOptions(remove)).action(runDelete);
   addExample(remove, 'sls enclaves delete gpu-lab');
 }
@@ -60,8 +64,8 @@ async function runStop(name: string, options: CommonOptions): Promise<void> {
   const { wasRunning, filesKept } = await stopEnclave(trust, await ownAccessToken(trust), name, callOptions());
   out.done(
     wasRunning
-      ? `${name} is stopped; ${filesKept ? 'its files are kept' : 'its files are gone with it'}`
-      : `${name} did not run`,
+      ? `${name} is stopped; ${filesKept ? 'its files are kept' : 'its files are deleted'}`
+      : `${name} was not running`,
   );
   out.result({ name, wasRunning, filesKept }, []);
 }

@@ -22,12 +22,12 @@ interface Options extends OutputOptions {
 export function addExec(program: Command): void {
   const command = program
     .command('exec')
-    .description('run a command in your enclave; ends with its exit status')
-    .argument('<command>', 'program; no shell is put between')
+    .description('run a command in your enclave, and exit with its status')
+    .argument('<command>', 'program to run, without a shell')
     .argument('[arguments...]')
     .passThroughOptions()
     .option('-t, --tty', 'give the command a terminal (default: when standard input and output are terminals)')
-    .option('-T, --no-tty', 'give it none')
+    .option('-T, --no-tty', 'give the command no terminal')
     .option('-e, --env <name=value...>', 'set an environment variable; repeatable', collect)
     .option('-C, --directory <path>', 'working directory, relative to the workspace');
   addEnclaveOption(addVerboseOption(addOutputOptions(command, { json: false }))).action(run);

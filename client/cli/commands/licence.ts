@@ -17,26 +17,26 @@ import { loadTrust } from '../trust';
 export function addLicence(program: Command): void {
   const licence = program
     .command('licence')
-    .description('your licences: what they allow, and until when')
+    .description('show your licences: what they allow, and until when')
     .enablePositionalOptions();
   addTrustOptions(addOutputOptions(licence)).action(runList);
   addExample(licence, 'sls licence');
 
   const show = licence
     .command('show')
-    .description('verify a licence key offline, and show what it says')
-    .argument('[key-file]', 'file with the licence key, - for standard input; asked for when left out');
+    .description('verify a licence key offline, and show its contents')
+    .argument('[key-file]', 'file with the licence key, or - for standard input (default: ask)');
   addTrustOptions(addOutputOptions(show)).action(runShow);
   addExample(show, 'sls licence show licence.txt');
 
   const drop = licence
     .command('drop')
-    .description('give a licence back: another account may redeem it')
+    .description('give a licence back, so that another account can redeem it')
     .argument('<id>', 'as sls licence shows it')
-    .option('-u, --username <name>', 'whose account it is (default: who is logged in)')
+    .option('-u, --username <name>', 'account to use (default: the one logged in)')
     .option(
       '--password-stdin',
-      'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input',
+      'if not logged in: read the password from standard input, and on the next line a code if you have a second factor',
     );
   addTrustOptions(addOutputOptions(drop)).action(runDrop);
   addExample(drop, 'sls licence drop 7d4b2f0c-…');

@@ -46,21 +46,24 @@ const DIGEST = /^sha256:[0-9a-f]{64}$/;
 export function addLogin(program: Command): void {
   const command = program
     .command('login')
-    .description('start your enclave, verify it and keep the session')
-    .option('-u, --username <name>', 'asked for when left out')
+    .description('start your enclave, verify it, and save the session')
+    .option('-u, --username <name>', 'your username (default: ask)')
     .option(
       '--password-stdin',
-      'read the password, and on the next line a code where you have a second factor, from standard input',
+      'read the password from standard input, and on the next line a code if you have a second factor',
     )
     .option(
       '--oidc',
-      "log in at your organization's OpenID provider, with a browser on any machine; --username names a new account",
+      "log in at your organization's OpenID provider with a browser on any machine; --username names a new account",
     )
-    .option('--evidence <file>', 'save the evidence, for sls verify')
-    .option('--event-log', "have the machine's firmware event log in the evidence, for sls verify --explain")
+    .option('--evidence <file>', 'save the evidence to this file, for sls verify')
+    .option('--event-log', "include the machine's firmware event log in the evidence, for sls verify --explain")
     .option('--image-digest <digest...>', 'accept these images only (sha256:HEX)')
     .addOption(
-      new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']),
+      new Option('--software-tpm <verdict>', "override the trust bundle's policy on software TPMs").choices([
+        'allow',
+        'refuse',
+      ]),
     );
   addEnclaveOption(addVerboseOption(addTrustOptions(addOutputOptions(command)))).action(run);
   addExample(
@@ -239,7 +242,7 @@ async function tellOtherUser(
   if (before === claims.user) return;
   if (before !== undefined)
     out.warning(
-      `THE USER BEHIND ${username} IS ANOTHER ONE than at the last login on this machine: expected ${before}, got ${claims.user}. Unless the account was deleted and made anew, someone may be passing as the service: ask your operator before you send anything`,
+      `THE USER ID OF ${username} HAS CHANGED since the last login on this machine: expected ${before}, got ${claims.user}. Unless the account was deleted and created again, someone may be impersonating the service: ask your operator before you send anything`,
     );
   await memory.rememberUser(username, claims.user);
 }

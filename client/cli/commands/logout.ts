@@ -22,7 +22,7 @@ export function addLogout(program: Command): void {
   const command = program
     .command('logout')
     .description(
-      'end your sessions on this machine and remove their keys and tokens; with --enclave, the one to that enclave',
+      "end your sessions on this machine and remove their keys and tokens; with --enclave, only that enclave's",
     )
     .option('--all', 'end all your sessions, on every machine');
   addEnclaveOption(addOutputOptions(command)).action(run);
@@ -50,7 +50,7 @@ async function run(options: Options, command: Command): Promise<void> {
       if (/^login\.(session_ended|refresh_)/.test(failure.details.code ?? '')) continue;
       if (options.all) throw error;
       out.warning(
-        `the session is removed here, but the service could not end it (${failure.message}); it ends there when it stays unused for 30 days`,
+        `the session is removed here, but the service could not end it (${failure.message}); it expires there after 30 days without use`,
       );
     }
   }

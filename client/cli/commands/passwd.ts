@@ -21,7 +21,7 @@ export function addPasswd(program: Command): void {
     .description('change your password; all your other sessions end')
     .option(
       '--password-stdin',
-      'read the old and the new password, and a code where you have a second factor, from standard input, a line each',
+      'read the old password, the new password, and a code if you have a second factor from standard input, one per line',
     );
   addTrustOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls passwd');
@@ -35,7 +35,7 @@ async function run(options: Options): Promise<void> {
   if (!(await accountSummary(trust, accessToken, callOptions())).hasPassword) {
     throw new CliError(EXIT.failure, 'your account has no password', {
       code: 'account.no_password',
-      hint: 'your OpenID provider has it: change it there',
+      hint: 'you log in at your OpenID provider: change the password there',
     });
   }
   const fromStdin = options.passwordStdin === true;

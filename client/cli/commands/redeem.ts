@@ -19,12 +19,12 @@ type Options = CommonOptions & CredentialOptions;
 export function addRedeem(program: Command): void {
   const command = program
     .command('redeem')
-    .description('give the licence of a key to your account')
-    .argument('[key-file]', 'file with the licence key, - for standard input; asked for when left out')
-    .option('-u, --username <name>', 'whose account it is (default: who is logged in)')
+    .description('redeem a licence key for your account')
+    .argument('[key-file]', 'file with the licence key, or - for standard input (default: ask)')
+    .option('-u, --username <name>', 'account to use (default: the one logged in)')
     .option(
       '--password-stdin',
-      'you are not logged in: read the password, and on the next line a code where you have a second factor, from standard input',
+      'if not logged in: read the password from standard input, and on the next line a code if you have a second factor',
     );
   addTrustOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls redeem licence.txt');

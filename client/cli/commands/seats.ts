@@ -11,15 +11,17 @@ import { loadTrust } from '../trust';
 
 /** `sls seats …`: the connections that count among what the licence allows at once. */
 export function addSeats(program: Command): void {
-  const seats = program.command('seats').description('your connections to enclaves that count for your licence');
-  const list = seats.command('list').description('the seats that you have now, and how many are left');
+  const seats = program
+    .command('seats')
+    .description('manage your seats: connections to enclaves that count against your licence');
+  const list = seats.command('list').description('list your seats, and how many are left');
   addTrustOptions(addOutputOptions(list)).action(runList);
   addExample(list, 'sls seats list');
 
   const free = seats
     .command('free')
     .description(
-      'free a seat whose session was lost; one that still runs begins nothing new from its next heartbeat on',
+      'free a seat whose session was lost; a session still running can start nothing new after its next heartbeat',
     )
     .argument('[ids...]', 'as sls seats list shows them')
     .option('--all', 'free all your seats');
@@ -42,7 +44,7 @@ async function runList(options: CommonOptions): Promise<void> {
 
 async function runFree(ids: string[], options: CommonOptions & { all?: boolean }): Promise<void> {
   if (ids.length > 0 === (options.all === true)) {
-    throw new CliError(EXIT.usage, 'expected ids of seats, or --all', { hint: 'sls seats list shows them' });
+    throw new CliError(EXIT.usage, 'expected seat ids or --all', { hint: 'sls seats list shows them' });
   }
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);

@@ -10,14 +10,14 @@ import { loadTrust } from '../trust';
 
 /** `sls sessions …`: where one is logged in. */
 export function addSessions(program: Command): void {
-  const sessions = program.command('sessions').description('where you are logged in');
-  const list = sessions.command('list').description('your sessions: this one and those on other machines');
+  const sessions = program.command('sessions').description('manage your sessions');
+  const list = sessions.command('list').description('list your sessions on this and other machines');
   addTrustOptions(addOutputOptions(list)).action(runList);
   addExample(list, 'sls sessions list');
 
   const revoke = sessions
     .command('revoke')
-    .description('end a session: it gets no token and no certificate any more')
+    .description('end a session: it can no longer obtain tokens or certificates')
     .argument('<id>', 'as sls sessions list shows it');
   addTrustOptions(addOutputOptions(revoke)).action(runRevoke);
   addExample(revoke, 'sls sessions revoke 7d4b2f0c-…');

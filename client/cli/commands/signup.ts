@@ -20,7 +20,7 @@ export function addSignup(program: Command): void {
   const command = program
     .command('signup')
     .description('create an account')
-    .option('-u, --username <name>', 'asked for when left out')
+    .option('-u, --username <name>', 'your username (default: ask)')
     .option('--password-stdin', 'read the password from standard input instead of the terminal');
   addTrustOptions(addOutputOptions(command)).action(run);
   addExample(command, 'sls signup --username ada', 'sls signup --username ada --password-stdin < password.txt');

@@ -16,8 +16,8 @@ interface Options extends OutputOptions {
 export function addStatus(program: Command): void {
   const command = program
     .command('status')
-    .description('show who is logged in, where, until when, and what the evidence says')
-    .option('--connect', 'verify the enclave anew, connect, and ask it how it is');
+    .description('show who is logged in, where, until when, and the verified claims')
+    .option('--connect', 'verify the enclave again, connect, and query its health');
   addEnclaveOption(addVerboseOption(addOutputOptions(command))).action(run);
   addExample(command, 'sls status --json');
 }

@@ -30,7 +30,9 @@ const TRIES = 3;
 
 /** `sls totp …`: one-time codes of an authenticator as a second factor. */
 export function addTotp(program: Command): void {
-  const totp = program.command('totp').description('one-time codes of an authenticator, beside your password');
+  const totp = program
+    .command('totp')
+    .description('manage your second factor: one-time codes from an authenticator app');
   const withFactors = (
     name: string,
     description: string,
@@ -40,33 +42,28 @@ export function addTotp(program: Command): void {
     const command = totp
       .command(name)
       .description(description)
-      .option('--password-stdin', `read the password and, on the next line, ${codes} from standard input`);
+      .option('--password-stdin', `read the password from standard input, and on the next line ${codes}`);
     addTrustOptions(addOutputOptions(command)).action(action);
     return command;
   };
   addExample(
-    withFactors(
-      'enable',
-      'show the secret to your authenticator; logins take its codes from then on',
-      'a code',
-      runEnable,
-    ),
+    withFactors('enable', 'set up an authenticator app; logins require its codes from then on', 'a code', runEnable),
     'sls totp enable',
   );
   addExample(
-    withFactors('disable', 'take the second factor away', 'a code or a recovery code', runDisable),
+    withFactors('disable', 'disable the second factor', 'a code or a recovery code', runDisable),
     'sls totp disable',
   );
   addExample(
     withFactors(
       'recovery-codes',
-      'make new recovery codes; the old ones are worth nothing any more',
+      'generate new recovery codes; the old ones stop working',
       'a code or a recovery code',
       runRecoveryCodes,
     ),
     'sls totp recovery-codes',
   );
-  const status = totp.command('status').description('whether you have a second factor');
+  const status = totp.command('status').description('show whether you have a second factor');
   addTrustOptions(addOutputOptions(status)).action(runStatus);
   addExample(status, 'sls totp status');
 }
@@ -86,16 +83,16 @@ async function callerOf(options: Options): Promise<Caller> {
 async function runEnable(options: Options): Promise<void> {
   const { out, trust, accessToken } = await callerOf(options);
   if ((await secondFactor(trust, accessToken, callOptions())).enabled) {
-    throw new CliError(EXIT.failure, 'you have a second factor already', {
+    throw new CliError(EXIT.failure, 'you already have a second factor', {
       code: 'account.second_factor_enabled',
-      hint: 'for another authenticator: sls totp disable, then sls totp enable',
+      hint: 'to switch authenticators: sls totp disable, then sls totp enable',
     });
   }
   const recoveryCodes = await confirmed(out, trust, accessToken, options, async (confirmation) => {
     await show(await beginSecondFactor(trust, confirmation.accessToken, confirmation.password, callOptions()), options);
     return confirm({ out, trust, accessToken: confirmation.accessToken }, confirmation.fromStdin);
   });
-  out.done('logins take a code of your authenticator from now on');
+  out.done('logins now require a code from your authenticator');
   tellRecoveryCodes(out, recoveryCodes, { enabled: true, recoveryCodes });
 }
 
@@ -103,8 +100,10 @@ async function runEnable(options: Options): Promise<void> {
 async function show({ uri, secret }: SecondFactorSecret, { json }: Options): Promise<void> {
   const spaced = secret.replace(/(.{4})(?=.)/g, '$1 ');
   const picture =
-    process.stderr.isTTY && json !== true ? ['Scan this with your authenticator:', '', ...(await qrCode(uri)), ''] : [];
-  process.stderr.write([...picture, `Secret, to type where there is no camera: ${spaced}`, uri, ''].join('\n'));
+    process.stderr.isTTY && json !== true
+      ? ['Scan this with your authenticator app:', '', ...(await qrCode(uri)), '']
+      : [];
+  process.stderr.write([...picture, `Secret, for manual entry: ${spaced}`, uri, ''].join('\n'));
 }
 
 async function confirm({ out, trust, accessToken }: Caller, fromStdin: boolean): Promise<string[]> {
@@ -120,7 +119,7 @@ async function confirm({ out, trust, accessToken }: Caller, fromStdin: boolean):
 
 function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown): void {
   out.note(
-    'recovery codes, each good once in place of a code. Keep them where your authenticator is not; they are not shown again:',
+    'recovery codes, each valid once in place of a code. Keep them apart from your authenticator; they are not shown again:',
   );
   out.result(json, recoveryCodes);
 }
@@ -130,7 +129,7 @@ async function runDisable(options: Options): Promise<void> {
   await byBoth({ out, trust, accessToken }, options, (by, factors) =>
     disableSecondFactor(trust, by, factors, callOptions()),
   );
-  out.done('logins take no code any more');
+  out.done('logins no longer require a code');
   out.result({ enabled: false }, []);
 }
 
@@ -150,7 +149,7 @@ async function byBoth<T>(
   if (!(await secondFactor(trust, accessToken, callOptions())).enabled) {
     throw new CliError(EXIT.failure, 'you have no second factor', {
       code: 'account.second_factor_disabled',
-      hint: 'get one with sls totp enable',
+      hint: 'set one up with sls totp enable',
     });
   }
   return confirmed(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) =>

@@ -29,27 +29,25 @@ import {
 } from '../trust';
 import { TrustMemory } from '../trust-memory';
 
-/** `sls trust …`: whom this client believes. */
+/** `sls trust …`: manage the installation that this client trusts. */
 export function addTrust(program: Command): void {
-  const trust = program.command('trust').description('whom this client believes');
+  const trust = program.command('trust').description('manage the installation that this client trusts');
 
   const add = trust
     .command('add')
-    .description(
-      'believe an installation: its trust key is pinned, and newer bundles signed by it are taken from then on',
-    )
+    .description('trust an installation: pin its trust key, and accept newer bundles signed by it from then on')
     .argument(
       '<bundle>',
-      'a signed trust bundle of your operator, - for standard input, or the address of the login service, such as https://login.example.com',
+      "signed trust bundle from your operator, - for standard input, or the login service's address, such as https://login.example.com",
     )
     .option(
       '--fingerprint <fingerprint>',
-      'of the trust key, from your operator by another way; asked for when left out',
+      'fingerprint of the trust key, from your operator over another channel (default: ask)',
     );
   addOutputOptions(add).action(runAdd);
   addExample(add, 'sls trust add sls-trust.jws', 'sls trust add https://login.example.com --fingerprint SHA256:…');
 
-  const show = trust.command('show').description('what is believed now');
+  const show = trust.command('show').description('show the pinned trust bundle');
   addTrustOptions(addOutputOptions(show)).action(async (options: CommonOptions) => {
     const bundle = await loadTrust(options);
     const { json, lines } = await describeTrust(bundle);
@@ -59,8 +57,8 @@ export function addTrust(program: Command): void {
 
   const remove = trust
     .command('remove')
-    .description('believe the installation no longer, and end your sessions with it')
-    .option('--yes', 'without asking, whatever sessions there are');
+    .description('stop trusting the installation, and end your sessions with it')
+    .option('--yes', 'skip the confirmation');
   addOutputOptions(remove).action(runRemove);
   addExample(remove, 'sls trust remove');
 }
@@ -92,7 +90,7 @@ async function confirmFirst(
   if (expected !== undefined) return requireFingerprint(shown, expected);
   out.note(`first use of ${bundle.trustDomain}; its trust key has the fingerprint`);
   out.note(`    ${shown}`);
-  if (!(await confirm('Is that what your operator told you, by another way than this bundle came? Type yes: '))) {
+  if (!(await confirm('Does it match what your operator told you over another channel? Type yes: '))) {
     throw new CliError(EXIT.attestation, 'the fingerprint was not confirmed: nothing is trusted', {
       code: 'trust.not_confirmed',
     });
@@ -105,7 +103,7 @@ async function refuseChanged(pinned: TrustBundle['trustKey'], shown: string): Pr
     `THE TRUST KEY HAS CHANGED: expected ${await fingerprint(pinned)}, got ${shown}`,
     {
       code: 'trust.key_changed',
-      hint: 'someone may be passing as your operator. Only if they told you of a new key by another way: sls trust remove, then add it again',
+      hint: 'someone may be impersonating your operator. Only if your operator announced a new key over another channel: sls trust remove, then add it again',
     },
   );
 }
@@ -142,7 +140,7 @@ async function runRemove(options: OutputOptions & { yes?: boolean }): Promise<vo
     if (tokens.refreshToken !== undefined && !(await endAtService(pinned.bundle, tokens.refreshToken))) untold += 1;
   }
   if (untold > 0)
-    out.warning(`the service could not be told of ${untold}; they end there when they stay unused for 30 days`);
+    out.warning(`the service could not be told of ${untold}; they expire there after 30 days without use`);
   if (pinned) await (await TrustMemory.of(pinned.bundle)).forgetComparison();
   const removed = await unpinTrust();
   out.done(removed ? 'the trust bundle is removed' : 'there was no trust bundle');

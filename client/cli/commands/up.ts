@@ -33,26 +33,23 @@ export function addUp(program: Command, tracer: Tracer): void {
   const command = program
     .command('up')
     .description('run the service on this machine, in the foreground')
-    .option('--dir <folder>', 'where keys, accounts and workspaces are kept (default: ~/.local/state/sls/server)')
-    .option(
-      '--tpm <tpm>',
-      "device:/dev/tpmrm0 for the machine's TPM, or another TCTI of tpm2-tools (default: a software TPM)",
-    )
-    .option('--ek-roots <folder>', "CA certificates (PEM) of the TPM's maker; needed with --tpm")
+    .option('--dir <folder>', 'folder for keys, accounts and workspaces (default: ~/.local/state/sls/server)')
+    .option('--tpm <tpm>', 'TCTI of the TPM to use, such as device:/dev/tpmrm0 (default: a software TPM)')
+    .option('--ek-roots <folder>', "folder with the TPM manufacturer's CA certificates (PEM); required with --tpm")
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option(
       '--idle <seconds>',
-      'end an enclave that nobody is connected to after this; 0: never. Workspaces stay',
+      'stop an enclave after this many seconds without a connection (0: never); workspaces are kept',
       '600',
     )
-    .option('--licence-required', 'let only users with a licence log in: sls admin licence issue makes one')
-    .option('--oidc-issuer <url>', 'let users log in by this OpenID provider as well: sls login --oidc')
-    .option('--oidc-client-id <id>', 'as the provider knows this service: a client for devices, without a secret')
-    .option('--oidc-scopes <scopes>', 'what to ask the provider for (default: openid)')
-    .option('--no-oidc-signup', 'a first login by OIDC makes no account')
+    .option('--licence-required', 'require a licence to log in; issue one with sls admin licence issue')
+    .option('--oidc-issuer <url>', 'let users also log in at this OpenID provider, with sls login --oidc')
+    .option('--oidc-client-id <id>', "this service's client id at the provider: a public client with the device grant")
+    .option('--oidc-scopes <scopes>', 'scopes to request from the provider (default: openid)')
+    .option('--no-oidc-signup', 'create no account on a first login with OIDC')
     .option(
       '--metrics-port <port>',
-      'metrics for Prometheus: of signup on this port of 127.0.0.1, login, enrol, admin, attestor and launcher on the five after it (default: none)',
+      'serve Prometheus metrics on 127.0.0.1: signup on this port; login, enrol, admin, attestor and launcher on the next five (default: none)',
     );
   addOutputOptions(command).action((options: Options) => run(options, tracer));
   addExample(command, 'sls up');
@@ -130,6 +127,6 @@ function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {
   if (!TCTI.test(tpm))
     throw new CliError(EXIT.usage, `expected --tpm TCTI, such as device:/dev/tpmrm0, got ${JSON.stringify(tpm)}`);
   if (ekRoots === undefined)
-    throw new CliError(EXIT.usage, "expected --ek-roots FOLDER with the CA certificates of the TPM's maker");
+    throw new CliError(EXIT.usage, "expected --ek-roots FOLDER with the TPM manufacturer's CA certificates");
   return { kind: 'given', tcti: tpm, ekRootsFolder: ekRoots };
 }

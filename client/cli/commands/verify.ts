@@ -31,13 +31,19 @@ export function addVerify(program: Command): void {
   const command = program
     .command('verify')
     .description('verify an evidence file offline, step by step')
-    .argument('<file>', 'made by sls login --evidence; - for standard input')
-    .option('--trust <file>', 'signed trust bundle (default: as in sls login); an old one with --at')
-    .option('--trust-fingerprint <fingerprint>', 'of its trust key, where sls trust add has not compared it')
-    .option('--at <time>', 'verify as of this time, ISO 8601 (default: now)')
-    .option('--explain', 'show how the machine booted: which PCR differs from the golden state, and which event did it')
+    .argument('<file>', 'evidence file, from sls login --evidence, or - for standard input')
+    .option('--trust <file>', 'signed trust bundle (default: as in sls login); with --at, one from that time')
+    .option('--trust-fingerprint <fingerprint>', 'fingerprint of its trust key, if not yet confirmed by sls trust add')
+    .option('--at <time>', 'verify as of this time (ISO 8601; default: now)')
+    .option(
+      '--explain',
+      'show how the machine booted: which PCR differs from the golden state, and the event that caused it',
+    )
     .addOption(
-      new Option('--software-tpm <verdict>', "overrides the trust bundle's policy").choices(['allow', 'refuse']),
+      new Option('--software-tpm <verdict>', "override the trust bundle's policy on software TPMs").choices([
+        'allow',
+        'refuse',
+      ]),
     );
   addOutputOptions(command).action(run);
   addExample(command, 'sls verify proof.json --trust sls-trust.jws', 'sls verify proof.json --explain');
@@ -112,7 +118,7 @@ function hintFor(error: EvidenceError | PolicyError, { explain }: Options): { hi
     return { hint: 'sls verify --explain shows the boot, PCR by PCR' };
   if (!(error instanceof EvidenceError) || error.issuedAt === undefined) return {};
   const issued = error.issuedAt.toISOString();
-  return { hint: `it was issued at ${issued}; to verify as of then: --at ${issued}` };
+  return { hint: `it was issued at ${issued}; to verify as of that time: --at ${issued}` };
 }
 
 function parse(content: string): Evidence {

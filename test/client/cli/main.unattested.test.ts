@@ -178,6 +178,9 @@ test('a token of one service is never offered to another one, even when its user
   const other = ['--trust', 'other.jws', '--trust-fingerprint', await fingerprint(trustKey.publicKey)];
   // No password is asked for where a token is used: this one has to be.
   const { code, stderr } = await machine.sls(['login', '--username', 'ada', ...other]);
-  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('no terminal to ask for the password') });
+  expect({ code, stderr }).toEqual({
+    code: 2,
+    stderr: expect.stringContaining('no terminal on which to ask for the password'),
+  });
   expect(Buffer.concat(seen)).toHaveLength(0);
 });
