@@ -257,7 +257,7 @@ describe('a service that lies', () => {
       code: 'log.record_wrong',
       step: 'log',
       exitCode: 5,
-      hint: expect.stringContaining('wrong record of your login'),
+      hint: expect.stringContaining('kept a wrong one'),
     });
     expect(saved()).toBe(before);
     expect(machine.remembered(/^login-/)).toHaveLength(receipts);
