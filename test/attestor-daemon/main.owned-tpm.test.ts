@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { generateKeyPairSync } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,11 +66,10 @@ test("the owner's password: without the setting, with another one, and with the 
   expect(await reasonOf()).toContain("the TPM's owner hierarchy has a password: set TPM_OWNER_AUTH_FILE");
   const wrong = await reasonOf({ TPM_OWNER_AUTH_FILE: file('wrong') });
   expect(wrong).toContain("the TPM's owner hierarchy has another password than the file of TPM_OWNER_AUTH_FILE holds");
-  let seen = '';
-  const watching = setInterval(() => void commandLines().then((lines) => (seen += lines)), 5);
-  const log = await expectServing({ TPM_OWNER_AUTH_FILE: file('right') });
-  clearInterval(watching);
-  expect(seen).toContain('tpm2_');
+  const recorded = await recordTools();
+  const log = await expectServing({ TPM_OWNER_AUTH_FILE: file('right'), PATH: recorded.path });
+  const seen = await recorded.calls();
+  expect(seen).toContain('tpm2_evictcontrol');
   expect(`${seen}${log}${wrong}`).not.toMatch(/a password|another one\b/);
 });
 
@@ -195,9 +194,14 @@ test('a reason stands beside the ready file for a readiness probe, while the pro
   }
 });
 
-async function commandLines(): Promise<string> {
-  const processes = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const lines = processes.map((name) => readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => ''));
-  // Not this test's own tool, which set the password.
-  return (await Promise.all(lines)).filter((line) => !line.startsWith('tpm2_changeauth')).join('\n');
+/** tpm2-tools that write down how they are called, and then are the real ones. @returns a PATH with them first */
+async function recordTools(): Promise<{ path: string; calls(): Promise<string> }> {
+  const folder = join(stateDir, 'tools');
+  const calls = join(stateDir, 'calls');
+  await mkdir(folder);
+  for (const tool of (await readdir('/usr/bin')).filter((name) => name.startsWith('tpm2_'))) {
+    const script = `#!/bin/sh\necho "${tool} $*" >>'${calls}'\nexec /usr/bin/${tool} "$@"\n`;
+    await writeFile(join(folder, tool), script, { mode: 0o755 });
+  }
+  return { path: `${folder}:${process.env['PATH'] ?? '/usr/bin:/bin'}`, calls: () => readFile(calls, 'utf8') };
 }
