@@ -23,7 +23,11 @@ export default {
   transformIgnorePatterns: [`node_modules/(?!(${esm})/)`],
   // What a failed test leaves open must not keep CI waiting.
   forceExit: Boolean(process.env.CI),
-  setupFilesAfterEnv: ['<rootDir>/test/support/jest/matchers.ts'],
+  setupFilesAfterEnv: [
+    '<rootDir>/test/support/jest/matchers.ts',
+    // Some tests still depend on a fast machine. Whoever runs them sees each failure; CI tries once more, and prints the first one.
+    ...(process.env.CI ? ['<rootDir>/test/support/jest/retry.ts'] : []),
+  ],
   // For what hangs: no test is told how fast the machine has to be.
   testTimeout: 600_000,
   maxWorkers: 2,

@@ -6,7 +6,7 @@ export default {
   roots: ['<rootDir>/test/e2e'],
   testPathIgnorePatterns: [],
   globalSetup: '<rootDir>/test/e2e/support/install.ts',
-  setupFilesAfterEnv: ['<rootDir>/test/support/jest/matchers.ts', '<rootDir>/test/e2e/support/retry.ts'],
+  setupFilesAfterEnv: ['<rootDir>/test/support/jest/matchers.ts', '<rootDir>/test/support/jest/retry.ts'],
   testTimeout: 240_000,
   maxWorkers: 1,
 };
