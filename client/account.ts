@@ -12,21 +12,25 @@ export const PASSWORD_TIMEOUT_MS = 30_000;
 /** Enclaves end first. */
 const DELETION_TIMEOUT_MS = 100_000;
 
+/** Options of every call to a service. */
 export interface CallOptions {
+  /** Cancels the call; it rejects with an RpcError of status CANCELLED. */
   signal?: AbortSignal;
-  /** Sends passwords and tokens to http:// services that are not on this machine. */
+  /** Allows sending passwords and tokens to http:// services on other machines. Default: false. */
   allowPlaintext?: boolean;
-  /** What this machine is called, for the list of sessions. */
+  /** Name of this machine, as shown in the list of sessions. */
   clientName?: string;
 }
 
-/** What shows that a session is one's own. Secrets. */
+/** The credentials of a session. Secrets: never log them. */
 export interface SessionTokens {
+  /** JWT, valid for minutes. */
   accessToken: string;
   /** Unix seconds. */
   accessTokenExpiresAt: number;
-  /** Good for one use, which gives the next one: keep that at once, because the old one, used again after the next, ends the session. */
+  /** Single-use: each use returns the next one. Save that one at once, because reusing an older one ends the session. */
   refreshToken?: string | undefined;
+  /** Unix seconds. */
   refreshTokenExpiresAt?: number | undefined;
 }
 
@@ -68,7 +72,14 @@ export function bearer(accessToken: string): Metadata {
   return metadata;
 }
 
-/** Creates an account and begins a session. @throws RpcError with the service's code, PlaintextRefused */
+/**
+ * Creates an account and begins a session.
+ * @example
+ * const tokens = await signUp(trust, { username: 'ada', password });
+ * const session = await login(trust, { credential: { accessToken: tokens.accessToken } });
+ * @throws RpcError signup.username_taken, signup.username_invalid, signup.password_too_short, signup.password_too_long,
+ * signup.password_weak; PlaintextRefused
+ */
 export function signUp(
   trust: TrustBundle,
   { username, password }: { username: string; password: string },
@@ -88,10 +99,12 @@ export function signUp(
 }
 
 /**
- * Exchanges a refresh token for new tokens. Where the answer is lost, the old one is good again after five seconds, until a newer one is used.
- * @param options `user`: whose session it is, by id: tokens of another one are refused
- * @throws AttestationRefused identity.user; RpcError login.refresh_raced (ABORTED) where another call used it in the last seconds: the tokens that it got are the ones to use;
- * login.refresh_reused, login.session_ended, login.refresh_invalid: the session is over
+ * Exchanges a refresh token for new tokens. If the answer is lost, the old token can be used again after five seconds,
+ * until a newer one is used.
+ * @param options `user`: id of the session's user; tokens for another user are refused
+ * @throws AttestationRefused identity.user
+ * @throws RpcError login.refresh_raced (ABORTED): another call used the token within the last seconds; use the tokens it got
+ * @throws RpcError login.refresh_reused, login.session_ended, login.refresh_invalid: the session is over
  */
 export function refresh(
   trust: TrustBundle,
@@ -108,8 +121,9 @@ export function refresh(
 }
 
 /**
- * Ends a session, or all of its user's, on the service. Client certificates that were given out are refused by clients from the next revocation list on.
- * @returns how many ended
+ * Ends a session on the service, or with `all` every session of its user. Its client certificates are refused from the
+ * next revocation list on.
+ * @returns the number of sessions ended
  * @throws RpcError
  */
 export function logOut(
@@ -126,17 +140,21 @@ export function logOut(
   );
 }
 
+/** A session that has not ended, on this or another machine. */
 export interface SessionSummary {
+  /** Id (UUID). */
   session: string;
   createdAt: Date;
   lastUsedAt: Date;
+  /** The client's own name for its machine (`CallOptions.clientName`); empty if it gave none. */
   clientName: string;
+  /** IP address, as the service saw it. */
   clientAddress: string;
-  /** The one that asked. */
+  /** True for the session that asked. */
   current: boolean;
 }
 
-/** The sessions of the user that have not ended, the one that was used last first. @throws RpcError */
+/** Lists the user's sessions that have not ended, most recently used first. @throws RpcError login.token_invalid */
 export function listSessions(
   trust: TrustBundle,
   accessToken: string,
@@ -157,7 +175,7 @@ export function listSessions(
   });
 }
 
-/** Ends one of the user's sessions. @throws RpcError session.not_found */
+/** Ends one of the user's sessions. @param session its id, from `listSessions` @throws RpcError session.not_found */
 export async function revokeSession(
   trust: TrustBundle,
   accessToken: string,
@@ -175,9 +193,9 @@ export async function revokeSession(
 }
 
 /**
- * Deletes the account for good, with its enclaves and everything that names its user.
- * @param oneTimeCode where the user has a second factor: of the authenticator, or a recovery code
- * @returns whether the enclaves are gone already; else the service goes on by itself
+ * Deletes the account permanently, with its enclaves and everything that names its user.
+ * @param oneTimeCode required with a second factor: a code from the authenticator, or a recovery code
+ * @returns `enclavesRemoved`: false if the service is still removing the enclaves
  * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong
  */
 export function deleteAccount(
@@ -198,9 +216,10 @@ export function deleteAccount(
 
 /**
  * Changes the password and ends all other sessions.
- * @param oldPassword may be empty within five minutes of a login by password
- * @param oneTimeCode where the user has a second factor: of the authenticator, or a recovery code
- * @returns how many sessions ended, and the refresh token by which this one goes on: those of before are worth nothing any more
+ * @param oldPassword may be empty within five minutes of a login with a password
+ * @param oneTimeCode required with a second factor: a code from the authenticator, or a recovery code
+ * @returns `ended`: the number of other sessions ended; `refreshToken`: replaces this session's earlier ones, which no
+ * longer work; `refreshTokenExpiresAt`: Unix seconds
  * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong, signup.password_…
  */
 export function changePassword(

@@ -19,38 +19,41 @@ const TIMEOUT_MS = 15_000;
 /** Proofs that are asked for at once. */
 const AT_ONCE = 8;
 
+/** A signed head of the audit log. */
 export interface LogHead extends TreeHead {
-  /** Compact JWS. Whoever was shown another log can be convinced by it. */
+  /** Compact JWS (RFC 7515). Anyone shown a different log can use it as proof. */
   signed: string;
 }
 
+/** What to check the audit log against. */
 export interface LogCheckOptions extends TrustOptions {
-  /** Heads that were seen before: the log has to begin with all of them. */
+  /** Heads seen before; the log must extend all of them. */
   known?: readonly KnownHead[];
-  /** Heads that somebody else was shown, signed, of any time: with these, too. */
+  /** Signed heads shown to other people at any time (compact JWS); the log must extend these as well. */
   others?: readonly string[];
-  /** Told the log's head, signed and of now, before it is compared with any other. */
+  /** Called with the log's current signed head, before it is compared with others. */
   onHead?: (head: LogHead) => void;
-  /** Receipts of logins. */
+  /** Receipts of logins that the log must contain. */
   logins?: readonly LoginReceipt[];
-  /** Told how many logins were looked up. */
+  /** Called with the number of logins looked up so far. */
   onProgress?: (done: number) => void;
 }
 
 /** A login, and its place in the log. */
 export interface FoundLogin {
   receipt: LoginReceipt;
-  /** Undefined: not in the log yet, and not late. */
+  /** Sequence number of its record; undefined if it is not in the log yet, and not overdue. */
   sequence: number | undefined;
 }
 
+/** The result of a check that found nothing wrong. */
 export interface LogCheck {
   head: LogHead;
   logins: FoundLogin[];
 }
 
 /**
- * Reads a signed head that is of now, by the log keys of a trust bundle.
+ * Verifies a current signed head with the log keys of a trust bundle.
  * @throws LogError log.head_malformed, log.head_signature, log.head_stale
  */
 export async function readLogHead(
@@ -69,7 +72,7 @@ export async function readLogHead(
 }
 
 /**
- * Reads a head that somebody else was shown, of any time.
+ * Verifies a signed head that somebody else was shown, of any age.
  * @throws LogError log.head_malformed, log.head_signature
  */
 export async function readOtherHead(
@@ -90,11 +93,12 @@ export async function readOtherHead(
 }
 
 /**
- * Looks at the audit log as anyone may: its head is signed by a key of the log and of now, the log has only grown since each known head, and each login
- * is in it. Nobody has to be logged in, and nothing is sent but hashes.
+ * Checks the audit log: its head is current and signed by a log key, it extends each known head (RFC 9162, 2.1.4), and it
+ * contains each login (RFC 9162, 2.1.3). Requires no login, and sends nothing but hashes.
  *
- * The trust bundle is brought up to date first, so that a log key which was taken back is believed no longer.
- * @throws LogError; RpcError, among them audit.tree_damaged; AttestationRefused trust.…
+ * The trust bundle is updated first, so that withdrawn log keys are no longer trusted.
+ * @throws LogError log.rolled_back, log.forked, log.record_missing, log.proof_wrong, log.head_signature, log.head_stale, …
+ * @throws RpcError audit.tree_damaged and others; AttestationRefused trust.…
  */
 export async function checkAuditLog(
   trust: TrustBundle,

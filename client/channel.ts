@@ -4,7 +4,7 @@ import { WIDE_WINDOW_BYTES } from '../runtime/rpc/http2';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { CodedError } from '../errors/coded-error';
 
-/** A password or a token would be sent to a host of the network without TLS. */
+/** The call would send a password or token to another machine without TLS. `code` is client.plaintext_refused. */
 export class PlaintextRefused extends CodedError<'client.plaintext_refused'> {
   override readonly name = 'PlaintextRefused';
   readonly hint = 'use an https:// address of the service';

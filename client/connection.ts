@@ -14,18 +14,18 @@ import type { FileSource } from './put-file';
 
 const STATUS_TIMEOUT_MS = 15_000;
 
-/** A verified connection to the enclave. It never reconnects by itself: what was verified was this connection. */
+/** A verified connection to an enclave. It never reconnects, because the verification covers this connection only. */
 export class EnclaveConnection {
-  /** Resolves once the connection is over: with nothing after `close`, with the reason otherwise. */
+  /** Resolves when the connection ends: with undefined after `close`, otherwise with the reason. Never rejects. */
   readonly closed: Promise<Error | undefined>;
   private closing = false;
 
   constructor(
     private readonly client: SessionServiceClient,
     private readonly socket: TLSSocket,
-    /** What was proved: before the connection, and inside it. */
+    /** Verified evidence: of the login (`certificate`), and of this connection (`session`). */
     readonly evidence: { certificate: VerifiedEvidence; session: VerifiedEvidence },
-    /** Where the enclave wants one. */
+    /** The seat that this connection holds; undefined if the enclave requires none. */
     readonly seat?: Pick<HeldSeat, 'id' | 'expiresAt' | 'end'>,
   ) {
     this.closed = new Promise((resolve) => {
@@ -39,45 +39,55 @@ export class EnclaveConnection {
   }
 
   /**
-   * Runs a command in the enclave; no shell is put between. Resolves at its end.
+   * Runs a command in the enclave, without a shell. Resolves when it exits, whatever its status.
    * @param argv program and arguments
-   * @throws RpcError `exec.…`, `connection.closed`
+   * @example
+   * const { code } = await enclave.exec(['sha256sum', '-'], {
+   *   stdin: createReadStream('thesis.pdf'),
+   *   stdout: process.stdout,
+   *   stderr: process.stderr,
+   * });
+   * @throws RpcError exec.not_found, exec.not_executable, exec.argv, exec.env, exec.failed, exec.no_exit, seat.required,
+   * connection.closed
    */
   exec(argv: readonly string[], options: ExecOptions): Promise<CommandExit> {
     return this.explained(() => runCommand(this.client, argv, options));
   }
 
   /**
-   * Writes a file in the enclave: all of it, with its mode, or nothing.
-   * @param source local path, or a stream that knows its size
-   * @param path in the enclave; relative to the workspace, or absolute
-   * @throws RpcError `file.…`, `connection.closed`
+   * Writes a file in the enclave with its mode, atomically.
+   * @param source local path, or a stream with its mode and size in bytes
+   * @param path in the enclave, absolute or relative to the workspace
+   * @throws RpcError file.path, file.denied, file.is_folder, file.no_space, connection.closed and others; TypeError if
+   * `source` is not a regular file
    */
   putFile(source: string | FileSource, path: string): Promise<void> {
     return this.explained(() => putFile(this.client, source, path));
   }
 
   /**
-   * Reads a file of the enclave's.
-   * @param target local path (all of the file with its mode, or nothing), or a stream, which stays open
-   * @throws RpcError `file.…`, `connection.closed`
+   * Reads a file from the enclave.
+   * @param path in the enclave, absolute or relative to the workspace
+   * @param target local path, written atomically with the file's mode, or a stream, which stays open
+   * @throws RpcError file.not_found, file.denied, file.not_regular, file.stream, connection.closed and others
    */
   getFile(path: string, target: string | Writable): Promise<void> {
     return this.explained(() => getFile(this.client, path, target));
   }
 
+  /** Asks the enclave for its state: `startedAt` in Unix seconds, open sessions and commands. @throws RpcError connection.closed */
   status(): Promise<GetStatusResponse> {
     return this.explained(() => callUnary(this.client, this.client.getStatus, {}, { timeout: STATUS_TIMEOUT_MS }));
   }
 
-  /** Ends the connection and whatever runs on it. Its seat is given back meanwhile. */
+  /** Ends the connection and every command running on it. The seat is returned in the background. */
   close(): void {
     this.closing = true;
     this.client.close();
     this.socket.destroy();
   }
 
-  /** As `close`; resolves when the seat is given back, or that was given up. For who ends the process next. */
+  /** As `close`, but resolves once the seat is returned, or the attempt timed out. Use it before the process exits. */
   async end(): Promise<void> {
     this.close();
     await this.seat?.end();

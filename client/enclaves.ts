@@ -10,15 +10,15 @@ import { withService } from './channel';
 /** Ending an enclave takes as long as its commands' last words. */
 const TIMEOUT_MS = 100_000;
 
-/** One of the user's enclaves. */
+/** An enclave of the user. `at zero`: no process or pod is running; the next login starts one. */
 export interface EnclaveSummary {
   name: string;
   state: 'running' | 'starting' | 'at zero';
-  /** Where it runs; undefined where it doesn't. */
+  /** Node that it runs on; undefined if it isn't running. */
   node: string | undefined;
   createdAt: Date;
   lastUsedAt: Date;
-  /** Whether its files outlive its pod, or its process. */
+  /** Whether its files outlive its pod or process. */
   persistent: boolean;
 }
 
@@ -27,7 +27,7 @@ const STATES: Partial<Record<EnclaveState, EnclaveSummary['state']>> = {
   [EnclaveState.ENCLAVE_STATE_STARTING]: 'starting',
 };
 
-/** The user's enclaves, by name, and how many there may be. @throws RpcError */
+/** Lists the user's enclaves by name. @returns `limit`: how many the user may have @throws RpcError login.token_invalid */
 export function listEnclaves(
   trust: TrustBundle,
   accessToken: string,
@@ -50,8 +50,8 @@ export function listEnclaves(
 }
 
 /**
- * Ends what runs of an enclave; its next login starts it again.
- * @returns whether it ran, and whether its files are kept
+ * Stops an enclave; the next login starts it again.
+ * @returns `wasRunning`, and `filesKept`: whether its files outlive the stop
  * @throws RpcError enclave.not_found
  */
 export function stopEnclave(
@@ -65,7 +65,7 @@ export function stopEnclave(
   );
 }
 
-/** Deletes an enclave with all of its files. @throws RpcError enclave.not_found; enclave.not_deleted: doing it again goes on */
+/** Deletes an enclave and all of its files. @throws RpcError enclave.not_found; enclave.not_deleted: retry to continue */
 export async function deleteEnclave(
   trust: TrustBundle,
   accessToken: string,

@@ -5,22 +5,26 @@ import { CodedError } from '../errors/coded-error';
 import type { UnreachableCode } from '../errors/client';
 import type { VerifierCode } from '../errors/verifier';
 
-/** What was being verified: the evidence of the login, the connection, or the connection's own evidence. */
+/** What was verified: the login's evidence, the TLS connection, or the connection's own evidence (`session`). */
 export type Phase = 'login' | 'connection' | 'session';
 
 /**
- * Something about the enclave could not be proved. Nothing of the user's was sent, and the connection is closed. `step` is the step that refused:
- * one of attestation/evidence, or `evidence`, `trust`, `revocation`, `log`, `certificate`, `connection`, `session`. `code` is `STEP.REASON` and stable; beside those of EvidenceError
- * and PolicyError:
- * - evidence.missing: an answer without evidence
- * - trust.key_changed, trust.domain_changed, trust.signature, trust.type, trust.malformed: the service offers a trust bundle by someone else
- * - revocation.node, revocation.ak, revocation.ek, revocation.user: what the evidence is about is trusted no longer
- * - revocation.missing, revocation.stale, revocation.signature, revocation.malformed: nothing shows that it still is
- * - log.record_wrong: what the service wrote down about the login in its audit log is not what the evidence says
- * - identity.user, identity.installation: of a session that goes on, the service answers as another user, or the trust bundle is another installation's
- * - certificate.mismatch: the enclave hands out another certificate than the one that was attested
- * - connection.certificate_mismatch, connection.protocol, connection.resumed: what TLS presents is not what was verified
- * - session.exporter: the evidence is about another TLS session: somebody stands between
+ * The enclave could not be verified. None of the user's data was sent, and the connection is closed. `step` is the step
+ * that refused: one of attestation/evidence/errors, or `evidence`, `trust`, `revocation`, `log`, `certificate`,
+ * `connection`, `session`. `code` is `STEP.REASON` and stable; besides those of EvidenceError and PolicyError:
+ * - evidence.missing: the answer holds no evidence
+ * - trust.key_changed, trust.domain_changed, trust.signature, trust.type, trust.malformed: the service offers a trust bundle
+ *   that the pinned trust key did not sign, or for another trust domain
+ * - revocation.node, revocation.ak, revocation.ek, revocation.user: what the evidence names is revoked
+ * - revocation.missing, revocation.stale, revocation.signature, revocation.malformed: there is no valid,
+ *   current revocation list
+ * - log.record_wrong: the audit record of the login contradicts the evidence
+ * - identity.user, identity.installation: the service answers for another user than the session's, or the trust bundle
+ *   belongs to another installation
+ * - certificate.mismatch: the enclave's certificate is not the attested one
+ * - connection.certificate_mismatch, connection.protocol, connection.resumed: the TLS connection is not
+ *   TLS 1.3, full handshake, with the attested certificate
+ * - session.exporter: the evidence is bound to another TLS session, so someone may be in the middle
  */
 export class AttestationRefused extends CodedError<VerifierCode> {
   override readonly name = 'AttestationRefused';

@@ -13,18 +13,20 @@ import type { Session } from './session';
 import { dateOf, systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 
-/** A step that held, with the phase it belongs to. */
+/** A verification step that passed. */
 export interface VerifiedStep extends Omit<PassedStep, 'step'> {
   phase: Phase;
+  /** Name of the step, such as `signature`. */
   step: string;
 }
 
+/** How evidence is verified. */
 export interface VerifyingOptions {
-  /** Overrides the trust bundle's policy, field by field. A field that is undefined overrides nothing: a limit is not lifted by an option that nobody gave. */
+  /** Overrides the trust bundle's policy, field by field. Undefined fields override nothing, so they lift no limit. */
   policy?: Partial<Policy>;
-  /** Called after each step that held. */
+  /** Called after each step that passed. */
   onStep?: (step: VerifiedStep) => void;
-  /** The system's, unless told. */
+  /** Default: the system clock. */
   clock?: Clock;
 }
 

@@ -7,33 +7,39 @@ import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { ExecRequest, ExecResponse, SessionServiceClient, TerminalSize } from '../proto/gen/licensing/v1/session';
 
+/** How a command ended. */
 export interface CommandExit {
-  /** Exit status, or 128 and the signal's number. */
+  /** Exit status, or 128 plus the signal's number. */
   code: number;
-  /** POSIX name of the signal that ended the command; empty when none did. */
+  /** POSIX name of the signal that ended the command, such as SIGKILL; empty if none did. */
   signal: string;
 }
 
-/** While the command runs. */
+/** Controls a running command. */
 export interface CommandControl {
+  /** Tells the command's terminal its new size, in characters. */
   resize(size: TerminalSize): void;
-  /** POSIX name, such as SIGINT. Reaches the command and what it started. */
+  /** Sends a signal to the command and its children. @param name POSIX name, such as SIGINT */
   signal(name: string): void;
 }
 
+/** Streams and surroundings of a command. */
 export interface ExecOptions {
-  /** Read until its end or the command's; left open. */
+  /** Read until it or the command ends; left open. */
   stdin: Readable;
   /** Left open. */
   stdout: Writable;
+  /** Left open. */
   stderr: Writable;
+  /** Environment variables to set. */
   env?: Record<string, string>;
-  /** Relative to the workspace. */
+  /** Working directory, relative to the workspace. Default: the workspace. */
   directory?: string;
-  /** Gives the command a terminal of this size; everything that it writes is standard output then. */
+  /** Runs the command in a terminal of this size, in characters. All of its output then arrives on `stdout`. */
   terminal?: TerminalSize;
+  /** Called once the call is open. */
   onStarted?: (control: CommandControl) => void;
-  /** Kills the command. */
+  /** Kills the command when aborted; `exec` then rejects with an RpcError of status CANCELLED. */
   signal?: AbortSignal;
 }
 

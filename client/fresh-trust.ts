@@ -14,16 +14,19 @@ import type { Clock } from '../runtime/clock';
 
 const TIMEOUT_MS = 15_000;
 
+/** How the trust bundle and the revocation list are kept current. */
 export interface TrustOptions {
   /**
-   * Called with a newer trust bundle, signed by the trust key that the one at hand names. Keep it: it is what the next call should begin with.
-   * What it returns is used from here on, for who has preferences of their own to put over the operator's.
+   * Called with a newer trust bundle, signed by the trust key pinned in the current one. Save it, and pass it to later calls.
+   * The bundle it returns is used from then on, which allows for local overrides.
+   * @param signed the newer bundle as compact JWS
    */
   onTrust?: (newer: TrustBundle, signed: string) => TrustBundle | Promise<TrustBundle>;
-  /** Talks to http:// services that are not on this machine. */
+  /** Allows http:// services on other machines. Default: false. */
   allowPlaintext?: boolean;
+  /** Cancels the calls. */
   signal?: AbortSignal;
-  /** The system's, unless told. */
+  /** Default: the system clock. */
   clock?: Clock;
 }
 

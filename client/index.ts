@@ -1,5 +1,9 @@
 /**
- * The client's side as a library: sign up, log in, verify, connect, work.
+ * The client as a library: sign up, log in, verify, connect, work.
+ *
+ * Errors carry a stable `code`: `RpcError` (a service refused, or can't be reached), `AttestationRefused` (the enclave could
+ * not be verified; nothing was sent to it), `LoginError`, `TrustError`, `EvidenceError`, `PolicyError`, `LogError`,
+ * `LicenceKeyError`, `OidcProviderError`, `DeviceLoginError`, `PlaintextRefused`. The library logs nothing.
  *
  * @example
  * const trust = await readTrustedBundle(await readFile('sls-trust.jws', 'utf8'), fingerprintFromYourOperator);

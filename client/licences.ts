@@ -14,21 +14,24 @@ import type { CallOptions } from './account';
 import { withService } from './channel';
 import { dateOf, systemClock } from '../runtime/clock';
 
-/** Whose licence it is: by the access token of a session, or by a password where there is none. */
+/** The account to act on: by the access token of a session, or by username and password without one. */
 export type LicenceCredential = { accessToken: string } | { username: string; password: string; oneTimeCode?: string };
 
+/** Whether logins work under a licence, and why not. */
 export type OwnLicenceState = LicenceState;
 
-/** A licence of one's own account. */
+/** A licence held by the user's account. */
 export interface OwnLicence {
+  /** Id (UUID). */
   licence: string;
   plan: Plan;
   redeemedAt: Date;
+  /** End of the licence. */
   until: Date;
   /** Logins work until then. */
   graceUntil: Date;
   state: OwnLicenceState;
-  /** The one that counts at a login. */
+  /** True for the licence that applies to logins. */
   applies: boolean;
 }
 
@@ -55,9 +58,11 @@ function shown(credential: LicenceCredential): {
 }
 
 /**
- * Checks a licence key offline, by the trust bundle alone: who issued it, what it allows, until when. Whether it was revoked or redeemed meanwhile, the
- * service knows alone.
- * @throws LicenceKeyError
+ * Verifies a licence key offline, against the trust bundle: who issued it, what it allows, and until when. Only the service
+ * knows whether it was revoked or redeemed since.
+ * @example
+ * const { plan, until } = await verifyLicence(trust, await readFile('team.licence', 'utf8'));
+ * @throws LicenceKeyError licence.signature, licence.expired and others
  */
 export function verifyLicence(
   trust: TrustBundle,
@@ -68,8 +73,8 @@ export function verifyLicence(
 }
 
 /**
- * Gives the licence of a key to an account. It counts from the next login on.
- * @returns with `changed` false: the account had it already
+ * Redeems a licence key for an account. The licence applies from the next login on.
+ * @returns `changed`: false if the account already held it
  * @throws RpcError licence.full, licence.expired, licence.revoked, licence.unknown, licence.signature and the other codes of LicenceKeyError
  */
 export function redeemLicence(
@@ -91,7 +96,7 @@ export function redeemLicence(
   });
 }
 
-/** Gives a licence back: another account may redeem it. @throws RpcError licence.not_held */
+/** Gives a licence back, so that another account can redeem it. @param licence its id @throws RpcError licence.not_held */
 export async function dropLicence(
   trust: TrustBundle,
   credential: LicenceCredential,
@@ -110,8 +115,8 @@ export async function dropLicence(
 }
 
 /**
- * The licences of an account, the one that was redeemed last first.
- * @returns with `required`: whether there is no login without one
+ * Lists the licences of an account, most recently redeemed first.
+ * @returns `required`: whether logins require a licence
  * @throws RpcError
  */
 export function listLicences(

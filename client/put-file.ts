@@ -5,7 +5,7 @@ import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { PutFileRequest, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 
-/** A readable stream with the mode (permission bits) and size (bytes) of the file that it is. */
+/** A readable stream with the mode (permission bits) and size (bytes) of the file. It must yield exactly `size` bytes. */
 export type FileSource = Readable & { mode: number; size: number };
 
 /** Bytes of one message. */

@@ -11,27 +11,31 @@ const MAX_BYTES = 16 * 1024;
 /** Clocks of a node and of the service differ by this at most. */
 const SKEW_SECONDS = 60;
 
-/** What the audit log has of a login of this client's, by the word of the service until it is looked up there (`checkAuditLog`). No secret. */
+/** The audit record of one of this client's logins. Only the service's claim until `checkAuditLog` finds it. Not secret. */
 export interface LoginReceipt {
-  /** Exactly as it is hashed. */
+  /** The record, byte for byte as the log hashes it. */
   record: Buffer;
-  /** By this machine's clock. */
+  /** By this machine's clock, which decides when the record is overdue. */
   receivedAt: Date;
 }
 
-/** A login as its record tells it. */
+/** A login, as its audit record describes it. */
 export interface RecordedLogin {
+  /** By the service's clock. */
   at: Date;
+  /** Id. */
   user: string;
+  /** Id. */
   session: string;
   workloadUid: string;
   node: string;
+  /** `sha256:` and 64 hexadecimal digits. */
   imageDigest: string;
-  /** SHA-256 of the claims in the login's evidence, hex. */
+  /** SHA-256 of the claims in the login's evidence, in hexadecimal. */
   claimsSha256: string;
 }
 
-/** @throws TypeError for a record of anything else */
+/** Reads the audit record of a login. @throws TypeError if it is malformed, or records something else */
 export function readLoginRecord(record: Uint8Array): RecordedLogin {
   const { kind, at, detail } = readRecord(record);
   if (kind !== 'login.granted') throw new TypeError(`expected the record of a login, got one of ${kind}`);

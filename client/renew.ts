@@ -9,17 +9,21 @@ import { systemClock } from '../runtime/clock';
 /** What ends sooner than this is renewed before it is used. */
 const MARGIN_SECONDS = 30;
 
+/** As for a login, with the credential, user and enclave taken from the session. */
 export interface RenewOptions extends Omit<LoginOptions, 'credential' | 'user' | 'enclave'> {
-  /** Logs in again whatever is still good: for when the enclave is gone. */
+  /** Logs in again even if the session is still valid, because the enclave is gone. Default: false. */
   enclaveGone?: boolean;
 }
 
 /**
- * Makes a session good to connect with. Where all of it is, it stays as it is; where its evidence has ended, the enclave is asked for new evidence;
- * where its client certificate has ended, or the enclave is gone, logs in again by the access token or, where that is over, by the refresh token,
- * with a new key, a new nonce and the whole verification. Keep what comes back, and the tokens at once (`onTokens`).
- * @throws AttestationRefused; RpcError, among them login.session_ended, login.refresh_reused (log in anew), login.refresh_raced (ABORTED: another
- * process renewed the session at this moment, and its tokens are the ones to use); LoginError login.session_over
+ * Makes a session valid to connect with. A session that still is one is returned unchanged. If only its evidence has
+ * expired, the enclave is asked for new evidence. If its client certificate has expired, or the enclave is gone, logs in
+ * again with the access token or, once that has expired, the refresh token: with a new key, a new nonce and full
+ * verification. Save the returned session, and the tokens as soon as `onTokens` reports them.
+ * @throws AttestationRefused
+ * @throws RpcError login.session_ended, login.refresh_reused: log in again with a password; login.refresh_raced (ABORTED):
+ * another process is renewing the session, use its tokens
+ * @throws LoginError login.session_over
  */
 export async function renew(
   trust: TrustBundle,

@@ -26,10 +26,11 @@ const RETRY = { passing: 1 / 6, refused: 2 };
 /** Another heartbeat would get the same answer. */
 const FINAL = new Set<Code>(['seat.freed', 'seat.heartbeat', 'login.session_ended', 'login.revoked']);
 
+/** What to do about the seat that a connection holds. */
 export interface SeatOptions {
-  /** Told why the seat is not renewed, where that is the service's decision. The enclave begins nothing new after `until`. */
+  /** Called when the service refuses to renew the seat. The enclave starts nothing new after `until`. */
   onSeatRefused?: (refusal: RpcError, until: Date) => void;
-  /** The system's, unless told. */
+  /** Default: the system clock. */
   clock?: Clock;
 }
 

@@ -9,36 +9,38 @@ import { withService } from './channel';
 
 const TIMEOUT_MS = 15_000;
 
-/** A connection to an enclave that counts among what a licence allows at once. */
+/** A connection to an enclave that counts against the concurrent sessions of a licence. */
 export interface SeatSummary {
+  /** Id (UUID). */
   seat: string;
-  /** The login session that took it. */
+  /** Id of the login session that took it. */
   session: string;
-  /** What its client called its machine. */
+  /** `CallOptions.clientName` of that session. */
   clientName: string;
-  /** Name of the enclave among its user's. */
+  /** Name of the user's enclave. */
   enclave: string;
   workloadUid: string;
   node: string;
   takenAt: Date;
   /** Last heartbeat. */
   renewedAt: Date;
-  /** Free again then, unless a heartbeat comes before. */
+  /** The seat is free again then, unless a heartbeat arrives first. */
   expiresAt: Date;
 }
 
+/** The seats of a user, and of the licence that they count against. */
 export interface SeatOverview {
-  /** The user's own, the one that was taken last first. */
+  /** The user's own, most recently taken first. */
   seats: SeatSummary[];
-  /** How many there are, of the licence or of the account. */
+  /** Number of seats of the licence or account. */
   limit: number;
-  /** How many of these are taken, by others too. */
+  /** How many of those are taken, including by other users. */
   taken: number;
-  /** Id of the licence; undefined: the account's own. */
+  /** Id of the licence; undefined for the account's own seats. */
   licence: string | undefined;
 }
 
-/** The seats that the user has now. @throws RpcError */
+/** Lists the user's seats. @throws RpcError login.token_invalid */
 export function listSeats(trust: TrustBundle, accessToken: string, options: CallOptions = {}): Promise<SeatOverview> {
   return withService(SeatServiceClient, trust.services.login, trust, options, async (client) => {
     const { seats, limit, taken, licence } = await callUnary(client, client.listSeats, {}, call(accessToken, options));
@@ -57,9 +59,9 @@ export function listSeats(trust: TrustBundle, accessToken: string, options: Call
 }
 
 /**
- * Frees seats of the user's. A session that still runs by one is not renewed any more.
- * @param seats ids; none: all
- * @returns how many were freed
+ * Frees seats of the user. A session that still holds one can start nothing new after its next heartbeat.
+ * @param seats ids; empty: all
+ * @returns the number of seats freed
  * @throws RpcError seat.not_found
  */
 export function freeSeats(

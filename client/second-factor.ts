@@ -4,23 +4,24 @@ import type { TrustBundle } from '../attestation/trust/bundle';
 import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, withAccountService } from './account';
 import type { CallOptions } from './account';
 
+/** Whether an account has a second factor (TOTP, RFC 6238). */
 export interface SecondFactorState {
   enabled: boolean;
-  /** Undefined where there is none. */
+  /** Undefined if not enabled. */
   enabledAt: Date | undefined;
-  /** That are not used. */
+  /** Number of unused recovery codes. */
   recoveryCodes: number;
 }
 
-/** What the authenticator needs. Secrets. */
+/** The secret to set up an authenticator app with. */
 export interface SecondFactorSecret {
-  /** For a QR code: otpauth://totp/… */
+  /** otpauth://totp/… URI, for a QR code. */
   uri: string;
-  /** Base32, to type where there is no camera. */
+  /** Base32, for manual entry. */
   secret: string;
 }
 
-/** Whether the user has a second factor. @throws RpcError */
+/** Returns whether the user has a second factor. @throws RpcError login.token_invalid */
 export function secondFactor(
   trust: TrustBundle,
   accessToken: string,
@@ -34,7 +35,7 @@ export function secondFactor(
 }
 
 /**
- * Makes a secret for an authenticator. Nothing changes before `confirmSecondFactor`.
+ * Creates a secret for an authenticator app. It takes effect with `confirmSecondFactor`.
  * @throws RpcError login.wrong_credentials, account.second_factor_enabled, account.second_factor_unavailable
  */
 export function beginSecondFactor(
@@ -54,8 +55,8 @@ export function beginSecondFactor(
 }
 
 /**
- * Shows that the authenticator has the secret; a login by password takes a code from now on.
- * @returns recovery codes, which are not shown again: each is good once in place of a code
+ * Enables the second factor, by proving that the authenticator has the secret. Logins with a password then require a code.
+ * @returns recovery codes, each valid once in place of a code; they are not shown again
  * @throws RpcError login.second_factor_wrong, account.second_factor_not_begun, login.limited
  */
 export function confirmSecondFactor(
@@ -70,9 +71,10 @@ export function confirmSecondFactor(
   });
 }
 
+/** A password and a second factor. */
 export interface BothFactors {
   password: string;
-  /** Of the authenticator, or a recovery code. */
+  /** A code from the authenticator, or a recovery code. */
   oneTimeCode: string;
 }
 
@@ -92,7 +94,7 @@ export async function disableSecondFactor(
   );
 }
 
-/** Makes new recovery codes; the old ones are worth nothing any more. @throws RpcError as disableSecondFactor; account.second_factor_disabled */
+/** Generates new recovery codes; the old ones stop working. @throws RpcError as disableSecondFactor; account.second_factor_disabled */
 export function renewRecoveryCodes(
   trust: TrustBundle,
   accessToken: string,

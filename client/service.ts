@@ -31,41 +31,56 @@ import type { LoginResultCode } from '../errors/client';
 const LOGIN_TIMEOUT_MS = 240_000;
 const ATTEST_TIMEOUT_MS = 60_000;
 
-/** A login as the service answered it is not one, which is a bug or a lie; or nothing is left to log in again with. `code` is stable. */
+/**
+ * The service's answer to a login is incomplete or wrong (login.no_result, login.wrong_certificate), or the session has no
+ * valid token left (login.session_over). `code` is stable.
+ */
 export class LoginError extends CodedError<LoginResultCode> {
   override readonly name = 'LoginError';
 }
 
+/** How to log in, what to verify, and what to be told meanwhile. */
 export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOptions {
   /**
-   * A refresh token is used by a login that succeeds. `knownSession`: the refresh token of a session of this user's that is at hand; it stays
-   * good, and keeps the attempts of others at this address from standing in this client's way. `oneTimeCode`: where the user has a second factor, of the
-   * authenticator or a recovery code; without it such a user's right password is answered by login.second_factor_required.
+   * What to log in with. A successful login uses up a refresh token. `knownSession`: a refresh token of this user, which
+   * stays valid and exempts the client from rate limits that others at its address caused. `oneTimeCode`: required with a
+   * second factor, a code from the authenticator or a recovery code; without it, the right password is refused with
+   * login.second_factor_required.
    */
   credential:
     | { accessToken: string }
     | { refreshToken: string }
     | { username: string; password: string; knownSession?: string | undefined; oneTimeCode?: string | undefined };
-  /** Name of the user's enclave that is wanted; left out: `default`. Evidence of another one is refused. */
+  /** Name of the user's enclave. Default: `default`. Evidence about another enclave is refused. */
   enclave?: string | undefined;
-  /** The user's id, where it is known from before: whose session it is that goes on. An access token brings it along. Another user is refused. */
+  /** Expected user id, if known from an earlier login; an access token carries it. Another user is refused. */
   user?: string | undefined;
-  /** Wants the node's firmware event log with the evidence. Default: where boot states are demanded, so that a refusal can name the event. */
+  /** Requests the node's firmware event log. Default: true if the policy requires boot states, so that a refusal can name the event. */
   includeEventLog?: boolean | undefined;
-  /** Told the new tokens, before anything of the answer is verified: they are all that there is of the session, whatever the evidence says. */
+  /** Called with the new tokens, before the evidence is verified. Save them even if the login is then refused. */
   onTokens?: (tokens: SessionTokens) => void | Promise<void>;
   /**
-   * Told what the audit log has of this login, once that was compared with the evidence. Keep it for `checkAuditLog`. Undefined where the service gave none:
-   * there is no audit log, or this replica is of before there was one.
+   * Called with the audit record of this login, after it was compared with the evidence. Keep it for `checkAuditLog`.
+   * Undefined if the service gave none: it has no audit log, or this replica runs a release without one.
    */
   onReceipt?: (receipt: LoginReceipt | undefined) => void | Promise<void>;
-  /** Told what is being waited for. */
+  /** Called with each stage that the login waits for. */
   onStage?: (stage: LoginStage) => void;
 }
 
 /**
- * Logs in, has the user's enclave started where it does not run, and verifies its evidence before anything else of the answer is believed.
- * @throws AttestationRefused, RpcError, LoginError, PlaintextRefused
+ * Logs in, starts the user's enclave if it is not running, and verifies its evidence before relying on the rest of the
+ * answer. May take minutes while a node is allocated and the image is pulled.
+ * @returns the session to `connect` with; it holds secrets
+ * @example
+ * const session = await login(trust, {
+ *   credential: { username: 'ada', password },
+ *   onTokens: (tokens) => save(tokens),
+ *   onStep: ({ step, title }) => console.error(`${step}: ${title}`),
+ * });
+ * @throws AttestationRefused if the evidence does not verify or is not wanted
+ * @throws RpcError login.wrong_credentials, login.second_factor_required, login.limited, login.enclave_timeout and others
+ * @throws LoginError, PlaintextRefused
  */
 export async function login(trust: TrustBundle, options: LoginOptions): Promise<Session> {
   const { bootStates } = { ...trust.policy, ...options.policy };
@@ -192,12 +207,14 @@ function checkOwnCertificate({
     throw new LoginError('login.wrong_certificate', "expected a certificate for this client's own key");
 }
 
+/** What to verify fresh evidence against. */
 export type RenewEvidenceOptions = VerifyingOptions & TrustOptions;
 
 /**
- * Asks the enclave itself for fresh evidence, for a session that is still good. It has to be the same enclave: where it was replaced, that is
- * `identity.workload`, and a login says which one is right.
- * @throws AttestationRefused, RpcError
+ * Requests fresh evidence from the enclave, for a session whose client certificate is still valid. Exported as `attest`.
+ * @returns the session with the new evidence, nonce and claims
+ * @throws AttestationRefused identity.workload if the enclave was replaced: log in again to learn which one is current
+ * @throws RpcError
  */
 export async function renewEvidence(
   trust: TrustBundle,

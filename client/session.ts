@@ -8,33 +8,37 @@ import type { Claims, Evidence } from '../proto/gen/licensing/v1/evidence';
 import type { EnclaveLocation } from '../proto/gen/licensing/v1/login';
 import type { SessionTokens } from './account';
 
-/** A login: what is needed to connect to the enclave, and the evidence that it was believed for. Holds secrets: the client's key and tokens. */
+/** The result of a login: what `connect` needs, and the evidence that was verified. Holds secrets: the client key and tokens. */
 export interface Session extends SessionTokens {
   /** PEM (PKCS#8), P-256. */
   clientKey: string;
   /** DER, leaf first. */
   clientCertificates: Buffer[];
+  /** Where the enclave is: `endpoint` is http://HOST:PORT, `tlsAddress` HOST:PORT, or empty if TLS runs inside EnclaveService.Tunnel. */
   enclave: EnclaveLocation;
-  /** Which of the user's enclaves was asked for; left out: `default`. */
+  /** Name of the user's enclave. Default: `default`. */
   enclaveName?: string | undefined;
-  /** Fingerprint of the trust key of its installation; undefined in one of an earlier release. */
+  /** Fingerprint of the installation's trust key; undefined in sessions saved by an earlier release. */
   trustKey?: string | undefined;
-  /** Of the purpose CERTIFICATE, for `nonce`. */
+  /** With purpose CERTIFICATE, for `nonce`. */
   evidence: Evidence;
-  /** What that evidence says, as it was verified. */
+  /** The verified claims of that evidence. */
   claims: Claims;
   /** 32 bytes. */
   nonce: Buffer;
-  /** The licence that the login was by, if by any. By the word of the login service. */
+  /** The licence that applied to the login, if any, as stated by the login service. */
   licence?: SessionLicence | undefined;
 }
 
-/** A licence, and until when logins work by it, in Unix seconds. */
+/** The licence that applied to a login. */
 export interface SessionLicence {
+  /** Id (UUID). */
   licence: string;
   /** Name of its plan. */
   plan: string;
+  /** Unix seconds. */
   until: number;
+  /** Logins work until then. Unix seconds. */
   graceUntil: number;
 }
 
@@ -64,7 +68,7 @@ const sessionSchema = z.strictObject({
     .optional(),
 });
 
-/** A session as JSON. For a file that nobody else can read: it holds the client's private key. */
+/** Writes a session as JSON. Store it with mode 0600: it holds the client's private key. */
 export function serializeSession({ claims: _, ...session }: Session): string {
   return JSON.stringify({
     version: 1,
@@ -76,8 +80,8 @@ export function serializeSession({ claims: _, ...session }: Session): string {
 }
 
 /**
- * Reads what `serializeSession` wrote. The evidence in it was verified before, and is again at every use.
- * @throws TypeError, EvidenceFileError, EvidenceError
+ * Reads what `serializeSession` wrote. `connect` verifies its evidence again.
+ * @throws TypeError if the text is no session; EvidenceFileError, EvidenceError if its evidence is malformed
  */
 export function parseSession(text: string): Session {
   let json: unknown;
@@ -122,7 +126,7 @@ export function parseSession(text: string): Session {
   };
 }
 
-/** The session's id, as its client certificate names it. */
+/** Id (UUID) of the session, from its client certificate; undefined if the certificate names none. */
 export function sessionId({ clientCertificates: [leaf] }: Pick<Session, 'clientCertificates'>): string | undefined {
   const uri = leaf && certificateIdentity(leaf);
   return uri === undefined ? undefined : parseClientIdentity(uri)?.session;

@@ -63,9 +63,9 @@ const bundleSchema = z.strictObject({
 });
 
 /**
- * All that a client believes in beforehand, as one JSON file that it gets from its operator: roots of attestation key certificates
- * and of the services' TLS certificates (PEM; several at once while they are rotated), the keys that sign bundles, revocation lists, licences and heads
- * of the audit log, where the services are, and what is wanted of an enclave.
+ * Everything that a client trusts in advance, as one JSON file from its operator: root certificates for attestation keys and
+ * for the services' TLS (PEM; several during a rotation), the keys that sign bundles, revocation lists, licences and heads of
+ * the audit log, the addresses of the services, and the policy for enclaves.
  */
 export type TrustBundle = z.infer<typeof bundleSchema>;
 

@@ -11,7 +11,7 @@ export const TRUST_BUNDLE_TYPE = 'sls-trust-bundle+jwt';
 /** A bundle with a dozen roots and golden boot states takes a tenth of this. */
 const MAX_LENGTH = 512 * 1024;
 
-/** A signed trust bundle that is not taken. `code` is stable. */
+/** A signed trust bundle was refused. `code` is stable. */
 export class TrustError extends CodedError<TrustCode> {
   override readonly name = 'TrustError';
 }
@@ -69,8 +69,9 @@ export async function readSignedBundle(text: string): Promise<TrustBundle> {
 }
 
 /**
- * Reads a signed bundle of the trust key that a person compared.
- * @param expected the fingerprint that the operator gave by another way: `SHA256:` and 43 characters of base64url
+ * Verifies a signed bundle against the fingerprint of its trust key.
+ * @param jws compact JWS (RFC 7515), as `sls admin trust-bundle export` prints it
+ * @param expected fingerprint from the operator over another channel: `SHA256:` and 43 characters of base64url
  * @throws TrustError trust.fingerprint, and those of `readSignedBundle`
  */
 export async function readTrustedBundle(jws: string, expected: string): Promise<TrustBundle> {

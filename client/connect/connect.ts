@@ -24,8 +24,9 @@ import { SingleUseCredentials } from './credentials';
 import { connectAttestedTls } from './tls';
 import { routeTo } from './transport';
 
+/** What to verify, and whether to take a seat. */
 export interface ConnectOptions extends VerifyingOptions, TrustOptions, SeatOptions {
-  /** False: takes no seat, also where the enclave runs nothing without one. For who only looks. */
+  /** False: take no seat, even if the enclave requires one to run anything. `status` still works. Default: true. */
   seat?: boolean;
 }
 
@@ -33,13 +34,23 @@ const CERTIFICATE_TIMEOUT_MS = 30_000;
 const ATTEST_TIMEOUT_MS = 60_000;
 
 /**
- * Connects to the enclave of a session. In this order, and nothing of the user's is sent before the last:
- * 1. the login's evidence is verified (again), and that nothing in it has been revoked since;
- * 2. the enclave's certificate is asked for (while 1 waits for the revocation list) and compared with the attested one;
- * 3. TLS 1.3 with the client's certificate; what is presented is compared once more;
- * 4. a second quote is asked for inside, and verified over this TLS session's exporter, about the same enclave;
- * 5. where the enclave wants one, a seat is taken by that evidence.
- * @throws AttestationRefused with the connection closed, RpcError where the enclave can't be reached, seat.none_free
+ * Connects to the enclave of a session. None of the user's data is sent before all of these steps have passed:
+ * 1. verify the login's evidence again, and that nothing it names has been revoked since;
+ * 2. fetch the enclave's certificate (while 1 waits for the revocation list) and compare it with the attested one;
+ * 3. open TLS 1.3 with the client's certificate, and compare the presented certificate again;
+ * 4. request a second quote over that connection, bound to its TLS exporter, and verify that it is about the same enclave;
+ * 5. take a seat with that evidence, if the enclave requires one.
+ * @returns a connection, to be ended with `close` or `end`
+ * @example
+ * const enclave = await connect(trust, await renew(trust, session));
+ * try {
+ *   await enclave.putFile('model.bin', 'model.bin');
+ * } finally {
+ *   await enclave.end();
+ * }
+ * @throws AttestationRefused if any step refuses; the connection is then closed
+ * @throws RpcError connection.failed, connection.closed, connection.timeout if the enclave can't be reached;
+ * seat.none_free if all seats are taken
  */
 export async function connect(
   pinned: TrustBundle,

@@ -17,26 +17,29 @@ const SLOWER_SECONDS = 5;
 const LONGEST_SECONDS = 3600;
 const SLOWEST_SECONDS = 60;
 
-/** A login at the OpenID provider that did not come about. `code` is stable. */
+/** A login at the OpenID provider failed. `code` is stable: oidc.denied, oidc.code_expired, oidc.no_device_codes, oidc.client_refused. */
 export class DeviceLoginError extends CodedError<DeviceLoginCode> {
   override readonly name = 'DeviceLoginError';
 }
 
-/** What the user has to be shown. By the provider's word: texts for a terminal have to be made fit for one. */
+/** What to show the user. The provider chose these texts: escape control characters before printing them to a terminal. */
 export interface DeviceCode {
-  /** Where they go with a browser, on whatever machine, and type the code. */
+  /** URL to open in a browser, on any machine. */
   address: string;
+  /** Code to type there. */
   userCode: string;
-  /** The same with the code in it, for a QR code; they compare it there (RFC 8628, 3.3.1). */
+  /** URL that includes the code, for a QR code; the user compares the code there (RFC 8628, 3.3.1). */
   completeAddress: string | undefined;
   expiresAt: Date;
 }
 
+/** How to show the code, and when to give up. */
 export interface DeviceLoginOptions {
+  /** Called once, with the code to show. */
   onCode(code: DeviceCode): void | Promise<void>;
-  /** Ends the wait; the code is left to expire. */
+  /** Stops waiting; the code is left to expire. */
   signal?: AbortSignal | undefined;
-  /** The system's, unless told. */
+  /** Default: the system clock. */
   clock?: Clock;
 }
 
@@ -52,9 +55,10 @@ const tokenSchema = z.object({ id_token: z.string() });
 const errorSchema = z.object({ error: z.string(), error_description: z.string().optional() });
 
 /**
- * Has the user log in at the provider, by a device code (RFC 8628): asks for one, shows it by `onCode`, waits until the user has been there.
- * @returns an ID token, which is as good as a password for a few minutes
- * @throws DeviceLoginError, OidcProviderError; what `signal` was aborted with
+ * Logs the user in at the OpenID provider with a device code (RFC 8628): requests a code, passes it to `onCode`, and waits
+ * until the user has approved it.
+ * @returns an ID token; treat it as a secret, it works like a password for a few minutes
+ * @throws DeviceLoginError, OidcProviderError; the abort reason of `signal`
  */
 export async function logInByDevice(
   settings: OidcSettings,

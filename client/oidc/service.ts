@@ -6,19 +6,21 @@ import type { TrustBundle } from '../../attestation/trust/bundle';
 import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, tokensOf, withAccountService } from '../account';
 import type { CallOptions, SessionTokens } from '../account';
 
-/** The OpenID provider by which users log in, and as what it knows the service. */
+/** The OpenID provider that users log in at, and the service's client there. */
 export interface OidcSettings {
+  /** https URL. */
   issuer: string;
   clientId: string;
-  /** No secret, whatever the provider calls it; empty where there is none. */
+  /** Not secret, whatever the provider calls it; empty if there is none. */
   publicClientSecret: string;
   scopes: string[];
 }
 
 /**
- * By which provider users log in at the service.
- * @returns undefined where they don't
- * @throws RpcError; OidcProviderError where the service names a provider without TLS, or one on this machine and is itself elsewhere
+ * Returns the OpenID provider that users log in at.
+ * @returns undefined if the service does not offer login with OIDC
+ * @throws RpcError
+ * @throws OidcProviderError oidc.provider_invalid: the provider has no TLS, or is on this machine while the service is not
  */
 export async function oidcSettings(trust: TrustBundle, options: CallOptions = {}): Promise<OidcSettings | undefined> {
   const settings = await withAccountService(trust, options, (client) =>
@@ -40,18 +42,19 @@ export async function oidcSettings(trust: TrustBundle, options: CallOptions = {}
   return settings;
 }
 
+/** A session begun with an ID token. */
 export interface OidcLogin extends SessionTokens {
   username: string;
-  /** The account was made by this login. */
+  /** True if this login created the account. */
   created: boolean;
 }
 
 /**
- * Begins a session by an ID token, which is used up by it.
- * @param username what an account that is not there yet shall be called; left out: a name is made
- * @param oneTimeCode where the user has a second factor: of the authenticator, or a recovery code
- * @throws RpcError oidc.token_invalid, oidc.token_used, oidc.unknown_user, oidc.other_username, oidc.provider_unavailable, login.revoked, login.second_factor_required,
- * login.second_factor_wrong, signup.username_taken
+ * Begins a session with an ID token, which can be used only once.
+ * @param username name for a new account. Default: a generated one
+ * @param oneTimeCode required with a second factor: a code from the authenticator, or a recovery code
+ * @throws RpcError oidc.token_invalid, oidc.token_used, oidc.unknown_user, oidc.other_username, oidc.provider_unavailable,
+ * login.revoked, login.second_factor_required, login.second_factor_wrong, signup.username_taken
  */
 export function exchangeIdToken(
   trust: TrustBundle,
@@ -74,15 +77,15 @@ export function exchangeIdToken(
   });
 }
 
-/** What shows that it is the account's owner who asks. */
+/** Confirms that the account's owner is asking. */
 export interface OwnerFactors {
   password: string;
-  /** Where there is a second factor. */
+  /** Required with a second factor: a code from the authenticator, or a recovery code. */
   oneTimeCode?: string | undefined;
 }
 
 /**
- * Binds the account to whom an ID token names, which is used up by it.
+ * Links the account to the identity in an ID token, which can be used only once.
  * @returns the issuer
  * @throws RpcError login.wrong_credentials, oidc.already_bound, and as exchangeIdToken
  */
@@ -98,7 +101,7 @@ export function linkIdentity(
   });
 }
 
-/** Takes that back. @throws RpcError login.wrong_credentials, oidc.not_bound, account.no_password */
+/** Unlinks the account from its OpenID provider. @throws RpcError login.wrong_credentials, oidc.not_bound, account.no_password */
 export async function unlinkIdentity(
   trust: TrustBundle,
   accessToken: string,
@@ -115,16 +118,17 @@ export async function unlinkIdentity(
   );
 }
 
+/** The account of the logged-in user. */
 export interface AccountSummary {
   /** Opaque id. */
   user: string;
   username: string;
   hasPassword: boolean;
-  /** The OpenID provider that the account is bound to. */
+  /** Issuer that the account is linked to; undefined if none. */
   oidcIssuer: string | undefined;
 }
 
-/** What the service knows of whoever is logged in. @throws RpcError */
+/** Returns the account of the logged-in user. @throws RpcError login.token_invalid */
 export function accountSummary(
   trust: TrustBundle,
   accessToken: string,
