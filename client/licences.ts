@@ -17,7 +17,7 @@ import { dateOf, systemClock } from '../runtime/clock';
 /** The account to act on: by the access token of a session, or by username and password without one. */
 export type LicenceCredential = { accessToken: string } | { username: string; password: string; oneTimeCode?: string };
 
-/** Whether logins work under a licence, and why not. */
+/** State of a licence at the time of the call; logins work under `valid` and `grace`. */
 export type OwnLicenceState = LicenceState;
 
 /** A licence held by the user's account. */
