@@ -69,7 +69,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
   'oidc.token_used': unauthenticated(OIDC_AGAIN),
   'oidc.unknown_user': unauthenticated('ask your operator for an account'),
   'oidc.other_username': failed('leave out --username'),
-  'oidc.already_bound': failed('sls account show says what your account is bound to; sls account unlink unbinds it'),
+  'oidc.already_bound': failed('sls account show says what your account is linked to; sls account unlink ends that'),
   'oidc.not_bound': failed('sls account show says how you log in'),
 
   'licence.required': failed('your operator issues them; sls redeem takes the licence key'),
