@@ -58,7 +58,7 @@ export async function askPasswordChange(options: {
  */
 export async function askCode({ fromStdin }: { fromStdin: boolean }): Promise<string> {
   if (!fromStdin && !process.stdin.isTTY)
-    throw new CliError(EXIT.usage, 'no terminal to ask for the code', { hint: CODE_HINT });
+    throw new CliError(EXIT.usage, 'no terminal on which to ask for the code', { hint: CODE_HINT });
   const code = (
     fromStdin ? ((await nextLine()) ?? '') : await ask('Code from your authenticator, or a recovery code: ')
   ).trim();

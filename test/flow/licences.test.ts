@@ -128,7 +128,7 @@ test('a key is never taken from the command line, nor told by a message', async 
   }
   expect(refused(await machine.sls(['redeem']))).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining('no terminal to ask'),
+    stderr: expect.stringContaining('no terminal on which to ask'),
   });
   expect(refused(await machine.sls(['redeem', 'not-there']))).toMatchObject({
     code: 2,
