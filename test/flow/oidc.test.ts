@@ -183,7 +183,7 @@ test('who has a password can log in at the provider as well, once they have said
   expect(JSON.parse(link.stdout)).toEqual({ oidcIssuer: provider.issuer });
   expect(await machine.sls(['account', 'link', '--password-stdin'], { stdin: `${PASSWORD}\n` })).toMatchObject({
     code: 1,
-    stderr: expect.stringContaining('hint: sls account unlink'),
+    stderr: expect.stringContaining('to unlink it: sls account unlink'),
   });
   const login = await withPerson(['login', '--oidc', '--json'], approve('zoe@provider'));
   expect(JSON.parse(login.stdout)).toMatchObject({ username: 'zoe' });
