@@ -89,7 +89,9 @@ test('without TPM and attestor the errors are clear and the exit code is 6', asy
 test('a second sls up in the same folder is refused and disturbs nothing', async () => {
   const { code, stderr } = await machine.sls(['up']);
   expect(code).toBe(1);
-  expect(stderr).toMatch(new RegExp(`another sls up is running this installation \\(process ${service.pid}\\)\nhint: .+--dir`));
+  expect(stderr).toMatch(
+    new RegExp(`another sls up is running this installation \\(process ${service.pid}\\)\nhint: .+--dir`),
+  );
   expect((await machine.sls(['exec', '-q', 'echo', 'still here'])).stdout).toBe('still here\n');
 });
 
