@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Code } from '../../errors/codes';
 
 /** What a vector is expected to give: accepted, or refused with this code. */
 export interface Expect {
   ok: boolean;
-  code?: string;
+  code?: Code;
 }
 
 /** A committed file of vectors. Bytes are base64 or, where they are short, hex; times are Unix seconds. */
@@ -16,7 +17,7 @@ export function readVectors<T>(name: string): T {
 export async function judge<T>({ ok, code }: Expect, check: () => T | Promise<T>): Promise<T | undefined> {
   const run = async (): Promise<T> => check();
   if (ok) return run();
-  await expect(run()).rejects.toMatchObject({ code });
+  await expect(run()).toRejectWithCode(code!);
   return undefined;
 }
 
