@@ -39,7 +39,7 @@ type PathsOf<Service> = Service extends unknown
 export type Method = PathsOf<Services>;
 
 /**
- * Whom a method is for. Everyone else gets UNAUTHENTICATED or PERMISSION_DENIED (test/rpc/authorization.test.ts, against every server).
+ * Whom a method is for. Everyone else gets UNAUTHENTICATED or PERMISSION_DENIED (test/runtime/rpc/rules.authorization.test.ts, against every server).
  * - `anyone`: needs nothing, tells nothing that is secret
  * - `access token`: metadata "authorization: Bearer TOKEN" of a session that has not ended
  * - `refresh token`: in the request
@@ -95,7 +95,7 @@ const SLOW: TimeoutPolicy = { deadlineMs: 100_000 };
 
 /**
  * What holds for each method: of whom, how long, how large. Servers take their limits from here, and refuse to serve a method that has no row; so a new method
- * needs one line here, and a way to be refused in test/rpc/authorization.test.ts.
+ * needs one line here, and a way to be refused in test/runtime/rpc/rules.authorization.test.ts.
  */
 export const RULES = {
   '/grpc.health.v1.Health/Check': { caller: 'anyone', timeout: QUICK, requestBytes: KiB },

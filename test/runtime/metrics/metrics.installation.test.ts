@@ -83,7 +83,7 @@ test("each method that is not an enclave's has its metric", async () => {
   const seen = new Map<Method, string>();
   for (const method of methods) seen.set(method, (await services.call(method, Buffer.alloc(0))).code);
   const text = (await Promise.all(PROGRAMS.map(scrape))).join('\n');
-  // What is not served yet is watched by test/rpc/authorization.test.ts.
+  // What is not served yet is watched by test/runtime/rpc/rules.authorization.test.ts.
   for (const [method, code] of [...seen].filter(([, outcome]) => outcome !== 'UNIMPLEMENTED'))
     expect({
       method,
