@@ -1,4 +1,5 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
+import { sha256 } from '../attestation/crypto';
 import type { AttestRequest } from '../proto/gen/licensing/v1/attestor';
 import { CodedError } from '../errors/coded-error';
 import type { AttestorCode } from '../errors/attestor';
@@ -34,7 +35,7 @@ export class RequestChecks {
   check({ certificate }: AttestRequest): Buffer {
     if (this.certificate?.der.equals(certificate) !== true) {
       checkCertificate(certificate);
-      this.certificate = { der: certificate, sha256: createHash('sha256').update(certificate).digest() };
+      this.certificate = { der: certificate, sha256: sha256(certificate) };
     }
     return this.certificate.sha256;
   }

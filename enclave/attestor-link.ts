@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../attestation/crypto';
 import { readFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
@@ -76,7 +76,7 @@ export class AttestorLink {
   private readonly log: Logger;
 
   constructor(private readonly options: AttestorLinkOptions) {
-    this.certificateSha256 = createHash('sha256').update(options.certificate).digest('hex');
+    this.certificateSha256 = sha256(options.certificate).toString('hex');
     this.clock = options.clock ?? systemClock;
     this.log = options.log ?? silent;
   }
