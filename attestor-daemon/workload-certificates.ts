@@ -1,8 +1,8 @@
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { z } from 'zod';
-import { replaceDurably } from '../runtime/files/whole-file';
+import { readIfThere, replaceDurably } from '../runtime/files/whole-file';
 import { every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 import { RpcError } from '../runtime/rpc/errors';
@@ -78,10 +78,7 @@ export class WorkloadCertificates {
       throw new Error(
         `expected ${stateDir} to be writable by its owner only, got mode ${mode.toString(8).padStart(4, '0')}: chmod go-w ${stateDir}`,
       );
-    const text = await readFile(join(stateDir, FILE), 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
-      throw error;
-    });
+    const text = await readIfThere(join(stateDir, FILE));
     const known = text === undefined ? [] : parse(join(stateDir, FILE), text);
     const opened = new WorkloadCertificates(options);
     for (const record of known)

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { TrustBundle } from '../../attestation/trust/bundle';
@@ -8,7 +8,7 @@ import { readLoginRecord } from '../index';
 import type { KnownHead, LogHead, LoginReceipt } from '../index';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
-import { createWhole, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { createWhole, namesIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { systemClock } from '../../runtime/clock';
 
 /** A login an hour of work: more than a year of them. The oldest make room. */
@@ -119,11 +119,7 @@ export class LogMemory {
   }
 
   private async names(pattern: RegExp): Promise<string[]> {
-    const there = await readdir(this.folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return [];
-      throw error;
-    });
-    return there.filter((name) => pattern.test(name)).sort();
+    return (await namesIfThere(this.folder)).filter((name) => pattern.test(name)).sort();
   }
 
   private async read<T>(pattern: RegExp, parse: (json: unknown) => T): Promise<T[]> {

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { DEFAULT_ENCLAVE } from '../../attestation/evidence/enclave-name';
 import type { TrustBundle } from '../../attestation/trust/bundle';
@@ -11,7 +11,7 @@ import { callOptions } from './call-options';
 import { chosenEnclave } from './chosen-enclave';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
-import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { readIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { applyPreferences, newestTrust, readSignedTrust, standingTrust } from './trust';
 import type { TrustPreferences } from './trust';
 import { TrustMemory } from './trust-memory';
@@ -107,10 +107,7 @@ export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSes
 
 /** As it is, whatever is trusted now: to end it. */
 export async function readSession(file: string): Promise<SavedSession | undefined> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw error;
-  });
+  const text = await readIfThere(file);
   if (text === undefined) return undefined;
   try {
     const json = JSON.parse(text) as Record<string, unknown>;

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { sha256 } from '../../attestation/crypto';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { fingerprint, isSameKey } from '../../attestation/trust/public-key';
 import type { PublicKey } from '../../attestation/trust/public-key';
@@ -9,7 +9,7 @@ import { checkNotOlder, readSignedBundle, TrustError } from '../../attestation/t
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
-import { createWhole, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { createWhole, namesIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 
 const BUNDLE = /^bundle-\d{16}\.jws$/;
 /** Nothing can be remembered there. */
@@ -113,15 +113,11 @@ export class TrustMemory {
   }
 
   private userFile(username: string): string {
-    return join(this.folder, `user-${createHash('sha256').update(username).digest('hex')}.json`);
+    return join(this.folder, `user-${sha256(Buffer.from(username, 'utf8')).toString('hex')}.json`);
   }
 
   private async names(pattern: RegExp): Promise<string[]> {
-    const there = await readdir(this.folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return [];
-      throw error;
-    });
-    return there.filter((name) => pattern.test(name)).sort();
+    return (await namesIfThere(this.folder)).filter((name) => pattern.test(name)).sort();
   }
 }
 

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import type { ServerReadableStream } from '@grpc/grpc-js';
 import { SyncedFile } from '../../runtime/files/synced-file';
+import { syncToDisk } from '../../runtime/files/whole-file';
 import { RpcError } from '../../runtime/rpc/errors';
 import { CallReader } from '../../runtime/rpc/read-call';
 import type { FileHeader, PutFileRequest, PutFileResponse } from '../../proto/gen/licensing/v1/session';
@@ -42,7 +43,7 @@ export async function receiveFile(
       await unlink(partial).catch(() => undefined);
       throw error;
     }
-    await syncFolder(dirname(target));
+    await syncToDisk(dirname(target));
   } catch (error) {
     throw fileError(error, header.path);
   }
@@ -97,14 +98,4 @@ async function requireRegularFile(target: string): Promise<void> {
     status.FAILED_PRECONDITION,
     'expected a regular file, got a device, socket or pipe',
   );
-}
-
-/** The new name is on disk too. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

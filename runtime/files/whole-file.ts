@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
@@ -13,13 +13,14 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
 /** As `replaceFile`, and on disk before it resolves, whatever happens to the machine then. 0600. */
 export async function replaceDurably(path: string, content: string | Uint8Array): Promise<void> {
   await withDraft(path, content, 0o600, async (draft) => {
-    await sync(draft);
+    await syncToDisk(draft);
     await rename(draft, path);
   });
-  await sync(dirname(path));
+  await syncToDisk(dirname(path));
 }
 
-async function sync(path: string): Promise<void> {
+/** What was written to the file, or the names in the folder, are on disk when it resolves. */
+export async function syncToDisk(path: string): Promise<void> {
   const file = await open(path, 'r');
   try {
     await file.sync();
@@ -74,12 +75,19 @@ async function withDraft(
 
 /** The file's text; undefined where there is none. */
 export async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+  return ifThere(readFile(path, 'utf8'));
+}
+
+/** The names in a folder; none where it isn't there. */
+export async function namesIfThere(folder: string): Promise<string[]> {
+  return (await ifThere(readdir(folder))) ?? [];
+}
+
+async function ifThere<T>(read: Promise<T>): Promise<T | undefined> {
+  return read.catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
     throw error;
-  }
+  });
 }
 
 /** @returns false where there was none */
