@@ -24,4 +24,25 @@ export default tseslint.config(
       eqeqeq: 'error',
     },
   },
+  {
+    // What comes from outside is decoded strictly, and as a whole: runtime/text/utf8.ts, attestation/bytes/utf8.ts.
+    files: ['**/*.ts'],
+    ignores: ['test/**', 'bench/**', 'runtime/text/utf8.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector:
+            'CallExpression[callee.property.name="toString"][arguments.0.value=/^utf-?8$/i], CallExpression[callee.name=/^readFile(Sync)?$/][arguments.1.value=/^utf-?8$/i]',
+          message: 'replaces what is no UTF-8 by U+FFFD; use runtime/text/utf8, or attestation/bytes/utf8',
+        },
+      ],
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: [{ name: 'node:stream/consumers', message: 'decodes leniently; use streamText of runtime/text/utf8' }],
+        },
+      ],
+    },
+  },
 );

@@ -1,5 +1,4 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { certificateDer, certificatePem, splitCertificates } from '../attestation/certificates/pem';
 import { replaceDurably } from '../runtime/files/whole-file';
@@ -13,6 +12,7 @@ import { Backoff } from '../runtime/backoff';
 import type { BackoffOptions } from '../runtime/backoff';
 import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
+import { readText } from '../runtime/text/utf8';
 
 /** The node's attestation key with its certificates (DER, leaf first). */
 interface CertifiedAttestationKey {
@@ -152,7 +152,7 @@ export class AttestationKeyManager {
   /** Certificates of an earlier start, when they are of this key and node. */
   private async load(key: AttestationKey): Promise<CertifiedAttestationKey | undefined> {
     try {
-      const certificates = splitCertificates(await readFile(this.file, 'utf8')).map(certificateDer);
+      const certificates = splitCertificates(await readText(this.file)).map(certificateDer);
       readOwnCertificate(certificates, key.public, this.options.node);
       return { key, certificates };
     } catch {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { ConfigError, readEnvironment } from '../runtime/config/environment';
-import { readSettingFile } from '../runtime/config/listen';
+import { readSettingFile, readSettingText } from '../runtime/config/listen';
 import { writeReadyFile } from '../runtime/config/ready-file';
 import { openMetrics } from '../runtime/metrics/open';
 import { runProgram } from '../runtime/rpc/program';
@@ -20,7 +20,7 @@ async function openIdentifier(
   if (settings.IDENTITY === 'kubernetes') return kubernetesIdentity(program);
   if (settings.LAUNCHER_KEY_FILE === undefined)
     throw new ConfigError('LAUNCHER_KEY_FILE: expected for IDENTITY=process, got nothing');
-  const launcherKey = (await readSettingFile('LAUNCHER_KEY_FILE', settings.LAUNCHER_KEY_FILE)).toString('utf8');
+  const launcherKey = await readSettingText('LAUNCHER_KEY_FILE', settings.LAUNCHER_KEY_FILE);
   const usedFile = join(settings.STATE_DIR, 'used-credentials');
   return ProcessIdentity.open({ ...program, launcherKey, node: settings.NODE_NAME, usedFile }).catch((cause: Error) => {
     throw new ConfigError(`LAUNCHER_KEY_FILE: expected a P-256 public key as JWK, got something else: ${cause.name}`, {

@@ -1,5 +1,4 @@
 import { sha256 } from '../attestation/crypto';
-import { readFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
 import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
@@ -20,6 +19,7 @@ import type { BackoffOptions } from '../runtime/backoff';
 import type { AttestorCode } from '../errors/attestor';
 import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
+import { readText } from '../runtime/text/utf8';
 
 interface AttestorLinkOptions {
   address: Address;
@@ -175,7 +175,7 @@ export class AttestorLink {
       'grpc.keepalive_timeout_ms': 10_000,
     });
     try {
-      const metadata = bearer((await readFile(credentialFile, 'utf8')).trim());
+      const metadata = bearer((await readText(credentialFile)).trim());
       // The attestor holds this enclave to it from here on, before anything that a user runs here could show it another.
       metadata.set('certificate-sha256', this.certificateSha256);
       await new Promise<void>((resolve, reject) => {

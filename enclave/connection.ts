@@ -3,7 +3,7 @@ import type { ServerOptions } from '@grpc/grpc-js';
 import { BulkSessionService } from '../runtime/rpc/bulk';
 import { SERVER_CHANNEL_OPTIONS } from '../runtime/rpc/server';
 import { widenWindows } from '../runtime/rpc/http2';
-import { largestRequest, limitSizes, refuseOversized } from '../runtime/rpc/sizes';
+import { largestRequest, limitRequests, refuseUnread } from '../runtime/rpc/sizes';
 import { Session } from './session/session';
 import type { SessionOptions } from './session/session';
 import type { SecureConnection } from './tls';
@@ -26,10 +26,10 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
     'grpc.max_receive_message_length': largest,
     'grpc.max_concurrent_streams': MAX_CALLS,
     'grpc.enable_channelz': 0,
-    interceptors: [refuseOversized(largest)],
+    interceptors: [refuseUnread(largest)],
   } as ServerOptions);
   const session = new Session(connection, options);
-  server.addService(limitSizes(BulkSessionService, largest), bind(session.service, new Calls(options)));
+  server.addService(limitRequests(BulkSessionService, largest), bind(session.service, new Calls(options)));
   // The TLS is already there: what is injected are the bytes inside it.
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenWindows(server);

@@ -27,6 +27,8 @@ export type TransportCode =
   | 'rpc.idle'
   /** The request is larger than its method takes. */
   | 'rpc.too_large'
+  /** The request is not its method's message, or holds text that is no UTF-8. */
+  | 'rpc.malformed'
   /** The health service has too many watchers. */
   | 'health.busy'
   | 'health.unknown_service';

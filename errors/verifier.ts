@@ -3,6 +3,8 @@ export type ParsingCode =
   | 'bytes.truncated'
   | 'bytes.trailing'
   | 'bytes.malformed'
+  /** A file, a setting, standard input: what has to be text is no UTF-8. */
+  | 'text.not_utf8'
   /** The bytes end before the structure does. */
   | 'tpm.truncated'
   /** Bytes are left after the structure. */

@@ -1,6 +1,7 @@
 import { apply, find, kubectl, KubectlError } from '../runtime/kubernetes/kubectl';
 import { KeyStoreError } from './store';
 import type { KeyName, KeyStore } from './store';
+import { decodeUtf8 } from '../runtime/text/utf8';
 
 /**
  * The kubelet syncs mounted Secrets and ConfigMaps within its sync period and the life of its cache, a minute each by default (Kubernetes
@@ -50,7 +51,7 @@ export class KubernetesKeyStore implements KeyStore {
       find<{ data?: Record<string, string> }>(kind, this.namespaces.services, object),
     );
     const value = found?.data?.[key];
-    return value === undefined || kind === 'configmap' ? value : Buffer.from(value, 'base64').toString('utf8');
+    return value === undefined || kind === 'configmap' ? value : decodeUtf8(Buffer.from(value, 'base64'), name);
   }
 
   async write(files: ReadonlyArray<readonly [KeyName, string]>): Promise<void> {

@@ -8,6 +8,7 @@ import { LauncherError } from './errors';
 import { systemClock } from '../runtime/clock';
 import { CodedError } from '../errors/coded-error';
 import { inheritedEnvironment } from './inherited-environment';
+import { readableText, readText } from '../runtime/text/utf8';
 
 /** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
 const READY_TIMEOUT_MS = 90_000;
@@ -108,7 +109,7 @@ async function ready(
   void exited.then((value) => (exit = value));
   const deadline = systemClock.monotonic() + READY_TIMEOUT_MS;
   for (;;) {
-    const text = await readFile(options.readyFile, 'utf8').catch(() => undefined);
+    const text = await readText(options.readyFile).catch(() => undefined);
     const report =
       text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
     if (report?.pid === pid && report !== undefined) return report.ports;
@@ -127,7 +128,7 @@ export function describeExit({ code, signal }: Exit): string {
 
 /** The reason in the last error of a log of JSON lines. */
 async function lastWords(logFile: string, from: number): Promise<string> {
-  const text = (await readFile(logFile, 'utf8').catch(() => '')).slice(from);
+  const text = readableText(await readFile(logFile).catch(() => Buffer.alloc(0))).slice(from);
   for (const line of text.trim().split('\n').reverse()) {
     try {
       const entry = JSON.parse(line) as { level: number; reason?: string; err?: { message?: string }; msg?: string };

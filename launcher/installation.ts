@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { createAuthority } from '../licensing/authority/authority';
@@ -12,6 +12,7 @@ import { LauncherError } from './errors';
 import { readIfThere, writeWhole } from '../runtime/files/whole-file';
 import { issueAdminCertificate } from '../licensing/authority/admin';
 import { systemClock } from '../runtime/clock';
+import { readText } from '../runtime/text/utf8';
 
 /** sockaddr_un.sun_path of Linux, less the longest name that a socket gets under run/. */
 const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;
@@ -134,8 +135,8 @@ export async function createAdministration(installation: Installation): Promise<
   if (current !== undefined && Date.parse(new X509Certificate(current).validTo) > systemClock.now() + ADMIN_RENEW_MS)
     return;
   const authority = {
-    certificate: await readFile(path('keys', 'admin-ca.crt'), 'utf8'),
-    privateKey: await readFile(path('keys', 'admin-ca.key'), 'utf8'),
+    certificate: await readText(path('keys', 'admin-ca.crt')),
+    privateKey: await readText(path('keys', 'admin-ca.key')),
   };
   const administrator = await issueAdminCertificate(authority, {
     name: ADMIN_NAME,
@@ -149,8 +150,8 @@ export async function createAdministration(installation: Installation): Promise<
 /** A new certificate for the services' TLS at every start: nothing pins it but its authority. */
 export async function createServerCertificate({ path }: Installation): Promise<void> {
   const authority = {
-    certificate: await readFile(path('keys', 'server-ca.crt'), 'utf8'),
-    privateKey: await readFile(path('keys', 'server-ca.key'), 'utf8'),
+    certificate: await readText(path('keys', 'server-ca.crt')),
+    privateKey: await readText(path('keys', 'server-ca.key')),
   };
   const server = await issueServerCertificate(authority, { hosts: ['localhost', '127.0.0.1'], days: SERVER_DAYS });
   await writeWhole(path('keys', 'server.key'), server.privateKey);

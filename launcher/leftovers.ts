@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { readableText } from '../runtime/text/utf8';
 
 /**
  * Marks an enclave and, inherited, the commands that run in it: INSTALLATION/WORKLOAD_UID. In a cluster the container's end is theirs too;
@@ -14,7 +15,7 @@ export async function endLeftovers(mark: string): Promise<number> {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
     // Processes of others can't be read, and those that have ended are gone.
-    const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
+    const environment = readableText(await readFile(`/proc/${name}/environ`).catch(() => Buffer.alloc(0)));
     if (!environment.split('\0').some((variable) => variable.startsWith(wanted))) continue;
     try {
       process.kill(pid, 'SIGKILL');

@@ -1,7 +1,8 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lockFile } from '../runtime/config/lock-file';
 import { LauncherError } from './errors';
+import { readText } from '../runtime/text/utf8';
 
 /** Tells people who runs the installation. */
 const PID = 'up.pid';
@@ -15,7 +16,7 @@ export async function lockInstallation(folder: string): Promise<{ release(): Pro
   const pidFile = join(folder, PID);
   const lock = await lockFile(join(folder, 'lock'));
   if (!lock) {
-    const pid = (await readFile(pidFile, 'utf8').catch(() => '')).trim();
+    const pid = (await readText(pidFile).catch(() => '')).trim();
     throw new LauncherError(
       'launcher.in_use',
       `another sls up is running this installation${pid && ` (process ${pid})`}`,

@@ -9,6 +9,7 @@ import { systemClock } from '../runtime/clock';
 import { CodedError } from '../errors/coded-error';
 import type { SwtpmCode } from '../errors/operator';
 import { splitCertificates } from '../attestation/certificates/pem';
+import { readableText, readText } from '../runtime/text/utf8';
 
 const run = promisify(execFile);
 
@@ -110,14 +111,18 @@ async function manufacture(state: string, ca: string): Promise<void> {
     const args = ['--tpm2', '--tpmstate', state, '--config', `${settings}/setup.conf`, '--logfile', log];
     await run(setup, [...args, '--create-ek-cert', '--lock-nvram', '--ecc', '--overwrite'], { timeout: 60_000 }).catch(
       async (cause: unknown) => {
-        const text = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n').slice(-3).join('; ');
+        const text = readableText(await readFile(log).catch(() => Buffer.alloc(0)))
+          .trim()
+          .split('\n')
+          .slice(-3)
+          .join('; ');
         throw new SwtpmError('swtpm.setup_failed', `swtpm_setup failed: ${text || (cause as Error).message}`, {
           cause,
         });
       },
     );
-    const root = await readFile(join(ca, 'swtpm-localca-rootca-cert.pem'), 'utf8');
-    const issuer = await readFile(join(ca, 'issuercert.pem'), 'utf8');
+    const root = await readText(join(ca, 'swtpm-localca-rootca-cert.pem'));
+    const issuer = await readText(join(ca, 'issuercert.pem'));
     await writeFile(join(state, CA_FILE), `${root.trim()}\n${issuer.trim()}\n`);
   } finally {
     await rm(settings, { recursive: true, force: true });
@@ -125,7 +130,7 @@ async function manufacture(state: string, ca: string): Promise<void> {
 }
 
 async function readCaCertificates(folder: string): Promise<string[]> {
-  const text = await readFile(join(folder, CA_FILE), 'utf8');
+  const text = await readText(join(folder, CA_FILE));
   return splitCertificates(text);
 }
 

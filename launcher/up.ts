@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { sha256Hex } from '../attestation/crypto';
@@ -32,6 +32,7 @@ import { writeTrustBundle } from './trust';
 import { issueWorkloadCredential } from './workload-credential';
 import type { Logger } from '../runtime/log/log';
 import type { Tracer } from '../runtime/traces/tracer';
+import { readText } from '../runtime/text/utf8';
 
 export interface UpOptions {
   folder: string;
@@ -175,7 +176,7 @@ async function openEnclaves(
   options: UpOptions,
 ): Promise<Enclaves> {
   const launcherKey = (await importJWK(
-    JSON.parse(await readFile(path('keys', 'launcher.json'), 'utf8')) as JWK,
+    JSON.parse(await readText(path('keys', 'launcher.json'))) as JWK,
     'ES256',
   )) as CryptoKey;
   await rotateLog(path('log', 'enclave.log'));

@@ -8,6 +8,7 @@ import { parseCertificate, verifyChain } from './chain';
 import type { ParsedCertificate } from './chain';
 import { CertificateError } from './errors';
 import { KEY_USAGE, URI_TAG } from './fields';
+import { decodeUtf8 } from '../bytes/utf8';
 
 /** tcg-kp-AIKCertificate: the purpose of attestation keys (TCG EK Credential Profile for TPM Family 2.0, "OIDs"). */
 export const ATTESTATION_KEY_PURPOSE = '2.23.133.8.3';
@@ -142,7 +143,7 @@ function decodeDetails(value: Buffer): AttestationKeyDetails {
   let json: unknown;
   try {
     const reader = new DerReader(value, 'details');
-    json = JSON.parse(reader.expect(DER.UTF8_STRING).toString('utf8'));
+    json = JSON.parse(decodeUtf8(reader.expect(DER.UTF8_STRING)));
     reader.end();
   } catch (error) {
     throw new CertificateError(

@@ -1,5 +1,6 @@
 import { DER, DerReader } from '../bytes/der';
 import { BytesError } from '../bytes/reader';
+import { decodeUtf8 } from '../bytes/utf8';
 
 const SET = 0x31;
 const MAX_TEXT_LENGTH = 80;
@@ -47,7 +48,7 @@ export function isSameName(a: Buffer, b: Buffer): boolean {
 function canonicalName(name: Uint8Array): string {
   const canonical = ({ type, tag, value }: Attribute): string[] =>
     TEXT_TAGS.includes(tag)
-      ? [type, value.toString('utf8').trim().replace(/\s+/g, ' ').toLowerCase()]
+      ? [type, decodeUtf8(value).trim().replace(/\s+/g, ' ').toLowerCase()]
       : [type, String(tag), value.toString('hex')];
   return JSON.stringify(attributes(name).map((set) => set.map(canonical)));
 }

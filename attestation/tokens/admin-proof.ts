@@ -5,6 +5,7 @@ import { CertificateError } from '../certificates/errors';
 import { isP256, sha256 } from '../crypto';
 import { CodedError } from '../../errors/coded-error';
 import type { AdministratorProofCode } from '../../errors/administrator';
+import { decodeUtf8 } from '../bytes/utf8';
 
 /** Metadata of an administrator's call. */
 export const ADMIN_PROOF_KEY = 'sls-admin-proof';
@@ -128,7 +129,7 @@ export function readCertificate(
 
 function parseJson(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+    return JSON.parse(decodeUtf8(bytes));
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
 import { newUuid } from '../crypto';
 import { z } from 'zod';
+import { decodeUtf8 } from '../bytes/utf8';
 
 /** A decision about who is trusted, and what came of it. Holds no secret, and users by id only: a name would outlive its account. */
 export interface AuditEntry {
@@ -30,7 +31,7 @@ export function newRecord({ kind, detail }: AuditEntry, at: Date): Buffer {
 /** @throws TypeError */
 export function readRecord(bytes: Uint8Array): AuditRecord {
   try {
-    const { at, ...record } = schema.parse(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)));
+    const { at, ...record } = schema.parse(JSON.parse(decodeUtf8(bytes)));
     return { ...record, at: new Date(at) };
   } catch (cause) {
     throw new TypeError('expected a record of the audit log, got something else', { cause });

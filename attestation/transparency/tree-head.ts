@@ -2,6 +2,7 @@ import { CompactSign, compactVerify, decodeProtectedHeader, importJWK } from 'jo
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { LogError } from './errors';
+import { decodeUtf8 } from '../bytes/utf8';
 
 /** `typ` of a signed head (RFC 8725, 3.11). */
 export const TREE_HEAD_TYPE = 'sls-tree-head+jwt';
@@ -83,7 +84,7 @@ export async function readTreeHead(jws: string, { keyOf, trustDomain, now }: Tre
   }
   let head: z.infer<typeof headSchema>;
   try {
-    head = headSchema.parse(JSON.parse(Buffer.from(payload).toString('utf8')));
+    head = headSchema.parse(JSON.parse(decodeUtf8(payload)));
   } catch (cause) {
     throw new LogError('log.head_malformed', 'a field of the tree head is missing or malformed', undefined, { cause });
   }

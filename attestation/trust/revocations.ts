@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { PublicKey } from './public-key';
 import { CodedError } from '../../errors/coded-error';
 import type { RevocationCode } from '../../errors/verifier';
+import { decodeUtf8 } from '../bytes/utf8';
 
 const REVOCATIONS_TYPE = 'sls-revocations+jwt';
 /** Life of a list. As long as someone between client and service can keep a revocation from being felt by showing an older one. */
@@ -104,7 +105,7 @@ async function verified(jws: string, keys: readonly PublicKey[]): Promise<Revoca
     throw new RevocationError('revocation.signature', "the revocation list's signature is wrong", { cause });
   }
   try {
-    return listSchema.parse(JSON.parse(Buffer.from(payload).toString('utf8')));
+    return listSchema.parse(JSON.parse(decodeUtf8(payload)));
   } catch (cause) {
     throw new RevocationError('revocation.malformed', 'a field of the revocation list is missing or malformed', {
       cause,

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { status } from '@grpc/grpc-js';
@@ -13,6 +13,7 @@ import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
+import { readText } from '../../runtime/text/utf8';
 
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */
 const MAX_LIFETIME_SECONDS = 300;
@@ -124,7 +125,7 @@ class UsedCredentials {
   static async open(path: string, clock: Clock, log: Logger): Promise<UsedCredentials> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const ends = new Map<string, number>();
-    const text = await readFile(path, 'utf8').catch(() => '');
+    const text = await readText(path).catch(() => '');
     for (const line of text.split('\n')) {
       const [end, id] = line.split(' ');
       if (id !== undefined && Number(end) > clock.now() / 1000) ends.set(id, Number(end));

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { BOOT_PCRS } from '../../attestation/boot/measured';
@@ -15,6 +14,7 @@ import { publishTrustBundle, readPublishedTrust } from '../../installation/trust
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { CliError, EXIT } from './exit';
 import { addExample, addOutputOptions } from './options';
+import { readInput } from './input';
 import { Output } from './output';
 import type { OutputOptions } from './output';
 import { loadTrust } from './trust';
@@ -162,9 +162,7 @@ async function makeState(
   const now = at === undefined ? dateOf(systemClock) : new Date(at);
   if (Number.isNaN(now.getTime()))
     throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(at)}`);
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new CliError(EXIT.failure, `can't read ${file}: ${error.code ?? error.message}`);
-  });
+  const text = await readInput(file, 'the evidence', { exitCode: EXIT.failure });
   try {
     const evidence = readEvidenceJson(text);
     // A new state is one that the policy doesn't allow yet; all its other rules hold.

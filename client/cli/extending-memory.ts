@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { largestOf } from '../../attestation/transparency/growth';
 import { LogError } from '../index';
 import type { LogHead } from '../index';
@@ -6,6 +5,7 @@ import { CliError, EXIT } from './exit';
 import type { LogMemory, RememberedHead } from './log-memory';
 import type { Output } from './output';
 import type { Code } from '../../errors/codes';
+import { readInput } from './input';
 
 const CONTRADICTIONS = new Set<Code>(['log.rolled_back', 'log.forked']);
 
@@ -48,9 +48,7 @@ export function describeHead({ size, root, at, signed }: LogHead): {
 
 /** A signed head as --json printed it, alone or as part of all that. */
 export async function readHeadFile(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new CliError(EXIT.usage, `can't read the head ${file}: ${error.code ?? error.message}`);
-  });
+  const text = await readInput(file, 'the head');
   if (!text.trimStart().startsWith('{')) return text.trim();
   try {
     const { head, signed } = JSON.parse(text) as { head?: { signed?: unknown }; signed?: unknown };

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { CliError, EXIT } from './exit';
 import { askSilently } from './prompt';
+import { readInput } from './input';
 
 /** Three parts of base64url, the first of them a JSON object: a JWS. */
 const JWS = /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/;
@@ -26,12 +25,7 @@ export async function readLicenceKey(file: string | undefined): Promise<string> 
 }
 
 async function read(file: string | undefined): Promise<string> {
-  if (file === '-') return text(process.stdin);
-  if (file !== undefined) {
-    return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      throw new CliError(EXIT.usage, `can't read the licence key ${file}: ${error.code ?? error.message}`);
-    });
-  }
+  if (file !== undefined) return readInput(file, 'the licence key');
   if (!process.stdin.isTTY)
     throw new CliError(EXIT.usage, 'no terminal on which to ask for the licence key', {
       hint: 'name its file, or - for standard input',

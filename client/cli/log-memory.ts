@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { TrustBundle } from '../../attestation/trust/bundle';
@@ -10,6 +10,7 @@ import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { createWhole, namesIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { systemClock } from '../../runtime/clock';
+import { readText } from '../../runtime/text/utf8';
 
 /** A login an hour of work: more than a year of them. The oldest make room. */
 const MAX_LOGINS = 5_000;
@@ -102,7 +103,7 @@ export class LogMemory {
   async forgetLogins(user: string): Promise<void> {
     for (const name of await this.names(LOGIN)) {
       const file = join(this.folder, name);
-      const text = await readFile(file, 'utf8').catch(() => '');
+      const text = await readText(file).catch(() => '');
       if (userOf(text) === user) await removeIfThere(file);
     }
   }
@@ -127,7 +128,7 @@ export class LogMemory {
     for (const name of await this.names(pattern)) {
       const file = join(this.folder, name);
       try {
-        found.push(parse(JSON.parse(await readFile(file, 'utf8'))));
+        found.push(parse(JSON.parse(await readText(file))));
       } catch (cause) {
         // Another command had a newer one.
         if ((cause as NodeJS.ErrnoException).code === 'ENOENT') continue;

@@ -19,6 +19,7 @@ import { addTotp } from './commands/totp';
 import { addTrust } from './commands/trust';
 import { addUp } from './commands/up';
 import { addVerify } from './commands/verify';
+import { requireArguments } from './arguments';
 import { EXIT } from './exit';
 import { toCliError } from './failure';
 import { Output } from './output';
@@ -72,6 +73,7 @@ Example:
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   try {
+    requireArguments(args);
     await traced((tracer) => buildProgram(tracer).parseAsync(args, { from: 'user' }));
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { CliError, EXIT } from './exit';
+import { requireUtf8 } from './input';
 import { LONGEST_LINE, nextLine } from './stdin-lines';
 
 /** More than any password that is accepted. */
@@ -90,13 +91,14 @@ async function ask(question: string, { echo = true } = {}): Promise<string> {
   const output = echo ? process.stderr : new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output, terminal: true });
   const interrupted = new AbortController();
+  let answer: string;
   const interrupt = (): void => interrupted.abort();
   lines.on('SIGINT', interrupt);
   lines.on('close', interrupt);
   try {
     // Not before: the terminal itself has stopped to echo by now, so an answer that comes at once is not shown either.
     if (!echo) process.stderr.write(question);
-    return await lines.question(echo ? question : '', { signal: interrupted.signal });
+    answer = await lines.question(echo ? question : '', { signal: interrupted.signal });
   } catch {
     process.stderr.write('\n');
     process.exit(130);
@@ -105,6 +107,8 @@ async function ask(question: string, { echo = true } = {}): Promise<string> {
     lines.off('close', interrupt);
     lines.close();
   }
+  // readline has decoded it.
+  return requireUtf8('what was typed', answer);
 }
 
 /** Asks on the terminal, without echo. */

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { userOfToken } from '../identity';
@@ -8,6 +7,7 @@ import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { loadSessionIfThere, saveTokens, sessionFile, sessionFiles } from './session-file';
 import type { SavedSession } from './session-file';
 import { systemClock } from '../../runtime/clock';
+import { readText } from '../../runtime/text/utf8';
 
 /** Longer than a login takes to reach the service. */
 const MARGIN_SECONDS = 10;
@@ -53,7 +53,7 @@ export function isFresh(expiresAt: number): boolean {
 
 /** The tokens that sign-up gave, where they are of these services. */
 export async function readTokenFile(trust: TrustBundle): Promise<SavedTokens | undefined> {
-  const text = await readFile(tokenFile(), 'utf8').catch(() => undefined);
+  const text = await readText(tokenFile()).catch(() => undefined);
   if (text === undefined) return undefined;
   const { audience: of, ...tokens } = JSON.parse(text) as SavedTokens & { audience: string };
   return of === audience(trust) ? tokens : undefined;

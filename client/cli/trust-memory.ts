@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { sha256 } from '../../attestation/crypto';
@@ -10,6 +9,7 @@ import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { createWhole, namesIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { readText } from '../../runtime/text/utf8';
 
 const BUNDLE = /^bundle-\d{16}\.jws$/;
 /** Nothing can be remembered there. */
@@ -72,7 +72,7 @@ export class TrustMemory {
 
   /** The id that was behind the username at the last login. */
   async userBehind(username: string): Promise<string | undefined> {
-    const text = await readFile(this.userFile(username), 'utf8').catch(() => undefined);
+    const text = await readText(this.userFile(username)).catch(() => undefined);
     if (text === undefined) return undefined;
     try {
       return userSchema.parse(JSON.parse(text)).user;
@@ -93,7 +93,7 @@ export class TrustMemory {
     for (const name of (await this.names(BUNDLE)).reverse()) {
       const file = join(this.folder, name);
       try {
-        const signed = (await readFile(file, 'utf8')).trim();
+        const signed = (await readText(file)).trim();
         const bundle = await readSignedBundle(signed);
         if (!isSameKey(bundle.trustKey, this.trustKey) || this.bundleFile(bundle.sequence) !== file)
           throw new TypeError('expected the bundle that the name of the file says');

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fingerprint, isSameKey } from '../../attestation/trust/public-key';
 import type { TrustBundle } from '../../attestation/trust/bundle';
@@ -7,8 +6,9 @@ import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
 import { configFolder } from './folders';
-import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { readIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { TrustMemory } from './trust-memory';
+import { readInput } from './input';
 
 export interface TrustOptions {
   /** --trust FILE */
@@ -204,10 +204,7 @@ async function readBundleFile(place: string, { required }: { required: boolean }
 }
 
 async function readText(place: string, { required }: { required: boolean }): Promise<string | undefined> {
-  return readFile(place, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' && !required) return undefined;
-    throw new CliError(EXIT.usage, `can't read the trust bundle ${place}: ${error.code ?? error.message}`);
-  });
+  return required ? readInput(place, 'the trust bundle') : readIfThere(place);
 }
 
 /** A refusal of a bundle in the words of the person at the terminal; other errors as they are. */

@@ -3,7 +3,7 @@ import { openAuditLog } from '../../licensing/audit/open';
 import { Refusals } from '../../licensing/audit/refusals';
 import { splitCertificates } from '../../attestation/certificates/pem';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
-import { readSettingFile, readTls } from '../../runtime/config/listen';
+import { readSettingText, readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
@@ -56,7 +56,7 @@ runProgram(async (program) => {
   const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const { ADMIN_CA_FILE } = settings;
   const rootsPem = await reloadingSetting({ ADMIN_CA_FILE }, ([pem]) => requireRoots(String(pem)), program);
-  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
+  const url = (await readSettingText('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).trim();
   const enclaves = await openEnclaves(settings);
   const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin', log, clock });
   if (metrics) watchDatabase(metrics, database);

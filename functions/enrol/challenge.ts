@@ -2,6 +2,7 @@ import { CompactEncrypt, compactDecrypt } from 'jose';
 import { status } from '@grpc/grpc-js';
 import { z } from 'zod';
 import { RpcError } from '../../runtime/rpc/errors';
+import { decodeUtf8 } from '../../runtime/text/utf8';
 
 const LIFE_SECONDS = 300;
 const TYPE = 'sls-enrolment+jwe';
@@ -40,7 +41,7 @@ export async function openChallenge(text: string, key: Uint8Array, now: Date): P
     const options = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] };
     const { plaintext, protectedHeader } = await compactDecrypt(text, key, options);
     if (protectedHeader.typ !== TYPE) throw new TypeError(`expected typ ${TYPE}`);
-    challenge = schema.parse(JSON.parse(Buffer.from(plaintext).toString('utf8')));
+    challenge = schema.parse(JSON.parse(decodeUtf8(plaintext, 'a challenge')));
   } catch (cause) {
     throw new RpcError('enrol.challenge_invalid', status.UNAUTHENTICATED, 'expected a challenge of this service', {
       cause,

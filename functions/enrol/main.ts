@@ -2,7 +2,7 @@ import { countRefusals } from '../../licensing/audit/count-refusals';
 import { Refusals } from '../../licensing/audit/refusals';
 import { makePool } from '../../attestation/certificates/complete-chain';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
-import { readSettingFile, readTls } from '../../runtime/config/listen';
+import { readSettingFile, readSettingText, readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import { openMetrics } from '../../runtime/metrics/open';
@@ -44,9 +44,7 @@ async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
   }
   const hashes = new Map<string, { software: boolean }>();
   const list =
-    settings.EK_HASHES_FILE === undefined
-      ? ''
-      : (await readSettingFile('EK_HASHES_FILE', settings.EK_HASHES_FILE)).toString('utf8');
+    settings.EK_HASHES_FILE === undefined ? '' : await readSettingText('EK_HASHES_FILE', settings.EK_HASHES_FILE);
   for (const line of list
     .split('\n')
     .map((text) => text.replace(/#.*/, '').trim())

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { distFolder } from '../../runtime/config/dist';
 import { splitCertificates } from '../../attestation/certificates/pem';
+import { decodeUtf8 } from '../../runtime/text/utf8';
 
 /** PEM, one certificate each. */
 interface MakerCertificates {
@@ -24,5 +25,5 @@ export function readPemFolder(folder: string): string[] {
   const files = readdirSync(folder)
     .filter((name) => /\.(pem|crt)$/.test(name))
     .sort();
-  return files.flatMap((name) => splitCertificates(readFileSync(join(folder, name), 'utf8')));
+  return files.flatMap((name) => splitCertificates(decodeUtf8(readFileSync(join(folder, name)), name)));
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { sha256Hex } from '../../attestation/crypto';
@@ -12,6 +12,7 @@ import { createKeys, SERVICES } from './keys';
 import { kustomization, PROGRAMS } from './kustomization';
 import type { OidcChoice, Program } from './kustomization';
 import { systemClock } from '../../runtime/clock';
+import { readText } from '../../runtime/text/utf8';
 
 interface Flags {
   overlay: string;
@@ -108,8 +109,8 @@ async function install(flags: Flags): Promise<void> {
   say('namespaces and keys');
   await kubectl(['apply', '--server-side', '--force-conflicts', '-f', join(manifests, 'base', 'namespaces.yaml')]);
   const ekRoots: Record<string, string> = {};
-  for (const [name, file] of Object.entries(flags.ekRoot)) ekRoots[name] = await readFile(file, 'utf8');
-  const databaseUrl = flags.databaseUrlFile && (await readFile(flags.databaseUrlFile, 'utf8')).trim();
+  for (const [name, file] of Object.entries(flags.ekRoot)) ekRoots[name] = await readText(file);
+  const databaseUrl = flags.databaseUrlFile && (await readText(flags.databaseUrlFile)).trim();
   const store = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
 
   const before = (await readPublishedTrust(store))?.bundle;
@@ -128,7 +129,7 @@ async function install(flags: Flags): Promise<void> {
   const folder = await mkdtemp(join(manifests, '.install-'));
   try {
     const overlay = relative(folder, join(manifests, 'overlays', flags.overlay));
-    const template = flags.enclaveTemplate === undefined ? undefined : await readFile(flags.enclaveTemplate, 'utf8');
+    const template = flags.enclaveTemplate === undefined ? undefined : await readText(flags.enclaveTemplate);
     if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
     const enclaveTemplate = template === undefined ? undefined : { sha256: sha256Hex(template) };
     const components = flags.metrics ? [relative(folder, join(manifests, 'components', 'metrics'))] : [];

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { compactDecrypt, CompactEncrypt } from 'jose';
 import { z } from 'zod';
 import { CodedError } from '../../errors/coded-error';
+import { decodeUtf8 } from '../../runtime/text/utf8';
 
 const TYPE = 'sls-second-factor+jwe';
 const ALGORITHMS = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] };
@@ -70,7 +71,7 @@ export function readSecondFactorKeys(json: string): SecondFactorKeys {
         return key;
       };
       const { plaintext } = await compactDecrypt(sealed, find, ALGORITHMS);
-      const { sub, secret } = contentSchema.parse(JSON.parse(Buffer.from(plaintext).toString('utf8')));
+      const { sub, secret } = contentSchema.parse(JSON.parse(decodeUtf8(plaintext, 'a secret')));
       // Whoever can write to the database can't give a user the factor of another one.
       if (sub !== user) throw new SecondFactorKeysError("the secret is another user's");
       return Buffer.from(secret, 'base64');

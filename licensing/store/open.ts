@@ -1,4 +1,4 @@
-import { readSettingFile } from '../../runtime/config/listen';
+import { readSettingText } from '../../runtime/config/listen';
 import { RpcError } from '../../runtime/rpc/errors';
 import { openDatabase } from './database';
 import type { Database } from './database';
@@ -15,7 +15,7 @@ export async function openFunctionDatabase(
   settings: { DATABASE_URL_FILE: string; DATABASE_POOL: number },
   { program, log = silent, clock }: { program: string; log?: Logger; clock?: Clock },
 ): Promise<Database> {
-  const url = (await readSettingFile('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).toString('utf8').trim();
+  const url = (await readSettingText('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).trim();
   const database = openDatabase(url, {
     poolSize: settings.DATABASE_POOL,
     applicationName: `sls-${program}`,

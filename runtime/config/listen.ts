@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { metricsSettings } from '../metrics/open';
 import { addressSetting, ConfigError } from './environment';
+import { decodeUtf8 } from '../text/utf8';
 
 /** Settings of every program that serves gRPC: spread into its schema. */
 export const listenSettings = {
@@ -23,6 +24,16 @@ export async function readSettingFile(name: string, path: string): Promise<Buffe
       `${name}: the file can't be read: ${(cause as NodeJS.ErrnoException).code ?? 'unknown reason'}`,
       { cause },
     );
+  }
+}
+
+/** As `readSettingFile`, of text. @throws ConfigError that names the setting, never the content */
+export async function readSettingText(name: string, path: string): Promise<string> {
+  const content = await readSettingFile(name, path);
+  try {
+    return decodeUtf8(content, 'the file');
+  } catch (cause) {
+    throw new ConfigError(`${name}: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { readText } from '../text/utf8';
 
 /**
  * Replaces a file, in a folder that has to be there: who reads it sees all of the old one or all of the new one, whenever this process ends.
@@ -75,7 +76,7 @@ async function withDraft(
 
 /** The file's text; undefined where there is none. */
 export async function readIfThere(path: string): Promise<string | undefined> {
-  return ifThere(readFile(path, 'utf8'));
+  return ifThere(readText(path));
 }
 
 /** The names in a folder; none where it isn't there. */

@@ -9,6 +9,7 @@ import { KubernetesError } from './errors';
 import { systemClock } from '../clock';
 import type { Clock } from '../clock';
 import { Backoff } from '../backoff';
+import { decodeUtf8 } from '../text/utf8';
 
 /** One call, answer included; a watch has no such limit. */
 const CALL_TIMEOUT_MS = 15_000;
@@ -202,7 +203,7 @@ export class KubernetesApi {
 async function textOf(response: IncomingMessage): Promise<string> {
   const parts: Buffer[] = [];
   for await (const part of response) parts.push(part as Buffer);
-  return Buffer.concat(parts).toString('utf8');
+  return decodeUtf8(Buffer.concat(parts), "the API server's answer");
 }
 
 /** Kubernetes answers errors with a Status object (meta/v1). */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { CodedError } from '../../errors/coded-error';
+import { decodeUtf8, readableText } from '../text/utf8';
 
 /** kubectl said no. Its own words are the message. */
 export class KubectlError extends CodedError<'kubernetes.kubectl'> {
@@ -11,8 +12,8 @@ export class KubectlError extends CodedError<'kubernetes.kubectl'> {
 }
 
 /** Runs kubectl with the caller's KUBECONFIG; it knows every way to log in to a cluster. @throws KubectlError */
-export function kubectl(args: string[], input?: string): Promise<string> {
-  return new Promise((resolve, reject) => {
+export async function kubectl(args: string[], input?: string): Promise<string> {
+  const answer = await new Promise<Buffer>((resolve, reject) => {
     const child = spawn('kubectl', args, { stdio: ['pipe', 'pipe', 'pipe'] });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
@@ -20,12 +21,13 @@ export function kubectl(args: string[], input?: string): Promise<string> {
     child.stderr.on('data', (part: Buffer) => err.push(part));
     child.on('error', (cause) => reject(new KubectlError(`kubectl does not start: ${cause.message}`, { cause })));
     child.on('close', (code) => {
-      if (code === 0) resolve(Buffer.concat(out).toString('utf8'));
-      else reject(new KubectlError(Buffer.concat(err).toString('utf8').trim() || `kubectl ended with status ${code}`));
+      if (code === 0) resolve(Buffer.concat(out));
+      else reject(new KubectlError(readableText(Buffer.concat(err)).trim() || `kubectl ended with status ${code}`));
     });
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
   });
+  return decodeUtf8(answer, "kubectl's answer");
 }
 
 /** The object as kubectl gives it; undefined where there is none. */

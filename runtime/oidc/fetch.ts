@@ -1,5 +1,6 @@
 import { deadline } from '../rpc/deadline';
 import { OidcProviderError } from './errors';
+import { decodeUtf8 } from '../text/utf8';
 
 /** For connection, answer and all of its text together. */
 const TIMEOUT_MS = 5_000;
@@ -81,7 +82,11 @@ async function readBounded({ body }: Response, url: string): Promise<string> {
       );
     chunks.push(chunk as Uint8Array);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  try {
+    return decodeUtf8(Buffer.concat(chunks), withoutQuery(url));
+  } catch (cause) {
+    throw new OidcProviderError('oidc.provider_invalid', (cause as Error).message, { cause });
+  }
 }
 
 const hostOf = (url: string): string => new URL(url).host;

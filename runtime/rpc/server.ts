@@ -17,7 +17,7 @@ import type { PeerLimits } from './limits';
 import { observeCalls } from './observe';
 import { ruleOf } from './rules';
 import type { Caller } from './rules';
-import { largestRequest, limitSizes, refuseOversized } from './sizes';
+import { largestRequest, limitRequests, refuseUnread } from './sizes';
 
 /** Answers are small; what is large is streamed in pieces below this. Requests have limits of their own: rules.ts. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -95,9 +95,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const server = new Server({
     ...SERVER_CHANNEL_OPTIONS,
     'grpc.max_receive_message_length': largest,
-    interceptors: [refuseOversized(largest)],
+    interceptors: [refuseUnread(largest)],
   });
-  for (const { definition, methods } of services) server.addService(limitSizes(definition, largest), methods);
+  for (const { definition, methods } of services) server.addService(limitRequests(definition, largest), methods);
 
   if (address.scheme === 'unix') await removeStaleSocket(address.path);
   if ((address.scheme === 'https') !== (options.tls !== undefined)) {

@@ -43,6 +43,7 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
     ['trust'],
   ],
   runtime: [
+    ['text'],
     ['clock', 'backoff', 'files', 'log', 'metrics', 'traces', 'keys'],
     ['config', 'rpc', 'kubernetes'],
     ['oidc'],

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { fromServiceError, isServiceError, RpcError } from '../../../runtime/rpc/errors';
 import { Replay } from '../../../attestation/transparency/replay';
@@ -21,6 +20,7 @@ import { addAdminOptions, adminFiles } from './options';
 import type { AdminOptions } from './options';
 import { systemClock } from '../../../runtime/clock';
 import type { Code } from '../../../errors/codes';
+import { readText } from '../../../runtime/text/utf8';
 
 type Options = AdminOptions & OutputOptions & { trust?: string; trustFingerprint?: string; head?: string[] };
 
@@ -125,7 +125,7 @@ function progress(out: Output, size: number): (done: number) => void {
 /** The bundle of the installation that is asked, brought up to date where it is not the installation's own: a log key may have been taken back. */
 async function trustOf(options: Options, out: Output): Promise<TrustBundle> {
   if (options.trust === undefined && options.address === undefined) {
-    const text = await readFile(adminFiles(options).trustBundle, 'utf8').catch(() => undefined);
+    const text = await readText(adminFiles(options).trustBundle).catch(() => undefined);
     if (text !== undefined) return (await readSignedTrust(adminFiles(options).trustBundle, text)).bundle;
   }
   const keeper = new TrustKeeper(await loadSignedTrust(options), {}, out);

@@ -14,10 +14,12 @@ import type {
   TailAuditResponse,
 } from '../../../proto/gen/licensing/v1/admin';
 import { CliError, EXIT } from '../exit';
-import { adminFiles, readNamed } from './options';
+import { readInput } from '../input';
+import { adminFiles } from './options';
 import type { AdminOptions } from './options';
 import { signAdminProof } from './proof';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
+import { readText } from '../../../runtime/text/utf8';
 
 /** One that is starting is waited for before it is ended. */
 const TIMEOUT_MS = 100_000;
@@ -38,8 +40,8 @@ export class AdminCaller {
     const files = adminFiles(options);
     const hint = 'pass it with --admin-certificate and --admin-key; operators create one with sls admin certificate';
     const administrator = {
-      certificate: await readNamed(files.certificate, "the administrator's certificate", hint),
-      privateKey: await readNamed(files.key, "the administrator's key", hint),
+      certificate: await readInput(files.certificate, "the administrator's certificate", { hint }),
+      privateKey: await readInput(files.key, "the administrator's key", { hint }),
     };
     const address = parseAddress(files.address);
     // Public roots serve where the installation has none of its own: its ingress may have a certificate of a public CA.
@@ -92,8 +94,7 @@ export async function withCaller(options: AdminOptions, work: (caller: AdminCall
 }
 
 async function installationRoots(file: string): Promise<Buffer | undefined> {
-  const { readFile } = await import('node:fs/promises');
-  const text = await readFile(file, 'utf8').catch(() => undefined);
+  const text = await readText(file).catch(() => undefined);
   const roots = text === undefined ? [] : (await readSignedTrust(file, text)).bundle.serverRoots;
   return roots.length === 0 ? undefined : Buffer.from(roots.join('\n'));
 }

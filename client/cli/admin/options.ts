@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { FolderKeyStore } from '../../../installation/folder';
@@ -60,13 +59,6 @@ export function addAdminOptions(command: Command): Command {
     .option('--admin-certificate <file>', "administrator's certificate, PEM (default: the installation's own)")
     .option('--admin-key <file>', "administrator's private key, PEM (default: the installation's own)")
     .option('--dir <folder>', 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)');
-}
-
-/** @throws CliError that names the file, never its content */
-export async function readNamed(path: string, what: string, hint?: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new CliError(EXIT.usage, `can't read ${what} ${path}: ${error.code ?? error.message}`, { hint });
-  });
 }
 
 export function adminFiles(options: AdminOptions): {

@@ -10,7 +10,8 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { addPlaceOptions, openKeyStore, readNamed } from './options';
+import { readInput } from '../input';
+import { addPlaceOptions, openKeyStore } from './options';
 import type { PlaceOptions } from './options';
 
 /** `sls admin trust-bundle export`: what users add with `sls trust add`, and the fingerprint to tell them by another way. */
@@ -48,7 +49,7 @@ export function addTrustBundle(admin: Command): void {
 
 async function publish(store: KeyStore, edited: string | undefined): Promise<TrustBundle> {
   if (edited === undefined) return publishTrustBundle(store);
-  const text = await readNamed(edited, 'the edited trust bundle');
+  const text = await readInput(edited, 'the edited trust bundle');
   try {
     const { services, policy } = parseTrustBundle(text);
     // The edited file may be the plain bundle itself.

@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { DEFAULT_ENCLAVE } from '../../../attestation/evidence/enclave-name';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
@@ -28,6 +26,7 @@ import {
   unpinTrust,
 } from '../trust';
 import { TrustMemory } from '../trust-memory';
+import { readInput, STANDARD_INPUT } from '../input';
 
 /** `sls trust …`: manage the installation that this client trusts. */
 export function addTrust(program: Command): void {
@@ -110,11 +109,10 @@ async function refuseChanged(pinned: TrustBundle['trustKey'], shown: string): Pr
 
 async function readBundle(source: string): Promise<SignedTrust> {
   if (/^https?:\/\//.test(source)) return fetchTrustBundle(source);
-  if (source === '-') return readSignedTrust('standard input', await text(process.stdin));
-  const signed = await readFile(source, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new CliError(EXIT.usage, `can't read the trust bundle ${source}: ${error.code ?? error.message}`);
-  });
-  return readSignedTrust(source, signed);
+  return readSignedTrust(
+    source === STANDARD_INPUT ? 'standard input' : source,
+    await readInput(source, 'the trust bundle'),
+  );
 }
 
 /** A session with an installation that is trusted no longer would go on sending it what this person works on. */

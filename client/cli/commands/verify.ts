@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { EvidenceError, PolicyError } from '../../../attestation/evidence/errors';
@@ -17,6 +15,7 @@ import type { OutputOptions } from '../output';
 import { describeClaims, row } from '../report';
 import { loadTrust } from '../trust';
 import { dateOf, systemClock } from '../../../runtime/clock';
+import { readInput } from '../input';
 
 interface Options extends OutputOptions {
   trust?: string;
@@ -55,7 +54,7 @@ async function run(file: string, options: Options): Promise<void> {
   if (Number.isNaN(now.getTime()))
     throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
   const trust = await loadTrust(options, { asOfThen: options.at !== undefined });
-  const evidence = parse(await read(file));
+  const evidence = parse(await readInput(file, 'the evidence', { exitCode: EXIT.failure }));
   const steps: PassedStep[] = [];
   const policy: Policy = { ...trust.policy, ...(options.softwareTpm && { softwareTpm: options.softwareTpm }) };
   try {
@@ -131,17 +130,6 @@ function parse(content: string): Evidence {
       `evidence refused at step file (${error.code}): ${error.message}`,
       { code: error.code, step: 'file' },
       { cause: error },
-    );
-  }
-}
-
-async function read(file: string): Promise<string> {
-  try {
-    return file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
-  } catch (error) {
-    throw new CliError(
-      EXIT.failure,
-      `can't read ${file}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`,
     );
   }
 }

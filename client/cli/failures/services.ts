@@ -179,6 +179,7 @@ export const TRANSPORT: Record<TransportCode, Failure> = {
   'rpc.unauthenticated': unauthenticated(LOG_IN_AGAIN),
   'rpc.idle': unavailable(TRY_AGAIN),
   'rpc.too_large': failed(),
+  'rpc.malformed': failed(),
   'health.busy': unavailable(BUSY),
   'health.unknown_service': failed(),
 };

@@ -32,6 +32,7 @@ import type { Clock } from '../../../runtime/clock';
 import { CodedError } from '../../../errors/coded-error';
 import { silent } from '../../../runtime/log/log';
 import type { Logger } from '../../../runtime/log/log';
+import { readText } from '../../../runtime/text/utf8';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -63,7 +64,7 @@ export async function knativeLauncher({
     api: await KubernetesApi.inCluster(env),
     kind: {
       namespace: settings.ENCLAVE_NAMESPACE,
-      template: load(await readFile(settings.ENCLAVE_TEMPLATE_FILE, 'utf8')) as KnativeService,
+      template: load(await readText(settings.ENCLAVE_TEMPLATE_FILE)) as KnativeService,
       image: settings.ENCLAVE_IMAGE,
       trustDomain: settings.TRUST_DOMAIN,
       nodeSelector: settings.ENCLAVE_NODE_SELECTOR,

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../licensing/accounts/deletion';
 import { readEnvironment } from '../../../runtime/config/environment';
@@ -11,6 +10,7 @@ import { enclaveKey } from '../../../attestation/evidence/enclave-name';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 import { dateOf } from '../../../runtime/clock';
 import { runTask } from '../../../runtime/rpc/program';
+import { readText } from '../../../runtime/text/utf8';
 
 const DAY_MS = 86_400_000;
 
@@ -22,7 +22,7 @@ runTask(async ({ log, clock }) => {
       DATABASE_URL_FILE: z.string(),
     }),
   );
-  const database = openDatabase((await readFile(settings.DATABASE_URL_FILE, 'utf8')).trim(), {
+  const database = openDatabase((await readText(settings.DATABASE_URL_FILE)).trim(), {
     poolSize: 1,
     applicationName: 'reaper',
     log,
