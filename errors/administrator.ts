@@ -21,6 +21,7 @@ export type AdministratorCode =
   | 'admin.user_id'
   | 'admin.no_such_user'
   | 'admin.enclave_not_ended'
+  | 'admin.orphans_changed'
   | 'admin.licence_id'
   | 'admin.licence_until'
   | 'admin.licence_grace'

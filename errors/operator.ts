@@ -48,6 +48,8 @@ export type OperatorCode =
   | 'token.keys_invalid'
   /** The database holds another text under a migration's name. */
   | 'store.migration_changed'
+  /** The database is of another installation than the objects beside it. */
+  | 'store.another_installation'
   | InternalCode;
 
 /** Nobody's outside one program: a sign from one part of it to another. */

@@ -11,6 +11,7 @@ import type { Enclaves } from './enclaves/enclaves';
 import { issue, issuedLicences, report, revoke } from './licences';
 import type { LicenceIssuer } from './licences';
 import { approveNode, listNodes } from './nodes';
+import { orphansOf, permit } from './orphans';
 import { restoreSubject, revocationsOf, revokeSubject } from './revocations';
 import { resetSecondFactor } from './second-factor';
 import { deleteUser } from './users';
@@ -44,6 +45,8 @@ export function adminService(options: AdminOptions): Implementation<AdminService
     resetSecondFactor: (request, administrator) => resetSecondFactor(database, administrator, request),
     deleteUser: (request, administrator, context) =>
       deleteUser(database, enclaves, administrator, request, context.log),
+    listOrphans: async () => ({ orphans: await orphansOf(database) }),
+    permitOrphans: (request, administrator) => permit(options, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
     issueLicence: (request, administrator) => issue(options, administrator, request),
     listLicences: (request) => issuedLicences(options, request),

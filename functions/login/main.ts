@@ -10,6 +10,8 @@ import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
+import { installationOf } from '../../licensing/store/installation';
+import type { Database } from '../../licensing/store/database';
 import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
@@ -41,11 +43,16 @@ import type { Program } from '../../runtime/rpc/program';
 
 async function openLauncher(
   { LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress },
+  database: Database,
   program: Program,
 ): Promise<Launcher> {
   // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.
   if (LAUNCHER === 'knative')
-    return (await import('./launcher/knative')).knativeLauncher({ log: program.log, clock: program.clock });
+    return (await import('./launcher/knative')).knativeLauncher({
+      installation: installationOf(database),
+      log: program.log,
+      clock: program.clock,
+    });
   if (LAUNCHER_ADDRESS === undefined)
     throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
   return new ProcessLauncher(LAUNCHER_ADDRESS);
@@ -95,7 +102,7 @@ runProgram(async (program) => {
   const clientRoots = await openClientRoots(settings, program);
   const backend = await openAccountBackend(settings, { program: 'login', log, clock });
   const seats = new Seats(backend.database, settings.SEAT_SECONDS);
-  const opened = freeingSeats(await openLauncher(settings, program), seats, log);
+  const opened = freeingSeats(await openLauncher(settings, backend.database, program), seats, log);
   const launcher = metrics ? timeStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
   const trust = await LoginTrust.open(settings, backend.database, program);

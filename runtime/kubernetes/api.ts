@@ -26,7 +26,7 @@ export interface WatchEvent<T> {
 }
 
 /**
- * The five verbs of the Kubernetes API that are needed here, generic over the objects. Server, CA and credentials are the client library's (KubeConfig,
+ * The verbs of the Kubernetes API that are needed here, generic over the objects. Server, CA and credentials are the client library's (KubeConfig,
  * which also reads tokens again as they rotate); the connections are kept open between calls, where its own calls take a TLS handshake each.
  *
  * Throttling (429), unavailability (5xx, lost connections) and conflicts of writes (409) are retried with exponential back-off
@@ -76,6 +76,11 @@ export class KubernetesApi {
   /** POST, for what is answered and not stored, such as a TokenReview: it may be repeated. @throws KubernetesError */
   review<T>(path: string, body: object, options?: CallOptions): Promise<T> {
     return this.call<T>('POST', path, options, { type: 'application/json', body });
+  }
+
+  /** POST to a collection: makes the object; 409 where there is one of its name. @throws KubernetesError */
+  create<T>(collection: string, body: object, options?: CallOptions): Promise<T> {
+    return this.call<T>('POST', collection, options, { type: 'application/json', body });
   }
 
   /** Server-side apply: creates the object or brings it to this state. Safe to repeat. @throws KubernetesError */

@@ -2,6 +2,8 @@
 export const USER_ANNOTATION = 'licensing/user';
 /** Annotation beside it: the enclave's name among its user's. Left out: the default one, of before there were others. */
 export const ENCLAVE_ANNOTATION = 'licensing/enclave';
+/** Annotation of an enclave's Service and volume: id of the installation that made it, as its database has it. Left out: of before there were ids. */
+export const INSTALLATION_ANNOTATION = 'licensing/installation';
 /** Label of every enclave's Service and volume. */
 export const ENCLAVE_LABEL = { 'app.kubernetes.io/component': 'enclave' };
 
@@ -61,8 +63,17 @@ export interface Pod {
     containers?: Container[];
     initContainers?: Array<{ name: string }>;
     ephemeralContainers?: Array<{ name: string }>;
+    volumes?: Array<{ persistentVolumeClaim?: { claimName: string } }>;
   };
   status?: { phase?: string; podIP?: string; conditions?: Condition[]; containerStatuses?: ContainerStatus[] };
+}
+
+export interface ConfigMap {
+  apiVersion: string;
+  kind: string;
+  metadata: ObjectMeta;
+  data?: Record<string, string>;
+  immutable?: boolean;
 }
 
 /** serving.knative.dev/v1 Service. */

@@ -170,6 +170,8 @@ export const RULES = {
   '/licensing.v1.AdminService/ResetSecondFactor': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/DeleteUser': { caller: 'administrator', timeout: SLOW, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ListRevocations': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/ListOrphans': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
+  '/licensing.v1.AdminService/PermitOrphans': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/IssueLicence': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/ListLicences': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },
   '/licensing.v1.AdminService/RevokeLicence': { caller: 'administrator', timeout: QUERY, requestBytes: 32 * KiB },

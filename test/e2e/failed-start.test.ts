@@ -29,6 +29,7 @@ function launcher(
       ...kind,
     },
     nameKey: Buffer.alloc(32, 1),
+    installation: () => Promise.resolve('e2e'),
     startMs: 60_000,
     scheduleMs: 3_000,
     ...times,

@@ -7,6 +7,8 @@ export interface StoredObject {
   metadata: ObjectMeta;
   spec?: Record<string, unknown>;
   status?: Record<string, unknown>;
+  /** Of a ConfigMap. */
+  data?: Record<string, string>;
 }
 
 const NOT_FOUND: FakeAnswer = { status: 404, body: { reason: 'NotFound', message: 'not found' } };
@@ -72,6 +74,7 @@ export class FakeCluster {
     if (method === 'PATCH') return { body: this.apply(path, body as StoredObject, found) };
     if (method === 'DELETE')
       return this.delete(path, found, (body as { preconditions?: Partial<ObjectMeta> }).preconditions ?? {});
+    if (method === 'POST') return this.create(path, body as StoredObject);
     if (found) return { body: found };
     if (!/\/(services|pods|persistentvolumeclaims)$/.test(path)) return NOT_FOUND;
     // A watch ends at once, and whoever watches lists again.
@@ -79,6 +82,12 @@ export class FakeCluster {
     return {
       body: { metadata: { resourceVersion: String(this.version) }, items: this.under(path).filter(selected(request)) },
     };
+  }
+
+  private create(collection: string, wanted: StoredObject): FakeAnswer {
+    const path = `${collection}/${wanted.metadata.name}`;
+    if (this.objects.has(path)) return { status: 409, body: { reason: 'AlreadyExists', message: 'exists' } };
+    return { status: 201, body: this.put(path, wanted) };
   }
 
   private apply(path: string, wanted: StoredObject, found: StoredObject | undefined): StoredObject {

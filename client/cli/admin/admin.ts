@@ -4,6 +4,7 @@ import { addAudit } from './audit';
 import { addCertificate, addInit } from './init';
 import { addLicences } from './licence';
 import { addNodes } from './nodes';
+import { addOrphans } from './orphans';
 import { addRotate } from './rotate';
 import { addKeys, addRevocations, addUser } from './subjects';
 import { addTrustBundle } from './trust-bundle';
@@ -15,6 +16,7 @@ export function addAdmin(program: Command): void {
     addInit,
     addCertificate,
     addNodes,
+    addOrphans,
     addUser,
     addKeys,
     addRevocations,

@@ -89,7 +89,8 @@ function addIssue(licence: Command): void {
   );
 }
 
-function count(name: string, text: string, least = 1): number {
+/** A whole number of an option. @throws CliError usage */
+export function count(name: string, text: string, least = 1): number {
   if (/^\d{1,7}$/.test(text) && Number(text) >= least) return Number(text);
   throw new CliError(EXIT.usage, `expected --${name} from ${least}, got ${JSON.stringify(text)}`);
 }

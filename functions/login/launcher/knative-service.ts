@@ -1,6 +1,12 @@
 import { createHmac } from 'node:crypto';
 import { sha256Hex } from '../../../attestation/crypto';
-import { conditionOf, ENCLAVE_ANNOTATION, ENCLAVE_LABEL, USER_ANNOTATION } from '../../../runtime/kubernetes/objects';
+import {
+  conditionOf,
+  ENCLAVE_ANNOTATION,
+  ENCLAVE_LABEL,
+  INSTALLATION_ANNOTATION,
+  USER_ANNOTATION,
+} from '../../../runtime/kubernetes/objects';
 import type { KnativeService, PersistentVolumeClaim, Pod, Resources } from '../../../runtime/kubernetes/objects';
 import { parseQuantity } from '../../../runtime/kubernetes/quantity';
 import type { EnclavePlan } from './launcher';
@@ -41,6 +47,12 @@ export function enclaveName(key: Buffer, { user, name }: EnclaveId): string {
     bits >>= 5n;
   }
   return `enclave-${text}`;
+}
+
+/** What is written on an enclave's objects beside whose it is. */
+interface Marks {
+  /** Id of the installation that makes them. */
+  installation: string;
 }
 
 /** What every enclave of this installation has in common. */
@@ -86,7 +98,13 @@ function withPlan({ requests = {}, limits = {}, ...rest }: Resources, { cpu, mem
  */
 export function enclaveService(
   { namespace, template, image, trustDomain, nodeSelector, runtimeClass, volume }: EnclaveKind,
-  { name, enclave, now, plan = {} }: { name: string; enclave: EnclaveId; now: Date; plan?: EnclavePlan },
+  {
+    name,
+    enclave,
+    installation,
+    now,
+    plan = {},
+  }: Marks & { name: string; enclave: EnclaveId; now: Date; plan?: EnclavePlan },
 ): KnativeService {
   const own = [
     { name: 'ENCLAVE_USER', value: enclave.user },
@@ -134,6 +152,7 @@ export function enclaveService(
     ...service.metadata.annotations,
     [TEMPLATE_ANNOTATION]: hash,
     [LAST_USED_ANNOTATION]: now.toISOString(),
+    [INSTALLATION_ANNOTATION]: installation,
   };
   return service;
 }
@@ -141,12 +160,17 @@ export function enclaveService(
 /** The claim on an enclave's volume. It has no owner: it outlives the Service, which is deleted to end an enclave and made again by the next login. */
 export function enclaveVolume(
   { namespace, volume }: EnclaveKind,
-  { name, enclave }: { name: string; enclave: EnclaveId },
+  { name, enclave, installation }: Marks & { name: string; enclave: EnclaveId },
 ): PersistentVolumeClaim {
   return {
     apiVersion: 'v1',
     kind: 'PersistentVolumeClaim',
-    metadata: { name, namespace, labels: { ...ENCLAVE_LABEL }, annotations: annotationsOf(enclave) },
+    metadata: {
+      name,
+      namespace,
+      labels: { ...ENCLAVE_LABEL },
+      annotations: { ...annotationsOf(enclave), [INSTALLATION_ANNOTATION]: installation },
+    },
     spec: {
       accessModes: ['ReadWriteOnce'],
       resources: { requests: { storage: volume?.size ?? '' } },

@@ -38,6 +38,8 @@ export interface KnativeLauncherOptions {
   api: KubernetesApi;
   kind: EnclaveKind;
   nameKey: Buffer;
+  /** Id of the installation, as its database has it. */
+  installation: () => Promise<string>;
   startMs: number;
   scheduleMs: number;
   /** Silent, unless told. */
@@ -55,7 +57,12 @@ interface Seen {
 export async function knativeLauncher({
   env = process.env,
   ...program
-}: { env?: NodeJS.ProcessEnv; log?: Logger; clock?: Clock } = {}): Promise<Launcher> {
+}: {
+  installation: () => Promise<string>;
+  env?: NodeJS.ProcessEnv;
+  log?: Logger;
+  clock?: Clock;
+}): Promise<Launcher> {
   const settings = readEnvironment(knativeSettings, env);
   const nameKey = await readFile(settings.NAME_KEY_FILE);
   if (nameKey.length < 32) throw new Error(`expected 32 bytes or more in NAME_KEY_FILE, got ${nameKey.length}`);
@@ -173,7 +180,8 @@ export class KnativeLauncher implements Launcher {
     signal: AbortSignal,
   ): Promise<KnativeService> {
     const { api, kind } = this.options;
-    const wanted = enclaveService(kind, { name, enclave, now: dateOf(this.clock), plan });
+    const installation = await this.options.installation();
+    const wanted = enclaveService(kind, { name, enclave, installation, now: dateOf(this.clock), plan });
     if (found && isCurrent(found, wanted, dateOf(this.clock))) return found;
     // What is being deleted can't be brought back: wait for its end, then apply.
     let leaving = found;
@@ -181,17 +189,17 @@ export class KnativeLauncher implements Launcher {
       await this.clock.sleep(200, signal);
       leaving = await api.find<KnativeService>(this.path(name), { signal });
     }
-    if (kind.volume) await this.bringVolume(name, enclave, signal);
+    if (kind.volume) await this.bringVolume({ name, enclave, installation }, signal);
     return api.apply<KnativeService>(this.path(name), wanted, FIELD_MANAGER, { signal });
   }
 
   /** A volume stays as it was made, whatever size new ones get. */
-  private async bringVolume(name: string, enclave: EnclaveId, signal: AbortSignal): Promise<void> {
+  private async bringVolume(volume: Parameters<typeof enclaveVolume>[1], signal: AbortSignal): Promise<void> {
     const { api, kind } = this.options;
-    const path = this.volumePath(name);
+    const path = this.volumePath(volume.name);
     for (;;) {
       const found = await api.find<PersistentVolumeClaim>(path, { signal });
-      if (found === undefined) await api.apply(path, enclaveVolume(kind, { name, enclave }), FIELD_MANAGER, { signal });
+      if (found === undefined) await api.apply(path, enclaveVolume(kind, volume), FIELD_MANAGER, { signal });
       if (found?.metadata.deletionTimestamp === undefined) return;
       // Of an enclave of the same name that was deleted: its files are not to be seen again.
       await this.clock.sleep(200, signal);

@@ -5,9 +5,9 @@ import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
+import { installationId } from '../../../licensing/store/installation';
+import { requireBound } from './bind';
 import { reap } from './reaper';
-import { enclaveKey } from '../../../attestation/evidence/enclave-name';
-import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 import { dateOf } from '../../../runtime/clock';
 import { runTask } from '../../../runtime/rpc/program';
 import { readText } from '../../../runtime/text/utf8';
@@ -19,38 +19,25 @@ runTask(async ({ log, clock }) => {
     z.object({
       ENCLAVE_NAMESPACE: z.string().default('licensing-enclaves'),
       UNUSED_DAYS: z.coerce.number().positive().default(30),
+      ORPHAN_DAYS: z.coerce.number().min(0).default(7),
+      ORPHAN_PERCENT: z.coerce.number().min(0).max(100).default(5),
       DATABASE_URL_FILE: z.string(),
     }),
   );
-  const database = openDatabase((await readText(settings.DATABASE_URL_FILE)).trim(), {
-    poolSize: 1,
-    applicationName: 'reaper',
-    log,
-    clock,
-  });
+  const url = (await readText(settings.DATABASE_URL_FILE)).trim();
+  const database = openDatabase(url, { poolSize: 1, applicationName: 'reaper', log, clock });
   try {
-    const api = await KubernetesApi.inCluster();
-    await removeEnclavesOfDeletedUsers(database, api, settings.ENCLAVE_NAMESPACE);
+    const [api, installation] = [await KubernetesApi.inCluster(), await installationId(database)];
+    const [namespace, orphanShare] = [settings.ENCLAVE_NAMESPACE, settings.ORPHAN_PERCENT / 100];
+    const common = { api, namespace, database, installation, orphanShare };
+    await requireBound(common);
+    await removeEnclavesOfDeletedUsers(database, api, namespace);
     const reaped = await reap({
-      api,
-      namespace: settings.ENCLAVE_NAMESPACE,
+      ...common,
       unusedMs: settings.UNUSED_DAYS * DAY_MS,
+      orphanMs: settings.ORPHAN_DAYS * DAY_MS,
       now: dateOf(clock),
       log,
-      existing: async (users) => {
-        const rows = await database.query<{ id: string }>(
-          "SELECT id::text FROM accounts WHERE id::text = ANY(string_to_array($1, ','))",
-          [users.join(',')],
-        );
-        return new Set(rows.map(({ id }) => id));
-      },
-      registered: async (users) => {
-        const rows = await database.query<EnclaveId>(
-          `SELECT user_id::text AS user, name FROM enclaves WHERE deleting_at IS NULL AND user_id::text = ANY(string_to_array($1, ','))`,
-          [users.join(',')],
-        );
-        return new Set(rows.map(enclaveKey));
-      },
     });
     log.info(reaped, 'looked for unused enclaves');
   } finally {

@@ -14,6 +14,7 @@ import { transparency } from './0012-transparency';
 import { refreshTokens } from './0013-refresh-tokens';
 import { deletedUsers } from './0014-deleted-users';
 import { seatsBySession } from './0015-seats-by-session';
+import { installation } from './0018-installation';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -36,4 +37,5 @@ export const migrations: readonly Migration[] = [
   refreshTokens,
   deletedUsers,
   seatsBySession,
+  installation,
 ];

@@ -6,6 +6,7 @@ import { createAuthority } from '../../../licensing/authority/authority';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
+import { findOrphanPermit, markOrphans } from '../../../licensing/enclaves/orphans';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
 import { adminService } from '../../../functions/admin/service';
@@ -117,6 +118,31 @@ const of = (subject: RevokeRequest['subject'], reason = 'for a test'): RevokeReq
   username: '',
   reason,
 });
+describe('orphans of the cluster', () => {
+  test('are listed, and may go at once when an administrator names their number and a reason', async () => {
+    const orphan = {
+      kind: 'Service' as const,
+      object: 'enclave-a',
+      user: randomUUID(),
+      enclave: 'lab',
+      uid: randomUUID(),
+    };
+    await markOrphans(database, [orphan], new Date(1_700_000_000_000));
+    expect(await admin('listOrphans', {})).toEqual({
+      orphans: [{ kind: 'Service', object: 'enclave-a', user: orphan.user, since: 1_700_000_000n }],
+    });
+    await expect(admin('permitOrphans', { objects: 2, reason: 'gone' })).toRejectWithCode('admin.orphans_changed');
+    await expect(admin('permitOrphans', { objects: 1, reason: '' })).toRejectWithCode('admin.reason');
+    expect(await findOrphanPermit(database, new Date())).toBeUndefined();
+    await admin('permitOrphans', { objects: 1, reason: 'gone' });
+    expect(await findOrphanPermit(database, new Date())).toMatchObject({ objects: 1, administrator: 'ada' });
+    expect(await lastAudit()).toMatchObject({
+      kind: 'admin.permit_orphans',
+      detail: { administrator: 'ada', objects: 1, reason: 'gone' },
+    });
+  });
+});
+
 const node = (value: string): RevokeRequest => of({ subject: { $case: 'node', value } });
 
 describe('a node under whose name another TPM enrols (CVE-2025-13609)', () => {

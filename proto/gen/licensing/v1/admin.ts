@@ -111,6 +111,35 @@ export interface RestoreResponse {
   changed: boolean;
 }
 
+export interface ListOrphansRequest {
+}
+
+export interface ListOrphansResponse {
+  orphans: Orphan[];
+}
+
+export interface Orphan {
+  /** Service or PersistentVolumeClaim, and its name. */
+  kind: string;
+  object: string;
+  /** Id of the user that is written on it. */
+  user: string;
+  /** Unix seconds: when it was first found. */
+  since: bigint;
+}
+
+export interface PermitOrphansRequest {
+  /** How many there are, as the administrator saw them. */
+  objects: number;
+  /** Why, for the audit record. */
+  reason: string;
+}
+
+export interface PermitOrphansResponse {
+  /** Unix seconds: the permit's end. */
+  until: bigint;
+}
+
 export interface ListRevocationsRequest {
 }
 
@@ -1286,6 +1315,402 @@ export const RestoreResponse: MessageFns<RestoreResponse> = {
       ? RevocationSubject.fromPartial(object.subject)
       : undefined;
     message.changed = object.changed ?? false;
+    return message;
+  },
+};
+
+function createBaseListOrphansRequest(): ListOrphansRequest {
+  return {};
+}
+
+export const ListOrphansRequest: MessageFns<ListOrphansRequest> = {
+  encode(_: ListOrphansRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListOrphansRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListOrphansRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListOrphansRequest {
+    return {};
+  },
+
+  toJSON(_: ListOrphansRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListOrphansRequest>): ListOrphansRequest {
+    return ListOrphansRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListOrphansRequest>): ListOrphansRequest {
+    const message = createBaseListOrphansRequest();
+    return message;
+  },
+};
+
+function createBaseListOrphansResponse(): ListOrphansResponse {
+  return { orphans: [] };
+}
+
+export const ListOrphansResponse: MessageFns<ListOrphansResponse> = {
+  encode(message: ListOrphansResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.orphans) {
+      Orphan.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListOrphansResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListOrphansResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.orphans.push(Orphan.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListOrphansResponse {
+    return {
+      orphans: globalThis.Array.isArray(object?.orphans) ? object.orphans.map((e: any) => Orphan.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: ListOrphansResponse): unknown {
+    const obj: any = {};
+    if (message.orphans?.length) {
+      obj.orphans = message.orphans.map((e) => Orphan.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListOrphansResponse>): ListOrphansResponse {
+    return ListOrphansResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListOrphansResponse>): ListOrphansResponse {
+    const message = createBaseListOrphansResponse();
+    message.orphans = object.orphans?.map((e) => Orphan.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseOrphan(): Orphan {
+  return { kind: "", object: "", user: "", since: 0n };
+}
+
+export const Orphan: MessageFns<Orphan> = {
+  encode(message: Orphan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.object !== "") {
+      writer.uint32(18).string(message.object);
+    }
+    if (message.user !== "") {
+      writer.uint32(26).string(message.user);
+    }
+    if (message.since !== 0n) {
+      if (BigInt.asIntN(64, message.since) !== message.since) {
+        throw new globalThis.Error("value provided for field message.since of type int64 too large");
+      }
+      writer.uint32(32).int64(message.since);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Orphan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOrphan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.object = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.since = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Orphan {
+    return {
+      kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
+      object: isSet(object.object) ? globalThis.String(object.object) : "",
+      user: isSet(object.user) ? globalThis.String(object.user) : "",
+      since: isSet(object.since) ? BigInt(object.since) : 0n,
+    };
+  },
+
+  toJSON(message: Orphan): unknown {
+    const obj: any = {};
+    if (message.kind !== "") {
+      obj.kind = message.kind;
+    }
+    if (message.object !== "") {
+      obj.object = message.object;
+    }
+    if (message.user !== "") {
+      obj.user = message.user;
+    }
+    if (message.since !== 0n) {
+      obj.since = message.since.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Orphan>): Orphan {
+    return Orphan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Orphan>): Orphan {
+    const message = createBaseOrphan();
+    message.kind = object.kind ?? "";
+    message.object = object.object ?? "";
+    message.user = object.user ?? "";
+    message.since = (object.since !== undefined && object.since !== null) ? BigInt(object.since) : 0n;
+    return message;
+  },
+};
+
+function createBasePermitOrphansRequest(): PermitOrphansRequest {
+  return { objects: 0, reason: "" };
+}
+
+export const PermitOrphansRequest: MessageFns<PermitOrphansRequest> = {
+  encode(message: PermitOrphansRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objects !== 0) {
+      writer.uint32(8).uint32(message.objects);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PermitOrphansRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePermitOrphansRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.objects = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PermitOrphansRequest {
+    return {
+      objects: isSet(object.objects) ? globalThis.Number(object.objects) : 0,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: PermitOrphansRequest): unknown {
+    const obj: any = {};
+    if (message.objects !== 0) {
+      obj.objects = Math.round(message.objects);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PermitOrphansRequest>): PermitOrphansRequest {
+    return PermitOrphansRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PermitOrphansRequest>): PermitOrphansRequest {
+    const message = createBasePermitOrphansRequest();
+    message.objects = object.objects ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBasePermitOrphansResponse(): PermitOrphansResponse {
+  return { until: 0n };
+}
+
+export const PermitOrphansResponse: MessageFns<PermitOrphansResponse> = {
+  encode(message: PermitOrphansResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.until !== 0n) {
+      if (BigInt.asIntN(64, message.until) !== message.until) {
+        throw new globalThis.Error("value provided for field message.until of type int64 too large");
+      }
+      writer.uint32(8).int64(message.until);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PermitOrphansResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePermitOrphansResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.until = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PermitOrphansResponse {
+    return { until: isSet(object.until) ? BigInt(object.until) : 0n };
+  },
+
+  toJSON(message: PermitOrphansResponse): unknown {
+    const obj: any = {};
+    if (message.until !== 0n) {
+      obj.until = message.until.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PermitOrphansResponse>): PermitOrphansResponse {
+    return PermitOrphansResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PermitOrphansResponse>): PermitOrphansResponse {
+    const message = createBasePermitOrphansResponse();
+    message.until = (object.until !== undefined && object.until !== null) ? BigInt(object.until) : 0n;
     return message;
   },
 };
@@ -3731,6 +4156,27 @@ export const AdminServiceService = {
     responseSerialize: (value: DeleteUserResponse): Buffer => Buffer.from(DeleteUserResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteUserResponse => DeleteUserResponse.decode(value),
   },
+  /** Objects of the cluster that no row of the database speaks for, as the reaper marked them last. */
+  listOrphans: {
+    path: "/licensing.v1.AdminService/ListOrphans" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListOrphansRequest): Buffer => Buffer.from(ListOrphansRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListOrphansRequest => ListOrphansRequest.decode(value),
+    responseSerialize: (value: ListOrphansResponse): Buffer => Buffer.from(ListOrphansResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListOrphansResponse => ListOrphansResponse.decode(value),
+  },
+  /** Permits the reaper to delete as many of them at once as there are. Their time has to be up all the same. */
+  permitOrphans: {
+    path: "/licensing.v1.AdminService/PermitOrphans" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PermitOrphansRequest): Buffer => Buffer.from(PermitOrphansRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PermitOrphansRequest => PermitOrphansRequest.decode(value),
+    responseSerialize: (value: PermitOrphansResponse): Buffer =>
+      Buffer.from(PermitOrphansResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PermitOrphansResponse => PermitOrphansResponse.decode(value),
+  },
   /** Decisions, in the order of the audit log; with `follow`, those to come as well. */
   tailAudit: {
     path: "/licensing.v1.AdminService/TailAudit" as const,
@@ -3824,6 +4270,10 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   resetSecondFactor: handleUnaryCall<ResetSecondFactorRequest, ResetSecondFactorResponse>;
   /** Deletes a user's account with everything that names a person, as AccountDeletionService does. Doing it twice, by id, is doing it once. */
   deleteUser: handleUnaryCall<DeleteUserRequest, DeleteUserResponse>;
+  /** Objects of the cluster that no row of the database speaks for, as the reaper marked them last. */
+  listOrphans: handleUnaryCall<ListOrphansRequest, ListOrphansResponse>;
+  /** Permits the reaper to delete as many of them at once as there are. Their time has to be up all the same. */
+  permitOrphans: handleUnaryCall<PermitOrphansRequest, PermitOrphansResponse>;
   /** Decisions, in the order of the audit log; with `follow`, those to come as well. */
   tailAudit: handleServerStreamingCall<TailAuditRequest, TailAuditResponse>;
   /** As TransparencyService.GetTreeHead. */
@@ -3950,6 +4400,38 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteUserResponse) => void,
+  ): ClientUnaryCall;
+  /** Objects of the cluster that no row of the database speaks for, as the reaper marked them last. */
+  listOrphans(
+    request: ListOrphansRequest,
+    callback: (error: ServiceError | null, response: ListOrphansResponse) => void,
+  ): ClientUnaryCall;
+  listOrphans(
+    request: ListOrphansRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListOrphansResponse) => void,
+  ): ClientUnaryCall;
+  listOrphans(
+    request: ListOrphansRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListOrphansResponse) => void,
+  ): ClientUnaryCall;
+  /** Permits the reaper to delete as many of them at once as there are. Their time has to be up all the same. */
+  permitOrphans(
+    request: PermitOrphansRequest,
+    callback: (error: ServiceError | null, response: PermitOrphansResponse) => void,
+  ): ClientUnaryCall;
+  permitOrphans(
+    request: PermitOrphansRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PermitOrphansResponse) => void,
+  ): ClientUnaryCall;
+  permitOrphans(
+    request: PermitOrphansRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PermitOrphansResponse) => void,
   ): ClientUnaryCall;
   /** Decisions, in the order of the audit log; with `follow`, those to come as well. */
   tailAudit(request: TailAuditRequest, options?: Partial<CallOptions>): ClientReadableStream<TailAuditResponse>;

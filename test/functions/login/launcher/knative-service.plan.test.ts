@@ -18,8 +18,8 @@ const NOW = new Date('2026-01-01T00:00:00Z');
 describe("a licence's plan", () => {
   const id = { user: 'user-1', name: DEFAULT_ENCLAVE };
   const resourcesOf = (plan: object | undefined, from = template): unknown =>
-    enclaveService({ ...kind, template: from }, { name: 'n', enclave: id, now: NOW, plan }).spec.template.spec
-      .containers[0]!.resources;
+    enclaveService({ ...kind, template: from }, { name: 'n', enclave: id, installation: 'any', now: NOW, plan }).spec
+      .template.spec.containers[0]!.resources;
 
   test("sets the limits of the enclave, in place of the template's", () => {
     expect(resourcesOf({ cpu: '4', memory: '8Gi' })).toEqual({
@@ -55,7 +55,7 @@ describe("a licence's plan", () => {
   });
 
   test('that changed is applied at the next login', () => {
-    const at = (plan?: object) => enclaveService(kind, { name: 'n', enclave: id, now: NOW, plan });
+    const at = (plan?: object) => enclaveService(kind, { name: 'n', enclave: id, installation: 'any', now: NOW, plan });
     expect(isCurrent(at({ cpu: '1' }), at({ cpu: '1' }), NOW)).toBe(true);
     expect(isCurrent(at({ cpu: '1' }), at({ cpu: '2' }), NOW)).toBe(false);
     expect(isCurrent(at(), at({ cpu: '2' }), NOW)).toBe(false);

@@ -27,9 +27,10 @@ const kind = {
 };
 const key = Buffer.alloc(32, 7);
 const NOW = new Date('2026-01-01T00:00:00Z');
+const installation = '6b1f5a0e-7c1d-4b3a-9e59-3d3c7f0a2b11';
 const of = (user: string, name = 'default'): EnclaveId => ({ user, name });
 const make = (user = 'user-1', now = NOW, name?: string): KnativeService =>
-  enclaveService(kind, { name: enclaveName(key, of(user, name)), enclave: of(user, name), now });
+  enclaveService(kind, { name: enclaveName(key, of(user, name)), enclave: of(user, name), installation, now });
 
 describe('names of enclaves', () => {
   test('are DNS labels for any user id, and two ids never meet: ../, a/b, NUL, newline, A_b against a-b', () => {
@@ -103,21 +104,25 @@ describe('the Service of an enclave', () => {
   test('keeps its files on a volume of its own where volumes are on, and nowhere else', () => {
     const name = enclaveName(key, of('user-1', 'lab'));
     const volume = { size: '10Gi', storageClass: 'fast' };
-    const on = enclaveService({ ...kind, volume }, { name, enclave: of('user-1', 'lab'), now: NOW });
+    const on = enclaveService({ ...kind, volume }, { name, enclave: of('user-1', 'lab'), installation, now: NOW });
     const workspaces = (service: KnativeService): object[] =>
       (service.spec.template.spec['volumes'] as Array<{ name: string }>).filter((each) => each.name === 'workspace');
     expect(workspaces(on)).toEqual([{ name: 'workspace', persistentVolumeClaim: { claimName: name } }]);
     expect(workspaces(make())).toEqual([{ name: 'workspace', emptyDir: { sizeLimit: '1Gi' } }]);
-    expect(enclaveVolume({ ...kind, volume }, { name, enclave: of('user-1', 'lab') })).toMatchObject({
+    expect(enclaveVolume({ ...kind, volume }, { name, enclave: of('user-1', 'lab'), installation })).toMatchObject({
       metadata: {
         name,
         labels: { 'app.kubernetes.io/component': 'enclave' },
-        annotations: { 'licensing/user': 'user-1', 'licensing/enclave': 'lab' },
+        annotations: {
+          'licensing/user': 'user-1',
+          'licensing/enclave': 'lab',
+          'licensing/installation': installation,
+        },
       },
       spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'fast', resources: { requests: { storage: '10Gi' } } },
     });
     expect(
-      enclaveVolume({ ...kind, volume: { size: '1Gi' } }, { name, enclave: of('user-1') }).spec,
+      enclaveVolume({ ...kind, volume: { size: '1Gi' } }, { name, enclave: of('user-1'), installation }).spec,
     ).not.toHaveProperty('storageClassName');
   });
 
@@ -156,9 +161,10 @@ describe('the Service of an enclave', () => {
     hostile.spec.template.spec.containers[0]!.env!.push({ name: 'ENCLAVE_USER', value: 'victim' });
     const service = enclaveService(
       { ...kind, template: hostile, runtimeClass: 'gvisor' },
-      { name: 'n', enclave: of('user-1'), now: NOW },
+      { name: 'n', enclave: of('user-1'), installation, now: NOW },
     );
     expect(JSON.stringify(service)).not.toContain('victim');
+    expect(service.metadata.annotations).toMatchObject({ 'licensing/installation': installation });
     expect(service.spec.template.metadata?.annotations?.['autoscaling.knative.dev/min-scale']).toBe('0');
     const { containers, nodeSelector, runtimeClassName } = service.spec.template.spec;
     expect(containers[0]).toMatchObject({ image: IMAGE });
@@ -178,7 +184,7 @@ describe('the Service of an enclave', () => {
     expect(isCurrent(undefined, make(), NOW)).toBe(false);
     const other = enclaveService(
       { ...kind, image: IMAGE.replace('a', 'b') },
-      { name: found.metadata.name, enclave: of('user-1'), now: NOW },
+      { name: found.metadata.name, enclave: of('user-1'), installation, now: NOW },
     );
     expect(isCurrent(found, other, NOW)).toBe(false);
     found.metadata.deletionTimestamp = '2026-01-01T00:00:00Z';

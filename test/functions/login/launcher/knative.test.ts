@@ -28,7 +28,13 @@ let withVolumes: KnativeLauncher;
 
 beforeEach(async () => {
   cluster = await FakeCluster.start(NAMESPACE);
-  const options = { api: cluster.server.api(), nameKey, startMs: 120_000, scheduleMs: 30_000 };
+  const options = {
+    api: cluster.server.api(),
+    nameKey,
+    installation: () => Promise.resolve('any'),
+    startMs: 120_000,
+    scheduleMs: 30_000,
+  };
   plain = new KnativeLauncher({ ...options, kind });
   withVolumes = new KnativeLauncher({ ...options, kind: { ...kind, volume: { size: '5Gi' } } });
 });
@@ -168,6 +174,7 @@ test('a volume is made before the Service that needs it, once, and keeps its siz
   const bigger = new KnativeLauncher({
     api: cluster.server.api(),
     nameKey,
+    installation: () => Promise.resolve('any'),
     startMs: 5_000,
     scheduleMs: 1_000,
     kind: { ...kind, image: kind.image.replace('a', 'b'), volume: { size: '50Gi' } },
