@@ -29,7 +29,8 @@ export type SwtpmCode = `swtpm.${'missing' | 'socket_path' | 'setup_failed' | 'i
 export type LauncherCode = `launcher.${
   'folder' | 'in_use' | 'not_built' | 'path_too_long' | 'start_failed' | 'stopped'}`;
 
-export type KeyStoreCode = `keystore.${'missing' | 'malformed' | 'edited' | 'unsettled' | 'unreachable'}`;
+export type KeyStoreCode =
+  `keystore.${'missing' | 'malformed' | 'edited' | 'unsettled' | 'unreachable' | 'key_lost' | 'trust_key_away'}`;
 
 /** For the login service on one machine: what its launcher, which starts enclaves there, refuses. */
 export type MachineCode = 'launcher.enclave_failed' | 'launcher.user_id';

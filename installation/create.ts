@@ -1,7 +1,8 @@
 import { createAuthority } from '../licensing/authority/authority';
 import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
-import type { KeyStore } from './store';
+import { requireNoKeyLost } from './lost-keys';
+import type { KeyName, KeyStore } from './store';
 import { createTrustKeys } from './trust';
 
 const AUTHORITY_YEARS = 10;
@@ -10,11 +11,18 @@ const AUTHORITIES = [
   ['client-ca', 'Client CA'],
 ] as const;
 
-/** Makes every key of an installation that isn't there: authorities, token key, the key of second factors, and what `createTrustKeys` makes. Keys that are there stay. */
-export async function createAllKeys(store: KeyStore, { trustDomain }: { trustDomain: string }): Promise<void> {
+/**
+ * Makes every key of a new installation: authorities, token key, the key of second factors, and what `createTrustKeys` makes. Keys that are there stay.
+ * @param replaceLost keys to make anew although the installation has had them
+ * @throws KeyStoreError keystore.key_lost where another one is gone that it has had
+ */
+export async function createAllKeys(
+  store: KeyStore,
+  { trustDomain, replaceLost = [] }: { trustDomain: string; replaceLost?: readonly KeyName[] },
+): Promise<void> {
+  await requireNoKeyLost(store, replaceLost);
   for (const [name, commonName] of AUTHORITIES) {
-    // The certificate is written last: where it is, the key is too.
-    if ((await store.read(`${name}.crt`)) !== undefined) continue;
+    if ((await store.read(`${name}.key`)) !== undefined && (await store.read(`${name}.crt`)) !== undefined) continue;
     const { certificate, privateKey } = await createAuthority({ commonName, trustDomain, years: AUTHORITY_YEARS });
     await store.write([
       [`${name}.key`, privateKey],

@@ -18,6 +18,10 @@ export class FolderKeyStore implements KeyStore {
     return PUBLIC.includes(name) ? join(this.folder, name) : join(this.folder, 'keys', name);
   }
 
+  placeOf(name: KeyName): string {
+    return this.path(name);
+  }
+
   read(name: KeyName): Promise<string | undefined> {
     return readIfThere(this.path(name));
   }

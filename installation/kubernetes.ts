@@ -45,6 +45,11 @@ export class KubernetesKeyStore implements KeyStore {
 
   constructor(private readonly namespaces: { services: string; enclaves: string }) {}
 
+  placeOf(name: KeyName): string {
+    const { kind, name: object, key } = PLACES[name];
+    return `${key} of the ${kind === 'secret' ? 'Secret' : 'ConfigMap'} ${object} in the namespace ${this.namespaces.services}`;
+  }
+
   async read(name: KeyName): Promise<string | undefined> {
     const { kind, name: object, key } = PLACES[name];
     const found = await this.reached(() =>

@@ -32,6 +32,8 @@ export interface KeyStore {
   read(name: KeyName): Promise<string | undefined>;
   /** Each file whole or not at all, in the order given. */
   write(files: ReadonlyArray<readonly [KeyName, string]>): Promise<void>;
+  /** Where `name` is, or would be, in words for an operator. */
+  placeOf(name: KeyName): string;
   /** Seconds until every program has read a change: what is new signs only after that. */
   readonly settleSeconds: number;
 }
@@ -55,4 +57,14 @@ export async function need(store: KeyStore, name: KeyName): Promise<string> {
   const text = await store.read(name);
   if (text === undefined) throw new KeyStoreError('keystore.missing', `expected ${name} in the key store, got none`);
   return text;
+}
+
+/** The same key store, with a trust key that is kept elsewhere: it is read from here and never written. */
+export function withTrustKey(store: KeyStore, trustKey: string): KeyStore {
+  return {
+    settleSeconds: store.settleSeconds,
+    placeOf: (name) => store.placeOf(name),
+    read: (name) => (name === 'trust-key.json' ? Promise.resolve(trustKey) : store.read(name)),
+    write: (files) => store.write(files),
+  };
 }

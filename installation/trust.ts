@@ -13,9 +13,12 @@ import type { KeyStore } from './store';
 
 const ADMIN_CA_YEARS = 10;
 
-/** Makes what is missing of the keys behind trust itself: trust key, revocation keys, licence keys, log keys, admin CA. Keys that are there stay. */
+/**
+ * Makes what is missing of the keys behind trust itself: trust key, revocation keys, licence keys, log keys, admin CA. Keys that are there stay, and so
+ * does a trust key that is elsewhere: where it has signed a bundle, another one would have every client refuse the installation.
+ */
 export async function createTrustKeys(store: KeyStore, { trustDomain }: { trustDomain: string }): Promise<void> {
-  if ((await store.read('trust-key.json')) === undefined) {
+  if ((await store.read('trust-key.json')) === undefined && (await store.read('trust-bundle.jws')) === undefined) {
     await store.write([['trust-key.json', JSON.stringify(await generateSigningKey())]]);
   }
   for (const name of ['revocation-keys.json', 'licence-keys.json'] as const) {
@@ -42,6 +45,23 @@ type TrustChoices = Pick<TrustBundle, 'trustDomain' | 'services' | 'policy'>;
 interface PublishOptions {
   /** Writes over a plain bundle that somebody edited. */
   discardEdits?: boolean;
+  /** The next bundle as the trust key signed it elsewhere, compact JWS: published where it says what is to be published. */
+  signed?: string;
+}
+
+/** The bundle has to be signed anew, and the trust key isn't in the key store. */
+export class TrustKeyAwayError extends KeyStoreError {
+  constructor(
+    /** What is to be signed, as `serializeTrustBundle` writes it. */
+    readonly unsigned: string,
+    place: string,
+  ) {
+    super(
+      'keystore.trust_key_away',
+      `the trust bundle changes and has to be signed anew: expected trust-key.json in ${place}, got none`,
+      'give the trust key for this once (--trust-key-file), or have the bundle signed where the key is: sls admin trust-bundle sign --help',
+    );
+  }
 }
 
 /**
@@ -53,17 +73,17 @@ interface PublishOptions {
 export async function publishTrustBundle(
   store: KeyStore,
   choices: Partial<TrustChoices> = {},
-  { discardEdits = false }: PublishOptions = {},
+  { discardEdits = false, signed }: PublishOptions = {},
 ): Promise<TrustBundle> {
   const published = await readPublishedTrust(store);
   const before = published?.bundle;
   if (before && !discardEdits) await refuseEdited(store, before);
-  const trustKey = parseKey(await need(store, 'trust-key.json'), 'trust-key.json');
+  const trustKey = await readTrustKey(store);
   const next: TrustBundle = {
     version: 1,
     sequence: before?.sequence ?? 0,
     trustDomain: choices.trustDomain ?? before?.trustDomain ?? missing('trust domain'),
-    trustKey: await publicHalf(trustKey),
+    trustKey: trustKey === undefined ? (before?.trustKey ?? missing('trust key')) : await publicHalf(trustKey),
     revocationKeys: { keys: await publicHalves(await need(store, 'revocation-keys.json'), 'revocation-keys.json') },
     ...(await licenceKeys(store)),
     ...(await logKeys(store)),
@@ -76,10 +96,42 @@ export async function publishTrustBundle(
   const isSame = published !== undefined && isSameBundle(published.bundle, next);
   if (!isSame) next.sequence += 1;
   await store.write([
-    ['trust-bundle.jws', isSame ? published.signed : await signTrustBundle(next, trustKey)],
+    ['trust-bundle.jws', isSame ? published.signed : await sign(next, trustKey, signed, store)],
     ['trust-bundle.json', serializeTrustBundle(next)],
   ]);
   return next;
+}
+
+async function sign(
+  next: TrustBundle,
+  trustKey: JWK | undefined,
+  signed: string | undefined,
+  store: KeyStore,
+): Promise<string> {
+  // Signed by the very key of `next`, because that is part of what is the same.
+  if (signed !== undefined && isSameBundle(await readSignedBundle(signed), next)) return signed.trim();
+  if (trustKey !== undefined) return signTrustBundle(next, trustKey);
+  throw new TrustKeyAwayError(serializeTrustBundle(next), store.placeOf('trust-key.json'));
+}
+
+/**
+ * Signs a bundle as `publishTrustBundle` asked for it, away from the installation.
+ * @param unsigned as TrustKeyAwayError has it
+ * @param trustKey private JWK
+ * @throws TrustBundleError; KeyStoreError keystore.malformed where the key isn't the bundle's
+ */
+export async function signAway(unsigned: string, trustKey: string): Promise<SignedTrust> {
+  const bundle = parseTrustBundle(unsigned);
+  const key = parseKey(trustKey, 'the trust key');
+  if (!isSameKey(await publicHalf(key), bundle.trustKey))
+    throw new KeyStoreError('keystore.malformed', 'expected the trust key that the bundle names, got another one');
+  return { bundle, signed: await signTrustBundle(bundle, key) };
+}
+
+/** Undefined where the operator keeps it elsewhere. */
+async function readTrustKey(store: KeyStore): Promise<JWK | undefined> {
+  const text = await store.read('trust-key.json');
+  return text === undefined ? undefined : parseKey(text, 'trust-key.json');
 }
 
 /** An installation of before there were licences has none until its keys are made again. */
@@ -95,7 +147,7 @@ async function logKeys(store: KeyStore): Promise<Pick<TrustBundle, 'logKeys'>> {
 }
 
 /**
- * The bundle that the installation published last, by its own trust key.
+ * The bundle that the installation published last, by its own trust key. Where that is elsewhere, by the key that the bundle names.
  * @throws KeyStoreError keystore.malformed where it can't be read, or another key signed it
  */
 export async function readPublishedTrust(store: KeyStore): Promise<SignedTrust | undefined> {
@@ -103,8 +155,9 @@ export async function readPublishedTrust(store: KeyStore): Promise<SignedTrust |
   if (signed === undefined) return undefined;
   try {
     const bundle = await readSignedBundle(signed);
-    const own = await publicHalf(parseKey(await need(store, 'trust-key.json'), 'trust-key.json'));
-    if (!isSameKey(bundle.trustKey, own)) throw new TypeError('expected it to be signed by trust-key.json');
+    const own = await readTrustKey(store);
+    if (own !== undefined && !isSameKey(bundle.trustKey, await publicHalf(own)))
+      throw new TypeError('expected it to be signed by trust-key.json');
     return { bundle, signed };
   } catch (cause) {
     if (cause instanceof KeyStoreError) throw cause;

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { createAuthority } from '../licensing/authority/authority';
 import { issueServerCertificate } from '../licensing/authority/server';
 import { FolderKeyStore } from '../installation/folder';
+import { requireNoKeyLost } from '../installation/lost-keys';
 import { createTrustKeys } from '../installation/trust';
 import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
@@ -102,9 +103,13 @@ async function requireOwnFolder(folder: string): Promise<void> {
     throw refuse('one with other files in it');
 }
 
-/** Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the key of second factors, the sealing key. Each file is 0600 in a 0700 folder. */
+/**
+ * Makes the keys that aren't there: authorities, the keys that sign tokens and workload credentials, the key of second factors, the sealing key. Each file is 0600 in a 0700 folder.
+ * @throws KeyStoreError keystore.key_lost where one is gone that signed what is still there
+ */
 export async function createKeys(installation: Installation): Promise<void> {
   const { path } = installation;
+  await requireNoKeyLost(new FolderKeyStore(installation.folder));
   await mkdir(path('keys'), { recursive: true, mode: 0o700 });
   for (const name of ['attestation-ca', 'client-ca', 'server-ca'] as const) {
     // The certificate is written last: where it is, the key is too.

@@ -1,15 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { createAuthority } from '../../licensing/authority/authority';
+import { createAllKeys } from '../../installation/create';
 import { KubernetesKeyStore } from '../../installation/kubernetes';
+import { withTrustKey } from '../../installation/store';
 import type { KeyStore } from '../../installation/store';
-import { createTrustKeys } from '../../installation/trust';
+import { keyLost } from '../../installation/lost-keys';
 import { apply, find, kubectl } from '../../runtime/kubernetes/kubectl';
-import { generateSecondFactorKeys } from '../../licensing/second-factor/keys';
-import { generateTokenKeys } from '../../licensing/tokens/keys';
 
 export const SERVICES = 'licensing';
 const ENCLAVES = 'licensing-enclaves';
-const AUTHORITY_YEARS = 10;
 
 interface KeyOptions {
   trustDomain: string;
@@ -17,36 +15,34 @@ interface KeyOptions {
   ekRoots: Record<string, string>;
   /** URL of a PostgreSQL outside; none: the one that the overlay brings. */
   databaseUrl?: string;
+  /** Private JWK of an installation whose trust key isn't kept in the cluster. */
+  trustKey?: string;
 }
 
 type Parts = Record<string, string | Buffer>;
 
 /**
- * Makes the Secrets and ConfigMaps that aren't there. A Secret that is there stays as it is: enclaves, tokens and evidence
- * depend on it. Each program gets its own, so that none reads another's key.
+ * Makes the Secrets and ConfigMaps of a new installation. A Secret that is there stays as it is: enclaves, tokens and evidence
+ * depend on it. One that is gone from an installation is an error. Each program gets its own, so that none reads another's key.
+ * @throws KeyStoreError keystore.key_lost
  */
-export async function createKeys({ trustDomain, ekRoots, databaseUrl }: KeyOptions): Promise<KeyStore> {
-  const store = new KubernetesKeyStore({ services: SERVICES, enclaves: ENCLAVES });
-  for (const [name, commonName] of [
-    ['client-ca', 'Client CA'],
-    ['attestation-ca', 'Attestation CA'],
-  ] as const) {
-    // The certificate is written last: where it is, the key is too.
-    if ((await store.read(`${name}.crt`)) !== undefined) continue;
-    const { certificate, privateKey } = await createAuthority({ commonName, trustDomain, years: AUTHORITY_YEARS });
-    await store.write([
-      [`${name}.key`, privateKey],
-      [`${name}.crt`, certificate],
-    ]);
-  }
-  if ((await store.read('token-keys.json')) === undefined)
-    await store.write([['token-keys.json', await generateTokenKeys()]]);
-  if ((await store.read('second-factor-keys.json')) === undefined)
-    await store.write([['second-factor-keys.json', generateSecondFactorKeys()]]);
-  await createTrustKeys(store, { trustDomain });
+export async function createKeys({ trustDomain, ekRoots, databaseUrl, trustKey }: KeyOptions): Promise<KeyStore> {
+  const cluster = new KubernetesKeyStore({ services: SERVICES, enclaves: ENCLAVES });
+  const store = trustKey === undefined ? cluster : withTrustKey(cluster, trustKey);
+  const isInstalled = (await store.read('trust-bundle.jws')) !== undefined;
+  const lost = (name: string, consequence: string): void => {
+    if (isInstalled) throw keyLost(name, `the namespace ${SERVICES}`, consequence);
+  };
+  await createAllKeys(store, { trustDomain });
   await createSecret('enrol-seal', () => ({ key: randomBytes(32) }));
-  await createSecret('enclave-names', () => ({ key: randomBytes(32) }));
-  await createSecret('database', () => databaseParts(databaseUrl));
+  await createSecret('enclave-names', () => {
+    lost('the Secret enclave-names', 'every user would get new enclaves with empty volumes');
+    return { key: randomBytes(32) };
+  });
+  await createSecret('database', () => {
+    if (databaseUrl === undefined) lost('the Secret database', 'it holds the password of the database that is there');
+    return databaseParts(databaseUrl);
+  });
   await apply([configMap('licensing', { trustDomain }), configMap('ek-roots', ekRoots)]);
   return store;
 }

@@ -4,7 +4,8 @@ import { Command, Option } from 'commander';
 import { sha256Hex } from '../../attestation/crypto';
 import { distFolder } from '../../runtime/config/dist';
 import { KeyStoreError, need } from '../../installation/store';
-import { publishTrustBundle, readPublishedTrust } from '../../installation/trust';
+import { publishTrustBundle, readPublishedTrust, TrustKeyAwayError } from '../../installation/trust';
+import type { TrustBundle } from '../../attestation/trust/bundle';
 import { find, kubectl, KubectlError } from '../../runtime/kubernetes/kubectl';
 import { checkIssuer } from '../../runtime/oidc/issuer';
 import { fingerprint } from '../../attestation/trust/public-key';
@@ -25,6 +26,8 @@ interface Flags {
   enclaveTemplate?: string;
   softwareTpm: 'allow' | 'refuse';
   trustBundle: string;
+  trustKeyFile?: string;
+  signedTrustBundle?: string;
   metrics?: boolean;
   retireImages?: boolean;
   oidcIssuer?: string;
@@ -82,6 +85,14 @@ const program = new Command('install')
       .default('refuse'),
   )
   .option('--trust-bundle <file>', 'file to write the signed trust bundle to, for clients', 'sls-trust.jws')
+  .option(
+    '--trust-key-file <file>',
+    "the installation's trust key, where it isn't kept in the cluster; used to sign, and not stored",
+  )
+  .option(
+    '--signed-trust-bundle <file>',
+    'the next trust bundle, signed where the trust key is (sls admin trust-bundle sign)',
+  )
   .option('--retire-images', 'refuse the previous enclave image from now on')
   .option('--timeout <duration>', 'how long to wait for each part to become ready', '180s');
 
@@ -111,7 +122,14 @@ async function install(flags: Flags): Promise<void> {
   const ekRoots: Record<string, string> = {};
   for (const [name, file] of Object.entries(flags.ekRoot)) ekRoots[name] = await readText(file);
   const databaseUrl = flags.databaseUrlFile && (await readText(flags.databaseUrlFile)).trim();
-  const store = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl });
+  const trustKey = flags.trustKeyFile && (await readText(flags.trustKeyFile));
+  const store = await createKeys({ trustDomain: flags.trustDomain, ekRoots, databaseUrl, trustKey });
+  const signed = flags.signedTrustBundle && (await readText(flags.signedTrustBundle));
+  const publish = (choices: Parameters<typeof publishTrustBundle>[1]): Promise<TrustBundle> =>
+    publishTrustBundle(store, choices, { signed }).catch(async (error: unknown) => {
+      if (error instanceof TrustKeyAwayError) await leaveToSign(error, flags.trustBundle);
+      throw error;
+    });
 
   const before = (await readPublishedTrust(store))?.bundle;
   const policyBefore = before?.policy;
@@ -122,7 +140,7 @@ async function install(flags: Flags): Promise<void> {
     : (policyBefore?.imageDigests ?? []).filter((digest) => digest !== imageDigest).slice(0, 1);
   const policy = { ...policyBefore, softwareTpm: flags.softwareTpm, imageDigests: [imageDigest, ...earlierImages] };
   // Known to clients and to login before the first enclave runs from it.
-  if (before !== undefined) await publishTrustBundle(store, { policy });
+  if (before !== undefined) await publish({ policy });
 
   say(`manifests of ${flags.overlay}`);
   // Beside the overlays, because kustomize takes relative paths only.
@@ -150,7 +168,7 @@ async function install(flags: Flags): Promise<void> {
   }
 
   say('trust bundle');
-  const bundle = await publishTrustBundle(store, {
+  const bundle = await publish({
     trustDomain: flags.trustDomain,
     services: { signup: await addressOf('signup'), login: await addressOf('login') },
     policy,
@@ -173,6 +191,14 @@ async function install(flags: Flags): Promise<void> {
   await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', 'licensing-attestor', timeout]);
   say(`ready; trust bundle for clients: ${flags.trustBundle}`);
   say(`give its users this fingerprint over another channel: ${await fingerprint(bundle.trustKey)}`);
+}
+
+/** What has to be signed elsewhere, beside the bundle that it becomes. */
+async function leaveToSign({ unsigned }: TrustKeyAwayError, trustBundle: string): Promise<void> {
+  const [file, next] = [`${trustBundle}.unsigned.json`, `${trustBundle}.next`];
+  await writeFile(file, unsigned);
+  say(`to sign where the trust key is: sls admin trust-bundle sign ${file} --trust-key KEY --out ${next}`);
+  say(`then run this again with --signed-trust-bundle ${next}`);
 }
 
 function reference(name: string, text: string | undefined): string {
@@ -200,6 +226,7 @@ async function main(): Promise<void> {
   } catch (error) {
     if (!(error instanceof KubectlError || error instanceof KeyStoreError || error instanceof TypeError)) throw error;
     say(error.message);
+    if (error instanceof KeyStoreError && error.hint !== undefined) say(error.hint);
     process.exitCode = error instanceof TypeError ? 2 : 1;
   }
 }

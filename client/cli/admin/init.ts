@@ -1,8 +1,10 @@
 import { join } from 'node:path';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { createAllKeys } from '../../../installation/create';
 import { createAdministrator } from '../../../installation/administrator';
-import type { KeyStore } from '../../../installation/store';
+import { REPLACEABLE_KEYS } from '../../../installation/lost-keys';
+import type { KeyName, KeyStore } from '../../../installation/store';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
@@ -31,11 +33,20 @@ export function addInit(admin: Command): void {
   const command = admin
     .command('init')
     .description("create an installation's missing keys and an administrator's certificate")
-    .option('--trust-domain <name>', 'trust domain of the installation, a DNS-like name', 'sls.local');
+    .option('--trust-domain <name>', 'trust domain of the installation, a DNS-like name', 'sls.local')
+    .addOption(
+      new Option(
+        '--replace-lost <key>',
+        'make this key anew although the installation has had it, because it is lost for good',
+      ).choices(REPLACEABLE_KEYS),
+    );
   addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(
-    async (options: Options & { trustDomain: string }) => {
+    async (options: Options & { trustDomain: string; replaceLost?: KeyName }) => {
       const store = await openKeyStore(options);
-      await createAllKeys(store, { trustDomain: options.trustDomain });
+      await createAllKeys(store, {
+        trustDomain: options.trustDomain,
+        replaceLost: options.replaceLost === undefined ? [] : [options.replaceLost],
+      });
       await writeAdministrator(store, options.trustDomain, options);
     },
   );

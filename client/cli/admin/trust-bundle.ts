@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { need } from '../../../installation/store';
 import type { KeyStore } from '../../../installation/store';
-import { publishTrustBundle } from '../../../installation/trust';
+import { publishTrustBundle, signAway } from '../../../installation/trust';
 import { parseTrustBundle, TrustBundleError } from '../../../attestation/trust/bundle';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { fingerprint } from '../../../attestation/trust/public-key';
@@ -16,9 +16,9 @@ import type { PlaceOptions } from './options';
 
 /** `sls admin trust-bundle export`: what users add with `sls trust add`, and the fingerprint to tell them by another way. */
 export function addTrustBundle(admin: Command): void {
-  const command = admin
-    .command('trust-bundle')
-    .description('manage the trust bundle, which clients pin')
+  const group = admin.command('trust-bundle').alias('trust').description('manage the trust bundle, which clients pin');
+  addSign(group);
+  const command = group
     .command('export')
     .description('sign a new trust bundle from the current keys, and print it')
     .option('--edited <file>', 'take policy and services from this edited copy of trust-bundle.json')
@@ -58,4 +58,34 @@ async function publish(store: KeyStore, edited: string | undefined): Promise<Tru
     if (!(error instanceof TrustBundleError)) throw error;
     throw new CliError(EXIT.usage, `${edited}: ${error.message}`, { code: error.code }, { cause: error });
   }
+}
+
+/** `sls admin trust-bundle sign`: for an operator whose trust key is kept away from the installation. */
+function addSign(group: Command): void {
+  const command = group
+    .command('sign')
+    .description('sign a trust bundle where the trust key is, as the installer asked for it')
+    .argument('<file>', 'the bundle to sign, plain: read it before you sign it')
+    .requiredOption('--trust-key <file>', "the installation's trust key, a private JWK")
+    .option('--out <file>', 'write it to this file instead of printing it');
+  addOutputOptions(command).action(
+    async (file: string, options: OutputOptions & { trustKey: string; out?: string }) => {
+      const [unsigned, key] = [
+        await readInput(file, 'the trust bundle'),
+        await readInput(options.trustKey, 'the trust key'),
+      ];
+      const { bundle, signed } = await signAway(unsigned, key).catch((error: unknown) => {
+        if (!(error instanceof TrustBundleError)) throw error;
+        throw new CliError(EXIT.usage, `${file}: ${error.message}`, { code: error.code }, { cause: error });
+      });
+      if (options.out !== undefined) await writeFile(options.out, `${signed}\n`);
+      const out = new Output(options);
+      out.done(`signed: trust bundle ${bundle.sequence} of ${bundle.trustDomain}`);
+      out.result({ sequence: bundle.sequence, bundle: signed }, options.out === undefined ? [signed] : []);
+    },
+  );
+  addExample(
+    command,
+    'sls admin trust-bundle sign sls-trust.jws.unsigned.json --trust-key key.json --out sls-trust.jws.next',
+  );
 }
