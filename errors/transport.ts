@@ -25,6 +25,8 @@ export type TransportCode =
   | 'internal'
   /** The stream carried nothing for as long as its method allows. */
   | 'rpc.idle'
+  /** More calls wait for their turn than the service keeps. */
+  | 'rpc.busy'
   /** The request is larger than its method takes. */
   | 'rpc.too_large'
   /** The request is not its method's message, or holds text that is no UTF-8. */

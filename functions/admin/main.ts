@@ -78,6 +78,7 @@ runProgram(async (program) => {
     observer: metrics,
     log,
     tracer,
+    proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(refusals)],
     services: [{ definition: AdminServiceService, implementation }],
   });

@@ -64,6 +64,7 @@ export function adminService(options: AdminOptions): Implementation<AdminService
       { method: method.path, request: method.requestSerialize(request) },
       options,
     );
+    await context.takeTurnOf(`administrator ${administrator.name}`);
     context.log.info({ administrator: administrator.name, method: method.path }, 'administrator');
     return administrator;
   };

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { addressSetting } from '../../runtime/config/environment';
-import { listenSettings } from '../../runtime/config/listen';
+import { listenSettings, proxiesSetting } from '../../runtime/config/listen';
 
 export const adminSettings = z.object({
   ...listenSettings,
+  TRUSTED_PROXIES: proxiesSetting,
   /** A file with one line: postgres://… */
   DATABASE_URL_FILE: z.string(),
   /** Connections at most, for each replica. */

@@ -94,6 +94,7 @@ runProgram(async (program) => {
     observer: metrics,
     log,
     tracer,
+    proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(refusals)],
     services: [
       {

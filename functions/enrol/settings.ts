@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { MAX_ATTESTATION_KEY_CERTIFICATE_DAYS } from '../../licensing/authority/attestation-key';
-import { listenSettings } from '../../runtime/config/listen';
+import { listenSettings, proxiesSetting } from '../../runtime/config/listen';
 
 export const enrolSettings = z.object({
   ...listenSettings,
+  TRUSTED_PROXIES: proxiesSetting,
   DATABASE_URL_FILE: z.string(),
   DATABASE_POOL: z.coerce.number().int().min(1).max(100).default(2),
   /** The authority that certifies attestation keys, PEM. While it is rotated, the files hold the new one and the old one. */

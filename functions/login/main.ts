@@ -118,6 +118,7 @@ runProgram(async (program) => {
     observer: metrics && countLogins(metrics),
     log,
     tracer,
+    proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(backend.refusals)],
     services: [
       {

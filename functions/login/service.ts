@@ -83,6 +83,7 @@ async function logIn(
   const client = backend.clientOf(context, request.clientName);
   const { user, session, grant } = await authenticate(backend, request, client, context);
   context.user = user;
+  await context.takeTurnOf(user);
   await trust.admit(user);
   const entitlement = await admitByLicence(database, user, { required, now: dateOf(clock), log });
   // Nothing is started in vain; what runs in the end is looked at by its evidence.

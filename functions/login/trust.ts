@@ -22,6 +22,7 @@ import type { Clock } from '../../runtime/clock';
 import type { Logger } from '../../runtime/log/log';
 import { silent } from '../../runtime/log/log';
 import type { Implementation } from '../../runtime/rpc/handlers';
+import { workForAll } from '../../runtime/turns/requester';
 
 /** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
 const LIST_AGE_MS = 1_000;
@@ -47,7 +48,7 @@ export function trustBundleReader(): (text: string) => Promise<SignedTrust> {
   return async (text) => {
     const signed = text.trim();
     if (held === undefined) return (held = { signed, bundle: await readSignedBundle(signed) });
-    const bundle = await acceptNewer(held, signed);
+    const bundle = await acceptNewer(held.bundle, signed);
     if (bundle) return (held = { signed, bundle });
     checkNotOlder(held, { signed, bundle: await readSignedBundle(signed) });
     return held;
@@ -136,7 +137,7 @@ export class LoginTrust {
   /** A revocation list of the last seconds. */
   revocations(): Promise<string> {
     if (this.list === undefined || this.clock.now() - this.list.madeAt > LIST_AGE_MS) {
-      const made = { signed: this.makeList(), madeAt: this.clock.now() };
+      const made = { signed: workForAll(() => this.makeList()), madeAt: this.clock.now() };
       this.list = made;
       // A list that could not be made is asked for again by the next one.
       made.signed.catch(() => (this.list = this.list === made ? undefined : this.list));

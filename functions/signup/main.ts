@@ -24,6 +24,7 @@ runProgram(async ({ log, tracer, clock }) => {
     observer: metrics,
     log,
     tracer,
+    proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(backend.refusals)],
     services: [{ definition: AccountServiceService, implementation: accountService(backend, oidc) }],
   });

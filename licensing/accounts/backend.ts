@@ -1,11 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { Refusals } from '../audit/refusals';
+import { proxiesSetting } from '../../runtime/config/listen';
 import { currentSetting } from '../../runtime/config/reloading-setting';
 import { Limits } from '../limits/limits';
 import { PasswordHasher } from '../passwords/hasher';
 import type { CallContext } from '../../runtime/rpc/handlers';
-import { callerAddress, TrustedProxies } from '../../runtime/rpc/peer';
+import { callerAddress } from '../../runtime/rpc/peer';
 import { readSecondFactorKeys } from '../second-factor/keys';
 import { SecondFactors } from '../second-factor/second-factors';
 import { Sessions } from '../sessions/sessions';
@@ -41,18 +42,7 @@ export const accountSettings = {
   LOGIN_FAILURES_PER_ACCOUNT: count(0, 1_000_000).default(10),
   LOGIN_FAILURES_PER_ADDRESS: count(0, 1_000_000).default(300),
   SIGNUPS_PER_ADDRESS: count(0, 1_000_000).default(200),
-  /** Addresses and networks (CIDR) of the proxies before this program; nobody else's X-Forwarded-For is believed. */
-  TRUSTED_PROXIES: z
-    .string()
-    .default('')
-    .transform((text, context) => {
-      try {
-        return new TrustedProxies(text);
-      } catch (error) {
-        context.addIssue({ code: 'custom', message: (error as Error).message });
-        return z.NEVER;
-      }
-    }),
+  TRUSTED_PROXIES: proxiesSetting,
 };
 
 type AccountSettings = z.infer<z.ZodObject<typeof accountSettings>>;

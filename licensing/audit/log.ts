@@ -10,6 +10,7 @@ import { systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
+import { workForAll } from '../../runtime/turns/requester';
 
 /** Heads are made this often at most, by each replica. */
 const HEAD_MS = 1_000;
@@ -65,7 +66,7 @@ export class AuditLog {
 
   /** A signed head over all that was recorded until now. @throws as `head` */
   update(): Promise<SignedHead> {
-    const made = this.mergeAll(true);
+    const made = workForAll(() => this.mergeAll(true));
     // A failure counts as an answer for as long as a head does.
     const latest = { made, at: this.clock.now(), pending: true };
     this.latest = latest;
@@ -83,7 +84,7 @@ export class AuditLog {
     const wait = Math.max(0, HEAD_MS - (this.clock.now() - (this.latest?.at ?? 0)));
     this.timer = this.clock.after(wait, () => {
       this.timer = undefined;
-      this.bringUp().catch((err: unknown) => {
+      workForAll(() => this.bringUp()).catch((err: unknown) => {
         (this.options.log ?? silent)[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn'](
           { err },
           'the audit log was not brought up to date',

@@ -5,6 +5,7 @@ import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
+import { workForAll } from '../../runtime/turns/requester';
 
 /** Different users, for each reason, whose refusals of one minute are counted by themselves. All others of that minute are one count. */
 const USERS_A_MINUTE = 50;
@@ -61,7 +62,7 @@ export class Refusals {
   }
 
   private wake(): void {
-    this.timer ??= this.clock.after(FLUSH_MS, () => void this.flush());
+    this.timer ??= this.clock.after(FLUSH_MS, () => void workForAll(() => this.flush()));
   }
 
   private add(reason: string, user: string, count: number): void {

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
-import { FairQueue } from './queue';
+import { FairQueue } from '../../runtime/turns/queue';
 import type { Answer, Work } from './work';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';

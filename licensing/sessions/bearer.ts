@@ -36,7 +36,7 @@ export async function authenticateToken(
 }
 
 /** A call that says who makes it. */
-type BearerCall = Pick<CallContext, 'metadata' | 'user'>;
+type BearerCall = Pick<CallContext, 'metadata' | 'user' | 'takeTurnOf'>;
 
 /**
  * Who calls, by "authorization: Bearer TOKEN" (RFC 6750, 2.1).
@@ -54,5 +54,6 @@ export async function authenticateBearer(checks: TokenChecks, call: BearerCall):
   }
   const access = await authenticateToken(checks, token);
   call.user = access.user;
+  await call.takeTurnOf(access.user);
   return access;
 }

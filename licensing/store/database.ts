@@ -9,6 +9,8 @@ import type { Clock } from '../../runtime/clock';
 import { Backoff } from '../../runtime/backoff';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
+import { currentRequester, workForAll } from '../../runtime/turns/requester';
+import { Turns } from '../../runtime/turns/turns';
 
 /**
  * The database of the functions. Every method throws RpcError UNAVAILABLE `store.unavailable` when the database can't be
@@ -47,6 +49,11 @@ const STATEMENT_MS = 5_000;
 const RETRY = { firstMs: 100, mostMs: 1_000 };
 /** No new try after this: the caller waits, and so do those behind it. */
 const RETRY_MS = 2_000;
+
+/** Those who wait for a connection. */
+const MAX_WAITING = 4096;
+/** Whoever asks on nobody's behalf: what the program does by itself. */
+const PROGRAM = 'program';
 
 /**
  * SQLSTATE classes (PostgreSQL documentation, appendix A) of a server that is not there for now: connection exceptions,
@@ -117,7 +124,45 @@ export function openDatabase(
     }
   };
 
+  // One connection is left to others, however long the statements of one owner take.
+  const turns = new Turns({ atOnce: poolSize, ofOne: Math.max(1, poolSize - 1), waiting: MAX_WAITING }, () =>
+    unavailable(new Error(`more than ${MAX_WAITING} wait for a connection`)),
+  );
+
+  /**
+   * Whoever asks takes turns with others, and waits no longer than for a connection. For a caller who is gone nothing is begun; what was begun for them
+   * before is brought to its end.
+   */
+  const enter = async (): Promise<() => void> => {
+    const requester = currentRequester();
+    const owner = requester?.owner ?? PROGRAM;
+    const nobodyWaits = requester && !requester.begun ? requester.signal : undefined;
+    nobodyWaits?.throwIfAborted();
+    const leave = turns.enterAtOnce(owner) ?? (await waitForTurn(owner, nobodyWaits));
+    if (requester) requester.begun = true;
+    return leave;
+  };
+
+  const waitForTurn = async (owner: string, nobodyWaits: AbortSignal | undefined): Promise<() => void> => {
+    const late = new AbortController();
+    const timer = clock.after(CONNECT_MS, () => late.abort(unavailable(new Error('no connection became free'))));
+    try {
+      return await turns.enter(owner, nobodyWaits ? AbortSignal.any([late.signal, nobodyWaits]) : late.signal);
+    } finally {
+      timer.cancel();
+    }
+  };
+
   const withClient = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+    const leave = await enter();
+    try {
+      return await withConnection(work);
+    } finally {
+      leave();
+    }
+  };
+
+  const withConnection = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
     const client = await connect();
     let broken: Error | undefined;
     // Without a listener, a connection that breaks between two statements of a transaction would end the process.
@@ -140,7 +185,11 @@ export function openDatabase(
     client: pg.PoolClient,
     text: string,
     values: readonly Value[],
-  ): Promise<Row[]> => (await client.query<Row>(text, [...values])).rows;
+  ): Promise<Row[]> => {
+    const requester = currentRequester();
+    if (requester) requester.statements += 1;
+    return (await client.query<Row>(text, [...values])).rows;
+  };
 
   const transaction = <T>(work: (queries: Queries) => Promise<T>): Promise<T> =>
     withClient(async (client) => {
@@ -156,10 +205,12 @@ export function openDatabase(
     });
 
   const prepare = (): Promise<void> => {
-    prepared ??= migrate(
-      { query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction },
-      migrations,
-      log,
+    prepared ??= workForAll(() =>
+      migrate(
+        { query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction },
+        migrations,
+        log,
+      ),
     ).catch((error: unknown) => {
       prepared = undefined;
       throw error;
@@ -183,7 +234,7 @@ export function openDatabase(
     transaction: begin,
     transactionTwice: (work) => twice(() => begin(work)),
     prepare,
-    use: () => ({ connections: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    use: () => ({ connections: pool.totalCount, idle: pool.idleCount, waiting: turns.waiting }),
     close: () => pool.end(),
   };
 }

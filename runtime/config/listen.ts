@@ -1,8 +1,22 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { metricsSettings } from '../metrics/open';
+import { TrustedProxies } from '../rpc/peer';
 import { addressSetting, ConfigError } from './environment';
 import { decodeUtf8 } from '../text/utf8';
+
+/** Addresses and networks (CIDR) of the proxies before a program; nobody else's X-Forwarded-For is believed. */
+export const proxiesSetting = z
+  .string()
+  .default('')
+  .transform((text, context) => {
+    try {
+      return new TrustedProxies(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message });
+      return z.NEVER;
+    }
+  });
 
 /** Settings of every program that serves gRPC: spread into its schema. */
 export const listenSettings = {

@@ -17,6 +17,12 @@ export interface CallContext {
   readonly tracer: Tracer;
   /** Opaque id of the account that the call is about, once that is known. For interceptors alone: nothing of it reaches the caller. */
   user?: string | undefined;
+  /**
+   * Who calls is known by now, and what is left may take long: from here on the call takes turns with others of this account, and leaves its address's turn
+   * to who comes next.
+   * @throws RpcError RESOURCE_EXHAUSTED `rpc.busy`; the signal's reason when that aborts before the turn comes
+   */
+  takeTurnOf(account: string): Promise<void>;
 }
 
 /**

@@ -8,10 +8,21 @@ import type { Tracer } from '../traces/tracer';
 import { chain } from './call';
 import type { CallContext, Interceptor } from './call';
 import { RpcError, toStatus } from './errors';
+import { callerAddress, subscriberOf, TrustedProxies } from './peer';
 import { ruleOf } from './rules';
 import { traceOf } from './trace';
 import { systemClock } from '../clock';
 import type { Clock } from '../clock';
+import { workFor } from '../turns/requester';
+import type { Requester } from '../turns/requester';
+import { Turns } from '../turns/turns';
+import type { TurnSizes } from '../turns/turns';
+
+/** Of calls that cost more than a look into memory (rules.ts), of all addresses; and of one, which is never all of them. */
+const CALLS: TurnSizes = { atOnce: 256, ofOne: 128, waiting: 2048 };
+/** Of calls whose caller is known: some of these wait for an enclave to start. */
+const CALLS_OF_ACCOUNTS: TurnSizes = { atOnce: 1024, ofOne: 8, waiting: 1024 };
+const NO_PROXIES = new TrustedProxies('');
 
 export interface CallsOptions {
   /** Of what is refused and what fails. Silent, unless told. */
@@ -22,6 +33,19 @@ export interface CallsOptions {
   clock?: Clock | undefined;
   /** Inside of the trace and the log, outside of the time limit. The first is the outermost. */
   interceptors?: readonly Interceptor[];
+  /** Whose word about a caller's address is taken. Nobody's, unless told. */
+  proxies?: TrustedProxies | undefined;
+  /** Otherwise than `CALLS`. */
+  turns?: Partial<TurnSizes>;
+}
+
+/** For who finds no room to wait for a turn. */
+export function busy(): RpcError {
+  return new RpcError(
+    'rpc.busy',
+    status.RESOURCE_EXHAUSTED,
+    'too many calls wait for their turn: try again in a moment',
+  );
 }
 
 interface AnyCall {
@@ -40,29 +64,73 @@ export class Calls {
   private readonly log: Logger;
   private readonly tracer: Tracer;
   private readonly clock: Clock;
+  private readonly proxies: TrustedProxies;
+  private readonly turns: Turns;
+  private readonly turnsOfAccounts = new Turns(CALLS_OF_ACCOUNTS, busy);
 
-  constructor({ log = silent, tracer = { log }, clock = systemClock, interceptors = [] }: CallsOptions = {}) {
+  constructor({
+    log = silent,
+    tracer = { log },
+    clock = systemClock,
+    interceptors = [],
+    proxies = NO_PROXIES,
+    turns = {},
+  }: CallsOptions = {}) {
     this.log = log;
     this.clock = clock;
     this.tracer = tracer;
+    this.proxies = proxies;
+    this.turns = new Turns({ ...CALLS, ...turns }, busy);
     this.intercept = chain([traced, logged, ...interceptors]);
   }
 
-  /** Does a call's work in its place of the caller's trace, for as long as its rule lets it last. Never rejects. */
+  /**
+   * Does a call's work in its place of the caller's trace and in the turn of the caller's address, for as long as its rule lets it last. The work counts until it
+   * ends, which may be long after its caller is gone; a call whose caller is gone before its turn comes is never begun. Never rejects.
+   */
   run<T>(call: AnyCall, work: (context: CallContext) => Promise<T>): Promise<Outcome<T>> {
-    const { log, tracer } = this;
+    const { log, tracer, turnsOfAccounts } = this;
     const controller = new AbortController();
+    const { signal } = controller;
     // Emitted at the end of every call, in whichever way it comes.
     call.on('cancelled', () => controller.abort(new RpcError('rpc.cancelled', status.CANCELLED, 'the caller is gone')));
+    const address = subscriberOf(callerAddress({ peer: call.getPeer(), metadata: call.metadata }, this.proxies));
+    let owner = address;
+    let leave = (): void => undefined;
     const context: CallContext = {
       method: call.getPath(),
       metadata: call.metadata,
       peer: call.getPeer(),
-      signal: controller.signal,
+      signal,
       log,
       tracer,
+      async takeTurnOf(account) {
+        owner = account;
+        leave();
+        leave = await turnsOfAccounts.enter(account, signal);
+      },
     };
-    return this.intercept(context, () => inTime(context, controller, this.clock, work)).then(
+    const requester: Requester = {
+      get owner() {
+        return owner;
+      },
+      signal,
+      begun: false,
+      over: false,
+      statements: 0,
+    };
+    const inTurn = async (): Promise<T> => {
+      try {
+        if (ruleOf(context.method).cost.statements > 0) leave = await this.turns.enter(address, signal);
+        return await work(context);
+      } finally {
+        leave();
+        requester.over = true;
+      }
+    };
+    return workFor(requester, () =>
+      this.intercept(context, () => inTime(context, controller, this.clock, inTurn)),
+    ).then(
       (value): Outcome<T> => ({ value }),
       (error: unknown): Outcome<T> => ({ refusal: toStatus(error) }),
     );
@@ -90,7 +158,9 @@ const logged: Interceptor = async ({ method, log }, next) => {
     served(status.OK);
     return answer;
   } catch (error) {
-    if (error instanceof RpcError) log.info({ method, code: error.code }, 'refused');
+    // Whoever gives up is refused nothing, and thousands may do so at a time.
+    if (error instanceof RpcError)
+      log[error.code === 'rpc.cancelled' ? 'debug' : 'info']({ method, code: error.code }, 'refused');
     else log.error({ method, err: error }, 'failed');
     served(toStatus(error).code ?? status.INTERNAL);
     throw error;
@@ -105,10 +175,10 @@ async function inTime<T>(
   context: CallContext,
   controller: AbortController,
   clock: Clock,
-  work: (context: CallContext) => Promise<T>,
+  work: () => Promise<T>,
 ): Promise<T> {
   const { timeout } = ruleOf(context.method);
-  const working = work(context);
+  const working = work();
   if (typeof timeout === 'string' || !('deadlineMs' in timeout)) return working;
   return new Promise((resolve, reject) => {
     const timer = clock.after(timeout.deadlineMs, () => {

@@ -1,9 +1,11 @@
-import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import { constants } from 'node:http2';
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Server, ServiceDefinition } from '@grpc/grpc-js';
 import { Bounded } from './bounded';
 import { http2ServersOf, onSession } from './http2';
-import { LOCAL_PEER, subscriberOf } from './peer';
+import { forwardedAddress, subscriberOf, TrustedProxies } from './peer';
+import { Resets } from './resets';
 import { ruleOf } from './rules';
 import { systemClock } from '../clock';
 import type { Clock } from '../clock';
@@ -26,7 +28,13 @@ export interface PeerLimits {
   requestMs?: number;
   /** Calls with a deadline of their own (rules.ts), however long their callers leave the answer unread. One more, and the oldest of that address is cut. */
   calls?: number;
+  /** Calls that an address may give up at once, and again in ten seconds. One more, and the connection that it came by is closed. */
+  resets?: number;
+  /** What stands before the server: its connections carry the calls of many, so no single caller ends them. */
+  proxies?: TrustedProxies | undefined;
 }
+
+const NO_PROXIES = new TrustedProxies('');
 
 /** Connections, and how many calls are at work on each. */
 class Connections {
@@ -63,8 +71,23 @@ class Connections {
 }
 
 /** Who is at the other end, as far as anything tells. */
-function ownerOf({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
-  return remoteAddress === undefined ? LOCAL_PEER : subscriberOf(remoteAddress);
+function ownerOf(socket: Pick<Socket, 'remoteAddress'>): string {
+  return subscriberOf(addressOf(socket));
+}
+
+function addressOf({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
+  return forwardedAddress(remoteAddress, '', NO_PROXIES);
+}
+
+/** Whose call it is: behind a proxy of ours its caller's. */
+function callerOf(
+  socket: Pick<Socket, 'remoteAddress'>,
+  headers: IncomingHttpHeaders,
+  proxies: TrustedProxies,
+): string {
+  const forwarded = headers['x-forwarded-for'];
+  const text = Array.isArray(forwarded) ? forwarded.join(',') : (forwarded ?? '');
+  return subscriberOf(forwardedAddress(socket.remoteAddress, text, proxies));
 }
 
 /**
@@ -80,6 +103,7 @@ export function limitPeers(
   clock: Clock = systemClock,
 ): void {
   const { connections = 1024, requests = 2048, requestMs = 10_000, calls = 4096 } = limits;
+  const { resets: mostResets = 200, proxies = NO_PROXIES } = limits;
   const methods = services.flatMap((definition) => Object.values(definition));
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
   const deadlines = new Map(
@@ -91,16 +115,24 @@ export function limitPeers(
     }),
   );
 
+  const cutHere = new WeakSet<ServerHttp2Stream>();
   // A stream that is only closed waits for what its other end does not send.
-  const cut = (stream: ServerHttp2Stream): void => void stream.destroy();
+  const cut = (stream: ServerHttp2Stream): void => {
+    cutHere.add(stream);
+    stream.destroy();
+  };
+  const resets = new Resets(mostResets, clock);
   const unfinished = new Bounded<ServerHttp2Stream>(requests, cut, clock);
   const bounded = new Bounded<ServerHttp2Stream>(calls, cut, clock);
   const open = new Connections(connections);
 
   onSession(server, (session) => {
-    const owner = ownerOf(session.socket);
-    open.add(session, owner);
+    const { socket } = session;
+    const peer = ownerOf(socket);
+    const isProxy = proxies.has(addressOf(socket));
+    open.add(session, peer);
     session.on('stream', (stream, headers) => {
+      const owner = isProxy ? callerOf(socket, headers, proxies) : peer;
       const path = String(headers[':path']);
       let ended = (): void => undefined;
       if (streamsRequests.has(path)) {
@@ -118,6 +150,8 @@ export function limitPeers(
         unfinished.delete(stream, owner);
         bounded.delete(stream, owner);
         ended();
+        if (!stream.aborted || cutHere.has(stream) || isProxy || session.destroyed) return;
+        if (resets.isTooMany(owner)) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
       });
     });
   });

@@ -2,7 +2,7 @@ import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
 import type { Metadata } from '@grpc/grpc-js';
 
 /** What stands for callers that have no IP address: those on a unix socket. */
-export const LOCAL_PEER = 'local';
+const LOCAL_PEER = 'local';
 /** More hops than any honest route has; what is longer is not worth parsing. */
 const MAX_HOPS = 32;
 
@@ -53,17 +53,24 @@ function unmapped(address: string): string {
   return v4 !== undefined && isIPv4(v4) ? v4 : address.toLowerCase();
 }
 
-/**
- * A caller's IP address: the other end of its connection. Only where that is a trusted proxy does X-Forwarded-For count, read from its right end,
- * which the nearest proxy wrote, up to the first address that is no proxy of ours: what stands left of it is the caller's own word.
- */
+/** A caller's IP address, of a call: see `forwardedAddress`. */
 export function callerAddress(
   { peer, metadata }: { peer: string; metadata: Metadata },
   proxies: TrustedProxies,
 ): string {
-  let address = peerAddress(peer);
-  if (address === undefined) return LOCAL_PEER;
-  const hops = metadata.get('x-forwarded-for').join(',').split(',').slice(-MAX_HOPS);
+  return forwardedAddress(peerAddress(peer), metadata.get('x-forwarded-for').join(','), proxies);
+}
+
+/**
+ * A caller's IP address: the other end of its connection. Only where that is a trusted proxy does X-Forwarded-For count, read from its right end,
+ * which the nearest proxy wrote, up to the first address that is no proxy of ours: what stands left of it is the caller's own word.
+ * @param peer undefined: there is none, as on a unix socket
+ */
+export function forwardedAddress(peer: string | undefined, forwarded: string, proxies: TrustedProxies): string {
+  if (peer === undefined) return LOCAL_PEER;
+  let address = unmapped(peer);
+  if (forwarded === '' || !proxies.has(address)) return address;
+  const hops = forwarded.split(',').slice(-MAX_HOPS);
   while (proxies.has(address) && hops.length > 0) {
     const before = addressIn(hops.pop() as string);
     // Nobody knows what a proxy means by this; its own address is all that is sure.

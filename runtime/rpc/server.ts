@@ -23,6 +23,8 @@ import { largestRequest, limitRequests, refuseUnread } from './sizes';
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** Of requests that aren't there as a whole, from all callers together. */
 const UNFINISHED_BYTES = 64 * 1024 * 1024;
+/** Of requests that wait for their turn. */
+const WAITING_BYTES = 32 * 1024 * 1024;
 
 export interface ServerOptions extends CallsOptions {
   address: Address;
@@ -81,17 +83,18 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { address } = options;
   const names = options.services.map(({ definition }) => Object.values(definition)[0]?.path.split('/')[1] ?? '');
   const health = new Health(names);
-  const calls = new Calls(options);
+  const healthDefinition = health.definition as ServiceDefinition;
+  const definitions = [healthDefinition, ...options.services.map(({ definition }) => definition)];
+  requireLocalAddress(definitions, address);
+  const largest = largestRequest(definitions);
+  const calls = new Calls({ ...options, turns: { waiting: WAITING_BYTES / largest, ...options.turns } });
   const services = [
-    { definition: health.definition as ServiceDefinition, methods: health.implementation },
+    { definition: healthDefinition, methods: health.implementation },
     ...options.services.map(({ definition, implementation }) => ({
       definition,
       methods: bind(implementation, calls),
     })),
   ];
-  const definitions = services.map(({ definition }) => definition);
-  requireLocalAddress(definitions, address);
-  const largest = largestRequest(definitions);
   const server = new Server({
     ...SERVER_CHANNEL_OPTIONS,
     'grpc.max_receive_message_length': largest,
@@ -109,7 +112,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
-  limitPeers(server, definitions, { requests: UNFINISHED_BYTES / largest, ...options.limits }, options.clock);
+  limitPeers(
+    server,
+    definitions,
+    { requests: UNFINISHED_BYTES / largest, proxies: options.proxies, ...options.limits },
+    options.clock,
+  );
   if (options.observer) observeCalls(server, definitions, options.observer);
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);

@@ -44,7 +44,7 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
   ],
   runtime: [
     ['text'],
-    ['clock', 'backoff', 'files', 'log', 'metrics', 'traces', 'keys'],
+    ['clock', 'backoff', 'files', 'log', 'metrics', 'traces', 'keys', 'turns'],
     ['config', 'rpc', 'kubernetes'],
     ['oidc'],
   ],

@@ -178,6 +178,7 @@ export const TRANSPORT: Record<TransportCode, Failure> = {
   'rpc.data_loss': failed(),
   'rpc.unauthenticated': unauthenticated(LOG_IN_AGAIN),
   'rpc.idle': unavailable(TRY_AGAIN),
+  'rpc.busy': unavailable(BUSY),
   'rpc.too_large': failed(),
   'rpc.malformed': failed(),
   'health.busy': unavailable(BUSY),

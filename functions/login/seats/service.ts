@@ -9,6 +9,7 @@ import type { ClientCertificate } from '../../../attestation/certificates/client
 import type { SeatExpected } from '../../../attestation/evidence/expected';
 import { enclaveOf } from '../../../attestation/evidence/enclave-name';
 import { recordRefusal } from '../../../licensing/licences/redeem';
+import { busy } from '../../../runtime/rpc/calls';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { unary } from '../../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../../runtime/rpc/unix-time';
@@ -19,13 +20,13 @@ import type { SeatClaims } from '../../../attestation/seats/token';
 import { authenticateBearer } from '../../../licensing/sessions/bearer';
 import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
-import { Turns } from './turns';
 import type { SeatSigner } from '../../../licensing/authority/seat-signer';
 import { issueSeatToken } from '../../../licensing/seats/issue-token';
 import { dateOf } from '../../../runtime/clock';
 import type { ServiceCode } from '../../../errors/service';
 import type { SeatTokenCode } from '../../../errors/verifier';
 import type { Implementation } from '../../../runtime/rpc/handlers';
+import { Turns } from '../../../runtime/turns/turns';
 
 interface SeatServiceOptions {
   backend: AccountBackend;
@@ -47,6 +48,8 @@ const SKEW_MS = 60_000;
 /** A client whose seat has just lapsed may still say that its session is over. */
 const LATE_SECONDS = 3600;
 const MAX_FREED = 100;
+/** Calls that wait for others of their user. */
+const MAX_WAITING = 1024;
 
 function denied(code: ServiceCode | SeatTokenCode, message: string, cause?: unknown): RpcError {
   return new RpcError(code, status.PERMISSION_DENIED, message, { cause });
@@ -79,7 +82,8 @@ export function seatService({
   poolOf,
 }: SeatServiceOptions): Implementation<SeatServiceServer> {
   const { trustDomain, sessions, clock } = backend;
-  const turns = new Turns();
+  // One call after another of each user: to verify evidence takes this program's whole attention, and a seat's row the others' that wait for it.
+  const turns = new Turns({ atOnce: Infinity, ofOne: 1, waiting: MAX_WAITING }, busy);
 
   const grant = async (claims: SeatClaims): Promise<SeatGrant> => ({
     seat: claims.seat,

@@ -32,9 +32,13 @@ export class FairQueue<T> {
     return { taken: true, ...(gone !== undefined && { gone }) };
   }
 
-  /** Of the owner whose turn it is, the oldest; undefined where nothing waits. */
-  shift(): T | undefined {
+  /**
+   * Of the owner whose turn it is, the oldest; undefined where nothing waits.
+   * @param may whether it can be an owner's turn at all; every owner's, unless told
+   */
+  shift(may: (owner: string) => boolean = () => true): T | undefined {
     for (const [owner, things] of this.waiting) {
+      if (!may(owner)) continue;
       const thing = things.shift();
       this.waiting.delete(owner);
       if (things.length > 0) this.waiting.set(owner, things);
