@@ -34,7 +34,7 @@ export interface DaemonOptions {
   tpmAuth?: HierarchyAuthorizations;
   node: string;
   stateDir: string;
-  enrol: { address: Address; /** PEM */ rootsFile?: string };
+  enrol: { address: Address; /** PEM, instead of the system's authorities. */ roots?: Buffer };
   identifier: WorkloadIdentifier;
   /** Told why evidence can't be made yet, or any more. */
   onFailure?(error: unknown): void;
@@ -62,9 +62,8 @@ export interface RunningDaemon {
 
 /** Starts the attestor. It listens at once and refuses streams until its key is certified: health says NOT_SERVING until then. */
 export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
-  const { address, rootsFile } = options.enrol;
+  const { address, roots } = options.enrol;
   const { log = silent } = options;
-  const roots = rootsFile === undefined ? undefined : await readFile(rootsFile);
   const client = new EnrolServiceClient(grpcTarget(address), channelCredentials(address, roots));
 
   let server: RunningServer | undefined;

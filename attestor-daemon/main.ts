@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { ConfigError, readEnvironment } from '../runtime/config/environment';
+import { ConfigError, readEnvironment, wrongFile } from '../runtime/config/environment';
 import { readSettingFile, readSettingText } from '../runtime/config/listen';
 import { writeReadyFile } from '../runtime/config/ready-file';
 import { openMetrics } from '../runtime/metrics/open';
@@ -7,26 +7,27 @@ import { runProgram } from '../runtime/rpc/program';
 import { startDaemon } from './daemon';
 import type { WorkloadIdentifier } from './identity/identity';
 import { kubernetesIdentity } from './identity/kubernetes';
-import { ProcessIdentity } from './identity/process';
+import { ProcessIdentity, readLauncherKey } from './identity/process';
 import { attestorSettings } from './settings';
 import type { AttestorSettings } from './settings';
 import type { Program } from '../runtime/rpc/program';
 import { reasonForPerson, tellUnready } from './unready';
 
-async function openIdentifier(
-  settings: AttestorSettings,
-  program: Pick<Program, 'log' | 'clock'>,
-): Promise<WorkloadIdentifier> {
-  if (settings.IDENTITY === 'kubernetes') return kubernetesIdentity(program);
-  if (settings.LAUNCHER_KEY_FILE === undefined)
+/** Opens the identity that the settings ask for. Of a process it keeps a file, so it is opened once the settings are known to be right. @throws ConfigError */
+async function loadIdentity(settings: AttestorSettings, program: Program): Promise<() => Promise<WorkloadIdentifier>> {
+  if (settings.IDENTITY === 'kubernetes') {
+    const identity = await kubernetesIdentity(program);
+    return () => Promise.resolve(identity);
+  }
+  const { LAUNCHER_KEY_FILE, NODE_NAME: node, STATE_DIR } = settings;
+  if (LAUNCHER_KEY_FILE === undefined)
     throw new ConfigError('LAUNCHER_KEY_FILE: expected for IDENTITY=process, got nothing');
-  const launcherKey = await readSettingText('LAUNCHER_KEY_FILE', settings.LAUNCHER_KEY_FILE);
-  const usedFile = join(settings.STATE_DIR, 'used-credentials');
-  return ProcessIdentity.open({ ...program, launcherKey, node: settings.NODE_NAME, usedFile }).catch((cause: Error) => {
-    throw new ConfigError(`LAUNCHER_KEY_FILE: expected a P-256 public key as JWK, got something else: ${cause.name}`, {
-      cause,
-    });
+  const json = await readSettingText('LAUNCHER_KEY_FILE', LAUNCHER_KEY_FILE);
+  const launcherKey = await readLauncherKey(json).catch((cause: Error) => {
+    const reason = `expected a P-256 public key as JWK, got something else: ${cause.name}`;
+    throw wrongFile({ LAUNCHER_KEY_FILE }, reason, cause);
   });
+  return () => ProcessIdentity.open({ ...program, launcherKey, node, usedFile: join(STATE_DIR, 'used-credentials') });
 }
 
 /** As tpm2-tools take it. @throws ConfigError when the file can't be read */
@@ -36,14 +37,27 @@ async function authorization(name: string, path: string | undefined): Promise<st
   return `file:${path}`;
 }
 
-runProgram(async (program) => {
+async function load(program: Program) {
   const settings = readEnvironment(attestorSettings);
   if (settings.LISTEN.scheme !== 'unix')
     throw new ConfigError('LISTEN: expected a unix socket, because only workloads of this node may ask');
-  const tpmAuth = {
-    owner: await authorization('TPM_OWNER_AUTH_FILE', settings.TPM_OWNER_AUTH_FILE),
-    endorsement: await authorization('TPM_ENDORSEMENT_AUTH_FILE', settings.TPM_ENDORSEMENT_AUTH_FILE),
+  const { TPM_OWNER_AUTH_FILE, TPM_ENDORSEMENT_AUTH_FILE, ENROL_ROOTS_FILE } = settings;
+  return {
+    settings,
+    tpmAuth: {
+      owner: await authorization('TPM_OWNER_AUTH_FILE', TPM_OWNER_AUTH_FILE),
+      endorsement: await authorization('TPM_ENDORSEMENT_AUTH_FILE', TPM_ENDORSEMENT_AUTH_FILE),
+    },
+    enrolRoots:
+      ENROL_ROOTS_FILE === undefined ? undefined : await readSettingFile('ENROL_ROOTS_FILE', ENROL_ROOTS_FILE),
+    openIdentity: await loadIdentity(settings, program),
   };
+}
+
+async function run(
+  { settings, tpmAuth, enrolRoots, openIdentity }: Awaited<ReturnType<typeof load>>,
+  program: Program,
+): Promise<() => Promise<void>> {
   const metrics = await openMetrics(settings);
   let giveUp!: (reason: ConfigError) => void;
   const gaveUp = new Promise<never>((_resolve, reject) => (giveUp = reject));
@@ -62,8 +76,8 @@ runProgram(async (program) => {
     },
     node: settings.NODE_NAME,
     stateDir: settings.STATE_DIR,
-    enrol: { address: settings.ENROL_ADDRESS, rootsFile: settings.ENROL_ROOTS_FILE },
-    identifier: await openIdentifier(settings, program),
+    enrol: { address: settings.ENROL_ADDRESS, roots: enrolRoots },
+    identifier: await openIdentity(),
     eventLogFile: settings.EVENT_LOG_FILE,
     akHandle: settings.AK_HANDLE,
     quoteDelayMs: settings.QUOTE_DELAY_MS,
@@ -78,4 +92,6 @@ runProgram(async (program) => {
     await daemon.stop();
     metrics?.close();
   };
-});
+}
+
+runProgram({ load, run });

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { sha256Hex } from '../attestation/crypto';
 import { splitCertificates } from '../attestation/certificates/pem';
+import type { CurrentFiles } from '../runtime/config/reloading-file';
 import { currentSetting } from '../runtime/config/reloading-setting';
 import { BulkEnclaveService } from '../runtime/rpc/bulk';
 import { startServer } from '../runtime/rpc/server';
@@ -36,23 +37,25 @@ interface EnclaveOptions {
   tracer?: Tracer;
 }
 
+/** The roots of client certificates, which may be replaced while the enclave runs. @throws ConfigError */
+export function loadClientRoots(
+  { CLIENT_CA_FILE }: Pick<EnclaveSettings, 'CLIENT_CA_FILE'>,
+  { clock = systemClock, log = silent }: Pick<EnclaveOptions, 'clock' | 'log'> = {},
+): Promise<CurrentFiles<string>> {
+  return currentSetting({ CLIENT_CA_FILE }, ([pem]) => requireCertificates(String(pem)), { clock, log });
+}
+
 /**
  * Starts an enclave: makes its identity, joins its attestor, serves. The caller stops it.
+ * @param roots closed when it stops
  */
 export async function startEnclave(
-  settings: Omit<EnclaveSettings, 'READY_FILE'>,
+  settings: Omit<EnclaveSettings, 'READY_FILE' | 'CLIENT_CA_FILE'>,
+  roots: CurrentFiles<string>,
   { onIdle = () => undefined, clock = systemClock, log = silent, tracer }: EnclaveOptions = {},
 ): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
   const identity = await makeIdentity(settings.TRUST_DOMAIN, dateOf(clock));
-  const roots = await currentSetting(
-    { CLIENT_CA_FILE: settings.CLIENT_CA_FILE },
-    ([pem]) => requireCertificates(String(pem)),
-    {
-      clock,
-      log,
-    },
-  );
   const clients = {
     get clientRoots() {
       return roots.current;

@@ -1,12 +1,18 @@
 import { readEnvironment } from '../runtime/config/environment';
 import { writeReadyFile } from '../runtime/config/ready-file';
 import { runProgram } from '../runtime/rpc/program';
-import { startEnclave } from './enclave';
+import { loadClientRoots, startEnclave } from './enclave';
 import { enclaveSettings } from './settings';
 
-runProgram(async (program) => {
-  const settings = readEnvironment(enclaveSettings);
-  const enclave = await startEnclave(settings, { ...program, onIdle: () => process.kill(process.pid, 'SIGTERM') });
-  await writeReadyFile(settings.READY_FILE, enclave.ports);
-  return () => enclave.stop();
+runProgram({
+  async load(program) {
+    const settings = readEnvironment(enclaveSettings);
+    return { settings, roots: await loadClientRoots(settings, program) };
+  },
+  async run({ settings, roots }, program) {
+    const onIdle = () => process.kill(process.pid, 'SIGTERM');
+    const enclave = await startEnclave(settings, roots, { ...program, onIdle });
+    await writeReadyFile(settings.READY_FILE, enclave.ports);
+    return () => enclave.stop();
+  },
 });

@@ -30,6 +30,13 @@ const claims = z.object({
   exp: z.number().int(),
 });
 
+/** @param json public JWK of the launcher @throws TypeError when it is none, and as JSON.parse and importJWK */
+export async function readLauncherKey(json: string): Promise<CryptoKey> {
+  const { kty, crv, x, y } = JSON.parse(json) as JWK;
+  if (kty !== 'EC' || crv !== 'P-256') throw new TypeError('expected a P-256 public key as JWK');
+  return (await importJWK({ kty, crv, x, y }, 'ES256')) as CryptoKey;
+}
+
 /**
  * A process of this machine by the credential that its launcher signed (JWT, ES256), used once. Which were used is kept in a file, so that a
  * restarted attestor takes none again.
@@ -42,23 +49,17 @@ export class ProcessIdentity implements WorkloadIdentifier {
     private readonly clock: Clock,
   ) {}
 
-  /**
-   * @param options.launcherKey public JWK of the launcher, JSON text
-   * @param options.usedFile where used credentials are noted
-   * @throws TypeError when the key is none
-   */
+  /** @param options.usedFile where used credentials are noted */
   static async open(options: {
-    launcherKey: string;
+    launcherKey: CryptoKey;
     node: string;
     usedFile: string;
     log?: Logger;
     clock?: Clock;
   }): Promise<ProcessIdentity> {
     const { clock = systemClock, log = silent } = options;
-    const jwk = JSON.parse(options.launcherKey) as JWK;
-    if (jwk.kty !== 'EC' || jwk.crv !== 'P-256') throw new TypeError('expected a P-256 public key as JWK');
-    const key = (await importJWK({ kty: jwk.kty, crv: jwk.crv, x: jwk.x, y: jwk.y }, 'ES256')) as CryptoKey;
-    return new ProcessIdentity(key, options.node, await UsedCredentials.open(options.usedFile, clock, log), clock);
+    const used = await UsedCredentials.open(options.usedFile, clock, log);
+    return new ProcessIdentity(options.launcherKey, options.node, used, clock);
   }
 
   async identify(credential: string): Promise<Workload> {

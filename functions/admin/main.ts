@@ -1,9 +1,10 @@
 import { countRefusals } from '../../licensing/audit/count-refusals';
-import { openAuditLog } from '../../licensing/audit/open';
+import { loadLogKeys } from '../../licensing/audit/load-keys';
+import { AuditLog } from '../../licensing/audit/log';
 import { Refusals } from '../../licensing/audit/refusals';
 import { splitCertificates } from '../../attestation/certificates/pem';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
-import { readSettingText, readTls } from '../../runtime/config/listen';
+import { readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
@@ -12,6 +13,7 @@ import { runProgram } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
 import { watchDatabase } from '../../licensing/store/metrics';
 import { openDatabase } from '../../licensing/store/database';
+import { readDatabaseUrl } from '../../licensing/store/open';
 import { readTokenKeys } from '../../licensing/tokens/keys';
 import type { TokenKeys } from '../../licensing/tokens/keys';
 import { AdminServiceService } from '../../proto/gen/licensing/v1/admin';
@@ -42,7 +44,7 @@ function requireRoots(pem: string): string {
 }
 
 /** @throws ConfigError */
-async function openLicenceKeys(
+async function loadLicenceKeys(
   { LICENCE_KEYS_FILE }: Settings,
   program: Program,
 ): Promise<Reloading<TokenKeys> | undefined> {
@@ -50,18 +52,34 @@ async function openLicenceKeys(
   return reloadingSetting({ LICENCE_KEYS_FILE }, ([json]) => readTokenKeys(String(json)), program);
 }
 
-runProgram(async (program) => {
-  const { log, tracer, clock } = program;
+async function load(program: Program) {
   const settings = readEnvironment(adminSettings);
-  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
   const { ADMIN_CA_FILE } = settings;
-  const rootsPem = await reloadingSetting({ ADMIN_CA_FILE }, ([pem]) => requireRoots(String(pem)), program);
-  const url = (await readSettingText('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).trim();
-  const enclaves = await openEnclaves(settings);
-  const database = openDatabase(url, { poolSize: settings.DATABASE_POOL, applicationName: 'sls-admin', log, clock });
+  return {
+    settings,
+    tls: await readTls(settings),
+    rootsPem: await reloadingSetting({ ADMIN_CA_FILE }, ([pem]) => requireRoots(String(pem)), program),
+    databaseUrl: await readDatabaseUrl(settings),
+    enclaves: await openEnclaves(settings),
+    licenceKeys: await loadLicenceKeys(settings, program),
+    logKeys: await loadLogKeys(settings, program),
+  };
+}
+
+async function run(
+  { settings, tls, rootsPem, databaseUrl, enclaves, licenceKeys, logKeys }: Awaited<ReturnType<typeof load>>,
+  program: Program,
+): Promise<() => Promise<void>> {
+  const { log, tracer, clock } = program;
+  const metrics = await openMetrics(settings);
+  const database = openDatabase(databaseUrl, {
+    poolSize: settings.DATABASE_POOL,
+    applicationName: 'sls-admin',
+    log,
+    clock,
+  });
   if (metrics) watchDatabase(metrics, database);
-  const licenceKeys = await openLicenceKeys(settings, program);
-  const auditLog = await openAuditLog(settings, database, program);
+  const auditLog = new AuditLog({ database, keys: logKeys, trustDomain: settings.TRUST_DOMAIN, clock, log });
   const refusals = new Refusals(database, program);
   const implementation = adminService({
     database,
@@ -90,4 +108,6 @@ runProgram(async (program) => {
     await refusals.close();
     await database.close();
   };
-});
+}
+
+runProgram({ load, run });

@@ -1,7 +1,7 @@
 import { countRefusals } from '../../licensing/audit/count-refusals';
 import { Refusals } from '../../licensing/audit/refusals';
 import { makePool } from '../../attestation/certificates/complete-chain';
-import { ConfigError, readEnvironment } from '../../runtime/config/environment';
+import { readEnvironment, wrongFile } from '../../runtime/config/environment';
 import { readSettingFile, readSettingText, readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
@@ -9,7 +9,7 @@ import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
 import { watchDatabase } from '../../licensing/store/metrics';
-import { openFunctionDatabase } from '../../licensing/store/open';
+import { openFunctionDatabase, readDatabaseUrl } from '../../licensing/store/open';
 import { EnrolServiceService } from '../../proto/gen/licensing/v1/enrol';
 import type { EndorsementTrust } from './endorsement-certificate';
 import { readPemFolder, shippedMakerCertificates } from './maker-certificates';
@@ -26,21 +26,20 @@ const LISTED_KEY = /^([0-9a-f]{64})( software)?$/;
 async function readSealKey({ SEAL_KEY_FILE }: EnrolSettings): Promise<Buffer> {
   const key = await readSettingFile('SEAL_KEY_FILE', SEAL_KEY_FILE);
   if (key.length !== SEAL_KEY_BYTES)
-    throw new ConfigError(`SEAL_KEY_FILE: expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
+    throw wrongFile({ SEAL_KEY_FILE }, `expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
   return key;
 }
 
 /** @throws ConfigError */
 async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
   const shipped = settings.EK_ROOTS_SHIPPED === 'on' ? shippedMakerCertificates() : { roots: [], intermediates: [] };
+  const { EK_ROOTS_DIR = '', EK_HASHES_FILE = '' } = settings;
   let added: string[];
   try {
-    added = settings.EK_ROOTS_DIR === undefined ? [] : readPemFolder(settings.EK_ROOTS_DIR);
+    added = settings.EK_ROOTS_DIR === undefined ? [] : readPemFolder(EK_ROOTS_DIR);
   } catch (cause) {
-    throw new ConfigError(
-      `EK_ROOTS_DIR: expected a folder of certificates, got ${(cause as NodeJS.ErrnoException).code ?? 'something else'}`,
-      { cause },
-    );
+    const got = (cause as NodeJS.ErrnoException).code ?? 'something else';
+    throw wrongFile({ EK_ROOTS_DIR }, `expected a folder of certificates, got ${got}`, cause);
   }
   const hashes = new Map<string, { software: boolean }>();
   const list =
@@ -51,7 +50,7 @@ async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
     .filter(Boolean)) {
     const [, hash, software] = LISTED_KEY.exec(line) ?? [];
     if (hash === undefined)
-      throw new ConfigError(`EK_HASHES_FILE: expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
+      throw wrongFile({ EK_HASHES_FILE }, `expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
     hashes.set(hash, { software: software !== undefined });
   }
   return { roots: [...shipped.roots, ...added], intermediates: makePool(shipped.intermediates), hashes };
@@ -71,21 +70,31 @@ async function openAuthority(
   // Which of them signs is asked each time: the time of a new one comes without a change of the files.
   const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
   await current().catch((cause: Error) => {
-    throw new ConfigError(`ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE: ${cause.message}`, { cause });
+    throw wrongFile({ ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE }, cause.message, cause);
   });
   return current;
 }
 
-runProgram(async (program) => {
-  const { log, tracer, clock } = program;
+async function load(program: Program) {
   const settings = readEnvironment(enrolSettings);
-  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const [sealKey, trust, authority] = await Promise.all([
-    readSealKey(settings),
-    readTrust(settings),
-    openAuthority(settings, program),
-  ]);
-  const database = await openFunctionDatabase(settings, { program: 'enrol', log, clock });
+  return {
+    settings,
+    tls: await readTls(settings),
+    sealKey: await readSealKey(settings),
+    trust: await readTrust(settings),
+    authority: await openAuthority(settings, program),
+    databaseUrl: await readDatabaseUrl(settings),
+  };
+}
+
+async function run(
+  { settings, tls, sealKey, trust, authority, databaseUrl }: Awaited<ReturnType<typeof load>>,
+  program: Program,
+): Promise<() => Promise<void>> {
+  const { log, tracer, clock } = program;
+  const metrics = await openMetrics(settings);
+  const poolSize = settings.DATABASE_POOL;
+  const database = await openFunctionDatabase(databaseUrl, { program: 'enrol', poolSize, log, clock });
   if (metrics) watchDatabase(metrics, database);
   const refusals = new Refusals(database, program);
   const server = await startServer({
@@ -118,4 +127,6 @@ runProgram(async (program) => {
     await refusals.close();
     await database.close();
   };
-});
+}
+
+runProgram({ load, run });

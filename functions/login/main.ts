@@ -1,10 +1,11 @@
-import { openAccountBackend } from '../../licensing/accounts/backend';
+import { loadAccountFiles, openAccountBackend } from '../../licensing/accounts/backend';
 import { watchBackend } from '../../licensing/accounts/metrics';
 import { countRefusals } from '../../licensing/audit/count-refusals';
-import { openAuditLog } from '../../licensing/audit/open';
+import { loadLogKeys } from '../../licensing/audit/load-keys';
+import { AuditLog } from '../../licensing/audit/log';
 import { openAuthority } from '../../licensing/authority/authority';
 import type { Signer } from '../../licensing/authority/authority';
-import { ConfigError, readEnvironment } from '../../runtime/config/environment';
+import { ConfigError, readEnvironment, wrongFile } from '../../runtime/config/environment';
 import { readTls } from '../../runtime/config/listen';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
@@ -37,25 +38,23 @@ import { seatSigner } from './seats/signer';
 import { loginService } from './service';
 import { loginSettings } from './settings';
 import { transparencyService } from './transparency';
-import { LoginTrust, trustService } from './trust';
+import { loadTrustFiles, LoginTrust, trustService } from './trust';
 import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 import type { Program } from '../../runtime/rpc/program';
 
-async function openLauncher(
+/** Loads what the launcher needs to be made, once there is a database. @throws ConfigError */
+async function loadLauncher(
   { LAUNCHER, LAUNCHER_ADDRESS }: { LAUNCHER: string; LAUNCHER_ADDRESS?: ProcessAddress },
-  database: Database,
-  program: Program,
-): Promise<Launcher> {
-  // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.
-  if (LAUNCHER === 'knative')
-    return (await import('./launcher/knative')).knativeLauncher({
-      installation: installationOf(database),
-      log: program.log,
-      clock: program.clock,
-    });
+  { log, clock }: Program,
+): Promise<(database: Database) => Launcher> {
+  if (LAUNCHER === 'knative') {
+    // Loaded when it is wanted: the Kubernetes client costs a start from zero what nothing else here does.
+    const makeLauncher = await (await import('./launcher/knative')).loadKnativeLauncher({ log, clock });
+    return (database) => makeLauncher(installationOf(database));
+  }
   if (LAUNCHER_ADDRESS === undefined)
     throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
-  return new ProcessLauncher(LAUNCHER_ADDRESS);
+  return () => new ProcessLauncher(LAUNCHER_ADDRESS);
 }
 
 /** The client CA that signs now. @throws ConfigError */
@@ -76,7 +75,10 @@ async function openClientAuthority(
     if (!signer) opened.set(authority.certificate, (signer = openAuthority(authority)));
     return signer;
   };
-  await current();
+  await current().catch((cause: unknown) => {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw wrongFile({ CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE }, cause.message, cause);
+  });
   return current;
 }
 
@@ -90,23 +92,32 @@ function openClientRoots(
 
 type ProcessAddress = ConstructorParameters<typeof ProcessLauncher>[0];
 
-runProgram(async (program) => {
-  const { log, tracer, clock } = program;
+async function load(program: Program) {
   const settings = readEnvironment(loginSettings);
-  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const authority = await openClientAuthority(settings, program).catch((error: unknown) => {
-    if (error instanceof TypeError)
-      throw new ConfigError(`CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE: ${error.message}`, { cause: error });
-    throw error;
-  });
-  const clientRoots = await openClientRoots(settings, program);
-  const backend = await openAccountBackend(settings, { program: 'login', log, clock });
-  const seats = new Seats(backend.database, settings.SEAT_SECONDS);
-  const opened = freeingSeats(await openLauncher(settings, backend.database, program), seats, log);
+  return {
+    settings,
+    tls: await readTls(settings),
+    authority: await openClientAuthority(settings, program),
+    clientRoots: await openClientRoots(settings, program),
+    files: await loadAccountFiles(settings, program),
+    makeLauncher: await loadLauncher(settings, program),
+    trustFiles: await loadTrustFiles(settings, program),
+    logKeys: await loadLogKeys(settings, program),
+  };
+}
+
+async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): Promise<() => Promise<void>> {
+  const { log, tracer, clock } = program;
+  const { settings, tls, authority, clientRoots } = loaded;
+  const metrics = await openMetrics(settings);
+  const backend = await openAccountBackend(settings, loaded.files, { program: 'login', log, clock });
+  const { database, trustDomain } = backend;
+  const seats = new Seats(database, settings.SEAT_SECONDS);
+  const opened = freeingSeats(loaded.makeLauncher(database), seats, log);
   const launcher = metrics ? timeStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
-  const trust = await LoginTrust.open(settings, backend.database, program);
-  const auditLog = await openAuditLog(settings, backend.database, program);
+  const trust = new LoginTrust({ ...loaded.trustFiles, database, log, clock });
+  const auditLog = new AuditLog({ database, keys: loaded.logKeys, trustDomain, clock, log });
   const enclaves = new EnclaveRegistry(backend.database);
   const { LICENCE_REQUIRED: required } = settings;
   const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS, required, clock });
@@ -165,4 +176,6 @@ runProgram(async (program) => {
     auditLog.close();
     await backend.close();
   };
-});
+}
+
+runProgram({ load, run });

@@ -55,6 +55,18 @@ export function trustBundleReader(): (text: string) => Promise<SignedTrust> {
   };
 }
 
+/** Loads the files of the settings, which may be replaced while the program runs. @throws ConfigError */
+export async function loadTrustFiles(
+  { TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE }: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string },
+  program: { log?: Logger; clock?: Clock } = {},
+): Promise<Pick<LoginTrustOptions, 'bundle' | 'revocationKeys'>> {
+  const readBundle = trustBundleReader();
+  return {
+    bundle: await reloadingSetting({ TRUST_BUNDLE_FILE }, ([jws]) => readBundle(String(jws)), program),
+    revocationKeys: await reloadingSetting({ REVOCATION_KEYS_FILE }, ([json]) => readTokenKeys(String(json)), program),
+  };
+}
+
 interface VerifiedByLogin {
   claims: Claims;
   /** Makes a revocation list, for the client, of what the evidence was compared with. */
@@ -69,25 +81,6 @@ export class LoginTrust {
 
   constructor(private readonly options: LoginTrustOptions) {
     this.clock = options.clock ?? systemClock;
-  }
-
-  /** By the files of the settings, which may be replaced while the program runs. @throws ConfigError */
-  static async open(
-    { TRUST_BUNDLE_FILE, REVOCATION_KEYS_FILE }: { TRUST_BUNDLE_FILE: string; REVOCATION_KEYS_FILE: string },
-    database: Database,
-    program: { log?: Logger; clock?: Clock } = {},
-  ): Promise<LoginTrust> {
-    const readBundle = trustBundleReader();
-    return new LoginTrust({
-      bundle: await reloadingSetting({ TRUST_BUNDLE_FILE }, ([jws]) => readBundle(String(jws)), program),
-      revocationKeys: await reloadingSetting(
-        { REVOCATION_KEYS_FILE },
-        ([json]) => readTokenKeys(String(json)),
-        program,
-      ),
-      database,
-      ...program,
-    });
   }
 
   /** @throws RpcError UNAUTHENTICATED `login.revoked` */

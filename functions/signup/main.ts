@@ -1,4 +1,4 @@
-import { openAccountBackend } from '../../licensing/accounts/backend';
+import { loadAccountFiles, openAccountBackend } from '../../licensing/accounts/backend';
 import { watchBackend } from '../../licensing/accounts/metrics';
 import { countRefusals } from '../../licensing/audit/count-refusals';
 import { readEnvironment } from '../../runtime/config/environment';
@@ -7,16 +7,24 @@ import { writeReadyFile } from '../../runtime/config/ready-file';
 import { openMetrics } from '../../runtime/metrics/open';
 import { readOidcSettings } from '../../licensing/oidc/settings';
 import { runProgram } from '../../runtime/rpc/program';
+import type { Program } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
 import { AccountServiceService } from '../../proto/gen/licensing/v1/account';
 import { accountService } from './service';
 import { signupSettings } from './settings';
 
-runProgram(async ({ log, tracer, clock }) => {
+async function load(program: Program) {
   const settings = readEnvironment(signupSettings);
   const oidc = readOidcSettings(settings);
-  const [tls, metrics] = await Promise.all([readTls(settings), openMetrics(settings)]);
-  const backend = await openAccountBackend(settings, { program: 'signup', log, clock });
+  return { settings, oidc, tls: await readTls(settings), files: await loadAccountFiles(settings, program) };
+}
+
+async function run(
+  { settings, oidc, tls, files }: Awaited<ReturnType<typeof load>>,
+  { log, tracer, clock }: Program,
+): Promise<() => Promise<void>> {
+  const metrics = await openMetrics(settings);
+  const backend = await openAccountBackend(settings, files, { program: 'signup', log, clock });
   if (metrics) watchBackend(metrics, backend);
   const server = await startServer({
     address: settings.LISTEN,
@@ -34,4 +42,6 @@ runProgram(async ({ log, tracer, clock }) => {
     metrics?.close();
     await backend.close();
   };
-});
+}
+
+runProgram({ load, run });

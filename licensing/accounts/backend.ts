@@ -2,16 +2,18 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { Refusals } from '../audit/refusals';
 import { proxiesSetting } from '../../runtime/config/listen';
+import type { CurrentFiles } from '../../runtime/config/reloading-file';
 import { currentSetting } from '../../runtime/config/reloading-setting';
 import { Limits } from '../limits/limits';
 import { PasswordHasher } from '../passwords/hasher';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { callerAddress } from '../../runtime/rpc/peer';
 import { readSecondFactorKeys } from '../second-factor/keys';
+import type { SecondFactorKeys } from '../second-factor/keys';
 import { SecondFactors } from '../second-factor/second-factors';
 import { Sessions } from '../sessions/sessions';
 import type { Database } from '../store/database';
-import { openFunctionDatabase } from '../store/open';
+import { openFunctionDatabase, readDatabaseUrl } from '../store/open';
 import { readTokenKeys } from '../tokens/keys';
 import type { TokenKeys } from '../tokens/keys';
 import { Accounts } from './accounts';
@@ -75,23 +77,42 @@ interface AccountBackendOptions {
   clock?: Clock;
 }
 
+/** What the files of these settings hold. Those with keys may be replaced while the program runs. */
+interface AccountFiles {
+  databaseUrl: string;
+  tokenKeys: CurrentFiles<TokenKeys>;
+  secondFactorKeys: CurrentFiles<SecondFactorKeys> | undefined;
+}
+
+/** @throws ConfigError */
+export async function loadAccountFiles(
+  settings: Pick<AccountSettings, 'DATABASE_URL_FILE' | 'TOKEN_KEYS_FILE' | 'SECOND_FACTOR_KEYS_FILE'>,
+  { clock = systemClock, log = silent }: { clock?: Clock; log?: Logger } = {},
+): Promise<AccountFiles> {
+  const { TOKEN_KEYS_FILE, SECOND_FACTOR_KEYS_FILE } = settings;
+  const reloading = { clock, log };
+  return {
+    databaseUrl: await readDatabaseUrl(settings),
+    tokenKeys: await currentSetting({ TOKEN_KEYS_FILE }, ([json]) => readTokenKeys(String(json), clock), reloading),
+    secondFactorKeys:
+      SECOND_FACTOR_KEYS_FILE === undefined
+        ? undefined
+        : await currentSetting({ SECOND_FACTOR_KEYS_FILE }, ([json]) => readSecondFactorKeys(String(json)), reloading),
+  };
+}
+
 /**
  * Opens it by the settings. A database that is away doesn't keep a function from serving: its calls are answered
  * UNAVAILABLE until the database is back, which restarting every replica would not bring about.
- * @throws ConfigError for unfit files; MigrationError or pg's error when the database refuses the schema
+ * @throws MigrationError or pg's error when the database refuses the schema
  */
 export async function openAccountBackend(
   settings: AccountSettings,
+  { databaseUrl, tokenKeys, secondFactorKeys }: AccountFiles,
   { program, clock = systemClock, log = silent }: AccountBackendOptions,
 ): Promise<AccountBackend> {
-  const { TOKEN_KEYS_FILE, SECOND_FACTOR_KEYS_FILE } = settings;
-  const reloading = { clock, log };
-  const keys = await currentSetting({ TOKEN_KEYS_FILE }, ([json]) => readTokenKeys(String(json), clock), reloading);
-  const secondFactorKeys =
-    SECOND_FACTOR_KEYS_FILE === undefined
-      ? undefined
-      : await currentSetting({ SECOND_FACTOR_KEYS_FILE }, ([json]) => readSecondFactorKeys(String(json)), reloading);
-  const database = await openFunctionDatabase(settings, { program, log, clock });
+  const poolSize = settings.DATABASE_POOL;
+  const database = await openFunctionDatabase(databaseUrl, { program, poolSize, log, clock });
   const refusals = new Refusals(database, { clock, log });
   const hasher = new PasswordHasher({
     cost: settings.BCRYPT_COST,
@@ -114,7 +135,7 @@ export async function openAccountBackend(
     clock,
     log,
     get tokenKeys() {
-      return keys.current;
+      return tokenKeys.current;
     },
     trustDomain: settings.TRUST_DOMAIN,
     clientOf: (context, name) => ({
@@ -122,7 +143,7 @@ export async function openAccountBackend(
       address: callerAddress(context, settings.TRUSTED_PROXIES),
     }),
     async close() {
-      keys.close();
+      tokenKeys.close();
       secondFactorKeys?.close();
       await refusals.close();
       await Promise.all([hasher.close(), database.close()]);

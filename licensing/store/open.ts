@@ -1,3 +1,4 @@
+import { wrongFile } from '../../runtime/config/environment';
 import { readSettingText } from '../../runtime/config/listen';
 import { RpcError } from '../../runtime/rpc/errors';
 import { openDatabase } from './database';
@@ -6,18 +7,24 @@ import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
 import type { Clock } from '../../runtime/clock';
 
+/** Reads the one line of DATABASE_URL_FILE. @throws ConfigError, without the line: it holds a password */
+export async function readDatabaseUrl({ DATABASE_URL_FILE }: { DATABASE_URL_FILE: string }): Promise<string> {
+  const url = (await readSettingText('DATABASE_URL_FILE', DATABASE_URL_FILE)).trim();
+  if (/^postgres(ql)?:\/\/\S*$/.test(url)) return url;
+  throw wrongFile({ DATABASE_URL_FILE }, 'expected one line postgres://…, got something else');
+}
+
 /**
- * Opens a function's database by its settings and brings the schema up to date. A database that is away doesn't keep a function from serving: its calls
+ * Opens a function's database and brings the schema up to date. A database that is away doesn't keep a function from serving: its calls
  * are answered UNAVAILABLE until the database is back, which restarting every replica would not bring about.
- * @throws ConfigError for an unfit file; MigrationError or pg's error when the database refuses the schema
+ * @throws MigrationError or pg's error when the database refuses the schema
  */
 export async function openFunctionDatabase(
-  settings: { DATABASE_URL_FILE: string; DATABASE_POOL: number },
-  { program, log = silent, clock }: { program: string; log?: Logger; clock?: Clock },
+  url: string,
+  { program, poolSize, log = silent, clock }: { program: string; poolSize: number; log?: Logger; clock?: Clock },
 ): Promise<Database> {
-  const url = (await readSettingText('DATABASE_URL_FILE', settings.DATABASE_URL_FILE)).trim();
   const database = openDatabase(url, {
-    poolSize: settings.DATABASE_POOL,
+    poolSize,
     applicationName: `sls-${program}`,
     log,
     clock,

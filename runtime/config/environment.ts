@@ -11,6 +11,12 @@ export class ConfigError extends CodedError<'config.invalid'> {
   }
 }
 
+/** What is wrong with files that settings name. @param files paths by setting @param reason says nothing of what is in them */
+export function wrongFile(files: Readonly<Record<string, string>>, reason: string, cause?: unknown): ConfigError {
+  const named = Object.entries(files).map(([name, path]) => `${name} (${path})`);
+  return new ConfigError(`${named.join(', ')}: ${reason}`, { cause });
+}
+
 /** A setting that holds an address: unix:/PATH, http://HOST:PORT, https://HOST:PORT. */
 export const addressSetting = z.string().transform((text, context) => {
   try {

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
+import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { metricsSettings } from '../metrics/open';
 import { TrustedProxies } from '../rpc/peer';
-import { addressSetting, ConfigError } from './environment';
+import { addressSetting, ConfigError, wrongFile } from './environment';
 import { decodeUtf8 } from '../text/utf8';
 
 /** Addresses and networks (CIDR) of the proxies before a program; nobody else's X-Forwarded-For is believed. */
@@ -29,15 +30,13 @@ export const listenSettings = {
   ...metricsSettings,
 };
 
-/** Reads a file that a setting names. @throws ConfigError that names the setting, never the content */
+/** Reads a file that a setting names. @throws ConfigError that names the setting and the file, never the content */
 export async function readSettingFile(name: string, path: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new ConfigError(
-      `${name}: the file can't be read: ${(cause as NodeJS.ErrnoException).code ?? 'unknown reason'}`,
-      { cause },
-    );
+    const { code = 'unknown reason' } = cause as NodeJS.ErrnoException;
+    throw wrongFile({ [name]: path }, `the file can't be read: ${code}`, cause);
   }
 }
 
@@ -47,7 +46,7 @@ export async function readSettingText(name: string, path: string): Promise<strin
   try {
     return decodeUtf8(content, 'the file');
   } catch (cause) {
-    throw new ConfigError(`${name}: ${(cause as Error).message}`, { cause });
+    throw wrongFile({ [name]: path }, (cause as Error).message, cause);
   }
 }
 
@@ -62,8 +61,15 @@ export async function readTls(settings: {
   if (key === undefined || certificate === undefined) {
     throw new ConfigError('LISTEN: an https address needs TLS_KEY_FILE and TLS_CERTIFICATE_FILE');
   }
-  return {
+  const read = {
     key: await readSettingFile('TLS_KEY_FILE', key),
     certificate: await readSettingFile('TLS_CERTIFICATE_FILE', certificate),
   };
+  try {
+    createSecureContext({ key: read.key, cert: read.certificate });
+  } catch (cause) {
+    const files = { TLS_KEY_FILE: key, TLS_CERTIFICATE_FILE: certificate };
+    throw wrongFile(files, 'expected a key and its certificate in PEM, got something else', cause);
+  }
+  return read;
 }

@@ -1,4 +1,4 @@
-import { ConfigError } from './environment';
+import { ConfigError, wrongFile } from './environment';
 import { currentFiles, reloadingFiles } from './reloading-file';
 import type { CurrentFiles, Reloading, ReloadingOptions } from './reloading-file';
 
@@ -33,13 +33,9 @@ async function naming<T>(files: Readonly<Record<string, string>>, loading: Promi
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
     const { syscall, path, code, message } = cause as NodeJS.ErrnoException;
-    const names = Object.keys(files).filter((name) => path === undefined || files[name] === path);
-    throw new ConfigError(
-      `${names.join(', ')}: ${syscall ? `the file can't be read: ${code}` : safe(cause, message)}`,
-      {
-        cause,
-      },
-    );
+    const concerned = Object.entries(files).filter(([, file]) => path === undefined || file === path);
+    const reason = syscall ? `the file can't be read: ${code}` : safe(cause, message);
+    throw wrongFile(Object.fromEntries(concerned), reason, cause);
   }
 }
 

@@ -4,6 +4,7 @@ import { Agent, request } from 'node:https';
 import type { RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { ConfigError } from '../config/environment';
 import { deadline } from '../rpc/deadline';
 import { KubernetesError } from './errors';
 import { systemClock } from '../clock';
@@ -46,10 +47,10 @@ export class KubernetesApi {
     this.server = new URL(config.getCurrentCluster()?.server ?? '');
   }
 
-  /** With the service account of the pod that this runs in. @throws Error outside of a pod. */
+  /** With the service account of the pod that this runs in. @throws ConfigError outside of a pod. */
   static async inCluster(env: NodeJS.ProcessEnv = process.env): Promise<KubernetesApi> {
     if (!env['KUBERNETES_SERVICE_HOST'] || !env['KUBERNETES_SERVICE_PORT']) {
-      throw new Error('expected KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as in every pod');
+      throw new ConfigError('expected KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as in every pod');
     }
     // Loaded when it is wanted: it takes a third of a second, which a function that starts from zero would hand on to its users.
     const { KubeConfig } = await import('@kubernetes/client-node');

@@ -19,6 +19,16 @@ export interface Program {
   clock: Clock;
 }
 
+/** A program's two stages. `--check` runs the first one alone. */
+interface Stages<Settings, Result> {
+  /**
+   * Reads the environment and every file that a setting names. Opens no port and no connection, and writes nothing.
+   * @throws ConfigError that names the setting
+   */
+  load(program: Program): Promise<Settings>;
+  run(settings: Settings, program: Program): Promise<Result>;
+}
+
 const programSettings = z.object({ ...logSettings.shape, ...tracesSettings.shape, SLS_PROGRAM: z.string().optional() });
 
 /** The log and the traces that the environment asks for. @throws ConfigError */
@@ -52,37 +62,54 @@ class Failing {
   };
 }
 
+/** Opens the program and loads its settings; with `--check` it ends there, with 0. @throws ConfigError */
+async function begin<Settings>(
+  { load }: Pick<Stages<Settings, unknown>, 'load'>,
+  failing: Failing,
+): Promise<{ settings: Settings; program: ReturnType<typeof openProgram> }> {
+  const args = process.argv.slice(2);
+  const check = args.length === 1 && args[0] === '--check';
+  if (args.length > 0 && !check)
+    throw new ConfigError(`expected no argument or --check, got ${JSON.stringify(args.join(' ').slice(0, 80))}`);
+  const program = openProgram();
+  failing.log = program.log;
+  const settings = await load(program);
+  if (check) {
+    program.log.info({}, 'the settings are right');
+    process.exit(0);
+  }
+  return { settings, program };
+}
+
 /** Does what a program does once, and ends it. Exit codes: 0 done, 1 failed, 2 settings are wrong. */
-export function runTask(task: (program: Program) => Promise<void>): void {
+export function runTask<Settings>(stages: Stages<Settings, void>): void {
   const failing = new Failing();
-  const begin = async (): Promise<void> => {
-    const program = openProgram();
-    failing.log = program.log;
-    await task(program);
+  const whole = async (): Promise<void> => {
+    const { settings, program } = await begin(stages, failing);
+    await stages.run(settings, program);
     await program.flush();
   };
-  begin().catch(failing.fail);
+  whole().catch(failing.fail);
 }
 
 /**
  * Runs a service until SIGTERM, SIGINT or the end of its parent (`watchParent`), then stops it.
- * Exit codes: 0 stopped, 1 failed, 2 settings are wrong. `start` returns what stops the service.
+ * Exit codes: 0 stopped, 1 failed, 2 settings are wrong. `run` returns what stops the service.
  */
-export function runProgram(start: (program: Program) => Promise<() => Promise<void>>): void {
+export function runProgram<Settings>(stages: Stages<Settings, () => Promise<void>>): void {
   const failing = new Failing();
   // Until it serves, there is nothing to stop in order.
   let orphaned = (): void => process.exit(1);
   watchParent(() => orphaned());
-  const begin = async (): Promise<() => Promise<void>> => {
-    const program = openProgram();
-    failing.log = program.log;
-    const stop = await start(program);
+  const start = async (): Promise<() => Promise<void>> => {
+    const { settings, program } = await begin(stages, failing);
+    const stop = await stages.run(settings, program);
     return async () => {
       await stop();
       await program.flush();
     };
   };
-  begin().then((stop) => {
+  start().then((stop) => {
     let stopping = false;
     const end = (signal: string): void => {
       if (stopping) return;

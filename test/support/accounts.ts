@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openAccountBackend } from '../../licensing/accounts/backend';
+import { loadAccountFiles, openAccountBackend } from '../../licensing/accounts/backend';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { TrustedProxies } from '../../runtime/rpc/peer';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
@@ -62,7 +62,7 @@ export interface ReplicaOptions {
 }
 
 /** The backend of a replica, as its main.ts opens it. Passwords are cheap, and guesses without limit, unless the test is about them. */
-export function openReplica(
+export async function openReplica(
   { settings }: AccountFiles,
   { cost = 4, threads = 2, queue = 200, proxies = '', limits = UNLIMITED, clock }: ReplicaOptions = {},
 ): Promise<AccountBackend> {
@@ -71,6 +71,7 @@ export function openReplica(
   const hashing = { BCRYPT_COST: cost, HASH_WORKERS: threads, HASH_QUEUE: queue };
   return openAccountBackend(
     { ...settings, ...hashing, ...limits, DATABASE_POOL: 4, TRUSTED_PROXIES: new TrustedProxies(proxies) },
+    await loadAccountFiles(settings, { clock }),
     { program: 'test', clock },
   );
 }

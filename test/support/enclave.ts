@@ -16,7 +16,7 @@ import type { Session } from '../../client/session';
 import { makeClientKey, privateKey } from '../../client/key';
 import { callUnary } from '../../runtime/rpc/client';
 import { openEnclave } from '../../client/channel';
-import { startEnclave } from '../../enclave/enclave';
+import { loadClientRoots, startEnclave } from '../../enclave/enclave';
 import type { RunningEnclave } from '../../enclave/enclave';
 import type { EnclaveSettings } from '../../enclave/settings';
 import { AttestorServiceService } from '../../proto/gen/licensing/v1/attestor';
@@ -187,7 +187,6 @@ export async function startEnclaveFixture({
       TLS_LISTEN: { host: '127.0.0.1', port: 0 },
       ATTESTOR_ADDRESS: parseAddress(foreign?.address ?? attestor.address),
       ATTESTOR_CREDENTIAL_FILE: credentialFile,
-      CLIENT_CA_FILE: clientCaFile,
       ENCLAVE_USER: user,
       TRUST_DOMAIN,
       WORKSPACE_DIR: workspace,
@@ -197,6 +196,7 @@ export async function startEnclaveFixture({
       SEAT_GRACE_SECONDS: 900,
       ...settings,
     },
+    await loadClientRoots({ CLIENT_CA_FILE: clientCaFile }, { clock }),
     { onIdle, clock },
   );
   const trustService = await startTrustService();

@@ -6,7 +6,7 @@ import type { RpcError } from '../../runtime/rpc/errors';
 import { startServer } from '../../runtime/rpc/server';
 import type { Enclave, LaunchOptions } from '../../functions/login/launcher/launcher';
 import { loginService } from '../../functions/login/service';
-import { LoginTrust } from '../../functions/login/trust';
+import { loadTrustFiles, LoginTrust } from '../../functions/login/trust';
 import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import type { LoginRequest } from '../../proto/gen/licensing/v1/login';
 import { beginSession, openReplica, TRUST_DOMAIN, writeAccountFiles } from './accounts';
@@ -65,14 +65,10 @@ export class LoginUnderTest {
     const user = (await backend.accounts.create('alice', await backend.hasher.hash(PASSWORD)))!;
     const service = new LoginUnderTest(files, backend, clientCa, await newClientKey(), user);
     const authority = await openAuthority(clientCa);
-    const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
     const implementation = loginService({
       backend,
       authority: () => Promise.resolve(authority),
-      trust: await LoginTrust.open(
-        { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys },
-        backend.database,
-      ),
+      trust: new LoginTrust({ ...(await loadTrustFiles(files.settings)), database: backend.database }),
       launcher: fakeLauncher({
         ensure: (...args) => service.launcher.ensure(...args),
         discard: (...args) => service.launcher.discard(...args),

@@ -16,7 +16,7 @@ import { seatPools } from '../../functions/login/seats/pool';
 import { seatService } from '../../functions/login/seats/service';
 import { seatSigner } from '../../functions/login/seats/signer';
 import { loginService } from '../../functions/login/service';
-import { LoginTrust } from '../../functions/login/trust';
+import { loadTrustFiles, LoginTrust } from '../../functions/login/trust';
 import { accountService } from '../../functions/signup/service';
 import {
   AccountDeletionServiceClient,
@@ -76,12 +76,11 @@ export async function startReplica(
   const backend = await openReplica(files, options);
   const { clock } = backend;
   const authority = await openAuthority(clientCa);
-  const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
-  const trust = await LoginTrust.open(
-    { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys },
-    backend.database,
-    { clock },
-  );
+  const trust = new LoginTrust({
+    ...(await loadTrustFiles(files.settings, { clock })),
+    database: backend.database,
+    clock,
+  });
   const seats = new Seats(backend.database, seatSeconds);
   const launcher = freeingSeats(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
   const enclaves = new EnclaveRegistry(backend.database);

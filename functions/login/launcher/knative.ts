@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { status } from '@grpc/grpc-js';
 import { load } from 'js-yaml';
-import { readEnvironment } from '../../../runtime/config/environment';
+import { readEnvironment, wrongFile } from '../../../runtime/config/environment';
+import { readSettingFile, readSettingText } from '../../../runtime/config/listen';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
 import { KubernetesError } from '../../../runtime/kubernetes/errors';
@@ -32,7 +32,6 @@ import type { Clock } from '../../../runtime/clock';
 import { CodedError } from '../../../errors/coded-error';
 import { silent } from '../../../runtime/log/log';
 import type { Logger } from '../../../runtime/log/log';
-import { readText } from '../../../runtime/text/utf8';
 
 export interface KnativeLauncherOptions {
   api: KubernetesApi;
@@ -53,25 +52,25 @@ interface Seen {
   pods: Pod[];
 }
 
-/** Reads the settings of `knativeSettings` and the credentials of the pod. @throws ConfigError, or Error when a file is unfit. */
-export async function knativeLauncher({
+/** Loads the settings of `knativeSettings` and the credentials of the pod. @returns makes the launcher, once the installation is known @throws ConfigError */
+export async function loadKnativeLauncher({
   env = process.env,
   ...program
 }: {
-  installation: () => Promise<string>;
   env?: NodeJS.ProcessEnv;
   log?: Logger;
   clock?: Clock;
-}): Promise<Launcher> {
+}): Promise<(installation: () => Promise<string>) => Launcher> {
   const settings = readEnvironment(knativeSettings, env);
-  const nameKey = await readFile(settings.NAME_KEY_FILE);
-  if (nameKey.length < 32) throw new Error(`expected 32 bytes or more in NAME_KEY_FILE, got ${nameKey.length}`);
-  return new KnativeLauncher({
+  const { NAME_KEY_FILE } = settings;
+  const nameKey = await readSettingFile('NAME_KEY_FILE', NAME_KEY_FILE);
+  if (nameKey.length < 32) throw wrongFile({ NAME_KEY_FILE }, `expected 32 bytes or more, got ${nameKey.length}`);
+  const options = {
     ...program,
     api: await KubernetesApi.inCluster(env),
     kind: {
       namespace: settings.ENCLAVE_NAMESPACE,
-      template: load(await readText(settings.ENCLAVE_TEMPLATE_FILE)) as KnativeService,
+      template: await readTemplate(settings),
       image: settings.ENCLAVE_IMAGE,
       trustDomain: settings.TRUST_DOMAIN,
       nodeSelector: settings.ENCLAVE_NODE_SELECTOR,
@@ -83,7 +82,20 @@ export async function knativeLauncher({
     nameKey,
     startMs: settings.ENCLAVE_START_SECONDS * 1000,
     scheduleMs: settings.ENCLAVE_SCHEDULE_SECONDS * 1000,
-  });
+  };
+  return (installation) => new KnativeLauncher({ ...options, installation });
+}
+
+/** @throws ConfigError */
+async function readTemplate({ ENCLAVE_TEMPLATE_FILE }: { ENCLAVE_TEMPLATE_FILE: string }): Promise<KnativeService> {
+  const text = await readSettingText('ENCLAVE_TEMPLATE_FILE', ENCLAVE_TEMPLATE_FILE);
+  try {
+    const template = load(text) as KnativeService | undefined;
+    if (template?.kind === 'Service') return template;
+  } catch (cause) {
+    throw wrongFile({ ENCLAVE_TEMPLATE_FILE }, `expected YAML: ${(cause as Error).message.split('\n')[0]}`, cause);
+  }
+  throw wrongFile({ ENCLAVE_TEMPLATE_FILE }, 'expected a Knative Service, got something else');
 }
 
 /** Enclaves as Knative Services, each applied server-side, at zero pods when nobody uses it. */

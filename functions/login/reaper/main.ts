@@ -3,6 +3,7 @@ import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../..
 import { readEnvironment } from '../../../runtime/config/environment';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
+import { readDatabaseUrl } from '../../../licensing/store/open';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
 import { installationId } from '../../../licensing/store/installation';
@@ -10,24 +11,30 @@ import { requireBound } from './bind';
 import { reap } from './reaper';
 import { dateOf } from '../../../runtime/clock';
 import { runTask } from '../../../runtime/rpc/program';
-import { readText } from '../../../runtime/text/utf8';
+import type { Program } from '../../../runtime/rpc/program';
 
 const DAY_MS = 86_400_000;
 
-runTask(async ({ log, clock }) => {
-  const settings = readEnvironment(
-    z.object({
-      ENCLAVE_NAMESPACE: z.string().default('licensing-enclaves'),
-      UNUSED_DAYS: z.coerce.number().positive().default(30),
-      ORPHAN_DAYS: z.coerce.number().min(0).default(7),
-      ORPHAN_PERCENT: z.coerce.number().min(0).max(100).default(5),
-      DATABASE_URL_FILE: z.string(),
-    }),
-  );
-  const url = (await readText(settings.DATABASE_URL_FILE)).trim();
-  const database = openDatabase(url, { poolSize: 1, applicationName: 'reaper', log, clock });
+const reaperSettings = z.object({
+  ENCLAVE_NAMESPACE: z.string().default('licensing-enclaves'),
+  UNUSED_DAYS: z.coerce.number().positive().default(30),
+  ORPHAN_DAYS: z.coerce.number().min(0).default(7),
+  ORPHAN_PERCENT: z.coerce.number().min(0).max(100).default(5),
+  DATABASE_URL_FILE: z.string(),
+});
+
+async function load() {
+  const settings = readEnvironment(reaperSettings);
+  return { settings, databaseUrl: await readDatabaseUrl(settings), api: await KubernetesApi.inCluster() };
+}
+
+async function run(
+  { settings, databaseUrl, api }: Awaited<ReturnType<typeof load>>,
+  { log, clock }: Program,
+): Promise<void> {
+  const database = openDatabase(databaseUrl, { poolSize: 1, applicationName: 'reaper', log, clock });
   try {
-    const [api, installation] = [await KubernetesApi.inCluster(), await installationId(database)];
+    const installation = await installationId(database);
     const [namespace, orphanShare] = [settings.ENCLAVE_NAMESPACE, settings.ORPHAN_PERCENT / 100];
     const common = { api, namespace, database, installation, orphanShare };
     await requireBound(common);
@@ -43,7 +50,7 @@ runTask(async ({ log, clock }) => {
   } finally {
     await database.close();
   }
-});
+}
 
 /** What deleting an account left to be done, for the time when no login runs that would do it. */
 async function removeEnclavesOfDeletedUsers(database: Database, api: KubernetesApi, namespace: string): Promise<void> {
@@ -53,3 +60,5 @@ async function removeEnclavesOfDeletedUsers(database: Database, api: KubernetesA
   }
   await forgetDeletions(database);
 }
+
+runTask({ load, run });

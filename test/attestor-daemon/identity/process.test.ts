@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import type { CryptoKey } from 'jose';
-import { ProcessIdentity } from '../../../attestor-daemon/identity/process';
+import { ProcessIdentity, readLauncherKey } from '../../../attestor-daemon/identity/process';
 import { issueWorkloadCredential } from '../../../launcher/workload-credential';
 
 const workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}` };
@@ -11,8 +11,12 @@ let folder: string;
 let keys: { publicKey: CryptoKey; privateKey: CryptoKey };
 let launcherKey: string;
 let identity: ProcessIdentity;
-const open = (): Promise<ProcessIdentity> =>
-  ProcessIdentity.open({ launcherKey, node: 'node-1', usedFile: join(folder, 'state', 'used') });
+const open = async (): Promise<ProcessIdentity> =>
+  ProcessIdentity.open({
+    launcherKey: await readLauncherKey(launcherKey),
+    node: 'node-1',
+    usedFile: join(folder, 'state', 'used'),
+  });
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sls-identity-'));
@@ -111,7 +115,5 @@ test('a credential by another key, without a signature, or no credential at all 
 });
 
 test('a key file that holds another kind of key is refused', async () => {
-  await expect(
-    ProcessIdentity.open({ launcherKey: '{"kty":"oct","k":"AAAA"}', node: 'n', usedFile: join(folder, 'x') }),
-  ).rejects.toThrow(TypeError);
+  await expect(readLauncherKey('{"kty":"oct","k":"AAAA"}')).rejects.toThrow(TypeError);
 });

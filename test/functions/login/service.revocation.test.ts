@@ -13,7 +13,7 @@ import { readSignedBundle } from '../../../attestation/trust/signed-bundle';
 import { EnclaveRegistry } from '../../../licensing/enclaves/enclaves';
 import type { Enclave } from '../../../functions/login/launcher/launcher';
 import { loginService } from '../../../functions/login/service';
-import { LoginTrust, trustService } from '../../../functions/login/trust';
+import { loadTrustFiles, LoginTrust, trustService } from '../../../functions/login/trust';
 import { LoginServiceClient, LoginServiceService } from '../../../proto/gen/licensing/v1/login';
 import { TrustServiceClient, TrustServiceService } from '../../../proto/gen/licensing/v1/trust';
 import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
@@ -51,11 +51,7 @@ beforeAll(async () => {
   user = (await backend.accounts.create('alice', await backend.hasher.hash(password)))!;
   endpoint = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
   const authority = await openAuthority(clientCa);
-  const { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys } = files.settings;
-  const loginTrust = await LoginTrust.open(
-    { TRUST_BUNDLE_FILE: trustBundle, REVOCATION_KEYS_FILE: revocationKeys },
-    backend.database,
-  );
+  const loginTrust = new LoginTrust({ ...(await loadTrustFiles(files.settings)), database: backend.database });
   const implementation = loginService({
     backend,
     authority: () => Promise.resolve(authority),

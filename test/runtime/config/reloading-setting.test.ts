@@ -29,21 +29,23 @@ test('each file is read once at the start, in the order of the settings', async 
   expect(seen).toEqual([['content of KEY_FILE', 'content of CERTIFICATE_FILE']]);
 });
 
-test('a file that cannot be read names its setting, and no other', async () => {
+test('a file that cannot be read is named with its setting, and no other', async () => {
   rmSync(files.CERTIFICATE_FILE);
-  expect(await messageOf(reloadingSetting(files, () => 0))).toBe("CERTIFICATE_FILE: the file can't be read: ENOENT");
+  expect(await messageOf(reloadingSetting(files, () => 0))).toBe(
+    `CERTIFICATE_FILE (${files.CERTIFICATE_FILE}): the file can't be read: ENOENT`,
+  );
   expect(await messageOf(currentSetting({ FOLDER_FILE: folder }, () => 0))).toBe(
-    "FOLDER_FILE: the file can't be read: EISDIR",
+    `FOLDER_FILE (${folder}): the file can't be read: EISDIR`,
   );
 });
 
-test('files that cannot be parsed name their settings, and nothing of their content', async () => {
+test('files that cannot be parsed are named with their settings, and nothing of their content', async () => {
   const refuse = (): never => {
     throw new TypeError('expected a key of the certificate');
   };
   expect(await messageOf(reloadingSetting(files, refuse))).toBe(
-    'KEY_FILE, CERTIFICATE_FILE: expected a key of the certificate',
+    `KEY_FILE (${files.KEY_FILE}), CERTIFICATE_FILE (${files.CERTIFICATE_FILE}): expected a key of the certificate`,
   );
   const parsed = currentSetting({ KEYS_FILE: files.KEY_FILE }, ([json]) => JSON.parse(String(json)) as unknown);
-  expect(await messageOf(parsed)).toBe('KEYS_FILE: expected JSON, got something else');
+  expect(await messageOf(parsed)).toBe(`KEYS_FILE (${files.KEY_FILE}): expected JSON, got something else`);
 });
