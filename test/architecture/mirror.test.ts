@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { inside, root, sources } from './sources';
 
 /** Tests of more than one file of the source, and what tests share. */
-const OF_THE_WHOLE = ['architecture', 'e2e', 'flow', 'support', 'tpm-device', 'vectors'];
+const OF_THE_WHOLE = ['architecture', 'e2e', 'flow', 'mutation', 'support', 'tpm-device', 'vectors'];
 
 /** The source that test/PATH/FILE[.ASPECT].test.ts is about: PATH/FILE.ts. */
 function isMirrored(test: string): boolean {

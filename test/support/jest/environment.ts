@@ -9,7 +9,7 @@ type Options = ConstructorParameters<typeof TestEnvironment>;
 /** The parts of jest-circus's events that are used here. */
 interface CircusEvent {
   name: string;
-  test?: { name: string; parent?: { name: string }; errors: unknown[] };
+  test?: { name: string; mode?: string | null; errors: unknown[] };
   error?: unknown;
 }
 
