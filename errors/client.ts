@@ -35,6 +35,10 @@ export type ClientCode =
 type CommandLineCode =
   /** Anything that has no code of its own. */
   | 'sls.failed'
+  /** A file of what this machine keeps is damaged, can't be read, or can't be written. */
+  | 'state.damaged'
+  | 'state.unreadable'
+  | 'state.unwritable'
   | 'log.none'
   | 'log.memory_damaged'
   | 'trust.not_confirmed'

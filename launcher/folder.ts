@@ -1,8 +1,7 @@
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { xdgFolder } from '../runtime/config/home';
 
-/** Where `sls up` keeps the installation unless told: $XDG_STATE_HOME/sls/server. */
+/** Where `sls up` keeps the installation unless told: $XDG_STATE_HOME/sls/server. @throws CodedError config.invalid without a home */
 export function defaultInstallationFolder(env: NodeJS.ProcessEnv = process.env): string {
-  const state = env['XDG_STATE_HOME']?.startsWith('/') ? env['XDG_STATE_HOME'] : join(homedir(), '.local', 'state');
-  return join(state, 'sls', 'server');
+  return join(xdgFolder('XDG_STATE_HOME', env), 'server');
 }

@@ -1,11 +1,11 @@
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import { z } from 'zod';
-import { replaceFile } from '../../runtime/files/whole-file';
+import { ifThere, replaceFile } from '../../runtime/files/whole-file';
 import { RpcError } from '../../runtime/rpc/errors';
 import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
 import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
@@ -13,7 +13,7 @@ import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
-import { readText } from '../../runtime/text/utf8';
+import { readableText } from '../../runtime/text/utf8';
 
 /** A credential lives 5 minutes; one that claims more was not made by the launcher. */
 const MAX_LIFETIME_SECONDS = 300;
@@ -126,7 +126,8 @@ class UsedCredentials {
   static async open(path: string, clock: Clock, log: Logger): Promise<UsedCredentials> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const ends = new Map<string, number>();
-    const text = await readText(path).catch(() => '');
+    // Whatever else stands there, what was used stays used.
+    const text = readableText((await ifThere(readFile(path))) ?? Buffer.alloc(0));
     for (const line of text.split('\n')) {
       const [end, id] = line.split(' ');
       if (id !== undefined && Number(end) > clock.now() / 1000) ends.set(id, Number(end));

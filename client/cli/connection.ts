@@ -1,17 +1,20 @@
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, connect, LoginError, renew } from '../index';
-import type { EnclaveConnection, Session } from '../index';
+import type { EnclaveConnection, Session, SessionTokens } from '../index';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
 import { tellLicence } from './licence-notice';
 import { allowPlaintext } from './plaintext';
+import { tellNewEnclave } from './new-enclave';
 import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
 import { outlastingRaces } from './race';
 import { keepReceipt } from './receipts';
 import { loadSession, saveRenewed, saveTokens } from './session-file';
 import type { SavedSession } from './session-file';
+import { keepIfWritable } from './state';
+import { findTokens } from './token-file';
 import { TrustKeeper } from './trust-keeper';
 import type { Code } from '../../errors/codes';
 
@@ -51,25 +54,31 @@ async function open(
   enclaveGone: boolean,
 ): Promise<EnclaveConnection> {
   const { verbose, signal, seat } = options;
+  const tokens = await tokensFor(saved);
   const onStep = verbose ? tellStep(out, { details: true }) : undefined;
   const keeper = new TrustKeeper({ bundle: saved.trust, signed: saved.signedTrust }, saved.preferences ?? {}, out);
   let session: Session;
   try {
-    session = await renew(keeper.trust, saved.session, {
-      ...callOptions(),
-      enclaveGone,
-      onTrust: keeper.onTrust,
-      onTokens: async (tokens) => void (await saveTokens(saved, tokens)),
-      onReceipt: keepReceipt(() => keeper.trust, out),
-      onStage: tellStage(out),
-      onStep,
-      signal,
-    });
+    session = await renew(
+      keeper.trust,
+      { ...saved.session, ...tokens.current },
+      {
+        ...callOptions(),
+        enclaveGone,
+        onTrust: keeper.onTrust,
+        onTokens: tokens.keep,
+        onReceipt: keepReceipt(() => keeper.trust, out),
+        onStage: tellStage(out),
+        onStep,
+        signal,
+      },
+    );
   } catch (error) {
     if (!(error instanceof LoginError && error.code === 'login.session_over')) throw error;
     throw new CliError(EXIT.authentication, 'the session has ended', { hint: 'run: sls login' }, { cause: error });
   }
-  if (session !== saved.session) await saveRenewed(saved, kept(keeper, session));
+  if (session.evidence !== saved.session.evidence)
+    await keepIfWritable(() => saveRenewed(saved, kept(keeper, tokens.strip(session))));
   out.progress('verifying and connecting');
   const connection = await connect(keeper.trust, session, {
     onTrust: keeper.onTrust,
@@ -80,10 +89,36 @@ async function open(
     onSeatRefused: ({ message }, until) =>
       out.warning(`the seat was not renewed: ${message}; nothing new can start after ${until.toISOString()}`),
   });
-  if (keeper.renewed) await saveRenewed(saved, kept(keeper, session));
+  if (keeper.renewed) await keepIfWritable(() => saveRenewed(saved, kept(keeper, tokens.strip(session))));
   out.erase();
+  await tellNewEnclave(out, keeper.trust, saved.session, session);
   tellLicence(out, session);
   return connection;
+}
+
+interface Tokens {
+  current: SessionTokens;
+  keep(renewed: SessionTokens): Promise<void>;
+  /** The session as its own file keeps it. */
+  strip(session: Session): Session;
+}
+
+/** A session's own tokens; of a login that went on with that to another enclave, those of that one, which go back there. */
+async function tokensFor(saved: SavedSession): Promise<Tokens> {
+  const { session, trust, username } = saved;
+  if (session.refreshToken !== undefined)
+    return {
+      current: session,
+      keep: (renewed) => keepIfWritable(() => saveTokens(saved, renewed)),
+      strip: (renewed) => renewed,
+    };
+  const found = await findTokens(trust, username, { anyEnclave: true });
+  const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = found?.tokens ?? session;
+  return {
+    current: { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt },
+    keep: async (renewed) => found?.keep(renewed),
+    strip: (renewed) => ({ ...renewed, refreshToken: undefined, refreshTokenExpiresAt: undefined }),
+  };
 }
 
 function kept(

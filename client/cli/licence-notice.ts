@@ -2,6 +2,7 @@ import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { Session, SessionLicence } from '../index';
 import type { Output } from './output';
 import { saveSession } from './session-file';
+import { keepIfWritable } from './state';
 import { sessionOf } from './token-file';
 import { systemClock } from '../../runtime/clock';
 
@@ -34,5 +35,5 @@ export async function replaceLicence(
 ): Promise<void> {
   const saved = await sessionOf(trust);
   if (saved && (username ?? saved.username) === saved.username)
-    await saveSession({ ...saved, session: { ...saved.session, licence } });
+    await keepIfWritable(() => saveSession({ ...saved, session: { ...saved.session, licence } }));
 }

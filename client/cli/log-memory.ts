@@ -137,7 +137,7 @@ export class LogMemory {
           `what this machine remembers of the audit log can't be read: ${file}`,
           {
             code: 'log.memory_damaged',
-            hint: 'if you know what happened to it, remove it; what it held is then no longer checked',
+            hint: 'if you know what happened to it, remove the file, or all of it with sls audit forget; what it held is then no longer checked',
           },
           { cause },
         );

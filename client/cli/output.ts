@@ -27,10 +27,11 @@ function printableJson(value: unknown): string {
   );
 }
 
+/** A line of ours is open on the terminal: there is one terminal, whoever talks. */
+let waiting = false;
+
 /** Results go to standard output; all talk goes to standard error, so that a pipe carries results alone. */
 export class Output {
-  private waiting = false;
-
   constructor(private readonly options: OutputOptions = {}) {}
 
   get quiet(): boolean {
@@ -50,7 +51,7 @@ export class Output {
     process.stderr.write(`sls: ${printable(text)}`);
     if (process.stderr.isTTY) {
       process.stderr.write(colored('dim', ' ...'));
-      this.waiting = true;
+      waiting = true;
     } else process.stderr.write('\n');
   }
 
@@ -65,7 +66,7 @@ export class Output {
   counter(text: string): void {
     if (this.quiet || !process.stderr.isTTY) return;
     process.stderr.write(`\r\u001b[Ksls: ${printable(text)}`);
-    this.waiting = true;
+    waiting = true;
   }
 
   note(text: string): void {
@@ -89,14 +90,14 @@ export class Output {
 
   /** Takes an open progress line back: what comes next is what was asked for. */
   erase(): void {
-    if (this.waiting) process.stderr.write('\r\u001b[K');
-    this.waiting = false;
+    if (waiting) process.stderr.write('\r\u001b[K');
+    waiting = false;
   }
 
   /** Ends an open progress line, before anything else writes to the terminal. */
   finish(): void {
-    if (!this.waiting) return;
-    this.waiting = false;
+    if (!waiting) return;
+    waiting = false;
     process.stderr.write('\n');
   }
 }

@@ -11,7 +11,8 @@ import { callOptions } from './call-options';
 import { chosenEnclave } from './chosen-enclave';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
-import { readIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { readState } from './state';
 import { applyPreferences, newestTrust, readSignedTrust, standingTrust } from './trust';
 import type { TrustPreferences } from './trust';
 import { TrustMemory } from './trust-memory';
@@ -32,6 +33,8 @@ export interface SavedSession {
   session: Session;
 }
 
+const SESSION_FILE = /^session(?:-([a-z0-9-]+))?\.json$/;
+
 /** Where the login to an enclave is kept, each by itself. */
 export function sessionFile(enclave = chosenEnclave()): string {
   return join(stateFolder(), enclave === DEFAULT_ENCLAVE ? 'session.json' : `session-${enclave}.json`);
@@ -40,7 +43,7 @@ export function sessionFile(enclave = chosenEnclave()): string {
 /** Of every enclave with a login on this machine, the one that this command is about first. */
 export async function sessionFiles(): Promise<string[]> {
   const there = await readdir(stateFolder()).catch(() => []);
-  const files = there.filter((name) => /^session(-[a-z0-9-]+)?\.json$/.test(name)).sort();
+  const files = there.filter((name) => SESSION_FILE.test(name)).sort();
   const first = basename(sessionFile());
   return [first, ...files.filter((name) => name !== first)].map((name) => join(stateFolder(), name));
 }
@@ -107,15 +110,13 @@ export async function loadSessionIfThere(file = sessionFile()): Promise<SavedSes
 
 /** As it is, whatever is trusted now: to end it. */
 export async function readSession(file: string): Promise<SavedSession | undefined> {
-  const text = await readIfThere(file);
-  if (text === undefined) return undefined;
-  try {
+  return readState({ file, what: 'the saved session', heal: healOf(file) }, async (text) => {
     const json = JSON.parse(text) as Record<string, unknown>;
     const { version, username, oidc, trust, trustNamed, session } = json;
     if (version !== 2 || typeof username !== 'string')
       throw new TypeError(`expected version 2 and a username, got version ${String(version)}`);
     const preferences = json['preferences'] as TrustPreferences | undefined;
-    const { bundle, signed } = await newestTrust(await readSignedTrust(file, String(trust)));
+    const { bundle, signed } = await newestTrust(await readSavedTrust(file, trust));
     return {
       username,
       oidc: oidc === true,
@@ -125,15 +126,23 @@ export async function readSession(file: string): Promise<SavedSession | undefine
       preferences,
       session: parseSession(JSON.stringify(session)),
     };
-  } catch (cause) {
-    if (cause instanceof CliError) throw cause;
-    throw new CliError(
-      EXIT.authentication,
-      `the saved session ${file} can't be read`,
-      { hint: 'run: sls login' },
-      { cause },
-    );
+  });
+}
+
+/** @throws CliError trust.… where it is one that is not believed; TypeError where it is none */
+async function readSavedTrust(file: string, trust: unknown): Promise<SignedTrust> {
+  try {
+    return await readSignedTrust(file, String(trust));
+  } catch (error) {
+    if (error instanceof CliError && error.details.code === 'trust.malformed') throw new TypeError(error.message);
+    throw error;
   }
+}
+
+/** The login that begins another one in its place. */
+function healOf(file: string): string {
+  const [, enclave] = SESSION_FILE.exec(basename(file)) ?? [];
+  return `run: sls login${enclave === undefined ? '' : ` --enclave ${enclave}`}`;
 }
 
 /**

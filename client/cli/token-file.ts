@@ -1,16 +1,28 @@
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { userOfToken } from '../identity';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import type { CliError } from './exit';
 import { loadSessionIfThere, saveTokens, sessionFile, sessionFiles } from './session-file';
 import type { SavedSession } from './session-file';
+import { isBadState, keepIfWritable, readState } from './state';
 import { systemClock } from '../../runtime/clock';
-import { readText } from '../../runtime/text/utf8';
 
 /** Longer than a login takes to reach the service. */
 const MARGIN_SECONDS = 10;
+
+const tokensSchema = z.object({
+  username: z.string(),
+  oidc: z.boolean().optional(),
+  accessToken: z.string().min(1),
+  accessTokenExpiresAt: z.number(),
+  refreshToken: z.string().min(1).optional(),
+  refreshTokenExpiresAt: z.number().optional(),
+  audience: z.string(),
+});
 
 /** Tokens and whose they are. */
 interface SavedTokens extends SessionTokens {
@@ -53,9 +65,14 @@ export function isFresh(expiresAt: number): boolean {
 
 /** The tokens that sign-up gave, where they are of these services. */
 export async function readTokenFile(trust: TrustBundle): Promise<SavedTokens | undefined> {
-  const text = await readText(tokenFile()).catch(() => undefined);
-  if (text === undefined) return undefined;
-  const { audience: of, ...tokens } = JSON.parse(text) as SavedTokens & { audience: string };
+  const place = {
+    file: tokenFile(),
+    what: 'the saved tokens',
+    heal: 'sls login begins another session in their place; sls logout removes them',
+  };
+  const saved = await readState(place, (text) => tokensSchema.parse(JSON.parse(text)));
+  if (saved === undefined) return undefined;
+  const { audience: of, ...tokens } = saved;
   return of === audience(trust) ? tokens : undefined;
 }
 
@@ -68,21 +85,28 @@ export async function sessionOf(trust: TrustBundle, file = sessionFile()): Promi
 /**
  * Tokens that are still good, of these services and of this user (of anyone, when no username is given).
  * @param anyEnclave also those of the logins to other enclaves: for what is about the account. Two logins never share a refresh token
+ * @param onBadState told of tokens that can't be read; left out: that is an error, where there are no others
+ * @throws CliError 4 that names the file
  */
 export async function findTokens(
   trust: TrustBundle,
   username: string | undefined,
-  { anyEnclave = false } = {},
+  { anyEnclave = false, onBadState }: { anyEnclave?: boolean; onBadState?: (error: CliError) => void } = {},
 ): Promise<FoundTokens | undefined> {
   const candidates: FoundTokens[] = [];
-  const first = await readTokenFile(trust);
+  let bad: CliError | undefined;
+  const first = await readTokenFile(trust).catch((error: unknown) => {
+    if (!isBadState(error)) throw error;
+    bad = error;
+    return undefined;
+  });
   if (first)
     candidates.push({
       username: first.username,
       user: userOfToken(first.accessToken),
       oidc: first.oidc === true,
       tokens: first,
-      keep: (renewed) => saveTokenFile(trust, { ...first, ...renewed }),
+      keep: (renewed) => keepIfWritable(() => saveTokenFile(trust, { ...first, ...renewed })),
     });
   for (const file of anyEnclave ? await sessionFiles() : [sessionFile()]) {
     const saved = await sessionOf(trust, file);
@@ -92,10 +116,15 @@ export async function findTokens(
         user: saved.session.enclave.user,
         oidc: saved.oidc === true,
         tokens: saved.session,
-        keep: async (renewed) => void (await saveTokens(saved, renewed, file)),
+        keep: (renewed) => keepIfWritable(() => saveTokens(saved, renewed, file)),
       });
   }
-  return candidates.find(({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens));
+  const found = candidates.find(
+    ({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens),
+  );
+  if (bad && onBadState) onBadState(bad);
+  else if (bad && !found) throw bad;
+  return found;
 }
 
 function isGood({ accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt = 0 }: SessionTokens): boolean {

@@ -8,12 +8,11 @@ import { checkNotOlder, readSignedBundle, TrustError } from '../../attestation/t
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
+import { isUnwritable, keepIfWritable, readState } from './state';
 import { createWhole, namesIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
-import { readText } from '../../runtime/text/utf8';
+import { NotUtf8, readText } from '../../runtime/text/utf8';
 
 const BUNDLE = /^bundle-\d{16}\.jws$/;
-/** Nothing can be remembered there. */
-const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM']);
 const userSchema = z.strictObject({ username: z.string(), user: z.string() });
 
 /**
@@ -38,18 +37,18 @@ export class TrustMemory {
    * @throws TrustError trust.conflict: two that differ have one sequence
    */
   async remember(offered: SignedTrust): Promise<SignedTrust> {
-    const known = await this.newest();
+    const known = await this.newest(offered.bundle.sequence);
     if (known !== undefined && known.bundle.sequence > offered.bundle.sequence) return known;
     if (known !== undefined) checkNotOlder(known, offered);
     if (known?.bundle.sequence === offered.bundle.sequence) return offered;
     try {
       await createWhole(this.bundleFile(offered.bundle.sequence), offered.signed);
     } catch (error) {
-      if (!READ_ONLY.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!isUnwritable(error)) throw error;
       return offered;
     }
     // Another command may have made its own meanwhile.
-    const newest = (await this.newest()) ?? offered;
+    const newest = (await this.newest(offered.bundle.sequence)) ?? offered;
     if (newest.bundle.sequence === offered.bundle.sequence) checkNotOlder(newest, offered);
     for (const name of await this.names(BUNDLE))
       if (join(this.folder, name) < this.bundleFile(newest.bundle.sequence))
@@ -63,33 +62,39 @@ export class TrustMemory {
   }
 
   async rememberComparison(): Promise<void> {
-    await createWhole(join(this.folder, 'compared'), '');
+    await createWhole(join(this.folder, 'compared'), '').catch((error: unknown) => {
+      // Whoever keeps nothing compares it each time.
+      if (!isUnwritable(error)) throw error;
+    });
   }
 
   async forgetComparison(): Promise<void> {
     await removeIfThere(join(this.folder, 'compared'));
   }
 
-  /** The id that was behind the username at the last login. */
+  /** The id that was behind the username at the last login. @throws CliError where what says so is damaged: the next login replaces it */
   async userBehind(username: string): Promise<string | undefined> {
-    const text = await readText(this.userFile(username)).catch(() => undefined);
-    if (text === undefined) return undefined;
-    try {
-      return userSchema.parse(JSON.parse(text)).user;
-    } catch (cause) {
-      throw damaged(this.userFile(username), cause);
-    }
+    const place = {
+      file: this.userFile(username),
+      what: `who ${username} was at the last login`,
+      heal: 'run: sls login',
+    };
+    return (await readState(place, (text) => userSchema.parse(JSON.parse(text))))?.user;
   }
 
   async rememberUser(username: string, user: string): Promise<void> {
     await writeWhole(this.userFile(username), JSON.stringify({ username, user }));
   }
 
-  async forgetUser(username: string): Promise<void> {
-    await removeIfThere(this.userFile(username));
+  /** @returns false where nothing was known */
+  async forgetUser(username: string): Promise<boolean> {
+    return removeIfThere(this.userFile(username));
   }
 
-  private async newest(): Promise<SignedTrust | undefined> {
+  /**
+   * @param offered sequence of a bundle that is at hand: one that is damaged and no newer than that is forgotten, as nothing older could come in its place
+   */
+  private async newest(offered: number): Promise<SignedTrust | undefined> {
     for (const name of (await this.names(BUNDLE)).reverse()) {
       const file = join(this.folder, name);
       try {
@@ -100,9 +105,11 @@ export class TrustMemory {
         return { bundle, signed };
       } catch (cause) {
         // Another command had a newer one, and there is none between.
-        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return this.newest();
-        if (!(cause instanceof TrustError || cause instanceof TypeError)) throw cause;
-        throw damaged(file, cause);
+        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return this.newest(offered);
+        if (!(cause instanceof TrustError || cause instanceof TypeError || cause instanceof NotUtf8)) throw cause;
+        if (file > this.bundleFile(offered)) throw damaged(file, cause);
+        // In its place `remember` makes the one that is offered.
+        await keepIfWritable(() => removeIfThere(file));
       }
     }
     return undefined;
@@ -125,7 +132,10 @@ function damaged(file: string, cause: unknown): CliError {
   return new CliError(
     EXIT.failure,
     `what this machine remembers of an installation can't be read: ${file}`,
-    { code: 'trust.memory_damaged', hint: 'if you know what happened to it, remove it' },
+    {
+      code: 'trust.memory_damaged',
+      hint: 'it held the newest trust bundle: get that from your operator, or, if you know what happened to it, remove the file',
+    },
     { cause },
   );
 }

@@ -7,6 +7,7 @@ import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
 import { configFolder } from './folders';
 import { readIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { keepIfWritable, readState } from './state';
 import { TrustMemory } from './trust-memory';
 import { readInput } from './input';
 
@@ -39,13 +40,15 @@ function plainTrustFile(): string {
   return join(configFolder(), 'trust-bundle.json');
 }
 
+const ADD_AGAIN = 'get the signed one from your operator: sls trust add FILE, which compares its fingerprint again';
+
 /**
  * The bundle that `sls trust add` kept.
  * @throws CliError when it can't be read, or has no signature
  */
 export async function pinnedTrust(): Promise<SignedTrust | undefined> {
-  const pinned = await readBundleFile(trustFile(), { required: false });
-  if (pinned === undefined && (await readText(plainTrustFile(), { required: false })) !== undefined)
+  const pinned = await readBundleFile(trustFile(), ADD_AGAIN);
+  if (pinned === undefined && (await readIfThere(plainTrustFile())) !== undefined)
     throw new CliError(EXIT.attestation, `${plainTrustFile()} holds a trust bundle without a signature`, {
       code: 'trust.unsigned',
       hint: 'an earlier release stored it there. Get the signed one from your operator: sls trust add FILE',
@@ -55,7 +58,7 @@ export async function pinnedTrust(): Promise<SignedTrust | undefined> {
 
 /** The trust key of a bundle that an earlier release pinned without its signature: good enough to refuse another one, and for nothing else. */
 export async function plainPinnedKey(): Promise<TrustBundle['trustKey'] | undefined> {
-  const text = await readText(plainTrustFile(), { required: false });
+  const text = await readIfThere(plainTrustFile());
   try {
     return text === undefined ? undefined : (JSON.parse(text) as TrustBundle).trustKey;
   } catch {
@@ -86,8 +89,12 @@ export async function keepNewerTrust(newer: SignedTrust): Promise<boolean> {
   const pinned = await pinnedTrust();
   if (!pinned || !isSameKey(pinned.bundle.trustKey, newer.bundle.trustKey)) return false;
   if (newer.bundle.sequence <= pinned.bundle.sequence) return false;
-  await writeWhole(trustFile(), `${newer.signed}\n`);
-  return true;
+  let kept = false;
+  await keepIfWritable(async () => {
+    await writeWhole(trustFile(), `${newer.signed}\n`);
+    kept = true;
+  });
+  return kept;
 }
 
 /** As `loadSignedTrust`, with the services where --server says. */
@@ -135,7 +142,7 @@ async function usualTrust(): Promise<SignedTrust | undefined> {
 
 /** Of the installation of `sls up` on this machine, whose keys are this person's. */
 async function ownTrust(): Promise<SignedTrust | undefined> {
-  return readBundleFile(join(defaultInstallationFolder(), 'trust-bundle.jws'), { required: false });
+  return readBundleFile(join(defaultInstallationFolder(), 'trust-bundle.jws'), 'sls up publishes it when it starts');
 }
 
 /** @returns the newest bundle of its trust key that this machine has seen. @throws CliError trust.conflict */
@@ -195,25 +202,29 @@ export async function readSignedTrust(place: string, text: string): Promise<Sign
 }
 
 async function readNamed(place: string): Promise<SignedTrust> {
-  return readSignedTrust(place, (await readText(place, { required: true })) ?? '');
+  return readSignedTrust(place, await readInput(place, 'the trust bundle'));
 }
 
-async function readBundleFile(place: string, { required }: { required: boolean }): Promise<SignedTrust | undefined> {
-  const text = await readText(place, { required });
-  return text === undefined ? undefined : readSignedTrust(place, text);
-}
-
-async function readText(place: string, { required }: { required: boolean }): Promise<string | undefined> {
-  return required ? readInput(place, 'the trust bundle') : readIfThere(place);
+/** @param heal how to come by another one */
+async function readBundleFile(file: string, heal: string): Promise<SignedTrust | undefined> {
+  return readState({ file, what: 'the trust bundle', heal, exitCode: EXIT.attestation }, async (text) => {
+    const signed = text.trim();
+    try {
+      return { bundle: await readSignedBundle(signed), signed };
+    } catch (error) {
+      if (error instanceof TrustError && error.code === 'trust.malformed') throw error;
+      throw refusedBundle(file, error, heal);
+    }
+  });
 }
 
 /** A refusal of a bundle in the words of the person at the terminal; other errors as they are. */
-function refusedBundle(place: string, error: unknown): unknown {
+function refusedBundle(place: string, error: unknown, otherwise?: string): unknown {
   if (!(error instanceof TrustError)) return error;
   const hint =
     error.code === 'trust.unsigned'
       ? { hint: 'the signed one is trust-bundle.jws, or what sls admin trust-bundle export prints' }
-      : {};
+      : { hint: otherwise };
   // What is no bundle at all is somebody's mistake; what claims to be one is refused.
   const code = error.code === 'trust.malformed' ? EXIT.usage : EXIT.attestation;
   return new CliError(code, `${place}: ${error.message}`, { code: error.code, ...hint }, { cause: error });

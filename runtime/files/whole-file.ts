@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { readText } from '../text/utf8';
 
 /**
@@ -13,10 +13,7 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
 
 /** As `replaceFile`, and on disk before it resolves, whatever happens to the machine then. 0600. */
 export async function replaceDurably(path: string, content: string | Uint8Array): Promise<void> {
-  await withDraft(path, content, 0o600, async (draft) => {
-    await syncToDisk(draft);
-    await rename(draft, path);
-  });
+  await withDraft(path, content, 0o600, (draft) => rename(draft, path));
   await syncToDisk(dirname(path));
 }
 
@@ -34,6 +31,19 @@ export async function syncToDisk(path: string): Promise<void> {
 export async function writeWhole(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await replaceFile(path, content, mode);
+}
+
+/** More than any file that is kept of a session. */
+const PROBE_BYTES = 64 * 1024;
+
+/**
+ * Shows that files can be made in a folder, and that there is room: before something is done that can't be undone and has to be kept there. The folder is made,
+ * 0700, where it isn't there.
+ * @throws what the system says
+ */
+export async function proveWritable(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await withDraft(join(folder, '.probe'), Buffer.alloc(PROBE_BYTES), 0o600, (draft) => rm(draft));
 }
 
 /** Makes a file that isn't there, 0600, and its folder, 0700: all of it or nothing. @returns false where there was one, which stays */
@@ -64,6 +74,8 @@ async function withDraft(
     try {
       await file.chmod(mode);
       await file.writeFile(content);
+      // Before it has its name: after a power cut the new name would stand for an empty file.
+      await file.datasync();
     } finally {
       await file.close();
     }
@@ -84,7 +96,8 @@ export async function namesIfThere(folder: string): Promise<string[]> {
   return (await ifThere(readdir(folder))) ?? [];
 }
 
-async function ifThere<T>(read: Promise<T>): Promise<T | undefined> {
+/** What a read gives; undefined where there is nothing to read. */
+export async function ifThere<T>(read: Promise<T>): Promise<T | undefined> {
   return read.catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;

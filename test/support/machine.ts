@@ -21,7 +21,9 @@ export interface Ended {
 
 export interface RunOptions {
   stdin?: string | Buffer;
-  env?: Record<string, string>;
+  env?: Record<string, string | undefined>;
+  /** Whose process it is; root's tests alone can say. */
+  uid?: number;
   /** Told once the process runs. */
   onStart?: (child: ChildProcess) => void;
   /** Told at each piece of output. */
@@ -82,8 +84,12 @@ export class Machine {
   }
 
   /** Runs sls to its end. */
-  async sls(args: string[], { stdin = '', env = {}, onStart, onOutput }: RunOptions = {}): Promise<Ended> {
-    const child = spawn(process.execPath, [built('sls'), ...args], { cwd: this.folder, env: { ...this.env, ...env } });
+  async sls(args: string[], { stdin = '', env = {}, uid, onStart, onOutput }: RunOptions = {}): Promise<Ended> {
+    const child = spawn(process.execPath, [built('sls'), ...args], {
+      cwd: this.folder,
+      env: { ...this.env, ...env },
+      ...(uid !== undefined && { uid, gid: uid }),
+    });
     onStart?.(child);
     child.stdin.on('error', () => undefined);
     child.stdin.end(stdin);

@@ -9,7 +9,7 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { writeWhole } from '../../../runtime/files/whole-file';
+import { proveWritable, writeWhole } from '../../../runtime/files/whole-file';
 import { addPlaceOptions, openKeyStore, trustDomainOf } from './options';
 import type { PlaceOptions } from './options';
 
@@ -43,6 +43,7 @@ export function addInit(admin: Command): void {
   addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(
     async (options: Options & { trustDomain: string; replaceLost?: KeyName }) => {
       const store = await openKeyStore(options);
+      await requireWritable(options.out);
       await createAllKeys(store, {
         trustDomain: options.trustDomain,
         replaceLost: options.replaceLost === undefined ? [] : [options.replaceLost],
@@ -60,9 +61,17 @@ export function addCertificate(admin: Command): void {
     .description("create an administrator's key, and a certificate issued by the key store's admin CA");
   addCertificateOptions(addPlaceOptions(addOutputOptions(command))).action(async (options: Options) => {
     const store = await openKeyStore(options);
+    await requireWritable(options.out);
     await writeAdministrator(store, await trustDomainOf(store), options);
   });
   addExample(command, 'sls admin certificate --name grace --days 30 --out ./grace');
+}
+
+/** Before anything is made that would stand nowhere. */
+async function requireWritable(folder: string): Promise<void> {
+  await proveWritable(folder).catch((cause: NodeJS.ErrnoException) => {
+    throw new CliError(EXIT.usage, `can't write to ${folder}: ${cause.code ?? cause.message}`, {}, { cause });
+  });
 }
 
 async function writeAdministrator(

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { planFromMessage, stateFromMessage } from '../../../attestation/licences/messages';
 import { fromUnixSeconds } from '../../../runtime/rpc/unix-time';
@@ -12,6 +11,7 @@ import { CliError, EXIT } from '../exit';
 import { describePlan, describeState } from '../licence-report';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
+import { openOutputFile } from '../output-file';
 import type { OutputOptions } from '../output';
 import { withCaller } from './call';
 import type { AdminCaller } from './call';
@@ -122,13 +122,14 @@ async function runIssue(options: IssueOptions): Promise<void> {
     accounts: count('accounts', options.accounts),
     reason,
   };
+  // A file that is there is somebody's: it may be the key of another licence.
+  const file =
+    options.out === undefined
+      ? undefined
+      : await openOutputFile(options.out, 'the key', { mode: 0o600, exclusive: true });
   await withCaller(options, async (caller) => {
     const { licence, key } = await caller.call('issueLicence', request);
-    // A file that is there is somebody's: it may be the key of another licence.
-    if (options.out !== undefined)
-      await writeFile(options.out, `${key}\n`, { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) =>
-        notWritten(caller, licence, options.out, error),
-      );
+    await file?.write(`${key}\n`).catch((error: unknown) => notWritten(caller, licence, error));
     out.done(
       `licence ${licence} is issued: ${name}, until ${fromUnixSeconds(until).toISOString()}${options.out === undefined ? '' : `; its key is in ${options.out}`}`,
     );
@@ -140,21 +141,13 @@ async function runIssue(options: IssueOptions): Promise<void> {
       },
       options.out === undefined ? [key] : [],
     );
-  });
+  }).finally(() => file?.close());
 }
 
 /** A licence whose key nobody has is worth nothing, and would stand in the list for ever. */
-async function notWritten(
-  caller: AdminCaller,
-  licence: string,
-  file: string | undefined,
-  error: NodeJS.ErrnoException,
-): Promise<never> {
+async function notWritten(caller: AdminCaller, licence: string, error: unknown): Promise<never> {
   await caller.call('revokeLicence', { licence, reason: 'its key could not be written to a file' });
-  throw new CliError(
-    EXIT.usage,
-    `can't write the key to ${file}: ${error.code ?? error.message}; the licence is revoked again`,
-  );
+  throw new CliError(EXIT.failure, `${(error as Error).message}; the licence is revoked again`, {}, { cause: error });
 }
 
 async function runList(options: Options): Promise<void> {

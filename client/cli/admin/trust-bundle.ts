@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { need } from '../../../installation/store';
 import type { KeyStore } from '../../../installation/store';
@@ -9,6 +8,7 @@ import { fingerprint } from '../../../attestation/trust/public-key';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
+import { openOutputFile } from '../output-file';
 import type { OutputOptions } from '../output';
 import { readInput } from '../input';
 import { addPlaceOptions, openKeyStore } from './options';
@@ -27,10 +27,14 @@ export function addTrustBundle(admin: Command): void {
     async (options: PlaceOptions & OutputOptions & { out?: string; edited?: string }) => {
       const out = new Output(options);
       const store = await openKeyStore(options);
-      const bundle = await publish(store, options.edited);
+      const file = options.out === undefined ? undefined : await openOutputFile(options.out, 'the trust bundle');
+      const bundle = await publish(store, options.edited).catch(async (error: unknown) => {
+        await file?.close();
+        throw error;
+      });
       const signed = await need(store, 'trust-bundle.jws');
       const key = await fingerprint(bundle.trustKey);
-      if (options.out !== undefined) await writeFile(options.out, `${signed}\n`);
+      await file?.write(`${signed}\n`).finally(() => file.close());
       out.note(
         `trust bundle ${bundle.sequence} of ${bundle.trustDomain}; give its users this fingerprint over another channel: ${key}`,
       );
@@ -78,7 +82,10 @@ function addSign(group: Command): void {
         if (!(error instanceof TrustBundleError)) throw error;
         throw new CliError(EXIT.usage, `${file}: ${error.message}`, { code: error.code }, { cause: error });
       });
-      if (options.out !== undefined) await writeFile(options.out, `${signed}\n`);
+      if (options.out !== undefined) {
+        const target = await openOutputFile(options.out, 'the trust bundle');
+        await target.write(`${signed}\n`).finally(() => target.close());
+      }
       const out = new Output(options);
       out.done(`signed: trust bundle ${bundle.sequence} of ${bundle.trustDomain}`);
       out.result({ sequence: bundle.sequence, bundle: signed }, options.out === undefined ? [signed] : []);

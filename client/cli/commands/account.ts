@@ -14,6 +14,7 @@ import { ownAccessToken } from '../own-tokens';
 import { askCode, confirmTyped } from '../prompt';
 import { row } from '../report';
 import { currentTrust, removeSession, sessionFiles } from '../session-file';
+import { removeIfWritable } from '../state';
 import { findTokens, removeTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 import { TrustMemory } from '../trust-memory';
@@ -145,11 +146,12 @@ async function runDelete(options: Options): Promise<void> {
     out.progress('deleting the account');
     return deleteAccount(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
   });
-  for (const file of await sessionFiles()) await removeSession(file);
-  await removeTokenFile();
+  for (const file of await sessionFiles()) await removeIfWritable(out, () => removeSession(file));
+  await removeIfWritable(out, removeTokenFile);
   const { sub } = decodeJwt(accessToken);
   if (sub !== undefined) await forgetLogins(trust, sub, out);
-  await (await TrustMemory.of(trust)).forgetUser(username);
+  const memory = await TrustMemory.of(trust);
+  await removeIfWritable(out, () => memory.forgetUser(username));
   out.done(
     `the account ${username} is deleted${enclavesRemoved ? '' : '; the service is still removing its enclaves'}`,
   );

@@ -10,6 +10,7 @@ import { Output } from '../output';
 import { ownAccessToken } from '../own-tokens';
 import { confirmTyped } from '../prompt';
 import { currentTrust, removeSession, sessionFile } from '../session-file';
+import { removeIfWritable } from '../state';
 import { loadTrust } from '../trust';
 
 /** `sls enclaves …`: the user's enclaves, each by its name. */
@@ -79,7 +80,7 @@ async function runDelete(name: string, options: CommonOptions & { yes?: boolean 
   }
   out.progress(`deleting ${name}`);
   await deleteEnclave(trust, accessToken, name, callOptions());
-  await removeSession(sessionFile(name));
+  await removeIfWritable(out, () => removeSession(sessionFile(name)));
   out.done(`${name} is deleted`);
   out.result({ name, deleted: true }, []);
 }

@@ -1,8 +1,8 @@
-import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { writeEvidenceJson } from '../../../attestation/evidence/json';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
+import type { SignedTrust } from '../../../attestation/trust/signed-bundle';
 import { connect, logOut, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
 import { userOfToken } from '../../identity';
@@ -10,6 +10,7 @@ import { callOptions } from '../call-options';
 import { addEnclaveOption, chosenEnclave } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
 import { tellLicence } from '../licence-notice';
+import { tellNewEnclave } from '../new-enclave';
 import { tellStage, tellStep } from '../narration';
 import { logInAtProvider } from '../oidc';
 import { allowPlaintext } from '../plaintext';
@@ -21,9 +22,12 @@ import { outlastingRaces } from '../race';
 import { keepReceipt } from '../receipts';
 import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
-import { endForeignSessions, saveSession } from '../session-file';
+import { openOutputFile } from '../output-file';
+import type { OutputFile } from '../output-file';
+import { endForeignSessions, loadSessionIfThere, saveSession } from '../session-file';
+import { isBadState, requireWritableState } from '../state';
 import { findTokens, removeTokenFile, saveTokenFile, sessionOf } from '../token-file';
-import { loadSignedTrust, servicesOf } from '../trust';
+import { loadSignedTrust, newestTrust, readSignedTrust, servicesOf } from '../trust';
 import type { TrustPreferences } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
 import type { Code } from '../../../errors/codes';
@@ -38,6 +42,13 @@ interface Options extends CommonOptions {
   imageDigest?: string[];
   softwareTpm?: 'allow' | 'refuse';
   verbose?: boolean;
+}
+
+interface Run extends Options {
+  /** Of --evidence, open. */
+  evidenceFile?: OutputFile | undefined;
+  /** The session that this one goes on from named its trust bundle by --trust. */
+  trustNamed: boolean;
 }
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -89,6 +100,8 @@ interface Chosen {
   oidc: boolean;
   /** Begins a session of its own: the one of before ends when it is there. */
   begins: boolean;
+  /** The session is that of the login to another enclave, whose file keeps its refresh token: two files never share one. */
+  borrowed?: boolean;
   /** The user's id, where this login goes on with a session. */
   user?: string | undefined;
   credential: LoginOptions['credential'];
@@ -100,16 +113,37 @@ interface Chosen {
 
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
-  const keeper = new TrustKeeper(await loadSignedTrust(options), preferencesOf(options), out);
   if (options.oidc && options.passwordStdin)
     throw new CliError(EXIT.usage, 'expected --oidc or --password-stdin, got both');
-  await endForeignSessions((message) => out.warning(message));
+  const preferences = preferencesOf(options);
+  const remembered = await rememberedTrust(options);
+  const keeper = new TrustKeeper(remembered ?? (await loadSignedTrust(options)), preferences, out);
+  await requireWritableState();
+  const evidenceFile =
+    options.evidence === undefined ? undefined : await openOutputFile(options.evidence, 'the evidence');
+  try {
+    await endForeignSessions((message) => out.warning(message));
+    const trustNamed = options.trust !== undefined || remembered !== undefined;
+    await logInAsChosen(keeper, { ...options, evidenceFile, trustNamed }, out);
+  } finally {
+    await evidenceFile?.close();
+  }
+}
+
+/** A login that named its trust bundle goes on with that, as all other commands do, unless this one names another. */
+async function rememberedTrust({ trust }: Options): Promise<SignedTrust | undefined> {
+  if (trust !== undefined || process.env['SLS_TRUST']) return undefined;
+  const saved = await loadSessionIfThere().catch(() => undefined);
+  return saved?.trustNamed ? newestTrust(await readSignedTrust('the saved session', saved.signedTrust)) : undefined;
+}
+
+async function logInAsChosen(keeper: TrustKeeper, options: Run, out: Output): Promise<void> {
   if (options.oidc) return logInByOidc(keeper, options, out);
-  const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username);
+  const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username, out);
   if (!found) return logInAnew(keeper, options, out);
   try {
     await outlastingRaces(async () =>
-      logIn((await savedCredential(keeper.trust, found.username)) ?? found, keeper, options, out),
+      logIn((await savedCredential(keeper.trust, found.username, out)) ?? found, keeper, options, out),
     );
   } catch (error) {
     if (!(error instanceof RpcError && OVER.has(error.code))) throw error;
@@ -119,7 +153,7 @@ async function run(options: Options): Promise<void> {
 }
 
 /** As the session before began, where there was one. */
-async function logInAnew(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+async function logInAnew(keeper: TrustKeeper, options: Run, out: Output): Promise<void> {
   const before = options.passwordStdin ? undefined : await sessionOf(keeper.trust);
   if (before?.oidc !== true || (options.username ?? before.username) !== before.username)
     return logInByPassword(keeper, options, out);
@@ -132,7 +166,7 @@ async function logInAnew(keeper: TrustKeeper, options: Options, out: Output): Pr
 }
 
 /** The session is kept from its beginning on: whatever fails after it, the next login needs no browser. */
-async function logInByOidc(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
+async function logInByOidc(keeper: TrustKeeper, options: Run, out: Output): Promise<void> {
   const { username, created, ...tokens } = await logInAtProvider(keeper.trust, out, options);
   const keep = (renewed: SessionTokens): Promise<void> =>
     saveTokenFile(keeper.trust, { username, oidc: true, ...renewed });
@@ -155,21 +189,21 @@ async function logInByOidc(keeper: TrustKeeper, options: Options, out: Output): 
   );
 }
 
-async function logInByPassword(keeper: TrustKeeper, options: Options, out: Output): Promise<void> {
-  const chosen = await passwordCredential(keeper.trust, options);
+async function logInByPassword(keeper: TrustKeeper, options: Run, out: Output): Promise<void> {
+  const chosen = await passwordCredential(keeper.trust, options, out);
   await withSecondFactor(out, { fromStdin: options.passwordStdin === true }, (oneTimeCode) =>
     logIn({ ...chosen, credential: { ...chosen.credential, oneTimeCode } }, keeper, options, out),
   );
 }
 
 async function logIn(
-  { username, user, oidc, begins, credential, keep, abandon }: Chosen,
+  { username, user, oidc, begins, borrowed, credential, keep, abandon }: Chosen,
   keeper: TrustKeeper,
-  options: Options,
+  options: Run,
   out: Output,
 ): Promise<void> {
   const details = options.verbose === true;
-  const before = begins ? await sessionOf(keeper.trust) : undefined;
+  const before = await sessionOf(keeper.trust);
   let tokens: SessionTokens | undefined;
   out.progress('logging in');
   const { session, warnings, full } = await verifiedLogin().catch(async (error: unknown) => {
@@ -177,17 +211,19 @@ async function logIn(
     throw error;
   });
   const { trust, signed: signedTrust, preferences } = keeper;
-  const trustNamed = options.trust !== undefined;
-  await saveSession({ username, oidc, trust, signedTrust, trustNamed, preferences, session });
+  const { trustNamed } = options;
+  const own = borrowed ? { ...session, refreshToken: undefined, refreshTokenExpiresAt: undefined } : session;
+  await saveSession({ username, oidc, trust, signedTrust, trustNamed, preferences, session: own });
   await removeTokenFile();
   await tellOtherUser(username, session, keeper, out);
-  if (options.evidence !== undefined) {
-    await writeFile(options.evidence, writeEvidenceJson(session.evidence));
+  if (options.evidenceFile) {
+    await options.evidenceFile.write(writeEvidenceJson(session.evidence));
     out.note(`evidence saved: ${options.evidence}`);
   }
   for (const { message } of warnings) out.warning(message);
+  if (before) await tellNewEnclave(out, trust, before.session, session);
   tellLicence(out, session);
-  const old = before?.session.refreshToken;
+  const old = begins ? before?.session.refreshToken : undefined;
   if (old !== undefined) await logOut(keeper.trust, old, callOptions()).catch(() => undefined);
   // The session stays: by it seats can be freed.
   if (full) throw full;
@@ -238,7 +274,10 @@ async function tellOtherUser(
   out: Output,
 ): Promise<void> {
   const memory = await TrustMemory.of(trust);
-  const before = await memory.userBehind(username);
+  const before = await memory.userBehind(username).catch((error: unknown) => {
+    if (!isBadState(error)) throw error;
+    return tellReplaced(out)(error);
+  });
   if (before === claims.user) return;
   if (before !== undefined)
     out.warning(
@@ -248,8 +287,13 @@ async function tellOtherUser(
 }
 
 /** A session that is still good spares the password; --password-stdin and --oidc insist on another one. */
-async function savedCredential(trust: TrustBundle, username: string | undefined): Promise<Chosen | undefined> {
-  const found = await findTokens(trust, username);
+async function savedCredential(
+  trust: TrustBundle,
+  username: string | undefined,
+  out: Output,
+): Promise<Chosen | undefined> {
+  const own = await findTokens(trust, username, { onBadState: tellReplaced(out) });
+  const found = own ?? (await findTokens(trust, username, { anyEnclave: true, onBadState: () => undefined }));
   if (!found) return undefined;
   const { accessToken, refreshToken } = found.tokens;
   const credential = refreshToken === undefined ? { accessToken } : { refreshToken };
@@ -259,19 +303,26 @@ async function savedCredential(trust: TrustBundle, username: string | undefined)
     user: found.user,
     oidc: found.oidc,
     begins: false,
+    borrowed: own === undefined,
     credential,
     keep: found.keep,
     abandon: () => Promise.resolve(),
   };
 }
 
+/** A login takes the place of what can't be read. */
+function tellReplaced(out: Output): (error: CliError) => void {
+  return ({ message }) => out.warning(`${message}; this login takes its place`);
+}
+
 async function passwordCredential(
   trust: TrustBundle,
   options: Options,
+  out: Output,
 ): Promise<Chosen & { credential: PasswordCredential }> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
-  const known = await findTokens(trust, username, { anyEnclave: true });
+  const known = await findTokens(trust, username, { anyEnclave: true, onBadState: tellReplaced(out) });
   return {
     username,
     oidc: false,

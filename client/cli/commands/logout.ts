@@ -8,7 +8,9 @@ import { toCliError } from '../failure';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { outlastingRaces } from '../race';
 import { loadSessionIfThere, removeSession, sessionFile, sessionFiles } from '../session-file';
+import { isBadState, isUnwritable } from '../state';
 import { readTokenFile, removeTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 
@@ -36,24 +38,40 @@ async function run(options: Options, command: Command): Promise<void> {
   // What the environment says of enclaves is a preference; --all was asked for.
   const one = !options.all && options.enclave !== undefined;
   const files = one ? [sessionFile()] : await sessionFiles();
-  const sessions = await ownSessions(files);
-  // First: whatever the service says, nothing stays here.
-  let removed = !one && (await removeTokenFile());
-  for (const file of files) removed = (await removeSession(file)) || removed;
+  const sessions = await ownSessions(files, out);
+  // First: whatever the service says, nothing stays here. Where something has to stay, it is ended all the same.
+  let removed = false;
+  const left: NodeJS.ErrnoException[] = [];
+  for (const remove of [...(one ? [] : [removeTokenFile]), ...files.map((file) => () => removeSession(file))]) {
+    try {
+      removed = (await remove()) || removed;
+    } catch (error) {
+      if (!isUnwritable(error)) throw error;
+      left.push(error as NodeJS.ErrnoException);
+    }
+  }
   let ended = 0;
   for (const { trust, refreshToken } of sessions) {
     try {
-      ended += await logOut(trust, refreshToken, { ...callOptions(), all: options.all === true });
+      ended += await outlastingRaces(() =>
+        logOut(trust, refreshToken, { ...callOptions(), all: options.all === true }),
+      );
     } catch (error) {
       const failure = toCliError(error);
       // It was over already.
-      if (/^login\.(session_ended|refresh_)/.test(failure.details.code ?? '')) continue;
+      if (/^login\.(session_ended|refresh_(invalid|reused))$/.test(failure.details.code ?? '')) continue;
       if (options.all) throw error;
       out.warning(
         `the session is removed here, but the service could not end it (${failure.message}); it expires there after 30 days without use`,
       );
     }
   }
+  if (left.length > 0)
+    throw new CliError(
+      EXIT.failure,
+      `can't remove ${left.map(({ path, code }) => `${path} (${code})`).join(', ')}; ${ended} ${ended === 1 ? 'session is' : 'sessions are'} ended at the service`,
+      { code: 'state.unwritable', hint: 'remove it yourself: it holds a key and tokens' },
+    );
   out.done(
     removed
       ? `logged out${options.all ? `: ${ended} ${ended === 1 ? 'session' : 'sessions'} ended` : ''}`
@@ -63,15 +81,21 @@ async function run(options: Options, command: Command): Promise<void> {
 }
 
 /** The sessions of logins, and that of a sign-up that no login has followed yet. */
-async function ownSessions(files: string[]): Promise<Array<{ trust: TrustBundle; refreshToken: string }>> {
+async function ownSessions(files: string[], out: Output): Promise<Array<{ trust: TrustBundle; refreshToken: string }>> {
+  const unread = (error: unknown): undefined => {
+    if (isBadState(error))
+      out.warning(
+        `${error.message}; its service can't be told, and the session expires there after 30 days without use`,
+      );
+  };
   const sessions: Array<{ trust: TrustBundle; refreshToken: string }> = [];
   for (const file of files) {
-    const saved = await loadSessionIfThere(file).catch(() => undefined);
+    const saved = await loadSessionIfThere(file).catch(unread);
     if (saved?.session.refreshToken !== undefined)
       sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
   }
   const trust = await loadTrust({}).catch(() => undefined);
-  const first = trust && (await readTokenFile(trust));
+  const first = trust && (await readTokenFile(trust).catch(unread));
   if (trust && first?.refreshToken !== undefined) sessions.push({ trust, refreshToken: first.refreshToken });
   return sessions;
 }

@@ -8,6 +8,7 @@ import { Output } from '../output';
 import { ownTokens } from '../own-tokens';
 import { askCode, askPasswordChange } from '../prompt';
 import { currentTrust } from '../session-file';
+import { requireWritableState } from '../state';
 import { loadTrust } from '../trust';
 
 interface Options extends CommonOptions {
@@ -30,6 +31,7 @@ export function addPasswd(program: Command): void {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
+  await requireWritableState();
   // Before the questions: who isn't logged in is told at once.
   const { keep, accessToken, accessTokenExpiresAt } = await ownTokens(trust);
   if (!(await accountSummary(trust, accessToken, callOptions())).hasPassword) {

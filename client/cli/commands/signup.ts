@@ -6,6 +6,7 @@ import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
+import { requireWritableState } from '../state';
 import { saveTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 import { TrustMemory } from '../trust-memory';
@@ -29,6 +30,7 @@ export function addSignup(program: Command): void {
 async function run(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await loadTrust(options);
+  await requireWritableState();
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true, twice: true });
   out.progress('signing up');

@@ -11,6 +11,7 @@ import type { OutputOptions } from '../output';
 import { confirm, confirmTyped } from '../prompt';
 import { endAtService, endSession, readSession, sessionFiles } from '../session-file';
 import type { SavedSession } from '../session-file';
+import { isBadState } from '../state';
 import { readTokenFile, removeTokenFile } from '../token-file';
 import { describeTrust } from '../trust-report';
 import { fetchTrustBundle } from '../trust-fetch';
@@ -68,7 +69,8 @@ async function runAdd(source: string, options: OutputOptions & { fingerprint?: s
   const { bundle } = offered;
   const shown = await fingerprint(bundle.trustKey);
   const plainKey = await plainPinnedKey();
-  const pinned = plainKey === undefined ? await pinnedTrust() : undefined;
+  const found = plainKey === undefined ? await pinnedOr(out) : undefined;
+  const pinned = found === 'unreadable' ? undefined : found;
   const pinnedKey = pinned?.bundle.trustKey ?? plainKey;
   if (pinnedKey && !isSameKey(pinnedKey, bundle.trustKey)) await refuseChanged(pinnedKey, shown);
   // A key that is pinned already speaks for itself.
@@ -78,6 +80,20 @@ async function runAdd(source: string, options: OutputOptions & { fingerprint?: s
   await pinTrust(offered);
   out.done(`${bundle.trustDomain} is trusted, by trust key ${shown}`);
   out.result({ ...(await describeTrust(bundle)).json, file: trustFile() }, []);
+}
+
+/** Nothing that its operator signed. */
+const FORGED = new Set<string>(['trust.signature', 'trust.type']);
+
+/** One that can't be read any more doesn't keep anybody from adding another one, whose fingerprint is compared, or from removing it. */
+async function pinnedOr(out: Output): Promise<SignedTrust | 'unreadable' | undefined> {
+  try {
+    return await pinnedTrust();
+  } catch (error) {
+    if (!isBadState(error) && !(error instanceof CliError && FORGED.has(error.details.code ?? ''))) throw error;
+    out.warning(error.message);
+    return 'unreadable';
+  }
 }
 
 async function confirmFirst(
@@ -118,21 +134,29 @@ async function readBundle(source: string): Promise<SignedTrust> {
 /** A session with an installation that is trusted no longer would go on sending it what this person works on. */
 async function runRemove(options: OutputOptions & { yes?: boolean }): Promise<void> {
   const out = new Output(options);
-  const pinned = (await plainPinnedKey()) === undefined ? await pinnedTrust() : undefined;
-  const sessions = pinned ? await sessionsWith(pinned.bundle) : [];
-  const tokens = pinned && (await readTokenFile(pinned.bundle));
+  const found = (await plainPinnedKey()) === undefined ? await pinnedOr(out) : undefined;
+  const pinned = found === 'unreadable' ? undefined : found;
+  // Which installation it was that can't be read is not known: whatever session was not begun by another file ends.
+  const sessions = await sessionsWith(({ trust, trustNamed }) =>
+    pinned ? isSameKey(trust.trustKey, pinned.bundle.trustKey) : found === 'unreadable' && trustNamed !== true,
+  );
+  const tokens = pinned && (await readTokenFile(pinned.bundle).catch(() => undefined));
   const named = [
     ...sessions.map(({ saved }) => `${saved.username}, enclave ${saved.session.enclaveName ?? DEFAULT_ENCLAVE}`),
     ...(tokens ? [`${tokens.username}, not logged in to an enclave yet`] : []),
   ];
-  if (pinned && named.length > 0) {
-    for (const name of named) out.warning(`the session with ${pinned.bundle.trustDomain} ends: ${name}`);
-    const question = `Remove ${pinned.bundle.trustDomain} and end ${named.length === 1 ? 'this session' : `these ${named.length} sessions`}? Type yes: `;
+  const installation = pinned?.bundle.trustDomain ?? sessions[0]?.saved.trust.trustDomain ?? 'the installation';
+  if (named.length > 0) {
+    for (const name of named) out.warning(`the session with ${installation} ends: ${name}`);
+    const question = `Remove ${installation} and end ${named.length === 1 ? 'this session' : `these ${named.length} sessions`}? Type yes: `;
     if (!options.yes && !(await confirmTyped(question, 'yes')))
       throw new CliError(EXIT.failure, 'nothing is removed: the answer was not yes', { code: 'trust.not_confirmed' });
   }
   let untold = 0;
-  for (const { saved, file } of sessions) if (!(await endSession(saved, file))) untold += 1;
+  for (const { saved, file } of sessions) {
+    if (!(await endSession(saved, file))) untold += 1;
+    await (await TrustMemory.of(saved.trust)).forgetComparison();
+  }
   if (pinned && tokens) {
     await removeTokenFile();
     if (tokens.refreshToken !== undefined && !(await endAtService(pinned.bundle, tokens.refreshToken))) untold += 1;
@@ -145,11 +169,13 @@ async function runRemove(options: OutputOptions & { yes?: boolean }): Promise<vo
   out.result({ removed, sessionsEnded: named }, []);
 }
 
-async function sessionsWith({ trustKey }: TrustBundle): Promise<Array<{ saved: SavedSession; file: string }>> {
+async function sessionsWith(
+  wanted: (saved: SavedSession) => boolean,
+): Promise<Array<{ saved: SavedSession; file: string }>> {
   const found: Array<{ saved: SavedSession; file: string }> = [];
   for (const file of await sessionFiles()) {
     const saved = await readSession(file).catch(() => undefined);
-    if (saved && isSameKey(saved.trust.trustKey, trustKey)) found.push({ saved, file });
+    if (saved && wanted(saved)) found.push({ saved, file });
   }
   return found;
 }
