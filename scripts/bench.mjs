@@ -1,7 +1,7 @@
 // Runs the benchmarks in bench/, each in a process of its own, and prints what they measured.
 //   npm run bench [-- NAME...] [-- --json]      with --cluster: those of bench/cluster
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { build } from 'esbuild';
@@ -21,6 +21,9 @@ if (unknown.length > 0) {
 
 // Inside the checkout, so that what the bundles leave out is found in node_modules.
 const folder = mkdtempSync(join(resolve('node_modules'), '.bench-'));
+// A bundle looks for the programs of its threads beside itself.
+for (const program of ['password-worker.cjs', 'password-judge.cjs'])
+  symlinkSync(resolve('dist', program), join(folder, program));
 const results = {};
 let failed = false;
 try {

@@ -76,7 +76,7 @@ async function logIn(
   const { database, trustDomain, clock } = backend;
   const { signal, log } = context;
   const { nonce, csr, proof, includeEventLog } = request;
-  const clientKeySha256 = await checkRequest(request);
+  const clientKeySha256 = checkRequest(request);
   const name = requireEnclaveName(request.enclave);
 
   // authenticate
@@ -118,18 +118,23 @@ async function logIn(
   return answer({ user, tokens, clientCertificates, ...attested, entitlement, record });
 }
 
+function readKey(csr: Uint8Array): ReturnType<typeof readRequestKey> {
+  try {
+    return readRequestKey(csr);
+  } catch (error) {
+    if (!(error instanceof CertificateRequestError)) throw error;
+    throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
+  }
+}
+
 /**
  * Refuses what could not lead to evidence, before it costs a password hash.
  * @returns SHA-256 of the client's key, as claims have it
  * @throws RpcError INVALID_ARGUMENT
  */
-async function checkRequest({ nonce, csr, proof }: LoginRequest): Promise<Buffer> {
+function checkRequest({ nonce, csr, proof }: LoginRequest): Buffer {
   requireLength('login.nonce', 'a nonce', nonce, NONCE_BYTES);
-  const { publicKey, spki } = await readRequestKey(csr).catch((error: unknown) => {
-    if (error instanceof CertificateRequestError)
-      throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
-    throw error;
-  });
+  const { publicKey, spki } = readKey(csr);
   if (!verifyProof(publicKey, nonce, proof)) {
     throw new RpcError(
       'login.proof',

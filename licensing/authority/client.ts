@@ -33,7 +33,7 @@ export async function issueClientCertificate(
   csrDer: Uint8Array,
   { user, session, trustDomain, seconds, now = dateOf(systemClock) }: ClientCertificateOptions,
 ): Promise<Buffer[]> {
-  const { spki } = await readRequestKey(csrDer);
+  const { spki } = readRequestKey(csrDer);
   if (!(seconds > 0 && seconds <= MAX_CLIENT_CERTIFICATE_SECONDS)) {
     throw new TypeError(`expected 1 to ${MAX_CLIENT_CERTIFICATE_SECONDS} seconds of life, got ${seconds}`);
   }

@@ -194,6 +194,28 @@ describe('a request is refused', () => {
     expect(await csrRefusal(await leaf({}))).toMatch(/^certificate\.csr_/);
   });
 
+  test('after a fixed number of looks: what is in its subject and attributes is not parsed, and may be no DER at all', async () => {
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const make = (subject: Buffer, algorithm = '300a06082a8648ce3d040302', after = Buffer.alloc(0)): Buffer => {
+      const info = encodeDer(
+        DER.SEQUENCE,
+        encodeDer(DER.INTEGER, Buffer.from([0])),
+        encodeDer(DER.SEQUENCE, subject),
+        pair.publicKey.export({ format: 'der', type: 'spki' }),
+        subject,
+      );
+      const signature = encodeDer(DER.BIT_STRING, Buffer.from([0]), sign('sha256', info, pair.privateKey));
+      return Buffer.concat([encodeDer(DER.SEQUENCE, info, Buffer.from(algorithm, 'hex'), signature), after]);
+    };
+    // A thousand sequences in one another, and none of them ends.
+    const nested = Buffer.from('30802480'.repeat(400), 'hex');
+    expect(await issueClientCertificate(authority, make(nested), options)).toHaveLength(1);
+    expect(await csrRefusal(make(nested, '300a06082a8648ce3d040303'))).toBe('certificate.csr_signature');
+    expect(await csrRefusal(make(nested, '300a06082a8648ce3d040302', Buffer.from([0])))).toBe(
+      'certificate.csr_malformed',
+    );
+  });
+
   test('with a typed error, whatever its bytes are', async () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(csr.length - 1), fc.integer({ min: 1, max: 255 }), fc.nat(3), async (at, flip, cut) => {
