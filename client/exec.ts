@@ -35,8 +35,10 @@ export interface ExecOptions {
   env?: Record<string, string>;
   /** Working directory, relative to the workspace. Default: the workspace. */
   directory?: string;
-  /** Runs the command in a terminal of this size, in characters. All of its output then arrives on `stdout`. */
+  /** Runs the command in a terminal of this size, in characters; 0 by 0 if it is not known. All of its output then arrives on `stdout`. */
   terminal?: TerminalSize;
+  /** Ends with the command, without what it left in the background and its output. Default: false, as with ssh. */
+  detach?: boolean;
   /** Called once the call is open. */
   onStarted?: (control: CommandControl) => void;
   /** Kills the command when aborted; `exec` then rejects with an RpcError of status CANCELLED. */
@@ -57,14 +59,11 @@ export async function runCommand(
   argv: readonly string[],
   options: ExecOptions,
 ): Promise<CommandExit> {
-  const { stdin, stdout, stderr, terminal, signal } = options;
+  const { stdin, stdout, stderr, terminal, signal, env = {}, directory = '', detach = false } = options;
   const traced = new TracedCall(SessionServiceService.exec.path);
   const call = traced.follow(client.exec(traced.metadata));
   call.write({
-    input: {
-      $case: 'start',
-      value: { argv: [...argv], env: options.env ?? {}, directory: options.directory ?? '', terminal },
-    },
+    input: { $case: 'start', value: { argv: [...argv], env, directory, terminal, detach } },
   });
   const input = sendInput(stdin, call);
   const cancel = (): void => call.cancel();

@@ -13,6 +13,9 @@ const SWEEP_MS = 5_000;
  */
 export class Commands {
   private readonly groups = new Set<number>();
+  /** Those whose leader runs: their number is nobody else's. */
+  private readonly led = new Set<number>();
+  /** Those whose caller waits, for the command or for what it left. */
   private readonly running = new Set<number>();
   private readonly sweep: Timer;
 
@@ -27,13 +30,19 @@ export class Commands {
   /** @param group id of the process group that the command leads */
   started(group: number): void {
     this.running.add(group);
+    this.led.add(group);
     this.groups.add(group);
   }
 
-  /** The command itself has ended. What it left in the background may live until this program ends, as after `nohup`. */
+  /** The command itself has ended. */
+  exited(group: number): void {
+    this.led.delete(group);
+    this.forgetEmpty();
+  }
+
+  /** Nobody waits for it any more. What it left in the background may live until this program ends, as after `nohup`. */
   ended(group: number): void {
     this.running.delete(group);
-    this.forgetEmpty();
   }
 
   /** Sends a signal to the command and everything in its group. */
@@ -43,10 +52,10 @@ export class Commands {
 
   /** SIGTERM, then SIGKILL for what does not take it. */
   async kill(group: number): Promise<void> {
-    send(group, 'SIGTERM');
+    this.signal(group, 'SIGTERM');
     const deadline = this.clock.monotonic() + GRACE_MS;
     while (isAlive(group) && this.clock.monotonic() < deadline) await this.clock.sleep(POLL_MS);
-    send(group, 'SIGKILL');
+    this.signal(group, 'SIGKILL');
   }
 
   /** Ends everything. */
@@ -58,7 +67,7 @@ export class Commands {
   /** A group's number may become somebody else's once it is empty. */
   private forgetEmpty(): void {
     for (const group of this.groups) {
-      if (this.running.has(group) || isAlive(group)) continue;
+      if (this.led.has(group) || isAlive(group)) continue;
       this.groups.delete(group);
     }
   }

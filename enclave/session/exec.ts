@@ -32,12 +32,15 @@ interface ExecOptions {
   clock: Clock;
 }
 
-/** Once a command has ended, its output counts as ended after so long without a byte: something in the background may keep it open. */
+/** Once a command has ended whose output nobody waits for any longer, that counts as ended after so long without a byte. */
 const QUIET_MS = 250;
+/** What a terminal in raw mode sends for Ctrl-C. */
+const INTERRUPT = 0x03;
 
 /**
  * Runs one command for one call and passes its input, output, signals and terminal size on. Both directions have backpressure: a command that
- * reads or writes slowly slows the other side, and memory stays flat.
+ * reads or writes slowly slows the other side, and memory stays flat. What a command leaves in the background belongs to it for as long as it
+ * can write to its output, as with ssh: `detach` is for who doesn't want to wait for that.
  * @throws RpcError `exec.…`, `file.…`
  */
 export async function exec(
@@ -49,15 +52,19 @@ export async function exec(
   if (first?.input?.$case !== 'start') throw invalid('exec.stream', 'expected the start first');
   const over = begin();
   const command = await start(first.input.value, workspace);
+  const { detach, terminal } = first.input.value;
   commands.started(command.group);
+  // Nobody reads what is still written.
+  const stopReading = (): void => command.outputs.forEach(({ stream }) => void stream.destroy());
   const kill = (): void => {
     void commands.kill(command.group);
-    // Nobody reads what is still written.
-    for (const { stream } of command.outputs) stream.destroy();
+    stopReading();
   };
   if (signal.aborted) kill();
   else signal.addEventListener('abort', kill, { once: true });
-  const end = (): void => void commands.kill(command.group);
+  let endedByForce: () => void;
+  const force = new Promise<void>((resolve) => (endedByForce = resolve));
+  const end = (): void => void commands.kill(command.group).then(endedByForce);
   if (over.aborted) end();
   else over.addEventListener('abort', end, { once: true });
 
@@ -68,7 +75,12 @@ export async function exec(
   notices.add(notify);
 
   let failure: unknown;
-  const input = feed(requests, command, commands).catch((error: unknown) => {
+  let hasExited = false;
+  const interrupted = (bytes: Buffer): void => {
+    // Nobody is left at the terminal whom it could interrupt: it is meant for the waiting.
+    if (hasExited && terminal && bytes.includes(INTERRUPT)) stopReading();
+  };
+  const input = feed(requests, command, commands, interrupted).catch((error: unknown) => {
     if (signal.aborted) return;
     failure = error;
     kill();
@@ -77,8 +89,11 @@ export async function exec(
     const activity = { last: clock.monotonic() };
     const pumps = Promise.all(command.outputs.map((output) => pump(output, call, activity, clock)));
     const exit = await command.exited;
+    hasExited = true;
+    commands.exited(command.group);
+    if (!detach) await Promise.race([pumps, force]);
     await untilQuiet(pumps, activity, clock);
-    for (const { stream } of command.outputs) stream.destroy();
+    stopReading();
     await pumps;
     if (failure !== undefined) throw failure;
     await writeMessage(call, { output: { $case: 'exit', value: exit } });
@@ -110,8 +125,13 @@ async function start({ argv, env, directory, terminal }: ExecStart, workspace: s
   return terminal ? startTerminal(options, terminal) : startProcess(options);
 }
 
-/** Hands the client's messages to the command, until the client has no more. */
-async function feed(requests: CallReader<ExecRequest>, command: Command, commands: Commands): Promise<void> {
+/** Hands the client's messages to the command, until the client has no more. @param onInput told before the command */
+async function feed(
+  requests: CallReader<ExecRequest>,
+  command: Command,
+  commands: Commands,
+  onInput: (bytes: Buffer) => void,
+): Promise<void> {
   for (;;) {
     const request = await requests.next();
     const input = request?.input;
@@ -120,6 +140,7 @@ async function feed(requests: CallReader<ExecRequest>, command: Command, command
         if (request === undefined) return command.endInput();
         throw invalid('exec.stream', 'expected an input, got an empty message');
       case 'stdin':
+        onInput(input.value);
         await command.write(input.value);
         break;
       case 'stdinEnd':

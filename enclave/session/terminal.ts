@@ -1,55 +1,116 @@
+import { readSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Readable } from 'node:stream';
-import { spawn } from '@lydell/node-pty';
+import { ReadStream } from 'node:tty';
+import { requireBinary } from '@lydell/node-pty/requireBinary.js';
 import type { TerminalSize } from '../../proto/gen/licensing/v1/session';
 import type { Command, CommandStart, Exit } from './command';
 
-/** End of transmission (Ctrl-D): how a terminal says that input is at its end. */
-const EOT = '\x04';
+/** End of transmission (Ctrl-D): how a terminal says that input is at its end, at the beginning of a line. Elsewhere it only hands over what was typed. */
+const EOT = 0x04;
+/** What a line ends with, as a terminal takes it: then it is handed over already. */
+const LINE_ENDS = new Set([0x0a, 0x0d, EOT]);
+/** More than a terminal holds. */
+const REST_BYTES = 64 * 1024;
+/** As who runs this. */
+const SAME_ID = -1;
 
-/** Zero would be refused by the terminal, and a huge one helps nobody. */
+// Its JavaScript is left aside: it closes a terminal 200 ms after the command, whatever else writes to it, and takes no size of zero.
+const pty = requireBinary('pty.node');
+
+/** Zero, which means that nobody knows it, is passed on as ssh does; a huge one helps nobody. */
 function cells(count: number): number {
-  return Math.min(Math.max(count, 1), 0xffff);
+  return Math.min(count, 0xffff);
 }
 
 /** Starts a command on a pseudo-terminal, as the leader of a session and process group of its own. */
 export function startTerminal({ file, argv, directory, env }: CommandStart, size: TerminalSize): Command {
-  const pty = spawn(file, argv.slice(1), {
-    name: env['TERM'] ?? 'xterm-256color',
-    cols: cells(size.columns),
-    rows: cells(size.rows),
-    cwd: directory,
-    env,
-    encoding: null,
-  });
-  const output = new Readable({ read: () => pty.resume() });
-  let ended = false;
-  // Its type says string; without an encoding it is bytes.
-  pty.onData((data) => {
-    if (!output.push(data as unknown as Buffer)) pty.pause();
-  });
-  const exited = new Promise<Exit>((resolve) => {
-    pty.onExit(({ exitCode, signal }) => {
-      ended = true;
-      output.push(null);
-      resolve(signal ? { code: 128 + signal, signal: signalName(signal) } : { code: exitCode, signal: '' });
-    });
-  });
+  const environment = Object.entries({ TERM: 'xterm-256color', ...env, PWD: directory });
+  let exit: (value: Exit) => void;
+  const exited = new Promise<Exit>((resolve) => (exit = resolve));
+  const { fd, pid } = pty.fork(
+    file,
+    argv.slice(1),
+    environment.map(([name, value]) => `${name}=${value}`),
+    directory,
+    cells(size.columns),
+    cells(size.rows),
+    SAME_ID,
+    SAME_ID,
+    false,
+    '',
+    (code, signal) => exit(signal ? { code: 128 + signal, signal: signalName(signal) } : { code, signal: '' }),
+  );
+  // Half open: it is closed once the rest is read, see `outputOf`.
+  const master = new ReadStream(fd, { allowHalfOpen: true });
+  const output = outputOf(master, fd);
+  let inLine = false;
   return {
-    group: pty.pid,
+    group: pid,
     outputs: [{ name: 'stdout', stream: output }],
     write: (bytes) => {
-      if (!ended) pty.write(bytes as unknown as string);
-      return Promise.resolve();
+      const last = bytes.at(-1);
+      if (last === undefined || master.destroyed) return Promise.resolve();
+      inLine = !LINE_ENDS.has(last);
+      return written(master, bytes);
     },
     endInput: () => {
-      if (!ended) pty.write(EOT);
+      if (!master.destroyed) master.write(Buffer.from(inLine ? [EOT, EOT] : [EOT]));
     },
     resize: (columns, rows) => {
-      if (!ended) pty.resize(cells(columns), cells(rows));
+      if (!master.destroyed) pty.resize(fd, cells(columns), cells(rows));
     },
     exited,
   };
+}
+
+/** What is written to the terminal, until nobody has it open any more: reading then fails with EIO (pty(7)). */
+function outputOf(master: ReadStream, fd: number): Readable {
+  const output = new Readable({
+    read: () => void master.resume(),
+    destroy: (error, done) => {
+      master.destroy();
+      done(error);
+    },
+  });
+  master.on('data', (bytes: Buffer) => {
+    if (!output.push(bytes)) master.pause();
+  });
+  master.once('end', () => {
+    for (const bytes of rest(fd)) output.push(bytes);
+    master.destroy();
+  });
+  master.on('error', () => undefined);
+  master.once('close', () => output.push(null));
+  return output;
+}
+
+/** libuv takes a hangup for the end after any read that did not fill its buffer, which is each one of a terminal: a few pages of output are left. */
+function* rest(fd: number): Generator<Buffer> {
+  for (;;) {
+    const bytes = Buffer.alloc(REST_BYTES);
+    try {
+      const length = readSync(fd, bytes);
+      if (length === 0) return;
+      yield bytes.subarray(0, length);
+    } catch {
+      return;
+    }
+  }
+}
+
+function written(master: ReadStream, bytes: Buffer): Promise<void> {
+  // A ReadStream of a terminal is a socket, and writes as well.
+  if (master.write(bytes)) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      master.off('drain', done);
+      master.off('close', done);
+      resolve();
+    };
+    master.on('drain', done);
+    master.on('close', done);
+  });
 }
 
 function signalName(number: number): string {

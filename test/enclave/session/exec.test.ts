@@ -2,10 +2,12 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { connect } from '../../../client/index';
-import type { CommandControl, CommandExit, EnclaveConnection, ExecOptions } from '../../../client/index';
+import type { EnclaveConnection, ExecOptions } from '../../../client/index';
 import { startEnclaveFixture } from '../../support/enclave';
 import { eventually, stalled } from '../../support/eventually';
 import type { EnclaveFixture } from '../../support/enclave';
+import { isAlive, runCommand, startCommand } from '../../support/remote-command';
+import type { RemoteCommand } from '../../support/remote-command';
 
 let fixture: EnclaveFixture;
 let connection: EnclaveConnection;
@@ -18,53 +20,14 @@ afterAll(async () => {
   await fixture.stop();
 });
 
-interface Run {
-  exit: Promise<CommandExit>;
-  control: CommandControl;
-  stdin: PassThrough;
-  output: { stdout: string; stderr: string };
-  /** Resolves once standard output holds the text. */
-  shows(text: string): Promise<void>;
-}
-
-function start(argv: string[], options: Partial<ExecOptions> = {}, over: EnclaveConnection = connection): Run {
-  const stdin = new PassThrough();
-  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const output = { stdout: '', stderr: '' };
-  stdout.on('data', (chunk: Buffer) => (output.stdout += String(chunk)));
-  stderr.on('data', (chunk: Buffer) => (output.stderr += String(chunk)));
-  let control: CommandControl | undefined;
-  const exit = over.exec(argv, { stdin, stdout, stderr, onStarted: (value) => (control = value), ...options });
-  exit.catch(() => undefined);
-  const shows = async (text: string): Promise<void> => {
-    await eventually(
-      () => output.stdout.includes(text),
-      () => `expected ${text}, got ${output.stdout}`,
-    );
-  };
-  return { exit, control: control as CommandControl, stdin, output, shows };
-}
-
-async function run(
-  argv: string[],
-  options: Partial<ExecOptions> = {},
-): Promise<CommandExit & { stdout: string; stderr: string }> {
-  const running = start(argv, options);
-  running.stdin.end();
-  return { ...(await running.exit), ...running.output };
-}
+const start = (argv: string[], options?: Partial<ExecOptions>, over = connection): RemoteCommand =>
+  startCommand(over, argv, options);
+const run = (argv: string[], options?: Partial<ExecOptions>): ReturnType<typeof runCommand> =>
+  runCommand(connection, argv, options);
 
 /** Until the enclave has no command left. */
 async function untilIdle(): Promise<void> {
   await eventually(async () => (await connection.status()).commands === 0);
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
 }
 
 async function untilDead(pid: number): Promise<void> {
@@ -174,12 +137,6 @@ test('a slow reader costs no memory and loses nothing', async () => {
   expect(bytes).toBe(67_108_864);
 });
 
-test('the call ends with the command, even when something in the background keeps its output open', async () => {
-  const { stdout } = await run(['sh', '-c', 'sleep 1000 & echo $!']);
-  expect(isAlive(Number(stdout))).toBe(true);
-  process.kill(Number(stdout), 'SIGKILL');
-});
-
 describe('a terminal', () => {
   const terminal = { columns: 101, rows: 33 };
 
@@ -203,19 +160,12 @@ describe('a terminal', () => {
     expect(await ended.exit).toEqual({ code: 0, signal: '' });
     expect(ended.output.stdout).toContain('over');
   });
-
-  test('a size of zero is none that breaks anything', async () => {
-    expect(await run(['stty', 'size'], { terminal: { columns: 0, rows: 0 } })).toMatchObject({
-      code: 0,
-      stdout: '1 1\r\n',
-    });
-  });
 });
 
 describe('no orphans', () => {
   const script = 'sleep 1000 & echo "pids $$ $!."; wait';
 
-  async function pids(running: Run): Promise<number[]> {
+  async function pids(running: RemoteCommand): Promise<number[]> {
     await running.shows('.');
     return running.output.stdout.match(/\d+/g)!.map(Number);
   }

@@ -121,7 +121,9 @@ function run({ client }: Opened, ...argv: string[]): Ran {
     });
     call.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error).code : String(error)));
   });
-  call.write({ input: { $case: 'start', value: { argv, env: {}, directory: '', terminal: undefined } } });
+  call.write({
+    input: { $case: 'start', value: { argv, env: {}, directory: '', terminal: undefined, detach: false } },
+  });
   return ran;
 }
 
@@ -370,7 +372,10 @@ describe('when a seat lapses', () => {
     await beat(opened);
     clock.advance(SEAT_SECONDS * 1000);
     exec.write({
-      input: { $case: 'start', value: { argv: ['touch', 'late'], env: {}, directory: '', terminal: undefined } },
+      input: {
+        $case: 'start',
+        value: { argv: ['touch', 'late'], env: {}, directory: '', terminal: undefined, detach: false },
+      },
     });
     put!.write({ part: { $case: 'header', value: { path: 'late', mode: 0o644, size: 0n } } });
     put!.end();

@@ -49,7 +49,10 @@ test('before Attest, every other call is refused and does nothing', async () => 
   await expect(callUnary(client, client.getStatus, {}, { timeout: 120_000 })).toRejectWithCode('session.not_attested');
   const exec = client.exec(new Metadata());
   exec.write({
-    input: { $case: 'start', value: { argv: ['touch', 'made'], env: {}, directory: '', terminal: undefined } },
+    input: {
+      $case: 'start',
+      value: { argv: ['touch', 'made'], env: {}, directory: '', terminal: undefined, detach: false },
+    },
   });
   expect(await codeOf(exec)).toBe('session.not_attested');
   expect(await codeOf(client.getFile({ path: '/etc/passwd' }, new Metadata()))).toBe('session.not_attested');

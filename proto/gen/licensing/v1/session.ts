@@ -84,7 +84,11 @@ export interface ExecStart {
   /** Relative to the workspace; empty: the workspace. */
   directory: string;
   /** Set: the command gets a terminal of this size, and standard error arrives as standard output. */
-  terminal: TerminalSize | undefined;
+  terminal:
+    | TerminalSize
+    | undefined;
+  /** The call ends with the command. False: once nothing that the command started can write to its output any more. */
+  detach: boolean;
 }
 
 export interface ExecStart_EnvEntry {
@@ -92,6 +96,7 @@ export interface ExecStart_EnvEntry {
   value: string;
 }
 
+/** Zero by zero: its size is not known. */
 export interface TerminalSize {
   columns: number;
   rows: number;
@@ -767,7 +772,7 @@ export const StdinEnd: MessageFns<StdinEnd> = {
 };
 
 function createBaseExecStart(): ExecStart {
-  return { argv: [], env: {}, directory: "", terminal: undefined };
+  return { argv: [], env: {}, directory: "", terminal: undefined, detach: false };
 }
 
 export const ExecStart: MessageFns<ExecStart> = {
@@ -783,6 +788,9 @@ export const ExecStart: MessageFns<ExecStart> = {
     }
     if (message.terminal !== undefined) {
       TerminalSize.encode(message.terminal, writer.uint32(34).fork()).join();
+    }
+    if (message.detach !== false) {
+      writer.uint32(40).bool(message.detach);
     }
     return writer;
   },
@@ -835,6 +843,14 @@ export const ExecStart: MessageFns<ExecStart> = {
             message.terminal = TerminalSize.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.detach = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -866,6 +882,7 @@ export const ExecStart: MessageFns<ExecStart> = {
         : {},
       directory: isSet(object.directory) ? globalThis.String(object.directory) : "",
       terminal: isSet(object.terminal) ? TerminalSize.fromJSON(object.terminal) : undefined,
+      detach: isSet(object.detach) ? globalThis.Boolean(object.detach) : false,
     };
   },
 
@@ -889,6 +906,9 @@ export const ExecStart: MessageFns<ExecStart> = {
     if (message.terminal !== undefined) {
       obj.terminal = TerminalSize.toJSON(message.terminal);
     }
+    if (message.detach !== false) {
+      obj.detach = message.detach;
+    }
     return obj;
   },
 
@@ -911,6 +931,7 @@ export const ExecStart: MessageFns<ExecStart> = {
     message.terminal = (object.terminal !== undefined && object.terminal !== null)
       ? TerminalSize.fromPartial(object.terminal)
       : undefined;
+    message.detach = object.detach ?? false;
     return message;
   },
 };
