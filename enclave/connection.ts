@@ -13,6 +13,8 @@ import { bind } from '../runtime/rpc/handlers';
 
 /** A session's calls at the same time. */
 const MAX_CALLS = 256;
+/** A lost client holds a seat and what runs for it. */
+const PING_MS = 10_000;
 
 /**
  * Serves SessionService on one TLS connection. The gRPC server is this connection's own, so a handler knows which TLS session carries its call
@@ -23,6 +25,7 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
   const largest = largestRequest([BulkSessionService]);
   const server = new Server({
     ...SERVER_CHANNEL_OPTIONS,
+    'grpc.keepalive_time_ms': PING_MS,
     'grpc.max_receive_message_length': largest,
     'grpc.max_concurrent_streams': MAX_CALLS,
     'grpc.enable_channelz': 0,

@@ -9,6 +9,7 @@ import { RpcError } from '../runtime/rpc/errors';
 import { admitClient } from './clients';
 import type { Client, ClientPolicy } from './clients';
 import type { Identity } from './identity';
+import { watchPeer } from './lost-peer';
 import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
 
@@ -91,7 +92,7 @@ export class TlsEndpoint {
       const server = createServer({ ...this.tls, ca: this.options.clients.clientRoots });
       server.once('secureConnection', (socket) => {
         finished();
-        this.admit(socket);
+        this.admit(socket, transport);
       });
       server.on('tlsClientError', (error) => {
         this.log.info({ code: 'enclave.no_handshake', reason: error.message }, 'refused');
@@ -107,7 +108,7 @@ export class TlsEndpoint {
     for (const socket of this.connections) socket.destroy();
   }
 
-  private admit(socket: TLSSocket): void {
+  private admit(socket: TLSSocket, transport: Duplex): void {
     const { clients, onConnection } = this.options;
     socket.on('error', (error) => this.log.debug({ reason: error.message }, 'connection failed'));
     try {
@@ -117,7 +118,14 @@ export class TlsEndpoint {
       const client = admitClient(peerChain(socket), clients);
       const tlsExporter = channelBinding(socket);
       this.connections.add(socket);
-      socket.once('close', () => this.connections.delete(socket));
+      const watch = watchPeer(transport, clients.clock, () => {
+        transport.destroy();
+        socket.destroy();
+      });
+      socket.once('close', () => {
+        watch?.cancel();
+        this.connections.delete(socket);
+      });
       onConnection({ socket, client, tlsExporter });
     } catch (error) {
       const { message } = error as Error;

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { isatty } from 'node:tty';
 
 /** Passed on to the command. SIGINT comes as a byte where the terminal is in raw mode. */
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
@@ -45,19 +46,25 @@ export class LocalTerminal {
   readonly wanted: boolean;
   private resized: (() => void) | undefined;
 
-  /** @param choice true and false as told; undefined: when standard input and output are terminals */
-  constructor(choice: boolean | undefined) {
-    this.wanted = choice ?? (process.stdin.isTTY === true && process.stdout.isTTY === true);
+  /** Whether what is typed here goes to the command. */
+  private readonly input: boolean;
+
+  /** @param options.wanted true and false as told; undefined: when standard input and output are terminals @param options.input false: standard input isn't read */
+  constructor({ wanted, input }: { wanted: boolean | undefined; input: boolean }) {
+    this.input = input && isatty(0);
+    this.wanted = wanted ?? (this.input && isatty(1));
   }
 
-  /** The size to begin with; undefined when the command gets no terminal. */
+  /** The size to begin with, 0 by 0 where there is no terminal here that would have one; undefined when the command gets no terminal. */
   size(): { columns: number; rows: number } | undefined {
-    return this.wanted ? { columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 } : undefined;
+    if (!this.wanted) return undefined;
+    const { columns = 0, rows = 0 } = [process.stdout, process.stderr].find(({ isTTY }) => isTTY) ?? {};
+    return { columns, rows };
   }
 
   attach(resize: (size: { columns: number; rows: number }) => void): void {
     if (!this.wanted) return;
-    if (process.stdin.isTTY) {
+    if (this.input) {
       process.stdin.setRawMode(true);
       // Node's raw mode still makes CR LF of every LF (libuv, uv_tty_set_mode). The far terminal has done that already, or was told not to
       // by a full-screen program, which would be garbled. setRawMode(false) restores this too.
@@ -73,6 +80,6 @@ export class LocalTerminal {
   restore(): void {
     if (this.resized) process.stdout.off('resize', this.resized);
     this.resized = undefined;
-    if (process.stdin.isTTY && process.stdin.isRaw) process.stdin.setRawMode(false);
+    if (this.input && process.stdin.isRaw) process.stdin.setRawMode(false);
   }
 }

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { RpcError } from '../../index';
 import { addEnclaveOption } from '../chosen-enclave';
@@ -13,6 +14,8 @@ const SHELL_CODES: Record<string, number> = { 'exec.not_found': 127, 'exec.not_e
 
 interface Options extends OutputOptions {
   tty?: boolean;
+  stdin: boolean;
+  detach?: boolean;
   env?: string[];
   directory?: string;
   verbose?: boolean;
@@ -28,8 +31,10 @@ export function addExec(program: Command): void {
     .passThroughOptions()
     .option('-t, --tty', 'give the command a terminal (default: when standard input and output are terminals)')
     .option('-T, --no-tty', 'give the command no terminal')
-    .option('-e, --env <name=value...>', 'set an environment variable; repeatable', collect)
-    .option('-C, --directory <path>', 'working directory, relative to the workspace');
+    .option('-n, --no-stdin', 'leave standard input to whoever else reads it, such as a loop around this')
+    .option('-e, --env <name=value>', 'set an environment variable; repeatable', collect)
+    .option('-C, --directory <path>', 'working directory, relative to the workspace')
+    .option('--detach', 'end with the command, without the output of what it left in the background');
   addEnclaveOption(addVerboseOption(addOutputOptions(command, { json: false }))).action(run);
   addExample(command, 'sls exec -- sha256sum - < thesis.pdf', 'sls exec sh');
 }
@@ -41,7 +46,8 @@ function collect(value: string, before: string[] = []): string[] {
 async function run(program: string, rest: string[], options: Options): Promise<void> {
   const out = new Output(options);
   const env = Object.fromEntries((options.env ?? []).map(parseVariable));
-  const terminal = new LocalTerminal(options.tty);
+  const stdin = options.stdin ? process.stdin : Readable.from([]);
+  const terminal = new LocalTerminal({ wanted: options.tty, input: options.stdin });
   const aborting = new AbortController();
   const signals = forwardSignals((code) => {
     aborting.abort();
@@ -51,12 +57,13 @@ async function run(program: string, rest: string[], options: Options): Promise<v
   const connection = await connectSaved(out, { verbose: options.verbose, signal: aborting.signal });
   try {
     const { code } = await connection.exec([program, ...rest], {
-      stdin: process.stdin,
+      stdin,
       stdout: process.stdout,
       stderr: process.stderr,
       env: terminal.wanted && process.env['TERM'] ? { TERM: process.env['TERM'], ...env } : env,
       directory: options.directory,
       terminal: terminal.size(),
+      detach: options.detach,
       onStarted: (control) => {
         terminal.attach(control.resize);
         signals.deliverTo(control.signal);
@@ -72,7 +79,7 @@ async function run(program: string, rest: string[], options: Options): Promise<v
     terminal.restore();
     signals.stop();
     await connection.end();
-    process.stdin.destroy();
+    stdin.destroy();
   }
 }
 
