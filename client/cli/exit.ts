@@ -11,6 +11,9 @@ export const EXIT = {
   unavailable: 6,
 } as const;
 
+/** As a shell has it of a program that SIGPIPE ended. */
+export const BROKEN_PIPE = 141;
+
 /** What Node.js calls a failed system call or its own refusal: ENOENT, ERR_INVALID_ARG_TYPE. */
 type SystemCode = `E${string}`;
 
@@ -38,6 +41,11 @@ export class CliError extends CodedError {
 /** True for what Node.js itself throws. */
 export function isSystemError(error: unknown): error is Error & { code: SystemCode } {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('E');
+}
+
+/** Whoever read our output has ended, as head(1) does: no failure of ours, and nothing to tell anybody. */
+export function isBrokenPipe(error: unknown): boolean {
+  return isSystemError(error) && error.code === 'EPIPE';
 }
 
 function isCode(code: Code | SystemCode | undefined): code is Code {

@@ -20,7 +20,7 @@ import { addTrust } from './commands/trust';
 import { addUp } from './commands/up';
 import { addVerify } from './commands/verify';
 import { requireArguments } from './arguments';
-import { EXIT } from './exit';
+import { BROKEN_PIPE, EXIT, isBrokenPipe } from './exit';
 import { toCliError } from './failure';
 import { Output } from './output';
 import { traced } from './trace';
@@ -79,6 +79,7 @@ async function main(): Promise<number> {
   } catch (error) {
     // Commander has said it already.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (isBrokenPipe(error)) return BROKEN_PIPE;
     const failure = toCliError(error);
     new Output({ json: args.includes('--json') }).failure(failure.message, failure.details, failure.exitCode);
     return failure.exitCode;
@@ -86,7 +87,10 @@ async function main(): Promise<number> {
 }
 
 for (const stream of [process.stdout, process.stderr]) {
-  // Whoever read this has ended, as head(1) does.
-  stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 141 : EXIT.failure));
+  stream.on('error', (error) => {
+    // What streams to it has something to end in the enclave first.
+    if (stream.listenerCount('error') > 1) return;
+    process.exit(isBrokenPipe(error) ? BROKEN_PIPE : EXIT.failure);
+  });
 }
 void main().then((code) => process.exit(code));

@@ -7,6 +7,9 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2
 /** Whoever presses Ctrl-C this often wants out, whatever the command makes of it. */
 const IMPATIENT = 3;
 
+/** For a command to end by itself once the terminal is closed from which it was started. */
+const HANGUP_PATIENCE_MS = 2_000;
+
 const NUMBERS: Record<(typeof FORWARDED)[number], number> = {
   SIGHUP: 1,
   SIGINT: 2,
@@ -22,15 +25,23 @@ interface SignalForwarding {
   stop(): void;
 }
 
-/** Takes the signals that a person or a program sends to `sls exec`. @param abort ends this program with an exit code */
-export function forwardSignals(abort: (exitCode: number) => void): SignalForwarding {
+/**
+ * Takes the signals that a person or a program sends to `sls exec`.
+ * @param abort ends this program with an exit code
+ * @param terminal whose end is this program's, whatever the command makes of SIGHUP
+ */
+export function forwardSignals(
+  abort: (exitCode: number) => void,
+  terminal: Pick<LocalTerminal, 'isGone'>,
+): SignalForwarding {
   let deliver: ((signal: string) => void) | undefined;
   let interrupts = 0;
   const listener = (signal: NodeJS.Signals): void => {
     const exitCode = 128 + NUMBERS[signal as (typeof FORWARDED)[number]];
-    if (signal === 'SIGINT' && ++interrupts >= IMPATIENT) abort(exitCode);
-    else if (deliver) deliver(signal);
-    else abort(exitCode);
+    if (signal === 'SIGINT' && ++interrupts >= IMPATIENT) return abort(exitCode);
+    if (!deliver) return abort(exitCode);
+    deliver(signal);
+    if (signal === 'SIGHUP' && terminal.isGone()) setTimeout(() => abort(exitCode), HANGUP_PATIENCE_MS).unref();
   };
   for (const signal of FORWARDED) process.on(signal, listener);
   return {
@@ -48,6 +59,7 @@ export class LocalTerminal {
 
   /** Whether what is typed here goes to the command. */
   private readonly input: boolean;
+  private readonly open = [0, 1, 2].filter((fd) => isatty(fd));
 
   /** @param options.wanted true and false as told; undefined: when standard input and output are terminals @param options.input false: standard input isn't read */
   constructor({ wanted, input }: { wanted: boolean | undefined; input: boolean }) {
@@ -60,6 +72,11 @@ export class LocalTerminal {
     if (!this.wanted) return undefined;
     const { columns = 0, rows = 0 } = [process.stdout, process.stderr].find(({ isTTY }) => isTTY) ?? {};
     return { columns, rows };
+  }
+
+  /** It was closed: one that has hung up is none any more. */
+  isGone(): boolean {
+    return this.open.some((fd) => !isatty(fd));
   }
 
   attach(resize: (size: { columns: number; rows: number }) => void): void {

@@ -68,6 +68,8 @@ async function upload(from: string, path: string, out: Output, { verbose, signal
 async function download(path: string, to: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
   if (path === '' || path.endsWith('/')) throw new CliError(EXIT.usage, 'expected the name of a file: enclave:NAME');
   const target = to === '-' ? '-' : await localTarget(to, basename(path));
+  // Taken here, where the connection is ended before the program is.
+  if (target === '-') process.stdout.on('error', () => undefined);
   const connection = await connectSaved(out, { verbose, signal });
   const cut = (): void => connection.close();
   signal.addEventListener('abort', cut);

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { RpcError } from '../../index';
+import type { EnclaveConnection } from '../../index';
 import { addEnclaveOption } from '../chosen-enclave';
 import { connectSaved } from '../connection';
 import { CliError, EXIT } from '../exit';
@@ -11,6 +12,9 @@ import { forwardSignals, LocalTerminal } from '../terminal';
 
 /** As shells have it: no such command, and one that can't be run. */
 const SHELL_CODES: Record<string, number> = { 'exec.not_found': 127, 'exec.not_executable': 126 };
+
+/** The seat is given back within 2 seconds, or not by us. */
+const END_PATIENCE_MS = 4_000;
 
 interface Options extends OutputOptions {
   tty?: boolean;
@@ -48,14 +52,11 @@ async function run(program: string, rest: string[], options: Options): Promise<v
   const env = Object.fromEntries((options.env ?? []).map(parseVariable));
   const stdin = options.stdin ? process.stdin : Readable.from([]);
   const terminal = new LocalTerminal({ wanted: options.tty, input: options.stdin });
-  const aborting = new AbortController();
-  const signals = forwardSignals((code) => {
-    aborting.abort();
-    terminal.restore();
-    process.exit(code);
-  });
-  const connection = await connectSaved(out, { verbose: options.verbose, signal: aborting.signal });
+  const ending = new Ending();
+  const signals = forwardSignals(ending.end, terminal);
+  let connection: EnclaveConnection | undefined;
   try {
+    connection = await connectSaved(out, { verbose: options.verbose, signal: ending.signal });
     const { code } = await connection.exec([program, ...rest], {
       stdin,
       stdout: process.stdout,
@@ -64,6 +65,7 @@ async function run(program: string, rest: string[], options: Options): Promise<v
       directory: options.directory,
       terminal: terminal.size(),
       detach: options.detach,
+      signal: ending.signal,
       onStarted: (control) => {
         terminal.attach(control.resize);
         signals.deliverTo(control.signal);
@@ -71,16 +73,39 @@ async function run(program: string, rest: string[], options: Options): Promise<v
     });
     process.exitCode = code;
   } catch (error) {
-    const exitCode = error instanceof RpcError ? SHELL_CODES[error.code] : undefined;
-    throw exitCode === undefined
-      ? error
-      : new CliError(exitCode, (error as RpcError).message, { code: (error as RpcError).code }, { cause: error });
+    if (ending.exitCode === undefined) throw shellFailure(error);
+    process.exitCode = ending.exitCode;
   } finally {
     terminal.restore();
+    // It ends what runs and gives the seat back, however this program ends.
+    await connection?.end();
     signals.stop();
-    await connection.end();
     stdin.destroy();
   }
+}
+
+/** The end of this program by a signal: what was begun is ended first, unless that takes long or somebody asks again. */
+class Ending {
+  exitCode: number | undefined;
+  private readonly aborting = new AbortController();
+
+  get signal(): AbortSignal {
+    return this.aborting.signal;
+  }
+
+  readonly end = (exitCode: number): void => {
+    if (this.exitCode !== undefined) process.exit(exitCode);
+    this.exitCode = exitCode;
+    this.aborting.abort();
+    setTimeout(() => process.exit(exitCode), END_PATIENCE_MS).unref();
+  };
+}
+
+function shellFailure(error: unknown): unknown {
+  if (!(error instanceof RpcError)) return error;
+  const { code, message } = error;
+  const exitCode = SHELL_CODES[code];
+  return exitCode === undefined ? error : new CliError(exitCode, message, { code }, { cause: error });
 }
 
 function parseVariable(text: string): [string, string] {
