@@ -54,7 +54,7 @@ async function loadLauncher(
   }
   if (LAUNCHER_ADDRESS === undefined)
     throw new ConfigError('LAUNCHER_ADDRESS: expected an address, because LAUNCHER is process');
-  return () => new ProcessLauncher(LAUNCHER_ADDRESS);
+  return () => new ProcessLauncher(LAUNCHER_ADDRESS, clock);
 }
 
 /** The client CA that signs now. @throws ConfigError */

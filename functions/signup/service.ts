@@ -34,7 +34,7 @@ function taken(): RpcError {
  * @param oidc undefined: no logins by an OpenID provider
  */
 export function accountService(backend: AccountBackend, oidc?: OidcSettings): Implementation<AccountServiceServer> {
-  const provider = oidc && { ...oidc, verifier: new IdTokenVerifier(oidc) };
+  const provider = oidc && { ...oidc, verifier: new IdTokenVerifier(oidc, backend.clock) };
   const { accounts, hasher, limits, sessions, trustDomain } = backend;
   return {
     signUp: unary(async (request, context) => {

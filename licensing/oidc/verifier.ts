@@ -30,7 +30,6 @@ export class IdTokenVerifier {
 
   constructor(
     private readonly party: RelyingParty,
-    private readonly cooldown = { metadataMs: COOLDOWN_MS, keysMs: KEYS_COOLDOWN_MS },
     private readonly clock: Clock = systemClock,
   ) {}
 
@@ -53,13 +52,13 @@ export class IdTokenVerifier {
     const { jwksUri: uri } = await this.metadata();
     if (this.jwks?.uri !== uri) {
       const fetchKeys = async (url: string): Promise<Response> => {
-        const { status, text } = await fetchText(url);
+        const { status, text } = await fetchText(url, { clock: this.clock });
         return new Response(text, { status });
       };
       // fetchText has its own time limit, which comes first.
       const options = {
         cacheMaxAge: KEYS_MS,
-        cooldownDuration: this.cooldown.keysMs,
+        cooldownDuration: KEYS_COOLDOWN_MS,
         timeoutDuration: 60_000,
         [customFetch]: fetchKeys,
       };
@@ -70,8 +69,11 @@ export class IdTokenVerifier {
 
   private metadata(): Promise<ProviderMetadata> {
     if (this.known && this.clock.now() < this.known.until) return this.known.metadata;
-    const known = { metadata: discover(this.party.issuer), until: this.clock.now() + METADATA_MS };
-    known.metadata.catch(() => (known.until = this.clock.now() + this.cooldown.metadataMs));
+    const known = {
+      metadata: discover(this.party.issuer, { clock: this.clock }),
+      until: this.clock.now() + METADATA_MS,
+    };
+    known.metadata.catch(() => (known.until = this.clock.now() + COOLDOWN_MS));
     this.known = known;
     return known.metadata;
   }

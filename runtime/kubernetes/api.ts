@@ -172,7 +172,7 @@ export class KubernetesApi {
       headers['content-length'] = String(Buffer.byteLength(body));
     }
     const start = url.protocol === 'https:' ? request : httpRequest;
-    const timeout = limited ? deadline(CALL_TIMEOUT_MS) : undefined;
+    const timeout = limited ? deadline(CALL_TIMEOUT_MS, this.clock) : undefined;
     const signals = [signal, timeout?.signal].filter((each) => each !== undefined);
     return new Promise((resolve, reject) => {
       const call = start(

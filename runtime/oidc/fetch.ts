@@ -1,4 +1,5 @@
 import { deadline } from '../rpc/deadline';
+import type { Clock } from '../clock';
 import { OidcProviderError } from './errors';
 import { decodeUtf8 } from '../text/utf8';
 
@@ -11,7 +12,8 @@ export interface FetchOptions {
   /** Sent as application/x-www-form-urlencoded, by POST. */
   form?: Record<string, string>;
   signal?: AbortSignal | undefined;
-  timeoutMs?: number;
+  /** The system's, unless told. */
+  clock?: Clock | undefined;
 }
 
 /**
@@ -20,9 +22,9 @@ export interface FetchOptions {
  */
 export async function fetchText(
   url: string,
-  { form, signal, timeoutMs = TIMEOUT_MS }: FetchOptions = {},
+  { form, signal, clock }: FetchOptions = {},
 ): Promise<{ status: number; text: string }> {
-  const limit = deadline(timeoutMs);
+  const limit = deadline(TIMEOUT_MS, clock);
   try {
     const response = await fetch(url, {
       ...(form && { method: 'POST', body: new URLSearchParams(form) }),
@@ -45,7 +47,7 @@ export async function fetchText(
     const late = limit.signal.aborted;
     throw new OidcProviderError(
       'oidc.provider_unavailable',
-      `the OpenID provider ${hostOf(url)} ${late ? `does not answer within ${timeoutMs} ms` : "can't be reached"}`,
+      `the OpenID provider ${hostOf(url)} ${late ? `does not answer within ${TIMEOUT_MS} ms` : "can't be reached"}`,
       { cause: error },
     );
   } finally {

@@ -83,7 +83,7 @@ export class Exporter {
       ],
     };
     const giveUp = new AbortController();
-    const timer = setTimeout(() => giveUp.abort(), POST_MS).unref();
+    const timer = this.clock.after(POST_MS, () => giveUp.abort());
     try {
       const answer = await fetch(`${endpoint.replace(/\/+$/, '')}/v1/traces`, {
         method: 'POST',
@@ -96,7 +96,7 @@ export class Exporter {
     } catch {
       return false;
     } finally {
-      clearTimeout(timer);
+      timer.cancel();
     }
   }
 }

@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { KubeConfig } from '@kubernetes/client-node';
+import type { Clock } from '../../runtime/clock';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 
 export interface FakeRequest {
@@ -39,13 +40,13 @@ export class FakeApiServer {
     return fake;
   }
 
-  api(attempts?: number): KubernetesApi {
+  api(attempts?: number, clock?: Clock): KubernetesApi {
     const config = new KubeConfig();
     config.loadFromClusterAndUser(
       { name: 'fake', server: `http://127.0.0.1:${this.port}`, skipTLSVerify: true },
       { name: 'test', token: 'api-token' },
     );
-    return new KubernetesApi(config, attempts);
+    return new KubernetesApi(config, attempts, clock);
   }
 
   async stop(): Promise<void> {

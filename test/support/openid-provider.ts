@@ -4,7 +4,7 @@ import type { RequestListener, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { importJWK, SignJWT } from 'jose';
+import { decodeJwt, importJWK, SignJWT } from 'jose';
 import type { JWK, JWTHeaderParameters, JWTPayload } from 'jose';
 import { Browser } from './browser';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
@@ -29,14 +29,14 @@ const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toS
 export class OpenIdProvider {
   readonly clientId = 'sls-test';
   readonly keys = { RS256: privateJwk('rsa', 'RS256'), ES256: privateJwk('ec', 'ES256') };
-  /** When clients asked for their tokens, in milliseconds. */
-  readonly polls: number[] = [];
+  /** How often clients asked for their tokens. */
+  polls = 0;
   /** How often its keys were fetched. */
   keyFetches = 0;
+  /** Requests that came while it hung. */
+  unanswered = 0;
   /** Says slow_down to the next so many questions. */
   slowDowns = 0;
-  /** Of device codes, in seconds. */
-  deviceCodeSeconds = 120;
   private servers: Server[] = [];
   private port = 0;
   /** Where the test itself goes, without TLS. */
@@ -74,12 +74,12 @@ export class OpenIdProvider {
         claims: () => ({ sub: accountId, preferred_username: 'root', email: 'root@example.com' }),
       }),
       claims: { openid: ['sub'], profile: ['preferred_username'], email: ['email'] },
-      ttl: { DeviceCode: () => provider.deviceCodeSeconds },
+      ttl: { DeviceCode: () => 120 },
     });
     made.use(async (context, next) => {
       if (context.path === '/jwks') provider.keyFetches += 1;
       if (context.path === '/token') {
-        provider.polls.push(Date.now());
+        provider.polls += 1;
         if (provider.slowDowns > 0) {
           provider.slowDowns -= 1;
           context.status = 400;
@@ -148,10 +148,10 @@ export class OpenIdProvider {
     return address.replace(this.issuer, `http://127.0.0.1:${this.plainPort}`);
   }
 
-  /** Accepts connections and never answers. @returns what ends that */
+  /** Accepts connections and never answers, and counts in `unanswered` who waits. @returns what ends that */
   hang(): () => void {
     const { handle } = this;
-    this.handle = () => undefined;
+    this.handle = () => void (this.unanswered += 1);
     return () => (this.handle = handle);
   }
 
@@ -186,11 +186,13 @@ export class OpenIdProvider {
       ).json()) as Record<string, string>;
     const { device_code = '', verification_uri_complete = '' } = await post('/device/auth', { scope });
     await this.approve(verification_uri_complete, subject);
-    while (Math.floor(Date.now() / 1000) === this.lastToken) await sleep(20);
-    this.lastToken = Math.floor(Date.now() / 1000);
+    while (Math.floor(Date.now() / 1000) <= this.lastToken) await sleep(20);
     for (;;) {
       const { id_token: token, error } = await post('/token', { grant_type: DEVICE_CODE, device_code });
-      if (token !== undefined) return token;
+      if (token !== undefined) {
+        this.lastToken = decodeJwt(token).iat ?? 0;
+        return token;
+      }
       if (error !== 'authorization_pending') throw new Error(`expected an ID token, got ${error}`);
       await sleep(50);
     }

@@ -114,7 +114,7 @@ export class KnativeLauncher implements Launcher {
   }
 
   async ensure(id: EnclaveId, { onStage, signal, plan }: LaunchOptions): Promise<Enclave> {
-    const start = deadline(this.options.startMs);
+    const start = deadline(this.options.startMs, this.clock);
     const limit = AbortSignal.any([signal, start.signal]);
     const name = this.nameOf(id);
     let created: KnativeService | undefined;

@@ -6,6 +6,8 @@ import { status } from '@grpc/grpc-js';
 import { LauncherServiceClient } from '../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../proto/gen/licensing/v1/login';
 import type { Enclave, LaunchOptions, Launcher, Running } from './launcher';
+import { systemClock } from '../../../runtime/clock';
+import type { Clock } from '../../../runtime/clock';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
 
 const ENSURE_MS = 60_000;
@@ -22,13 +24,16 @@ export class ProcessLauncher implements Launcher {
   readonly persistent = true;
   private readonly client: LauncherServiceClient;
 
-  constructor(address: Address) {
+  constructor(
+    address: Address,
+    private readonly clock: Clock = systemClock,
+  ) {
     const backOff = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 };
     this.client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), backOff);
   }
 
   async ensure(enclave: EnclaveId, { onStage, signal }: LaunchOptions): Promise<Enclave> {
-    const waiting = setTimeout(() => onStage(LoginStage.LOGIN_STAGE_STARTING), WAIT_MS);
+    const waiting = this.clock.after(WAIT_MS, () => onStage(LoginStage.LOGIN_STAGE_STARTING));
     try {
       return await callUnary(this.client, this.client.ensureEnclave, enclave, { timeout: ENSURE_MS, signal });
     } catch (cause) {
@@ -42,7 +47,7 @@ export class ProcessLauncher implements Launcher {
         { cause },
       );
     } finally {
-      clearTimeout(waiting);
+      waiting.cancel();
     }
   }
 

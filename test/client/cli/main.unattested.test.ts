@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer as createTcpServer, connect as connectTcp } from 'node:net';
-import type { AddressInfo, Server } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
@@ -133,14 +133,16 @@ test.each(ENCLAVE_VERBS)(
   async (_name, args) => {
     const plain = recorder();
     const tls = recorder();
+    // They hang up when something was said: nobody waits for an answer for as long as one may take.
+    for (const { server } of [plain, tls])
+      server.on('connection', (socket: Socket) => socket.on('data', () => socket.destroy()));
     const [endpoint, tlsAddress] = [await listen(plain.server), await listen(tls.server)];
-    const closing = setTimeout(() => [plain, tls].forEach(({ server }) => server.close()), 0);
     const { code } = await withSession(
       (session) => Object.assign(session.enclave, { endpoint: `http://${endpoint}`, tlsAddress }),
       args,
     );
-    clearTimeout(closing);
     expect(code).not.toBe(2);
+    expect(Buffer.concat(plain.seen).length).toBeGreaterThan(0);
     expectNoSecret([...plain.seen, ...tls.seen]);
   },
 );

@@ -1,5 +1,4 @@
 import { PassThrough, Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { SingleUseCredentials } from '../../../client/connect/credentials';
 import { connectAttestedTls } from '../../../client/connect/tls';
@@ -9,6 +8,7 @@ import { BulkSessionServiceClient } from '../../../runtime/rpc/bulk';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startEnclaveFixture } from '../../support/enclave';
 import type { EnclaveFixture } from '../../support/enclave';
+import { eventually } from '../../support/eventually';
 import { IMAGE_DIGEST } from '../../support/evidence';
 
 let fixture: EnclaveFixture;
@@ -96,15 +96,24 @@ test('a connection that was cut is not replaced by another one, however often it
     sockets.push(await connectAttestedTls(dialled, options));
     return sockets[0]!;
   });
-  const client = new BulkSessionServiceClient(enclave.tlsAddress, credentials);
+  let tries = 0;
+  const createConnector = credentials._createSecureConnector.bind(credentials);
+  jest.spyOn(credentials, '_createSecureConnector').mockImplementation((...given) => {
+    const connector = createConnector(...given);
+    return { ...connector, connect: (...dialled) => ((tries += 1), connector.connect(...dialled)) };
+  });
+  const client = new BulkSessionServiceClient(enclave.tlsAddress, credentials, {
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': 100,
+  });
   await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 });
   sockets[0]!.destroy();
-  for (let i = 0; i < 3; i++) {
-    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 3_000 })).toRejectWithCode(
+  await eventually(async () => {
+    await expect(callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 })).toRejectWithCode(
       'rpc.unavailable',
     );
-    await sleep(300);
-  }
+    return tries > 3;
+  });
   expect(sockets).toHaveLength(1);
   client.close();
 });

@@ -3,7 +3,6 @@ import { connect as connectHttp2 } from 'node:http2';
 import type { ClientHttp2Session, ClientHttp2Stream, Settings } from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { Implementation } from '../../../runtime/rpc/handlers';
 import { createAuthority } from '../../../licensing/authority/authority';
@@ -14,6 +13,8 @@ import type { PeerLimits } from '../../../runtime/rpc/limits';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer, ServerOptions } from '../../../runtime/rpc/server';
 import { HealthClient } from '../../../proto/gen/grpc/health/v1/health';
+import { TestClock } from '../../support/clock';
+import { eventually } from '../../support/eventually';
 import { LoginServiceClient, LoginServiceService } from '../../../proto/gen/licensing/v1/login';
 import type { LoginServiceServer } from '../../../proto/gen/licensing/v1/login';
 
@@ -30,8 +31,12 @@ afterEach(async () => {
   [running, sessions, sockets] = [[], [], []];
 });
 
-async function serve(limits?: PeerLimits, services: ServerOptions['services'] = []): Promise<RunningServer> {
-  const server = await startServer({ address: { scheme: 'http', host: '127.0.0.1', port: 0 }, services, limits });
+async function serve(
+  limits?: PeerLimits,
+  { services = [], ...options }: Partial<ServerOptions> = {},
+): Promise<RunningServer> {
+  const address = { scheme: 'http', host: '127.0.0.1', port: 0 } as const;
+  const server = await startServer({ address, services, limits, ...options });
   running.push(server);
   return server;
 }
@@ -62,6 +67,11 @@ function post(session: ClientHttp2Session, path: string): ClientHttp2Stream {
   return stream;
 }
 
+/** When the server has seen what was sent on a connection: it answers a ping in its turn. */
+function seen(session: ClientHttp2Session): Promise<void> {
+  return new Promise((resolve, reject) => session.ping((error) => (error ? reject(error) : resolve())));
+}
+
 /** A frame's head and a part of what it announces. */
 function part(announced: number, sent: number): Buffer {
   const bytes = Buffer.alloc(5 + sent);
@@ -80,6 +90,7 @@ async function isAnswered(server: RunningServer): Promise<boolean> {
   }
 }
 
+const stillOpen = (): Socket[] => sockets.filter(({ destroyed }) => !destroyed);
 const isOpen = (stream: ClientHttp2Stream): boolean => !stream.closed && !stream.destroyed;
 
 test('requests that never end: the oldest are cut, over all connections together, and a good client is answered', async () => {
@@ -92,8 +103,9 @@ test('requests that never end: the oldest are cut, over all connections together
       stream.write(part(1_000, 900));
       streams.push(stream);
     }
-    await sleep(100);
+    await seen(session);
   }
+  await eventually(() => streams.filter(isOpen).length <= 10);
   expect(streams.map(isOpen)).toEqual([...Array<boolean>(20).fill(false), ...Array<boolean>(10).fill(true)]);
   expect(await isAnswered(server)).toBe(true);
 });
@@ -101,12 +113,15 @@ test('requests that never end: the oldest are cut, over all connections together
 test('requests of a stranger that never end make room among themselves: one of another address goes on', async () => {
   const server = await serve({ requests: 10 });
   const good = post(await open(server), CHECK);
+  const honest = sessions[0]!;
   good.write(part(10, 5));
-  await sleep(50);
+  await seen(honest);
   const stranger = await open(server, { localAddress: STRANGER });
   const streams = Array.from({ length: 30 }, () => post(stranger, CHECK));
   for (const stream of streams) stream.write(part(1_000, 900));
-  await sleep(200);
+  await seen(stranger);
+  await eventually(() => streams.filter(isOpen).length <= 9);
+  await seen(honest);
   expect(streams.filter(isOpen)).toHaveLength(9);
   expect(isOpen(good)).toBe(true);
 });
@@ -114,17 +129,22 @@ test('requests of a stranger that never end make room among themselves: one of a
 test('calls of a stranger who reads no answer make room among themselves: a slow one of another address is answered', async () => {
   let began = (): void => undefined;
   const underWay = new Promise<void>((resolve) => (began = resolve));
+  let finish = (): void => undefined;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
   const implementation = {
     getTokenKeys: unary(async () => {
       began();
-      await sleep(1_000);
+      await finished;
       return { jwks: '{}' };
     }),
     login: () => undefined,
   } as unknown as LoginServiceServer;
-  const server = await serve({ calls: 20 }, [
-    { definition: LoginServiceService, implementation: implementation as unknown as Implementation },
-  ]);
+  const server = await serve(
+    { calls: 20 },
+    {
+      services: [{ definition: LoginServiceService, implementation: implementation as unknown as Implementation }],
+    },
+  );
   const client = new LoginServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
   const answer = callUnary(client, client.getTokenKeys, {}, { timeout: 120_000 }).then(
     ({ jwks }) => jwks,
@@ -134,8 +154,11 @@ test('calls of a stranger who reads no answer make room among themselves: a slow
   const stranger = await open(server, { localAddress: STRANGER, settings: { initialWindowSize: 0 } });
   const streams = Array.from({ length: 100 }, () => post(stranger, CHECK));
   for (const stream of streams) stream.end(part(0, 0));
+  await seen(stranger);
+  await eventually(() => streams.filter(isOpen).length <= 19);
+  finish();
   expect(await answer).toBe('{}');
-  expect(streams.filter(isOpen).length).toBeLessThanOrEqual(20);
+  expect(streams.filter(isOpen)).toHaveLength(19);
   client.close();
 });
 
@@ -159,12 +182,19 @@ test("connections of a stranger that are all at work keep nobody of another addr
 });
 
 test('a request that is not there in time is cut', async () => {
-  const server = await serve({ requestMs: 200 });
+  const clock = new TestClock();
+  const server = await serve({ requestMs: 200 }, { clock });
   const stream = post(await open(server), CHECK);
   stream.write(part(100, 10));
   let answered = false;
   stream.once('response', () => (answered = true));
-  await once(stream, 'close');
+  await eventually(() => clock.waits.includes(200));
+  await clock.advance(199);
+  await seen(sessions[0]!);
+  expect(isOpen(stream)).toBe(true);
+  const closed = once(stream, 'close');
+  await clock.advance(1);
+  await closed;
   expect(answered).toBe(false);
   expect(await isAnswered(server)).toBe(true);
 });
@@ -189,8 +219,10 @@ test('connections without work make room for new ones, those with work stay', as
     await open(server);
     if (i % 10 === 0) expect(await isAnswered(server)).toBe(true);
   }
-  await sleep(100);
-  expect(sessions.filter(({ closed, destroyed }) => !closed && !destroyed)).toHaveLength(10);
+  const stay = (): ClientHttp2Session[] => sessions.filter(({ closed, destroyed }) => !closed && !destroyed);
+  await eventually(() => stay().length <= 10);
+  await seen(atWork);
+  expect(stay()).toHaveLength(10);
   expect(isOpen(watch)).toBe(true);
   expect(unfinished.destroyed).toBe(true);
 });
@@ -209,8 +241,7 @@ test('watchers of health are bounded: one more is RESOURCE_EXHAUSTED, and one th
   expect(calls.filter((call) => typeof call === 'number')).toEqual([]);
   expect(await watch('')).toBe(status.RESOURCE_EXHAUSTED);
   (calls[0] as { end(): void }).end();
-  await sleep(100);
-  expect(await watch('')).not.toBe(status.RESOURCE_EXHAUSTED);
+  await eventually(async () => (await watch('')) !== status.RESOURCE_EXHAUSTED);
   client.close();
 });
 
@@ -235,12 +266,13 @@ test('TLS handshakes of a stranger that do not end make room among themselves', 
   };
   const good = await knock('127.0.0.1');
   for (let i = 0; i < 30; i++) await knock(STRANGER);
-  await sleep(200);
-  expect(sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(10);
+  await eventually(() => stillOpen().length <= 10);
+  expect(stillOpen()).toHaveLength(10);
   expect(good.destroyed).toBe(false);
 });
 
 test('TLS handshakes that do not end: the oldest are closed, the rest in time, and who has finished stays', async () => {
+  const clock = new TestClock();
   const authority = await createAuthority({ commonName: 'server CA', trustDomain: 'sls.test', years: 1 });
   const { certificate, privateKey } = await issueServerCertificate(authority, { hosts: ['localhost'] });
   const server = await startServer({
@@ -248,6 +280,7 @@ test('TLS handshakes that do not end: the oldest are closed, the rest in time, a
     services: [],
     tls: { key: Buffer.from(privateKey), certificate: Buffer.from(certificate) },
     limits: { handshakes: 10, handshakeMs: 800 },
+    clock,
   });
   running.push(server);
   const good = connectHttp2(`https://localhost:${server.port}`, { ca: authority.certificate });
@@ -260,10 +293,12 @@ test('TLS handshakes that do not end: the oldest are closed, the rest in time, a
     socket.resume();
     await once(socket, 'connect');
   }
-  await sleep(200);
-  expect(sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(10);
-  await sleep(1_000);
-  expect(sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(0);
+  await eventually(() => stillOpen().length <= 10);
+  await clock.advance(799);
+  await seen(good);
+  expect(stillOpen()).toHaveLength(10);
+  await clock.advance(1);
+  await eventually(() => stillOpen().length === 0);
   expect(good.destroyed).toBe(false);
   const check = post(good, CHECK);
   check.end(part(0, 0));

@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
@@ -27,6 +26,7 @@ import { LoginRequest } from '../../../proto/gen/licensing/v1/login';
 import type { PasswordCredential } from '../../../proto/gen/licensing/v1/login';
 import { EndSeatRequest, RenewSeatRequest, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { Heartbeat } from '../../../proto/gen/licensing/v1/seat';
+import { eventually } from '../../support/eventually';
 import { callAt, codecOf, EveryService, isFunctionOf, methodsFor } from '../../support/every-service';
 import type { Outcome } from '../../support/every-service';
 import { byPassword, byRefreshToken, byToken, loginRequest, newClientKey } from '../../support/login-client';
@@ -403,14 +403,16 @@ test('each of these refusals, of whichever service, is counted for the audit', a
   expect(refused.size).toBeGreaterThan(10);
   // Counts reach the database once a second.
   let missing: unknown[] = [];
-  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await sleep(250)) {
-    const counted = await services.refusals();
-    missing = [...refused]
-      .filter(([reason, count]) => (counted.get(reason) ?? 0) < count)
-      .map(([reason, count]) => ({ reason, count, counted: counted.get(reason) }));
-    if (missing.length === 0) break;
-  }
-  expect(missing).toEqual([]);
+  await eventually(
+    async () => {
+      const counted = await services.refusals();
+      missing = [...refused]
+        .filter(([reason, count]) => (counted.get(reason) ?? 0) < count)
+        .map(([reason, count]) => ({ reason, count, counted: counted.get(reason) }));
+      return missing.length === 0;
+    },
+    () => `all are counted, missing ${JSON.stringify(missing)}`,
+  );
 });
 
 test('what is not served yet is served by nobody, and leaves the list when it is', async () => {

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { credentials, Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../../../runtime/rpc/client';
 import { unary } from '../../../runtime/rpc/handlers';
@@ -102,6 +105,22 @@ test('a call that fails says so', async () => {
   });
   expect(second).toMatchObject({ kind: 2, traceId: first?.traceId, parentSpanId: first?.spanId, status: { code: 2 } });
   expect(collector.raw()).not.toContain('out of order');
+});
+
+test('a collector that does not answer is given up', async () => {
+  const silentCollector = createServer();
+  await once(silentCollector.listen(0, '127.0.0.1'), 'listening');
+  const clock = new TestClock();
+  const endpoint = `http://127.0.0.1:${(silentCollector.address() as AddressInfo).port}`;
+  tracer.exporter = new Exporter({ endpoint, service: 'test', tracesPerSecond: 5, clock });
+  await call(1);
+  const asked = once(silentCollector, 'request');
+  const flushed = tracer.exporter.flush();
+  await asked;
+  expect(clock.waits).toEqual([5_000]);
+  await clock.advance(5_000);
+  await flushed;
+  silentCollector.close();
 });
 
 test('a collector that refuses, or is gone, costs what was to be sent and nothing else', async () => {

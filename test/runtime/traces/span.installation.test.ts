@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata } from '@grpc/grpc-js';
+import { eventually } from '../../support/eventually';
 import { EveryService } from '../../support/every-service';
 import { Machine, PASSWORD } from '../../support/machine';
 import type { ReceivedSpan } from '../../support/otlp';
@@ -45,11 +45,10 @@ afterAll(async () => {
 });
 
 async function until(condition: () => boolean): Promise<void> {
-  for (const end = Date.now() + 15_000; !condition(); await sleep(50))
-    if (Date.now() > end)
-      throw new Error(
-        `expected spans, got ${JSON.stringify(collector.spans.map(({ service, name }) => `${service} ${name}`))}`,
-      );
+  await eventually(
+    condition,
+    () => `spans, got ${JSON.stringify(collector.spans.map(({ service, name }) => `${service} ${name}`))}`,
+  );
 }
 
 const find = (service: string, kind: number, name: string): ReceivedSpan[] =>

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { load } from 'js-yaml';
 import type { KnativeService } from '../../../../runtime/kubernetes/objects';
 import { KnativeLauncher } from '../../../../functions/login/launcher/knative';
 import { enclaveName } from '../../../../functions/login/launcher/knative-service';
 import { eventually } from '../../../support/eventually';
 import type { FakeAnswer } from '../../../support/fake-api-server';
+import { LoginStage } from '../../../../proto/gen/licensing/v1/login';
 import { FakeCluster } from '../../../support/fake-cluster';
 import type { EnclaveId } from '../../../../attestation/evidence/enclave-name';
 
@@ -64,14 +64,12 @@ test('each name of a user is a Service of its own, under a name that tells nothi
 
 describe('while an enclave does not start', () => {
   const watches = (): number => cluster.server.requests.filter(({ query }) => query.has('watch')).length;
-  /** Ada's has no pod that anybody sees. */
-  const hide = (watch: FakeAnswer | undefined): void => {
+  /** Of Ada's nobody sees other pods than these. */
+  const hide = (watch: FakeAnswer | undefined, items: object[] = []): void => {
     const stuck = enclaveName(nameKey, of('ada'));
     cluster.intercept = ({ query }) => {
       if (query.has('watch')) return watch;
-      return query.get('labelSelector')?.endsWith(`=${stuck}`) === true
-        ? { body: { metadata: {}, items: [] } }
-        : undefined;
+      return query.get('labelSelector')?.endsWith(`=${stuck}`) === true ? { body: { metadata: {}, items } } : undefined;
     };
   };
 
@@ -117,21 +115,27 @@ describe('while an enclave does not start', () => {
   test('one who gives up takes nobody along, whoever comes later is told how far it is, and all get the same one', async () => {
     await plain.ensure(of('ada'), quiet);
     await plain.stop(of('ada'));
-    hide(undefined);
-    const [impatient, stages] = [new AbortController(), [] as number[]];
-    const first = plain.ensure(of('ada'), { ...quiet, signal: impatient.signal });
-    await sleep(300);
+    // On a node, and no further.
+    const scheduled = {
+      metadata: { name: 'ada-1', uid: 'ada-1' },
+      status: { conditions: [{ type: 'PodScheduled', status: 'True' }] },
+    };
+    hide(undefined, [scheduled]);
+    const impatient = new AbortController();
+    const [stages, toldLater]: [number[], number[]] = [[], []];
+    const first = plain.ensure(of('ada'), { onStage: (stage) => stages.push(stage), signal: impatient.signal });
+    await eventually(() => stages.length > 0);
     const later = [0, 1].map(() =>
-      plain.ensure(of('ada'), { signal: quiet.signal, onStage: (stage) => stages.push(stage) }),
+      plain.ensure(of('ada'), { signal: quiet.signal, onStage: (stage) => toldLater.push(stage) }),
     );
-    await sleep(300);
+    await eventually(() => toldLater.length === 2);
+    expect([...stages, ...toldLater]).toEqual(Array(3).fill(LoginStage.LOGIN_STAGE_SCHEDULED));
     impatient.abort();
     await expect(first).toRejectWithCode('login.enclave_unavailable');
     cluster.intercept = () => undefined;
     const [one, two] = await Promise.all(later);
     expect(one).toEqual(two);
     expect(one).toMatchObject({ started: true, node: 'node-a' });
-    expect(stages.length % 2).toBe(0);
   });
 });
 

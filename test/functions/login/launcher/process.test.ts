@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../../../runtime/rpc/errors';
 import { unary } from '../../../../runtime/rpc/handlers';
@@ -16,6 +15,7 @@ import type {
 } from '../../../../proto/gen/licensing/v1/launcher';
 import { LauncherServiceService } from '../../../../proto/gen/licensing/v1/launcher';
 import { LoginStage } from '../../../../proto/gen/licensing/v1/login';
+import { TestClock } from '../../../support/clock';
 import type { Implementation } from '../../../../runtime/rpc/handlers';
 
 const user = '6b3c9a52-6e0e-4a3e-9df1-5c9d6f0f2a11';
@@ -31,6 +31,7 @@ const running: EnsureEnclaveResponse = {
 let folder: string;
 let server: RunningServer;
 let launcher: ProcessLauncher;
+const clock = new TestClock();
 let answer: (signal: AbortSignal) => Promise<EnsureEnclaveResponse>;
 const stopped: StopEnclaveRequest[] = [];
 const removed: RemoveEnclaveRequest[] = [];
@@ -54,7 +55,7 @@ beforeAll(async () => {
     address: { scheme: 'unix', path },
     services: [{ definition: LauncherServiceService, implementation }],
   });
-  launcher = new ProcessLauncher({ scheme: 'unix', path });
+  launcher = new ProcessLauncher({ scheme: 'unix', path }, clock);
 });
 
 afterAll(async () => {
@@ -73,11 +74,14 @@ async function ensure(
 
 test('an enclave that runs is answered without a stage, one that has to start with one', async () => {
   answer = () => Promise.resolve(running);
-  // The connection itself may take longer than what counts as a wait.
-  await ensure();
   expect(await ensure()).toEqual({ enclave: running, stages: [] });
-  answer = () => sleep(300).then(() => ({ ...running, started: true }));
-  expect(await ensure()).toEqual({ enclave: { ...running, started: true }, stages: [LoginStage.LOGIN_STAGE_STARTING] });
+  let start = (): void => undefined;
+  const started = new Promise<void>((resolve) => (start = resolve));
+  answer = () => started.then(() => ({ ...running, started: true }));
+  const ensured = ensure();
+  await clock.advance(100);
+  start();
+  expect(await ensured).toEqual({ enclave: { ...running, started: true }, stages: [LoginStage.LOGIN_STAGE_STARTING] });
 });
 
 test("the launcher's own words reach the user, an inner error's do not", async () => {
@@ -107,10 +111,13 @@ test('a launcher that is away is a refusal that names no path', async () => {
 test('a caller that is gone ends the wait on both sides', async () => {
   const controller = new AbortController();
   const ended = new Promise<void>((resolve) => {
-    answer = (signal) =>
-      new Promise((_, reject) => signal.addEventListener('abort', () => (resolve(), reject(signal.reason as Error))));
+    answer = (signal) => {
+      controller.abort(new Error('the caller is gone'));
+      return new Promise((_, reject) =>
+        signal.addEventListener('abort', () => (resolve(), reject(signal.reason as Error))),
+      );
+    };
   });
-  setTimeout(() => controller.abort(new Error('the caller is gone')), 100);
   await expect(ensure(controller.signal)).rejects.toThrow('the caller is gone');
   await ended;
 });
