@@ -91,10 +91,7 @@ test('a killed attestor: what is in flight fails at once and may be tried again;
   await until(() => attestor.requests.length === 2);
   await setCredential('two\n');
   await attestor.stop();
-  await expect(inFlight).rejects.toMatchObject({
-    code: 'enclave.attestor_unavailable',
-    grpcStatus: status.UNAVAILABLE,
-  });
+  await expect(inFlight).toRejectWithCode('enclave.attestor_unavailable', { grpcStatus: status.UNAVAILABLE });
   attestor = await start();
   await ask();
   expect(attestor.credentials).toEqual(['two']);
@@ -103,8 +100,7 @@ test('a killed attestor: what is in flight fails at once and may be tried again;
 test('no attestor: a request fails after its patience, with the same code', async () => {
   await attestor.stop();
   link.start();
-  await expect(clock.passUntil(ask())).rejects.toMatchObject({
-    code: 'enclave.attestor_unavailable',
+  await expect(clock.passUntil(ask())).toRejectWithCode('enclave.attestor_unavailable', {
     grpcStatus: status.UNAVAILABLE,
   });
 });
@@ -122,10 +118,7 @@ test('an attestor that refuses the identity: said so, and tried again with the n
     if (credential === 'one') throw new RpcError('attestor.token_refused', status.UNAUTHENTICATED, 'no');
   };
   link.start();
-  await expect(ask()).rejects.toMatchObject({
-    code: 'enclave.identity_refused',
-    grpcStatus: status.FAILED_PRECONDITION,
-  });
+  await expect(ask()).toRejectWithCode('enclave.identity_refused', { grpcStatus: status.FAILED_PRECONDITION });
   await setCredential('two');
   await until(() => attestor.credentials.includes('two'));
   await ask();
@@ -134,7 +127,7 @@ test('an attestor that refuses the identity: said so, and tried again with the n
 test('a credential that can not be sent is not logged, and the next one is taken', async () => {
   await setCredential('half a secret\nand the other half');
   link.start();
-  await expect(clock.passUntil(ask())).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
+  await expect(clock.passUntil(ask())).toRejectWithCode('enclave.attestor_unavailable');
   await eventually(() => log.warn.mock.calls.length > 0);
   expect(JSON.stringify(log.warn.mock.calls)).not.toContain('half');
   await setCredential('two');
@@ -144,7 +137,7 @@ test('a credential that can not be sent is not logged, and the next one is taken
 test('an answer that does not come: a time limit', async () => {
   attestor.answer = () => 'silence';
   link.start();
-  await expect(clock.passUntil(ask())).rejects.toMatchObject({ code: 'enclave.attestor_unavailable' });
+  await expect(clock.passUntil(ask())).toRejectWithCode('enclave.attestor_unavailable');
 });
 
 test('a caller that is gone does not wait', async () => {
@@ -154,7 +147,7 @@ test('a caller that is gone does not wait', async () => {
   const asked = ask(gone.signal);
   await until(() => attestor.requests.length === 1);
   gone.abort();
-  await expect(asked).rejects.toMatchObject({ code: 'rpc.cancelled' });
+  await expect(asked).toRejectWithCode('rpc.cancelled');
 });
 
 test("the attestor's own reasons are passed on", async () => {
@@ -162,5 +155,5 @@ test("the attestor's own reasons are passed on", async () => {
     throw new RpcError('attestor.tpm_unavailable', status.UNAVAILABLE, 'the TPM does not answer');
   };
   link.start();
-  await expect(ask()).rejects.toMatchObject({ code: 'attestor.tpm_unavailable', message: 'the TPM does not answer' });
+  await expect(ask()).toRejectWithCode('attestor.tpm_unavailable', { message: 'the TPM does not answer' });
 });

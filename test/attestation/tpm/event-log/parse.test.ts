@@ -66,18 +66,22 @@ test('a log of digests by an algorithm that nobody here knows is read by the siz
 
 test('the old form with SHA-1 alone is named, and so is a log without SHA-256', () => {
   const old = Buffer.concat(bootEvents().map(encodeSha1Event));
-  expect(() => parseEventLog(old)).toThrow(code('event_log.sha1_only'));
-  expect(() => parseEventLog(encodeEventLog([], { signature: 'Spec ID Event02' }))).toThrow(
-    code('event_log.sha1_only'),
+  expect(() => parseEventLog(old)).toThrowWithCode('event_log.sha1_only', { name: 'EventLogError' });
+  expect(() => parseEventLog(encodeEventLog([], { signature: 'Spec ID Event02' }))).toThrowWithCode(
+    'event_log.sha1_only',
+    { name: 'EventLogError' },
   );
-  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION }))).toThrow(
-    code('event_log.sha1_only'),
+  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION }))).toThrowWithCode(
+    'event_log.sha1_only',
+    { name: 'EventLogError' },
   );
-  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION, headerPcr: 99 }))).toThrow(
-    code('event_log.malformed'),
+  expect(() => parseEventLog(encodeEventLog([], { headerType: EVENT_TYPE.EV_ACTION, headerPcr: 99 }))).toThrowWithCode(
+    'event_log.malformed',
+    { name: 'EventLogError' },
   );
-  expect(() => parseEventLog(encodeEventLog([], { algorithms: [{ id: TPM_ALG.SHA1, size: 20 }] }))).toThrow(
-    code('event_log.no_sha256'),
+  expect(() => parseEventLog(encodeEventLog([], { algorithms: [{ id: TPM_ALG.SHA1, size: 20 }] }))).toThrowWithCode(
+    'event_log.no_sha256',
+    { name: 'EventLogError' },
   );
 });
 
@@ -94,7 +98,9 @@ test('a log that ends inside an event, is too large, or announces what no machin
   }
   // Between two events a shorter log is a log too: what is missing shows in the replay.
   expect(ends.size - 1).toBe(bootEvents().length);
-  expect(() => parseEventLog(Buffer.alloc(MAX_EVENT_LOG_BYTES + 1))).toThrow(code('event_log.too_large'));
+  expect(() => parseEventLog(Buffer.alloc(MAX_EVENT_LOG_BYTES + 1))).toThrowWithCode('event_log.too_large', {
+    name: 'EventLogError',
+  });
   expect(() => parseEventLog(Buffer.concat([good, Buffer.alloc(64, 0xff)]))).toThrow(EventLogError);
 
   const sha256 = { id: TPM_ALG.SHA256, size: 32 };
@@ -105,14 +111,14 @@ test('a log that ends inside an event, is too large, or announces what no machin
     algorithms({ id: TPM_ALG.SHA256, size: 20 }),
     algorithms(sha256, { id: 0x7777, size: 129 }),
   ]) {
-    expect(() => parseEventLog(bad)).toThrow(code('event_log.malformed'));
+    expect(() => parseEventLog(bad)).toThrowWithCode('event_log.malformed', { name: 'EventLogError' });
   }
   expect(() =>
     parseEventLog(algorithms(...Array.from({ length: 17 }, (_, at) => ({ id: 0x7000 + at, size: 1 })))),
-  ).toThrow(code('event_log.malformed'));
-  expect(() => parseEventLog(encodeEventLog([{ pcr: 24, type: EVENT_TYPE.EV_ACTION, data: Buffer.alloc(0) }]))).toThrow(
-    code('event_log.malformed'),
-  );
+  ).toThrowWithCode('event_log.malformed', { name: 'EventLogError' });
+  expect(() =>
+    parseEventLog(encodeEventLog([{ pcr: 24, type: EVENT_TYPE.EV_ACTION, data: Buffer.alloc(0) }])),
+  ).toThrowWithCode('event_log.malformed', { name: 'EventLogError' });
 });
 
 const ACTION: EventInput = { pcr: 0, type: EVENT_TYPE.EV_ACTION, data: Buffer.from('x') };
@@ -127,8 +133,9 @@ test('two answers for one bank, one that was not announced: no answer', () => {
     [ONE, sha384],
     [ONE, SHA1, SHA1],
   ]) {
-    expect(() => parseEventLog(encodeEventLog([ACTION], { digests: () => digests }))).toThrow(
-      code('event_log.malformed'),
+    expect(() => parseEventLog(encodeEventLog([ACTION], { digests: () => digests }))).toThrowWithCode(
+      'event_log.malformed',
+      { name: 'EventLogError' },
     );
   }
 });
@@ -186,10 +193,11 @@ test('PCR 0 starts with the locality of TPM2_Startup, and nothing else does', ()
     [startupLocalityEvent(3), startupLocalityEvent(3)],
     [...extend, startupLocalityEvent(3)],
   ]) {
-    expect(() => replay(bad)).toThrow(code('event_log.malformed'));
+    expect(() => replay(bad)).toThrowWithCode('event_log.malformed', { name: 'EventLogError' });
   }
-  expect(() => replay([{ ...startupLocalityEvent(3), data: Buffer.from('StartupLocality\0') }])).toThrow(
-    code('event_log.malformed'),
+  expect(() => replay([{ ...startupLocalityEvent(3), data: Buffer.from('StartupLocality\0') }])).toThrowWithCode(
+    'event_log.malformed',
+    { name: 'EventLogError' },
   );
 });
 
