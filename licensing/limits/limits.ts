@@ -35,6 +35,8 @@ const ADDRESS_SECONDS = 3600;
 /** Of one-time codes, for a day as well: one in 333,333 guesses is right, and who has the password may come from anywhere. */
 const CODES_PER_DAY = 5;
 const DAY_SECONDS = 86_400;
+/** Far from the time that the database gives a statement. */
+const KEYS_A_STATEMENT = 10_000;
 const UNCOUNTED: Attempt = { succeeded: () => Promise.resolve() };
 
 /** What codes that a session tries are counted for: it is nobody's id. */
@@ -147,6 +149,9 @@ export async function forgetAccountLimits(queries: Queries, accounts: string[], 
     ...sessions.map((session) => bucketKey('session', session)),
     ...subjects.flatMap((subject) => [bucketKey('code', subject), bucketKey('code-day', subject)]),
   ];
-  // One text: a user may have had more sessions than a statement has parameters.
-  await queries.query(`DELETE FROM limits WHERE key = ANY(string_to_array($1, ','))`, [keys.join(',')]);
+  // A user may have had any number of sessions: each statement is one text, and has few enough to end in its time.
+  for (let at = 0; at < keys.length; at += KEYS_A_STATEMENT) {
+    const some = keys.slice(at, at + KEYS_A_STATEMENT).join(',');
+    await queries.query(`DELETE FROM limits WHERE key = ANY(string_to_array($1, ','))`, [some]);
+  }
 }

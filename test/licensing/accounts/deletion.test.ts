@@ -205,7 +205,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     await database().query('DELETE FROM sessions WHERE revoked_at IS NOT NULL');
   });
 
-  test('what was counted for more sessions than a statement has parameters is forgotten all the same, and that of others is not', async () => {
+  test('what was counted for more sessions than a statement has parameters or takes in its time is forgotten all the same, and that of others is not', async () => {
     const [gone, other] = [randomUUID(), randomUUID()];
     const { limits } = replicas[0].backend;
     for (const session of [gone, other]) await limits.codeAttempt(user, session);
