@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { TestClock } from '../support/clock';
+import { eventually } from '../support/eventually';
 import { Attestor } from '../../attestor-daemon/attestor';
 import type { CertifiedQuote } from '../../attestor-daemon/attestor';
 import { GroupCommit } from '../../attestor-daemon/group-commit';
@@ -29,18 +30,23 @@ const makeEvidence = (attestor: Attestor, one: AttestRequest): Promise<Evidence>
 
 test('requests that wait together share one quote, and each gets the path of its own leaf', async () => {
   const roots: Buffer[] = [];
+  let release!: () => void;
   const attestor = new Attestor({
     async quoteRoot(root) {
       roots.push(root);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await new Promise<void>((resolve) => (release = resolve));
       return quoted(root);
     },
   });
   const first = Array.from({ length: 3 }, request);
   const early = first.map((one) => makeEvidence(attestor, one));
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  await eventually(() => roots.length === 1);
   const later = Array.from({ length: 100 }, request);
-  const all = await Promise.all([...early, ...later.map((one) => makeEvidence(attestor, one))]);
+  const made = Promise.all([...early, ...later.map((one) => makeEvidence(attestor, one))]);
+  release();
+  await eventually(() => roots.length === 2);
+  release();
+  const all = await made;
   expect(roots).toHaveLength(2);
   [...first, ...later].forEach(({ nonce }, at) => {
     const evidence = all[at]!;
@@ -90,7 +96,7 @@ test('what is given up while it waits is not quoted; what is more than may wait 
     { batch: 2, waiting: 4 },
   );
   const first = commit.add(0);
-  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  await eventually(() => batches.length === 1);
   const gone = new AbortController();
   const waiting = [commit.add(1, gone.signal), commit.add(2), commit.add(3)];
   expect(commit.full).toBe(false);
@@ -98,9 +104,10 @@ test('what is given up while it waits is not quoted; what is more than may wait 
   expect(commit.full).toBe(true);
   gone.abort(new Error('gone'));
   const outcomes = Promise.allSettled([first, ...waiting]);
-  for (let batch = 0; batch < 3; batch++) {
+  release();
+  for (const count of [2, 3]) {
+    await eventually(() => batches.length === count);
     release();
-    await new Promise((resolve) => setTimeout(resolve, 5));
   }
   expect((await outcomes).map((outcome) => outcome.status)).toEqual([
     'fulfilled',

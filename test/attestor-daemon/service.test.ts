@@ -2,6 +2,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { Attestor } from '../../attestor-daemon/attestor';
 import type { Workload } from '../../attestor-daemon/identity/identity';
@@ -16,6 +17,7 @@ import { parseClaims } from '../../attestation/evidence/claims';
 import { AttestorServiceService } from '../../proto/gen/licensing/v1/attestor';
 import type { AttestorServiceClient } from '../../proto/gen/licensing/v1/attestor';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
+import { TestClock } from '../support/clock';
 import { attestorClient, AttestStream } from '../support/attest-stream';
 import { makeAuthority } from '../support/authority';
 import { eventually } from '../support/eventually';
@@ -56,13 +58,13 @@ const workloads = new Map<string, Workload>([
 
 /** A server whose identities are known by the names above. */
 async function serve(
-  options: Partial<AttestorServiceOptions> & { quoteMs?: number } = {},
+  options: Partial<AttestorServiceOptions> = {},
 ): Promise<(credential?: string, shown?: Buffer) => AttestStream> {
   quotes = 0;
   const attestor = new Attestor({
     async quoteRoot(root) {
       quotes++;
-      await new Promise((resolve) => setTimeout(resolve, options.quoteMs ?? 1));
+      await setImmediate();
       return { attest: root, signature: Buffer.alloc(1), pcrs: [], akPublic: Buffer.alloc(1), akCertificates: [] };
     },
   });
@@ -176,17 +178,21 @@ test("the first certificate stands: another one is refused, and one with bytes b
 });
 
 test('two requests of one id at once end the stream', async () => {
-  const open = await serve({ quoteMs: 50 });
+  const open = await serve({ attestor: new Attestor({ quoteRoot: () => new Promise(() => undefined) }) });
   const stream = open();
   void stream.ask({ id: 9n }).catch(() => undefined);
   await expect(stream.ask({ id: 9n })).toRejectWithCode('attestor.duplicate_id');
 });
 
 test('a stream ends when its credential does', async () => {
-  workloads.set('short', { ...workload, expiresAt: Math.floor(Date.now() / 1000) + 1 });
-  const open = await serve();
+  const clock = new TestClock();
+  workloads.set('short', { ...workload, expiresAt: Math.floor(clock.now() / 1000) + 60 });
+  const open = await serve({ clock });
   const stream = open('Bearer short');
   expect(await stream.ask()).toMatchObject({ $case: 'evidence' });
+  await clock.advance(59_000);
+  expect(await stream.ask()).toMatchObject({ $case: 'evidence' });
+  await clock.advance(1_000);
   expect(await stream.ended).toMatchObject({ code: 'attestor.credential_expired', grpcStatus: status.UNAUTHENTICATED });
 });
 
@@ -314,7 +320,7 @@ describe("a credential that somebody else got hold of makes no evidence for anot
 });
 
 test('a stream is read only as far as its requests are worked on, and all are answered', async () => {
-  const open = await serve({ inFlight: 4, quoteMs: 10 });
+  const open = await serve({ inFlight: 4 });
   const stream = open();
   const results = await Promise.all(Array.from({ length: 40 }, () => stream.ask()));
   expect(results.every((result) => result?.$case === 'evidence')).toBe(true);

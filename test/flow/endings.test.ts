@@ -125,7 +125,7 @@ test('sls up that is ended while it starts leaves nothing behind', async () => {
         });
       },
     });
-    expect({ line, code, left: await machine.leftOver(3_000), run: existsSync(machine.server('run')) }).toEqual({
+    expect({ line, code, left: await machine.leftOver(), run: existsSync(machine.server('run')) }).toEqual({
       line,
       code: 0,
       left: [],

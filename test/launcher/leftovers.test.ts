@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Writable } from 'node:stream';
 import { randomUUID } from 'node:crypto';
 import { endLeftovers, WORKLOAD_VARIABLE } from '../../launcher/leftovers';
 
@@ -15,13 +16,13 @@ test('processes of a workload are ended, with all that they started, and no othe
 });
 
 async function startOne(mark: string): Promise<{ child: ReturnType<typeof spawn>; ended: Promise<unknown> }> {
-  const child = spawn('sh', ['-c', 'sleep 1000 & echo; wait'], {
+  const child = spawn('sh', ['-c', 'cat <&3 & wait'], {
     env: { PATH: process.env['PATH'], [WORKLOAD_VARIABLE]: mark },
-    stdio: ['ignore', 'pipe', 'ignore'],
+    stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
   });
   const ended = once(child, 'close');
-  await once(child.stdout, 'data');
-  // The shell and its child are both there once the output is.
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  // What comes back was passed on by the shell's child: both are there.
+  (child.stdio[3] as Writable).write('there');
+  await once(child.stdout!, 'data');
   return { child, ended };
 }

@@ -6,6 +6,7 @@ import type { SignedHead } from '../../licensing/audit/merge';
 import { newRecord, readRecord } from '../../attestation/transparency/record';
 import type { AuditRecord } from '../../attestation/transparency/record';
 import { openDatabase } from '../../licensing/store/database';
+import type { Clock } from '../../runtime/clock';
 import type { Database } from '../../licensing/store/database';
 import { Frontier } from '../../attestation/transparency/frontier';
 import { leafHash } from '../../attestation/transparency/merkle';
@@ -25,10 +26,14 @@ export async function recordsOf(queries: Queries): Promise<AuditRecord[]> {
 /** A log as login and admin open it, signed by a key of the test's. */
 export function openTestLog(
   database: Database,
-  { key = makeSigningKey('log'), trustDomain = 'sls.test' }: { key?: TestSigningKey; trustDomain?: string } = {},
+  {
+    key = makeSigningKey('log'),
+    trustDomain = 'sls.test',
+    clock,
+  }: { key?: TestSigningKey; trustDomain?: string; clock?: Clock } = {},
 ): AuditLog {
   const keys = readLogKeys(JSON.stringify({ keys: [key.privateKey] }));
-  return new AuditLog({ database, trustDomain, keys: () => keys });
+  return new AuditLog({ database, trustDomain, keys: () => keys, ...(clock && { clock }) });
 }
 
 /** Writes so many records. @returns their bytes */

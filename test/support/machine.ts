@@ -178,7 +178,7 @@ export class Machine {
   }
 
   /** Waits until no process of this machine's is left. @returns those which still are after `ms` */
-  async leftOver(ms = 8_000): Promise<Array<{ pid: number; command: string }>> {
+  async leftOver(ms = 120_000): Promise<Array<{ pid: number; command: string }>> {
     const deadline = Date.now() + ms;
     while (this.processes().length > 0 && Date.now() < deadline) await sleep(50);
     return this.processes();

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { openDatabase } from '../../licensing/store/database';
+import type { Queries } from '../../licensing/store/queries';
 import { administer, noPostgres, sharedCluster, startCluster } from './cluster';
 import { startEmbeddedTestPostgres } from './embedded-postgres';
+import { eventually } from './eventually';
 
 export { noPostgres } from './cluster';
 
@@ -72,6 +74,18 @@ export async function migratedDatabase(): Promise<TestDatabase> {
 /** A database for tests that ask no more of it than to be one: on the shared server, or embedded where there is none. */
 export function testDatabase(): Promise<TestDatabase> {
   return noPostgres === undefined ? migratedDatabase() : startEmbeddedTestPostgres();
+}
+
+/**
+ * Until some work waits for a lock that this transaction holds, or has ended without: on a server. The embedded database serves one transaction at a
+ * time.
+ */
+export async function untilBlocking({ query }: Queries, work: Promise<unknown>): Promise<void> {
+  let ended = false;
+  const end = (): void => void (ended = true);
+  work.then(end, end);
+  const waiting = 'SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))';
+  await eventually(async () => ended || (await query(waiting)).length > 0);
 }
 
 /** A server of the test's own, which it may kill. */

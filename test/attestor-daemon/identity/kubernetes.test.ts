@@ -4,6 +4,8 @@ import { status } from '@grpc/grpc-js';
 import { load } from 'js-yaml';
 import { KubernetesIdentity } from '../../../attestor-daemon/identity/kubernetes';
 import type { Container, KnativeService, Pod, TokenReview } from '../../../runtime/kubernetes/objects';
+import type { Clock } from '../../../runtime/clock';
+import { TestClock } from '../../support/clock';
 import { FakeApiServer } from '../../support/fake-api-server';
 import type { FakeAnswer, FakeRequest } from '../../support/fake-api-server';
 
@@ -53,7 +55,7 @@ beforeEach(async () => {
 });
 afterEach(() => fake.stop());
 
-const identity = (patienceMs = 300): KubernetesIdentity =>
+const identity = (patienceMs = 300, clock?: Clock): KubernetesIdentity =>
   new KubernetesIdentity({
     api: fake.api(2),
     node: 'node-1',
@@ -61,6 +63,7 @@ const identity = (patienceMs = 300): KubernetesIdentity =>
     serviceAccount: 'enclave',
     imageDigests: [DIGEST],
     patienceMs,
+    ...(clock && { clock }),
   });
 
 const extra = (): Record<string, string[]> => review.user?.extra ?? {};
@@ -311,8 +314,16 @@ describe('a pod that showed a certificate', () => {
 test('a pod whose image is not reported yet is waited for', async () => {
   const statuses = structuredClone(pod!.status!.containerStatuses!);
   pod!.status = { phase: 'Pending', containerStatuses: [] };
-  setTimeout(() => (pod!.status = { phase: 'Running', containerStatuses: statuses }), 250);
-  await expect(identity(5_000).identify(TOKEN)).resolves.toMatchObject({ imageDigest: DIGEST });
+  const clock = new TestClock();
+  const identified = identity(5_000, clock).identify(TOKEN);
+  for (let looks = 0; looks < 3; looks++) {
+    await clock.untilWaiting();
+    await clock.advance(clock.waits[0]!);
+  }
+  await clock.untilWaiting();
+  pod!.status = { phase: 'Running', containerStatuses: statuses };
+  await clock.advance(clock.waits[0]!);
+  await expect(identified).resolves.toMatchObject({ imageDigest: DIGEST });
 });
 
 test('an API server that does not answer is told from a refusal', async () => {

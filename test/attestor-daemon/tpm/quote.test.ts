@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ensureAttestationKey } from '../../../attestor-daemon/tpm/attestation-key';
 import type { AttestationKey } from '../../../attestor-daemon/tpm/attestation-key';
 import { readEndorsementKey } from '../../../attestor-daemon/tpm/endorsement-key';
@@ -28,6 +27,19 @@ afterAll(async () => {
   await tools.close();
   await tpm.stop();
 });
+afterEach(() => jest.restoreAllMocks());
+
+/** What another process does between PCR 23's being set and its being signed, each time. @returns how often that was */
+function beforeSigning(act: (nth: number) => Promise<unknown>): () => number {
+  let signings = 0;
+  const run = tools.run.bind(tools);
+  jest.spyOn(tools, 'run').mockImplementation(async (command, args) => {
+    if (command === 'tpm2_quote') await act((signings += 1));
+    return run(command, args);
+  });
+  return () => signings;
+}
+
 const ensure = (handle = HANDLE): Promise<AttestationKey> => ensureAttestationKey(tools, { handle, stateDir });
 
 function expectGood(made: Awaited<ReturnType<typeof quote>>, key: AttestationKey, root: Buffer): void {
@@ -63,22 +75,21 @@ test('another process can not make the attestation key sign: it needs an authori
 test('PCR 23 can be reset by any process: one that does so during a quote changes no verdict', async () => {
   const key = await ensure();
   const root = randomBytes(32);
-  const quoting = quote(tools, key, root, 150);
-  await sleep(100);
-  await tpm.tool('tpm2_pcrreset', '23');
-  await tpm.tool('tpm2_pcrextend', `23:sha256=${randomBytes(32).toString('hex')}`);
-  expectGood(await quoting, key, root);
+  const signings = beforeSigning(async (nth) => {
+    if (nth > 1) return;
+    await tpm.tool('tpm2_pcrreset', '23');
+    await tpm.tool('tpm2_pcrextend', `23:sha256=${randomBytes(32).toString('hex')}`);
+  });
+  expectGood(await quote(tools, key, root), key, root);
+  expect(signings()).toBe(2);
 });
 
 test('when PCR 23 is disturbed every time, there is no quote but a clear error', async () => {
   const key = await ensure();
-  let over = false;
-  const disturb = (async () => {
-    while (!over) await tpm.tool('tpm2_pcrextend', `23:sha256=${'ab'.repeat(32)}`);
-  })();
-  await expect(quote(tools, key, randomBytes(32), 100)).toRejectWithCode('tpm.pcr_disturbed');
-  over = true;
-  await disturb;
+  const signings = beforeSigning(() => tpm.tool('tpm2_pcrextend', `23:sha256=${'ab'.repeat(32)}`));
+  await expect(quote(tools, key, randomBytes(32))).toRejectWithCode('tpm.pcr_disturbed');
+  expect(signings()).toBe(5);
+  jest.restoreAllMocks();
   const root = randomBytes(32);
   expectGood(await quote(tools, key, root), key, root);
 });

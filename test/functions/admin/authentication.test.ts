@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
@@ -15,11 +14,14 @@ import { openTestLog } from '../../support/audit';
 import { proofFor } from '../../support/admin';
 import type { AdminMethod } from '../../support/admin';
 import { testDatabase } from '../../support/postgres';
+import { makeSigningKey } from '../../support/trust';
 import { issueAdminCertificate } from '../../../licensing/authority/admin';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 import { systemClock } from '../../../runtime/clock';
+import { TestClock } from '../../support/clock';
 
 const trustDomain = 'sls.test';
+const logKey = makeSigningKey('log');
 const METHODS = Object.keys(AdminServiceService) as AdminMethod[];
 
 let postgres: { url: string; stop(): Promise<void> };
@@ -30,11 +32,11 @@ const servers: RunningServer[] = [];
 let client: AdminServiceClient;
 let replica: AdminServiceClient;
 
-async function serve(): Promise<AdminServiceClient> {
+async function serve(clock = systemClock): Promise<AdminServiceClient> {
   const implementation = adminService({
     database,
-    clock: systemClock,
-    log: openTestLog(database),
+    clock,
+    log: openTestLog(database, { key: logKey }),
     rootsPem: () => Promise.resolve(authority.certificate),
     trustDomain,
     enclaves: {
@@ -81,7 +83,7 @@ function call(on: AdminServiceClient, method: AdminMethod, metadata: Metadata, r
       full,
       metadata,
       {
-        deadline: Date.now() + 10_000,
+        deadline: Date.now() + 120_000,
       },
     );
     stream.on('data', () => undefined);
@@ -223,22 +225,38 @@ describe('a proof is refused', () => {
 });
 
 describe('who follows the audit', () => {
-  const follow = async (administrator: CertifiedKey): Promise<Outcome> => {
+  let clock: TestClock;
+  let at: AdminServiceClient;
+  beforeEach(async () => {
+    clock = new TestClock();
+    at = await serve(clock);
+  });
+  afterEach(() => at.close());
+  /** Resolves once everything has been read and the server waits for more; the call goes on. */
+  const follow = async (administrator: CertifiedKey): Promise<{ ended: Promise<Outcome> }> => {
     const request = { ...defaults('tailAudit'), follow: true };
-    return call(client, 'tailAudit', await proofFor(administrator, 'tailAudit', request), request);
+    const ended = call(at, 'tailAudit', await proofFor(administrator, 'tailAudit', request), request);
+    await Promise.race([clock.untilWaiting(), ended]);
+    return { ended };
   };
 
   test('does so no longer than their certificate lives', async () => {
-    const soonOver = await issueAdminCertificate(authority, { name: 'grace', trustDomain, days: 3 / 86_400 });
-    expect(await follow(soonOver)).toEqual(unauthenticated('admin.certificate'));
+    const soonOver = await issueAdminCertificate(authority, { name: 'grace', trustDomain, days: 1 });
+    const { ended } = await follow(soonOver);
+    await clock.advance(1_000);
+    await Promise.race([clock.untilWaiting(), ended]);
+    expect(clock.waits).toEqual([1_000]);
+    clock.set(clock.now() + 2 * 86_400_000);
+    await clock.advance(1_000);
+    expect(await ended).toEqual(unauthenticated('admin.certificate'));
   });
 
   test('stops when the admin CA is replaced, which is how a stolen key is ended', async () => {
     const before = authority;
-    const following = follow(ada);
-    await sleep(1_500);
+    const { ended } = await follow(ada);
     authority = await createAuthority({ commonName: 'Administration CA', trustDomain, years: 1 });
-    expect(await following).toEqual(unauthenticated('admin.certificate'));
+    await clock.advance(1_000);
+    expect(await ended).toEqual(unauthenticated('admin.certificate'));
     authority = before;
   });
 });

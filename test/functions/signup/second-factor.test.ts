@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { readFile, writeFile } from 'node:fs/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
@@ -21,7 +20,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
-import { migratedDatabase, noPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres, untilBlocking } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
@@ -181,8 +180,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
           victim.user,
         ]);
         late = outcome(attack(victim, ''));
-        // Until it has seen that there is none, and waits for the row.
-        await sleep(1_500);
+        // Until it has seen that there is none, and waits for the row where it does. Embedded, it looks after this transaction.
+        if (open !== startEmbeddedTestPostgres) await untilBlocking(queries, late);
       });
       expect([REQUIRED, 'account.second_factor_disabled FAILED_PRECONDITION']).toContain(await late);
       expect(await state(victim)).toMatchObject({ enabled: true, recoveryCodes: 0 });

@@ -149,17 +149,18 @@ test('every row whose insert was answered is there after the process was killed'
   const first = await startEmbeddedProcess(...folders);
   const client = await open(first.url);
   await client.query('CREATE TABLE kept (n integer PRIMARY KEY)');
-  setTimeout(() => void first.kill('SIGKILL'), 300);
   let answered = 0;
+  let killed: Promise<void> | undefined;
   while (
     await client.query('INSERT INTO kept VALUES ($1)', [answered + 1]).then(
       () => true,
       () => false,
     )
   )
-    answered += 1;
+    if (++answered === 50) killed = first.kill('SIGKILL');
   await client.end().catch(() => undefined);
-  expect(answered).toBeGreaterThan(10);
+  await killed;
+  expect(answered).toBeGreaterThanOrEqual(50);
 
   const second = await startEmbeddedProcess(...folders);
   try {

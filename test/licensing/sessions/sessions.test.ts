@@ -1,5 +1,4 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Metadata, status } from '@grpc/grpc-js';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { currentlyRevoked, revoke } from '../../../licensing/revocation/store';
@@ -23,7 +22,7 @@ import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import { byPassword, byRefreshToken, byToken, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
-import { migratedDatabase, noPostgres } from '../../support/postgres';
+import { migratedDatabase, noPostgres, untilBlocking } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
@@ -444,8 +443,8 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       await database.transaction(async (queries) => {
         await queries.query('SELECT id FROM accounts WHERE id = $1 FOR UPDATE', [user]);
         late = outcome(change(accessToken, password, 'another good one'));
-        // Until it has been authenticated, and waits for the account.
-        await sleep(1_500);
+        // Until it has been authenticated, and waits for the account. Embedded, it is authenticated after this transaction.
+        if (open !== startEmbeddedTestPostgres) await untilBlocking(queries, late);
         await revokeSessions(queries, user, { session }, 'user');
       });
       expect(await late).toBe('login.session_ended UNAUTHENTICATED');
