@@ -10,7 +10,7 @@ import { createTrustKeys } from '../installation/trust';
 import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
-import { readIfThere, writeWhole } from '../runtime/files/whole-file';
+import { ifThere, readIfThere, writeWhole } from '../runtime/files/whole-file';
 import { issueAdminCertificate } from '../licensing/authority/admin';
 import { systemClock } from '../runtime/clock';
 import { readText } from '../runtime/text/utf8';
@@ -179,5 +179,6 @@ function signingKey(): { privateKey: Record<string, unknown>; publicKey: Record<
 }
 
 async function writeOnce(path: string, make: () => Promise<string | Buffer>): Promise<void> {
-  if ((await readIfThere(path)) === undefined) await writeWhole(path, await make());
+  // Not read: the sealing key is no text.
+  if ((await ifThere(stat(path))) === undefined) await writeWhole(path, await make());
 }

@@ -1,7 +1,17 @@
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openInstallation, prepareFolder } from '../../launcher/installation';
+import { createKeys, openInstallation, prepareFolder } from '../../launcher/installation';
 
 const NOBODY = 65534;
 let parent: string;
@@ -46,3 +56,16 @@ test('a folder with other things in it stays as it is', async () => {
     expect(readdirSync(folder)).toEqual([]);
   },
 );
+
+test('keys that are there stay as they are, at every start', async () => {
+  const installation = await start(folder);
+  await createKeys(installation);
+  const keys = (): Record<string, string> =>
+    Object.fromEntries(
+      readdirSync(join(folder, 'keys')).map((name) => [name, readFileSync(join(folder, 'keys', name), 'base64')]),
+    );
+  const before = keys();
+  expect(Object.keys(before)).toContain('seal.key');
+  await createKeys(installation);
+  expect(keys()).toEqual(before);
+});
