@@ -6,6 +6,7 @@ import { splitCertificates } from '../attestation/certificates/pem';
 import type { CurrentFiles } from '../runtime/config/reloading-file';
 import { currentSetting } from '../runtime/config/reloading-setting';
 import { BulkEnclaveService } from '../runtime/rpc/bulk';
+import { subscriberAt } from '../runtime/rpc/peer';
 import { startServer } from '../runtime/rpc/server';
 import { AttestorLink } from './attestor-link';
 import { serveConnection } from './connection';
@@ -117,6 +118,7 @@ export async function startEnclave(
     endpoint,
     clients,
     certificate: identity.certificate,
+    proxies: settings.TRUSTED_PROXIES,
     onActivity: () => idle.touch(),
   });
   const server = await startServer({
@@ -126,6 +128,7 @@ export async function startEnclave(
     wideWindows: true,
     log,
     tracer,
+    proxies: settings.TRUSTED_PROXIES,
   });
   const tcp = settings.TLS_LISTEN && (await listenTls(endpoint, settings.TLS_LISTEN, log));
   const sinceStartMs = Math.round(process.uptime() * 1000);
@@ -157,7 +160,7 @@ async function listenTls(
   { host, port }: { host: string; port: number },
   log: Logger,
 ): Promise<Server> {
-  const server = createServer((socket) => endpoint.accept(socket));
+  const server = createServer((socket) => endpoint.accept(socket, subscriberAt(socket)));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { addressSetting } from '../runtime/config/environment';
+import { proxiesSetting } from '../runtime/config/listen';
 
 /** HOST:PORT; an IPv6 host in brackets. */
 const hostPort = z.string().transform((text, context) => {
@@ -12,6 +13,7 @@ const hostPort = z.string().transform((text, context) => {
 export const enclaveSettings = z.object({
   /** EnclaveService, without TLS of its own: nothing there is secret. */
   LISTEN: addressSetting,
+  TRUSTED_PROXIES: proxiesSetting,
   /** The enclave's own TLS, where it has an address of its own. */
   TLS_LISTEN: hostPort.optional(),
   ATTESTOR_ADDRESS: addressSetting,

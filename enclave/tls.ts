@@ -7,6 +7,7 @@ import type { TlsOptions, TLSSocket } from 'node:tls';
 import { channelBinding } from '../runtime/rpc/channel-binding';
 import { RpcError } from '../runtime/rpc/errors';
 import { admitClient } from './clients';
+import { Handshakes } from './handshakes';
 import type { Client, ClientPolicy } from './clients';
 import type { Identity } from './identity';
 import { watchPeer } from './lost-peer';
@@ -29,10 +30,6 @@ interface TlsEndpointOptions {
   log?: Logger;
 }
 
-/** From the transport's start to the end of the handshake, however busy it keeps. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** Transports that have not finished their handshake. One more, and the oldest is closed: an honest handshake is never long the oldest. */
-const MAX_HANDSHAKES = 256;
 /** Connections past their handshake. One more is refused. */
 const MAX_CONNECTIONS = 256;
 const MAX_CHAIN = 4;
@@ -43,12 +40,13 @@ const MAX_CHAIN = 4;
  */
 export class TlsEndpoint {
   private readonly tls: TlsOptions;
-  private readonly handshakes = new Set<Duplex>();
+  private readonly handshakes: Handshakes;
   private readonly connections = new Set<TLSSocket>();
   private readonly log: Logger;
 
   constructor(private readonly options: TlsEndpointOptions) {
-    const { identity } = options;
+    const { identity, clients } = options;
+    this.handshakes = new Handshakes(clients.clock);
     this.log = options.log ?? silent;
     this.tls = {
       key: identity.privateKey,
@@ -70,28 +68,22 @@ export class TlsEndpoint {
     return this.connections.size;
   }
 
-  /** Starts a handshake on the transport. */
-  accept(transport: Duplex): void {
-    const [oldest] = this.handshakes;
-    if (oldest && this.handshakes.size >= MAX_HANDSHAKES) oldest.destroy();
+  /** Starts a handshake on the transport. @param owner whose it is, as far as anything tells: an address */
+  accept(transport: Duplex, owner: string): void {
     if (transport instanceof Socket) transport.setNoDelay(true);
-
     const drop = (): void => void transport.destroy();
-    const timer = this.options.clients.clock.after(HANDSHAKE_TIMEOUT_MS, drop);
-    const finished = (): void => {
-      timer.cancel();
-      this.handshakes.delete(transport);
-    };
-    this.handshakes.add(transport);
-    transport.once('close', finished);
     transport.on('error', drop);
+    this.handshakes.began(transport, owner);
+    if (transport.destroyed) return;
 
     // Nothing is spent on a transport that says nothing.
     transport.once('readable', () => {
+      this.handshakes.spoke(transport);
+      if (transport.destroyed) return;
       // A server of its own for each: which transport a handshake belongs to is plain, and client roots are those of now.
       const server = createServer({ ...this.tls, ca: this.options.clients.clientRoots });
       server.once('secureConnection', (socket) => {
-        finished();
+        this.handshakes.finished(transport);
         this.admit(socket, transport);
       });
       server.on('tlsClientError', (error) => {
@@ -104,7 +96,7 @@ export class TlsEndpoint {
 
   /** Cuts every connection and every handshake. */
   close(): void {
-    for (const transport of this.handshakes) transport.destroy();
+    this.handshakes.close();
     for (const socket of this.connections) socket.destroy();
   }
 

@@ -4,6 +4,8 @@ export type EnclaveCode =
   | 'enclave.proof'
   /** The client certificate is another user's. */
   | 'enclave.other_user'
+  /** More tunnels than a connection may carry. */
+  | 'enclave.tunnels'
   | 'enclave.attestor_unavailable'
   | 'enclave.identity_refused'
   | 'session.nonce'

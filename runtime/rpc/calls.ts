@@ -22,7 +22,6 @@ import type { TurnSizes } from '../turns/turns';
 const CALLS: TurnSizes = { atOnce: 256, ofOne: 128, waiting: 2048 };
 /** Of calls whose caller is known: some of these wait for an enclave to start. */
 const CALLS_OF_ACCOUNTS: TurnSizes = { atOnce: 1024, ofOne: 8, waiting: 1024 };
-const NO_PROXIES = new TrustedProxies('');
 
 export interface CallsOptions {
   /** Of what is refused and what fails. Silent, unless told. */
@@ -73,7 +72,7 @@ export class Calls {
     tracer = { log },
     clock = systemClock,
     interceptors = [],
-    proxies = NO_PROXIES,
+    proxies = TrustedProxies.none,
     turns = {},
   }: CallsOptions = {}) {
     this.log = log;

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { Server, ServiceDefinition } from '@grpc/grpc-js';
 import { Bounded } from './bounded';
 import { http2ServersOf, onSession } from './http2';
-import { forwardedAddress, subscriberOf, TrustedProxies } from './peer';
+import { forwardedAddress, subscriberAt, subscriberOf, TrustedProxies } from './peer';
 import { Resets } from './resets';
 import { ruleOf } from './rules';
 import { systemClock } from '../clock';
@@ -33,8 +33,6 @@ export interface PeerLimits {
   /** What stands before the server: its connections carry the calls of many, so no single caller ends them. */
   proxies?: TrustedProxies | undefined;
 }
-
-const NO_PROXIES = new TrustedProxies('');
 
 /** Connections, and how many calls are at work on each. */
 class Connections {
@@ -70,15 +68,6 @@ class Connections {
   }
 }
 
-/** Who is at the other end, as far as anything tells. */
-function ownerOf(socket: Pick<Socket, 'remoteAddress'>): string {
-  return subscriberOf(addressOf(socket));
-}
-
-function addressOf({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
-  return forwardedAddress(remoteAddress, '', NO_PROXIES);
-}
-
 /** Whose call it is: behind a proxy of ours its caller's. */
 function callerOf(
   socket: Pick<Socket, 'remoteAddress'>,
@@ -103,7 +92,7 @@ export function limitPeers(
   clock: Clock = systemClock,
 ): void {
   const { connections = 1024, requests = 2048, requestMs = 10_000, calls = 4096 } = limits;
-  const { resets: mostResets = 200, proxies = NO_PROXIES } = limits;
+  const { resets: mostResets = 200, proxies = TrustedProxies.none } = limits;
   const methods = services.flatMap((definition) => Object.values(definition));
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
   const deadlines = new Map(
@@ -128,8 +117,8 @@ export function limitPeers(
 
   onSession(server, (session) => {
     const { socket } = session;
-    const peer = ownerOf(socket);
-    const isProxy = proxies.has(addressOf(socket));
+    const peer = subscriberAt(socket);
+    const isProxy = proxies.has(socket.remoteAddress ?? '');
     open.add(session, peer);
     session.on('stream', (stream, headers) => {
       const owner = isProxy ? callerOf(socket, headers, proxies) : peer;
@@ -137,6 +126,10 @@ export function limitPeers(
       let ended = (): void => undefined;
       if (streamsRequests.has(path)) {
         ended = open.began(session);
+        // An answer can be whole while its caller keeps the request open for as long as they like.
+        stream.once('finish', () => {
+          if (!stream.readableEnded && !stream.destroyed) unfinished.add(stream, owner, requestMs);
+        });
       } else {
         unfinished.add(stream, owner, requestMs);
         stream.once('end', () => {
@@ -168,7 +161,7 @@ function limitHandshakes(server: Server, { handshakes = 1024, handshakeMs = 10_0
     http2.on('connection', (socket) => {
       const name = nameOf(socket);
       open.set(name, socket);
-      const owner = ownerOf(socket);
+      const owner = subscriberAt(socket);
       bounded.add(socket, owner, handshakeMs);
       socket.once('close', () => {
         bounded.delete(socket, owner);
@@ -177,7 +170,7 @@ function limitHandshakes(server: Server, { handshakes = 1024, handshakeMs = 10_0
     });
     http2.on('secureConnection', (socket) => {
       const transport = open.get(nameOf(socket));
-      if (transport) bounded.delete(transport, ownerOf(socket));
+      if (transport) bounded.delete(transport, subscriberAt(socket));
     });
   }
 }

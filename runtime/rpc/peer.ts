@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Metadata } from '@grpc/grpc-js';
 
 /** What stands for callers that have no IP address: those on a unix socket. */
@@ -8,6 +9,8 @@ const MAX_HOPS = 32;
 
 /** Networks whose word about a caller's address is taken. */
 export class TrustedProxies {
+  static readonly none = new TrustedProxies('');
+
   private readonly networks = new BlockList();
   private readonly empty: boolean;
 
@@ -28,7 +31,8 @@ export class TrustedProxies {
     }
   }
 
-  has(address: string): boolean {
+  has(text: string): boolean {
+    const address = unmapped(text);
     return !this.empty && isIP(address) !== 0 && this.networks.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
   }
 }
@@ -43,7 +47,7 @@ function addressIn(text: string): string | undefined {
 }
 
 /** As grpc-js writes it: ADDRESS:PORT, IPv6 without brackets, which only its last colon tells apart. */
-function peerAddress(peer: string): string | undefined {
+export function peerAddress(peer: string): string | undefined {
   const address = peer.slice(0, Math.max(0, peer.lastIndexOf(':'))).replace(/^\[(.*)\]$/, '$1');
   return isIP(address) === 0 ? undefined : unmapped(address);
 }
@@ -92,4 +96,9 @@ export function subscriberOf(text: string): string {
     .slice(0, 4)
     .map((group) => parseInt(group, 16).toString(16))
     .join(':')}::/64`;
+}
+
+/** Whom the other end of a connection stands for, as far as the connection tells. */
+export function subscriberAt({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
+  return remoteAddress === undefined ? LOCAL_PEER : subscriberOf(remoteAddress);
 }

@@ -104,7 +104,7 @@ describe('the handshake', () => {
     };
     const endpoint = new TlsEndpoint({ identity, clients, onConnection: () => undefined });
     const { createServer } = await import('node:net');
-    const server = createServer((socket) => endpoint.accept(socket)).listen(0, '127.0.0.1');
+    const server = createServer((socket) => endpoint.accept(socket, '127.0.0.1')).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const socket = connectTcp((server.address() as { port: number }).port, '127.0.0.1');
     socket.on('error', () => undefined);

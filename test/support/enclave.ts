@@ -7,6 +7,7 @@ import { newNonce, signProof } from '../../attestation/certificates/proof';
 import type { Clock } from '../../runtime/clock';
 import { parseAddress } from '../../runtime/rpc/address';
 import { RpcError } from '../../runtime/rpc/errors';
+import { TrustedProxies } from '../../runtime/rpc/peer';
 import { bidiStream, writeMessage } from '../../runtime/rpc/handlers';
 import { CallReader } from '../../runtime/rpc/read-call';
 import { startServer } from '../../runtime/rpc/server';
@@ -194,6 +195,7 @@ export async function startEnclaveFixture({
       // Tests of seats want them.
       SEATS: 'off',
       SEAT_GRACE_SECONDS: 900,
+      TRUSTED_PROXIES: TrustedProxies.none,
       ...settings,
     },
     await loadClientRoots({ CLIENT_CA_FILE: clientCaFile }, { clock }),

@@ -9,6 +9,7 @@ export const ENCLAVE: Record<EnclaveCode, Failure> = {
   'enclave.nonce': failed(),
   'enclave.proof': unauthenticated(LOG_IN_AGAIN),
   'enclave.other_user': unauthenticated(LOG_IN_AGAIN),
+  'enclave.tunnels': unavailable(TRY_AGAIN),
   'enclave.attestor_unavailable': unavailable(TRY_AGAIN),
   'enclave.identity_refused': failed(),
   'session.nonce': failed(),

@@ -8,11 +8,12 @@ import type { Implementation } from '../../../runtime/rpc/handlers';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
 import { callUnary } from '../../../runtime/rpc/client';
-import { unary } from '../../../runtime/rpc/handlers';
+import { bidiStream, unary } from '../../../runtime/rpc/handlers';
 import type { PeerLimits } from '../../../runtime/rpc/limits';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer, ServerOptions } from '../../../runtime/rpc/server';
 import { HealthClient } from '../../../proto/gen/grpc/health/v1/health';
+import { EnclaveServiceService } from '../../../proto/gen/licensing/v1/enclave';
 import { TestClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
 import { LoginServiceClient, LoginServiceService } from '../../../proto/gen/licensing/v1/login';
@@ -196,6 +197,20 @@ test('a request that is not there in time is cut', async () => {
   await clock.advance(1);
   await closed;
   expect(answered).toBe(false);
+  expect(await isAnswered(server)).toBe(true);
+});
+
+test('a stream of requests that goes on after its answer is whole is cut, as one that is not there in time', async () => {
+  const implementation = { tunnel: bidiStream(() => Promise.resolve()) } as unknown as Implementation;
+  const clock = new TestClock();
+  const services = [{ definition: EnclaveServiceService, implementation }];
+  const server = await serve({ requestMs: 200 }, { services, clock });
+  const stream = post(await open(server), EnclaveServiceService.tunnel.path);
+  await once(stream, 'end');
+  await eventually(() => clock.waits.includes(200));
+  const closed = once(stream, 'close');
+  await clock.advance(200);
+  await closed;
   expect(await isAnswered(server)).toBe(true);
 });
 
