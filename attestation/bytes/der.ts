@@ -48,7 +48,7 @@ export class DerReader {
 
   /** The next element if it has this tag; otherwise nothing is read. */
   optional(tag: number): Buffer | undefined {
-    return !this.done && this.reader.peek() === tag ? this.next().content : undefined;
+    return this.reader.peek() === tag ? this.next().content : undefined;
   }
 
   /** The next element with its tag and length, as it stands. */

@@ -1,9 +1,7 @@
-import { BytesError } from '../bytes/reader';
 import type { PublicKey } from '../crypto';
 import { verifyChain } from './chain';
 import { CertificateError } from './errors';
-import { identityOf } from './client-identity';
-import { readCertificateFields } from './fields';
+import { certificateIdentity, identityOf } from './client-identity';
 import { certificateDer, splitCertificates } from './pem';
 
 /** id-kp-clientAuth (RFC 5280, 4.2.1.12). */
@@ -41,13 +39,7 @@ export function verifyAdminCertificate(
 
 /** The trust domain that an administrator's own certificate (PEM) names; for its holder, who trusts it. @throws TypeError */
 export function certificateTrustDomain(pem: string): string {
-  let uri: string | undefined;
-  try {
-    uri = identityOf(readCertificateFields(certificateDer(pem)));
-  } catch (error) {
-    if (!(error instanceof BytesError)) throw error;
-  }
-  const [, trustDomain] = /^spiffe:\/\/([^/]+)\/admin\//.exec(uri ?? '') ?? [];
+  const [, trustDomain] = /^spiffe:\/\/([^/]+)\/admin\//.exec(certificateIdentity(certificateDer(pem)) ?? '') ?? [];
   if (trustDomain === undefined) throw new TypeError("expected an administrator's certificate, got another one");
   return trustDomain;
 }

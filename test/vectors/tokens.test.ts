@@ -47,6 +47,11 @@ describe("administrators' proofs", () => {
     const proof = await judge(expected, () => verifyAdminProof(text, call, { ...file, now: at(now) }));
     if (expected.ok) expect(proof).toMatchObject({ name: 'root' });
   });
+  test('a call without any', async () => {
+    await expect(verifyAdminProof(undefined, call, { ...file, now: at(file.now) })).toRejectWithCode(
+      'admin.proof_missing',
+    );
+  });
 });
 
 describe('trust bundles', () => {

@@ -4,6 +4,8 @@ import { Extension, KeyUsageFlags, SubjectAlternativeNameExtension } from '@pecu
 import {
   ATTESTATION_KEY_DETAILS,
   ATTESTATION_KEY_NAME,
+  parseDetails,
+  parseNodeUri,
   readAttestationKeyCertificate,
   verifyAttestationKeyChain,
 } from '../../../attestation/certificates/attestation-key';
@@ -132,10 +134,25 @@ describe('names: `../`, `a/b`, NUL, newline, `A_b`: no certificate is issued', (
 
 test.each([
   ['a hash that is none', { ...details, ekSha256: 'xyz' }],
+  ['a hash that is too long at its end', { ...details, ekSha256: `${details.ekSha256}0` }],
+  ['a hash that is too long at its start', { ...details, ekSha256: `0${details.ekSha256}` }],
+  ['a long manufacturer', { ...details, manufacturer: 'a'.repeat(65) }],
+  ['a long firmware', { ...details, firmware: 'a'.repeat(65) }],
   ['a long text', { ...details, model: 'a'.repeat(65) }],
 ])('details with %s: no certificate is issued', async (_, wrong) => {
   const request = { ca, trustDomain: 'sls.local', node: 'a', akPublic, days: 1 };
   await expect(issueAttestationKeyCertificate({ ...request, details: wrong })).toRejectWithCode('certificate.details');
+});
+
+test('details that are wrong are refused by the names of their fields, or as a whole', () => {
+  expect(() => parseDetails({ ...details, model: 5, software: 'no' })).toThrow(/in: model, software$/);
+  expect(() => parseDetails('details')).toThrow(/in: invalid_type$/);
+});
+
+test('a trust domain of the longest DNS name is taken, and none that is longer', () => {
+  const longest = `${'a.'.repeat(126)}a`;
+  expect(parseNodeUri(`spiffe://${longest}/node/a`)).toEqual({ trustDomain: longest, node: 'a' });
+  expect(() => parseNodeUri(`spiffe://a${longest}/node/a`)).toThrowWithCode('certificate.name');
 });
 
 describe('certificates of the authority that are no attestation key certificates', () => {
@@ -154,6 +171,13 @@ describe('certificates of the authority that are no attestation key certificates
     [
       'a DNS name',
       { extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: 'a' }]), good] },
+      'certificate.name',
+    ],
+    [
+      "a node's URI in a DNS name",
+      {
+        extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: 'spiffe://sls.local/node/a' }]), good],
+      },
       'certificate.name',
     ],
     [

@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import { parseCertificate, verifyChain } from '../../../attestation/certificates/chain';
 import { CertificateError } from '../../../attestation/certificates/errors';
 import { readCertificateFields } from '../../../attestation/certificates/fields';
+import { certificatePem } from '../../../attestation/certificates/pem';
 import { BytesError } from '../../../attestation/bytes/reader';
 import { makeAuthority, makeLeaf } from '../../support/authority';
 import type { TestAuthority } from '../../support/authority';
@@ -54,6 +55,16 @@ test('a missing intermediate, a wrong order, one too many', () => {
   expect(() => verify([derOf(intermediate), leaf])).toThrowWithCode('certificate.is_a_ca');
   expect(() => verify([])).toThrowWithCode('certificate.malformed');
   expect(() => verify([leaf, ...Array<Buffer>(6).fill(derOf(intermediate))])).toThrowWithCode('certificate.malformed');
+});
+
+test('six certificates below a root, and not seven', async () => {
+  const chain: Authority[] = [];
+  for (let depth = 0; depth < 6; depth++)
+    chain.unshift(await makeAuthority(`authority ${depth}`, { issuer: chain[0] ?? root }));
+  const last = chain[0] as Authority;
+  const below = await makeLeaf(last);
+  expect(() => verify([below, ...chain.slice(0, 5).map(derOf)], [chain[5] as Authority])).not.toThrow();
+  expect(() => verify([below, ...chain.map(derOf)])).toThrowWithCode('certificate.malformed');
 });
 
 test('an authority of the same name with another key', async () => {
@@ -116,6 +127,15 @@ test('certificates that have ended or not begun: leaf, intermediate and root', a
   });
   const belowRoot = await makeLeaf(endedRoot);
   expect(() => verify([belowRoot], [endedRoot])).toThrowWithCode('certificate.expired');
+});
+
+test('the first and the last second of a certificate are of its life', async () => {
+  const [from, to] = [new Date('2026-01-01T00:00:00Z'), new Date('2026-02-01T00:00:00Z')];
+  const old = await makeAuthority('old', { notBefore: new Date('2020-01-01'), notAfter: new Date('2030-01-01') });
+  const certificate = await makeLeaf(old, { notBefore: from, notAfter: to });
+  for (const now of [from, to]) expect(() => verify([certificate], [old], now)).not.toThrow();
+  expect(() => verify([certificate], [old], new Date(+from - 1))).toThrowWithCode('certificate.not_yet_valid');
+  expect(() => verify([certificate], [old], new Date(+to + 1))).toThrowWithCode('certificate.expired');
 });
 
 test('a certificate for another purpose', async () => {
@@ -196,6 +216,20 @@ describe('weak keys', () => {
     expect(() => verify([certificate])).toThrowWithCode('certificate.weak_key');
   });
 
+  test('of a root: refused for what it is', async () => {
+    const weak = { certificate: certificatePem(await makeLeaf(root, { publicKey: rsa(1024) })), privateKey: '' };
+    expect(() => verify([leaf], [weak])).toThrowWithCode('certificate.weak_key');
+  });
+
+  test('RSA-4096 is taken, and nothing longer', async () => {
+    const modulus = (bytes: number): Buffer =>
+      Buffer.concat([Buffer.from([0x80]), randomBytes(bytes - 2), Buffer.from([1])]);
+    const largest = await makeLeaf(root, { publicKey: rsaSpki(modulus(512)) });
+    expect(() => verify([largest])).not.toThrow();
+    const larger = await makeLeaf(root, { publicKey: rsaSpki(modulus(513)) });
+    expect(() => verify([larger])).toThrowWithCode('certificate.weak_key');
+  });
+
   test('RSA-2048, P-384 and P-521 are taken', async () => {
     const ec = (namedCurve: string): Buffer =>
       generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' });
@@ -204,6 +238,22 @@ describe('weak keys', () => {
       expect(() => verify([certificate])).not.toThrow();
     }
   });
+});
+
+test('a certificate of 16 KiB is read, and none that is larger', async () => {
+  const sized = (size: number): Promise<Buffer> =>
+    makeLeaf(root, { extensions: [new Extension('1.2.3.4', false, new Uint8Array(size))] });
+  // The signature's own length differs by a byte or two.
+  const wanted = async (length: number): Promise<Buffer> => {
+    for (let size = 15_000; ;) {
+      const certificate = await sized(size);
+      if (certificate.length === length) return certificate;
+      size += length - certificate.length;
+    }
+  };
+  const [largest, larger] = [await wanted(16 * 1024), await wanted(16 * 1024 + 1)];
+  expect(() => parseCertificate(largest)).not.toThrow();
+  expect(() => parseCertificate(larger)).toThrowWithCode('certificate.malformed');
 });
 
 test('bytes beside the certificate, PEM instead of DER, too many bytes: malformed', () => {

@@ -1,12 +1,14 @@
 import 'reflect-metadata';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import fc from 'fast-check';
+import { DER, DerReader, encodeDer } from '../../../attestation/bytes/der';
 import { BytesError } from '../../../attestation/bytes/reader';
 import { verifyChain } from '../../../attestation/certificates/chain';
 import { completeChain, makePool } from '../../../attestation/certificates/complete-chain';
 import { CertificateError } from '../../../attestation/certificates/errors';
 import { readCertificateFields } from '../../../attestation/certificates/fields';
 import type { CertificateForm } from '../../../attestation/certificates/fields';
+import { certificatePem } from '../../../attestation/certificates/pem';
 import { makeAuthority } from '../../support/authority';
 import type { TestAuthority } from '../../support/authority';
 import {
@@ -25,6 +27,7 @@ const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey;
 const rsaSpki = rsa.export({ format: 'der', type: 'spki' });
 /** subjectAltName with one directoryName, empty. */
 const NAMES = { oid: '2.5.29.17', value: Buffer.from('3004a4023000', 'hex') };
+const NULL = Buffer.from('0500', 'hex');
 const EMPTY_CRITICAL = { ...NAMES, critical: true };
 
 let root: TestAuthority;
@@ -85,6 +88,11 @@ describe.each<[string, () => Buffer]>([
 
 describe('refused from makers too:', () => {
   test.each<[string, () => Buffer]>([
+    ['padding of other bytes', () => Buffer.concat([write(), Buffer.alloc(3, 0x11)])],
+    [
+      'bytes behind a key of type RSAES-OAEP',
+      () => write({ publicKey: encodeDer(DER.SEQUENCE, asOaep(rsaSpki).subarray(4), NULL) }),
+    ],
     ['other bytes than padding behind it', () => Buffer.concat([write(), Buffer.from([0, 0, 1])])],
     ['padding of two kinds', () => Buffer.concat([write(), Buffer.from([0, 0xff])])],
     ['a second certificate behind it', () => Buffer.concat([write(), write()])],
@@ -125,6 +133,108 @@ describe('refused from makers too:', () => {
       changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
       expect(verify(changed, 'maker')).not.toBe('accepted');
     }
+  });
+});
+
+test('an authority without a key usage may sign others', () => {
+  const middle = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const subject = encodeName('middle');
+  const certificate = writeCertificate(root, {
+    publicKey: middle.publicKey.export({ format: 'der', type: 'spki' }),
+    subject,
+    extensions: [{ oid: '2.5.29.19', critical: true, value: Buffer.from('30030101ff', 'hex') }],
+  });
+  const privateKey = String(middle.privateKey.export({ format: 'pem', type: 'pkcs8' }));
+  const leaf = writeCertificate(
+    { certificate: certificatePem(certificate), privateKey },
+    {
+      publicKey: ec,
+      issuerName: subject,
+      extensions: [purposes(PURPOSE)],
+    },
+  );
+  const requirements = { certificates: [leaf, certificate], roots: [root.certificate], now: new Date() };
+  expect(() => verifyChain(requirements)).not.toThrow();
+});
+
+test.each([
+  ['strict', '14'.repeat(20)],
+  ['strict', '01'],
+  ['strict', '7f'],
+  ['strict', '0080'],
+  ['maker', '14'.repeat(64)],
+] as const)('in form %s the serial number %s is taken', (form, hex) => {
+  expect(() => readCertificateFields(write({ serial: Buffer.from(hex, 'hex') }), form)).not.toThrow();
+});
+
+test.each(['80', '007f', '00', '0000', '14'.repeat(21)])('in form strict the serial number %s is refused', (hex) => {
+  expect(() => readCertificateFields(write({ serial: Buffer.from(hex, 'hex') }))).toThrow(BytesError);
+});
+
+test('an empty subject without another name is no certificate of ours', () => {
+  expect(() => readCertificateFields(write({ subject: EMPTY_NAME }))).toThrow(BytesError);
+});
+
+describe('every structure ends where it says, and nothing stands behind its parts', () => {
+  const parts = (bytes: Buffer): Buffer[] => {
+    const [elements, found] = [new DerReader(bytes, 'sample').inside(DER.SEQUENCE), [] as Buffer[]];
+    while (!elements.done) {
+      const { tag, content } = elements.next();
+      found.push(encodeDer(tag, content));
+    }
+    return found;
+  };
+  const sequence = (...of: Buffer[]): Buffer => encodeDer(DER.SEQUENCE, ...of);
+  /** Of a version 3 certificate: where its parts are (RFC 5280, 4.1). */
+  const [VALIDITY, EXTENSIONS] = [4, 7];
+  const change = (edit: (tbs: Buffer[], whole: Buffer[]) => void): Buffer => {
+    const whole = parts(write());
+    const tbs = parts(whole[0] as Buffer);
+    edit(tbs, whole);
+    return sequence(sequence(...tbs), ...whole.slice(1));
+  };
+  const extension = (oid: string, value: Buffer): Buffer => write({ extensions: [{ oid, value }] });
+  const time = (tag: number, text: string): Buffer => encodeDer(tag, Buffer.from(text));
+  const withTimes = (...times: Buffer[]): Buffer => change((tbs) => (tbs[VALIDITY] = sequence(...times)));
+  const end = time(DER.UTC_TIME, '270101000000Z');
+
+  test('the certificate taken apart and put together is read', () => {
+    expect(() => readCertificateFields(change(() => undefined))).not.toThrow();
+    expect(parts(parts(write())[0] as Buffer)).toHaveLength(EXTENSIONS + 1);
+  });
+
+  test.each<[string, () => Buffer]>([
+    ['the certificate', () => change((_tbs, whole) => whole.push(NULL))],
+    ['what is signed', () => change((tbs) => tbs.push(NULL))],
+    ['the validity', () => withTimes(end, end, end)],
+    [
+      'an extension',
+      () => {
+        const item = sequence(encodeDer(DER.OID, Buffer.from('2a0304', 'hex')), encodeDer(DER.OCTET_STRING), NULL);
+        return change((tbs) => (tbs[EXTENSIONS] = encodeDer(0xa3, sequence(item))));
+      },
+    ],
+    ['the basic constraints, inside', () => extension('2.5.29.19', sequence(NULL))],
+    ['the basic constraints', () => extension('2.5.29.19', Buffer.concat([sequence(), NULL]))],
+    ['the key usage', () => extension('2.5.29.15', Buffer.from('030207800500', 'hex'))],
+    ['a key identifier', () => extension('2.5.29.14', Buffer.from('0401aa0500', 'hex'))],
+    ['a signature without bits', () => change((_tbs, whole) => (whole[2] = Buffer.from('030100', 'hex')))],
+    ['a time in UTC with something before it', () => withTimes(time(DER.UTC_TIME, '0260101000000Z'), end)],
+    ['a time in UTC with something behind it', () => withTimes(time(DER.UTC_TIME, '260101000000Z0'), end)],
+    ['a general time with something before it', () => withTimes(time(DER.GENERALIZED_TIME, '020260101000000Z'), end)],
+    ['a general time with something behind it', () => withTimes(time(DER.GENERALIZED_TIME, '20260101000000Z0'), end)],
+  ])('%s', (_, make) => {
+    expect(() => readCertificateFields(make())).toThrow(BytesError);
+  });
+
+  test('a signature of one byte is read, and the years are those of RFC 5280, 4.1.2.5.1', () => {
+    const short = change((_tbs, whole) => (whole[2] = Buffer.from('03020001', 'hex')));
+    expect(readCertificateFields(short).signature).toEqual(Buffer.from([1]));
+    const read = readCertificateFields(
+      withTimes(time(DER.UTC_TIME, '500101000000Z'), time(DER.UTC_TIME, '491231235959Z')),
+    );
+    expect(read.notBefore).toEqual(new Date('1950-01-01T00:00:00Z'));
+    expect(read.notAfter).toEqual(new Date('2049-12-31T23:59:59Z'));
   });
 });
 

@@ -12,6 +12,22 @@ test('one name in two encodings', () => {
   expect(isSameName(name, encodeName(' stm  tpm ecc ROOT ca'))).toBe(true);
 });
 
+test('bytes that are no name are the same as themselves, and as nothing else', () => {
+  const broken = Buffer.from('no name');
+  expect(isSameName(broken, Buffer.from(broken))).toBe(true);
+  expect(isSameName(broken, Buffer.from('no name!'))).toBe(false);
+});
+
+test('an attribute with something behind its value is no name', () => {
+  const type = encodeDer(0x06, Buffer.from('550403', 'hex'));
+  const more = encodeDer(
+    0x30,
+    encodeDer(0x31, encodeDer(0x30, type, encodeDer(0x0c, Buffer.from('a')), Buffer.from('0500', 'hex'))),
+  );
+  expect(isSameName(more, encodeName('a'))).toBe(false);
+  expect(nameText(more)).toBe('');
+});
+
 test('two names', () => {
   const name = encodeName('STM TPM ECC Root CA');
   for (const other of [

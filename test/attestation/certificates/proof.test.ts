@@ -1,4 +1,5 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { newNonce, NONCE_BYTES, signProof, verifyProof } from '../../../attestation/certificates/proof';
 
 const one = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -19,6 +20,16 @@ describe('a proof', () => {
   const nonce = newNonce();
   const proof = signProof(one.privateKey, nonce);
 
+  const signed = (key: KeyObject, over: Buffer): Buffer =>
+    sign('sha256', Buffer.concat([Buffer.from('sls attest v1\0'), over]), { key, dsaEncoding: 'ieee-p1363' });
+
+  test('is signed over a nonce by a key on P-256, and nothing else', () => {
+    expect(() => signProof(one.privateKey, nonce.subarray(1))).toThrow(TypeError);
+    const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+    expect(() => signProof(p384.privateKey, nonce)).toThrow(TypeError);
+    expect(verifyProof(one.publicKey, nonce, signed(one.privateKey, nonce))).toBe(true);
+  });
+
   test('holds for its key and nonce', () => {
     expect(verifyProof(one.publicKey, nonce, proof)).toBe(true);
     expect(verifyProof(one.publicKey.export({ type: 'spki', format: 'der' }), nonce, proof)).toBe(true);
@@ -34,6 +45,17 @@ describe('a proof', () => {
     ],
     ['bytes that are no key', () => verifyProof(Buffer.from('key'), nonce, proof)],
     ['a byte more', () => verifyProof(one.publicKey, nonce, Buffer.concat([proof, Buffer.alloc(1)]))],
+    [
+      'a nonce of another size',
+      () => verifyProof(one.publicKey, nonce.subarray(1), signed(one.privateKey, nonce.subarray(1))),
+    ],
+    [
+      'a key on another curve whose signatures are as long',
+      () => {
+        const other = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+        return verifyProof(other.publicKey, nonce, signed(other.privateKey, nonce));
+      },
+    ],
     ['zeros', () => verifyProof(one.publicKey, nonce, Buffer.alloc(64))],
   ])('does not hold for %s', (_title, verify) => {
     expect(verify()).toBe(false);

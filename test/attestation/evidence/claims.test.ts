@@ -42,7 +42,11 @@ describe('verified bytes are the parsed bytes: other encodings of claims are ref
   });
 
   test('more than 4 KiB', () => {
-    expect(() => parseClaims(Buffer.alloc(4097))).toThrowWithCode('claims.too_long');
+    const longer = raw({ user: '' }).length + 3;
+    const sized = (length: number): Buffer => raw({ user: 'a'.repeat(length - longer) });
+    expect(sized(4096)).toHaveLength(4096);
+    expect(() => parseClaims(sized(4096))).toThrowWithCode('claims.invalid');
+    expect(() => parseClaims(sized(4097))).toThrowWithCode('claims.too_long');
   });
 });
 
@@ -64,6 +68,11 @@ describe('fields of another form are refused, by reader and writer', () => {
     ['a user that is too long', { user: 'a'.repeat(129) }],
     ['a workload with NUL', { workloadUid: 'a\0b' }],
     ['an image by tag', { imageDigest: 'registry.example/enclave:latest' }],
+    ['an image digest with something before it', { imageDigest: `xsha256:${'ab'.repeat(32)}` }],
+    ['an image digest that is too long', { imageDigest: `sha256:${'ab'.repeat(33)}` }],
+    ['a node with something behind it', { node: 'node-a!' }],
+    ['no life at all', { issuedAt: 100n, expiresAt: 100n }],
+    ['an end at the first second beyond dates', { expiresAt: 1n << 40n }],
     ['an image digest in upper case', { imageDigest: `sha256:${'AB'.repeat(32)}` }],
     ['a node with a slash', { node: '../node' }],
     ['a node in upper case', { node: 'Node' }],

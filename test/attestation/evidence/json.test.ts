@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { EvidenceFileError, readEvidenceJson, writeEvidenceJson } from '../../../attestation/evidence/json';
+import { MAX_EVENT_LOG_BYTES } from '../../../attestation/tpm/event-log/constants';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import { makeEvidence, makeFakeTpm, verifyOptions } from '../../support/evidence';
@@ -27,6 +28,11 @@ test('evidence survives its file, and verifies with it and the trust bundle alon
 test('a file that is no JSON, or too large, is an error that says so', () => {
   expect(() => readEvidenceJson('-----BEGIN')).toThrowWithCode('evidence_file.not_json');
   expect(() => readEvidenceJson(`"${'a'.repeat(1_000_000)}"`)).toThrowWithCode('evidence_file.too_large');
+  const longest = Math.ceil(MAX_EVENT_LOG_BYTES / 3) * 4 + 256 * 1024;
+  expect(readEvidenceJson(writeEvidenceJson(evidence).padEnd(longest))).toEqual(evidence);
+  expect(() => readEvidenceJson(writeEvidenceJson(evidence).padEnd(longest + 1))).toThrowWithCode(
+    'evidence_file.too_large',
+  );
 });
 
 test.each<[string, (json: Record<string, unknown>) => void, string]>([
@@ -38,6 +44,10 @@ test.each<[string, (json: Record<string, unknown>) => void, string]>([
   ['base64 for URLs', (json) => (json['attest'] = '-_-_'), 'attest'],
   ['a number as text', (json) => (json['leafIndex'] = '1'), 'leafIndex'],
   ['a negative number', (json) => (json['leafCount'] = -1), 'leafCount'],
+  ['a number of more than 32 bits', (json) => (json['leafCount'] = 2 ** 32), 'leafCount'],
+  ['33 PCRs', (json) => (json['pcrs'] = Array(33).fill({ index: 1, sha256: 'YQ==' })), 'pcrs'],
+  ['a PCR with another field', (json) => (json['pcrs'] = [{ index: 1, sha256: 'YQ==', sha1: 'YQ==' }]), 'pcrs'],
+  ['a path of 33 hashes', (json) => (json['merklePath'] = Array(33).fill('YQ==')), 'merklePath'],
   ['a fraction', (json) => (json['leafCount'] = 1.5), 'leafCount'],
   ['null for a list', (json) => (json['pcrs'] = null), 'pcrs'],
   ['a thousand certificates', (json) => (json['akCertificates'] = Array(1000).fill('YQ==')), 'akCertificates'],

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Extension, SubjectAlternativeNameExtension } from '@peculiar/x509';
+import { DER, encodeDer } from '../../../attestation/bytes/der';
 import { ATTESTATION_KEY_DETAILS } from '../../../attestation/certificates/attestation-key';
 import type { EvidenceError } from '../../../attestation/evidence/errors';
 import { STEPS } from '../../../attestation/evidence/errors';
@@ -24,6 +25,7 @@ import type { EvidenceOptions, FakeTpm } from '../../support/evidence';
 import {
   AK_ATTRIBUTES,
   encodeAttest,
+  encodeEccPublic,
   encodeEcdsa,
   encodeRsaPublic,
   sized,
@@ -133,6 +135,22 @@ describe('AK certificate', () => {
       {},
       { trust: { attestationRoots: [tpm.authority.certificate], trustDomain: 'else.test' } },
     );
+  });
+  test('a certificate that binds no public area, of a key that is not of the template', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+    const json = Buffer.from(
+      JSON.stringify({ ekSha256: 'ab'.repeat(32), manufacturer: 'A', model: '', firmware: '', software: false }),
+    );
+    const name = `spiffe://${TRUST_DOMAIN}/node/${NODE}`;
+    const akCertificate = await makeLeaf(tpm.authority, {
+      publicKey: publicKey.export({ format: 'der', type: 'spki' }),
+      extensions: [
+        new SubjectAlternativeNameExtension([{ type: 'url', value: name }]),
+        new Extension(ATTESTATION_KEY_DETAILS, false, encodeDer(DER.UTF8_STRING, json)),
+      ],
+    });
+    const akPublic = encodeEccPublic(publicKey, { curve: TPM_ECC_CURVE.P384 });
+    expectRefused('ak_certificate.public_area', {}, {}, { ...tpm, privateKey, akPublic, akCertificate });
   });
   test("a genuine certificate beside somebody else's key", async () => {
     const other = await makeFakeTpm({ authority: tpm.authority });
@@ -259,7 +277,9 @@ describe('signature', () => {
     });
   });
   test('more signed bytes than any quote has', () =>
-    expectRefused('signature.malformed', { attestBytes: Buffer.alloc(2000) }));
+    expectRefused('signature.malformed', { attestBytes: Buffer.alloc(1025) }));
+  test('as many bytes as are looked at, signed', () =>
+    expectRefused('quote.magic', { attestBytes: Buffer.alloc(1024) }));
 });
 
 describe('quote', () => {

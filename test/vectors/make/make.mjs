@@ -1,9 +1,9 @@
 /**
- * Writes the vectors anew, with the keys in keys.json. ECDSA signatures differ each time, so run it only for vectors that are
- * new or changed on purpose: the committed files stand for what earlier releases signed.
+ * Writes the vectors that are new, with the keys in keys.json, and keeps the committed ones as they are: they stand for what earlier releases signed.
+ * To make one anew on purpose, take it out of its file first.
  *   node test/vectors/make/make.mjs [NAME...]
  */
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { evidence } from './evidence.mjs';
 import { saveKeys } from './keys.mjs';
 import { heartbeats, proofs, seatProofs } from './statements.mjs';
@@ -24,6 +24,9 @@ const files = {
 const wanted = process.argv.slice(2);
 for (const [name, content] of Object.entries(files)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
-  writeFileSync(new URL(`../${name}.json`, import.meta.url), `${JSON.stringify(content, null, 2)}\n`);
+  const file = new URL(`../${name}.json`, import.meta.url);
+  const committed = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : content;
+  const vectors = content.vectors.map((vector) => committed.vectors.find((one) => one.name === vector.name) ?? vector);
+  writeFileSync(file, `${JSON.stringify({ ...committed, vectors }, null, 2)}\n`);
 }
 saveKeys();

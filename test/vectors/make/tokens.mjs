@@ -18,6 +18,19 @@ const [signer, other] = [key('signer'), key('another signer')];
 // A claim or header of the wrong kind in each, beside what is good.
 const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([field]) => field !== name));
 
+/** A token of exactly this length: header and claims take what their readers don't know, and base64 skips a length in four. */
+function padded(length, make) {
+  for (let more = 0; more < 4; more++) {
+    let size = length;
+    for (let tries = 0; tries < 4; tries++) {
+      const token = make({ pad: 'p'.repeat(Math.max(0, size)) }, { more: 'm'.repeat(more) });
+      if (token.length === length) return token;
+      size -= Math.ceil(((token.length - length) * 3) / 4);
+    }
+  }
+  throw new Error(`expected a token of ${length} characters`);
+}
+
 // Seat tokens
 const JWT_SIGNING = '1.3.6.1.5.5.7.3.37';
 const seatCertificate = (change = {}) =>
@@ -73,6 +86,22 @@ export const seatTokens = {
     vector('without an exporter', invalid, jws(seatHeader, without(seatClaims, 'tls_exporter'), signer)),
     vector('without an end', invalid, jws(seatHeader, without(seatClaims, 'exp'), signer)),
     vector('that has ended', no('seat.token_expired'), seatToken(), { now: ISSUED + 306 }),
+    vector('no token', invalid, ''),
+    vector('as long as is read', ok, padded(8192, seatToken)),
+    vector('longer than is read', invalid, padded(8193, seatToken)),
+    vector(
+      "its authority's certificate beside its signer's",
+      invalid,
+      seatToken({ x5c: [seatCertificate(), certificate({ ...clientCa, ...times, ca: true }).toString('base64')] }),
+    ),
+    vector('a certificate with something before it', invalid, seatToken({ x5c: [`!${seatCertificate()}`] })),
+    vector('a certificate with something behind it', invalid, seatToken({ x5c: [`${seatCertificate()}!`] })),
+    vector('of no workload', invalid, seatToken({}, { workload: '' })),
+    vector('of a workload of 129 characters', invalid, seatToken({}, { workload: 'w'.repeat(129) })),
+    vector('an exporter of another size', invalid, seatToken({}, { tls_exporter: 'A'.repeat(42) })),
+    vector('an exporter with something before it', invalid, seatToken({}, { tls_exporter: `!${'A'.repeat(43)}` })),
+    vector('an exporter with something behind it', invalid, seatToken({}, { tls_exporter: `${'A'.repeat(43)}!` })),
+    vector('an end between two seconds', invalid, seatToken({}, { exp: ISSUED + 300.5 })),
   ],
 };
 
@@ -138,6 +167,34 @@ export const adminProofs = {
     ),
     vector('a minute old', no('admin.proof_time'), adminProof(), { now: ISSUED + 61 }),
     vector('of the future', no('admin.proof_time'), adminProof(), { now: ISSUED - 61 }),
+    vector('just a minute old', ok, adminProof(), { now: ISSUED + 60 }),
+    vector('no proof', no('admin.proof_missing'), ''),
+    vector('as long as is read', ok, padded(16384, adminProof)),
+    vector('longer than is read', no('admin.proof_malformed'), padded(16385, adminProof)),
+    vector('another algorithm', no('admin.proof_type'), adminProof({ alg: 'ES384' })),
+    vector('without a certificate', no('admin.proof_type'), adminProof({ x5c: [] })),
+    vector('with five certificates', no('admin.proof_type'), adminProof({ x5c: Array(5).fill(adminCertificate()) })),
+    vector(
+      'a certificate with something before it',
+      no('admin.proof_type'),
+      adminProof({ x5c: [`!${adminCertificate()}`] }),
+    ),
+    vector(
+      'a certificate with something behind it',
+      no('admin.proof_type'),
+      adminProof({ x5c: [`${adminCertificate()}!`] }),
+    ),
+    vector(
+      'a hash with something before it',
+      no('admin.proof_malformed'),
+      adminProof({}, { request_sha256: `0${adminClaims.request_sha256}` }),
+    ),
+    vector(
+      'a hash with something behind it',
+      no('admin.proof_malformed'),
+      adminProof({}, { request_sha256: `${adminClaims.request_sha256}0` }),
+    ),
+    vector('made between two seconds', no('admin.proof_malformed'), adminProof({}, { iat: ISSUED + 0.5 })),
   ],
 };
 
