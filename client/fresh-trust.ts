@@ -39,7 +39,7 @@ export interface FreshTrust {
 /**
  * Reads the revocation list (asks the login service for one where none is given) and, where the list or its key is news, takes the newer trust
  * bundle. A list that is missing or wrong is no error yet: evidence is judged first, and says more about who answers.
- * @throws AttestationRefused trust.…: another key signs the trust bundle than the one that is pinned
+ * @throws AttestationRefused trust.…: another key signs the trust bundle than the one that is pinned, or the key signed two with one sequence
  */
 export async function freshTrust(
   phase: Phase,
@@ -119,7 +119,7 @@ async function fetchNewer(phase: Phase, trust: TrustBundle, options: TrustOption
     return bundle;
   });
   try {
-    const newer = await acceptNewer(trust, signed);
+    const newer = await acceptNewer({ bundle: trust }, signed);
     return newer && ((await options.onTrust?.(newer, signed)) ?? newer);
   } catch (error) {
     if (!(error instanceof TrustError)) throw error;

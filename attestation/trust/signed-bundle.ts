@@ -90,42 +90,72 @@ export interface SignedTrust {
 }
 
 /**
+ * A bundle that somebody goes by. Who doesn't have it as it was signed may have put policy and services of their own into it, so these aren't compared
+ * with another one's then.
+ */
+interface HeldTrust {
+  bundle: TrustBundle;
+  /** Compact JWS. */
+  signed?: string | undefined;
+}
+
+/**
  * Refuses a bundle in the place of one of the same trust key that is newer, or that has its sequence and says something else.
  * @throws TrustError trust.older, trust.conflict
  */
-export function checkNotOlder(known: SignedTrust, offered: SignedTrust): void {
+export function checkNotOlder(known: HeldTrust, offered: SignedTrust): void {
   const [expected, got] = [known.bundle.sequence, offered.bundle.sequence];
   if (got < expected)
     throw new TrustError(
       'trust.older',
       `the trust bundle is older than the one at hand: expected sequence ${expected} or later, got ${got}`,
     );
-  if (got === expected && payloadOf(known) !== payloadOf(offered))
-    throw new TrustError('trust.conflict', `expected one trust bundle with sequence ${got}, got two that differ`);
+  checkNoConflict(known, offered);
+}
+
+/** One trust key signs one bundle for each sequence. @throws TrustError trust.conflict */
+function checkNoConflict(known: HeldTrust, offered: SignedTrust): void {
+  const { sequence } = offered.bundle;
+  if (sequence === known.bundle.sequence && !saysTheSame(known, offered))
+    throw new TrustError('trust.conflict', `expected one trust bundle with sequence ${sequence}, got two that differ`);
+}
+
+function saysTheSame(known: HeldTrust, offered: SignedTrust): boolean {
+  return known.signed === undefined
+    ? operatorsPart(known.bundle) === operatorsPart(offered.bundle)
+    : payloadOf(known.signed) === payloadOf(offered.signed);
 }
 
 /** What was signed. ECDSA signatures of the same content differ. */
-function payloadOf({ signed }: SignedTrust): string | undefined {
+function payloadOf(signed: string): string | undefined {
   return signed.trim().split('.')[1];
 }
 
+/** All but what a client may replace. Parsing puts the fields into one order. */
+function operatorsPart(bundle: TrustBundle): string {
+  const { policy: _policy, services: _services, ...rest } = parseTrustBundle(JSON.stringify(bundle));
+  return JSON.stringify(rest);
+}
+
 /**
- * Takes a newer bundle in place of the pinned one.
+ * Takes a newer bundle in place of the one that is held.
  * @returns the newer one; undefined when it isn't newer, as from a replica that has not seen the newest yet
- * @throws TrustError trust.key_changed when another key signs than the pinned one: someone else may be answering. trust.domain_changed
- *   for another installation; and those of `readSignedBundle`
+ * @throws TrustError trust.key_changed when another key signs than the held one's: someone else may be answering. trust.domain_changed
+ *   for another installation; trust.conflict for another bundle with the same sequence; and those of `readSignedBundle`
  */
-export async function acceptNewer(pinned: TrustBundle, jws: string): Promise<TrustBundle | undefined> {
+export async function acceptNewer(held: HeldTrust, jws: string): Promise<TrustBundle | undefined> {
   const offered = await readSignedBundle(jws);
-  if (!isSameKey(offered.trustKey, pinned.trustKey)) {
-    const [expected, got] = await Promise.all([fingerprint(pinned.trustKey), fingerprint(offered.trustKey)]);
+  const { trustKey, trustDomain, sequence } = held.bundle;
+  if (!isSameKey(offered.trustKey, trustKey)) {
+    const [expected, got] = await Promise.all([fingerprint(trustKey), fingerprint(offered.trustKey)]);
     throw new TrustError('trust.key_changed', `the trust key has changed: expected ${expected}, got ${got}`);
   }
-  if (offered.trustDomain !== pinned.trustDomain) {
+  if (offered.trustDomain !== trustDomain) {
     throw new TrustError(
       'trust.domain_changed',
-      `expected the trust bundle of ${pinned.trustDomain}, got one of ${offered.trustDomain}`,
+      `expected the trust bundle of ${trustDomain}, got one of ${offered.trustDomain}`,
     );
   }
-  return offered.sequence > pinned.sequence ? offered : undefined;
+  checkNoConflict(held, { bundle: offered, signed: jws });
+  return offered.sequence > sequence ? offered : undefined;
 }

@@ -48,7 +48,7 @@ export function trustBundleReader(): (text: string) => Promise<SignedTrust> {
   return async (text) => {
     const signed = text.trim();
     if (held === undefined) return (held = { signed, bundle: await readSignedBundle(signed) });
-    const bundle = await acceptNewer(held.bundle, signed);
+    const bundle = await acceptNewer(held, signed);
     if (bundle) return (held = { signed, bundle });
     checkNotOlder(held, { signed, bundle: await readSignedBundle(signed) });
     return held;

@@ -154,6 +154,14 @@ describe('a newer trust bundle', () => {
     (await connect(fixture.trust, session)).close();
   });
 
+  test('with the sequence of the one that is held and other roots is refused aloud', async () => {
+    const stranger = await makeAuthority('another attestation root');
+    fixture.trustService.saysSequence = fixture.trust.sequence + 1;
+    fixture.trustService.bundle = { ...fixture.trust, attestationRoots: [stranger.certificate] };
+    await expect(connect(fixture.trust, session)).rejects.toEqual(refused('trust', 'trust.conflict'));
+    expectNothingSent();
+  });
+
   test('by another trust key is refused aloud, and nothing else of it is used', async () => {
     const other = makeSigningKey('trust');
     fixture.trustService.trustKey = other;

@@ -19,6 +19,8 @@ export interface TestTrustService {
   revoked: Revoked;
   /** When the list says that it was made; now, unless set. */
   madeAt?: Date;
+  /** The newest bundle's sequence by the list; that of `bundle`, unless set. */
+  saysSequence?: number;
   /** Instead of a list. */
   revocations?: string;
   /** The newest bundle; undefined: there is none. */
@@ -45,7 +47,7 @@ export async function startTrustService(): Promise<TestTrustService> {
       return (
         service.revocations ??
         signRevocations(
-          { ...service.revoked, trustSequence: service.bundle?.sequence ?? 0 },
+          { ...service.revoked, trustSequence: service.saysSequence ?? service.bundle?.sequence ?? 0 },
           { kid, key },
           service.madeAt ?? new Date(),
         )

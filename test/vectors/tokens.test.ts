@@ -61,7 +61,7 @@ describe('trust bundles', () => {
     if (expected.ok) expect(bundle).toEqual(file.bundle);
   });
   test.each(file.after)('after it, $name: $expect.code', async ({ expect: expected, text }) => {
-    const newer = await judge(expected, () => acceptNewer(file.bundle, text));
+    const newer = await judge(expected, () => acceptNewer({ bundle: file.bundle }, text));
     expect(newer !== undefined).toBe(expected.taken === true);
   });
   test("the trust key's fingerprint", async () =>

@@ -82,27 +82,50 @@ describe('in place of a pinned bundle', () => {
     signTrustBundle({ ...bundle, ...change }, trust.privateKey);
 
   test('a newer one by the same key is taken', async () => {
-    expect(await acceptNewer(bundle, await signed({ sequence: 8, policy: { softwareTpm: 'allow' } }))).toMatchObject({
+    expect(
+      await acceptNewer({ bundle }, await signed({ sequence: 8, policy: { softwareTpm: 'allow' } })),
+    ).toMatchObject({
       sequence: 8,
       policy: { softwareTpm: 'allow' },
     });
   });
 
-  test.each([7, 6])('one that is not newer (sequence %i of 7) is left alone', async (sequence) => {
-    expect(await acceptNewer(bundle, await signed({ sequence, policy: { softwareTpm: 'allow' } }))).toBeUndefined();
+  test('an older one is left alone, and so is the same one, signed again', async () => {
+    expect(
+      await acceptNewer({ bundle }, await signed({ sequence: 6, policy: { softwareTpm: 'allow' } })),
+    ).toBeUndefined();
+    expect(await acceptNewer({ bundle }, await signed({}))).toBeUndefined();
+    expect(await acceptNewer({ bundle, signed: await signed({}) }, await signed({}))).toBeUndefined();
+  });
+
+  test.each<[string, () => Promise<Partial<TrustBundle>>]>([
+    ['other roots', async () => ({ attestationRoots: [(await makeAuthority('another')).certificate] })],
+    ['other revocation keys', async () => ({ revocationKeys: { keys: [makeSigningKey('another').publicKey] } })],
+    ['a key more', async () => ({ licenceKeys: { keys: [makeSigningKey('another').publicKey] } })],
+  ])('one of its sequence with %s is refused', async (_what, change) => {
+    await expect(acceptNewer({ bundle }, await signed(await change()))).toRejectWithCode('trust.conflict');
+  });
+
+  test('one of its sequence with another policy or other services: those may be the own ones, unless it is held as it was signed', async () => {
+    const services = { ...bundle.services, login: 'https://other.example' };
+    for (const change of [{ policy: { softwareTpm: 'allow' as const } }, { services }]) {
+      expect(await acceptNewer({ bundle }, await signed(change))).toBeUndefined();
+      const held = { bundle, signed: await signed({}) };
+      await expect(acceptNewer(held, await signed(change))).toRejectWithCode('trust.conflict');
+    }
   });
 
   test('one by another trust key is refused, with both fingerprints to compare', async () => {
     const other = makeSigningKey('trust');
     const offered = await signTrustBundle({ ...bundle, sequence: 99, trustKey: other.publicKey }, other.privateKey);
-    const refused = acceptNewer(bundle, offered);
+    const refused = acceptNewer({ bundle }, offered);
     await expect(refused).toRejectWithCode('trust.key_changed');
     await expect(refused).rejects.toThrow(await fingerprint(trust.publicKey));
     await expect(refused).rejects.toThrow(await fingerprint(other.publicKey));
   });
 
   test('one of another installation is refused', async () => {
-    await expect(acceptNewer(bundle, await signed({ sequence: 8, trustDomain: 'other.example' }))).toRejectWithCode(
+    await expect(acceptNewer({ bundle }, await signed({ sequence: 8, trustDomain: 'other.example' }))).toRejectWithCode(
       'trust.domain_changed',
     );
   });
