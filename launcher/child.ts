@@ -10,8 +10,8 @@ import { CodedError } from '../errors/coded-error';
 import { inheritedEnvironment } from './inherited-environment';
 import { readableText, readText } from '../runtime/text/utf8';
 
-/** How long a program may take until it serves. The first start of the attestor makes keys in the TPM and enrols. */
-const READY_TIMEOUT_MS = 90_000;
+/** How long a program may take until it serves. At its first start the attestor makes keys in the TPM, which may take two minutes each, and enrols. */
+const READY_TIMEOUT_MS = 300_000;
 /** How long a program may take to stop after SIGTERM. */
 const STOP_TIMEOUT_MS = 8_000;
 

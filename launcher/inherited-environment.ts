@@ -25,6 +25,8 @@ export const INHERITED_ENVIRONMENT = [
   'AK_HANDLE',
   'TPM_OWNER_AUTH_FILE',
   'TPM_ENDORSEMENT_AUTH_FILE',
+  // And one without a certificate: enrol's.
+  'EK_HASHES_FILE',
 ] as const;
 
 /** The part of an environment that our programs inherit. */

@@ -138,7 +138,8 @@ function judgeEndorsement(
   trust: EndorsementTrust,
   now: Date,
 ): TpmDetails {
-  const listed = trust.hashes.get(endorsementKeyHash(ek));
+  const hash = endorsementKeyHash(ek);
+  const listed = trust.hashes.get(hash);
   // The operator vouches for the key and says what it is: a certificate adds nothing to that.
   if (listed !== undefined)
     return { manufacturer: 'listed by the operator', model: '', firmware: '', software: listed.software };
@@ -146,7 +147,7 @@ function judgeEndorsement(
     throw new RpcError(
       'enrol.ek_unknown',
       status.PERMISSION_DENIED,
-      'expected a certificate of the endorsement key, or its hash among those that the operator listed',
+      `expected a certificate of the endorsement key, got none: if you know this TPM by other means, set EK_HASHES_FILE of enrol to a file that lists ${hash}`,
     );
   }
   return verifyEndorsement(ek, certificates, trust, now);
