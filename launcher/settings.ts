@@ -53,6 +53,8 @@ export function programSettings(
       ATTESTATION_CA_KEY_FILE: path('keys', 'attestation-ca.key'),
       ATTESTATION_CA_CERTIFICATE_FILE: path('keys', 'attestation-ca.crt'),
       EK_ROOTS_DIR: tpm.ekRootsFolder,
+      // One machine has one TPM: its maker's roots are named, and nobody else's count.
+      EK_ROOTS_SHIPPED: 'off',
       SEAL_KEY_FILE: path('keys', 'seal.key'),
     },
     attestor: {

@@ -37,6 +37,8 @@ import { readText } from '../runtime/text/utf8';
 export interface UpOptions {
   folder: string;
   tpm: TpmChoice;
+  /** What the trust bundle says of software TPMs from now on. Default: see writeTrustBundle. */
+  softwareTpm?: 'allow' | 'refuse' | undefined;
   /** Holds a postgres URL; without it PostgreSQL runs inside this process. */
   databaseUrlFile?: string;
   /** An enclave without connections ends after this; 0: never. */
@@ -112,7 +114,10 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const programs = new Programs(installation, { report, signal, logLevel, log });
   teardown.add(() => programs.stop());
   const services = await chooseServices(installation, report);
-  await writeTrustBundle(installation, services);
+  const { tpm: choice, softwareTpm } = options;
+  const policy = await writeTrustBundle(installation, { services, tpm: choice, softwareTpm });
+  if (choice.kind === 'given' && policy.softwareTpm === 'allow')
+    report('the trust bundle accepts software TPMs; --software-tpm refuse changes that');
   const addresses = {
     enrol: `unix:${path('run', 'enrol.sock')}`,
     attestor: `unix:${path('run', 'attestor.sock')}`,

@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { watchParent } from '../../../runtime/rpc/parent';
 import { defaultInstallationFolder } from '../../../launcher/folder';
@@ -15,6 +16,7 @@ interface Options extends OutputOptions {
   dir?: string;
   tpm?: string;
   ekRoots?: string;
+  softwareTpm?: 'allow' | 'refuse';
   databaseUrlFile?: string;
   idle: string;
   licenceRequired?: boolean;
@@ -36,6 +38,12 @@ export function addUp(program: Command, tracer: Tracer): void {
     .option('--dir <folder>', 'folder for keys, accounts and workspaces (default: ~/.local/state/sls/server)')
     .option('--tpm <tpm>', 'TCTI of the TPM to use, such as device:/dev/tpmrm0 (default: a software TPM)')
     .option('--ek-roots <folder>', "folder with the TPM manufacturer's CA certificates (PEM); required with --tpm")
+    .addOption(
+      new Option(
+        '--software-tpm <verdict>',
+        "whether clients accept a software TPM, by the trust bundle's policy (default: as before; at first allow without --tpm, refuse with it)",
+      ).choices(['allow', 'refuse']),
+    )
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option(
       '--idle <seconds>',
@@ -76,6 +84,7 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
   const installation = await startInstallation({
     folder: options.dir ?? defaultInstallationFolder(),
     tpm,
+    softwareTpm: options.softwareTpm,
     databaseUrlFile: options.databaseUrlFile,
     idleSeconds: Number(options.idle),
     licenceRequired: options.licenceRequired,
