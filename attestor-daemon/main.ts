@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { ConfigError, readEnvironment, wrongFile } from '../runtime/config/environment';
+import { ConfigError, readEnvironment, settingFileError } from '../runtime/config/environment';
 import { readSettingFile, readSettingText } from '../runtime/config/listen';
 import { writeReadyFile } from '../runtime/config/ready-file';
 import { openMetrics } from '../runtime/metrics/open';
@@ -25,7 +25,7 @@ async function loadIdentity(settings: AttestorSettings, program: Program): Promi
   const json = await readSettingText('LAUNCHER_KEY_FILE', LAUNCHER_KEY_FILE);
   const launcherKey = await readLauncherKey(json).catch((cause: Error) => {
     const reason = `expected a P-256 public key as JWK, got something else: ${cause.name}`;
-    throw wrongFile({ LAUNCHER_KEY_FILE }, reason, cause);
+    throw settingFileError({ LAUNCHER_KEY_FILE }, reason, cause);
   });
   return () => ProcessIdentity.open({ ...program, launcherKey, node, usedFile: join(STATE_DIR, 'used-credentials') });
 }

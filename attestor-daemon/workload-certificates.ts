@@ -11,7 +11,7 @@ import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
 
 /** A node runs some hundred pods. */
-const MOST = 4_096;
+const MAX_RECORDS = 4_096;
 const SWEEP_MS = 60_000;
 const FILE = 'workload-certificates.json';
 /** Write permission of group and others. */
@@ -42,7 +42,7 @@ export interface WorkloadCertificatesOptions {
   stateDir: string;
   isGone: WorkloadIdentifier['isGone'];
   /** Records that are kept at most; default 4,096. */
-  most?: number;
+  maxRecords?: number;
   clock?: Clock;
   /** Silent, unless told. */
   log?: Logger;
@@ -96,7 +96,7 @@ export class WorkloadCertificates {
     const hash = Buffer.from(certificateSha256).toString('hex');
     let held = this.held.get(workloadUid);
     if (held === undefined) {
-      if (this.held.size >= (this.options.most ?? MOST))
+      if (this.held.size >= (this.options.maxRecords ?? MAX_RECORDS))
         throw new RpcError(
           'attestor.too_many_workloads',
           status.RESOURCE_EXHAUSTED,

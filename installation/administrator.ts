@@ -2,13 +2,13 @@ import { splitCertificates, splitPrivateKeys } from '../attestation/certificates
 import { issueAdminCertificate } from '../licensing/authority/admin';
 import type { AdminCertificateOptions } from '../licensing/authority/admin';
 import type { CertifiedKey } from '../runtime/keys/key-pair';
-import { KeyStoreError, need } from './store';
+import { KeyStoreError, readRequiredKey } from './store';
 import type { KeyStore } from './store';
 
 /** Makes an administrator's key and certificate by the newest admin CA of a key store. @throws KeyStoreError */
 export async function createAdministrator(store: KeyStore, options: AdminCertificateOptions): Promise<CertifiedKey> {
-  const [certificate] = splitCertificates(await need(store, 'admin-ca.crt'));
-  const [privateKey] = splitPrivateKeys(await need(store, 'admin-ca.key'));
+  const [certificate] = splitCertificates(await readRequiredKey(store, 'admin-ca.crt'));
+  const [privateKey] = splitPrivateKeys(await readRequiredKey(store, 'admin-ca.key'));
   if (certificate === undefined || privateKey === undefined) {
     throw new KeyStoreError(
       'keystore.malformed',

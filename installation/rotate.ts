@@ -7,7 +7,7 @@ import { MAX_LICENCE_YEARS } from '../attestation/licences/plan';
 import { TREE_HEAD_SECONDS } from '../attestation/transparency/tree-head';
 import { publicHalf } from '../attestation/trust/public-key';
 import { REVOCATIONS_SECONDS } from '../attestation/trust/revocations';
-import { KeyStoreError, need } from './store';
+import { KeyStoreError, readRequiredKey } from './store';
 import type { KeyName, KeyStore } from './store';
 import { publishTrustBundle } from './trust';
 import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../licensing/authority/client';
@@ -93,7 +93,7 @@ async function rotateKeySet(
   name: KeyName,
   { now, signsFrom, oldUntil, compromised }: Times,
 ): Promise<number> {
-  const text = await need(store, name);
+  const text = await readRequiredKey(store, name);
   let old: Array<JWK & { exp?: unknown }>;
   let retired: JWK[];
   try {
@@ -121,7 +121,7 @@ async function rotateAuthority(
   times: Times,
 ): Promise<number> {
   const { commonName, file, life } = ROTATIONS[what];
-  const old = readAuthorities(await need(store, `${file}.crt`), await need(store, `${file}.key`));
+  const old = readAuthorities(await readRequiredKey(store, `${file}.crt`), await readRequiredKey(store, `${file}.key`));
   // An authority is over when the one after it has signed for a whole life.
   const over = times.now.getTime() - (life + SKEW_SECONDS) * 1000;
   const firstOver = old.findIndex(({ signsFrom }) => signsFrom.getTime() <= over);

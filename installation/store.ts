@@ -53,7 +53,7 @@ export class KeyStoreError extends CodedError<KeyStoreCode> {
 }
 
 /** @throws KeyStoreError keystore.missing */
-export async function need(store: KeyStore, name: KeyName): Promise<string> {
+export async function readRequiredKey(store: KeyStore, name: KeyName): Promise<string> {
   const text = await store.read(name);
   if (text === undefined) throw new KeyStoreError('keystore.missing', `expected ${name} in the key store, got none`);
   return text;

@@ -8,7 +8,7 @@ import { isSameKey, publicHalf } from '../attestation/trust/public-key';
 import type { PublicKey } from '../attestation/trust/public-key';
 import { readSignedBundle, signTrustBundle } from '../attestation/trust/signed-bundle';
 import type { SignedTrust } from '../attestation/trust/signed-bundle';
-import { KeyStoreError, need } from './store';
+import { KeyStoreError, readRequiredKey } from './store';
 import type { KeyStore } from './store';
 
 const ADMIN_CA_YEARS = 10;
@@ -84,10 +84,12 @@ export async function publishTrustBundle(
     sequence: before?.sequence ?? 0,
     trustDomain: choices.trustDomain ?? before?.trustDomain ?? missing('trust domain'),
     trustKey: trustKey === undefined ? (before?.trustKey ?? missing('trust key')) : await publicHalf(trustKey),
-    revocationKeys: { keys: await publicHalves(await need(store, 'revocation-keys.json'), 'revocation-keys.json') },
+    revocationKeys: {
+      keys: await publicHalves(await readRequiredKey(store, 'revocation-keys.json'), 'revocation-keys.json'),
+    },
     ...(await licenceKeys(store)),
     ...(await logKeys(store)),
-    attestationRoots: splitCertificates(await need(store, 'attestation-ca.crt')),
+    attestationRoots: splitCertificates(await readRequiredKey(store, 'attestation-ca.crt')),
     serverRoots: splitCertificates((await store.read('server-ca.crt')) ?? ''),
     services: choices.services ?? before?.services ?? missing('services'),
     policy: choices.policy ?? before?.policy ?? missing('policy'),
@@ -120,7 +122,7 @@ async function sign(
  * @param trustKey private JWK
  * @throws TrustBundleError; KeyStoreError keystore.malformed where the key isn't the bundle's
  */
-export async function signAway(unsigned: string, trustKey: string): Promise<SignedTrust> {
+export async function signTrustBundleOffline(unsigned: string, trustKey: string): Promise<SignedTrust> {
   const bundle = parseTrustBundle(unsigned);
   const key = parseKey(trustKey, 'the trust key');
   if (!isSameKey(await publicHalf(key), bundle.trustKey))

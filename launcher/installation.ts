@@ -16,7 +16,7 @@ import { systemClock } from '../runtime/clock';
 import { readText } from '../runtime/text/utf8';
 
 /** sockaddr_un.sun_path of Linux, less the longest name that a socket gets under run/. */
-const LONGEST_FOLDER = 107 - '/run/database/.s.PGSQL.5432'.length;
+const MAX_FOLDER_LENGTH = 107 - '/run/database/.s.PGSQL.5432'.length;
 const AUTHORITY_YEARS = 10;
 const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client CA', 'server-ca': 'Server CA' };
 const RECORD = 'installation.json';
@@ -55,10 +55,10 @@ export interface Installation {
  */
 export async function prepareFolder(folder: string): Promise<string> {
   const root = resolve(folder);
-  if (Buffer.byteLength(root) > LONGEST_FOLDER) {
+  if (Buffer.byteLength(root) > MAX_FOLDER_LENGTH) {
     throw new LauncherError(
       'launcher.path_too_long',
-      `expected an installation folder of ${LONGEST_FOLDER} bytes at most (unix sockets live in it), got ${Buffer.byteLength(root)}: ${root}`,
+      `expected an installation folder of ${MAX_FOLDER_LENGTH} bytes at most (unix sockets live in it), got ${Buffer.byteLength(root)}: ${root}`,
       'choose a shorter one with --dir',
     );
   }

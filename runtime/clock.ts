@@ -22,7 +22,7 @@ export interface Clock {
 }
 
 /** Node's timers take no more (2³¹ - 1 ms are 24 days): a larger number would fire at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => Date.now(),
@@ -30,7 +30,7 @@ export const systemClock: Clock = {
   after(ms, then) {
     let timer: NodeJS.Timeout;
     const wait = (left: number): void => {
-      const part = Math.min(left, LONGEST_TIMER_MS);
+      const part = Math.min(left, MAX_TIMER_MS);
       timer = setTimeout(() => (left > part ? wait(left - part) : then()), part).unref();
     };
     wait(Math.max(0, ms));

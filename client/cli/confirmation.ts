@@ -29,7 +29,7 @@ interface ConfirmationOptions extends OutputOptions {
  * Asks the user to confirm that it is them, by the password or at their OpenID provider, and does what that is for.
  * @throws CliError 2 where a password is to be read and the account has none
  */
-export async function confirmed<T>(
+export async function withConfirmation<T>(
   out: Output,
   trust: TrustBundle,
   accessToken: string,

@@ -9,7 +9,7 @@ import { allowPlaintext } from './plaintext';
 import { tellNewEnclave } from './new-enclave';
 import { tellStage, tellStep } from './narration';
 import type { Output } from './output';
-import { outlastingRaces } from './race';
+import { retryAfterRaces } from './race';
 import { keepReceipt } from './receipts';
 import { loadSession, saveRenewed, saveTokens } from './session-file';
 import type { SavedSession } from './session-file';
@@ -36,7 +36,7 @@ interface ConnectOptions {
 export async function connectSaved(out: Output, options: ConnectOptions): Promise<EnclaveConnection> {
   const attempt = async (enclaveGone: boolean): Promise<EnclaveConnection> =>
     open(await loadSession(), out, options, enclaveGone);
-  return outlastingRaces(async () => {
+  return retryAfterRaces(async () => {
     try {
       return await attempt(false);
     } catch (error) {

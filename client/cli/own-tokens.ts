@@ -3,7 +3,7 @@ import { refresh } from '../index';
 import type { SessionTokens } from '../index';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
-import { outlastingRaces } from './race';
+import { retryAfterRaces } from './race';
 import { findTokens, isFresh } from './token-file';
 
 /**
@@ -17,7 +17,7 @@ export async function ownAccessToken(trust: TrustBundle, username?: string): Pro
 
 /** As `ownAccessToken`, for what may renew them. */
 export function ownTokens(trust: TrustBundle, username?: string): Promise<OwnTokens> {
-  return outlastingRaces(() => freshTokens(trust, username));
+  return retryAfterRaces(() => freshTokens(trust, username));
 }
 
 interface OwnTokens extends SessionTokens {

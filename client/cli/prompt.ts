@@ -2,10 +2,10 @@ import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { CliError, EXIT } from './exit';
 import { requireUtf8 } from './input';
-import { LONGEST_LINE, nextLine } from './stdin-lines';
+import { MAX_LINE_LENGTH, nextLine } from './stdin-lines';
 
 /** More than any password that is accepted. */
-const LONGEST_PASSWORD = LONGEST_LINE;
+const MAX_PASSWORD_LENGTH = MAX_LINE_LENGTH;
 
 const CODE_HINT = 'with --password-stdin, put the code on the line after the password';
 
@@ -128,7 +128,7 @@ async function lines(count: number): Promise<string[]> {
       `expected ${count === 1 ? 'the password' : `${count} passwords, a line each,`} on standard input, got ${(found[0] ?? '') === '' ? 'nothing' : 'fewer'}`,
     );
   }
-  if (found.some((line) => line.length > LONGEST_PASSWORD))
-    throw new CliError(EXIT.usage, `expected a password of ${LONGEST_PASSWORD} characters at most`);
+  if (found.some((line) => line.length > MAX_PASSWORD_LENGTH))
+    throw new CliError(EXIT.usage, `expected a password of ${MAX_PASSWORD_LENGTH} characters at most`);
   return found;
 }

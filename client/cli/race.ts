@@ -15,7 +15,7 @@ function isRaced(error: unknown): boolean {
  * Does what uses the saved session's refresh token, again where another process was faster.
  * @param work reads the saved session anew each time
  */
-export async function outlastingRaces<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+export async function retryAfterRaces<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   for (let left = WAITS; ; left--) {
     try {
       return await work();

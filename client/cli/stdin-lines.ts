@@ -2,7 +2,7 @@ import { decodeUtf8, NotUtf8 } from '../../runtime/text/utf8';
 import { notUtf8 } from './input';
 
 /** Longer than any secret that is accepted, in bytes. */
-export const LONGEST_LINE = 4096;
+export const MAX_LINE_LENGTH = 4096;
 
 const LINE_FEED = 0x0a;
 let pending: Buffer = Buffer.alloc(0);
@@ -15,7 +15,7 @@ let chunks: AsyncIterator<Buffer> | undefined;
  */
 export async function nextLine(): Promise<string | undefined> {
   chunks ??= (process.stdin as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
-  while (!pending.includes(LINE_FEED) && pending.length <= LONGEST_LINE) {
+  while (!pending.includes(LINE_FEED) && pending.length <= MAX_LINE_LENGTH) {
     const { done, value } = await chunks.next();
     if (done === true) break;
     pending = Buffer.concat([pending, value]);

@@ -80,7 +80,7 @@ export async function localTarget(to: string, name: string): Promise<string> {
 }
 
 /** Counts what passes, and shows it for large files. */
-export function counting(source: Readable, size: number, out: Output): { stream: Readable; count(): number } {
+export function countBytes(source: Readable, size: number, out: Output): { stream: Readable; count(): number } {
   let passed = 0;
   let shown = 0;
   const counter = new Transform({

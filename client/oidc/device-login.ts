@@ -12,10 +12,10 @@ import type { DeviceLoginCode } from '../../errors/client';
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 /** RFC 8628, 3.2 and 3.5: between two questions, where the provider says nothing else, and more after each slow_down. */
 const INTERVAL_SECONDS = 5;
-const SLOWER_SECONDS = 5;
+const SLOW_DOWN_SECONDS = 5;
 /** Nobody is waited for longer than this, and the provider not asked more seldom than that, whatever it says. */
-const LONGEST_SECONDS = 3600;
-const SLOWEST_SECONDS = 60;
+const MAX_WAIT_SECONDS = 3600;
+const MAX_INTERVAL_SECONDS = 60;
 
 /** A login at the OpenID provider failed. `code` is stable: oidc.denied, oidc.code_expired, oidc.no_device_codes, oidc.client_refused. */
 export class DeviceLoginError extends CodedError<DeviceLoginCode> {
@@ -91,7 +91,7 @@ export async function logInByDevice(
         `expected an https address to send the user to, of the OpenID provider ${issuer}`,
       );
   }
-  const expiresAt = began + Math.min(expires_in, LONGEST_SECONDS) * 1000;
+  const expiresAt = began + Math.min(expires_in, MAX_WAIT_SECONDS) * 1000;
   await onCode({ address, userCode, completeAddress, expiresAt: new Date(expiresAt) });
   return waitForToken(
     { url: tokenEndpoint, form: { ...client, grant_type: DEVICE_CODE, device_code }, interval, expiresAt },
@@ -113,14 +113,14 @@ async function waitForToken(
   signal: AbortSignal | undefined,
   clock: Clock,
 ): Promise<string> {
-  for (let seconds = interval; ; seconds = Math.min(seconds, SLOWEST_SECONDS)) {
+  for (let seconds = interval; ; seconds = Math.min(seconds, MAX_INTERVAL_SECONDS)) {
     if (clock.now() + seconds * 1000 >= expiresAt) throw expired();
     await clock.sleep(seconds * 1000, signal);
     try {
       const answer = await post(url, form, signal);
       if (answer.status === 200) return read(tokenSchema, answer, url).id_token;
       const { error } = read(errorSchema, answer, url, [400, 401]);
-      if (error === 'slow_down') seconds += SLOWER_SECONDS;
+      if (error === 'slow_down') seconds += SLOW_DOWN_SECONDS;
       else if (error !== 'authorization_pending') throw error === 'expired_token' ? expired() : refused(error);
     } catch (error) {
       if (!(error instanceof OidcProviderError && error.code === 'oidc.provider_unavailable')) throw error;

@@ -51,7 +51,7 @@ function invalid(code: AdministratorCode, message: string): RpcError {
  * Writes a licence down and signs its key, which is kept nowhere.
  * @throws RpcError INVALID_ARGUMENT; FAILED_PRECONDITION admin.licence_keys_missing
  */
-export async function issue(
+export async function issueLicenceKey(
   { database, trustDomain, licenceKeys, clock }: LicenceIssuer,
   { name }: Administrator,
   request: IssueLicenceRequest,
@@ -103,7 +103,7 @@ function noLicence(): RpcError {
 }
 
 /** @returns false when it was revoked already. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
-export async function revoke(
+export async function revokeIssuedLicence(
   database: Database,
   { name }: Administrator,
   request: RevokeLicenceRequest,
@@ -137,7 +137,7 @@ export async function issuedLicences(
 }
 
 /** A page of who has which licence, and how many of its seats are taken. @throws RpcError INVALID_ARGUMENT; NOT_FOUND admin.no_such_licence */
-export async function report(
+export async function licenceUse(
   { database, clock }: LicenceIssuer,
   { licence, after }: ReportLicencesRequest,
 ): Promise<ReportLicencesResponse> {

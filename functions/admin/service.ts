@@ -8,7 +8,7 @@ import { readAuditLog, tailAudit } from './audit';
 import { authenticateAdministrator, requireStillAdministrator } from './authentication';
 import type { Administrator, AuthenticationOptions } from './authentication';
 import type { Enclaves } from './enclaves/enclaves';
-import { issue, issuedLicences, report, revoke } from './licences';
+import { issueLicenceKey, issuedLicences, licenceUse, revokeIssuedLicence } from './licences';
 import type { LicenceIssuer } from './licences';
 import { approveNode, listNodes } from './nodes';
 import { orphansOf, permit } from './orphans';
@@ -48,10 +48,12 @@ export function adminService(options: AdminOptions): Implementation<AdminService
     listOrphans: async () => ({ orphans: await orphansOf(database) }),
     permitOrphans: (request, administrator) => permit(options, administrator, request),
     listRevocations: async () => ({ revocations: await revocationsOf(database) }),
-    issueLicence: (request, administrator) => issue(options, administrator, request),
+    issueLicence: (request, administrator) => issueLicenceKey(options, administrator, request),
     listLicences: (request) => issuedLicences(options, request),
-    revokeLicence: async (request, administrator) => ({ changed: await revoke(database, administrator, request) }),
-    reportLicences: (request) => report(options, request),
+    revokeLicence: async (request, administrator) => ({
+      changed: await revokeIssuedLicence(database, administrator, request),
+    }),
+    reportLicences: (request) => licenceUse(options, request),
     getAuditTreeHead: async () => ({ head: (await log.update()).signed }),
   };
   const authenticate = async <Request>(

@@ -1,7 +1,7 @@
 import { countRefusals } from '../../licensing/audit/count-refusals';
 import { Refusals } from '../../licensing/audit/refusals';
 import { makePool } from '../../attestation/certificates/complete-chain';
-import { readEnvironment, wrongFile } from '../../runtime/config/environment';
+import { readEnvironment, settingFileError } from '../../runtime/config/environment';
 import { readSettingFile, readSettingText, readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
@@ -26,7 +26,7 @@ const LISTED_KEY = /^([0-9a-f]{64})( software)?$/;
 async function readSealKey({ SEAL_KEY_FILE }: EnrolSettings): Promise<Buffer> {
   const key = await readSettingFile('SEAL_KEY_FILE', SEAL_KEY_FILE);
   if (key.length !== SEAL_KEY_BYTES)
-    throw wrongFile({ SEAL_KEY_FILE }, `expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
+    throw settingFileError({ SEAL_KEY_FILE }, `expected ${SEAL_KEY_BYTES} bytes, got ${key.length}`);
   return key;
 }
 
@@ -39,7 +39,7 @@ async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
     added = settings.EK_ROOTS_DIR === undefined ? [] : readPemFolder(EK_ROOTS_DIR);
   } catch (cause) {
     const got = (cause as NodeJS.ErrnoException).code ?? 'something else';
-    throw wrongFile({ EK_ROOTS_DIR }, `expected a folder of certificates, got ${got}`, cause);
+    throw settingFileError({ EK_ROOTS_DIR }, `expected a folder of certificates, got ${got}`, cause);
   }
   const hashes = new Map<string, { software: boolean }>();
   const list =
@@ -50,7 +50,7 @@ async function readTrust(settings: EnrolSettings): Promise<EndorsementTrust> {
     .filter(Boolean)) {
     const [, hash, software] = LISTED_KEY.exec(line) ?? [];
     if (hash === undefined)
-      throw wrongFile({ EK_HASHES_FILE }, `expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
+      throw settingFileError({ EK_HASHES_FILE }, `expected 64 hex digits, got ${JSON.stringify(line.slice(0, 80))}`);
     hashes.set(hash, { software: software !== undefined });
   }
   return { roots: [...shipped.roots, ...added], intermediates: makePool(shipped.intermediates), hashes };
@@ -70,7 +70,7 @@ async function openAuthority(
   // Which of them signs is asked each time: the time of a new one comes without a change of the files.
   const current = async (): Promise<{ certificate: string; privateKey: string }> => signingAuthority(await read());
   await current().catch((cause: Error) => {
-    throw wrongFile({ ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE }, cause.message, cause);
+    throw settingFileError({ ATTESTATION_CA_CERTIFICATE_FILE, ATTESTATION_CA_KEY_FILE }, cause.message, cause);
   });
   return current;
 }

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { isUuid } from '../../attestation/bytes/uuid';
-import { applying, stateOf } from '../../licensing/licences/entitlement';
+import { applicableLicence, stateOf } from '../../licensing/licences/entitlement';
 import { heldLicences } from '../../licensing/licences/holdings';
 import type { HeldLicence } from '../../licensing/licences/holdings';
 import { LicenceKeyError, verifyLicenceKey } from '../../attestation/licences/key';
@@ -51,7 +51,7 @@ function toMessage(held: HeldLicence, applies: boolean, now: Date): OwnLicence {
 async function ownLicences({ database, clock }: AccountBackend, user: string): Promise<OwnLicence[]> {
   const now = dateOf(clock);
   const held = await heldLicences(database, user);
-  const first = applying(held, now)?.licence;
+  const first = applicableLicence(held, now)?.licence;
   return held.map((licence) => toMessage(licence, licence === first, now));
 }
 

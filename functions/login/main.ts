@@ -5,7 +5,7 @@ import { loadLogKeys } from '../../licensing/audit/load-keys';
 import { AuditLog } from '../../licensing/audit/log';
 import { openAuthority } from '../../licensing/authority/authority';
 import type { Signer } from '../../licensing/authority/authority';
-import { ConfigError, readEnvironment, wrongFile } from '../../runtime/config/environment';
+import { ConfigError, readEnvironment, settingFileError } from '../../runtime/config/environment';
 import { readTls } from '../../runtime/config/listen';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
@@ -30,8 +30,8 @@ import { enclaveManagementService } from './enclaves';
 import type { Launcher } from './launcher/launcher';
 import { ProcessLauncher } from './launcher/process';
 import { licenceService } from './licences';
-import { countLogins, timeStarts } from './metrics';
-import { freeingSeats } from './seats/launcher';
+import { countLogins, measureStarts } from './metrics';
+import { withSeatRelease } from './seats/launcher';
 import { seatPools } from './seats/pool';
 import { seatService } from './seats/service';
 import { seatSigner } from './seats/signer';
@@ -77,7 +77,7 @@ async function openClientAuthority(
   };
   await current().catch((cause: unknown) => {
     if (!(cause instanceof TypeError)) throw cause;
-    throw wrongFile({ CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE }, cause.message, cause);
+    throw settingFileError({ CLIENT_CA_KEY_FILE, CLIENT_CA_CERTIFICATE_FILE }, cause.message, cause);
   });
   return current;
 }
@@ -113,8 +113,8 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
   const backend = await openAccountBackend(settings, loaded.files, { program: 'login', log, clock });
   const { database, trustDomain } = backend;
   const seats = new Seats(database, settings.SEAT_SECONDS);
-  const opened = freeingSeats(loaded.makeLauncher(database), seats, log);
-  const launcher = metrics ? timeStarts(opened, metrics) : opened;
+  const opened = withSeatRelease(loaded.makeLauncher(database), seats, log);
+  const launcher = metrics ? measureStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
   const trust = new LoginTrust({ ...loaded.trustFiles, database, log, clock });
   const auditLog = new AuditLog({ database, keys: loaded.logKeys, trustDomain, clock, log });

@@ -20,7 +20,7 @@ export function countLogins(metrics: Metrics): CallObserver {
 }
 
 /** The launcher, with a clock at its starts. Enclaves that run already are none. */
-export function timeStarts(launcher: Launcher, metrics: Metrics): Launcher {
+export function measureStarts(launcher: Launcher, metrics: Metrics): Launcher {
   const observe = metrics.histogram(
     'sls_enclave_start_seconds',
     'From asking for an enclave that was at zero until it serves',

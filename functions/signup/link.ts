@@ -11,7 +11,7 @@ import type {
   UnlinkIdentityRequest,
   UnlinkIdentityResponse,
 } from '../../proto/gen/licensing/v1/account';
-import { freshToken, off, used } from './oidc';
+import { freshToken, oidcOff, idTokenUsed } from './oidc';
 import type { OidcProvider } from './oidc';
 import { confirmPassword } from './password';
 
@@ -25,12 +25,12 @@ export async function linkIdentity(
   { password, oneTimeCode, idToken }: LinkIdentityRequest,
   context: CallContext,
 ): Promise<LinkIdentityResponse> {
-  if (!provider) throw off();
+  if (!provider) throw oidcOff();
   const { user, session } = await confirmPassword(backend, password, context);
   const token = await freshToken(backend, provider, idToken, backend.clientOf(context, ''));
   await requireSecondFactor(backend, user, oneTimeCode, session);
   await backend.database.transaction(async (queries) => {
-    if (!(await useToken(queries, token))) throw used();
+    if (!(await useToken(queries, token))) throw idTokenUsed();
     // One answer for both: whose account it is else is nobody's business.
     if (!(await bindIdentity(queries, user, token)))
       throw new RpcError(

@@ -59,7 +59,7 @@ export async function exchangeIdToken(
   request: ExchangeIdTokenRequest,
   context: CallContext,
 ): Promise<ExchangeIdTokenResponse> {
-  if (!provider) throw off();
+  if (!provider) throw oidcOff();
   const client = backend.clientOf(context, request.clientName);
   const token = await freshToken(backend, provider, request.idToken, client);
   const session = randomUUID();
@@ -114,7 +114,7 @@ async function beginByToken(backend: AccountBackend, provider: OidcProvider, beg
   // Last of what may be refused: a code is good once.
   await requireSecondFactor(backend, user, request.oneTimeCode, undefined);
   return database.transaction(async (queries) => {
-    if (!(await useToken(queries, token))) throw used();
+    if (!(await useToken(queries, token))) throw idTokenUsed();
     if (!(await holdByIdentity(queries, user, token)))
       throw new IdentityChanged('internal.identity_changed', 'the identity was bound or unbound meanwhile');
     return {
@@ -140,7 +140,7 @@ async function beginFirst(
   const username = request.username === '' ? madeUsername() : checkNewUsername(request.username);
   await limits.signup(client.address);
   return database.transaction(async (queries) => {
-    if (!(await useToken(queries, token))) throw used();
+    if (!(await useToken(queries, token))) throw idTokenUsed();
     const made = await createByIdentity(queries, username, token);
     if ('taken' in made) {
       if (made.taken === 'identity')
@@ -168,7 +168,7 @@ export async function freshToken(
   client: ClientDetails,
 ): Promise<VerifiedIdToken> {
   const token = await verified(backend, provider, idToken, client);
-  if (await isUsed(backend.database, token)) throw used();
+  if (await isUsed(backend.database, token)) throw idTokenUsed();
   return token;
 }
 
@@ -194,11 +194,11 @@ async function verified(
   }
 }
 
-export function off(): RpcError {
+export function oidcOff(): RpcError {
   return new RpcError('oidc.off', status.FAILED_PRECONDITION, 'this service does not offer login with OIDC');
 }
 
-export function used(): RpcError {
+export function idTokenUsed(): RpcError {
   return new RpcError(
     'oidc.token_used',
     status.UNAUTHENTICATED,

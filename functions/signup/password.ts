@@ -8,7 +8,7 @@ import { checkNewPassword } from '../../licensing/passwords/rules';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { authenticateBearer } from '../../licensing/sessions/bearer';
-import { goOnAlone } from '../../licensing/sessions/sessions';
+import { endOtherSessions } from '../../licensing/sessions/sessions';
 import type { AccessToken } from '../../licensing/tokens/access-token';
 import type { ChangePasswordRequest, ChangePasswordResponse } from '../../proto/gen/licensing/v1/account';
 
@@ -85,7 +85,7 @@ export async function changePassword(
         'the password was changed at this moment by another call',
       );
     await recordAudit(queries, { kind: 'account.password_changed', detail: { user, session } });
-    return goOnAlone(queries, caller, 'password');
+    return endOtherSessions(queries, caller, 'password');
   });
   context.log.info({ user, session, ended }, 'password changed');
   return { ended, refreshToken, refreshTokenExpiresAt: BigInt(refreshTokenExpiresAt) };

@@ -3,7 +3,7 @@ import { basename, join, relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { sha256Hex } from '../../attestation/crypto';
 import { distFolder } from '../../runtime/config/dist';
-import { KeyStoreError, need } from '../../installation/store';
+import { KeyStoreError, readRequiredKey } from '../../installation/store';
 import { publishTrustBundle, readPublishedTrust, TrustKeyAwayError } from '../../installation/trust';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { find, kubectl, KubectlError } from '../../runtime/kubernetes/kubectl';
@@ -173,7 +173,7 @@ async function install(flags: Flags): Promise<void> {
     services: { signup: await addressOf('signup'), login: await addressOf('login') },
     policy,
   });
-  await writeFile(flags.trustBundle, `${await need(store, 'trust-bundle.jws')}\n`);
+  await writeFile(flags.trustBundle, `${await readRequiredKey(store, 'trust-bundle.jws')}\n`);
 
   say('waiting for the services');
   const timeout = `--timeout=${flags.timeout}`;

@@ -4,7 +4,7 @@ import type { Database } from '../store/database';
 import type { Position } from '../../attestation/transparency/frontier';
 import { consistencyProof, inclusionProof } from '../../attestation/transparency/proof';
 import type { LogKeys } from './keys';
-import { damaged, merge } from './merge';
+import { treeDamaged, merge } from './merge';
 import type { Merged, SignedHead } from './merge';
 import { systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
@@ -195,7 +195,7 @@ export class AuditLog {
 
   private async hashes(positions: readonly Position[]): Promise<Buffer[]> {
     return (await this.find(positions)).map((hash) => {
-      if (hash?.length !== 32) throw damaged('a hash is missing');
+      if (hash?.length !== 32) throw treeDamaged('a hash is missing');
       return hash;
     });
   }

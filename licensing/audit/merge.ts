@@ -30,7 +30,7 @@ export interface Merged {
 }
 
 /** The tree in the database is not the one whose head was signed last. */
-export function damaged(what: string): RpcError {
+export function treeDamaged(what: string): RpcError {
   return new RpcError(
     'audit.tree_damaged',
     status.FAILED_PRECONDITION,
@@ -70,13 +70,13 @@ export async function merge(
     `SELECT size::text, frontier, head FROM audit_tree FOR UPDATE${wait ? '' : ' SKIP LOCKED'}`,
   );
   if (!row) {
-    if (wait) throw damaged('its row is gone');
+    if (wait) throw treeDamaged('its row is gone');
     return undefined;
   }
   const frontier = frontierOf(row);
   const last = await lastHead(row, keys, trustDomain);
   if (last && (last.size !== frontier.size || !last.root.equals(frontier.root())))
-    throw damaged('it does not end where it was signed last');
+    throw treeDamaged('it does not end where it was signed last');
   const moreRefusals = await recordRefusals(queries, BATCH, clock);
   const fresh = await queries.query<{ id: string; leaf_sha256: Buffer }>(
     'SELECT id::text, leaf_sha256 FROM audit WHERE sequence IS NULL ORDER BY audit.id LIMIT $1',
@@ -96,7 +96,7 @@ export async function merge(
     await storeNodes(queries, nodes);
   } catch (error) {
     if ((error as { code?: unknown }).code === UNIQUE_VIOLATION)
-      throw damaged('something stands already where the next record comes');
+      throw treeDamaged('something stands already where the next record comes');
     throw error;
   }
   const head = { size: frontier.size, root: frontier.root(), at: dateOf(clock) };
@@ -116,7 +116,7 @@ function frontierOf({ size, frontier }: TreeRow): Frontier {
   try {
     return new Frontier(Number(size), hashes);
   } catch {
-    throw damaged('its right edge does not fit its size');
+    throw treeDamaged('its right edge does not fit its size');
   }
 }
 
@@ -127,7 +127,7 @@ async function lastHead(
   trustDomain: string,
 ): Promise<(SignedHead & { kid: string }) | undefined> {
   if (head === null) {
-    if (size !== '0') throw damaged('its last head is gone');
+    if (size !== '0') throw treeDamaged('its last head is gone');
     return undefined;
   }
   try {
@@ -136,7 +136,7 @@ async function lastHead(
     if (!key) throw unknownKey(kid);
     return { ...(await readTreeHead(head, { keyOf: () => key, trustDomain })), signed: head, kid };
   } catch (error) {
-    if (error instanceof LogError) throw damaged('its last head is none of this log');
+    if (error instanceof LogError) throw treeDamaged('its last head is none of this log');
     throw error;
   }
 }

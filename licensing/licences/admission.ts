@@ -1,6 +1,6 @@
 import type { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
-import { applying, toEntitlement } from './entitlement';
+import { applicableLicence, toEntitlement } from './entitlement';
 import type { Entitlement } from './entitlement';
 import { heldLicences } from './holdings';
 import { licenceRefusal, recordRefusal } from './redeem';
@@ -18,7 +18,7 @@ export async function admitByLicence(
   user: string,
   { required, now, log }: { required: boolean; now: Date; log?: Logger },
 ): Promise<Entitlement | undefined> {
-  const found = applying(await heldLicences(database, user), now);
+  const found = applicableLicence(await heldLicences(database, user), now);
   const refuse = async (refusal: RpcError): Promise<never> => {
     await recordRefusal(database, { user, licence: found?.licence.licence, code: refusal.code }, log);
     throw refusal;

@@ -40,7 +40,7 @@ const ORDER: readonly LicenceState[] = ['valid', 'grace', 'expired', 'revoked'];
  * redeemed last.
  * @param held the one that was redeemed last first
  */
-export function applying(
+export function applicableLicence(
   held: readonly HeldLicence[],
   now: Date,
 ): { licence: HeldLicence; state: LicenceState } | undefined {
@@ -64,12 +64,12 @@ export async function lastingEntitlementOf(
   user: string,
   now: Date,
 ): Promise<(Entitlement & { state: LicenceState }) | undefined> {
-  const found = applying(await heldLicences(queries, user), now);
+  const found = applicableLicence(await heldLicences(queries, user), now);
   return found && { ...toEntitlement(found.licence), state: found.state };
 }
 
 /** What a user's licence allows, its grace days included. @returns undefined without a licence, or when every one is over or revoked */
 export async function entitlementOf(queries: Queries, user: string, now: Date): Promise<Entitlement | undefined> {
-  const found = applying(await heldLicences(queries, user), now);
+  const found = applicableLicence(await heldLicences(queries, user), now);
   return found && (found.state === 'valid' || found.state === 'grace') ? toEntitlement(found.licence) : undefined;
 }

@@ -68,7 +68,7 @@ export class SecondFactors {
     const rows = await this.database.query(
       `INSERT INTO second_factors (user_id, secret) VALUES ($1, $2)
        ON CONFLICT (user_id) DO UPDATE SET secret = $2, begun_at = now(), last_step = 0 WHERE second_factors.enabled_at IS NULL RETURNING user_id`,
-      [user, await this.need().seal(user, secret)],
+      [user, await this.requireKeys().seal(user, secret)],
     );
     if (rows.length === 0)
       throw new RpcError(
@@ -165,14 +165,14 @@ export class SecondFactors {
     });
   }
 
-  private need(): SecondFactorKeys {
+  private requireKeys(): SecondFactorKeys {
     const keys = this.keys();
     if (!keys) throw unavailable();
     return keys;
   }
 
   private async open(user: string, sealed: string): Promise<Buffer> {
-    const keys = this.need();
+    const keys = this.requireKeys();
     try {
       return await keys.open(user, sealed);
     } catch (cause) {

@@ -10,9 +10,9 @@ export const SESSION_IDLE_DAYS = 30;
 export const REUSE_GRACE_SECONDS = 5;
 
 /** True of a session `s` that may go on. */
-export const LIVE = `s.revoked_at IS NULL AND s.expires_at > now() AND s.last_used_at > now() - interval '${SESSION_IDLE_DAYS} days'`;
+export const LIVE_SESSION = `s.revoked_at IS NULL AND s.expires_at > now() AND s.last_used_at > now() - interval '${SESSION_IDLE_DAYS} days'`;
 /** When a session ends by itself, Unix seconds. */
-export const EXPIRY = `floor(extract(epoch FROM least(expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days')))::int AS ends`;
+export const SESSION_EXPIRY = `floor(extract(epoch FROM least(expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days')))::int AS ends`;
 
 /**
  * Uses a refresh token and gives its session `next`, in a transaction of its own. Of a session's tokens two are good at most: the one that was used
@@ -29,7 +29,7 @@ export async function rotate(
 ): Promise<number | undefined> {
   // Calls with tokens of one session wait for one another here: what they see of its tokens afterwards is true.
   const [session] = await queries.query<{ live: boolean }>(
-    `SELECT ${LIVE} AS live FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.sha256 = $1 FOR UPDATE OF s`,
+    `SELECT ${LIVE_SESSION} AS live FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id WHERE t.sha256 = $1 FOR UPDATE OF s`,
     [used],
   );
   if (session?.live !== true) return undefined;
@@ -43,7 +43,7 @@ export async function rotate(
        INSERT INTO refresh_tokens (sha256, session_id) SELECT $2, session_id FROM spent
      )
      UPDATE sessions SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3)), client_name = $4, client_address = $5
-     WHERE id IN (SELECT session_id FROM spent) RETURNING ${EXPIRY}`,
+     WHERE id IN (SELECT session_id FROM spent) RETURNING ${SESSION_EXPIRY}`,
     [used, next, certifiedSeconds, client.name, client.address],
   );
   return row?.ends;
@@ -55,7 +55,7 @@ export async function rotate(
  */
 export async function replaceTokens(queries: Queries, session: string, next: Buffer): Promise<number | undefined> {
   const [row] = await queries.query<{ ends: number }>(
-    `UPDATE sessions s SET last_used_at = now() WHERE id = $1 AND ${LIVE} RETURNING ${EXPIRY}`,
+    `UPDATE sessions s SET last_used_at = now() WHERE id = $1 AND ${LIVE_SESSION} RETURNING ${SESSION_EXPIRY}`,
     [session],
   );
   if (!row) return undefined;
@@ -67,9 +67,9 @@ export async function replaceTokens(queries: Queries, session: string, next: Buf
 }
 
 /** As `rotate` has it, where that was done already. */
-export async function rotated(queries: Queries, next: Buffer): Promise<number | undefined> {
+export async function rotatedSessionExpiry(queries: Queries, next: Buffer): Promise<number | undefined> {
   const [row] = await queries.query<{ ends: number }>(
-    `SELECT ${EXPIRY} FROM sessions JOIN refresh_tokens t ON t.session_id = sessions.id WHERE t.sha256 = $1`,
+    `SELECT ${SESSION_EXPIRY} FROM sessions JOIN refresh_tokens t ON t.session_id = sessions.id WHERE t.sha256 = $1`,
     [next],
   );
   return row?.ends;

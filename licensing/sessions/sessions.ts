@@ -4,7 +4,15 @@ import { recordAudit } from '../audit/audit';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
 import { newRefreshToken, refreshTokenHash } from '../tokens/refresh-token';
-import { EXPIRY, LIVE, replaceTokens, REUSE_GRACE_SECONDS, rotate, rotated, SESSION_IDLE_DAYS } from './rotation';
+import {
+  SESSION_EXPIRY,
+  LIVE_SESSION,
+  replaceTokens,
+  REUSE_GRACE_SECONDS,
+  rotate,
+  rotatedSessionExpiry,
+  SESSION_IDLE_DAYS,
+} from './rotation';
 import type { ClientDetails } from './client-details';
 import type { Queries } from '../store/queries';
 import { CodedError } from '../../errors/coded-error';
@@ -181,7 +189,7 @@ export class Sessions {
     const ends = await once().catch(async (error: unknown) => {
       if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
       // The next token is ours alone: where it is there, the first try took effect.
-      return (await rotated(this.database, hashes.next)) ?? once();
+      return (await rotatedSessionExpiry(this.database, hashes.next)) ?? once();
     });
     // One that was good when the call began and is retired now: others were faster, which is no theft yet.
     if (ends === undefined) throw (await this.find(used))?.live === true ? raced() : ended();
@@ -197,7 +205,7 @@ export class Sessions {
     await this.database.transactionTwice(async (queries) => {
       const rows = await queries.query(
         `UPDATE sessions s SET last_used_at = now(), certified_until = greatest(certified_until, now() + make_interval(secs => $3))
-         WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE} RETURNING s.id`,
+         WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE_SESSION} RETURNING s.id`,
         [session, user, certifiedSeconds],
       );
       if (rows.length === 0) throw ended();
@@ -208,7 +216,7 @@ export class Sessions {
   /** @throws RpcError UNAUTHENTICATED login.session_ended */
   async requireLive({ user, session }: { user: string; session: string }): Promise<void> {
     const rows = await this.database.queryTwice(
-      `SELECT 1 AS there FROM sessions s WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE}`,
+      `SELECT 1 AS there FROM sessions s WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE_SESSION}`,
       [session, user],
     );
     if (rows.length === 0) throw ended();
@@ -224,7 +232,7 @@ export class Sessions {
       client_address: string;
     }>(
       `SELECT s.id, s.created_at, s.last_used_at, s.client_name, s.client_address FROM sessions s
-       WHERE s.user_id = $1 AND ${LIVE} ORDER BY s.last_used_at DESC, s.id LIMIT 1000`,
+       WHERE s.user_id = $1 AND ${LIVE_SESSION} ORDER BY s.last_used_at DESC, s.id LIMIT 1000`,
       [user],
     );
     return rows.map((row) => ({
@@ -245,7 +253,7 @@ export class Sessions {
 
   private async find(hash: Buffer): Promise<TokenRow | undefined> {
     const [row] = await this.database.queryTwice<TokenRow>(
-      `SELECT s.id, s.user_id, s.authenticated_at, t.retired_at IS NOT NULL AS retired, ${LIVE} AS live,
+      `SELECT s.id, s.user_id, s.authenticated_at, t.retired_at IS NOT NULL AS retired, ${LIVE_SESSION} AS live,
          coalesce(t.used_at > now() - interval '${REUSE_GRACE_SECONDS} seconds', false) AS used_just_now
        FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.sha256 = $1`,
       [hash],
@@ -269,7 +277,7 @@ export async function beginSession(
   const refreshToken = newRefreshToken();
   const [row] = await queries.query<{ ends: number }>(
     `INSERT INTO sessions (id, user_id, authenticated_at, expires_at, certified_until, client_name, client_address)
-     VALUES ($1, $2, to_timestamp($3), now() + interval '${SESSION_DAYS} days', now() + make_interval(secs => $4), $5, $6) RETURNING ${EXPIRY}`,
+     VALUES ($1, $2, to_timestamp($3), now() + interval '${SESSION_DAYS} days', now() + make_interval(secs => $4), $5, $6) RETURNING ${SESSION_EXPIRY}`,
     [session, user, authenticatedAt, certifiedSeconds, client.name, client.address],
   );
   await queries.query('INSERT INTO refresh_tokens (sha256, session_id) VALUES ($1, $2)', [
@@ -288,7 +296,7 @@ export async function beginSession(
 /** Ends what is too much of a user's sessions, whatever was unused the longest first. */
 async function endOldest(queries: Queries, user: string, newest: string): Promise<void> {
   const tooMany = await queries.query<{ id: string }>(
-    `SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.id <> $2 AND ${LIVE} ORDER BY s.last_used_at DESC, s.id OFFSET $3`,
+    `SELECT s.id FROM sessions s WHERE s.user_id = $1 AND s.id <> $2 AND ${LIVE_SESSION} ORDER BY s.last_used_at DESC, s.id OFFSET $3`,
     [user, newest, MAX_SESSIONS - 1],
   );
   for (const { id } of tooMany) await revokeSessions(queries, user, { session: id }, 'too_many');
@@ -299,7 +307,7 @@ async function endOldest(queries: Queries, user: string, newest: string): Promis
  * @returns with how many ended
  * @throws RpcError UNAUTHENTICATED login.session_ended
  */
-export async function goOnAlone(
+export async function endOtherSessions(
   queries: Queries,
   { user, session }: { user: string; session: string },
   because: RevokedBecause,

@@ -1,4 +1,4 @@
-import { wrongFile } from '../../runtime/config/environment';
+import { settingFileError } from '../../runtime/config/environment';
 import { readSettingText } from '../../runtime/config/listen';
 import { RpcError } from '../../runtime/rpc/errors';
 import { openDatabase } from './database';
@@ -11,7 +11,7 @@ import type { Clock } from '../../runtime/clock';
 export async function readDatabaseUrl({ DATABASE_URL_FILE }: { DATABASE_URL_FILE: string }): Promise<string> {
   const url = (await readSettingText('DATABASE_URL_FILE', DATABASE_URL_FILE)).trim();
   if (/^postgres(ql)?:\/\/\S*$/.test(url)) return url;
-  throw wrongFile({ DATABASE_URL_FILE }, 'expected one line postgres://…, got something else');
+  throw settingFileError({ DATABASE_URL_FILE }, 'expected one line postgres://…, got something else');
 }
 
 /**

@@ -12,7 +12,11 @@ export class ConfigError extends CodedError<'config.invalid'> {
 }
 
 /** What is wrong with files that settings name. @param files paths by setting @param reason says nothing of what is in them */
-export function wrongFile(files: Readonly<Record<string, string>>, reason: string, cause?: unknown): ConfigError {
+export function settingFileError(
+  files: Readonly<Record<string, string>>,
+  reason: string,
+  cause?: unknown,
+): ConfigError {
   const named = Object.entries(files).map(([name, path]) => `${name} (${path})`);
   return new ConfigError(`${named.join(', ')}: ${reason}`, { cause });
 }

@@ -3,7 +3,7 @@ import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
 import { metricsSettings } from '../metrics/open';
 import { TrustedProxies } from '../rpc/peer';
-import { addressSetting, ConfigError, wrongFile } from './environment';
+import { addressSetting, ConfigError, settingFileError } from './environment';
 import { decodeUtf8 } from '../text/utf8';
 
 /** Addresses and networks (CIDR) of the proxies before a program; nobody else's X-Forwarded-For is believed. */
@@ -36,7 +36,7 @@ export async function readSettingFile(name: string, path: string): Promise<Buffe
     return await readFile(path);
   } catch (cause) {
     const { code = 'unknown reason' } = cause as NodeJS.ErrnoException;
-    throw wrongFile({ [name]: path }, `the file can't be read: ${code}`, cause);
+    throw settingFileError({ [name]: path }, `the file can't be read: ${code}`, cause);
   }
 }
 
@@ -46,7 +46,7 @@ export async function readSettingText(name: string, path: string): Promise<strin
   try {
     return decodeUtf8(content, 'the file');
   } catch (cause) {
-    throw wrongFile({ [name]: path }, (cause as Error).message, cause);
+    throw settingFileError({ [name]: path }, (cause as Error).message, cause);
   }
 }
 
@@ -69,7 +69,7 @@ export async function readTls(settings: {
     createSecureContext({ key: read.key, cert: read.certificate });
   } catch (cause) {
     const files = { TLS_KEY_FILE: key, TLS_CERTIFICATE_FILE: certificate };
-    throw wrongFile(files, 'expected a key and its certificate in PEM, got something else', cause);
+    throw settingFileError(files, 'expected a key and its certificate in PEM, got something else', cause);
   }
   return read;
 }

@@ -1,4 +1,4 @@
-import { ConfigError, wrongFile } from './environment';
+import { ConfigError, settingFileError } from './environment';
 import { currentFiles, reloadingFiles } from './reloading-file';
 import type { CurrentFiles, Reloading, ReloadingOptions } from './reloading-file';
 
@@ -35,7 +35,7 @@ async function naming<T>(files: Readonly<Record<string, string>>, loading: Promi
     const { syscall, path, code, message } = cause as NodeJS.ErrnoException;
     const concerned = Object.entries(files).filter(([, file]) => path === undefined || file === path);
     const reason = syscall ? `the file can't be read: ${code}` : safe(cause, message);
-    throw wrongFile(Object.fromEntries(concerned), reason, cause);
+    throw settingFileError(Object.fromEntries(concerned), reason, cause);
   }
 }
 

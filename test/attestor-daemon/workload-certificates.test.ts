@@ -96,7 +96,7 @@ test('workloads that are gone are forgotten, on disk too; those that are there, 
 });
 
 test('it is bounded: one more than that is refused, known ones are not', async () => {
-  const certificates = await open({ most: 2 });
+  const certificates = await open({ maxRecords: 2 });
   await certificates.isFirst(workload('a'), mine);
   await certificates.isFirst(workload('b'), mine);
   await expect(certificates.isFirst(workload('c'), mine)).toRejectWithCode('attestor.too_many_workloads');

@@ -4,8 +4,13 @@ import { join } from 'node:path';
 import { createAllKeys } from '../../installation/create';
 import { FolderKeyStore } from '../../installation/folder';
 import { REPLACEABLE_KEYS } from '../../installation/lost-keys';
-import { need, withTrustKey } from '../../installation/store';
-import { publishTrustBundle, readPublishedTrust, signAway, TrustKeyAwayError } from '../../installation/trust';
+import { readRequiredKey, withTrustKey } from '../../installation/store';
+import {
+  publishTrustBundle,
+  readPublishedTrust,
+  signTrustBundleOffline,
+  TrustKeyAwayError,
+} from '../../installation/trust';
 import { generateSigningKey } from '../../licensing/tokens/keys';
 
 const trustDomain = 'sls.test';
@@ -28,13 +33,13 @@ describe.each(REPLACEABLE_KEYS)('%s that is gone', (name) => {
     await expect(createAllKeys(store, { trustDomain })).toRejectWithCode('keystore.key_lost');
     expect(await store.read(name)).toBeUndefined();
     renameSync(`${path}.away`, path);
-    const before = await need(store, name);
+    const before = await readRequiredKey(store, name);
     await createAllKeys(store, { trustDomain });
-    expect(await need(store, name)).toBe(before);
+    expect(await readRequiredKey(store, name)).toBe(before);
 
     rmSync(path);
     await createAllKeys(store, { trustDomain, replaceLost: [name] });
-    expect(await need(store, name)).not.toBe(before);
+    expect(await readRequiredKey(store, name)).not.toBe(before);
   });
 });
 
@@ -48,23 +53,23 @@ test('an installation that is older than licences gets their key', async () => {
 describe('a trust key that is kept elsewhere', () => {
   let key: string;
   beforeEach(async () => {
-    key = await need(store, 'trust-key.json');
+    key = await readRequiredKey(store, 'trust-key.json');
     rmSync(store.placeOf('trust-key.json'));
   });
 
   test('is not made anew, and not needed while nothing changes', async () => {
-    const before = await need(store, 'trust-bundle.jws');
+    const before = await readRequiredKey(store, 'trust-bundle.jws');
     await createAllKeys(store, { trustDomain });
     await publishTrustBundle(store, { services });
     expect(await store.read('trust-key.json')).toBeUndefined();
-    expect(await need(store, 'trust-bundle.jws')).toBe(before);
+    expect(await readRequiredKey(store, 'trust-bundle.jws')).toBe(before);
   });
 
   test('is asked for when the bundle changes; then it signs, and stays where it is', async () => {
     const change = { policy: { softwareTpm: 'allow' as const } };
-    const before = await need(store, 'trust-bundle.jws');
+    const before = await readRequiredKey(store, 'trust-bundle.jws');
     await expect(publishTrustBundle(store, change)).toRejectWithCode('keystore.trust_key_away');
-    expect(await need(store, 'trust-bundle.jws')).toBe(before);
+    expect(await readRequiredKey(store, 'trust-bundle.jws')).toBe(before);
     await publishTrustBundle(withTrustKey(store, key), change);
     expect((await readPublishedTrust(store))?.bundle).toMatchObject({ sequence: 2, policy: { softwareTpm: 'allow' } });
     expect(await store.read('trust-key.json')).toBeUndefined();
@@ -74,14 +79,14 @@ describe('a trust key that is kept elsewhere', () => {
     const change = { policy: { softwareTpm: 'allow' as const } };
     const asked = (await publishTrustBundle(store, change).catch((error: unknown) => error)) as TrustKeyAwayError;
     expect(asked).toBeInstanceOf(TrustKeyAwayError);
-    await expect(signAway(asked.unsigned, JSON.stringify(await generateSigningKey()))).toRejectWithCode(
+    await expect(signTrustBundleOffline(asked.unsigned, JSON.stringify(await generateSigningKey()))).toRejectWithCode(
       'keystore.malformed',
     );
-    const other = await signAway(asked.unsigned.replace('http://a:1', 'http://evil:1'), key);
+    const other = await signTrustBundleOffline(asked.unsigned.replace('http://a:1', 'http://evil:1'), key);
     await expect(publishTrustBundle(store, change, { signed: other.signed })).toRejectWithCode(
       'keystore.trust_key_away',
     );
-    const { signed } = await signAway(asked.unsigned, key);
+    const { signed } = await signTrustBundleOffline(asked.unsigned, key);
     await publishTrustBundle(store, change, { signed });
     expect(readFileSync(join(folder, 'trust-bundle.jws'), 'utf8').trim()).toBe(signed);
   });

@@ -6,7 +6,7 @@ import { splitCertificates } from '../../attestation/certificates/pem';
 import { FolderKeyStore } from '../../installation/folder';
 import { rotate, ROTATIONS } from '../../installation/rotate';
 import type { Rotation } from '../../installation/rotate';
-import { need } from '../../installation/store';
+import { readRequiredKey } from '../../installation/store';
 import { createTrustKeys, publishTrustBundle, readPublishedTrust } from '../../installation/trust';
 import { generateTokenKeys, readTokenKeys } from '../../licensing/tokens/keys';
 import { readSignedBundle, signTrustBundle } from '../../attestation/trust/signed-bundle';
@@ -42,12 +42,12 @@ beforeEach(async () => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const bundle = async () => readSignedBundle(await need(store, 'trust-bundle.jws'));
+const bundle = async () => readSignedBundle(await readRequiredKey(store, 'trust-bundle.jws'));
 
 describe.each(['token-key', 'revocation-key'] as const)('a new %s', (what) => {
   const { file, life } = ROTATIONS[what];
   const keysAt = async (seconds: number) =>
-    readTokenKeys(await need(store, file), { now: () => at(seconds).getTime() });
+    readTokenKeys(await readRequiredKey(store, file), { now: () => at(seconds).getTime() });
 
   test('signs when every program has read it, and the old one verifies until its last token has ended', async () => {
     const old = (await keysAt(0)).signing.kid;
@@ -64,7 +64,7 @@ describe.each(['token-key', 'revocation-key'] as const)('a new %s', (what) => {
   test('again at once keeps all of them, and much later drops what is over', async () => {
     await rotate(store, what, { trustDomain, now: T0 });
     expect((await rotate(store, what, { trustDomain, now: at(1) })).dropped).toBe(0);
-    expect((JSON.parse(await need(store, file)) as { keys: unknown[] }).keys).toHaveLength(3);
+    expect((JSON.parse(await readRequiredKey(store, file)) as { keys: unknown[] }).keys).toHaveLength(3);
     expect((await rotate(store, what, { trustDomain, now: at(10_000) })).dropped).toBe(2);
   });
 
@@ -77,7 +77,8 @@ describe.each(['token-key', 'revocation-key'] as const)('a new %s', (what) => {
 });
 
 describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
-  const authorities = async () => readAuthorities(await need(store, `${what}.crt`), await need(store, `${what}.key`));
+  const authorities = async () =>
+    readAuthorities(await readRequiredKey(store, `${what}.crt`), await readRequiredKey(store, `${what}.key`));
 
   test('signs when every program has read it, and both are believed meanwhile', async () => {
     const old = signingAuthority(await authorities(), T0);
@@ -85,13 +86,16 @@ describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
     expect(signingAuthority(await authorities(), at(store.settleSeconds - 1))).toEqual(old);
     const fresh = signingAuthority(await authorities(), at(store.settleSeconds));
     expect(fresh).not.toEqual(old);
-    expect(splitCertificates(await need(store, `${what}.crt`))).toEqual([fresh.certificate, old.certificate]);
+    expect(splitCertificates(await readRequiredKey(store, `${what}.crt`))).toEqual([
+      fresh.certificate,
+      old.certificate,
+    ]);
   });
 
   test('is written so that OpenSSL reads both', async () => {
     await rotate(store, what, { trustDomain, now: T0 });
     for (const name of [`${what}.crt`, `${what}.key`] as const) {
-      const text = await need(store, name);
+      const text = await readRequiredKey(store, name);
       expect(text.split('\n').filter((line) => /^-----BEGIN [A-Z ]+-----$/.test(line))).toHaveLength(2);
     }
   });
@@ -115,13 +119,13 @@ describe.each(['client-ca', 'attestation-ca'] as const)('a new %s', (what) => {
     const old = signingAuthority(await authorities(), T0);
     await rotate(store, what, { trustDomain, now: T0, compromised: true });
     expect(signingAuthority(await authorities(), T0)).not.toEqual(old);
-    expect(await need(store, `${what}.crt`)).not.toContain(old.certificate);
+    expect(await readRequiredKey(store, `${what}.crt`)).not.toContain(old.certificate);
   });
 });
 
 test('a new licence key signs when every program has read it; the one before verifies for the longest life of a licence, published with it', async () => {
   const keysAt = async (offset: number) =>
-    readTokenKeys(await need(store, 'licence-keys.json'), { now: () => at(offset).getTime() });
+    readTokenKeys(await readRequiredKey(store, 'licence-keys.json'), { now: () => at(offset).getTime() });
   const old = (await keysAt(0)).signing.kid;
   await rotate(store, 'licence-key', { trustDomain, now: T0 });
   expect((await keysAt(0)).signing.kid).toBe(old);
@@ -148,29 +152,29 @@ test('what clients pin is in the trust bundle before anything is signed by it', 
 });
 
 test('a bundle stays as it was signed when nothing changed, and gets a new sequence with a new policy', async () => {
-  const [first, signed] = [await bundle(), await need(store, 'trust-bundle.jws')];
+  const [first, signed] = [await bundle(), await readRequiredKey(store, 'trust-bundle.jws')];
   await publishTrustBundle(store);
-  expect(await need(store, 'trust-bundle.jws')).toBe(signed);
+  expect(await readRequiredKey(store, 'trust-bundle.jws')).toBe(signed);
   await publishTrustBundle(store, { policy: { softwareTpm: 'allow' } });
   expect(await bundle()).toMatchObject({ sequence: first.sequence + 1, policy: { softwareTpm: 'allow' } });
-  expect(JSON.parse(await need(store, 'trust-bundle.json'))).toEqual(await bundle());
+  expect(JSON.parse(await readRequiredKey(store, 'trust-bundle.json'))).toEqual(await bundle());
 });
 
 test('an edit of the plain bundle is never signed: it is refused, or dropped where keys have to go', async () => {
-  const [first, signed] = [await bundle(), await need(store, 'trust-bundle.jws')];
-  const plain = await need(store, 'trust-bundle.json');
+  const [first, signed] = [await bundle(), await readRequiredKey(store, 'trust-bundle.jws')];
+  const plain = await readRequiredKey(store, 'trust-bundle.json');
   const edited = { ...first, services: { signup: 'https://mallory.test', login: 'https://mallory.test' } };
   for (const text of [JSON.stringify(edited), JSON.stringify({ ...edited, sequence: first.sequence + 9 }), '{}']) {
     await store.write([['trust-bundle.json', text]]);
     await expect(publishTrustBundle(store)).rejects.toMatchObject({ code: 'keystore.edited' });
-    expect(await need(store, 'trust-bundle.jws')).toBe(signed);
+    expect(await readRequiredKey(store, 'trust-bundle.jws')).toBe(signed);
   }
   await rotate(store, 'revocation-key', { trustDomain, now: T0, compromised: true });
   expect((await bundle()).services).toEqual(first.services);
   // What a crash between both left.
   await store.write([['trust-bundle.json', plain]]);
   await publishTrustBundle(store);
-  expect(JSON.parse(await need(store, 'trust-bundle.json'))).toEqual(await bundle());
+  expect(JSON.parse(await readRequiredKey(store, 'trust-bundle.json'))).toEqual(await bundle());
 });
 
 test("a signed bundle that isn't by the installation's own trust key is not gone on from", async () => {

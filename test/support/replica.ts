@@ -11,7 +11,7 @@ import { enclaveLimits } from '../../functions/login/enclave-limit';
 import { enclaveManagementService } from '../../functions/login/enclaves';
 import type { Enclave, Launcher } from '../../functions/login/launcher/launcher';
 import { licenceService } from '../../functions/login/licences';
-import { freeingSeats } from '../../functions/login/seats/launcher';
+import { withSeatRelease } from '../../functions/login/seats/launcher';
 import { seatPools } from '../../functions/login/seats/pool';
 import { seatService } from '../../functions/login/seats/service';
 import { seatSigner } from '../../functions/login/seats/signer';
@@ -82,7 +82,7 @@ export async function startReplica(
     clock,
   });
   const seats = new Seats(backend.database, seatSeconds);
-  const launcher = freeingSeats(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
+  const launcher = withSeatRelease(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
   const enclaves = new EnclaveRegistry(backend.database);
   const enclaveLimit = enclaveLimits(backend.database, defaultEnclaves, clock);
   const implementation = loginService({

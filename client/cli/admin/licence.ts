@@ -90,7 +90,7 @@ function addIssue(licence: Command): void {
 }
 
 /** A whole number of an option. @throws CliError usage */
-export function count(name: string, text: string, least = 1): number {
+export function parseCount(name: string, text: string, least = 1): number {
   if (/^\d{1,7}$/.test(text) && Number(text) >= least) return Number(text);
   throw new CliError(EXIT.usage, `expected --${name} from ${least}, got ${JSON.stringify(text)}`);
 }
@@ -98,7 +98,8 @@ export function count(name: string, text: string, least = 1): number {
 function endOf({ until, days }: Pick<IssueOptions, 'until' | 'days'>): bigint {
   if ((until === undefined) === (days === undefined))
     throw new CliError(EXIT.usage, 'expected exactly one of --days DAYS and --until TIME');
-  const end = until === undefined ? systemClock.now() + count('days', days as string) * 86_400_000 : Date.parse(until);
+  const end =
+    until === undefined ? systemClock.now() + parseCount('days', days as string) * 86_400_000 : Date.parse(until);
   if (Number.isNaN(end))
     throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);
   return BigInt(Math.floor(end / 1000));
@@ -112,14 +113,14 @@ async function runIssue(options: IssueOptions): Promise<void> {
     plan: {
       name,
       images,
-      enclaves: count('enclaves', options.enclaves),
-      seats: count('seats', options.seats),
+      enclaves: parseCount('enclaves', options.enclaves),
+      seats: parseCount('seats', options.seats),
       cpu,
       memory,
     },
     until,
-    graceDays: count('grace-days', options.graceDays, 0),
-    accounts: count('accounts', options.accounts),
+    graceDays: parseCount('grace-days', options.graceDays, 0),
+    accounts: parseCount('accounts', options.accounts),
     reason,
   };
   // A file that is there is somebody's: it may be the key of another licence.

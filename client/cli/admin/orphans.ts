@@ -3,7 +3,7 @@ import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { withCaller } from './call';
-import { count } from './licence';
+import { parseCount } from './licence';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
@@ -35,7 +35,7 @@ export function addOrphans(admin: Command): void {
     .requiredOption('--reason <text>', 'reason, for the audit record');
   addAdminOptions(addOutputOptions(permit)).action(async (options: Options & { count: string; reason: string }) => {
     const out = new Output(options);
-    const objects = count('count', options.count);
+    const objects = parseCount('count', options.count);
     await withCaller(options, async (caller) => {
       const { until } = await caller.call('permitOrphans', { objects, reason: options.reason });
       out.done(`the reaper may delete ${objects} orphans until ${time(until)}`);

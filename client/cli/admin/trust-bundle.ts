@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { need } from '../../../installation/store';
+import { readRequiredKey } from '../../../installation/store';
 import type { KeyStore } from '../../../installation/store';
-import { publishTrustBundle, signAway } from '../../../installation/trust';
+import { publishTrustBundle, signTrustBundleOffline } from '../../../installation/trust';
 import { parseTrustBundle, TrustBundleError } from '../../../attestation/trust/bundle';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { fingerprint } from '../../../attestation/trust/public-key';
@@ -32,7 +32,7 @@ export function addTrustBundle(admin: Command): void {
         await file?.close();
         throw error;
       });
-      const signed = await need(store, 'trust-bundle.jws');
+      const signed = await readRequiredKey(store, 'trust-bundle.jws');
       const key = await fingerprint(bundle.trustKey);
       await file?.write(`${signed}\n`).finally(() => file.close());
       out.note(
@@ -78,7 +78,7 @@ function addSign(group: Command): void {
         await readInput(file, 'the trust bundle'),
         await readInput(options.trustKey, 'the trust key'),
       ];
-      const { bundle, signed } = await signAway(unsigned, key).catch((error: unknown) => {
+      const { bundle, signed } = await signTrustBundleOffline(unsigned, key).catch((error: unknown) => {
         if (!(error instanceof TrustBundleError)) throw error;
         throw new CliError(EXIT.usage, `${file}: ${error.message}`, { code: error.code }, { cause: error });
       });

@@ -3,7 +3,7 @@ import { decodeJwt } from 'jose';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { accountSummary, deleteAccount, linkIdentity, secondFactor, unlinkIdentity } from '../../index';
 import { callOptions } from '../call-options';
-import { confirmed } from '../confirmation';
+import { withConfirmation } from '../confirmation';
 import { CliError, EXIT } from '../exit';
 import { LogMemory } from '../log-memory';
 import { askProvider } from '../oidc';
@@ -93,7 +93,7 @@ async function runLink(options: Options): Promise<void> {
       hint: 'to unlink it: sls account unlink',
     });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  const issuer = await confirmed(out, trust, accessToken, options, async (by) => {
+  const issuer = await withConfirmation(out, trust, accessToken, options, async (by) => {
     const idToken = await askProvider(trust, out, options);
     out.finish();
     const oneTimeCode = enabled ? await askCode(by) : undefined;
@@ -115,7 +115,7 @@ async function runUnlink(options: Options): Promise<void> {
       code: 'account.no_password',
     });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  await confirmed(out, trust, accessToken, options, async (by) => {
+  await withConfirmation(out, trust, accessToken, options, async (by) => {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
     await unlinkIdentity(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
   });
@@ -141,7 +141,7 @@ async function runDelete(options: Options): Promise<void> {
     throw new CliError(EXIT.failure, 'the account is not deleted: another name was typed');
   }
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  const { enclavesRemoved } = await confirmed(out, trust, accessToken, options, async (by) => {
+  const { enclavesRemoved } = await withConfirmation(out, trust, accessToken, options, async (by) => {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
     out.progress('deleting the account');
     return deleteAccount(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());

@@ -7,7 +7,7 @@ import { interruptible } from '../interrupt';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { counting, localTarget, openSource } from '../transfer';
+import { countBytes, localTarget, openSource } from '../transfer';
 
 interface Options extends OutputOptions {
   verbose?: boolean;
@@ -53,7 +53,7 @@ async function upload(from: string, path: string, out: Output, { verbose, signal
     const cut = (): void => connection.close();
     signal.addEventListener('abort', cut);
     try {
-      const { stream, count } = counting(source.stream, source.size, out);
+      const { stream, count } = countBytes(source.stream, source.size, out);
       await connection.putFile(Object.assign(stream, { mode: source.mode, size: source.size }), target);
       out.finish();
       out.result({ path: target, size: count() }, []);

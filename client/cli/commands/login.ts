@@ -18,7 +18,7 @@ import { addExample, addOutputOptions, addTrustOptions, addVerboseOption } from 
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
-import { outlastingRaces } from '../race';
+import { retryAfterRaces } from '../race';
 import { keepReceipt } from '../receipts';
 import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
@@ -142,7 +142,7 @@ async function logInAsChosen(keeper: TrustKeeper, options: Run, out: Output): Pr
   const found = options.passwordStdin ? undefined : await savedCredential(keeper.trust, options.username, out);
   if (!found) return logInAnew(keeper, options, out);
   try {
-    await outlastingRaces(async () =>
+    await retryAfterRaces(async () =>
       logIn((await savedCredential(keeper.trust, found.username, out)) ?? found, keeper, options, out),
     );
   } catch (error) {

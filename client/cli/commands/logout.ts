@@ -8,7 +8,7 @@ import { toCliError } from '../failure';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { outlastingRaces } from '../race';
+import { retryAfterRaces } from '../race';
 import { loadSessionIfThere, removeSession, sessionFile, sessionFiles } from '../session-file';
 import { isBadState, isUnwritable } from '../state';
 import { readTokenFile, removeTokenFile } from '../token-file';
@@ -53,7 +53,7 @@ async function run(options: Options, command: Command): Promise<void> {
   let ended = 0;
   for (const { trust, refreshToken } of sessions) {
     try {
-      ended += await outlastingRaces(() =>
+      ended += await retryAfterRaces(() =>
         logOut(trust, refreshToken, { ...callOptions(), all: options.all === true }),
       );
     } catch (error) {

@@ -10,7 +10,7 @@ import {
 } from '../../index';
 import type { BothFactors, SecondFactorSecret } from '../../index';
 import { callOptions } from '../call-options';
-import { confirmed } from '../confirmation';
+import { withConfirmation } from '../confirmation';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
@@ -88,7 +88,7 @@ async function runEnable(options: Options): Promise<void> {
       hint: 'to switch authenticators: sls totp disable, then sls totp enable',
     });
   }
-  const recoveryCodes = await confirmed(out, trust, accessToken, options, async (confirmation) => {
+  const recoveryCodes = await withConfirmation(out, trust, accessToken, options, async (confirmation) => {
     await show(await beginSecondFactor(trust, confirmation.accessToken, confirmation.password, callOptions()), options);
     return confirm({ out, trust, accessToken: confirmation.accessToken }, confirmation.fromStdin);
   });
@@ -152,7 +152,7 @@ async function byBoth<T>(
       hint: 'set one up with sls totp enable',
     });
   }
-  return confirmed(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) =>
+  return withConfirmation(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) =>
     work(by, { password, oneTimeCode: await askCode({ fromStdin }) }),
   );
 }

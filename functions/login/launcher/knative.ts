@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { load } from 'js-yaml';
-import { readEnvironment, wrongFile } from '../../../runtime/config/environment';
+import { readEnvironment, settingFileError } from '../../../runtime/config/environment';
 import { readSettingFile, readSettingText } from '../../../runtime/config/listen';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { deleteObjectsOf, enclaveCollections } from '../../../runtime/kubernetes/enclave-objects';
@@ -64,7 +64,8 @@ export async function loadKnativeLauncher({
   const settings = readEnvironment(knativeSettings, env);
   const { NAME_KEY_FILE } = settings;
   const nameKey = await readSettingFile('NAME_KEY_FILE', NAME_KEY_FILE);
-  if (nameKey.length < 32) throw wrongFile({ NAME_KEY_FILE }, `expected 32 bytes or more, got ${nameKey.length}`);
+  if (nameKey.length < 32)
+    throw settingFileError({ NAME_KEY_FILE }, `expected 32 bytes or more, got ${nameKey.length}`);
   const options = {
     ...program,
     api: await KubernetesApi.inCluster(env),
@@ -93,9 +94,13 @@ async function readTemplate({ ENCLAVE_TEMPLATE_FILE }: { ENCLAVE_TEMPLATE_FILE: 
     const template = load(text) as KnativeService | undefined;
     if (template?.kind === 'Service') return template;
   } catch (cause) {
-    throw wrongFile({ ENCLAVE_TEMPLATE_FILE }, `expected YAML: ${(cause as Error).message.split('\n')[0]}`, cause);
+    throw settingFileError(
+      { ENCLAVE_TEMPLATE_FILE },
+      `expected YAML: ${(cause as Error).message.split('\n')[0]}`,
+      cause,
+    );
   }
-  throw wrongFile({ ENCLAVE_TEMPLATE_FILE }, 'expected a Knative Service, got something else');
+  throw settingFileError({ ENCLAVE_TEMPLATE_FILE }, 'expected a Knative Service, got something else');
 }
 
 /** Enclaves as Knative Services, each applied server-side, at zero pods when nobody uses it. */

@@ -5,7 +5,7 @@ import { silent } from '../../../runtime/log/log';
 import type { Logger } from '../../../runtime/log/log';
 
 /** A launcher that frees the seats of the enclaves that it ends, instead of leaving them to their heartbeats. */
-export function freeingSeats(launcher: Launcher, seats: Pick<Seats, 'lapse'>, log: Logger = silent): Launcher {
+export function withSeatRelease(launcher: Launcher, seats: Pick<Seats, 'lapse'>, log: Logger = silent): Launcher {
   const free = async (which: Parameters<Seats['lapse']>[0]): Promise<void> => {
     // The enclave is gone whatever becomes of this; the missing heartbeat does the same, later.
     await seats

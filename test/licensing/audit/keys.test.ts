@@ -6,7 +6,7 @@ import { AuditLog } from '../../../licensing/audit/log';
 import { createAuthority } from '../../../licensing/authority/authority';
 import { FolderKeyStore } from '../../../installation/folder';
 import { rotate } from '../../../installation/rotate';
-import { need } from '../../../installation/store';
+import { readRequiredKey } from '../../../installation/store';
 import { createTrustKeys, publishTrustBundle } from '../../../installation/trust';
 import type { Database } from '../../../licensing/store/database';
 import { isConsistent } from '../../../attestation/transparency/proof';
@@ -50,12 +50,16 @@ describeOnBoth('the key of the log is replaced', (store) => {
   });
 
   const openLog = (): AuditLog =>
-    new AuditLog({ database, trustDomain, keys: async () => readLogKeys(await need(keystore, 'log-keys.json')) });
+    new AuditLog({
+      database,
+      trustDomain,
+      keys: async () => readLogKeys(await readRequiredKey(keystore, 'log-keys.json')),
+    });
   const pass = (seconds: number): void => void jest.setSystemTime((now = new Date(now.getTime() + seconds * 1000)));
   const signedBy = (signed: string): string => headerOf(signed).kid;
   /** As a client does that has the newest trust bundle. */
   const believed = async (signed: string): Promise<TreeHead> => {
-    const { logKeys } = await readSignedBundle(await need(keystore, 'trust-bundle.jws'));
+    const { logKeys } = await readSignedBundle(await readRequiredKey(keystore, 'trust-bundle.jws'));
     return readTreeHead(signed, { keyOf: keysByName(logKeys!.keys), trustDomain, now });
   };
   const rewriteTheLastRecord = (): Promise<void> =>
@@ -137,17 +141,18 @@ describeOnBoth('the key of the log is replaced', (store) => {
   });
 
   test('what is kept of a key that is gone is public, and signs nothing', async () => {
-    const stolen = (JSON.parse(await need(keystore, 'log-keys.json')) as { keys: Array<{ kid: string; d: string }> })
-      .keys[0]!;
+    const stolen = (
+      JSON.parse(await readRequiredKey(keystore, 'log-keys.json')) as { keys: Array<{ kid: string; d: string }> }
+    ).keys[0]!;
     await rotate(keystore, 'log-key', { trustDomain, now, compromised: true });
-    const file = await need(keystore, 'log-keys.json');
+    const file = await readRequiredKey(keystore, 'log-keys.json');
     expect(file).toContain(stolen.kid);
     expect(file).not.toContain(stolen.d);
     const keys = await readLogKeys(file);
     expect(keys.signing.kid).not.toBe(stolen.kid);
     expect(keys.known.get(stolen.kid)).toMatchObject({ type: 'public' });
     expect(
-      (await readSignedBundle(await need(keystore, 'trust-bundle.jws'))).logKeys!.keys.map(({ kid }) => kid),
+      (await readSignedBundle(await readRequiredKey(keystore, 'trust-bundle.jws'))).logKeys!.keys.map(({ kid }) => kid),
     ).not.toContain(stolen.kid);
   });
 });
