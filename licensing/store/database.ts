@@ -1,7 +1,8 @@
 import { status } from '@grpc/grpc-js';
 import pg from 'pg';
 import { RpcError } from '../../runtime/rpc/errors';
-import { migrate } from './migrate';
+import { migrate, missingMigrations } from './migrate';
+import type { Migration } from './migrate';
 import { migrations } from './migrations';
 import type { Queries, Value } from './queries';
 import { systemClock } from '../../runtime/clock';
@@ -42,6 +43,10 @@ interface DatabaseOptions {
   log?: Logger;
   /** The system's, unless told. */
   clock?: Clock;
+  /** Those of the schema, unless told. */
+  steps?: readonly Migration[];
+  /** What a statement may take, ms; a migration's may take longer. */
+  statementMs?: number;
 }
 
 const CONNECT_MS = 5_000;
@@ -85,16 +90,23 @@ function unavailable(cause: unknown): RpcError {
 /** Opens a pool. Connects at the first statement, so a database that is away doesn't keep a program from starting. */
 export function openDatabase(
   url: string,
-  { poolSize, applicationName = 'sls', clock = systemClock, log = silent }: DatabaseOptions,
+  {
+    poolSize,
+    applicationName = 'sls',
+    clock = systemClock,
+    log = silent,
+    steps = migrations,
+    statementMs = STATEMENT_MS,
+  }: DatabaseOptions,
 ): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: poolSize,
     connectionTimeoutMillis: CONNECT_MS,
     idleTimeoutMillis: 10_000,
-    statement_timeout: STATEMENT_MS,
-    query_timeout: STATEMENT_MS + 1_000,
-    idle_in_transaction_session_timeout: STATEMENT_MS,
+    statement_timeout: statementMs,
+    query_timeout: statementMs + 1_000,
+    idle_in_transaction_session_timeout: statementMs,
     keepAlive: true,
     application_name: applicationName,
   });
@@ -182,7 +194,7 @@ export function openDatabase(
   };
 
   const rows = async <Row extends object>(
-    client: pg.PoolClient,
+    client: pg.ClientBase,
     text: string,
     values: readonly Value[],
   ): Promise<Row[]> => {
@@ -191,27 +203,46 @@ export function openDatabase(
     return (await client.query<Row>(text, [...values])).rows;
   };
 
+  const inTransaction = async <T>(client: pg.ClientBase, work: (queries: Queries) => Promise<T>): Promise<T> => {
+    await client.query('BEGIN');
+    try {
+      const result = await work({ query: (text, values = []) => rows(client, text, values) });
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      await client.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
+  };
+
   const transaction = <T>(work: (queries: Queries) => Promise<T>): Promise<T> =>
-    withClient(async (client) => {
-      await client.query('BEGIN');
-      try {
-        const result = await work({ query: (text, values = []) => rows(client, text, values) });
-        await client.query('COMMIT');
-        return result;
-      } catch (error) {
-        await client.query('ROLLBACK').catch(() => undefined);
-        throw error;
-      }
+    withClient((client) => inTransaction(client, work));
+
+  /** By a connection of its own: the pool's ends a statement that takes long, which a migration may, and would begin it anew for ever. */
+  const migrateUnlimited = async (): Promise<void> => {
+    const client = new pg.Client({
+      connectionString: url,
+      connectionTimeoutMillis: CONNECT_MS,
+      keepAlive: true,
+      application_name: `${applicationName}-migration`,
     });
+    client.on('error', (error) => log.warn({ reason: error.message }, 'database connection lost'));
+    try {
+      await client.connect();
+      const queries: Queries = { query: (text, values = []) => rows(client, text, values) };
+      await migrate({ ...queries, transaction: (work) => inTransaction(client, work) }, steps, { log, clock });
+    } catch (error) {
+      throw isAway(error) ? unavailable(error) : error;
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  };
 
   const prepare = (): Promise<void> => {
-    prepared ??= workForAll(() =>
-      migrate(
-        { query: (text, values = []) => withClient((client) => rows(client, text, values)), transaction },
-        migrations,
-        log,
-      ),
-    ).catch((error: unknown) => {
+    prepared ??= workForAll(async () => {
+      const queries: Queries = { query: (text, values = []) => withClient((client) => rows(client, text, values)) };
+      if ((await missingMigrations(queries, steps)).length > 0) await migrateUnlimited();
+    }).catch((error: unknown) => {
       prepared = undefined;
       throw error;
     });

@@ -165,8 +165,9 @@ test('a step that an installation lacks, and that has a lower number than some i
   const query = async (text: string, values?: unknown[]) => (await client.query(text, values)).rows;
   const transaction = async (work: (queries: object) => Promise<unknown>): Promise<unknown> => {
     await query('BEGIN');
-    await work({ query });
-    return query('COMMIT');
+    const result = await work({ query });
+    await query('COMMIT');
+    return result;
   };
   const database = { query, transaction } as unknown as Parameters<typeof migrate>[0];
   try {
