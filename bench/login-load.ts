@@ -87,6 +87,7 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
     HASH_QUEUE: String(sizes.waiting),
     LOGIN_FAILURES_PER_ACCOUNT: '0',
     LOGIN_FAILURES_PER_ADDRESS: '0',
+    LOGINS_PER_ACCOUNT: '0',
     CLIENT_CA_KEY_FILE: keyFile,
     CLIENT_CA_CERTIFICATE_FILE: certificateFile,
     LAUNCHER: 'process',

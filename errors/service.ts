@@ -29,6 +29,8 @@ type LoginCode =
   /** The account is revoked. */
   | 'login.revoked'
   | 'login.nonce'
+  /** The login was sent before. */
+  | 'login.nonce_used'
   | 'login.csr'
   /** The certificate request is not signed together with the nonce. */
   | 'login.proof'
@@ -93,6 +95,8 @@ type OwnEnclaveCode =
   | 'enclave.name'
   | 'enclave.not_found'
   | 'enclave.limit'
+  /** All users together have as many enclaves as the installation takes. */
+  | 'enclave.installation_full'
   | 'enclave.being_deleted'
   | 'enclave.state_unknown'
   | 'enclave.not_stopped'

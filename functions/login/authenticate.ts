@@ -10,6 +10,7 @@ import type { Requester } from '../../licensing/passwords/threads';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { authenticateToken } from '../../licensing/sessions/bearer';
+import { requireFreshNonce } from '../../licensing/sessions/login-nonces';
 import { PasswordHashChanged } from '../../licensing/sessions/sessions';
 import type { TransactionHook, RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
@@ -66,12 +67,14 @@ async function byPassword(
   oneTimeCode: string,
   client: ClientDetails,
   call: Call,
+  nonce: Buffer | undefined,
 ): Promise<Authenticated> {
   const { accounts, hasher, sessions, limits } = backend;
   // A text that can be no username takes the same way as one that nobody has.
   const username = normalizeUsername(credential.username) ?? '';
   const account = await accounts.find(username);
   call.user = account?.id;
+  if (nonce) await requireFreshNonce(backend.database, account?.id, nonce);
   const known = credential.knownSession === '' ? undefined : await sessions.recognize(credential.knownSession);
   const knownSession = known && known.user === account?.id ? known.session : undefined;
   const requester = requesterOf(client, call.signal);
@@ -151,13 +154,14 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
 /**
  * Who logs in, by an access token, a refresh token, or username and password. A second factor is asked for with a password only: a session that
  * goes on has shown it.
- * @throws RpcError UNAUTHENTICATED `login.credential_missing`, `login.wrong_credentials`, `login.second_factor_required`, `login.second_factor_wrong`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
+ * @param request with the nonce of a login: one that was used is refused before a password costs anything
+ * @throws RpcError UNAUTHENTICATED `login.credential_missing`, `login.nonce_used`, `login.wrong_credentials`, `login.second_factor_required`, `login.second_factor_wrong`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
  * `login.session_ended`; ABORTED `login.refresh_raced`; RESOURCE_EXHAUSTED `login.busy`, `login.limited`;
  * UNAVAILABLE `store.unavailable`
  */
 export function authenticate(
   backend: AccountBackend,
-  { credential, oneTimeCode }: Pick<LoginRequest, 'credential' | 'oneTimeCode'>,
+  { credential, oneTimeCode, nonce }: Pick<LoginRequest, 'credential' | 'oneTimeCode'> & { nonce?: Buffer },
   client: ClientDetails,
   call: Call,
 ): Promise<Authenticated> {
@@ -167,7 +171,7 @@ export function authenticate(
     case 'refreshToken':
       return byRefreshToken(backend, credential.value, client);
     case 'password':
-      return byPassword(backend, credential.value, oneTimeCode, client, call);
+      return byPassword(backend, credential.value, oneTimeCode, client, call, nonce);
     case undefined:
       throw new RpcError(
         'login.credential_missing',

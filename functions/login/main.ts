@@ -118,7 +118,7 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
   if (metrics) watchBackend(metrics, backend);
   const trust = new LoginTrust({ ...loaded.trustFiles, database, log, clock });
   const auditLog = new AuditLog({ database, keys: loaded.logKeys, trustDomain, clock, log });
-  const enclaves = new EnclaveRegistry(backend.database);
+  const enclaves = new EnclaveRegistry(backend.database, settings.MAX_ENCLAVES);
   const { LICENCE_REQUIRED: required } = settings;
   const poolOf = seatPools(backend.database, { defaultSeats: settings.DEFAULT_SEATS, required, clock });
   const signer = seatSigner(authority, backend.trustDomain, clock);
@@ -143,6 +143,7 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
           enclaves,
           enclaveLimit,
           licenceRequired: required,
+          loginsPerAccount: settings.LOGINS_PER_ACCOUNT,
         }),
       },
       { definition: LicenceServiceService, implementation: licenceService({ backend, trust, required }) },

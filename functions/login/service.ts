@@ -9,6 +9,8 @@ import { NONCE_BYTES, verifyProof } from '../../attestation/certificates/proof';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
 import { admitByLicence, admitImage } from '../../licensing/licences/admission';
+import { limitLogins } from '../../licensing/limits/limits';
+import { requireFreshNonce, useNonce } from '../../licensing/sessions/login-nonces';
 import { RpcError } from '../../runtime/rpc/errors';
 import { requireLength } from '../../runtime/rpc/fields';
 import { serverStream, unary, writeMessage } from '../../runtime/rpc/handlers';
@@ -49,6 +51,8 @@ interface LoginOptions {
   deletionMs?: number;
   /** Whether there is no login without a licence. Default: false. */
   licenceRequired?: boolean;
+  /** Logins of one user, each of which is a record: at once, and again in an hour. Unlimited unless told. */
+  loginsPerAccount?: number;
 }
 
 /** LoginService: a login is authenticated, certified, launched, attested, verified and answered, in this order. */
@@ -84,6 +88,7 @@ async function logIn(
   const { user, session, grant } = await authenticate(backend, request, client, context);
   context.user = user;
   await context.takeTurnOf(user);
+  await admitLogin(options, user, nonce);
   await trust.admit(user);
   const entitlement = await admitByLicence(database, user, { required, now: dateOf(clock), log });
   // Nothing is started in vain; what runs in the end is looked at by its evidence.
@@ -125,6 +130,13 @@ function readKey(csr: Uint8Array): ReturnType<typeof readRequestKey> {
     if (!(error instanceof CertificateRequestError)) throw error;
     throw new RpcError('login.csr', status.INVALID_ARGUMENT, error.message, { cause: error });
   }
+}
+
+/** @throws RpcError UNAUTHENTICATED login.nonce_used; RESOURCE_EXHAUSTED login.limited */
+async function admitLogin({ backend, loginsPerAccount = 0 }: LoginOptions, user: string, nonce: Buffer): Promise<void> {
+  await requireFreshNonce(backend.database, user, nonce);
+  await limitLogins(backend.database, user, loginsPerAccount);
+  await useNonce(backend.database, user, nonce);
 }
 
 /**

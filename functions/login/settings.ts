@@ -26,6 +26,10 @@ export const loginSettings = z.object({
   LAUNCHER_ADDRESS: addressSetting.optional(),
   /** Enclaves that one user may have, where no licence says so. */
   DEFAULT_ENCLAVES: z.coerce.number().int().min(1).max(1000).default(4),
+  /** Enclaves of all users together; 0: as many as they may have each. */
+  MAX_ENCLAVES: z.coerce.number().int().min(0).max(1_000_000).default(1000),
+  /** Logins of one account, at once and again in an hour: each is a record of the audit log. 0: as many as anyone likes. */
+  LOGINS_PER_ACCOUNT: z.coerce.number().int().min(0).max(1_000_000).default(600),
   /** Sessions at once of one account, where no licence says so. */
   DEFAULT_SEATS: z.coerce.number().int().min(1).max(1_000_000).default(16),
   /** A seat whose heartbeat is missed for so long is free. */

@@ -1,6 +1,7 @@
 import { leafHash } from '../../attestation/transparency/merkle';
 import { newRecord, readRecord } from '../../attestation/transparency/record';
 import type { AuditEntry, AuditRecord } from '../../attestation/transparency/record';
+import { mayRecord } from './bounded';
 import type { Queries } from '../store/queries';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
@@ -9,10 +10,10 @@ export type { AuditEntry, AuditRecord };
 
 /**
  * Records a decision; in the transaction that carries it out, so that there is none without the other. The record gets its place in the log's tree
- * afterwards (merge.ts): nobody waits for anybody here.
+ * afterwards (merge.ts): nobody waits for anybody here. Of what a user can do without end, what is too much is counted instead (bounded.ts).
  */
-export function recordAudit(queries: Queries, entry: AuditEntry, clock: Clock = systemClock): Promise<void> {
-  return appendRecord(queries, newRecord(entry, dateOf(clock)));
+export async function recordAudit(queries: Queries, entry: AuditEntry, clock: Clock = systemClock): Promise<void> {
+  if (await mayRecord(queries, entry)) await appendRecord(queries, newRecord(entry, dateOf(clock)));
 }
 
 /** As `recordAudit`, for who needs the record itself. Appending it twice is appending it once. */

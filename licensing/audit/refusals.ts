@@ -1,5 +1,7 @@
 import { newRecord } from '../../attestation/transparency/record';
 import { appendRecords } from './audit';
+import type { AuditEntry } from './audit';
+import { leftOut } from './bounded';
 import type { Queries } from '../store/queries';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
@@ -109,6 +111,11 @@ async function addCounts(
   );
 }
 
+function kindOf(reason: string): AuditEntry {
+  const kind = leftOut(reason);
+  return kind === undefined ? { kind: 'refused', detail: { reason } } : { kind: 'left_out', detail: { kind } };
+}
+
 /**
  * Records what was counted in minutes that are over. In the transaction that merges, of which there is one at a time.
  * @returns whether more are left than `limit`
@@ -123,8 +130,13 @@ export async function recordRefusals(queries: Queries, limit: number, clock: Clo
   const records = rows.map(({ minute, reason, user_id: user, count }) =>
     newRecord(
       {
-        kind: 'refused',
-        detail: { reason, ...(user !== NO_ONE && { user }), count: Number(count), minute: minute.toISOString() },
+        ...kindOf(reason),
+        detail: {
+          ...kindOf(reason).detail,
+          ...(user !== NO_ONE && { user }),
+          count: Number(count),
+          minute: minute.toISOString(),
+        },
       },
       dateOf(clock),
     ),

@@ -2,10 +2,14 @@ import { status } from '@grpc/grpc-js';
 import { recordAudit } from '../audit/audit';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../store/database';
+import type { Queries } from '../store/queries';
 import type { EnclaveId } from '../../attestation/evidence/enclave-name';
 
 /** A deletion that has been under way for so long was left by whoever began it. */
 const ABANDONED_SECONDS = 120;
+
+/** Any number that no other program takes as an advisory lock on the same database. */
+const LOCK = 7_234_620_184_015_124n;
 
 interface EnclaveRecord {
   name: string;
@@ -32,14 +36,18 @@ function beingDeleted(name: string): RpcError {
  * to go when it is deleted, so what is found in a cluster without a row here is left over. Refusals of the database: see Database.
  */
 export class EnclaveRegistry {
-  constructor(private readonly database: Database) {}
+  /** @param most enclaves of all users together; 0: without limit */
+  constructor(
+    private readonly database: Database,
+    private readonly most = 0,
+  ) {}
 
   /**
    * Notes that a login wants this enclave. Of calls at once, on whichever replicas, no more new names get in than `limit` says; what a user has
    * already is never refused.
    * @param limit asked for a new name only: how many the user may have
    * @returns true when the name is new
-   * @throws RpcError RESOURCE_EXHAUSTED `enclave.limit`; UNAVAILABLE `enclave.being_deleted`; UNAUTHENTICATED `login.session_ended` when the account is gone
+   * @throws RpcError RESOURCE_EXHAUSTED `enclave.limit`, `enclave.installation_full`; UNAVAILABLE `enclave.being_deleted`; UNAUTHENTICATED `login.session_ended` when the account is gone
    */
   async claim({ user, name }: EnclaveId, limit: () => Promise<number>): Promise<boolean> {
     const [known] = await this.database.queryTwice<{ deleting: boolean }>(
@@ -67,9 +75,23 @@ export class EnclaveRegistry {
           `expected ${most} ${most === 1 ? 'enclave' : 'enclaves'} at most, got one more: ${name} beside ${have}`,
         );
       }
+      await this.requireRoom(queries);
       await queries.query('INSERT INTO enclaves (user_id, name) VALUES ($1, $2)', [user, name]);
       return true;
     });
+  }
+
+  /** New accounts times enclaves would be without end. One new enclave of the installation at a time. */
+  private async requireRoom(queries: Queries): Promise<void> {
+    if (this.most === 0) return;
+    await queries.query('SELECT pg_advisory_xact_lock($1)', [LOCK.toString()]);
+    const [row] = await queries.query<{ count: number }>('SELECT count(*)::int AS count FROM enclaves');
+    if ((row?.count ?? 0) < this.most) return;
+    throw new RpcError(
+      'enclave.installation_full',
+      status.RESOURCE_EXHAUSTED,
+      `expected ${this.most} enclaves of all users together at most, got one more`,
+    );
   }
 
   /**

@@ -1,5 +1,5 @@
 import { sha256Hex } from '../../attestation/crypto';
-import type { Database } from '../store/database';
+import type { Queries } from '../store/queries';
 
 /** How much a bucket holds, and how fast it leaks: `burst` at once, and as many again in `seconds`. */
 export interface BucketSize {
@@ -21,7 +21,7 @@ export function bucketKey(kind: string, ...subject: string[]): string {
  * no more than fit are let in. Refusals of the database: see Database.
  */
 export class Buckets {
-  constructor(private readonly database: Database) {}
+  constructor(private readonly database: Queries) {}
 
   /** Puts one in, where there is room. @returns 0, or the seconds until there will be room; then nothing was put in */
   async take(key: string, { burst, seconds }: BucketSize): Promise<number> {

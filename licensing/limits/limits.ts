@@ -37,6 +37,8 @@ const CODES_PER_DAY = 5;
 const DAY_SECONDS = 86_400;
 /** Far from the time that the database gives a statement. */
 const KEYS_A_STATEMENT = 10_000;
+/** Of logins that succeed. */
+const LOGIN_SECONDS = 3600;
 const UNCOUNTED: Attempt = { succeeded: () => Promise.resolve() };
 
 /** What codes that a session tries are counted for: it is nobody's id. */
@@ -138,6 +140,17 @@ export class Limits {
     if (failuresPerAccount === 0 && failuresPerAddress === 0) return UNCOUNTED;
     return { succeeded: () => this.buckets.giveBack(...keys) };
   }
+}
+
+/**
+ * Before a login of a user who is known, which would be a record of the audit log. What is refused is counted there, in one record a minute.
+ * @param most at once, and again in an hour; 0: as many as they like
+ * @throws RpcError RESOURCE_EXHAUSTED login.limited
+ */
+export async function limitLogins(queries: Queries, user: string, most: number): Promise<void> {
+  if (most === 0) return;
+  const wait = await new Buckets(queries).take(bucketKey('login', user), { burst: most, seconds: LOGIN_SECONDS });
+  if (wait > 0) throw limited('logins of your account', wait);
 }
 
 /** Forgets what was counted for an account, from whichever addresses, and for its sessions. @param accounts what names it: as in `passwordAttempt` */

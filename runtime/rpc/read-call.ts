@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { whenIdle } from './idle';
 
 /** Reads the messages of a call one by one, until its end or until `signal` aborts: a call that was cut does not always end its stream. */
@@ -5,10 +6,11 @@ export class CallReader<Message> {
   private readonly messages: AsyncIterator<Message>;
 
   constructor(
-    private readonly call: AsyncIterable<Message> & { getPath(): string },
+    private readonly call: AsyncIterable<Message> & Pick<Readable, 'iterator'> & { getPath(): string },
     private readonly signal: AbortSignal,
   ) {
-    this.messages = call[Symbol.asyncIterator]();
+    // At the end of what the caller says, there may be much to answer: without this option the whole call would be destroyed.
+    this.messages = call.iterator({ destroyOnReturn: false }) as AsyncIterator<Message>;
   }
 
   /** @returns undefined at the end. @throws the signal's reason; RpcError DEADLINE_EXCEEDED `rpc.idle`, where the method's rule bounds the wait */

@@ -50,7 +50,8 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
   ],
   licensing: [
     ['store', 'tokens', 'authority'],
-    ['passwords', 'audit', 'limits'],
+    ['passwords', 'limits'],
+    ['audit'],
     ['sessions', 'licences', 'second-factor', 'oidc'],
     ['seats', 'enclaves'],
     ['accounts', 'revocation'],

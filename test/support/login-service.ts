@@ -57,7 +57,8 @@ export class LoginUnderTest {
     readonly user: string,
   ) {}
 
-  static async start(): Promise<LoginUnderTest> {
+  /** @param options otherwise than by default */
+  static async start(options: { loginsPerAccount?: number } = {}): Promise<LoginUnderTest> {
     const database = await testDatabase();
     const files = await writeAccountFiles(database.url);
     const backend = await openReplica(files);
@@ -76,6 +77,7 @@ export class LoginUnderTest {
       enclaves: new EnclaveRegistry(backend.database),
       enclaveLimit: () => Promise.resolve(4),
       patience: { startedMs: 10_000, runningMs: 1_500 },
+      ...options,
     });
     const server = await startServer({
       address: { scheme: 'http', host: '127.0.0.1', port: 0 },

@@ -40,6 +40,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
   'login.session_ended': unauthenticated(LOG_IN_AGAIN),
   'login.revoked': unauthenticated(ASK),
   'login.nonce': failed(),
+  'login.nonce_used': failed(),
   'login.csr': failed(),
   'login.proof': failed(),
   'login.evidence_missing': failed(),
@@ -93,6 +94,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
 
   'enclave.name': failed(),
   'enclave.not_found': failed('sls enclaves list shows yours'),
+  'enclave.installation_full': unavailable('ask your operator: MAX_ENCLAVES of login says how many there may be'),
   'enclave.limit': unavailable('sls enclaves delete NAME makes room'),
   'enclave.being_deleted': unavailable(TRY_AGAIN),
   'enclave.state_unknown': unavailable(TRY_AGAIN),

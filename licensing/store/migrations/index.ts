@@ -15,6 +15,7 @@ import { refreshTokens } from './0013-refresh-tokens';
 import { deletedUsers } from './0014-deleted-users';
 import { seatsBySession } from './0015-seats-by-session';
 import { installation } from './0018-installation';
+import { loginNonces } from './0019-login-nonces';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -38,4 +39,5 @@ export const migrations: readonly Migration[] = [
   deletedUsers,
   seatsBySession,
   installation,
+  loginNonces,
 ];

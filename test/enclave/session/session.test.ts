@@ -10,6 +10,7 @@ import { connectAttestedTls } from '../../../client/connect/tls';
 import type { TLSSocket } from 'node:tls';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
+import type { ExecResponse } from '../../../proto/gen/licensing/v1/session';
 import { startEnclaveFixture } from '../../support/enclave';
 import type { EnclaveFixture } from '../../support/enclave';
 import { TRUST_DOMAIN } from '../../support/evidence';
@@ -101,4 +102,27 @@ test("evidence is about this TLS session's exporter and this client's key", asyn
   expect(claims.map(({ clientKeySha256 }) => clientKeySha256)).toEqual([one.keySha256, two.keySha256]);
   one.client.close();
   two.client.close();
+});
+
+test('a client that has no more to say than its command gets output and status', async () => {
+  const { client } = await open();
+  await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 });
+  const call = client.exec(new Metadata());
+  const output: string[] = [];
+  const ended = new Promise<void>((resolve, reject) => {
+    call.on('data', ({ output: part }: ExecResponse) => {
+      if (part?.$case === 'stdout') output.push(String(part.value));
+      if (part?.$case === 'exit') output.push(`exit ${part.value.code}`);
+    });
+    call.on('error', reject);
+    call.on('end', resolve);
+  });
+  const argv = ['sh', '-c', 'cat; echo done; exit 7'];
+  call.write({
+    input: { $case: 'start', value: { argv, env: {}, directory: '', terminal: undefined, detach: false } },
+  });
+  call.end();
+  await ended;
+  expect(output).toEqual(['done\n', 'exit 7']);
+  client.close();
 });

@@ -13,17 +13,18 @@ beforeEach(() => jest.useFakeTimers());
 afterEach(() => jest.useRealTimers());
 
 /** A caller who sends one message after each of these waits, and then nothing. */
-function caller(path: string, waits: number[]): AsyncIterable<number> & { getPath(): string } {
-  return {
-    getPath: () => path,
-    async *[Symbol.asyncIterator]() {
-      for (const wait of waits) {
-        await new Promise((resolve) => setTimeout(resolve, wait));
-        yield wait;
-      }
-      await new Promise(() => undefined);
-    },
+function caller(
+  path: string,
+  waits: number[],
+): AsyncIterable<number> & { iterator(): AsyncGenerator<number>; getPath(): string } {
+  const iterator = async function* (): AsyncGenerator<number> {
+    for (const wait of waits) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      yield wait;
+    }
+    await new Promise(() => undefined);
   };
+  return { getPath: () => path, iterator, [Symbol.asyncIterator]: iterator };
 }
 
 /** A reader who takes nothing. */

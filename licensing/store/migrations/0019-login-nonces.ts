@@ -1,0 +1,15 @@
+import type { Migration } from '../migrate';
+
+/** Nonces that a user's logins were for, so that a login that is sent again is none. Kept for a day, also when the
+ * account is gone: `useNonce` in licensing/sessions/login-nonces.ts. */
+export const loginNonces: Migration = {
+  name: '0019-login-nonces',
+  sql: `
+    CREATE TABLE login_nonces (
+      user_id uuid NOT NULL,
+      nonce_sha256 bytea NOT NULL,
+      expires_at timestamptz NOT NULL,
+      PRIMARY KEY (user_id, nonce_sha256)
+    );
+    CREATE INDEX login_nonces_expires_at ON login_nonces (expires_at)`,
+};
