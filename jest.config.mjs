@@ -9,7 +9,7 @@ export default {
   globalTeardown: '<rootDir>/test/support/jest/global-teardown.ts',
   roots: ['<rootDir>/test'],
   testMatch: ['**/*.test.ts'],
-  testPathIgnorePatterns: ['<rootDir>/test/e2e/'],
+  testPathIgnorePatterns: ['<rootDir>/test/e2e/', '<rootDir>/test/tpm-device/'],
   transform: {
     '^.+\\.(ts|js|mjs)$': [
       '@swc/jest',
