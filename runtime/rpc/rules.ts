@@ -87,8 +87,12 @@ interface Rule {
 
 /** What a call costs at most, whoever makes it (test/runtime/rpc/rules.cost.test.ts). What costs more than a look into memory waits its turn: calls.ts. */
 interface Cost {
-  /** Statements that the database is asked for. */
+  /** Statements that the database is asked for. What a call merely waits for with others, as a head of the audit log, is not its own. */
   statements: number;
+  /** Passwords that are hashed, compared or judged, each in a thread of its own and the dearest that a call can ask of a processor. */
+  passwords: number;
+  /** Of the answer, and of the largest message of a stream of them. */
+  answerBytes: number;
 }
 
 const KiB = 1024;
@@ -105,327 +109,332 @@ const SLOW: TimeoutPolicy = { deadlineMs: 100_000 };
  * needs one line here, and a way to be refused in test/runtime/rpc/rules.authorization.test.ts.
  */
 export const RULES = {
-  '/grpc.health.v1.Health/Check': { caller: 'anyone', timeout: QUICK, requestBytes: KiB, cost: { statements: 0 } },
+  '/grpc.health.v1.Health/Check': {
+    caller: 'anyone',
+    timeout: QUICK,
+    requestBytes: KiB,
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
+  },
   '/grpc.health.v1.Health/Watch': {
     caller: 'anyone',
     timeout: 'connection',
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
 
   '/licensing.v1.AccountService/SignUp': {
     caller: 'anyone',
     timeout: HASHING,
     requestBytes: 16 * KiB,
-    cost: { statements: 6 },
+    cost: { statements: 12, passwords: 2, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/Refresh': {
     caller: 'refresh token',
     timeout: QUERY,
     requestBytes: 16 * KiB,
-    cost: { statements: 8 },
+    cost: { statements: 8, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/LogOut': {
     caller: 'refresh token',
     timeout: QUERY,
     requestBytes: 16 * KiB,
-    cost: { statements: 6 },
+    cost: { statements: 6, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/GetOidcSettings': {
     caller: 'anyone',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   // Asks the OpenID provider for its keys, which has five seconds for each of two answers.
   '/licensing.v1.AccountService/ExchangeIdToken': {
     caller: 'credential',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 12 },
+    cost: { statements: 12, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/GetAccount': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 4 },
+    cost: { statements: 4, passwords: 0, answerBytes: 16 * KiB },
   },
   // Both wait their turn, and one asks the provider besides.
   '/licensing.v1.AccountService/LinkIdentity': {
     caller: 'access token',
     timeout: HASHING,
     requestBytes: 32 * KiB,
-    cost: { statements: 14 },
+    cost: { statements: 14, passwords: 1, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/UnlinkIdentity': {
     caller: 'access token',
     timeout: HASHING,
     requestBytes: 16 * KiB,
-    cost: { statements: 12 },
+    cost: { statements: 12, passwords: 1, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/ListSessions': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 3 },
+    cost: { statements: 3, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AccountService/RevokeSession': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 6 },
+    cost: { statements: 6, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/ChangePassword': {
     caller: 'access token',
     timeout: HASHING,
     requestBytes: 16 * KiB,
-    cost: { statements: 16 },
+    cost: { statements: 16, passwords: 3, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/GetSecondFactor': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 3 },
+    cost: { statements: 3, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/BeginSecondFactor': {
     caller: 'access token',
     timeout: HASHING,
     requestBytes: 16 * KiB,
-    cost: { statements: 8 },
+    cost: { statements: 8, passwords: 1, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/ConfirmSecondFactor': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 10 },
+    cost: { statements: 10, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/DisableSecondFactor': {
     caller: 'access token',
     timeout: HASHING,
     requestBytes: 16 * KiB,
-    cost: { statements: 12 },
+    cost: { statements: 12, passwords: 1, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountService/RenewRecoveryCodes': {
     caller: 'access token',
     timeout: HASHING,
     requestBytes: 16 * KiB,
-    cost: { statements: 12 },
+    cost: { statements: 12, passwords: 1, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AccountDeletionService/DeleteAccount': {
     caller: 'access token',
     timeout: SLOW,
     requestBytes: 16 * KiB,
-    cost: { statements: 30 },
+    cost: { statements: 30, passwords: 1, answerBytes: 16 * KiB },
   },
 
   '/licensing.v1.LoginService/Login': {
     caller: 'credential',
     timeout: { deadlineMs: 240_000 },
     requestBytes: 32 * KiB,
-    cost: { statements: 40 },
+    cost: { statements: 40, passwords: 4, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.LoginService/GetTokenKeys': {
     caller: 'anyone',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.TrustService/GetTrustBundle': {
     caller: 'anyone',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.TrustService/GetRevocations': {
     caller: 'anyone',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 1 },
+    cost: { statements: 1, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.TransparencyService/GetTreeHead': {
     caller: 'anyone',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 60 },
+    cost: { statements: 60, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.TransparencyService/GetInclusionProof': {
     caller: 'anyone',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 4 },
+    cost: { statements: 4, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.TransparencyService/GetConsistencyProof': {
     caller: 'anyone',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 4 },
+    cost: { statements: 4, passwords: 0, answerBytes: 1024 * KiB },
   },
 
   '/licensing.v1.SeatService/TakeSeat': {
     caller: 'client key',
     timeout: QUERY,
     requestBytes: 64 * KiB,
-    cost: { statements: 12 },
+    cost: { statements: 12, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.SeatService/RenewSeat': {
     caller: 'heartbeat',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 10 },
+    cost: { statements: 10, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.SeatService/EndSeat': {
     caller: 'seat token',
     timeout: QUERY,
     requestBytes: 16 * KiB,
-    cost: { statements: 4 },
+    cost: { statements: 4, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.SeatService/ListSeats': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 6 },
+    cost: { statements: 6, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.SeatService/FreeSeats': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: 16 * KiB,
-    cost: { statements: 8 },
+    cost: { statements: 8, passwords: 0, answerBytes: 16 * KiB },
   },
 
   '/licensing.v1.LicenceService/RedeemLicence': {
     caller: 'credential',
     timeout: HASHING,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 1, answerBytes: 16 * KiB },
   },
   '/licensing.v1.LicenceService/ListOwnLicences': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 4 },
+    cost: { statements: 4, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.LicenceService/DropLicence': {
     caller: 'credential',
     timeout: HASHING,
     requestBytes: 32 * KiB,
-    cost: { statements: 16 },
+    cost: { statements: 16, passwords: 1, answerBytes: 16 * KiB },
   },
 
   '/licensing.v1.EnclaveManagementService/ListEnclaves': {
     caller: 'access token',
     timeout: QUERY,
     requestBytes: KiB,
-    cost: { statements: 6 },
+    cost: { statements: 6, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.EnclaveManagementService/SuspendEnclave': {
     caller: 'access token',
     timeout: SLOW,
     requestBytes: KiB,
-    cost: { statements: 6 },
+    cost: { statements: 6, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.EnclaveManagementService/DeleteEnclave': {
     caller: 'access token',
     timeout: SLOW,
     requestBytes: KiB,
-    cost: { statements: 8 },
+    cost: { statements: 8, passwords: 0, answerBytes: 16 * KiB },
   },
 
   '/licensing.v1.AdminService/ListNodes': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AdminService/ApproveNode': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/Revoke': {
     caller: 'administrator',
     timeout: SLOW,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/Restore': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/ResetSecondFactor': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/DeleteUser': {
     caller: 'administrator',
     timeout: SLOW,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/ListRevocations': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AdminService/ListOrphans': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/PermitOrphans': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/IssueLicence': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AdminService/ListLicences': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AdminService/RevokeLicence': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.AdminService/ReportLicences': {
     caller: 'administrator',
     timeout: QUERY,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AdminService/GetAuditTreeHead': {
     caller: 'administrator',
     timeout: SLOW,
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 16 * KiB },
   },
   // Of all records that there are.
   '/licensing.v1.AdminService/ReadAuditLog': {
     caller: 'administrator',
     timeout: 'connection',
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.AdminService/TailAudit': {
     caller: 'administrator',
     timeout: 'connection',
     requestBytes: 32 * KiB,
-    cost: { statements: 20 },
+    cost: { statements: 20, passwords: 0, answerBytes: 1024 * KiB },
   },
 
   // Some makers' chains are long.
@@ -433,13 +442,13 @@ export const RULES = {
     caller: 'TPM',
     timeout: { deadlineMs: 60_000 },
     requestBytes: 128 * KiB,
-    cost: { statements: 1 },
+    cost: { statements: 1, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.EnrolService/CompleteEnrolment': {
     caller: 'TPM',
     timeout: { deadlineMs: 60_000 },
     requestBytes: 32 * KiB,
-    cost: { statements: 8 },
+    cost: { statements: 8, passwords: 0, answerBytes: 16 * KiB },
   },
 
   // As long as the workload's credential besides: serveStream in attestor-daemon/service.ts.
@@ -447,96 +456,96 @@ export const RULES = {
     caller: 'workload',
     timeout: 'connection',
     requestBytes: 32 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
 
   '/licensing.v1.LauncherService/EnsureEnclave': {
     caller: 'socket owner',
     timeout: SLOW,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.LauncherService/StopEnclave': {
     caller: 'socket owner',
     timeout: SLOW,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.LauncherService/FindEnclaves': {
     caller: 'socket owner',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.LauncherService/RemoveEnclave': {
     caller: 'socket owner',
     timeout: SLOW,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
 
   '/licensing.v1.EnclaveService/Attest': {
     caller: 'client key',
     timeout: { deadlineMs: 60_000 },
     requestBytes: 64 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.EnclaveService/GetCertificate': {
     caller: 'anyone',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   // What is inside authenticates both ends, and ends a handshake that takes too long.
   '/licensing.v1.EnclaveService/Tunnel': {
     caller: 'anyone',
     timeout: 'connection',
     requestBytes: 512 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
 
   '/licensing.v1.SessionService/Attest': {
     caller: 'session',
     timeout: { deadlineMs: 60_000 },
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.SessionService/HoldSeat': {
     caller: 'attested session',
     timeout: QUICK,
     requestBytes: 16 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.SessionService/SignHeartbeat': {
     caller: 'attested session',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   // These three need a seat besides, where seats are needed. A command may be silent for days.
   '/licensing.v1.SessionService/Exec': {
     caller: 'attested session',
     timeout: 'connection',
     requestBytes: 1024 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.SessionService/PutFile': {
     caller: 'attested session',
     timeout: { idleMs: 120_000 },
     requestBytes: 1024 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.SessionService/GetFile': {
     caller: 'attested session',
     timeout: { idleMs: 120_000 },
     requestBytes: 16 * KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.SessionService/GetStatus': {
     caller: 'attested session',
     timeout: QUICK,
     requestBytes: KiB,
-    cost: { statements: 0 },
+    cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
 } as const satisfies Record<Method, Rule>;
 

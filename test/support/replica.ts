@@ -5,6 +5,7 @@ import { openAuthority } from '../../licensing/authority/authority';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import type { OidcSettings } from '../../licensing/oidc/settings';
 import { Seats } from '../../licensing/seats/seats';
+import type { Interceptor } from '../../runtime/rpc/call';
 import { startServer } from '../../runtime/rpc/server';
 import { accountDeletionService } from '../../functions/login/deletion';
 import { enclaveLimits } from '../../functions/login/enclave-limit';
@@ -56,6 +57,8 @@ export interface ReplicaOptions {
   defaultSeats?: number;
   seatSeconds?: number;
   oidc?: OidcSettings;
+  /** Before the replica's own. */
+  interceptors?: readonly Interceptor[];
 }
 
 /** @param enclaveOf where a user's enclave is, once it is started */
@@ -70,6 +73,7 @@ export async function startReplica(
     defaultSeats = 16,
     seatSeconds = 180,
     oidc,
+    interceptors = [],
     ...options
   }: Parameters<typeof openReplica>[1] & ReplicaOptions = {},
 ): Promise<Replica> {
@@ -98,7 +102,7 @@ export async function startReplica(
   });
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
-    interceptors: [countRefusals(backend.refusals)],
+    interceptors: [...interceptors, countRefusals(backend.refusals)],
     services: [
       { definition: AccountServiceService, implementation: accountService(backend, oidc) },
       { definition: LoginServiceService, implementation },
