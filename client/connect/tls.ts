@@ -4,6 +4,8 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { certificatePem } from '../../attestation/certificates/pem';
 import { RpcError } from '../../runtime/rpc/errors';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 import { AttestationRefused, unavailable } from '../errors';
 
 interface TlsOptions {
@@ -15,6 +17,8 @@ interface TlsOptions {
   clientCertificates: readonly Buffer[];
   trustDomain: string;
   signal?: AbortSignal;
+  /** The system's, unless told. */
+  clock?: Clock | undefined;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 15_000;
@@ -25,7 +29,7 @@ const HANDSHAKE_TIMEOUT_MS = 15_000;
  * @throws AttestationRefused, RpcError `connection.…`; the transport is closed then
  */
 export async function connectAttestedTls(transport: Duplex, options: TlsOptions): Promise<TLSSocket> {
-  const { certificate, signal } = options;
+  const { certificate, signal, clock = systemClock } = options;
   const socket = connect({
     socket: transport,
     key: options.clientKey,
@@ -40,9 +44,8 @@ export async function connectAttestedTls(transport: Duplex, options: TlsOptions)
     // Names prove nothing here: every enclave has the same. Not called for a resumed session, so `check` does the work.
     checkServerIdentity: () => undefined,
   });
-  const timer = setTimeout(
-    () => socket.destroy(unavailable('connection.timeout', 'the enclave did not finish the TLS handshake in time')),
-    HANDSHAKE_TIMEOUT_MS,
+  const timer = clock.after(HANDSHAKE_TIMEOUT_MS, () =>
+    socket.destroy(unavailable('connection.timeout', 'the enclave did not finish the TLS handshake in time')),
   );
   const abort = (): void => void socket.destroy(unavailable('connection.closed', 'given up'));
   signal?.addEventListener('abort', abort, { once: true });
@@ -62,7 +65,7 @@ export async function connectAttestedTls(transport: Duplex, options: TlsOptions)
     transport.destroy();
     throw explain(error, socket);
   } finally {
-    clearTimeout(timer);
+    timer.cancel();
     signal?.removeEventListener('abort', abort);
     // The connection's own listeners come later; until then an error has nobody else to take it.
     socket.on('error', () => undefined);
