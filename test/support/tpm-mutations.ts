@@ -15,7 +15,7 @@ export const structures: [string, Buffer, (bytes: Uint8Array) => unknown][] = [
   ['TPML_PCR_SELECTION', encodeSelections([{ hash: TPM_ALG.SHA256, pcrs: QUOTED_PCRS }]), parsePcrSelections],
 ];
 /** xorshift32: quick, and the same on every run. */
-function numbers(seed: number): () => number {
+export function numbers(seed: number): () => number {
   let state = seed;
   return () => {
     state ^= state << 13;
@@ -26,7 +26,7 @@ function numbers(seed: number): () => number {
 }
 
 /** Overwrites one to four bytes, or cuts, or puts one to four bytes anywhere. */
-function mutate(bytes: Buffer, next: () => number): Buffer {
+export function mutate(bytes: Buffer, next: () => number): Buffer {
   const kind = next() % 8;
   if (kind === 0) return bytes.subarray(0, next() % bytes.length);
   if (kind === 1) {

@@ -1,10 +1,14 @@
 import 'reflect-metadata';
+import { once } from 'node:events';
+import { join, resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import dgram from 'node:dgram';
 import dns from 'node:dns';
 import net from 'node:net';
 import { generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
 import { Metadata } from '@grpc/grpc-js';
 import { AuthorityInfoAccessExtension, Extension, GeneralName } from '@peculiar/x509';
+import { build } from 'esbuild';
 import fc from 'fast-check';
 import { makePool } from '../../../attestation/certificates/complete-chain';
 import { REASON_KEY } from '../../../runtime/rpc/errors';
@@ -20,6 +24,9 @@ import type { EnrolServiceServer } from '../../../proto/gen/licensing/v1/enrol';
 import { BeginEnrolmentRequest } from '../../../proto/gen/licensing/v1/enrol';
 import { makeAuthority, makeLeaf } from '../../support/authority';
 import type { TestAuthority } from '../../support/authority';
+import { madeOnce } from '../../support/run-folder';
+import type { EndorsementMutations } from '../../support/endorsement-mutations';
+import type { Outcomes } from '../../support/tpm-mutations';
 import { startNodeTpm } from '../../support/node-tpm';
 import type { NodeTpm } from '../../support/node-tpm';
 import { encodeEccPublic } from '../../support/tpm-structures';
@@ -35,6 +42,10 @@ interface Endorsement {
   /** PEM, of who certified it. */
   roots: string[];
 }
+
+/** What one of them leaves behind would be more, so many times. The code alone takes a third. */
+const HEAP_MIB = 24;
+const MUTATIONS = 10_000;
 
 const KINDS = ['rsa', 'ecc'] as const;
 /** NV index of the RSA key's certificate. swtpm certifies no P-256 key: a maker of the tests' own does. */
@@ -278,6 +289,34 @@ describe('hostile certificates', () => {
       }),
       { numRuns: 2_000 },
     );
+  });
+
+  test.each(KINDS)('many mutations of its %s certificate leave nothing behind: the heap is capped', async (kind) => {
+    const folder = await madeOnce('endorsement-mutations', async (draft) => {
+      await build({
+        stdin: {
+          contents: `
+            import { parentPort, workerData } from 'node:worker_threads';
+            import { verifyMutations } from './test/support/endorsement-mutations';
+            parentPort.postMessage(verifyMutations(workerData));`,
+          resolveDir: resolve(__dirname, '../../..'),
+          loader: 'ts',
+        },
+        bundle: true,
+        platform: 'node',
+        outfile: join(draft, 'main.cjs'),
+      });
+    });
+    const { public: area, certificate, roots } = keys[kind];
+    const workerData: EndorsementMutations = { area, certificate, roots, mutations: MUTATIONS };
+    // The cap is V8's own: a thread that outgrows it ends with an error.
+    const thread = new Worker(join(folder, 'main.cjs'), {
+      workerData,
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB, maxYoungGenerationSizeMb: 4 },
+    });
+    const [{ taken, refused }] = (await once(thread, 'message')) as [Outcomes];
+    expect(taken + refused).toBe(MUTATIONS);
+    expect(refused).toBeGreaterThan(MUTATIONS / 2);
   });
 
   test('any bytes as endorsement key, certificates and attestation key: a typed refusal', async () => {
