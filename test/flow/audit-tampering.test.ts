@@ -1,5 +1,4 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { leafHash } from '../../attestation/transparency/merkle';
 import { answerOf, AuditMachine, refusalOf } from '../support/audit-machine';
 import { makeSigningKey } from '../support/trust';
@@ -217,13 +216,14 @@ describe('somebody with all rights on the database changes it: everybody who loo
     const { d: _, ...retired } = mine!;
     await machine.restoringAll(async () => {
       try {
-        writeFileSync(file, JSON.stringify({ keys: [makeSigningKey('stranger').privateKey], retired: [retired] }));
-        await sleep(2_500);
+        const stranger = makeSigningKey('stranger').privateKey;
+        writeFileSync(file, JSON.stringify({ keys: [stranger], retired: [retired] }));
+        await machine.untilLogKeyIs(stranger.kid);
         for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())])
           expect(refused).toMatchObject({ code: 'log.head_signature', exitCode: 5 });
       } finally {
         writeFileSync(file, own);
-        await sleep(2_500);
+        await machine.untilNoHead('audit.key_unknown');
       }
       // The service itself takes no such head for its own: it signs nothing after it.
       for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())]) {

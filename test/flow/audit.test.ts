@@ -1,5 +1,4 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { importJWK } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
@@ -48,8 +47,7 @@ describe('a log that nobody touched', () => {
     expect((await machine.login()).code).toBe(0);
     process.kill(machine.pidOf('enclave.cjs'), 'SIGKILL');
     expect((await machine.sls(['exec', '-q', 'true'])).code).toBe(0);
-    // A head may be a second old.
-    await sleep(1_100);
+    await machine.untilHeadHasAll();
     const { head, before, logins } = await answerOf(machine.check());
     expect(before).toEqual(first.head);
     expect(head.size).toBeGreaterThan(first.head.size);
@@ -108,7 +106,10 @@ describe('a log that nobody touched', () => {
     writeFileSync(machine.path('old.jws'), readFileSync(machine.server('trust-bundle.jws')));
     writeFileSync(machine.path('mine.json'), (await machine.check()).stdout);
     expect((await machine.sls(['admin', 'rotate', 'log-key', '--compromised'])).code).toBe(0);
-    await sleep(2_500);
+    const { keys } = JSON.parse(readFileSync(machine.server('keys', 'log-keys.json'), 'utf8')) as {
+      keys: Array<{ kid: string }>;
+    };
+    await machine.untilLogKeyIs(keys[0]!.kid);
     await machine.login();
     const { before, head } = await answerOf(machine.check([], env));
     expect(head.size).toBeGreaterThan(before!.size);
@@ -229,8 +230,7 @@ describe('a service that lies', () => {
   test('a proof of growth that proves nothing', async () => {
     await answerOf(machine.check());
     expect((await machine.login()).code).toBe(0);
-    // Longer than a head stays in a replica's memory.
-    await sleep(1_100);
+    await machine.untilHeadHasAll();
     liar.lies['GetConsistencyProof'] = (): unknown => ({ path: [] });
     expect(await refusalOf(lying())).toMatchObject({ code: 'log.forked', exitCode: 5 });
   });
@@ -301,7 +301,7 @@ describe('what this machine remembers', () => {
           code: 'log.memory_damaged',
           exitCode: 1,
           message: expect.stringContaining(file!),
-          hint: expect.stringContaining('remove it'),
+          hint: expect.stringContaining('remove the file'),
         });
       }
       expect((await machine.loginByPassword()).code).toBe(0);

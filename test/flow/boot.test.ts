@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { login as libraryLogin } from '../../client';
 import { FolderKeyStore } from '../../installation/folder';
 import { publishTrustBundle } from '../../installation/trust';
@@ -9,6 +8,7 @@ import { extendingEvents } from '../../attestation/tpm/event-log/replay';
 import { parseEventLog } from '../../attestation/tpm/event-log/parse';
 import { bootEvents, encodeEventLog } from '../support/event-log';
 import type { EventInput } from '../support/event-log';
+import { eventually } from '../support/eventually';
 import { Machine, PASSWORD } from '../support/machine';
 
 /** Does what firmware does at power-on: writes its log and extends the TPM by each event of it. The TPM's PCRs start from zero with `sls up`. */
@@ -43,10 +43,7 @@ const verifyBy = (bundle: string, evidence: string, ...args: string[]): ReturnTy
   });
 
 async function untilServiceDemandsNothing(): Promise<void> {
-  for (const end = Date.now() + 20_000; (await login()).code !== 0;) {
-    if (Date.now() > end) throw new Error('expected the login service to take the new bundle within 20 s');
-    await sleep(500);
-  }
+  await eventually(async () => (await login()).code === 0);
 }
 
 beforeAll(async () => {

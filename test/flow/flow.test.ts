@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { spawn } from '@lydell/node-pty';
 import { built } from '../support/built';
+import { eventually } from '../support/eventually';
 import { Machine, PASSWORD } from '../support/machine';
 
 let machine: Machine;
@@ -99,18 +100,20 @@ describe('exec', () => {
     terminal.onData((text) => (seen += text));
     const ended = new Promise<number>((done) => terminal.onExit(({ exitCode }) => done(exitCode)));
     const until = async (pattern: RegExp): Promise<void> => {
-      for (let i = 0; i < 1000 && !pattern.test(seen); i++) await new Promise((resolve) => setTimeout(resolve, 20));
-      expect(seen).toMatch(pattern);
+      await eventually(
+        () => pattern.test(seen),
+        () => `${pattern} in ${seen}`,
+      );
     };
     await until(/[$#] /);
     terminal.write('stty size; tty\r');
     await until(/23 91\r\n\/dev\/pts\/\d+/);
     terminal.resize(120, 40);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    terminal.write('stty size\r');
-    await until(/40 120/);
-    terminal.write('sleep 60\r');
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    terminal.write('until stty size | grep "40 120"; do sleep 0.1; done\r');
+    await until(/\n40 120/);
+    // What is typed is shown too, but not so.
+    terminal.write(`sh -c 'echo be""gun; exec sleep 600'\r`);
+    await until(/begun/);
     terminal.write('\x03');
     terminal.write('exit 7\r');
     expect(await ended).toBe(7);

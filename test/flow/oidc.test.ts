@@ -154,7 +154,6 @@ test('a second factor is asked for after the browser, where there is one', async
   expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.wrong()}\n` })).toMatchObject({
     code: 4,
   });
-  await authenticator.early();
   expect(await withPerson(['login', '--oidc'], approve('ada'), { stdin: `${authenticator.code(1)}\n` })).toMatchObject({
     code: 0,
   });

@@ -1,6 +1,9 @@
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
+import { withService } from '../../client/channel';
+import { TransparencyServiceClient } from '../../proto/gen/licensing/v1/transparency';
+import { callUnary } from '../../runtime/rpc/client';
+import { eventually } from './eventually';
 import { Machine, PASSWORD } from './machine';
 import type { Ended } from './machine';
 
@@ -28,7 +31,7 @@ export interface Refused {
 }
 
 const TABLES = ['audit', 'audit_nodes', 'audit_tree'];
-/** Longer than a head stays in a replica's memory. */
+/** For so long a replica hands out the head that it has in memory, by the clock of this machine. */
 const HEAD_MS = 1_100;
 
 /** A person's machine that runs the service as well: what they see of its audit log, and what whoever owns its database can do. */
@@ -66,6 +69,38 @@ export class AuditMachine extends Machine {
     return this.sls(['login', '-q', '--username', 'ada', '--password-stdin', ...args], { env, stdin: `${PASSWORD}\n` });
   }
 
+  /** The head that the service signs now, unverified. @throws RpcError */
+  private async servedHead(): Promise<{ kid: string; size: number }> {
+    const trust = this.trustBundle();
+    const { head } = await withService(TransparencyServiceClient, trust.services.login, trust, {}, (client) =>
+      callUnary(client, client.getTreeHead, { atLeast: 0n }, { timeout: 120_000 }),
+    );
+    const [header = '', payload = ''] = head.split('.');
+    const decode = (part: string): unknown => JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
+    return { ...(decode(header) as { kid: string }), ...(decode(payload) as { size: number }) };
+  }
+
+  /** Until the service's head, which may be of the last second, is one over all that is recorded. */
+  async untilHeadHasAll(): Promise<void> {
+    const [row] = await this.query<{ count: number }>('SELECT count(*)::int AS count FROM audit');
+    await eventually(async () => (await this.servedHead()).size >= row!.count);
+  }
+
+  /** Until the service has seen that its log key is another one. */
+  async untilLogKeyIs(kid: string): Promise<void> {
+    await eventually(async () => (await this.servedHead()).kid === kid);
+  }
+
+  /** Until the service signs no head, for this reason. */
+  async untilNoHead(code: string): Promise<void> {
+    await eventually(() =>
+      this.servedHead().then(
+        () => false,
+        (error: { code: string }) => error.code === code,
+      ),
+    );
+  }
+
   /** Files in which a machine remembers the audit log of the one installation that there is. */
   remembered(pattern: RegExp, home = 'state'): string[] {
     const [folder, ...others] = readdirSync(this.path(home, 'sls', 'log'));
@@ -97,7 +132,8 @@ export class AuditMachine extends Machine {
       'ALTER TABLE audit DROP CONSTRAINT IF EXISTS audit_leaf_of_record',
     ];
     await this.sql.query([...off, ...statements].join(';'));
-    await sleep(HEAD_MS);
+    const changedAt = Date.now();
+    await eventually(() => Date.now() - changedAt > HEAD_MS);
   }
 
   /** What is in the database, and what this machine remembers, comes back afterwards. */

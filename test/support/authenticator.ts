@@ -1,11 +1,15 @@
 import { createHmac } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../runtime/clock';
+import type { Clock } from '../../runtime/clock';
 
 /** An authenticator as people have one, written apart from ours: it knows the Base32 secret alone. */
 export class Authenticator {
   private readonly key: Buffer;
 
-  constructor(secret: string) {
+  constructor(
+    secret: string,
+    private readonly clock: Pick<Clock, 'now'> = systemClock,
+  ) {
     const bits = [...secret.replace(/\s/g, '')]
       .map((letter) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(letter).toString(2).padStart(5, '0'))
       .join('');
@@ -15,17 +19,11 @@ export class Authenticator {
   /** The code that it shows now, or so many half minutes from now. */
   code(steps = 0): string {
     const counter = Buffer.alloc(8);
-    counter.writeUInt32BE(Math.floor(Date.now() / 30_000) + steps, 4);
+    counter.writeUInt32BE(Math.floor(this.clock.now() / 30_000) + steps, 4);
     const mac = createHmac('sha1', this.key).update(counter).digest();
     const at = mac[19]! & 15;
     const number = ((mac[at]! & 127) << 24) | (mac[at + 1]! << 16) | (mac[at + 2]! << 8) | mac[at + 3]!;
     return String(number % 1_000_000).padStart(6, '0');
-  }
-
-  /** Waits, where the next code is seconds away: for tests of more than one code. */
-  async early(): Promise<void> {
-    const left = 30_000 - (Date.now() % 30_000);
-    if (left < 8_000) await sleep(left + 100);
   }
 
   /** A code that is none of the next or last minutes. */

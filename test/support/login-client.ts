@@ -69,10 +69,11 @@ export function logIn(
   client: LoginServiceClient,
   request: LoginRequest,
   {
-    timeout = 20_000,
+    timeout = 120_000,
     signal,
     metadata = new Metadata(),
-  }: { timeout?: number; signal?: AbortSignal; metadata?: Metadata } = {},
+    onStage,
+  }: { timeout?: number; signal?: AbortSignal; metadata?: Metadata; onStage?(stage: LoginStage): void } = {},
 ): Promise<{ result: LoginResult; stages: LoginStage[] }> {
   return new Promise((resolve, reject) => {
     const call = client.login(request, metadata, { deadline: Date.now() + timeout });
@@ -80,8 +81,11 @@ export function logIn(
     const stages: LoginStage[] = [];
     let result: LoginResult | undefined;
     call.on('data', ({ event }: LoginResponse) => {
-      if (event?.$case === 'progress') stages.push(event.value.stage);
-      else result = event?.value;
+      if (event?.$case === 'progress') {
+        stages.push(event.value.stage);
+        onStage?.(event.value.stage);
+      }
+      if (event?.$case === 'result') result = event.value;
     });
     call.on('end', () => (result ? resolve({ result, stages }) : undefined));
     call.on('error', (error: Error) => reject(isServiceError(error) ? fromServiceError(error) : error));

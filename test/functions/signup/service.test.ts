@@ -7,6 +7,7 @@ import { verifyAccessToken } from '../../../licensing/tokens/access-token';
 import { accountService } from '../../../functions/signup/service';
 import { AccountServiceClient, AccountServiceService } from '../../../proto/gen/licensing/v1/account';
 import type { SignUpResponse } from '../../../proto/gen/licensing/v1/account';
+import { eventually } from '../../support/eventually';
 import { openReplica, TRUST_DOMAIN, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
 import { startEmbeddedTestPostgres } from '../../support/embedded-postgres';
@@ -132,8 +133,8 @@ describe('on the embedded PostgreSQL', () => contract(startEmbeddedTestPostgres)
     });
     /** Until each of them could have signed up again. */
     const more = async (): Promise<void> => {
-      for (const before = created.length; created.length < before + users.length;)
-        await new Promise((resolve) => setTimeout(resolve, 10));
+      const before = created.length;
+      await eventually(() => created.length >= before + users.length);
     };
     for (let restart = 0; restart < 2; restart++) {
       await more();
