@@ -55,8 +55,8 @@ export class EnclaveConnection {
   }
 
   /**
-   * Writes a file in the enclave with its mode, atomically.
-   * @param source local path, or a stream with its mode and size in bytes
+   * Writes a file in the enclave with its mode: all that was read of the source, or nothing.
+   * @param source local path, or a stream with its mode and expected size in bytes
    * @param path in the enclave, absolute or relative to the workspace
    * @throws RpcError file.path, file.denied, file.is_folder, file.no_space, connection.closed and others; TypeError if
    * `source` is not a regular file
@@ -68,7 +68,8 @@ export class EnclaveConnection {
   /**
    * Reads a file from the enclave.
    * @param path in the enclave, absolute or relative to the workspace
-   * @param target local path, written atomically with the file's mode, or a stream, which stays open
+   * @param target local path, or a stream, which stays open. A regular file is written with the file's mode, as a whole where it can be replaced; devices,
+   * FIFOs and what this process has open (/dev/fd/N) are written into
    * @throws RpcError file.not_found, file.denied, file.not_regular, file.stream, connection.closed and others
    */
   getFile(path: string, target: string | Writable): Promise<void> {

@@ -1,65 +1,81 @@
-import { randomBytes } from 'node:crypto';
-import { open, rename, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { finished } from 'node:stream/promises';
 import type { Writable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
-import { SyncedFile } from '../runtime/files/synced-file';
+import { fillFile } from '../runtime/files/fill-file';
 import { RpcError } from '../runtime/rpc/errors';
 import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
-import type { FileHeader, GetFileResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
+import type { GetFileResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
+import { specialFile } from './special-file';
 
-interface Sink {
-  header?(header: FileHeader): void;
-  write(bytes: Buffer): Promise<void>;
-}
+type Write = (bytes: Uint8Array) => Promise<void>;
 
 export async function getFile(client: SessionServiceClient, path: string, target: string | Writable): Promise<void> {
-  if (typeof target !== 'string') return receive(client, path, { write: (bytes) => writeTo(target, bytes) });
-  const partial = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(8).toString('hex')}.part`);
-  const file = await open(partial, 'wx', 0o600);
-  const synced = new SyncedFile(file);
-  let mode = 0o600;
+  if (typeof target !== 'string') {
+    await receive(client, path, () => Promise.resolve((bytes) => writeTo(target, bytes)));
+    return;
+  }
+  const special = await specialFile(target);
+  if (special === undefined) {
+    await fillFile(target, (write) => receive(client, path, () => Promise.resolve(write)));
+    return;
+  }
+  let stream: Writable | undefined;
   try {
-    await receive(client, path, {
-      header: (header) => (mode = header.mode & 0o777),
-      write: (bytes) => synced.write(bytes),
+    await receive(client, path, async (signal) => {
+      const opened = (stream = await special.open(signal));
+      // Whoever writes to it hears of it; what comes of it afterwards is nobody's.
+      opened.on('error', () => undefined);
+      return (bytes) => writeTo(opened, bytes);
     });
-    await file.chmod(mode);
-    await synced.sync();
-    await file.close();
-    await rename(partial, target);
-  } catch (error) {
-    await file.close().catch(() => undefined);
-    await unlink(partial).catch(() => undefined);
-    throw error;
+    if (stream && !isStandard(stream)) await finished(stream.end(), { readable: false });
+  } finally {
+    if (stream && !isStandard(stream)) stream.destroy();
   }
 }
 
-async function receive(client: SessionServiceClient, path: string, sink: Sink): Promise<void> {
+/** Others write to these as well. */
+function isStandard(stream: Writable): boolean {
+  return stream === process.stdout || stream === process.stderr;
+}
+
+/**
+ * @param open called once the enclave has begun to send the file: what can't be had leaves the target alone. Its signal aborts when the call is over
+ * @returns the file's permission bits
+ */
+async function receive(
+  client: SessionServiceClient,
+  path: string,
+  open: (signal: AbortSignal) => Promise<Write>,
+): Promise<number> {
   const traced = new TracedCall(SessionServiceService.getFile.path);
   const call = traced.follow(client.getFile({ path }, traced.metadata));
+  const over = new AbortController();
+  call.on('error', (error) => over.abort(error));
+  let file: { write: Write; mode: number } | undefined;
   let size: bigint | undefined;
   let received = 0n;
   try {
     for await (const message of call) {
       const { part } = message as GetFileResponse;
-      if (part?.$case === 'header' && size === undefined) {
+      if (part?.$case === 'header' && file === undefined) {
         size = part.value.size;
-        sink.header?.(part.value);
-      } else if (part?.$case === 'data' && size !== undefined) {
+        file = { write: await open(over.signal), mode: part.value.mode & 0o777 };
+      } else if (part?.$case === 'data' && file !== undefined) {
         received += BigInt(part.value.length);
-        await sink.write(part.value);
+        await file.write(part.value);
+      } else if (part?.$case === 'end' && file !== undefined) {
+        size = part.value.size;
       } else {
         throw broken('expected a header, then data');
       }
     }
   } catch (error) {
-    call.on('error', () => undefined);
     call.cancel();
     throw error;
   }
-  if (received !== size) throw broken(`expected ${String(size)} bytes, got ${received}`);
+  if (file === undefined || received !== size) throw broken(`expected ${String(size)} bytes, got ${received}`);
+  return file.mode;
 }
 
 function broken(message: string): RpcError {
@@ -67,7 +83,7 @@ function broken(message: string): RpcError {
 }
 
 /** Waits until the stream has taken the bytes, or has failed. */
-function writeTo(target: Writable, bytes: Buffer): Promise<void> {
+function writeTo(target: Writable, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     target.once('error', reject);
     target.write(bytes, (error) => {

@@ -4,8 +4,9 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { TracedCall } from '../runtime/rpc/trace';
 import { SessionServiceService } from '../proto/gen/licensing/v1/session';
 import type { PutFileRequest, SessionServiceClient } from '../proto/gen/licensing/v1/session';
+import { wholeSource } from './whole-source';
 
-/** A readable stream with the mode (permission bits) and size (bytes) of the file. It must yield exactly `size` bytes. */
+/** A readable stream with the mode (permission bits) and the expected size (bytes) of the file, which is as large as the stream is in the end. */
 export type FileSource = Readable & { mode: number; size: number };
 
 /** Bytes of one message. */
@@ -17,8 +18,7 @@ export async function putFile(client: SessionServiceClient, source: string | Fil
   try {
     const info = await file.stat();
     if (!info.isFile()) throw new TypeError(`expected ${source} to be a regular file`);
-    const stream = file.createReadStream({ autoClose: false, highWaterMark: PIECE_BYTES });
-    await send(client, stream, { path, mode: info.mode & 0o777, size: info.size });
+    await send(client, wholeSource(file, info.size), { path, mode: info.mode & 0o777, size: info.size });
   } finally {
     await file.close();
   }
@@ -30,6 +30,7 @@ async function send(
   header: { path: string; mode: number; size: number },
 ): Promise<void> {
   let settled = false;
+  let sent = 0;
   // Ends whatever is being waited for: the source may stall for ever while the enclave is gone. Not by Promise.race with the answer, which would hold on to
   // every chunk until there is one.
   let wake = (): void => undefined;
@@ -60,7 +61,10 @@ async function send(
       for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
         await write({ part: { $case: 'data', value: chunk.subarray(start, start + PIECE_BYTES) } });
       }
+      sent += chunk.length;
     }
+    // Enclaves of before know no end; a file that has not changed needs none.
+    if (sent !== header.size) await write({ part: { $case: 'end', value: { size: BigInt(sent) } } });
     call.end();
     while (!settled) await woken();
     if (failure) throw failure as ServiceError;

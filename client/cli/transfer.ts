@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CliError, EXIT } from './exit';
 import type { Output } from './output';
+import { wholeSource } from '../whole-source';
 import { systemClock } from '../../runtime/clock';
 
 /** Smaller files are through before anyone could read a number. */
@@ -37,7 +38,7 @@ async function openFile(path: string, afterwards: () => Promise<void>): Promise<
     await file.close();
     throw new CliError(EXIT.failure, `expected ${path} to be a regular file`);
   }
-  const stream = file.createReadStream({ autoClose: false });
+  const stream = wholeSource(file, size);
   return {
     stream,
     size,
@@ -88,7 +89,7 @@ export function countBytes(source: Readable, size: number, out: Output): { strea
       passed += chunk.length;
       if (size >= SHOWN_FROM && systemClock.now() - shown > 200) {
         shown = systemClock.now();
-        out.counter(`${Math.floor((passed / size) * 100)} % of ${(size / 1048576).toFixed(1)} MiB`);
+        out.counter(`${Math.min(100, Math.floor((passed / size) * 100))} % of ${(size / 1048576).toFixed(1)} MiB`);
       }
       done(null, chunk);
     },

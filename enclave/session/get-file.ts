@@ -13,7 +13,7 @@ import { fileError, resolvePath } from './paths';
 const PIECE_BYTES = 256 * 1024;
 
 /**
- * Streams a file: header, then exactly as many bytes as it says. The next piece is read while one is sent.
+ * Streams a file: header, then what there is to read of it, and an end where that is another size than the header's. The next piece is read while one is sent.
  * @throws RpcError `file.…`
  */
 export async function sendFile(
@@ -38,7 +38,9 @@ export async function sendFile(
       await writeMessage(call, {
         part: { $case: 'header', value: { path, mode: info.mode & 0o777, size: BigInt(info.size) } },
       });
-      await sendPieces(call, file, info.size, signal);
+      const sent = await sendPieces(call, file, signal);
+      if (sent < info.size) await requireUncut(file, info.size, sent);
+      if (sent !== info.size) await writeMessage(call, { part: { $case: 'end', value: { size: BigInt(sent) } } });
     } finally {
       await file.close();
     }
@@ -47,35 +49,37 @@ export async function sendFile(
   }
 }
 
+/** @returns how many bytes there were */
 async function sendPieces(
   call: ServerWritableStream<unknown, GetFileResponse>,
   file: FileHandle,
-  size: number,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   let position = 0;
-  let next = readPiece(file, position, size);
-  while (position < size) {
+  let next = readPiece(file, position);
+  for (;;) {
     const piece = await next;
+    if (piece.length === 0) return position;
     position += piece.length;
-    next = readPiece(file, position, size);
+    next = readPiece(file, position);
     // Awaited in the next round; a failure in between is not unhandled.
     next.catch(() => undefined);
     signal.throwIfAborted();
     await writeMessage(call, { part: { $case: 'data', value: piece } });
   }
-  await next;
 }
 
-async function readPiece(file: FileHandle, position: number, size: number): Promise<Buffer> {
-  const length = Math.min(PIECE_BYTES, size - position);
-  if (length === 0) return Buffer.alloc(0);
-  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafeSlow(length), 0, length, position);
-  if (bytesRead === 0)
-    throw new RpcError(
-      'file.changed',
-      status.ABORTED,
-      `the file became shorter while it was read: expected ${size} bytes, got ${position}`,
-    );
+async function readPiece(file: FileHandle, position: number): Promise<Buffer> {
+  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafeSlow(PIECE_BYTES), 0, PIECE_BYTES, position);
   return buffer.subarray(0, bytesRead);
+}
+
+/** A file may say that it is larger than it is, as those in /sys do. One that is smaller than it was when it was begun has lost its end. */
+async function requireUncut(file: FileHandle, size: number, sent: number): Promise<void> {
+  if ((await file.stat()).size >= size) return;
+  throw new RpcError(
+    'file.changed',
+    status.ABORTED,
+    `the file became shorter while it was read: expected ${size} bytes, got ${sent}`,
+  );
 }

@@ -27,6 +27,8 @@ const REASONS: Record<string, { code: EnclaveCode; grpcStatus: status; text: str
   EACCES: { code: 'file.denied', grpcStatus: status.PERMISSION_DENIED, text: 'permission denied' },
   EPERM: { code: 'file.denied', grpcStatus: status.PERMISSION_DENIED, text: 'permission denied' },
   EROFS: { code: 'file.denied', grpcStatus: status.PERMISSION_DENIED, text: 'the file system is read-only' },
+  EBUSY: { code: 'file.denied', grpcStatus: status.FAILED_PRECONDITION, text: 'it is in use' },
+  ETXTBSY: { code: 'file.denied', grpcStatus: status.FAILED_PRECONDITION, text: 'it is a program that runs' },
   ENOSPC: { code: 'file.no_space', grpcStatus: status.RESOURCE_EXHAUSTED, text: 'no space left in the enclave' },
   EDQUOT: { code: 'file.no_space', grpcStatus: status.RESOURCE_EXHAUSTED, text: 'no space left in the enclave' },
   EFBIG: {

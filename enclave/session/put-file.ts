@@ -1,10 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { open, realpath, rename, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { stat } from 'node:fs/promises';
 import { status } from '@grpc/grpc-js';
 import type { ServerReadableStream } from '@grpc/grpc-js';
-import { SyncedFile } from '../../runtime/files/synced-file';
-import { syncToDisk } from '../../runtime/files/whole-file';
+import { fillFile } from '../../runtime/files/fill-file';
 import { RpcError } from '../../runtime/rpc/errors';
 import { CallReader } from '../../runtime/rpc/read-call';
 import type { FileHeader, PutFileRequest, PutFileResponse } from '../../proto/gen/licensing/v1/session';
@@ -13,8 +10,8 @@ import { fileError, resolvePath } from './paths';
 type Parts = CallReader<PutFileRequest>;
 
 /**
- * Writes the file that the client streams: header, then exactly the announced bytes. The pieces go to a temporary file beside the target, which takes
- * its place in one step once everything is on disk; whatever goes wrong before that leaves nothing.
+ * Writes the file that the client streams: header, then the announced bytes, or as many as its end says. See `fillFile` for how: whatever goes wrong
+ * leaves nothing.
  * @param begin asked once it is known what to write: a call may have been open for long before that. Throws where nothing may begin
  * @throws RpcError `file.…`
  */
@@ -26,28 +23,18 @@ export async function receiveFile(
   const parts = new CallReader(call, signal);
   const header = await readHeader(parts);
   begin();
+  let size = 0n;
   try {
-    const target = await followLinks(resolvePath(workspace, header.path));
-    await requireRegularFile(target);
-    const partial = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(8).toString('hex')}.part`);
-    const file = await open(partial, 'wx', 0o600);
-    try {
-      const synced = new SyncedFile(file);
-      await writeParts(synced, parts, header.size, signal);
-      await file.chmod(header.mode);
-      await synced.sync();
-      await file.close();
-      await rename(partial, target);
-    } catch (error) {
-      await file.close().catch(() => undefined);
-      await unlink(partial).catch(() => undefined);
-      throw error;
-    }
-    await syncToDisk(dirname(target));
+    const path = resolvePath(workspace, header.path);
+    await requireRegularFile(path);
+    await fillFile(path, async (write) => {
+      size = await writeParts(write, parts, header.size, signal);
+      return header.mode;
+    });
   } catch (error) {
     throw fileError(error, header.path);
   }
-  return { size: header.size };
+  return { size };
 }
 
 async function readHeader(parts: Parts): Promise<FileHeader> {
@@ -59,31 +46,35 @@ async function readHeader(parts: Parts): Promise<FileHeader> {
   return header;
 }
 
-async function writeParts(file: SyncedFile, parts: Parts, size: bigint, signal: AbortSignal): Promise<void> {
+/** @returns how many bytes there were */
+async function writeParts(
+  write: (piece: Uint8Array) => Promise<void>,
+  parts: Parts,
+  announced: bigint,
+  signal: AbortSignal,
+): Promise<bigint> {
   let written = 0n;
+  let size = announced;
   for (;;) {
     const next = await parts.next();
     if (next === undefined) break;
+    if (next.part?.$case === 'end') {
+      size = next.part.value.size;
+      if ((await parts.next()) !== undefined) throw invalid('expected nothing after the end');
+      break;
+    }
     if (next.part?.$case !== 'data') throw invalid('expected data after the header');
     const piece = next.part.value;
     written += BigInt(piece.length);
-    if (written > size) throw invalid(`expected ${size} bytes, got more`);
-    await file.write(piece);
+    await write(piece);
   }
   signal.throwIfAborted();
-  if (written < size) throw invalid(`expected ${size} bytes, got ${written}`);
+  if (written !== size) throw invalid(`expected ${size} bytes, got ${written}`);
+  return written;
 }
 
 function invalid(message: string): RpcError {
   return new RpcError('file.stream', status.INVALID_ARGUMENT, message);
-}
-
-/** A link is written through, as `cp` does; a new name is taken as it is. */
-async function followLinks(path: string): Promise<string> {
-  return realpath(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return path;
-    throw error;
-  });
 }
 
 async function requireRegularFile(target: string): Promise<void> {

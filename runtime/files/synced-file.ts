@@ -47,11 +47,16 @@ export class SyncedFile {
       offset += (await this.file.write(piece, offset, piece.length - offset, position + offset)).bytesWritten;
   }
 
-  /** All of it, and what `chmod` and others changed, is on disk. @throws what the system says */
-  async sync(): Promise<void> {
+  /** All of it is in the file, and may not be on disk. @throws what the system says */
+  async written(): Promise<void> {
     await Promise.all(this.writing);
     await this.syncing;
     if (this.failure) throw this.failure.error;
+  }
+
+  /** All of it, and what `chmod` and others changed, is on disk. @throws what the system says */
+  async sync(): Promise<void> {
+    await this.written();
     await this.file.sync();
   }
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { basename } from 'node:path';
 import { addEnclaveOption } from '../chosen-enclave';
 import { connectSaved } from '../connection';
-import { CliError, EXIT } from '../exit';
+import { CliError, EXIT, isBrokenPipe, isSystemError } from '../exit';
 import { interruptible } from '../interrupt';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
@@ -67,17 +67,25 @@ async function upload(from: string, path: string, out: Output, { verbose, signal
 
 async function download(path: string, to: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
   if (path === '' || path.endsWith('/')) throw new CliError(EXIT.usage, 'expected the name of a file: enclave:NAME');
-  const target = to === '-' ? '-' : await localTarget(to, basename(path));
+  const target = to === '-' || to === '/dev/stdout' ? '-' : await localTarget(to, basename(path));
   // Taken here, where the connection is ended before the program is.
   if (target === '-') process.stdout.on('error', () => undefined);
   const connection = await connectSaved(out, { verbose, signal });
   const cut = (): void => connection.close();
   signal.addEventListener('abort', cut);
   try {
-    await connection.getFile(path, target === '-' ? process.stdout : target);
+    await connection.getFile(path, target === '-' ? process.stdout : target).catch((error: unknown) => {
+      throw localFailure(error, target === '-' ? 'standard output' : target);
+    });
     out.finish();
     if (target !== '-') out.result({ path: target }, []);
   } finally {
     await connection.end();
   }
+}
+
+/** What the system says about the local file, about the path as it was given; whoever closed the other end of a pipe is no failure. */
+function localFailure(error: unknown, target: string): unknown {
+  if (!isSystemError(error) || isBrokenPipe(error)) return error;
+  return new CliError(EXIT.failure, `can't write ${target}: ${error.code}`, { code: error.code }, { cause: error });
 }

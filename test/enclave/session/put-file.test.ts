@@ -1,6 +1,17 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
-import { chmod, mkdir, open, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { Metadata } from '@grpc/grpc-js';
@@ -131,15 +142,36 @@ describe('a put that fails leaves nothing', () => {
   const begun = (): Promise<unknown> =>
     eventually(async () => (await readdir(fixture.workspace)).some((file) => file.endsWith('.part')));
 
-  test('fewer bytes than announced', () =>
-    unchanged(() =>
-      expect(connection.putFile(source(zeros(10), 11), 'kept')).toRejectWithCode('file.stream', {
-        message: 'expected 11 bytes, got 10',
-      }),
-    ));
+  /** What the enclave says to these messages. */
+  const answerTo = (...messages: Array<PutFileRequest['part']>): Promise<string> => {
+    const { client } = connection as unknown as { client: SessionServiceClient };
+    return new Promise((resolve) => {
+      const call = client.putFile(new Metadata(), (error) => resolve(error?.details ?? 'none'));
+      call.on('error', () => undefined);
+      for (const part of messages) call.write({ part });
+      call.end();
+    });
+  };
+  const header = (size: bigint, mode = 0o644): PutFileRequest['part'] => ({
+    $case: 'header',
+    value: { path: 'kept', mode, size },
+  });
+  const data: PutFileRequest['part'] = { $case: 'data', value: Buffer.alloc(10) };
+  const end = (size: bigint): PutFileRequest['part'] => ({ $case: 'end', value: { size } });
 
-  test('more bytes than announced', () =>
-    unchanged(() => expect(connection.putFile(source(zeros(3 * MIB), 11), 'kept')).toRejectWithCode('file.stream')));
+  test('another size than was announced, without an end that says so', () =>
+    unchanged(async () => {
+      expect(await answerTo(header(11n), data)).toBe('expected 11 bytes, got 10');
+      expect(await answerTo(header(9n), data)).toBe('expected 9 bytes, got 10');
+    }));
+
+  test('an end that says another size than there was, or is none', () =>
+    unchanged(async () => {
+      expect(await answerTo(header(11n), data, end(11n))).toBe('expected 11 bytes, got 10');
+      expect(await answerTo(header(10n), data, end(9n))).toBe('expected 9 bytes, got 10');
+      expect(await answerTo(header(20n), data, end(10n), data)).toBe('expected nothing after the end');
+      expect(await answerTo(end(0n))).toBe('expected the file header first');
+    }));
 
   test('the source fails half-way', () =>
     unchanged(async () => {
@@ -169,21 +201,9 @@ describe('a put that fails leaves nothing', () => {
   test('no header, or permission bits that are none', () =>
     unchanged(async () => {
       await expect(connection.putFile(source(zeros(1), 1, 0o644), '')).toRejectWithCode('file.path');
-      const { client } = connection as unknown as { client: SessionServiceClient };
-      const code = (message: PutFileRequest): Promise<string> =>
-        new Promise((resolve) => {
-          const call = client.putFile(new Metadata(), (error) => resolve(error?.details ?? 'none'));
-          call.on('error', () => undefined);
-          call.write(message);
-          call.end();
-        });
-      expect(await code({ part: { $case: 'data', value: Buffer.from('x') } })).toBe('expected the file header first');
-      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o4755, size: 0n } } })).toBe(
-        'expected permission bits up to 0o777, got 0o4755',
-      );
-      expect(await code({ part: { $case: 'header', value: { path: 'kept', mode: 0o644, size: -1n } } })).toBe(
-        'expected a size of 0 or more, got -1',
-      );
+      expect(await answerTo(data)).toBe('expected the file header first');
+      expect(await answerTo(header(0n, 0o4755))).toBe('expected permission bits up to 0o777, got 0o4755');
+      expect(await answerTo(header(-1n))).toBe('expected a size of 0 or more, got -1');
     }));
 });
 
@@ -240,12 +260,63 @@ test('a file that shrinks while it is read is an error, not a short file', async
   await expect(connection.getFile('shrinking', slow)).toRejectWithCode('file.changed');
 });
 
-test('a link is written through', async () => {
+test('a file that shrinks before it is sent whole is an error, not a short file', async () => {
+  await writeFile(local('shrinking'), Buffer.alloc(64 * MIB));
+  const before = await readdir(fixture.workspace);
+  const put = connection.putFile(local('shrinking'), 'shrunk');
+  await eventually(async () => (await readdir(fixture.workspace)).some((file) => file.endsWith('.part')));
+  await writeFile(local('shrinking'), 'short');
+  await expect(put).rejects.toThrow('the file became shorter while it was read');
+  await eventually(async () => (await readdir(fixture.workspace)).length === before.length);
+});
+
+test('a file that grows is copied to the end that it has when it is reached', async () => {
+  const grown = source(Readable.from([Buffer.from('as it was, '), Buffer.from('and more')]), 10);
+  await connection.putFile(grown, 'grown');
+  expect(await readFile(inside('grown'), 'utf8')).toBe('as it was, and more');
+
+  await connection.putFile(source(zeros(16 * MIB), 16 * MIB), 'growing');
+  let received = 0;
+  const slow = new Writable({
+    highWaterMark: 1,
+    write(chunk: Buffer, _encoding, done) {
+      const first = received === 0;
+      received += chunk.length;
+      if (first) void appendFile(inside('growing'), 'more').then(() => done());
+      else done();
+    },
+  });
+  await connection.getFile('growing', slow);
+  expect(received).toBe(16 * MIB + 4);
+});
+
+test('a file that says it is empty, and is not, arrives', async () => {
+  const text = await readFile('/proc/version', 'utf8');
+  expect((await stat('/proc/version')).size).toBe(0);
+  await connection.putFile('/proc/version', 'version');
+  expect(await readFile(inside('version'), 'utf8')).toBe(text);
+  await connection.getFile('/proc/version', local('version'));
+  expect(await readFile(local('version'), 'utf8')).toBe(text);
+});
+
+test('names may be as long as a file system has them, in both directions', async () => {
+  const long = '\u6587'.repeat(85);
+  expect(Buffer.byteLength(long)).toBe(255);
+  await connection.putFile(source(Readable.from([Buffer.from('long')]), 4), long);
+  await connection.getFile(long, local(long));
+  expect(await readFile(local(long), 'utf8')).toBe('long');
+});
+
+test('a link is written through, also to where nothing is yet', async () => {
   await writeFile(inside('real'), 'old');
   await symlink('real', inside('link'));
+  await symlink('not-there-yet', inside('dangling'));
   await connection.putFile(source(Readable.from([Buffer.from('new')]), 3), 'link');
+  await connection.putFile(source(Readable.from([Buffer.from('made')]), 4), 'dangling');
   expect(await readlink(inside('link'))).toBe('real');
   expect(await readFile(inside('real'), 'utf8')).toBe('new');
+  expect(await readlink(inside('dangling'))).toBe('not-there-yet');
+  expect(await readFile(inside('not-there-yet'), 'utf8')).toBe('made');
 });
 
 test('absolute paths work as they do for commands', async () => {

@@ -122,12 +122,22 @@ export interface FileHeader {
   path: string;
   /** Permission bits, 0 to 0o777. */
   mode: number;
-  /** Bytes that follow; a stream with fewer or more is refused. */
+  /** Bytes that are expected to follow. A stream with fewer or more ends with a FileEnd that says so, or is refused. */
+  size: bigint;
+}
+
+/** What was read is another size than the header's: the file grew meanwhile, or says of itself that it is empty, as those in /proc do. */
+export interface FileEnd {
+  /** Bytes that were sent. */
   size: bigint;
 }
 
 export interface PutFileRequest {
-  part: { $case: "header"; value: FileHeader } | { $case: "data"; value: Buffer } | undefined;
+  part:
+    | { $case: "header"; value: FileHeader }
+    | { $case: "data"; value: Buffer }
+    | { $case: "end"; value: FileEnd }
+    | undefined;
 }
 
 export interface PutFileResponse {
@@ -139,7 +149,11 @@ export interface GetFileRequest {
 }
 
 export interface GetFileResponse {
-  part: { $case: "header"; value: FileHeader } | { $case: "data"; value: Buffer } | undefined;
+  part:
+    | { $case: "header"; value: FileHeader }
+    | { $case: "data"; value: Buffer }
+    | { $case: "end"; value: FileEnd }
+    | undefined;
 }
 
 export interface GetStatusRequest {
@@ -1417,6 +1431,76 @@ export const FileHeader: MessageFns<FileHeader> = {
   },
 };
 
+function createBaseFileEnd(): FileEnd {
+  return { size: 0n };
+}
+
+export const FileEnd: MessageFns<FileEnd> = {
+  encode(message: FileEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.size !== 0n) {
+      if (BigInt.asIntN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type int64 too large");
+      }
+      writer.uint32(8).int64(message.size);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.size = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FileEnd {
+    return { size: isSet(object.size) ? BigInt(object.size) : 0n };
+  },
+
+  toJSON(message: FileEnd): unknown {
+    const obj: any = {};
+    if (message.size !== 0n) {
+      obj.size = message.size.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FileEnd>): FileEnd {
+    return FileEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileEnd>): FileEnd {
+    const message = createBaseFileEnd();
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    return message;
+  },
+};
+
 function createBasePutFileRequest(): PutFileRequest {
   return { part: undefined };
 }
@@ -1429,6 +1513,9 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
         break;
       case "data":
         writer.uint32(18).bytes(message.part.value);
+        break;
+      case "end":
+        FileEnd.encode(message.part.value, writer.uint32(26).fork()).join();
         break;
     }
     return writer;
@@ -1463,6 +1550,14 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
             message.part = { $case: "data", value: Buffer.from(reader.bytes()) };
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.part = { $case: "end", value: FileEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1481,6 +1576,8 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
         ? { $case: "header", value: FileHeader.fromJSON(object.header) }
         : isSet(object.data)
         ? { $case: "data", value: Buffer.from(bytesFromBase64(object.data)) }
+        : isSet(object.end)
+        ? { $case: "end", value: FileEnd.fromJSON(object.end) }
         : undefined,
     };
   },
@@ -1491,6 +1588,8 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
       obj.header = FileHeader.toJSON(message.part.value);
     } else if (message.part?.$case === "data") {
       obj.data = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "end") {
+      obj.end = FileEnd.toJSON(message.part.value);
     }
     return obj;
   },
@@ -1510,6 +1609,12 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
       case "data": {
         if (object.part?.value !== undefined && object.part?.value !== null) {
           message.part = { $case: "data", value: object.part.value };
+        }
+        break;
+      }
+      case "end": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "end", value: FileEnd.fromPartial(object.part.value) };
         }
         break;
       }
@@ -1668,6 +1773,9 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
       case "data":
         writer.uint32(18).bytes(message.part.value);
         break;
+      case "end":
+        FileEnd.encode(message.part.value, writer.uint32(26).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1701,6 +1809,14 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
             message.part = { $case: "data", value: Buffer.from(reader.bytes()) };
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.part = { $case: "end", value: FileEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1719,6 +1835,8 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
         ? { $case: "header", value: FileHeader.fromJSON(object.header) }
         : isSet(object.data)
         ? { $case: "data", value: Buffer.from(bytesFromBase64(object.data)) }
+        : isSet(object.end)
+        ? { $case: "end", value: FileEnd.fromJSON(object.end) }
         : undefined,
     };
   },
@@ -1729,6 +1847,8 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
       obj.header = FileHeader.toJSON(message.part.value);
     } else if (message.part?.$case === "data") {
       obj.data = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "end") {
+      obj.end = FileEnd.toJSON(message.part.value);
     }
     return obj;
   },
@@ -1748,6 +1868,12 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
       case "data": {
         if (object.part?.value !== undefined && object.part?.value !== null) {
           message.part = { $case: "data", value: object.part.value };
+        }
+        break;
+      }
+      case "end": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "end", value: FileEnd.fromPartial(object.part.value) };
         }
         break;
       }
