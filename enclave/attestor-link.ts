@@ -40,8 +40,11 @@ interface AttestorLinkOptions {
 /** What a caller asks for; the link adds the rest. */
 export type EvidenceRequest = Omit<AttestRequest, 'id' | 'certificate' | 'traceparent'>;
 
+/** What comes of a request on one stream: 'unheard' where the attestor took the stream for nobody's, and so looked at nothing on it. */
+type Outcome = Evidence | RpcError | 'unheard';
+
 interface Pending {
-  settle(result: Evidence | RpcError): void;
+  settle(result: Outcome): void;
 }
 
 interface Stream {
@@ -70,6 +73,8 @@ export class AttestorLink {
   private failure: RpcError = unavailable();
   private readonly waiting = new Set<(stream: Stream | RpcError) => void>();
   private wake: () => void = () => undefined;
+  /** One that the attestor refused, as it does once it was used; another one is on its way. */
+  private spent: string | undefined;
 
   private readonly clock: Clock;
   private readonly certificateSha256: string;
@@ -107,9 +112,16 @@ export class AttestorLink {
   }
 
   private async ask(request: EvidenceRequest, signal: AbortSignal): Promise<Evidence> {
+    const first = await this.askOn(this.stream ?? (await this.untilOpen(signal)), request, signal);
+    if (first !== 'unheard') return first;
+    const second = await this.askOn(await this.untilOpen(signal), request, signal);
+    if (second !== 'unheard') return second;
+    throw this.failure;
+  }
+
+  private askOn(stream: Stream, request: EvidenceRequest, signal: AbortSignal): Promise<Evidence | 'unheard'> {
     const here = currentPlace()?.context;
     const traceparent = here ? formatTraceparent(here) : '';
-    const stream = this.stream ?? (await this.untilOpen(signal));
     return new Promise((resolve, reject) => {
       const id = ++this.lastId;
       const end = (): void => {
@@ -117,7 +129,7 @@ export class AttestorLink {
         timer.cancel();
         signal.removeEventListener('abort', cancelled);
       };
-      const settle = (result: Evidence | RpcError): void => {
+      const settle = (result: Outcome): void => {
         end();
         if (result instanceof RpcError) reject(result);
         else resolve(result);
@@ -175,14 +187,16 @@ export class AttestorLink {
       'grpc.keepalive_timeout_ms': 10_000,
     });
     try {
-      const metadata = bearer((await readText(credentialFile)).trim());
+      const credential = (await readText(credentialFile)).trim();
+      if (credential === this.spent) throw new Error('the credential was refused, and there is no other one yet');
+      const metadata = bearer(credential);
       // The attestor holds this enclave to it from here on, before anything that a user runs here could show it another.
       metadata.set('certificate-sha256', this.certificateSha256);
       await new Promise<void>((resolve, reject) => {
         client.waitForReady(systemClock.now() + CONNECT_TIMEOUT_MS, (error) => (error ? reject(error) : resolve()));
       });
       if (this.stopped) return false;
-      return await this.run(client.attest(metadata));
+      return await this.run(client.attest(metadata), credential);
     } catch (error) {
       this.log.warn(
         { code: 'enclave.attestor_unavailable', reason: (error as Error).message },
@@ -195,7 +209,7 @@ export class AttestorLink {
     }
   }
 
-  private run(call: Stream['call']): Promise<boolean> {
+  private run(call: Stream['call'], credential: string): Promise<boolean> {
     const stream: Stream = { call, pending: new Map(), proven: false };
     call.on('data', ({ id, result }: AttestResponse) => {
       stream.proven = true;
@@ -212,9 +226,11 @@ export class AttestorLink {
       const ended = (error?: ServiceError): void => {
         if (this.stream === stream) this.stream = undefined;
         this.failure = refused(error) ?? unavailable();
+        const unheard = error?.code === status.UNAUTHENTICATED && !stream.proven;
+        if (unheard) this.spent = credential;
         if (!this.stopped)
           this.log.warn({ code: this.failure.code, reason: error?.details }, 'the link to the attestor ended');
-        for (const { settle } of [...stream.pending.values()]) settle(this.failure);
+        for (const { settle } of [...stream.pending.values()]) settle(unheard ? 'unheard' : this.failure);
         resolve(stream.proven);
       };
       call.once('error', ended);
@@ -236,9 +252,14 @@ function unavailable(message = 'the attestor of this node is not there'): RpcErr
   return new RpcError('enclave.attestor_unavailable', status.UNAVAILABLE, message);
 }
 
-/** The attestor took the credential for nobody's, or for a workload that gets nothing. */
+/**
+ * The attestor gives this workload nothing. That it doesn't take the credential is another matter: each opens one stream, or lives minutes, and whoever
+ * starts enclaves brings the next one within seconds.
+ */
 function refused(error: ServiceError | undefined): RpcError | undefined {
-  if (error?.code !== status.UNAUTHENTICATED && error?.code !== status.PERMISSION_DENIED) return undefined;
+  if (error?.code === status.UNAUTHENTICATED)
+    return unavailable("the attestor of this node doesn't take this enclave's credential, and waits for the next one");
+  if (error?.code !== status.PERMISSION_DENIED) return undefined;
   return new RpcError(
     'enclave.identity_refused',
     status.FAILED_PRECONDITION,

@@ -113,15 +113,51 @@ test('a request that comes while the attestor restarts waits for it', async () =
   await waiting;
 });
 
-test('an attestor that refuses the identity: said so, and tried again with the next credential', async () => {
-  attestor.identify = (credential) => {
-    if (credential === 'one') throw new RpcError('attestor.token_refused', status.UNAUTHENTICATED, 'no');
+test('an attestor that refuses the workload: said so, and tried again', async () => {
+  attestor.identify = () => {
+    throw new RpcError('attestor.wrong_image', status.PERMISSION_DENIED, 'no');
   };
   link.start();
   await expect(ask()).toRejectWithCode('enclave.identity_refused', { grpcStatus: status.FAILED_PRECONDITION });
-  await setCredential('two');
-  await until(() => attestor.credentials.includes('two'));
-  await ask();
+  attestor.identify = () => undefined;
+  await eventually(() =>
+    ask().then(
+      () => true,
+      () => false,
+    ),
+  );
+});
+
+describe('a credential that opens one stream', () => {
+  /** As on one machine: ProcessIdentity. */
+  function takeOnce(): void {
+    const used = new Set<string>();
+    attestor.identify = (credential) => {
+      if (used.has(credential)) throw new RpcError('attestor.credential_used', status.UNAUTHENTICATED, 'used before');
+      used.add(credential);
+    };
+    used.add('one');
+  }
+
+  test('was used before: what was asked waits for the next one, and the spent one is not shown again', async () => {
+    takeOnce();
+    link.start();
+    const waiting = ask();
+    await until(() => attestor.credentials.length === 1);
+    await setCredential('two');
+    await waiting;
+    expect(attestor.credentials).toEqual(['one', 'two']);
+  });
+
+  test('is not followed by another one in time: a status that is worth another try', async () => {
+    takeOnce();
+    link.start();
+    await expect(clock.passUntil(ask())).toRejectWithCode('enclave.attestor_unavailable', {
+      grpcStatus: status.UNAVAILABLE,
+    });
+    await setCredential('two');
+    await ask();
+  });
 });
 
 test('a credential that can not be sent is not logged, and the next one is taken', async () => {

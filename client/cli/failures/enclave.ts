@@ -11,7 +11,7 @@ export const ENCLAVE: Record<EnclaveCode, Failure> = {
   'enclave.other_user': unauthenticated(LOG_IN_AGAIN),
   'enclave.tunnels': unavailable(TRY_AGAIN),
   'enclave.attestor_unavailable': unavailable(TRY_AGAIN),
-  'enclave.identity_refused': failed(),
+  'enclave.identity_refused': failed('start another one: sls enclaves stop NAME, then sls login'),
   'session.nonce': failed(),
   'session.not_attested': failed(),
   'seat.required': failed(),
