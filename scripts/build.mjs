@@ -34,9 +34,25 @@ const { metafile, outputFiles } = await build({
   // These load files of their own at run time: a native module and WebAssembly.
   external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
 });
+/**
+ * How sls starts: a line for the shell that is a string and a comment for Node. Node forgets at its start which signals are ignored, as SIGHUP is after
+ * nohup, so the shell tells it (client/cli/ignored-signals.ts); by itself alone and only where the system says it, for it to cost next to nothing.
+ */
+const SLS_START = `#!/bin/sh
+':' //; if [ -r /proc/$$/status ]; then while read -r k v; do if [ "$k" = SigIgn: ]; then SLS_IGNORED_SIGNALS=$v; export SLS_IGNORED_SIGNALS; fi; done </proc/$$/status; fi; exec /usr/bin/env node "$0" "$@"
+`;
+function started(name, contents) {
+  if (name === 'sls.cjs') return Buffer.concat([Buffer.from(SLS_START), contents.subarray(contents.indexOf(10) + 1)]);
+  if (name !== 'sls.cjs.map') return contents;
+  const map = JSON.parse(Buffer.from(contents).toString('utf8'));
+  // A line more.
+  return JSON.stringify({ ...map, mappings: `;${map.mappings}` });
+}
+
 mkdirSync('dist', { recursive: true });
 // Written beside its place and then renamed: a program that starts from here meanwhile reads the one or the other, whole.
-for (const { path, contents } of outputFiles) {
+for (const { path, contents: built } of outputFiles) {
+  const contents = started(basename(path), built);
   writeFileSync(`${path}.new`, contents, { mode: basename(path) === 'sls.cjs' ? 0o755 : 0o644 });
   renameSync(`${path}.new`, path);
 }

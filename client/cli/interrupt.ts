@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { CliError } from './exit';
+import { notIgnored } from './ignored-signals';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -15,12 +16,13 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     interrupted = new CliError(128 + constants.signals[signal], `ended by ${signal}`);
     controller.abort(interrupted);
   };
-  for (const signal of SIGNALS) process.on(signal, interrupt);
+  const signals = notIgnored(SIGNALS);
+  for (const signal of signals) process.on(signal, interrupt);
   try {
     return await work(controller.signal);
   } catch (error) {
     throw interrupted ?? error;
   } finally {
-    for (const signal of SIGNALS) process.off(signal, interrupt);
+    for (const signal of signals) process.off(signal, interrupt);
   }
 }

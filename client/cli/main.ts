@@ -22,6 +22,7 @@ import { addVerify } from './commands/verify';
 import { requireArguments } from './arguments';
 import { BROKEN_PIPE, EXIT, isBrokenPipe } from './exit';
 import { toCliError } from './failure';
+import { keepIgnored } from './ignored-signals';
 import { Output } from './output';
 import { traced } from './trace';
 import type { Tracer } from '../../runtime/traces/tracer';
@@ -72,6 +73,7 @@ Example:
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
+  keepIgnored();
   try {
     requireArguments(args);
     await traced((tracer) => buildProgram(tracer).parseAsync(args, { from: 'user' }));

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { isatty } from 'node:tty';
+import { notIgnored } from './ignored-signals';
 
 /** Passed on to the command. SIGINT comes as a byte where the terminal is in raw mode. */
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
@@ -43,11 +44,12 @@ export function forwardSignals(
     deliver(signal);
     if (signal === 'SIGHUP' && terminal.isGone()) setTimeout(() => abort(exitCode), HANGUP_PATIENCE_MS).unref();
   };
-  for (const signal of FORWARDED) process.on(signal, listener);
+  const signals = notIgnored(FORWARDED);
+  for (const signal of signals) process.on(signal, listener);
   return {
     deliverTo: (to) => (deliver = to),
     stop: () => {
-      for (const signal of FORWARDED) process.off(signal, listener);
+      for (const signal of signals) process.off(signal, listener);
     },
   };
 }

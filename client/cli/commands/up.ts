@@ -6,6 +6,7 @@ import { checkIssuer } from '../../../runtime/oidc/issuer';
 import type { OidcChoice } from '../../../launcher/settings';
 import type { TpmChoice } from '../../../launcher/tpm';
 import { CliError, EXIT } from '../exit';
+import { notIgnored } from '../ignored-signals';
 import { openLog } from '../log';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
@@ -76,7 +77,7 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
       ending.abort(new CliError(EXIT.ok, `stopped by ${signal}`));
       resolve(signal);
     };
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
+    for (const signal of notIgnored(['SIGINT', 'SIGTERM', 'SIGHUP'])) process.on(signal, end);
     watchParent(() => end('SIGHUP'));
   });
   // Loaded here: no other command needs the launcher and what it brings.
