@@ -65,6 +65,26 @@ test('a killed attestor: the session goes on, the attestor comes back, and the e
   expect(machine.pidOf('attestor-daemon.cjs')).not.toBe(killed);
 });
 
+test('an attestor that is killed again and again under commands: each ends well or with 6 and a hint, and the next works', async () => {
+  for (let round = 0; round < 3; round++) {
+    const running = Array.from({ length: 4 }, () => machine.sls(['exec', '-q', 'true']));
+    const first = machine.pidOf('attestor-daemon.cjs');
+    process.kill(first, 'SIGKILL');
+    // The enclave has used up what was there for the second one; the third starts with commands under way.
+    const second = await eventually(() => {
+      const [found] = machine.processes().filter(({ command }) => command.includes('attestor-daemon.cjs'));
+      return found !== undefined && found.pid !== first && found.pid;
+    });
+    await Promise.race(running);
+    process.kill(second, 'SIGKILL');
+    for (const { code, stderr } of await Promise.all(running)) {
+      if (code === 0) continue;
+      expect({ code, stderr }).toEqual({ code: 6, stderr: expect.stringMatching(/^sls: .+\nhint: .+\n$/) as string });
+    }
+    await worksAgain(['exec', '-q', 'true']);
+  }
+});
+
 test('a killed TPM: comes back, and quotes again', async () => {
   const killed = machine.pidOf('swtpm socket');
   process.kill(killed, 'SIGKILL');
