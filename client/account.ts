@@ -194,32 +194,58 @@ export async function revokeSession(
 
 /**
  * Deletes the account permanently, with its enclaves and everything that names its user.
+ * @param refreshToken required if the account has no password: of the session, which began in the last five minutes. It is not used up
  * @param oneTimeCode required with a second factor: a code from the authenticator, or a recovery code
  * @returns `enclavesRemoved`: false if the service is still removing the enclaves
- * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong
+ * @throws RpcError login.wrong_credentials, account.login_not_fresh, login.second_factor_required, login.second_factor_wrong
  */
 export function deleteAccount(
   trust: TrustBundle,
   accessToken: string,
-  { password, oneTimeCode = '' }: { password: string; oneTimeCode?: string | undefined },
+  { password, refreshToken = '', oneTimeCode = '' }: Confirmation & { oneTimeCode?: string | undefined },
   options: CallOptions = {},
 ): Promise<{ enclavesRemoved: boolean }> {
   return withService(AccountDeletionServiceClient, trust.services.login, trust, options, (client) =>
     callUnary(
       client,
       client.deleteAccount,
-      { password, oneTimeCode },
+      { password, refreshToken, oneTimeCode },
       { timeout: DELETION_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
     ),
   );
 }
 
+/** Shows, beside an access token, that its user is the one who asks. */
+export interface Confirmation {
+  /** Empty if the account has none. */
+  password: string;
+  /** For an account without a password: of a session that began in the last five minutes. It is not used up. */
+  refreshToken?: string | undefined;
+}
+
+/** A login method that an account is linked to, beside its password. */
+export interface LinkedIdentity {
+  /** URL of the OpenID provider. */
+  issuer: string;
+  linkedAt: Date;
+}
+
+/** What a change of the password did. */
+export interface PasswordChange {
+  /** Number of other sessions ended. */
+  ended: number;
+  /** Replace this session's earlier ones, which no longer work. */
+  tokens: SessionTokens;
+  /** Identities by which the account can still be logged in to. */
+  linked: LinkedIdentity[];
+  /** Identities that were unlinked with it. */
+  unlinked: LinkedIdentity[];
+}
+
 /**
  * Changes the password and ends all other sessions.
- * @param oldPassword may be empty within five minutes of a login with a password
  * @param oneTimeCode required with a second factor: a code from the authenticator, or a recovery code
- * @returns `ended`: the number of other sessions ended; `refreshToken`: replaces this session's earlier ones, which no
- * longer work; `refreshTokenExpiresAt`: Unix seconds
+ * @param unlinkIdentities also unlinks every identity at an OpenID provider. Default: false
  * @throws RpcError login.wrong_credentials, login.second_factor_required, login.second_factor_wrong, signup.password_…
  */
 export function changePassword(
@@ -229,12 +255,51 @@ export function changePassword(
     oldPassword,
     newPassword,
     oneTimeCode = '',
-  }: { oldPassword: string; newPassword: string; oneTimeCode?: string | undefined },
+    unlinkIdentities = false,
+  }: {
+    oldPassword: string;
+    newPassword: string;
+    oneTimeCode?: string | undefined;
+    unlinkIdentities?: boolean | undefined;
+  },
   options: CallOptions = {},
-): Promise<{ ended: number; refreshToken: string; refreshTokenExpiresAt: number }> {
+): Promise<PasswordChange> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
-    const changed = await callUnary(client, client.changePassword, { oldPassword, newPassword, oneTimeCode }, call);
-    return { ...changed, refreshTokenExpiresAt: Number(changed.refreshTokenExpiresAt) };
+    const request = { oldPassword, newPassword, oneTimeCode, unlinkIdentities };
+    const { ended, accessTokenExpiresAt, linked, unlinked, ...tokens } = await callUnary(
+      client,
+      client.changePassword,
+      request,
+      call,
+    );
+    return {
+      ended,
+      // The service of the release before gives no new access token, and goes on taking the one at hand.
+      tokens:
+        tokens.accessToken === ''
+          ? { accessToken, accessTokenExpiresAt: 0, ...refreshOf(tokens) }
+          : {
+              accessToken: tokens.accessToken,
+              accessTokenExpiresAt: Number(accessTokenExpiresAt),
+              ...refreshOf(tokens),
+            },
+      linked: linked.map(toLinked),
+      unlinked: unlinked.map(toLinked),
+    };
   });
+}
+
+function refreshOf({
+  refreshToken,
+  refreshTokenExpiresAt,
+}: Pick<TokensMessage, 'refreshToken' | 'refreshTokenExpiresAt'>): Pick<
+  SessionTokens,
+  'refreshToken' | 'refreshTokenExpiresAt'
+> {
+  return { refreshToken, refreshTokenExpiresAt: Number(refreshTokenExpiresAt) };
+}
+
+function toLinked({ issuer, linkedAt }: { issuer: string; linkedAt: bigint }): LinkedIdentity {
+  return { issuer, linkedAt: fromUnixSeconds(linkedAt) };
 }

@@ -29,7 +29,14 @@ export { LogError } from '../attestation/transparency/errors';
 export type { KnownHead } from '../attestation/transparency/growth';
 export { LoginStage } from '../proto/gen/licensing/v1/login';
 export { changePassword, deleteAccount, listSessions, logOut, refresh, revokeSession, signUp } from './account';
-export type { CallOptions, SessionSummary, SessionTokens } from './account';
+export type {
+  CallOptions,
+  Confirmation,
+  LinkedIdentity,
+  PasswordChange,
+  SessionSummary,
+  SessionTokens,
+} from './account';
 export { checkAuditLog, readLogHead, readOtherHead } from './audit-log';
 export type { FoundLogin, LogCheck, LogCheckOptions, LogHead } from './audit-log';
 export { PlaintextRefused } from './channel';

@@ -9,6 +9,9 @@ import { systemClock } from '../runtime/clock';
 /** What ends sooner than this is renewed before it is used. */
 const MARGIN_SECONDS = 30;
 
+/** A login may wait so long for its enclave; a certificate lives no longer than the access token that it is given for. */
+const LOGIN_SECONDS = 240;
+
 /** As for a login, with the credential, user and enclave taken from the session. */
 export interface RenewOptions extends Omit<LoginOptions, 'credential' | 'user' | 'enclave'> {
   /** Logs in again even if the session is still valid, because the enclave is gone. Default: false. */
@@ -32,12 +35,12 @@ export async function renew(
 ): Promise<Session> {
   await requireSameInstallation(session, trust);
   const { clock = systemClock } = options;
-  const isOver = (expiresAt: number): boolean => expiresAt - MARGIN_SECONDS < clock.now() / 1000;
+  const isOver = (expiresAt: number, margin = MARGIN_SECONDS): boolean => expiresAt - margin < clock.now() / 1000;
   if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
     return isOver(Number(session.claims.expiresAt)) ? renewEvidence(trust, session, options) : session;
   }
   const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = session;
-  const credential = !isOver(accessTokenExpiresAt)
+  const credential = !isOver(accessTokenExpiresAt, refreshToken === undefined ? MARGIN_SECONDS : LOGIN_SECONDS)
     ? { accessToken }
     : refreshToken === undefined
       ? undefined

@@ -2,7 +2,7 @@ import { callUnary } from '../runtime/rpc/client';
 import { fromUnixSeconds } from '../runtime/rpc/unix-time';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { bearer, PASSWORD_TIMEOUT_MS, TIMEOUT_MS, withAccountService } from './account';
-import type { CallOptions } from './account';
+import type { CallOptions, Confirmation } from './account';
 
 /** Whether an account has a second factor (TOTP, RFC 6238). */
 export interface SecondFactorState {
@@ -36,19 +36,19 @@ export function secondFactor(
 
 /**
  * Creates a secret for an authenticator app. It takes effect with `confirmSecondFactor`.
- * @throws RpcError login.wrong_credentials, account.second_factor_enabled, account.second_factor_unavailable
+ * @throws RpcError login.wrong_credentials, account.login_not_fresh, account.second_factor_enabled, account.second_factor_unavailable
  */
 export function beginSecondFactor(
   trust: TrustBundle,
   accessToken: string,
-  password: string,
+  { password, refreshToken = '' }: Confirmation,
   options: CallOptions = {},
 ): Promise<SecondFactorSecret> {
   return withAccountService(trust, options, (client) =>
     callUnary(
       client,
       client.beginSecondFactor,
-      { password },
+      { password, refreshToken },
       { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal },
     ),
   );
@@ -71,9 +71,8 @@ export function confirmSecondFactor(
   });
 }
 
-/** A password and a second factor. */
-export interface BothFactors {
-  password: string;
+/** A confirmation and a second factor. */
+export interface BothFactors extends Confirmation {
   /** A code from the authenticator, or a recovery code. */
   oneTimeCode: string;
 }
@@ -82,15 +81,20 @@ export interface BothFactors {
 export async function disableSecondFactor(
   trust: TrustBundle,
   accessToken: string,
-  factors: BothFactors,
+  { refreshToken = '', ...factors }: BothFactors,
   options: CallOptions = {},
 ): Promise<void> {
   await withAccountService(trust, options, (client) =>
-    callUnary(client, client.disableSecondFactor, factors, {
-      timeout: PASSWORD_TIMEOUT_MS,
-      metadata: bearer(accessToken),
-      signal: options.signal,
-    }),
+    callUnary(
+      client,
+      client.disableSecondFactor,
+      { ...factors, refreshToken },
+      {
+        timeout: PASSWORD_TIMEOUT_MS,
+        metadata: bearer(accessToken),
+        signal: options.signal,
+      },
+    ),
   );
 }
 
@@ -98,11 +102,11 @@ export async function disableSecondFactor(
 export function renewRecoveryCodes(
   trust: TrustBundle,
   accessToken: string,
-  factors: BothFactors,
+  { refreshToken = '', ...factors }: BothFactors,
   options: CallOptions = {},
 ): Promise<string[]> {
   return withAccountService(trust, options, async (client) => {
     const call = { timeout: PASSWORD_TIMEOUT_MS, metadata: bearer(accessToken), signal: options.signal };
-    return (await callUnary(client, client.renewRecoveryCodes, factors, call)).recoveryCodes;
+    return (await callUnary(client, client.renewRecoveryCodes, { ...factors, refreshToken }, call)).recoveryCodes;
   });
 }

@@ -51,6 +51,8 @@ type AccountCode =
   | 'account.no_password'
   /** Another call changed the password meanwhile. */
   | 'account.password_raced'
+  /** The second factor was removed, or set up anew, meanwhile. */
+  | 'account.second_factor_raced'
   | 'account.second_factor_enabled'
   | 'account.second_factor_disabled'
   | 'account.second_factor_not_begun'

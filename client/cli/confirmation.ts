@@ -1,6 +1,6 @@
 import { decodeJwt } from 'jose';
 import { accountSummary, logOut } from '../index';
-import type { TrustBundle } from '../index';
+import type { Confirmation, SessionTokens, TrustBundle } from '../index';
 import { requireSameUser, userOfToken } from '../identity';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
@@ -12,11 +12,9 @@ import { systemClock } from '../../runtime/clock';
 /** The service takes a login of the last five minutes for it; what is left of them has to be long enough to type a code. */
 const FRESH_SECONDS = 180;
 
-/** What shows beside a session that its user is the one who asks: the password; or, of an account without one, that the session began just now. */
-interface Confirmation {
+/** With the access token that goes with it: an account without a password gets a session for this alone. */
+interface Confirmed extends Confirmation {
   accessToken: string;
-  /** Empty where the account has none. */
-  password: string;
   /** Whether codes come from standard input. */
   fromStdin: boolean;
 }
@@ -32,9 +30,9 @@ interface ConfirmationOptions extends OutputOptions {
 export async function withConfirmation<T>(
   out: Output,
   trust: TrustBundle,
-  accessToken: string,
+  { accessToken, refreshToken: own }: Pick<SessionTokens, 'accessToken' | 'refreshToken'>,
   options: ConfirmationOptions,
-  work: (confirmation: Confirmation) => Promise<T>,
+  work: (confirmed: Confirmed) => Promise<T>,
 ): Promise<T> {
   const fromStdin = options.passwordStdin === true;
   const { hasPassword, username } = await accountSummary(trust, accessToken, callOptions());
@@ -45,12 +43,12 @@ export async function withConfirmation<T>(
       hint: 'omit --password-stdin to log in at your OpenID provider instead',
     });
   const withoutPassword = { password: '', fromStdin: !process.stdin.isTTY };
-  if (isFresh(accessToken)) return work({ accessToken, ...withoutPassword });
+  if (isFresh(accessToken)) return work({ accessToken, refreshToken: own, ...withoutPassword });
   out.note('log in again to confirm that it is you');
   const { accessToken: fresh, refreshToken } = await logInAtProvider(trust, out, { ...options, username });
   try {
     requireSameUser(userOfToken(accessToken), { accessToken: fresh });
-    return await work({ accessToken: fresh, ...withoutPassword });
+    return await work({ accessToken: fresh, refreshToken, ...withoutPassword });
   } finally {
     // The session was for this alone.
     if (refreshToken !== undefined) await logOut(trust, refreshToken, callOptions()).catch(() => undefined);

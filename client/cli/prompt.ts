@@ -77,6 +77,11 @@ export async function confirmTyped(question: string, word: string): Promise<bool
   return (await ask(question)).trim() === word;
 }
 
+/** Asks on the terminal for yes or no, which is what it means where there is no terminal, too. */
+export async function askYes(question: string): Promise<boolean> {
+  return process.stdin.isTTY && /^y(es)?$/i.test((await ask(`${question} [y/N] `)).trim());
+}
+
 /** Asks on the terminal for a typed yes. Without a terminal there is nobody to ask. */
 export async function confirm(question: string): Promise<boolean> {
   if (!process.stdin.isTTY)

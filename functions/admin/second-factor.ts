@@ -18,6 +18,8 @@ export async function resetSecondFactor(
   const user = request.user === '' ? await userNamed(database, request.username) : requireUserId(request.user);
   const reason = requireReason(request.reason);
   const changed = await database.transaction(async (queries) => {
+    // What its user does with it at this moment has happened, or sees that it is gone.
+    await queries.query('SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE', [user]);
     const removed = await removeSecondFactor(queries, user);
     if (removed)
       await recordAudit(queries, {

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
+import { holdAccount } from '../../licensing/accounts/hold';
 import { requesterOf } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import { normalizeUsername } from '../../licensing/accounts/username';
+import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
 import { countAttempt } from '../../licensing/limits/limits';
 import type { PasswordHasher } from '../../licensing/passwords/hasher';
 import type { Requester } from '../../licensing/passwords/threads';
@@ -11,7 +13,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { authenticateToken } from '../../licensing/sessions/bearer';
 import { requireFreshNonce } from '../../licensing/sessions/login-nonces';
-import { PasswordHashChanged } from '../../licensing/sessions/sessions';
+import { PasswordHashChanged, revokedUser } from '../../licensing/sessions/sessions';
 import type { TransactionHook, RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type { LoginRequest, PasswordCredential } from '../../proto/gen/licensing/v1/login';
@@ -32,13 +34,14 @@ export interface Authenticated {
   user: string;
   /** The one that goes on, or that begins by `grant`. */
   session: string;
+  /** Life of a certificate for it: none outlives the credential that it is given for, so that a stolen one is exchanged for nothing better. */
+  certificateSeconds: number;
   /**
    * Gives the tokens, once, at the end of the login: a refresh token is used up by a login that succeeds, not by one that failed.
-   * @param certifiedSeconds life of the certificate that was made for the session
    * @param hook in the same transaction
    * @throws RpcError UNAUTHENTICATED `login.session_ended`, where the session was ended or the password changed meanwhile; ABORTED `login.refresh_raced`
    */
-  grant(certifiedSeconds: number, hook?: TransactionHook): Promise<Tokens>;
+  grant(hook?: TransactionHook): Promise<Tokens>;
 }
 
 /** One answer for an unknown user, a wrong password and a username that can't be: nobody learns who has an account. */
@@ -56,8 +59,10 @@ async function accessToken(
   user: string,
   session: string,
   authenticatedAt: number,
+  generation: number,
 ): Promise<Tokens> {
-  const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+  const subject = { user, session, authenticatedAt, generation };
+  const { token, expiresAt } = await issueAccessToken(tokenKeys, subject, { trustDomain });
   return { accessToken: token, accessTokenExpiresAt: expiresAt };
 }
 
@@ -84,13 +89,15 @@ async function byPassword(
   );
   if (!matches || account?.passwordHash === undefined) throw wrongCredentials();
   const { id: user, passwordHash: shown } = account;
-  await requireSecondFactor(backend, user, oneTimeCode, knownSession);
+  const secondFactor = await requireSecondFactor(backend, user, oneTimeCode, knownSession);
+  if (account.revoked) throw revokedUser();
   const session = randomUUID();
   const authenticatedAt = unixSecondsOf(backend.clock);
   return {
     user,
     session,
-    async grant(certifiedSeconds, hook) {
+    certificateSeconds: MAX_CLIENT_CERTIFICATE_SECONDS,
+    async grant(hook) {
       const begin = async (passwordHash: string): Promise<RefreshGrant> =>
         sessions.begin(
           {
@@ -101,8 +108,12 @@ async function byPassword(
             rehashed: await rehashed(hasher, credential.password, passwordHash, requesterOf(client)),
           },
           client,
-          certifiedSeconds,
-          hook,
+          MAX_CLIENT_CERTIFICATE_SECONDS,
+          async (queries) => {
+            // A login takes minutes where an enclave starts: what was shown for it may be worth nothing by now.
+            await holdAccount(queries, { user, secondFactor });
+            await hook?.(queries);
+          },
         );
       const granted = await begin(shown).catch(async (error: unknown) => {
         if (!(error instanceof PasswordHashChanged)) throw error;
@@ -111,7 +122,7 @@ async function byPassword(
         if (now === undefined || !(await hasher.verify(credential.password, now, requester))) throw sessionEnded();
         return begin(now);
       });
-      return { ...granted, ...(await accessToken(backend, user, session, authenticatedAt)) };
+      return { ...granted, ...(await accessToken(backend, user, session, authenticatedAt, granted.generation)) };
     },
   };
 }
@@ -128,12 +139,15 @@ async function rehashed(
 
 async function byAccessToken(backend: AccountBackend, token: string): Promise<Authenticated> {
   const { user, session, expiresAt } = await authenticateToken(backend, token);
+  const left = expiresAt - unixSecondsOf(backend.clock);
+  const certificateSeconds = Math.min(MAX_CLIENT_CERTIFICATE_SECONDS, Math.max(1, left));
   return {
     user,
     session,
+    certificateSeconds,
     // The same token: who found one has no more than its minutes.
-    async grant(certifiedSeconds, hook) {
-      await backend.sessions.certify({ user, session }, certifiedSeconds, hook);
+    async grant(hook) {
+      await backend.sessions.certify({ user, session }, certificateSeconds, hook);
       return { accessToken: token, accessTokenExpiresAt: expiresAt };
     },
   };
@@ -144,10 +158,11 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
   return {
     user,
     session,
-    grant: async (certifiedSeconds, hook) => ({
-      ...(await backend.sessions.rotate(token, client, certifiedSeconds, hook)),
-      ...(await accessToken(backend, user, session, authenticatedAt)),
-    }),
+    certificateSeconds: MAX_CLIENT_CERTIFICATE_SECONDS,
+    async grant(hook) {
+      const granted = await backend.sessions.rotate(token, client, MAX_CLIENT_CERTIFICATE_SECONDS, hook);
+      return { ...granted, ...(await accessToken(backend, user, session, authenticatedAt, granted.generation)) };
+    },
   };
 }
 
@@ -155,7 +170,7 @@ async function byRefreshToken(backend: AccountBackend, token: string, client: Cl
  * Who logs in, by an access token, a refresh token, or username and password. A second factor is asked for with a password only: a session that
  * goes on has shown it.
  * @param request with the nonce of a login: one that was used is refused before a password costs anything
- * @throws RpcError UNAUTHENTICATED `login.credential_missing`, `login.nonce_used`, `login.wrong_credentials`, `login.second_factor_required`, `login.second_factor_wrong`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
+ * @throws RpcError UNAUTHENTICATED `login.revoked`, `login.credential_missing`, `login.nonce_used`, `login.wrong_credentials`, `login.second_factor_required`, `login.second_factor_wrong`, `login.token_invalid`, `login.refresh_invalid`, `login.refresh_reused`,
  * `login.session_ended`; ABORTED `login.refresh_raced`; RESOURCE_EXHAUSTED `login.busy`, `login.limited`;
  * UNAVAILABLE `store.unavailable`
  */

@@ -1,4 +1,3 @@
-import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import {
   deleteAccount,
@@ -7,12 +6,11 @@ import {
   pendingDeletions,
   removeEnclavesOf,
 } from '../../licensing/accounts/deletion';
-import { requesterOf, requirePassword } from '../../licensing/accounts/password';
+import { holdAccount } from '../../licensing/accounts/hold';
+import { confirmCaller } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
-import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
-import { authenticateBearer } from '../../licensing/sessions/bearer';
 import type { Database } from '../../licensing/store/database';
 import type { AccountDeletionServiceServer } from '../../proto/gen/licensing/v1/account';
 import type { Launcher } from './launcher/launcher';
@@ -35,32 +33,18 @@ export function accountDeletionService({
   backend,
   launcher,
 }: DeletionOptions): Implementation<AccountDeletionServiceServer> {
-  const { database, accounts } = backend;
+  const { database } = backend;
   return {
-    deleteAccount: unary(async ({ password, oneTimeCode }, context) => {
-      const caller = await authenticateBearer(backend, context);
-      const { user, session } = caller;
-      const account = await accounts.findById(user);
-      // Another call deletes it at this moment.
-      if (!account) throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
-      await requirePassword(backend, caller, account, password, {
-        requester: requesterOf(backend.clientOf(context, ''), context.signal),
+    deleteAccount: unary(async (request, context) => {
+      const { shown, session } = await confirmCaller(backend, request, context);
+      const { user } = shown;
+      const secondFactor = await requireSecondFactor(backend, user, request.oneTimeCode, session);
+      await deleteAccount(database, user, { kind: 'account.deleted', detail: { user } }, (queries) =>
+        holdAccount(queries, { ...shown, secondFactor }),
+      ).catch(async (error: unknown) => {
+        // Of two calls at once one deletes it; both are told that it is.
+        if (!(await findDeletion(database, user))) throw error;
       });
-      await requireSecondFactor(backend, user, oneTimeCode, session);
-      const deleted = await deleteAccount(
-        database,
-        user,
-        { kind: 'account.deleted', detail: { user } },
-        account.passwordHash,
-      );
-      // Of two calls at once one deletes it; both are told that it is.
-      if (!deleted && !(await findDeletion(database, user))) {
-        throw new RpcError(
-          'account.password_raced',
-          status.ABORTED,
-          'the password was changed at this moment by another call',
-        );
-      }
       context.log.info({ user }, 'account deleted');
       return { enclavesRemoved: await removeEnclavesOf(database, user, () => launcher.removeAll(user), context.log) };
     }),

@@ -1,11 +1,10 @@
 import { status } from '@grpc/grpc-js';
-import type { AccountBackend } from '../../licensing/accounts/backend';
 import type { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { requireEnclaveName } from '../../licensing/enclaves/name';
 import { unary } from '../../runtime/rpc/handlers';
 import { RpcError } from '../../runtime/rpc/errors';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
-import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { callerOf } from '../../licensing/sessions/bearer';
 import { EnclaveState } from '../../proto/gen/licensing/v1/enclaves';
 import type { EnclaveManagementServiceServer } from '../../proto/gen/licensing/v1/enclaves';
 import type { Launcher, Running } from './launcher/launcher';
@@ -15,7 +14,6 @@ import type { Logger } from '../../runtime/log/log';
 import type { Implementation } from '../../runtime/rpc/handlers';
 
 interface EnclaveManagementOptions {
-  backend: AccountBackend;
   launcher: Launcher;
   enclaves: EnclaveRegistry;
   enclaveLimit(user: string): Promise<number>;
@@ -36,7 +34,6 @@ function awayAs(log: Logger, code: ServiceCode, message: string): (cause: unknow
 
 /** EnclaveManagementService: users see and end their own enclaves, and nobody else's. */
 export function enclaveManagementService({
-  backend,
   launcher,
   enclaves,
   enclaveLimit,
@@ -48,7 +45,7 @@ export function enclaveManagementService({
   };
   return {
     listEnclaves: unary(async (_request, context) => {
-      const { user } = await authenticateBearer(backend, context);
+      const { user } = callerOf(context);
       const [records, limit] = await Promise.all([enclaves.list(user), enclaveLimit(user)]);
       const running = await launcher
         .find(
@@ -69,7 +66,7 @@ export function enclaveManagementService({
       };
     }),
     suspendEnclave: unary(async ({ name: text }, context) => {
-      const { user } = await authenticateBearer(backend, context);
+      const { user } = callerOf(context);
       const id = { user, name: requireEnclaveName(text) };
       await known(id);
       const failed = awayAs(context.log, 'enclave.not_stopped', 'the enclave could not be stopped');
@@ -79,7 +76,7 @@ export function enclaveManagementService({
       return { wasRunning, filesKept: launcher.persistent };
     }),
     deleteEnclave: unary(async ({ name: text }, context) => {
-      const { user } = await authenticateBearer(backend, context);
+      const { user } = callerOf(context);
       const id = { user, name: requireEnclaveName(text) };
       const removed = await enclaves.delete(id, (enclave) =>
         launcher

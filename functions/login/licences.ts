@@ -14,7 +14,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { unary } from '../../runtime/rpc/handlers';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
-import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { authenticateBearer, callerOf } from '../../licensing/sessions/bearer';
 import type { LicenceServiceServer, OwnLicence, RedeemLicenceRequest } from '../../proto/gen/licensing/v1/licence';
 import { authenticate } from './authenticate';
 import type { LoginTrust } from './trust';
@@ -108,7 +108,6 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Im
   return {
     redeemLicence: unary(async (request, context) => {
       const user = await whoCalls(request, context);
-      await trust.admit(user);
       const { licence } = await readKey(user, request.key);
       await limitChanges(user);
       const { again } = await redeemLicence(database, user, licence, dateOf(clock));
@@ -116,7 +115,7 @@ export function licenceService({ backend, trust, required }: LicenceOptions): Im
       return { licence: (await ownLicences(backend, user)).find((own) => own.licence === licence), changed: !again };
     }),
     listOwnLicences: unary(async (_request, context) => ({
-      licences: await ownLicences(backend, (await authenticateBearer(backend, context)).user),
+      licences: await ownLicences(backend, callerOf(context).user),
       required,
     })),
     dropLicence: unary(async (request, context) => {

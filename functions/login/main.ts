@@ -10,6 +10,7 @@ import { readTls } from '../../runtime/config/listen';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { writeReadyFile } from '../../runtime/config/ready-file';
+import { bearerAuthentication } from '../../licensing/sessions/bearer';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import { installationOf } from '../../licensing/store/installation';
 import type { Database } from '../../licensing/store/database';
@@ -131,6 +132,7 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
     tracer,
     proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(backend.refusals)],
+    authenticate: bearerAuthentication(backend),
     services: [
       {
         definition: LoginServiceService,
@@ -163,7 +165,7 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
       },
       {
         definition: EnclaveManagementServiceService,
-        implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }),
+        implementation: enclaveManagementService({ launcher, enclaves, enclaveLimit }),
       },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
     ],

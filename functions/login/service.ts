@@ -30,7 +30,7 @@ import { launchEnclave, locate } from './launch';
 import type { Enclave, Launcher } from './launcher/launcher';
 import { loginRecord } from './record';
 import type { LoginTrust } from './trust';
-import { issueClientCertificate, MAX_CLIENT_CERTIFICATE_SECONDS } from '../../licensing/authority/client';
+import { issueClientCertificate } from '../../licensing/authority/client';
 import { CertificateRequestError, readRequestKey } from '../../licensing/authority/request';
 import { dateOf } from '../../runtime/clock';
 import type { Implementation } from '../../runtime/rpc/handlers';
@@ -85,17 +85,16 @@ async function logIn(
 
   // authenticate
   const client = backend.clientOf(context, request.clientName);
-  const { user, session, grant } = await authenticate(backend, request, client, context);
+  const { user, session, certificateSeconds, grant } = await authenticate(backend, request, client, context);
   context.user = user;
   await context.takeTurnOf(user);
   await admitLogin(options, user, nonce);
-  await trust.admit(user);
   const entitlement = await admitByLicence(database, user, { required, now: dateOf(clock), log });
   // Nothing is started in vain; what runs in the end is looked at by its evidence.
   if (launcher.image !== undefined) await admitImage(database, user, entitlement, launcher.image, log);
 
   // certify
-  const identity = { user, session, trustDomain, seconds: MAX_CLIENT_CERTIFICATE_SECONDS };
+  const identity = { user, session, trustDomain, seconds: certificateSeconds };
   const clientCertificates = await issueClientCertificate(await options.authority(), csr, identity);
 
   // launch
@@ -116,7 +115,7 @@ async function logIn(
 
   // answer
   const record = loginRecord({ user, session }, claims, attested.evidence, dateOf(clock));
-  const tokens = await grant(MAX_CLIENT_CERTIFICATE_SECONDS, (queries) => appendRecord(queries, record));
+  const tokens = await grant((queries) => appendRecord(queries, record));
   options.auditLog?.nudge();
   const { workloadUid, node } = claims;
   log.info({ user, session, enclave: name, workloadUid, node }, 'logged in');

@@ -4,7 +4,8 @@ import type { Reloading } from '../../runtime/config/reloading-file';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
 import type { CertificateExpected, SeatExpected } from '../../attestation/evidence/expected';
 import { verifyEvidence } from '../../attestation/evidence/verify';
-import { currentlyRevoked, isAnyRevoked } from '../../licensing/revocation/store';
+import { currentlyRevoked } from '../../licensing/revocation/store';
+import { revokedUser } from '../../licensing/sessions/sessions';
 import { unary } from '../../runtime/rpc/handlers';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Database } from '../../licensing/store/database';
@@ -83,11 +84,6 @@ export class LoginTrust {
     this.clock = options.clock ?? systemClock;
   }
 
-  /** @throws RpcError UNAUTHENTICATED `login.revoked` */
-  async admit(user: string): Promise<void> {
-    if (await isAnyRevoked(this.options.database, [['user', user]])) throw revokedUser();
-  }
-
   /**
    * Verifies an enclave's evidence by the operator's own trust bundle, policy included, and that nothing in it is revoked, its user included.
    * @param code of the refusal
@@ -159,10 +155,6 @@ export class LoginTrust {
     const { signing } = await this.options.revocationKeys();
     return signRevocations({ ...revoked, trustSequence: sequence }, signing, dateOf(this.clock));
   }
-}
-
-function revokedUser(): RpcError {
-  return new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
 }
 
 /** TrustService: anyone may ask. */

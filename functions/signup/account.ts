@@ -1,13 +1,11 @@
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { issuerOf } from '../../licensing/accounts/identities';
 import type { CallContext } from '../../runtime/rpc/handlers';
-import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { callerOf } from '../../licensing/sessions/bearer';
 import type { GetAccountResponse } from '../../proto/gen/licensing/v1/account';
-import { accountOf } from './password';
 
-/** @throws RpcError as authenticateBearer */
 export async function getAccount(backend: AccountBackend, context: CallContext): Promise<GetAccountResponse> {
-  const { id: user, username, passwordHash } = await accountOf(backend, await authenticateBearer(backend, context));
+  const { id: user, username, passwordHash } = callerOf(context).account;
   return {
     user,
     username,

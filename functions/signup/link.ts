@@ -1,8 +1,11 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
-import { bindIdentity, unbindIdentity } from '../../licensing/accounts/identities';
+import { holdAccount } from '../../licensing/accounts/hold';
+import { bindIdentity, unbindIdentities } from '../../licensing/accounts/identities';
+import { confirmCaller } from '../../licensing/accounts/password';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import { useToken } from '../../licensing/oidc/used-tokens';
+import { callerOf } from '../../licensing/sessions/bearer';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import type {
@@ -13,11 +16,11 @@ import type {
 } from '../../proto/gen/licensing/v1/account';
 import { freshToken, oidcOff, idTokenUsed } from './oidc';
 import type { OidcProvider } from './oidc';
-import { confirmPassword } from './password';
 
 /**
- * Binds the caller's account to whom the OpenID provider names. A stolen access token is not enough: it would be a way in for good.
- * @throws RpcError as confirmPassword, freshToken and requireSecondFactor; FAILED_PRECONDITION oidc.off; ALREADY_EXISTS oidc.already_bound
+ * Binds the caller's account to whom the OpenID provider names. A stolen access token is not enough: it would be a way in for good. Nor is a password that
+ * was changed since the call began.
+ * @throws RpcError as confirmCaller, freshToken, requireSecondFactor and holdAccount; FAILED_PRECONDITION oidc.off; ALREADY_EXISTS oidc.already_bound
  */
 export async function linkIdentity(
   backend: AccountBackend,
@@ -26,11 +29,13 @@ export async function linkIdentity(
   context: CallContext,
 ): Promise<LinkIdentityResponse> {
   if (!provider) throw oidcOff();
-  const { user, session } = await confirmPassword(backend, password, context);
+  const { shown, session } = await confirmCaller(backend, { password }, context);
+  const { user } = shown;
   const token = await freshToken(backend, provider, idToken, backend.clientOf(context, ''));
-  await requireSecondFactor(backend, user, oneTimeCode, session);
+  const secondFactor = await requireSecondFactor(backend, user, oneTimeCode, session);
   await backend.database.transaction(async (queries) => {
     if (!(await useToken(queries, token))) throw idTokenUsed();
+    await holdAccount(queries, { ...shown, secondFactor });
     // One answer for both: whose account it is else is nobody's business.
     if (!(await bindIdentity(queries, user, token)))
       throw new RpcError(
@@ -43,21 +48,26 @@ export async function linkIdentity(
   return { oidcIssuer: token.issuer };
 }
 
-/** @throws RpcError as confirmPassword and requireSecondFactor; FAILED_PRECONDITION account.no_password, oidc.not_bound */
+/** @throws RpcError as confirmCaller, requireSecondFactor and holdAccount; FAILED_PRECONDITION account.no_password, oidc.not_bound */
 export async function unlinkIdentity(
   backend: AccountBackend,
   { password, oneTimeCode }: UnlinkIdentityRequest,
   context: CallContext,
 ): Promise<UnlinkIdentityResponse> {
-  const { user, session, account } = await confirmPassword(backend, password, context);
-  if (account.passwordHash === undefined)
+  if (callerOf(context).account.passwordHash === undefined)
     throw new RpcError(
       'account.no_password',
       status.FAILED_PRECONDITION,
       'the account has no password: nobody could log into it any more',
     );
-  await requireSecondFactor(backend, user, oneTimeCode, session);
-  if (!(await backend.database.transaction((queries) => unbindIdentity(queries, user)))) {
+  const { shown, session } = await confirmCaller(backend, { password }, context);
+  const { user } = shown;
+  const secondFactor = await requireSecondFactor(backend, user, oneTimeCode, session);
+  const unlinked = await backend.database.transaction(async (queries) => {
+    await holdAccount(queries, { ...shown, secondFactor });
+    return unbindIdentities(queries, user);
+  });
+  if (unlinked.length === 0) {
     throw new RpcError(
       'oidc.not_bound',
       status.FAILED_PRECONDITION,

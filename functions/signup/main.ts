@@ -6,6 +6,7 @@ import { readTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { openMetrics } from '../../runtime/metrics/open';
 import { readOidcSettings } from '../../licensing/oidc/settings';
+import { bearerAuthentication } from '../../licensing/sessions/bearer';
 import { runProgram } from '../../runtime/rpc/program';
 import type { Program } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
@@ -34,6 +35,7 @@ async function run(
     tracer,
     proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(backend.refusals)],
+    authenticate: bearerAuthentication(backend),
     services: [{ definition: AccountServiceService, implementation: accountService(backend, oidc) }],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });

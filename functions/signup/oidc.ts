@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { createByIdentity, findByIdentity, holdByIdentity } from '../../licensing/accounts/identities';
+import { holdAccount } from '../../licensing/accounts/hold';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import { checkNewUsername, normalizeUsername } from '../../licensing/accounts/username';
 import { IdTokenError, OidcProviderError } from '../../runtime/oidc/errors';
@@ -13,7 +14,7 @@ import { isAnyRevoked } from '../../licensing/revocation/store';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { base32 } from '../../licensing/second-factor/totp';
-import { beginSession } from '../../licensing/sessions/sessions';
+import { beginSession, revokedUser } from '../../licensing/sessions/sessions';
 import type { RefreshGrant } from '../../licensing/sessions/sessions';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type {
@@ -109,14 +110,14 @@ async function beginByToken(backend: AccountBackend, provider: OidcProvider, beg
   if (request.username !== '' && normalizeUsername(request.username) !== username) {
     throw new RpcError('oidc.other_username', status.FAILED_PRECONDITION, `your account here is called ${username}`);
   }
-  if (await isAnyRevoked(database, [['user', user]]))
-    throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
+  if (await isAnyRevoked(database, [['user', user]])) throw revokedUser();
   // Last of what may be refused: a code is good once.
-  await requireSecondFactor(backend, user, request.oneTimeCode, undefined);
+  const secondFactor = await requireSecondFactor(backend, user, request.oneTimeCode, undefined);
   return database.transaction(async (queries) => {
     if (!(await useToken(queries, token))) throw idTokenUsed();
     if (!(await holdByIdentity(queries, user, token)))
       throw new IdentityChanged('internal.identity_changed', 'the identity was bound or unbound meanwhile');
+    await holdAccount(queries, { user, secondFactor });
     return {
       user,
       username,

@@ -1,9 +1,10 @@
 import type { AccountBackend } from '../../licensing/accounts/backend';
+import { holdAccount } from '../../licensing/accounts/hold';
 import { requireSecondFactor } from '../../licensing/accounts/second-factor';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
 import { base32, totpUri } from '../../licensing/second-factor/totp';
-import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { callerOf } from '../../licensing/sessions/bearer';
 import type {
   BeginSecondFactorRequest,
   BeginSecondFactorResponse,
@@ -15,59 +16,65 @@ import type {
   RenewRecoveryCodesRequest,
   RenewRecoveryCodesResponse,
 } from '../../proto/gen/licensing/v1/account';
-import { confirmPassword } from './password';
+import { confirmCaller } from '../../licensing/accounts/password';
 
-/** @throws RpcError as authenticateBearer */
 export async function getSecondFactor(backend: AccountBackend, context: CallContext): Promise<GetSecondFactorResponse> {
-  const { user } = await authenticateBearer(backend, context);
-  const { enabledAt, recoveryCodes } = await backend.secondFactors.status(user);
+  const { enabledAt, recoveryCodes } = await backend.secondFactors.status(callerOf(context).user);
   return { enabled: enabledAt !== undefined, enabledAt: enabledAt ? toUnixSeconds(enabledAt) : 0n, recoveryCodes };
 }
 
-/** @throws RpcError as confirmPassword and SecondFactors.begin */
+/** @throws RpcError as confirmCaller and SecondFactors.begin */
 export async function beginSecondFactor(
   backend: AccountBackend,
-  { password }: BeginSecondFactorRequest,
+  request: BeginSecondFactorRequest,
   context: CallContext,
 ): Promise<BeginSecondFactorResponse> {
-  const { user, account } = await confirmPassword(backend, password, context);
-  const secret = await backend.secondFactors.begin(user);
+  const { account, shown } = await confirmCaller(backend, request, context);
+  const secret = await backend.secondFactors.begin(shown.user, (queries) => holdAccount(queries, shown));
   return { uri: totpUri(secret, { issuer: backend.trustDomain, account: account.username }), secret: base32(secret) };
 }
 
-/** @throws RpcError as authenticateBearer and SecondFactors.confirm; RESOURCE_EXHAUSTED login.limited */
+/** @throws RpcError as SecondFactors.confirm and holdAccount; RESOURCE_EXHAUSTED login.limited */
 export async function confirmSecondFactor(
   backend: AccountBackend,
   { oneTimeCode }: ConfirmSecondFactorRequest,
   context: CallContext,
 ): Promise<ConfirmSecondFactorResponse> {
-  const { user, session } = await authenticateBearer(backend, context);
+  const caller = callerOf(context);
+  const { user, session } = caller;
   const attempt = await backend.limits.codeAttempt(user, session);
-  const recoveryCodes = await backend.secondFactors.confirm(user, oneTimeCode);
+  const recoveryCodes = await backend.secondFactors.confirm(user, oneTimeCode, (queries) =>
+    holdAccount(queries, { user, caller }),
+  );
   await attempt.succeeded();
   context.log.info({ user, session }, 'second factor enabled');
   return { recoveryCodes };
 }
 
-/** @throws RpcError as confirmPassword and requireSecondFactor. That there is none is what was wanted. */
+/** @throws RpcError as confirmCaller, requireSecondFactor and holdAccount. That there is none is what was wanted. */
 export async function disableSecondFactor(
   backend: AccountBackend,
-  { password, oneTimeCode }: DisableSecondFactorRequest,
+  request: DisableSecondFactorRequest,
   context: CallContext,
 ): Promise<DisableSecondFactorResponse> {
-  const { user, session } = await confirmPassword(backend, password, context);
-  await backend.secondFactors.disable(user, await requireSecondFactor(backend, user, oneTimeCode, session));
+  const { shown, session } = await confirmCaller(backend, request, context);
+  const { user } = shown;
+  const secondFactor = await requireSecondFactor(backend, user, request.oneTimeCode, session);
+  await backend.secondFactors.disable(user, (queries) => holdAccount(queries, { ...shown, secondFactor }));
   context.log.info({ user, session }, 'second factor disabled');
   return {};
 }
 
-/** @throws RpcError as confirmPassword, requireSecondFactor and SecondFactors.renewRecoveryCodes */
+/** @throws RpcError as confirmCaller, requireSecondFactor, holdAccount and SecondFactors.renewRecoveryCodes */
 export async function renewRecoveryCodes(
   backend: AccountBackend,
-  { password, oneTimeCode }: RenewRecoveryCodesRequest,
+  request: RenewRecoveryCodesRequest,
   context: CallContext,
 ): Promise<RenewRecoveryCodesResponse> {
-  const { user, session } = await confirmPassword(backend, password, context);
-  const shown = await requireSecondFactor(backend, user, oneTimeCode, session);
-  return { recoveryCodes: await backend.secondFactors.renewRecoveryCodes(user, shown) };
+  const { shown, session } = await confirmCaller(backend, request, context);
+  const { user } = shown;
+  const secondFactor = await requireSecondFactor(backend, user, request.oneTimeCode, session);
+  const hold = (queries: Parameters<typeof holdAccount>[0]): Promise<void> =>
+    holdAccount(queries, { ...shown, secondFactor });
+  return { recoveryCodes: await backend.secondFactors.renewRecoveryCodes(user, hold) };
 }

@@ -1,11 +1,10 @@
 import { status } from '@grpc/grpc-js';
 import type { AccountBackend } from '../../licensing/accounts/backend';
 import { isUuid } from '../../attestation/bytes/uuid';
-import { isAnyRevoked } from '../../licensing/revocation/store';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { CallContext } from '../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../runtime/rpc/unix-time';
-import { authenticateBearer } from '../../licensing/sessions/bearer';
+import { callerOf } from '../../licensing/sessions/bearer';
 import { issueAccessToken } from '../../licensing/tokens/access-token';
 import type {
   ListSessionsResponse,
@@ -19,22 +18,24 @@ import type {
 
 /**
  * Exchanges a refresh token for new tokens.
- * @throws RpcError as Sessions.rotate; UNAUTHENTICATED login.revoked
+ * @throws RpcError as Sessions.check and Sessions.rotate
  */
 export async function refresh(
   backend: AccountBackend,
   request: RefreshRequest,
   context: CallContext,
 ): Promise<RefreshResponse> {
-  const { sessions, tokenKeys, trustDomain, database } = backend;
+  const { sessions, tokenKeys, trustDomain } = backend;
   const { user, session, authenticatedAt } = await sessions.check(request.refreshToken);
-  if (await isAnyRevoked(database, [['user', user]]))
-    throw new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
-  const { refreshToken, refreshTokenExpiresAt } = await sessions.rotate(
+  const { refreshToken, refreshTokenExpiresAt, generation } = await sessions.rotate(
     request.refreshToken,
     backend.clientOf(context, request.clientName),
   );
-  const { token, expiresAt } = await issueAccessToken(tokenKeys, { user, session, authenticatedAt }, { trustDomain });
+  const { token, expiresAt } = await issueAccessToken(
+    tokenKeys,
+    { user, session, authenticatedAt, generation },
+    { trustDomain },
+  );
   return {
     accessToken: token,
     expiresAt: BigInt(expiresAt),
@@ -52,9 +53,8 @@ export async function logOut(
   return { ended: await sessions.revoke(user, all ? {} : { session }, 'logout') };
 }
 
-/** @throws RpcError as authenticateBearer */
 export async function listSessions(backend: AccountBackend, context: CallContext): Promise<ListSessionsResponse> {
-  const { user, session: own } = await authenticateBearer(backend, context);
+  const { user, session: own } = callerOf(context);
   const sessions = (await backend.sessions.list(user)).map(({ session, createdAt, lastUsedAt, client }) => ({
     session,
     createdAt: toUnixSeconds(createdAt),
@@ -66,13 +66,13 @@ export async function listSessions(backend: AccountBackend, context: CallContext
   return { sessions };
 }
 
-/** Ends one session of the caller's own user. @throws RpcError as authenticateBearer; NOT_FOUND session.not_found */
+/** Ends one session of the caller's own user. @throws RpcError NOT_FOUND session.not_found */
 export async function revokeSession(
   backend: AccountBackend,
   { session }: RevokeSessionRequest,
   context: CallContext,
 ): Promise<RevokeSessionResponse> {
-  const { user } = await authenticateBearer(backend, context);
+  const { user } = callerOf(context);
   const ended = isUuid(session) ? await backend.sessions.revoke(user, { session }, 'user') : 0;
   // One answer for another user's session and for none.
   if (ended === 0)

@@ -5,25 +5,30 @@ import type { Database } from '../store/database';
 import { dateOf, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 
-export interface Account {
+interface Account {
   /** Opaque: it says nothing about the user, and stands in certificates and evidence. */
   id: string;
   username: string;
   /** Undefined of an account that has no password: its user logs in by OIDC. */
   passwordHash: string | undefined;
+  /** By an administrator. */
+  revoked: boolean;
 }
 
 interface Row {
   id: string;
   username: string;
   password_hash: string | null;
+  revoked: boolean;
 }
 
-const COLUMNS = 'id, username, password_hash';
-const toAccount = ({ id, username, password_hash }: Row): Account => ({
+const COLUMNS = `id, username, password_hash,
+  EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'user' AND r.subject = accounts.id::text) AS revoked`;
+const toAccount = ({ id, username, password_hash, revoked }: Row): Account => ({
   id,
   username,
   passwordHash: password_hash ?? undefined,
+  revoked,
 });
 
 /** The accounts table. Usernames are normalized ones: see username.ts. Refusals of the database: see Database. */

@@ -17,21 +17,22 @@ interface DeletionRecord {
 /**
  * Deletes an account and everything that names a person, at once or not at all: sessions, licences, enclaves' rows and whatever else refers to it goes
  * with its row. What is left is the user's id: in the audit, and in `deleted_users`, until its enclaves are removed and its certificates are over.
- * @param passwordHash only where the account still has it: what the password was compared with
+ * @param hold before anything is deleted: refuses, in the same transaction, what is not as its user was shown it
  * @returns false when there is no such account (any more)
  */
 export function deleteAccount(
   database: Database,
   user: string,
   record: DeletionRecord,
-  passwordHash?: string,
+  hold?: (queries: Queries) => Promise<void>,
 ): Promise<boolean> {
   return database.transaction(async (queries) => {
     const [account] = await queries.query<{ username: string }>(
-      'SELECT username FROM accounts WHERE id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR UPDATE',
-      [user, passwordHash ?? null],
+      'SELECT username FROM accounts WHERE id = $1 FOR UPDATE',
+      [user],
     );
     if (!account) return false;
+    await hold?.(queries);
     const sessions = await queries.query<{ id: string }>('SELECT id FROM sessions WHERE user_id = $1', [user]);
     await forgetAccountLimits(
       queries,

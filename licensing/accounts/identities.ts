@@ -63,14 +63,35 @@ export async function bindIdentity(queries: Queries, user: string, { issuer, sub
   return bound.length > 0;
 }
 
-/** @returns false where there was nothing to unbind */
-export async function unbindIdentity(queries: Queries, user: string): Promise<boolean> {
-  const [row] = await queries.query<{ issuer: string }>(
-    'DELETE FROM oidc_identities WHERE user_id = $1 RETURNING issuer',
+/** By whose word an account can be logged into. */
+export interface LinkedIdentity {
+  issuer: string;
+  linkedAt: Date;
+}
+
+interface LinkedRow {
+  issuer: string;
+  created_at: Date;
+}
+
+const toLinked = ({ issuer, created_at: linkedAt }: LinkedRow): LinkedIdentity => ({ issuer, linkedAt });
+
+export async function linkedIdentities(queries: Queries, user: string): Promise<LinkedIdentity[]> {
+  const rows = await queries.query<LinkedRow>(
+    'SELECT issuer, created_at FROM oidc_identities WHERE user_id = $1 ORDER BY created_at, issuer',
     [user],
   );
-  if (row) await recordAudit(queries, { kind: 'account.oidc_unbound', detail: { user, issuer: row.issuer } });
-  return row !== undefined;
+  return rows.map(toLinked);
+}
+
+/** @returns what was bound until now */
+export async function unbindIdentities(queries: Queries, user: string): Promise<LinkedIdentity[]> {
+  const rows = await queries.query<LinkedRow>(
+    'DELETE FROM oidc_identities WHERE user_id = $1 RETURNING issuer, created_at',
+    [user],
+  );
+  for (const { issuer } of rows) await recordAudit(queries, { kind: 'account.oidc_unbound', detail: { user, issuer } });
+  return rows.map(toLinked);
 }
 
 /** Holds the account of an identity for the rest of the transaction. @returns false where it is gone, or another one's meanwhile */

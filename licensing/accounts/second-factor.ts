@@ -10,7 +10,7 @@ const MAX_CODE_LENGTH = 64;
 /**
  * Takes the second factor of a user whose password was right just now, where they have one; only who has the password learns whether they do.
  * @param code of the authenticator, or a recovery code
- * @returns false where they have none: what they do now is for who has none then, either
+ * @returns which one it is, for `holdAccount`; null where they have none: what they do now is for who has none then, either
  * @param session that the caller has shown to have: what it tries is counted by itself
  * @throws RpcError UNAUTHENTICATED login.second_factor_required, login.second_factor_wrong; RESOURCE_EXHAUSTED login.limited;
  * UNAVAILABLE account.second_factor_unavailable
@@ -20,17 +20,18 @@ export async function requireSecondFactor(
   user: string,
   code: string,
   session: string | undefined,
-): Promise<boolean> {
-  if ((await secondFactors.status(user)).enabledAt === undefined) return false;
+): Promise<string | null> {
+  const { version } = await secondFactors.status(user);
+  if (version === undefined) return null;
   if (code === '') throw codeRequired();
   if (code.length > MAX_CODE_LENGTH) throw wrongCode();
   const recovery = recoveryCodeHash(code);
   // Not to be guessed, so not counted: it is the way in when somebody has used the tries up.
   if (recovery) {
     if (!(await secondFactors.useRecoveryCode(user, recovery))) throw wrongCode();
-    return true;
+    return version;
   }
   if (!(await countAttempt(await limits.codeAttempt(user, session), () => secondFactors.useCode(user, code))))
     throw wrongCode();
-  return true;
+  return version;
 }

@@ -1,6 +1,6 @@
 import { MAX_ATTESTATION_KEY_CERTIFICATE_DAYS } from '../authority/attestation-key';
 import { MAX_CLIENT_CERTIFICATE_SECONDS } from '../authority/client';
-import { recentlyRevokedSessions } from '../sessions/sessions';
+import { recentlyRevokedSessions, revokeSessions } from '../sessions/sessions';
 import type { Revoked } from '../../attestation/trust/revocations';
 import type { Queries } from '../store/queries';
 
@@ -19,15 +19,21 @@ interface RevocationRecord {
 /** Newest first, in a revocation list; with what sessions take, two thirds of what a client reads (attestation/trust/revocations.ts). */
 const MAX_DELETED_USERS = 2_000;
 
-/** @returns false when it was revoked already: the first record stays */
+/**
+ * A user's sessions end with it: what was stolen of them is worth nothing when the user is restored. Whatever is decided about the account at this moment
+ * has happened, or sees the revocation.
+ * @returns false when it was revoked already: the first record stays
+ */
 export async function revoke(
   queries: Queries,
   { kind, subject, revokedBy, reason }: Omit<RevocationRecord, 'revokedAt'>,
 ): Promise<boolean> {
+  if (kind === 'user') await queries.query('SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE', [subject]);
   const rows = await queries.query(
     'INSERT INTO revocations (kind, subject, revoked_by, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING kind',
     [kind, subject, revokedBy, reason],
   );
+  if (kind === 'user') await revokeSessions(queries, subject, {}, 'revoked');
   return rows.length > 0;
 }
 

@@ -11,12 +11,16 @@ import type { Clock } from '../../runtime/clock';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
 
+/** Which second factor a row is: one that is set up anew is another. Null of one that was never confirmed. */
+export const VERSION = '(extract(epoch FROM enabled_at) * 1000000)::bigint::text';
 /** An enrolment that is not confirmed by then has to begin anew. */
 const CONFIRM_MINUTES = 10;
 
 interface SecondFactorStatus {
   /** Undefined where the user has none. */
   enabledAt: Date | undefined;
+  /** Says which one it is: one that is set up anew is another. Undefined where the user has none. */
+  version: string | undefined;
   /** That are not used. */
   recoveryCodes: number;
 }
@@ -43,6 +47,9 @@ function unavailable(cause?: unknown): RpcError {
   );
 }
 
+/** Holds the account, first of all in the transaction that changes its second factor, as it was when the call was shown what it acts by. */
+type Hold = (queries: Queries) => Promise<void>;
+
 /** The second factors of users, in SQL: what one replica took, no other takes. Refusals of the database: see Database. */
 export class SecondFactors {
   /** @param keys undefined where the installation has none: nobody gets a second factor, and who has one does not get in */
@@ -54,22 +61,27 @@ export class SecondFactors {
   ) {}
 
   async status(user: string): Promise<SecondFactorStatus> {
-    const [row] = await this.database.queryTwice<{ enabled_at: Date; codes: number }>(
-      `SELECT enabled_at, (SELECT count(*)::int FROM recovery_codes c WHERE c.user_id = f.user_id AND used_at IS NULL) AS codes
+    const [row] = await this.database.queryTwice<{ enabled_at: Date; version: string; codes: number }>(
+      `SELECT enabled_at, ${VERSION} AS version,
+         (SELECT count(*)::int FROM recovery_codes c WHERE c.user_id = f.user_id AND used_at IS NULL) AS codes
        FROM second_factors f WHERE user_id = $1 AND enabled_at IS NOT NULL`,
       [user],
     );
-    return { enabledAt: row?.enabled_at, recoveryCodes: row?.codes ?? 0 };
+    return { enabledAt: row?.enabled_at, version: row?.version, recoveryCodes: row?.codes ?? 0 };
   }
 
   /** Makes a secret that waits to be confirmed, in place of one that does. @throws RpcError FAILED_PRECONDITION account.second_factor_enabled */
-  async begin(user: string): Promise<Buffer> {
+  async begin(user: string, hold: Hold): Promise<Buffer> {
     const secret = newTotpSecret();
-    const rows = await this.database.query(
-      `INSERT INTO second_factors (user_id, secret) VALUES ($1, $2)
+    const sealed = await this.requireKeys().seal(user, secret);
+    const rows = await this.database.transaction(async (queries) => {
+      await hold(queries);
+      return queries.query(
+        `INSERT INTO second_factors (user_id, secret) VALUES ($1, $2)
        ON CONFLICT (user_id) DO UPDATE SET secret = $2, begun_at = now(), last_step = 0 WHERE second_factors.enabled_at IS NULL RETURNING user_id`,
-      [user, await this.requireKeys().seal(user, secret)],
-    );
+        [user, sealed],
+      );
+    });
     if (rows.length === 0)
       throw new RpcError(
         'account.second_factor_enabled',
@@ -84,7 +96,7 @@ export class SecondFactors {
    * @returns the recovery codes
    * @throws RpcError UNAUTHENTICATED login.second_factor_wrong; FAILED_PRECONDITION account.second_factor_not_begun
    */
-  async confirm(user: string, code: string): Promise<string[]> {
+  async confirm(user: string, code: string, hold: Hold): Promise<string[]> {
     const notBegun = (): RpcError =>
       new RpcError(
         'account.second_factor_not_begun',
@@ -99,6 +111,7 @@ export class SecondFactors {
     const step = stepOf(await this.open(user, row.secret), digitsOf(code), dateOf(this.clock));
     if (step === undefined) throw wrongCode();
     return this.database.transaction(async (queries) => {
+      await hold(queries);
       const enabled = await queries.query(
         'UPDATE second_factors SET enabled_at = now(), last_step = $3 WHERE user_id = $1 AND secret = $2 AND enabled_at IS NULL RETURNING user_id',
         [user, row.secret, step],
@@ -137,29 +150,26 @@ export class SecondFactors {
     });
   }
 
-  /**
-   * @param shown whether the user has just shown the second factor: one that was enabled since then is not touched without it
-   * @throws RpcError FAILED_PRECONDITION account.second_factor_disabled where there is no second factor; UNAUTHENTICATED login.second_factor_required
-   */
-  async renewRecoveryCodes(user: string, shown: boolean): Promise<string[]> {
+  /** @throws RpcError FAILED_PRECONDITION account.second_factor_disabled where there is no second factor */
+  async renewRecoveryCodes(user: string, hold: Hold): Promise<string[]> {
     return this.database.transaction(async (queries) => {
+      await hold(queries);
       const there = await queries.query(
         'SELECT user_id FROM second_factors WHERE user_id = $1 AND enabled_at IS NOT NULL FOR UPDATE',
         [user],
       );
       if (there.length === 0)
         throw new RpcError('account.second_factor_disabled', status.FAILED_PRECONDITION, 'you have no second factor');
-      if (!shown) throw codeRequired();
       await recordAudit(queries, { kind: 'account.recovery_codes_renewed', detail: { user } });
       return replaceRecoveryCodes(queries, user);
     });
   }
 
-  /** @param shown as for `renewRecoveryCodes` @returns false where there was none @throws RpcError UNAUTHENTICATED login.second_factor_required */
-  async disable(user: string, shown: boolean): Promise<boolean> {
+  /** @returns false where there was none */
+  async disable(user: string, hold: Hold): Promise<boolean> {
     return this.database.transaction(async (queries) => {
+      await hold(queries);
       const removed = await removeSecondFactor(queries, user);
-      if (removed && !shown) throw codeRequired();
       if (removed) await recordAudit(queries, { kind: 'account.second_factor_disabled', detail: { user } });
       return removed;
     });

@@ -3,7 +3,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { TokenError, verifyAccessToken } from '../tokens/access-token';
 import type { AccessToken } from '../tokens/access-token';
 import type { TokenKeys } from '../tokens/keys';
-import type { Sessions } from './sessions';
+import type { SessionAccount, Sessions } from './sessions';
 import { dateOf } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import type { CallContext } from '../../runtime/rpc/call';
@@ -17,32 +17,36 @@ interface TokenChecks {
   clock: Clock;
 }
 
+/** Who calls, as it was when the call began. */
+export interface Caller extends AccessToken {
+  account: SessionAccount;
+}
+
 /**
- * Checks an access token, and that its session has not ended meanwhile.
- * @throws RpcError UNAUTHENTICATED login.token_invalid, login.session_ended
+ * Checks an access token, and that its account and session are alive.
+ * @throws RpcError UNAUTHENTICATED login.token_invalid, login.session_ended, login.revoked
  */
 export async function authenticateToken(
   { tokenKeys, trustDomain, sessions, clock }: TokenChecks,
   token: string,
-): Promise<AccessToken> {
+): Promise<Caller> {
   const context = { trustDomain, now: dateOf(clock) };
   const access = await verifyAccessToken(tokenKeys, token, context).catch((error: unknown) => {
     if (error instanceof TokenError)
       throw new RpcError('login.token_invalid', status.UNAUTHENTICATED, error.message, { cause: error });
     throw error;
   });
-  await sessions.requireLive(access);
-  return access;
+  return { ...access, account: await sessions.requireAlive(access) };
 }
-
-/** A call that says who makes it. */
-type BearerCall = Pick<CallContext, 'metadata' | 'user' | 'takeTurnOf'>;
 
 /**
  * Who calls, by "authorization: Bearer TOKEN" (RFC 6750, 2.1).
  * The call is about them from then on. @throws RpcError UNAUTHENTICATED login.token_missing, and as `authenticateToken`
  */
-export async function authenticateBearer(checks: TokenChecks, call: BearerCall): Promise<AccessToken> {
+export async function authenticateBearer(
+  checks: TokenChecks,
+  call: Pick<CallContext, 'metadata' | 'user' | 'takeTurnOf'>,
+): Promise<Caller> {
   const values = call.metadata.get('authorization');
   const [, token] = (values.length === 1 && typeof values[0] === 'string' && BEARER.exec(values[0])) || [];
   if (token === undefined) {
@@ -52,8 +56,21 @@ export async function authenticateBearer(checks: TokenChecks, call: BearerCall):
       'expected one access token: authorization: Bearer TOKEN',
     );
   }
-  const access = await authenticateToken(checks, token);
-  call.user = access.user;
-  await call.takeTurnOf(access.user);
-  return access;
+  const caller = await authenticateToken(checks, token);
+  call.user = caller.user;
+  await call.takeTurnOf(caller.user);
+  return caller;
+}
+
+/** What a server does, before anything else, with each call whose rule (runtime/rpc/rules.ts) says `access token`. */
+export function bearerAuthentication(checks: TokenChecks): (call: CallContext) => Promise<void> {
+  return async (call) => {
+    call.caller = await authenticateBearer(checks, call);
+  };
+}
+
+/** Who calls a method that is for access tokens. @throws Error for any other method: a mistake of the program's */
+export function callerOf(call: CallContext): Caller {
+  if (!call.caller) throw new Error(`${call.method} is not for access tokens by its rule`);
+  return call.caller as Caller;
 }

@@ -9,10 +9,13 @@ import {
   LIVE_SESSION,
   replaceTokens,
   REUSE_GRACE_SECONDS,
+  REVOKED,
   rotate,
-  rotatedSessionExpiry,
+  rotatedSession,
   SESSION_IDLE_DAYS,
 } from './rotation';
+import type { Continued } from './rotation';
+import type { AccessToken } from '../tokens/access-token';
 import type { ClientDetails } from './client-details';
 import type { Queries } from '../store/queries';
 import { CodedError } from '../../errors/coded-error';
@@ -32,6 +35,15 @@ interface LiveSession {
   user: string;
   /** Unix seconds when a password was given, or an OpenID provider's word. */
   authenticatedAt: number;
+}
+
+/** Whose a session is. */
+export interface SessionAccount {
+  /** Opaque id. */
+  id: string;
+  username: string;
+  /** Undefined of an account that has no password. */
+  passwordHash: string | undefined;
 }
 
 interface NewSession {
@@ -57,6 +69,8 @@ export interface RefreshGrant {
   refreshToken: string;
   /** Unix seconds: it ends then unless it is used before. */
   refreshTokenExpiresAt: number;
+  /** Of access tokens for the session from now on. */
+  generation: number;
 }
 
 interface SessionRecord {
@@ -66,7 +80,7 @@ interface SessionRecord {
   client: ClientDetails;
 }
 
-type RevokedBecause = 'logout' | 'user' | 'password' | 'reuse' | 'too_many';
+type RevokedBecause = 'logout' | 'user' | 'password' | 'reuse' | 'too_many' | 'revoked';
 
 /** What became of the token that is shown, and of its session. */
 interface TokenRow {
@@ -76,6 +90,7 @@ interface TokenRow {
   retired: boolean;
   used_just_now: boolean;
   live: boolean;
+  revoked: boolean;
 }
 
 function invalid(): RpcError {
@@ -84,6 +99,11 @@ function invalid(): RpcError {
 
 function ended(): RpcError {
   return new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
+}
+
+/** Of an account that an administrator has revoked. */
+export function revokedUser(): RpcError {
+  return new RpcError('login.revoked', status.UNAUTHENTICATED, 'your account is revoked');
 }
 
 function raced(): RpcError {
@@ -136,13 +156,14 @@ export class Sessions {
   /**
    * Whose a refresh token is, without using it up. One that is retired means that two have the session, its owner and a thief: nobody can tell which,
    * so it ends for both.
-   * @throws RpcError UNAUTHENTICATED login.refresh_invalid, login.session_ended, login.refresh_reused; ABORTED login.refresh_raced
+   * @throws RpcError UNAUTHENTICATED login.refresh_invalid, login.revoked, login.session_ended, login.refresh_reused; ABORTED login.refresh_raced
    */
   async check(refreshToken: string): Promise<LiveSession> {
     const hash = refreshTokenHash(refreshToken);
     const row = hash && (await this.find(hash));
     if (!row) throw invalid();
     const { id: session, user_id: user, authenticated_at: at } = row;
+    if (row.revoked) throw revokedUser();
     if (!row.live) throw ended();
     // Late, but not after its time: whoever was a moment faster has the next one.
     if (row.used_just_now) throw raced();
@@ -161,7 +182,7 @@ export class Sessions {
   async recognize(refreshToken: string): Promise<LiveSession | undefined> {
     const hash = refreshTokenHash(refreshToken);
     const row = hash && (await this.find(hash));
-    if (!row?.live || row.retired) return undefined;
+    if (!row?.live || row.retired || row.revoked) return undefined;
     return { session: row.id, user: row.user_id, authenticatedAt: Math.floor(row.authenticated_at.getTime() / 1000) };
   }
 
@@ -180,20 +201,20 @@ export class Sessions {
     if (!used) throw invalid();
     const next = newRefreshToken();
     const hashes = { used, next: hashOf(next) };
-    const once = (): Promise<number | undefined> =>
+    const once = (): Promise<Continued | undefined> =>
       this.database.transaction(async (queries) => {
-        const ends = await rotate(queries, hashes, client, certifiedSeconds);
-        if (ends !== undefined) await hook(queries);
-        return ends;
+        const rotated = await rotate(queries, hashes, client, certifiedSeconds);
+        if (rotated) await hook(queries);
+        return rotated;
       });
-    const ends = await once().catch(async (error: unknown) => {
+    const continued = await once().catch(async (error: unknown) => {
       if (!(error instanceof RpcError && error.code === 'store.unavailable')) throw error;
       // The next token is ours alone: where it is there, the first try took effect.
-      return (await rotatedSessionExpiry(this.database, hashes.next)) ?? once();
+      return (await rotatedSession(this.database, hashes.next)) ?? once();
     });
     // One that was good when the call began and is retired now: others were faster, which is no theft yet.
-    if (ends === undefined) throw (await this.find(used))?.live === true ? raced() : ended();
-    return { refreshToken: next, refreshTokenExpiresAt: ends };
+    if (!continued) throw (await this.find(used))?.live === true ? raced() : ended();
+    return { refreshToken: next, refreshTokenExpiresAt: continued.ends, generation: continued.generation };
   }
 
   /** Notes that an access token was used to have a client certificate made. @throws RpcError UNAUTHENTICATED login.session_ended */
@@ -213,13 +234,36 @@ export class Sessions {
     });
   }
 
-  /** @throws RpcError UNAUTHENTICATED login.session_ended */
-  async requireLive({ user, session }: { user: string; session: string }): Promise<void> {
-    const rows = await this.database.queryTwice(
-      `SELECT 1 AS there FROM sessions s WHERE s.id = $1 AND s.user_id = $2 AND ${LIVE_SESSION}`,
+  /**
+   * The one check of whether an account and its session are alive, in one statement: the user is neither deleted nor revoked, the session has not ended,
+   * and an access token, where it is one that is shown, is of its generation.
+   * @throws RpcError UNAUTHENTICATED login.revoked, login.session_ended, login.token_invalid
+   */
+  async requireAlive({
+    user,
+    session,
+    generation,
+  }: Pick<AccessToken, 'user' | 'session'> & Partial<Pick<AccessToken, 'generation'>>): Promise<SessionAccount> {
+    const [row] = await this.database.queryTwice<{
+      username: string;
+      password_hash: string | null;
+      generation: number;
+      live: boolean;
+      revoked: boolean;
+    }>(
+      `SELECT a.username, a.password_hash, s.generation, ${LIVE_SESSION} AS live, ${REVOKED} AS revoked
+       FROM sessions s JOIN accounts a ON a.id = s.user_id WHERE s.id = $1 AND s.user_id = $2`,
       [session, user],
     );
-    if (rows.length === 0) throw ended();
+    if (row?.revoked === true) throw revokedUser();
+    if (row?.live !== true) throw ended();
+    if (generation !== undefined && generation !== row.generation)
+      throw new RpcError(
+        'login.token_invalid',
+        status.UNAUTHENTICATED,
+        'expected an access token that was issued after the password was changed, got an earlier one',
+      );
+    return { id: user, username: row.username, passwordHash: row.password_hash ?? undefined };
   }
 
   /** Those that may go on, the one that was used last first. */
@@ -253,7 +297,7 @@ export class Sessions {
 
   private async find(hash: Buffer): Promise<TokenRow | undefined> {
     const [row] = await this.database.queryTwice<TokenRow>(
-      `SELECT s.id, s.user_id, s.authenticated_at, t.retired_at IS NOT NULL AS retired, ${LIVE_SESSION} AS live,
+      `SELECT s.id, s.user_id, s.authenticated_at, t.retired_at IS NOT NULL AS retired, ${LIVE_SESSION} AS live, ${REVOKED} AS revoked,
          coalesce(t.used_at > now() - interval '${REUSE_GRACE_SECONDS} seconds', false) AS used_just_now
        FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.sha256 = $1`,
       [hash],
@@ -290,7 +334,7 @@ export async function beginSession(
     `DELETE FROM sessions WHERE user_id = $1 AND least(revoked_at, expires_at, last_used_at + interval '${SESSION_IDLE_DAYS} days') < now() - interval '1 day'`,
     [user],
   );
-  return { refreshToken, refreshTokenExpiresAt: row!.ends };
+  return { refreshToken, refreshTokenExpiresAt: row!.ends, generation: 0 };
 }
 
 /** Ends what is too much of a user's sessions, whatever was unused the longest first. */
@@ -303,7 +347,8 @@ async function endOldest(queries: Queries, user: string, newest: string): Promis
 }
 
 /**
- * Ends all other sessions of a user who goes on in this one with a token that nobody else can have, in the transaction of what changed.
+ * Ends all other sessions of a user who goes on in this one with tokens that nobody else can have, in the transaction of what changed. Access tokens that
+ * are out are over too.
  * @returns with how many ended
  * @throws RpcError UNAUTHENTICATED login.session_ended
  */
@@ -313,11 +358,12 @@ export async function endOtherSessions(
   because: RevokedBecause,
 ): Promise<RefreshGrant & { ended: number }> {
   const refreshToken = newRefreshToken();
-  const refreshTokenExpiresAt = await replaceTokens(queries, session, hashOf(refreshToken));
-  if (refreshTokenExpiresAt === undefined) throw ended();
+  const continued = await replaceTokens(queries, session, hashOf(refreshToken));
+  if (!continued) throw ended();
   return {
     refreshToken,
-    refreshTokenExpiresAt,
+    refreshTokenExpiresAt: continued.ends,
+    generation: continued.generation,
     ended: await revokeSessions(queries, user, { except: session }, because),
   };
 }

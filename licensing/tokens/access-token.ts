@@ -28,6 +28,8 @@ export interface AccessToken {
   session: string;
   /** Unix seconds when the user last gave a password: `auth_time` (OpenID Connect Core, 2). */
   authenticatedAt: number;
+  /** Of the session's access tokens. Those of an earlier one than the session's are over, whatever their time. */
+  generation: number;
   /** Unix seconds. */
   expiresAt: number;
 }
@@ -43,12 +45,17 @@ const unixSeconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 /** Signs an access token (RFC 9068). @returns the JWT and its end in Unix seconds */
 export async function issueAccessToken(
   keys: TokenKeys,
-  { user, session, authenticatedAt }: Omit<AccessToken, 'expiresAt'>,
+  {
+    user,
+    session,
+    authenticatedAt,
+    generation = 0,
+  }: Omit<AccessToken, 'expiresAt' | 'generation'> & Partial<Pick<AccessToken, 'generation'>>,
   { trustDomain, now = dateOf(systemClock) }: TokenContext,
 ): Promise<{ token: string; expiresAt: number }> {
   const issuedAt = unixSeconds(now);
   const expiresAt = issuedAt + ACCESS_TOKEN_SECONDS;
-  const token = await new SignJWT({ session, auth_time: authenticatedAt })
+  const token = await new SignJWT({ session, auth_time: authenticatedAt, generation })
     .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: ACCESS_TOKEN_TYPE, kid: keys.signing.kid })
     .setIssuer(issuerOf(trustDomain))
     .setAudience(AUDIENCE)
@@ -67,6 +74,8 @@ const claimsSchema = z.object({
   iat: z.number().int(),
   exp: z.number().int(),
   auth_time: z.number().int(),
+  // The release before has none.
+  generation: z.number().int().min(0).default(0),
 });
 
 /** Which rule of ours a refusal of jose's stands for. */
@@ -135,8 +144,8 @@ export async function verifyAccessToken(
     );
     const claims = claimsSchema.safeParse(payload);
     if (!claims.success) throw new TokenError('token.claims', 'a claim of the access token is missing or malformed');
-    const { sub, session, auth_time: authenticatedAt, exp: expiresAt } = claims.data;
-    return { user: sub, session, authenticatedAt, expiresAt };
+    const { sub, session, auth_time: authenticatedAt, generation, exp: expiresAt } = claims.data;
+    return { user: sub, session, authenticatedAt, generation, expiresAt };
   } catch (error) {
     throw asTokenError(error);
   }

@@ -17,6 +17,8 @@ export interface CallContext {
   readonly tracer: Tracer;
   /** Opaque id of the account that the call is about, once that is known. For interceptors alone: nothing of it reaches the caller. */
   user?: string | undefined;
+  /** As the server's `authenticate` has it, of a method for access tokens. */
+  caller?: object | undefined;
   /**
    * Who calls is known by now, and what is left may take long: from here on the call takes turns with others of this account, and leaves its address's turn
    * to who comes next.

@@ -36,6 +36,8 @@ export interface CallsOptions {
   proxies?: TrustedProxies | undefined;
   /** Otherwise than `CALLS`. */
   turns?: Partial<TurnSizes>;
+  /** Authenticates, before its handler, each call of a method whose rule says `access token`. @throws RpcError UNAUTHENTICATED */
+  authenticate?: ((context: CallContext) => Promise<void>) | undefined;
 }
 
 /** For who finds no room to wait for a turn. */
@@ -66,6 +68,7 @@ export class Calls {
   private readonly proxies: TrustedProxies;
   private readonly turns: Turns;
   private readonly turnsOfAccounts = new Turns(CALLS_OF_ACCOUNTS, busy);
+  private readonly authenticate: CallsOptions['authenticate'];
 
   constructor({
     log = silent,
@@ -74,7 +77,9 @@ export class Calls {
     interceptors = [],
     proxies = TrustedProxies.none,
     turns = {},
+    authenticate,
   }: CallsOptions = {}) {
+    this.authenticate = authenticate;
     this.log = log;
     this.clock = clock;
     this.tracer = tracer;
@@ -121,6 +126,7 @@ export class Calls {
     const inTurn = async (): Promise<T> => {
       try {
         if (ruleOf(context.method).cost.statements > 0) leave = await this.turns.enter(address, signal);
+        if (ruleOf(context.method).caller === 'access token') await this.admit(context);
         return await work(context);
       } finally {
         leave();
@@ -133,6 +139,12 @@ export class Calls {
       (value): Outcome<T> => ({ value }),
       (error: unknown): Outcome<T> => ({ refusal: toStatus(error) }),
     );
+  }
+
+  private async admit(context: CallContext): Promise<void> {
+    // A server without it doesn't start (server.ts); whatever else serves calls fails closed.
+    if (!this.authenticate) throw new Error(`nothing authenticates the callers of ${context.method}`);
+    await this.authenticate(context);
   }
 }
 

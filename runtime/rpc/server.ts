@@ -78,6 +78,13 @@ function requireLocalAddress(services: readonly ServiceDefinition[], { scheme }:
   if (method && scheme !== 'unix') throw new Error(`${method.path} is for callers on a unix socket`);
 }
 
+function requireAuthentication(services: readonly ServiceDefinition[], { authenticate }: CallsOptions): void {
+  const method = services
+    .flatMap((definition) => Object.values(definition))
+    .find(({ path }) => ruleOf(path).caller === 'access token');
+  if (method && !authenticate) throw new Error(`${method.path} is for access tokens, and nothing checks them`);
+}
+
 /** Starts a gRPC server with health checks. The caller stops it. @throws Error for a method that has no rule (rules.ts) */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { address } = options;
@@ -86,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const healthDefinition = health.definition as ServiceDefinition;
   const definitions = [healthDefinition, ...options.services.map(({ definition }) => definition)];
   requireLocalAddress(definitions, address);
+  requireAuthentication(definitions, options);
   const largest = largestRequest(definitions);
   const calls = new Calls({ ...options, turns: { waiting: WAITING_BYTES / largest, ...options.turns } });
   const services = [

@@ -4,6 +4,7 @@ import { countRefusals } from '../../licensing/audit/count-refusals';
 import { openAuthority } from '../../licensing/authority/authority';
 import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import type { OidcSettings } from '../../licensing/oidc/settings';
+import { bearerAuthentication } from '../../licensing/sessions/bearer';
 import { Seats } from '../../licensing/seats/seats';
 import type { Interceptor } from '../../runtime/rpc/call';
 import { startServer } from '../../runtime/rpc/server';
@@ -103,6 +104,7 @@ export async function startReplica(
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     interceptors: [...interceptors, countRefusals(backend.refusals)],
+    authenticate: bearerAuthentication(backend),
     services: [
       { definition: AccountServiceService, implementation: accountService(backend, oidc) },
       { definition: LoginServiceService, implementation },
@@ -124,7 +126,7 @@ export async function startReplica(
       },
       {
         definition: EnclaveManagementServiceService,
-        implementation: enclaveManagementService({ backend, launcher, enclaves, enclaveLimit }),
+        implementation: enclaveManagementService({ launcher, enclaves, enclaveLimit }),
       },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
     ],

@@ -10,7 +10,7 @@ import { askProvider } from '../oidc';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
-import { ownAccessToken } from '../own-tokens';
+import { ownAccessToken, ownTokens } from '../own-tokens';
 import { askCode, confirmTyped } from '../prompt';
 import { row } from '../report';
 import { currentTrust, removeSession, sessionFiles } from '../session-file';
@@ -85,7 +85,8 @@ async function runShow(options: CommonOptions): Promise<void> {
 async function runLink(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
-  const accessToken = await ownAccessToken(trust);
+  const own = await ownTokens(trust);
+  const { accessToken } = own;
   const { oidcIssuer } = await accountSummary(trust, accessToken, callOptions());
   if (oidcIssuer !== undefined)
     throw new CliError(EXIT.failure, `your account is already linked to ${oidcIssuer}`, {
@@ -93,7 +94,7 @@ async function runLink(options: Options): Promise<void> {
       hint: 'to unlink it: sls account unlink',
     });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  const issuer = await withConfirmation(out, trust, accessToken, options, async (by) => {
+  const issuer = await withConfirmation(out, trust, own, options, async (by) => {
     const idToken = await askProvider(trust, out, options);
     out.finish();
     const oneTimeCode = enabled ? await askCode(by) : undefined;
@@ -106,7 +107,8 @@ async function runLink(options: Options): Promise<void> {
 async function runUnlink(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
-  const accessToken = await ownAccessToken(trust);
+  const own = await ownTokens(trust);
+  const { accessToken } = own;
   const { oidcIssuer, hasPassword } = await accountSummary(trust, accessToken, callOptions());
   if (oidcIssuer === undefined)
     throw new CliError(EXIT.failure, 'your account is not linked to an OpenID provider', { code: 'oidc.not_bound' });
@@ -115,7 +117,7 @@ async function runUnlink(options: Options): Promise<void> {
       code: 'account.no_password',
     });
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  await withConfirmation(out, trust, accessToken, options, async (by) => {
+  await withConfirmation(out, trust, own, options, async (by) => {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
     await unlinkIdentity(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
   });
@@ -127,7 +129,8 @@ async function runDelete(options: Options): Promise<void> {
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
   // Before the questions: who isn't logged in is told at once.
-  const accessToken = await ownAccessToken(trust);
+  const own = await ownTokens(trust);
+  const { accessToken } = own;
   const username = (await findTokens(trust, undefined, { anyEnclave: true }))?.username ?? '';
   const fromStdin = options.passwordStdin === true;
   if (fromStdin && !options.yes)
@@ -141,10 +144,11 @@ async function runDelete(options: Options): Promise<void> {
     throw new CliError(EXIT.failure, 'the account is not deleted: another name was typed');
   }
   const { enabled } = await secondFactor(trust, accessToken, callOptions());
-  const { enclavesRemoved } = await withConfirmation(out, trust, accessToken, options, async (by) => {
+  const { enclavesRemoved } = await withConfirmation(out, trust, own, options, async (by) => {
     const oneTimeCode = enabled ? await askCode(by) : undefined;
     out.progress('deleting the account');
-    return deleteAccount(trust, by.accessToken, { password: by.password, oneTimeCode }, callOptions());
+    const { password, refreshToken } = by;
+    return deleteAccount(trust, by.accessToken, { password, refreshToken, oneTimeCode }, callOptions());
   });
   for (const file of await sessionFiles()) await removeIfWritable(out, () => removeSession(file));
   await removeIfWritable(out, removeTokenFile);

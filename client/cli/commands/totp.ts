@@ -8,14 +8,14 @@ import {
   RpcError,
   secondFactor,
 } from '../../index';
-import type { BothFactors, SecondFactorSecret } from '../../index';
+import type { BothFactors, SecondFactorSecret, SessionTokens } from '../../index';
 import { callOptions } from '../call-options';
 import { withConfirmation } from '../confirmation';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
 import { Output } from '../output';
-import { ownAccessToken } from '../own-tokens';
+import { ownTokens } from '../own-tokens';
 import { askCode } from '../prompt';
 import { qrCode } from '../qr-code';
 import { currentTrust } from '../session-file';
@@ -71,27 +71,33 @@ export function addTotp(program: Command): void {
 interface Caller {
   out: Output;
   trust: TrustBundle;
-  accessToken: string;
+  own: Pick<SessionTokens, 'accessToken' | 'refreshToken'>;
 }
 
 /** Who isn't logged in is told before any question. */
 async function callerOf(options: Options): Promise<Caller> {
   const trust = await currentTrust(() => loadTrust(options), options);
-  return { out: new Output(options), trust, accessToken: await ownAccessToken(trust) };
+  return { out: new Output(options), trust, own: await ownTokens(trust) };
 }
 
 async function runEnable(options: Options): Promise<void> {
-  const { out, trust, accessToken } = await callerOf(options);
-  if ((await secondFactor(trust, accessToken, callOptions())).enabled) {
+  const { out, trust, own } = await callerOf(options);
+  if ((await secondFactor(trust, own.accessToken, callOptions())).enabled) {
     throw new CliError(EXIT.failure, 'you already have a second factor', {
       code: 'account.second_factor_enabled',
       hint: 'to switch authenticators: sls totp disable, then sls totp enable',
     });
   }
-  const recoveryCodes = await withConfirmation(out, trust, accessToken, options, async (confirmation) => {
-    await show(await beginSecondFactor(trust, confirmation.accessToken, confirmation.password, callOptions()), options);
-    return confirm({ out, trust, accessToken: confirmation.accessToken }, confirmation.fromStdin);
-  });
+  const recoveryCodes = await withConfirmation(
+    out,
+    trust,
+    own,
+    options,
+    async ({ accessToken, fromStdin, ...confirmation }) => {
+      await show(await beginSecondFactor(trust, accessToken, confirmation, callOptions()), options);
+      return confirm({ out, trust, own: { accessToken } }, fromStdin);
+    },
+  );
   out.done('logins now require a code from your authenticator');
   tellRecoveryCodes(out, recoveryCodes, { enabled: true, recoveryCodes });
 }
@@ -106,10 +112,10 @@ async function show({ uri, secret }: SecondFactorSecret, { json }: Options): Pro
   process.stderr.write([...picture, `Secret, for manual entry: ${spaced}`, uri, ''].join('\n'));
 }
 
-async function confirm({ out, trust, accessToken }: Caller, fromStdin: boolean): Promise<string[]> {
+async function confirm({ out, trust, own }: Caller, fromStdin: boolean): Promise<string[]> {
   for (let left = fromStdin ? 1 : TRIES; ; left--) {
     try {
-      return await confirmSecondFactor(trust, accessToken, await askCode({ fromStdin }), callOptions());
+      return await confirmSecondFactor(trust, own.accessToken, await askCode({ fromStdin }), callOptions());
     } catch (error) {
       if (left === 1 || !(error instanceof RpcError && error.code === 'login.second_factor_wrong')) throw error;
       out.warning("the code is wrong: is this machine's and your authenticator's clock right?");
@@ -125,41 +131,39 @@ function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown):
 }
 
 async function runDisable(options: Options): Promise<void> {
-  const { out, trust, accessToken } = await callerOf(options);
-  await byBoth({ out, trust, accessToken }, options, (by, factors) =>
-    disableSecondFactor(trust, by, factors, callOptions()),
-  );
+  const { out, trust, own } = await callerOf(options);
+  await byBoth({ out, trust, own }, options, (by, factors) => disableSecondFactor(trust, by, factors, callOptions()));
   out.done('logins no longer require a code');
   out.result({ enabled: false }, []);
 }
 
 async function runRecoveryCodes(options: Options): Promise<void> {
-  const { out, trust, accessToken } = await callerOf(options);
-  const recoveryCodes = await byBoth({ out, trust, accessToken }, options, (by, factors) =>
+  const { out, trust, own } = await callerOf(options);
+  const recoveryCodes = await byBoth({ out, trust, own }, options, (by, factors) =>
     renewRecoveryCodes(trust, by, factors, callOptions()),
   );
   tellRecoveryCodes(out, recoveryCodes, { recoveryCodes });
 }
 
 async function byBoth<T>(
-  { out, trust, accessToken }: Caller,
+  { out, trust, own }: Caller,
   options: Options,
   work: (accessToken: string, factors: BothFactors) => Promise<T>,
 ): Promise<T> {
-  if (!(await secondFactor(trust, accessToken, callOptions())).enabled) {
+  if (!(await secondFactor(trust, own.accessToken, callOptions())).enabled) {
     throw new CliError(EXIT.failure, 'you have no second factor', {
       code: 'account.second_factor_disabled',
       hint: 'set one up with sls totp enable',
     });
   }
-  return withConfirmation(out, trust, accessToken, options, async ({ accessToken: by, password, fromStdin }) =>
-    work(by, { password, oneTimeCode: await askCode({ fromStdin }) }),
+  return withConfirmation(out, trust, own, options, async ({ accessToken: by, fromStdin, ...confirmation }) =>
+    work(by, { ...confirmation, oneTimeCode: await askCode({ fromStdin }) }),
   );
 }
 
 async function runStatus(options: CommonOptions): Promise<void> {
-  const { out, trust, accessToken } = await callerOf(options);
-  const { enabled, enabledAt, recoveryCodes } = await secondFactor(trust, accessToken, callOptions());
+  const { out, trust, own } = await callerOf(options);
+  const { enabled, enabledAt, recoveryCodes } = await secondFactor(trust, own.accessToken, callOptions());
   const text = enabledAt
     ? `enabled since ${enabledAt.toISOString()}; ${recoveryCodes} ${recoveryCodes === 1 ? 'recovery code' : 'recovery codes'} left`
     : 'no second factor';

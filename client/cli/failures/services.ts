@@ -57,6 +57,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
   'account.login_not_fresh': unauthenticated('log in again: sls login --oidc'),
   'account.no_password': failed('your OpenID provider holds it: change it there'),
   'account.password_raced': unavailable('try again'),
+  'account.second_factor_raced': unavailable('try again'),
   'account.second_factor_enabled': failed('to use another authenticator: sls totp disable, then sls totp enable'),
   'account.second_factor_disabled': failed('to set one up: sls totp enable'),
   'account.second_factor_not_begun': failed('start over: sls totp enable'),

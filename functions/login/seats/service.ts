@@ -17,7 +17,7 @@ import type { SeatPool, Seats, SeatSession } from '../../../licensing/seats/seat
 import { verifyHeartbeat, verifySeatProof } from '../../../attestation/seats/statements';
 import { SeatTokenError, verifySeatToken } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
-import { authenticateBearer } from '../../../licensing/sessions/bearer';
+import { callerOf } from '../../../licensing/sessions/bearer';
 import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
 import type { SeatSigner } from '../../../licensing/authority/seat-signer';
@@ -142,7 +142,7 @@ export function seatService({
       const client = await admitClient(request);
       context.user = client.user;
       return turns.take(client.user, context.signal, async () => {
-        await sessions.requireLive(client);
+        await sessions.requireAlive({ user: client.user, session: client.session });
         const session = await verifiedSession(client, request.evidence!);
         const { user, workloadUid } = session;
         const pool = await poolOf(user);
@@ -173,8 +173,7 @@ export function seatService({
         throw denied('seat.heartbeat_old', `expected a heartbeat of the last ${SKEW_MS / 1000} seconds`);
       context.user = row.user_id;
       return turns.take(row.user_id, context.signal, async () => {
-        await sessions.requireLive({ user: row.user_id, session: row.session_id });
-        await trust.admit(row.user_id);
+        await sessions.requireAlive({ user: row.user_id, session: row.session_id });
         return { grant: await grant(await seats.renew(row, at, await poolOf(row.user_id, row.licence_id))) };
       });
     }),
@@ -194,7 +193,7 @@ export function seatService({
     }),
 
     listSeats: unary(async (_request, context) => {
-      const { user } = await authenticateBearer(backend, context);
+      const { user } = callerOf(context);
       const pool = await poolOf(user);
       const { seats: own, taken } = await seats.list(user, pool);
       return {
@@ -211,7 +210,7 @@ export function seatService({
     }),
 
     freeSeats: unary(async ({ seats: ids }, context) => {
-      const { user } = await authenticateBearer(backend, context);
+      const { user } = callerOf(context);
       const wanted = ids.filter((id) => isUuid(id)).slice(0, MAX_FREED);
       const freed = ids.length > 0 && wanted.length === 0 ? 0 : await seats.free(user, wanted);
       // One answer for another user's seat and for none.

@@ -14,6 +14,7 @@ import { transparency } from './0012-transparency';
 import { refreshTokens } from './0013-refresh-tokens';
 import { deletedUsers } from './0014-deleted-users';
 import { seatsBySession } from './0015-seats-by-session';
+import { tokenGeneration } from './0016-token-generation';
 import { installation } from './0018-installation';
 import { loginNonces } from './0019-login-nonces';
 
@@ -38,6 +39,7 @@ export const migrations: readonly Migration[] = [
   refreshTokens,
   deletedUsers,
   seatsBySession,
+  tokenGeneration,
   installation,
   loginNonces,
 ];

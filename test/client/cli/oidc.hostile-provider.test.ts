@@ -62,6 +62,7 @@ beforeAll(async () => {
     ),
   } as unknown as Implementation<AccountServiceServer>;
   service = await startServer({
+    authenticate: () => Promise.resolve(),
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [{ definition: AccountServiceService, implementation }],
   });

@@ -45,6 +45,7 @@ beforeAll(async () => {
     expiresAt: 1n,
   };
   server = await startServer({
+    authenticate: () => Promise.resolve(),
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [
       {

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { verifyClientCertificate } from '../../../attestation/certificates/client';
 import { callUnary } from '../../../runtime/rpc/client';
@@ -67,6 +67,22 @@ describe('a login', () => {
     expect(verifyClientCertificate(result.clientCertificates, service.clientCa.certificate, trust).session).toBe(
       session,
     );
+  });
+
+  test('by access token gives a certificate that ends with the token: what is stolen for minutes is good for minutes', async () => {
+    await service.enclave();
+    const endOf = (certificates: Buffer[]): number => Date.parse(new X509Certificate(certificates[0]!).validTo) / 1000;
+    const { session } = await verifyAccessToken(service.backend.tokenKeys, service.token, trust);
+    const eightMinutesAgo = new Date(Date.now() - 480_000);
+    const { token, expiresAt } = await issueAccessToken(
+      service.backend.tokenKeys,
+      { user: service.user, session, authenticatedAt: unixNow() },
+      { ...trust, now: eightMinutesAgo },
+    );
+    const byStolen = await logIn(service.client, loginRequest(service.key, byToken(token)));
+    expect(endOf(byStolen.result.clientCertificates)).toBeLessThanOrEqual(expiresAt + 1);
+    const byOwn = await logIn(service.client, loginRequest(service.key, byRefreshToken(service.refreshToken)));
+    expect(endOf(byOwn.result.clientCertificates)).toBeGreaterThan(expiresAt + 1800);
   });
 
   test('tells the stages of the start in their order, each once', async () => {

@@ -97,7 +97,7 @@ test('a user who has the right password checked again and again, from one place,
         callUnary(
           client,
           client.changePassword,
-          { oldPassword: password, newPassword: 'short', oneTimeCode: '' },
+          { oldPassword: password, newPassword: 'short', oneTimeCode: '', unlinkIdentities: false },
           { timeout: 120_000, metadata },
         ),
       );

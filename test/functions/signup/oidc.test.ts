@@ -5,7 +5,7 @@ import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
 import { finishDeletions } from '../../../functions/login/deletion';
-import type { ExchangeIdTokenResponse } from '../../../proto/gen/licensing/v1/account';
+import type { ExchangeIdTokenResponse, RefreshResponse } from '../../../proto/gen/licensing/v1/account';
 import { TRUST_DOMAIN, UNLIMITED, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
 import { Authenticator } from '../../support/authenticator';
@@ -91,18 +91,16 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     (await verifyAccessToken(replicas[0].backend.tokenKeys, accessToken, { trustDomain: TRUST_DOMAIN })).user;
   const database = () => replicas[0].backend.database;
   /** As minutes later: the session began by a login a while ago. */
-  const aged = async (tokens: ExchangeIdTokenResponse): Promise<string> => {
+  const aged = async (tokens: ExchangeIdTokenResponse): Promise<RefreshResponse> => {
     await database().query(`UPDATE sessions SET authenticated_at = now() - interval '10 minutes' WHERE user_id = $1`, [
       await userOf(tokens),
     ]);
-    return (
-      await callUnary(
-        replicas[1].account,
-        replicas[1].account.refresh,
-        { refreshToken: tokens.refreshToken, clientName: '' },
-        TIMEOUT,
-      )
-    ).accessToken;
+    return callUnary(
+      replicas[1].account,
+      replicas[1].account.refresh,
+      { refreshToken: tokens.refreshToken, clientName: '' },
+      TIMEOUT,
+    );
   };
 
   describe('a token of the provider', () => {
@@ -383,7 +381,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     const { secret } = await callUnary(
       replicas[0].account,
       replicas[0].account.beginSecondFactor,
-      { password: '' },
+      { password: '', refreshToken: hal.refreshToken },
       withToken(hal.accessToken),
     );
     const authenticator = new Authenticator(secret);
@@ -412,7 +410,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
         ).toBe('login.wrong_credentials UNAUTHENTICATED');
       }
       for (const oldPassword of ['', 'null']) {
-        const request = { oldPassword, newPassword: 'correct horse battery', oneTimeCode: '' };
+        const request = { oldPassword, newPassword: 'correct horse battery', oneTimeCode: '', unlinkIdentities: false };
         expect(
           await outcome(
             callUnary(replicas[0].account, replicas[0].account.changePassword, request, withToken(accessToken)),
@@ -421,27 +419,44 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       }
     });
 
-    test('is deleted, and gets a second factor, by a login of the last minutes alone', async () => {
+    test('is deleted, and gets a second factor, by a login of the last minutes alone, shown by its refresh token', async () => {
       const jan = await logInAs('jan');
       const user = await userOf(jan);
       const old = await aged(jan);
-      const remove = (token: string) =>
+      type Tokens = Pick<ExchangeIdTokenResponse, 'accessToken' | 'refreshToken'>;
+      const remove = ({ accessToken, refreshToken }: Tokens) =>
         outcome(
           callUnary(
             replicas[0].deletion,
             replicas[0].deletion.deleteAccount,
-            { password: '', oneTimeCode: '' },
-            withToken(token),
+            { password: '', oneTimeCode: '', refreshToken },
+            withToken(accessToken),
           ),
         );
-      const begin = (token: string) =>
+      const begin = ({ accessToken, refreshToken }: Tokens) =>
         outcome(
-          callUnary(replicas[0].account, replicas[0].account.beginSecondFactor, { password: '' }, withToken(token)),
+          callUnary(
+            replicas[0].account,
+            replicas[0].account.beginSecondFactor,
+            { password: '', refreshToken },
+            withToken(accessToken),
+          ),
         );
-      expect(await remove(old)).toBe('account.login_not_fresh UNAUTHENTICATED');
-      expect(await begin(old)).toBe('account.login_not_fresh UNAUTHENTICATED');
+      const fresh = await logInAs('jan');
+      const stranger = await logInAs('stranger');
+      for (const attempt of [
+        old,
+        // A stolen access token, however lately its session began; alone, with another session's token, with somebody else's.
+        { accessToken: fresh.accessToken, refreshToken: '' },
+        { accessToken: fresh.accessToken, refreshToken: old.refreshToken },
+        { accessToken: fresh.accessToken, refreshToken: stranger.refreshToken },
+      ]) {
+        expect(await remove(attempt)).toBe('account.login_not_fresh UNAUTHENTICATED');
+        expect(await begin(attempt)).toBe('account.login_not_fresh UNAUTHENTICATED');
+      }
+      expect(await begin(fresh)).toMatchObject({ secret: expect.any(String) as string });
       const unused = await provider.sign(provider.claims('jan'));
-      expect(await remove((await logInAs('jan')).accessToken)).toEqual({ enclavesRemoved: true });
+      expect(await remove(fresh)).toEqual({ enclavesRemoved: true });
       await finishDeletions(database(), replicas[0].enclaves, replicas[0].launcher);
       for (const table of ['oidc_identities', 'sessions'])
         expect(await database().query(`SELECT 1 FROM ${table} WHERE user_id = $1`, [user])).toEqual([]);
@@ -504,6 +519,27 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       expect(await outcome(logInAs('nia@provider', { at: replicas[2] }))).toBe('oidc.unknown_user PERMISSION_DENIED');
     });
 
+    test('is told at a password change who can still log in without the password, and unlinks them in the same go', async () => {
+      const { accessToken } = await signUp('nis');
+      expect(await link(accessToken, await provider.sign(provider.claims('thief')))).toEqual({
+        oidcIssuer: provider.issuer,
+      });
+      const change = (by: string, oldPassword: string, newPassword: string, unlinkIdentities: boolean) =>
+        callUnary(
+          replicas[0].account,
+          replicas[0].account.changePassword,
+          { oldPassword, newPassword, oneTimeCode: '', unlinkIdentities },
+          withToken(by),
+        );
+      const linked = { issuer: provider.issuer, linkedAt: expect.any(BigInt) as bigint };
+      const kept = await change(accessToken, password, 'another horse battery', false);
+      expect(kept).toMatchObject({ linked: [linked], unlinked: [] });
+      expect(await logInAs('thief', { at: replicas[2] })).toMatchObject({ username: 'nis' });
+      const cleared = await change(kept.accessToken, 'another horse battery', 'a third horse battery', true);
+      expect(cleared).toMatchObject({ linked: [], unlinked: [linked], ended: 1 });
+      expect(await outcome(logInAs('thief', { at: replicas[2] }))).toBe('oidc.unknown_user PERMISSION_DENIED');
+    });
+
     test('is bound to one, and nobody to two accounts, however many ask at once', async () => {
       const people = await Promise.all(['oda', 'odb', 'odc', 'odd'].map(signUp));
       const tokens = await Promise.all(people.map(() => provider.sign(provider.claims('od@provider'))));
@@ -523,7 +559,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       const { secret } = await callUnary(
         replicas[0].account,
         replicas[0].account.beginSecondFactor,
-        { password },
+        { password, refreshToken: '' },
         withToken(accessToken),
       );
       const authenticator = new Authenticator(secret);

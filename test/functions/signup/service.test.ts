@@ -3,6 +3,7 @@ import type { AccountBackend } from '../../../licensing/accounts/backend';
 import { callUnary } from '../../../runtime/rpc/client';
 import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
+import { bearerAuthentication } from '../../../licensing/sessions/bearer';
 import { verifyAccessToken } from '../../../licensing/tokens/access-token';
 import { accountService } from '../../../functions/signup/service';
 import { AccountServiceClient, AccountServiceService } from '../../../proto/gen/licensing/v1/account';
@@ -30,6 +31,7 @@ async function startReplica(files: AccountFiles): Promise<Replica> {
   const backend = await openReplica(files);
   const server: RunningServer = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    authenticate: bearerAuthentication(backend),
     services: [{ definition: AccountServiceService, implementation: accountService(backend) }],
   });
   const client = new AccountServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());

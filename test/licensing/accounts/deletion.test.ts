@@ -85,7 +85,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
     return callUnary(
       replicas[at]!.deletion,
       replicas[at]!.deletion.deleteAccount,
-      { password: secret, oneTimeCode: '' },
+      { password: secret, oneTimeCode: '', refreshToken: '' },
       { ...TIMEOUT, metadata },
     );
   };

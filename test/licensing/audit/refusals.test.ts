@@ -224,7 +224,7 @@ describeOnBoth('refusals', (store) => {
           callUnary(
             replica.deletion,
             replica.deletion.deleteAccount,
-            { password: 'wrong', oneTimeCode: '' },
+            { password: 'wrong', oneTimeCode: '', refreshToken: '' },
             { ...TIMEOUT, metadata },
           ),
         ),
@@ -234,7 +234,7 @@ describeOnBoth('refusals', (store) => {
           callUnary(
             replica.account,
             replica.account.changePassword,
-            { oldPassword: 'wrong', newPassword: password, oneTimeCode: '' },
+            { oldPassword: 'wrong', newPassword: password, oneTimeCode: '', unlinkIdentities: false },
             { ...TIMEOUT, metadata },
           ),
         ),

@@ -32,9 +32,12 @@ afterAll(async () => {
 });
 beforeEach(() => database.query('DELETE FROM revocations'));
 
+/** Ids of users are UUIDs. */
+const userOf = (seconds: number): string => `00000000-0000-4000-8000-${String(seconds).padStart(12, '0')}`;
+
 /** Whether it stands in the list, so long after it was revoked. */
 async function isListed(kind: RevocationKind, seconds: number): Promise<boolean> {
-  const subject = `${kind}-${seconds}`;
+  const subject = kind === 'user' ? userOf(seconds) : `${kind}-${seconds}`;
   await revoke(database, { kind, subject, revokedBy: 'test', reason: 'test' });
   await database.query('UPDATE revocations SET revoked_at = now() - make_interval(secs => $2) WHERE subject = $1', [
     subject,
@@ -88,5 +91,5 @@ test.each([...KEYS.map((kind) => [kind, 92 * DAY] as const), ['user', 3 * DAY] a
 
 test('the user who is asked about is named however long ago they were revoked', async () => {
   expect(await isListed('user', 400 * DAY)).toBe(false);
-  expect((await currentlyRevoked(database, `user-${400 * DAY}`)).users).toEqual([`user-${400 * DAY}`]);
+  expect((await currentlyRevoked(database, userOf(400 * DAY))).users).toEqual([userOf(400 * DAY)]);
 });

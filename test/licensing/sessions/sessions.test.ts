@@ -393,7 +393,7 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       callUnary(
         replicas[1].account,
         replicas[1].account.changePassword,
-        { oldPassword, newPassword, oneTimeCode: '' },
+        { oldPassword, newPassword, oneTimeCode: '', unlinkIdentities: false },
         { ...TIMEOUT, metadata: bearer(token) },
       );
     const age = (session: string): Promise<unknown> =>
@@ -419,10 +419,26 @@ function contract(open: () => Promise<{ url: string; stop(): Promise<void> }>): 
       await login(byPassword('max', 'another good one'));
     });
 
-    test('needs no old password right after a login by password', async () => {
+    test('needs the old password right after a login, too: a stolen access token does not take the account for good', async () => {
       await person('mia');
       const { result } = await login(byPassword('mia', password));
-      expect(await change(result.accessToken, '', 'another good one')).toMatchObject({ ended: 1 });
+      expect(await outcome(change(result.accessToken, '', 'another good one'))).toBe(
+        'login.wrong_credentials UNAUTHENTICATED',
+      );
+      await login(byPassword('mia', password));
+    });
+
+    test('gives new tokens for its session, and those of before are worth nothing', async () => {
+      const { accessToken, session } = await person('mio');
+      const changed = await change(accessToken, password, 'another good one');
+      expect(await sessionOf(changed.accessToken)).toBe(session);
+      const list = (token: string): Promise<unknown> =>
+        outcome(
+          callUnary(replicas[0].account, replicas[0].account.listSessions, {}, { ...TIMEOUT, metadata: bearer(token) }),
+        );
+      expect(await list(accessToken)).toBe('login.token_invalid UNAUTHENTICATED');
+      expect(await list(changed.accessToken)).toMatchObject({ sessions: [{ session, current: true }] });
+      expect(await list((await refresh(changed.refreshToken)).accessToken)).toMatchObject({ sessions: [{ session }] });
     });
 
     test("leaves whoever has a copy of this session's refresh token with nothing, used or not", async () => {

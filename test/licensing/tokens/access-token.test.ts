@@ -66,6 +66,7 @@ describe('an access token', () => {
       user,
       session,
       authenticatedAt: seconds,
+      generation: 0,
       expiresAt,
     });
     const at = (offset: number): { trustDomain: string; now: Date } => ({

@@ -136,7 +136,7 @@ test('no call of a service with accounts costs more than its rule says', async (
   const changed = await callUnary(
     account,
     account.changePassword,
-    { oldPassword: PASSWORD, newPassword: `${PASSWORD} of Ada's`, oneTimeCode: '' },
+    { oldPassword: PASSWORD, newPassword: `${PASSWORD} of Ada's`, oneTimeCode: '', unlinkIdentities: false },
     own,
   );
   const again = await callUnary(
@@ -149,8 +149,8 @@ test('no call of a service with accounts costs more than its rule says', async (
   await callUnary(
     deletion,
     deletion.deleteAccount,
-    { password: `${PASSWORD} of Ada's`, oneTimeCode: '' },
-    bearing(accessToken),
+    { password: `${PASSWORD} of Ada's`, oneTimeCode: '', refreshToken: '' },
+    bearing(changed.accessToken),
   );
   expect(changed.refreshToken).not.toBe('');
   expect((await verifyAccessToken(backend.tokenKeys, accessToken, { trustDomain: TRUST_DOMAIN })).user).not.toBe('');

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { Implementation } from '../../../runtime/rpc/handlers';
 import { callUnary } from '../../../runtime/rpc/client';
+import { RpcError } from '../../../runtime/rpc/errors';
 import { serverStream, unary } from '../../../runtime/rpc/handlers';
 import { RULES } from '../../../runtime/rpc/rules';
 import { startServer } from '../../../runtime/rpc/server';
@@ -62,6 +63,7 @@ async function serve(
   const server = await startServer({
     address: ADDRESS,
     services: [{ definition, implementation: implementation as Implementation }],
+    authenticate: () => Promise.resolve(),
     clock,
   });
   running.push(server);
@@ -82,6 +84,43 @@ test('what is for callers on a unix socket is served to no network', async () =>
   await expect(
     startServer({ address: ADDRESS, services: [{ definition: AttestorServiceService, implementation: {} }] }),
   ).rejects.toThrow('unix socket');
+});
+
+test('a server does not start with a method for access tokens where nothing checks them', async () => {
+  await expect(
+    startServer({ address: ADDRESS, services: [{ definition: AccountServiceService, implementation: {} }] }),
+  ).rejects.toThrow('is for access tokens, and nothing checks them');
+});
+
+test('whoever a method for access tokens refuses never reaches it; those of other methods are not asked', async () => {
+  const seen: string[] = [];
+  const server = await startServer({
+    address: ADDRESS,
+    services: [
+      {
+        definition: AccountServiceService,
+        implementation: {
+          getAccount: unary(() => Promise.resolve(seen.push('getAccount'))),
+          getOidcSettings: unary(() => Promise.resolve(seen.push('getOidcSettings')).then(() => ({ scopes: [] }))),
+        } as unknown as Implementation,
+      },
+    ],
+    authenticate: ({ method }) => {
+      seen.push(`authenticate ${method}`);
+      return Promise.reject(new RpcError('login.token_missing', status.UNAUTHENTICATED, 'no'));
+    },
+  });
+  running.push(server);
+  const client = new AccountServiceClient(`127.0.0.1:${server.port}`, credentials.createInsecure());
+  try {
+    await expect(callUnary(client, client.getAccount, {}, { timeout: 120_000 })).rejects.toMatchObject({
+      code: 'login.token_missing',
+    });
+    await callUnary(client, client.getOidcSettings, {}, { timeout: 120_000 });
+    expect(seen).toEqual(['authenticate /licensing.v1.AccountService/GetAccount', 'getOidcSettings']);
+  } finally {
+    client.close();
+  }
 });
 
 test('each method refuses requests beyond its own size, not only beyond the largest of the server, and never sees them', async () => {

@@ -166,11 +166,20 @@ export interface RevokeSessionResponse {
 }
 
 export interface ChangePasswordRequest {
-  /** May be empty within five minutes of a login by password. */
+  /** Always, however lately the session began. */
   oldPassword: string;
   newPassword: string;
   /** A code of the authenticator or a recovery code, where the user has a second factor. */
   oneTimeCode: string;
+  /** Also takes back what was linked: nobody gets in any more by an identity that a thief has linked, or whose owner has lost it. */
+  unlinkIdentities: boolean;
+}
+
+/** Who a user is to an OpenID provider, as far as it is told: by whose word the account can be logged into. */
+export interface LinkedIdentity {
+  issuer: string;
+  /** Unix seconds. */
+  linkedAt: bigint;
 }
 
 export interface ChangePasswordResponse {
@@ -180,6 +189,13 @@ export interface ChangePasswordResponse {
   refreshToken: string;
   /** Unix time, seconds: it ends then unless it is used before. */
   refreshTokenExpiresAt: bigint;
+  /** In place of the session's other access tokens. */
+  accessToken: string;
+  accessTokenExpiresAt: bigint;
+  /** By which the account can be logged into beside the password. */
+  linked: LinkedIdentity[];
+  /** That were until now. */
+  unlinked: LinkedIdentity[];
 }
 
 export interface DeleteAccountRequest {
@@ -187,6 +203,8 @@ export interface DeleteAccountRequest {
   password: string;
   /** Where the user has a second factor. */
   oneTimeCode: string;
+  /** Of an account without a password: of the session, which began in the last five minutes. It is not used up. */
+  refreshToken: string;
 }
 
 export interface DeleteAccountResponse {
@@ -207,6 +225,8 @@ export interface GetSecondFactorResponse {
 
 export interface BeginSecondFactorRequest {
   password: string;
+  /** As in DeleteAccountRequest. */
+  refreshToken: string;
 }
 
 export interface BeginSecondFactorResponse {
@@ -228,6 +248,8 @@ export interface ConfirmSecondFactorResponse {
 export interface DisableSecondFactorRequest {
   password: string;
   oneTimeCode: string;
+  /** As in DeleteAccountRequest. */
+  refreshToken: string;
 }
 
 export interface DisableSecondFactorResponse {
@@ -236,6 +258,8 @@ export interface DisableSecondFactorResponse {
 export interface RenewRecoveryCodesRequest {
   password: string;
   oneTimeCode: string;
+  /** As in DeleteAccountRequest. */
+  refreshToken: string;
 }
 
 export interface RenewRecoveryCodesResponse {
@@ -2276,7 +2300,7 @@ export const RevokeSessionResponse: MessageFns<RevokeSessionResponse> = {
 };
 
 function createBaseChangePasswordRequest(): ChangePasswordRequest {
-  return { oldPassword: "", newPassword: "", oneTimeCode: "" };
+  return { oldPassword: "", newPassword: "", oneTimeCode: "", unlinkIdentities: false };
 }
 
 export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
@@ -2289,6 +2313,9 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
     }
     if (message.oneTimeCode !== "") {
       writer.uint32(26).string(message.oneTimeCode);
+    }
+    if (message.unlinkIdentities !== false) {
+      writer.uint32(32).bool(message.unlinkIdentities);
     }
     return writer;
   },
@@ -2330,6 +2357,14 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
             message.oneTimeCode = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.unlinkIdentities = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2359,6 +2394,11 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
         : isSet(object.one_time_code)
         ? globalThis.String(object.one_time_code)
         : "",
+      unlinkIdentities: isSet(object.unlinkIdentities)
+        ? globalThis.Boolean(object.unlinkIdentities)
+        : isSet(object.unlink_identities)
+        ? globalThis.Boolean(object.unlink_identities)
+        : false,
     };
   },
 
@@ -2373,6 +2413,9 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
     if (message.oneTimeCode !== "") {
       obj.oneTimeCode = message.oneTimeCode;
     }
+    if (message.unlinkIdentities !== false) {
+      obj.unlinkIdentities = message.unlinkIdentities;
+    }
     return obj;
   },
 
@@ -2384,12 +2427,113 @@ export const ChangePasswordRequest: MessageFns<ChangePasswordRequest> = {
     message.oldPassword = object.oldPassword ?? "";
     message.newPassword = object.newPassword ?? "";
     message.oneTimeCode = object.oneTimeCode ?? "";
+    message.unlinkIdentities = object.unlinkIdentities ?? false;
+    return message;
+  },
+};
+
+function createBaseLinkedIdentity(): LinkedIdentity {
+  return { issuer: "", linkedAt: 0n };
+}
+
+export const LinkedIdentity: MessageFns<LinkedIdentity> = {
+  encode(message: LinkedIdentity, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.issuer !== "") {
+      writer.uint32(10).string(message.issuer);
+    }
+    if (message.linkedAt !== 0n) {
+      if (BigInt.asIntN(64, message.linkedAt) !== message.linkedAt) {
+        throw new globalThis.Error("value provided for field message.linkedAt of type int64 too large");
+      }
+      writer.uint32(16).int64(message.linkedAt);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LinkedIdentity {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLinkedIdentity();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.linkedAt = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LinkedIdentity {
+    return {
+      issuer: isSet(object.issuer) ? globalThis.String(object.issuer) : "",
+      linkedAt: isSet(object.linkedAt)
+        ? BigInt(object.linkedAt)
+        : isSet(object.linked_at)
+        ? BigInt(object.linked_at)
+        : 0n,
+    };
+  },
+
+  toJSON(message: LinkedIdentity): unknown {
+    const obj: any = {};
+    if (message.issuer !== "") {
+      obj.issuer = message.issuer;
+    }
+    if (message.linkedAt !== 0n) {
+      obj.linkedAt = message.linkedAt.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LinkedIdentity>): LinkedIdentity {
+    return LinkedIdentity.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LinkedIdentity>): LinkedIdentity {
+    const message = createBaseLinkedIdentity();
+    message.issuer = object.issuer ?? "";
+    message.linkedAt = (object.linkedAt !== undefined && object.linkedAt !== null) ? BigInt(object.linkedAt) : 0n;
     return message;
   },
 };
 
 function createBaseChangePasswordResponse(): ChangePasswordResponse {
-  return { ended: 0, refreshToken: "", refreshTokenExpiresAt: 0n };
+  return {
+    ended: 0,
+    refreshToken: "",
+    refreshTokenExpiresAt: 0n,
+    accessToken: "",
+    accessTokenExpiresAt: 0n,
+    linked: [],
+    unlinked: [],
+  };
 }
 
 export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
@@ -2405,6 +2549,21 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
         throw new globalThis.Error("value provided for field message.refreshTokenExpiresAt of type int64 too large");
       }
       writer.uint32(24).int64(message.refreshTokenExpiresAt);
+    }
+    if (message.accessToken !== "") {
+      writer.uint32(34).string(message.accessToken);
+    }
+    if (message.accessTokenExpiresAt !== 0n) {
+      if (BigInt.asIntN(64, message.accessTokenExpiresAt) !== message.accessTokenExpiresAt) {
+        throw new globalThis.Error("value provided for field message.accessTokenExpiresAt of type int64 too large");
+      }
+      writer.uint32(40).int64(message.accessTokenExpiresAt);
+    }
+    for (const v of message.linked) {
+      LinkedIdentity.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.unlinked) {
+      LinkedIdentity.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -2446,6 +2605,38 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
             message.refreshTokenExpiresAt = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.accessToken = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.accessTokenExpiresAt = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.linked.push(LinkedIdentity.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.unlinked.push(LinkedIdentity.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2471,6 +2662,22 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
         : isSet(object.refresh_token_expires_at)
         ? BigInt(object.refresh_token_expires_at)
         : 0n,
+      accessToken: isSet(object.accessToken)
+        ? globalThis.String(object.accessToken)
+        : isSet(object.access_token)
+        ? globalThis.String(object.access_token)
+        : "",
+      accessTokenExpiresAt: isSet(object.accessTokenExpiresAt)
+        ? BigInt(object.accessTokenExpiresAt)
+        : isSet(object.access_token_expires_at)
+        ? BigInt(object.access_token_expires_at)
+        : 0n,
+      linked: globalThis.Array.isArray(object?.linked)
+        ? object.linked.map((e: any) => LinkedIdentity.fromJSON(e))
+        : [],
+      unlinked: globalThis.Array.isArray(object?.unlinked)
+        ? object.unlinked.map((e: any) => LinkedIdentity.fromJSON(e))
+        : [],
     };
   },
 
@@ -2484,6 +2691,18 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
     }
     if (message.refreshTokenExpiresAt !== 0n) {
       obj.refreshTokenExpiresAt = message.refreshTokenExpiresAt.toString();
+    }
+    if (message.accessToken !== "") {
+      obj.accessToken = message.accessToken;
+    }
+    if (message.accessTokenExpiresAt !== 0n) {
+      obj.accessTokenExpiresAt = message.accessTokenExpiresAt.toString();
+    }
+    if (message.linked?.length) {
+      obj.linked = message.linked.map((e) => LinkedIdentity.toJSON(e));
+    }
+    if (message.unlinked?.length) {
+      obj.unlinked = message.unlinked.map((e) => LinkedIdentity.toJSON(e));
     }
     return obj;
   },
@@ -2499,12 +2718,18 @@ export const ChangePasswordResponse: MessageFns<ChangePasswordResponse> = {
       (object.refreshTokenExpiresAt !== undefined && object.refreshTokenExpiresAt !== null)
         ? BigInt(object.refreshTokenExpiresAt)
         : 0n;
+    message.accessToken = object.accessToken ?? "";
+    message.accessTokenExpiresAt = (object.accessTokenExpiresAt !== undefined && object.accessTokenExpiresAt !== null)
+      ? BigInt(object.accessTokenExpiresAt)
+      : 0n;
+    message.linked = object.linked?.map((e) => LinkedIdentity.fromPartial(e)) || [];
+    message.unlinked = object.unlinked?.map((e) => LinkedIdentity.fromPartial(e)) || [];
     return message;
   },
 };
 
 function createBaseDeleteAccountRequest(): DeleteAccountRequest {
-  return { password: "", oneTimeCode: "" };
+  return { password: "", oneTimeCode: "", refreshToken: "" };
 }
 
 export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
@@ -2514,6 +2739,9 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
     }
     if (message.oneTimeCode !== "") {
       writer.uint32(18).string(message.oneTimeCode);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(26).string(message.refreshToken);
     }
     return writer;
   },
@@ -2547,6 +2775,14 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
             message.oneTimeCode = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2567,6 +2803,11 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
         : isSet(object.one_time_code)
         ? globalThis.String(object.one_time_code)
         : "",
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
     };
   },
 
@@ -2578,6 +2819,9 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
     if (message.oneTimeCode !== "") {
       obj.oneTimeCode = message.oneTimeCode;
     }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
+    }
     return obj;
   },
 
@@ -2588,6 +2832,7 @@ export const DeleteAccountRequest: MessageFns<DeleteAccountRequest> = {
     const message = createBaseDeleteAccountRequest();
     message.password = object.password ?? "";
     message.oneTimeCode = object.oneTimeCode ?? "";
+    message.refreshToken = object.refreshToken ?? "";
     return message;
   },
 };
@@ -2830,13 +3075,16 @@ export const GetSecondFactorResponse: MessageFns<GetSecondFactorResponse> = {
 };
 
 function createBaseBeginSecondFactorRequest(): BeginSecondFactorRequest {
-  return { password: "" };
+  return { password: "", refreshToken: "" };
 }
 
 export const BeginSecondFactorRequest: MessageFns<BeginSecondFactorRequest> = {
   encode(message: BeginSecondFactorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.password !== "") {
       writer.uint32(10).string(message.password);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(18).string(message.refreshToken);
     }
     return writer;
   },
@@ -2862,6 +3110,14 @@ export const BeginSecondFactorRequest: MessageFns<BeginSecondFactorRequest> = {
             message.password = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2875,13 +3131,23 @@ export const BeginSecondFactorRequest: MessageFns<BeginSecondFactorRequest> = {
   },
 
   fromJSON(object: any): BeginSecondFactorRequest {
-    return { password: isSet(object.password) ? globalThis.String(object.password) : "" };
+    return {
+      password: isSet(object.password) ? globalThis.String(object.password) : "",
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
+    };
   },
 
   toJSON(message: BeginSecondFactorRequest): unknown {
     const obj: any = {};
     if (message.password !== "") {
       obj.password = message.password;
+    }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
     }
     return obj;
   },
@@ -2892,6 +3158,7 @@ export const BeginSecondFactorRequest: MessageFns<BeginSecondFactorRequest> = {
   fromPartial(object: DeepPartial<BeginSecondFactorRequest>): BeginSecondFactorRequest {
     const message = createBaseBeginSecondFactorRequest();
     message.password = object.password ?? "";
+    message.refreshToken = object.refreshToken ?? "";
     return message;
   },
 };
@@ -3128,7 +3395,7 @@ export const ConfirmSecondFactorResponse: MessageFns<ConfirmSecondFactorResponse
 };
 
 function createBaseDisableSecondFactorRequest(): DisableSecondFactorRequest {
-  return { password: "", oneTimeCode: "" };
+  return { password: "", oneTimeCode: "", refreshToken: "" };
 }
 
 export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> = {
@@ -3138,6 +3405,9 @@ export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> 
     }
     if (message.oneTimeCode !== "") {
       writer.uint32(18).string(message.oneTimeCode);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(26).string(message.refreshToken);
     }
     return writer;
   },
@@ -3171,6 +3441,14 @@ export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> 
             message.oneTimeCode = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3191,6 +3469,11 @@ export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> 
         : isSet(object.one_time_code)
         ? globalThis.String(object.one_time_code)
         : "",
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
     };
   },
 
@@ -3202,6 +3485,9 @@ export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> 
     if (message.oneTimeCode !== "") {
       obj.oneTimeCode = message.oneTimeCode;
     }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
+    }
     return obj;
   },
 
@@ -3212,6 +3498,7 @@ export const DisableSecondFactorRequest: MessageFns<DisableSecondFactorRequest> 
     const message = createBaseDisableSecondFactorRequest();
     message.password = object.password ?? "";
     message.oneTimeCode = object.oneTimeCode ?? "";
+    message.refreshToken = object.refreshToken ?? "";
     return message;
   },
 };
@@ -3269,7 +3556,7 @@ export const DisableSecondFactorResponse: MessageFns<DisableSecondFactorResponse
 };
 
 function createBaseRenewRecoveryCodesRequest(): RenewRecoveryCodesRequest {
-  return { password: "", oneTimeCode: "" };
+  return { password: "", oneTimeCode: "", refreshToken: "" };
 }
 
 export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = {
@@ -3279,6 +3566,9 @@ export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = 
     }
     if (message.oneTimeCode !== "") {
       writer.uint32(18).string(message.oneTimeCode);
+    }
+    if (message.refreshToken !== "") {
+      writer.uint32(26).string(message.refreshToken);
     }
     return writer;
   },
@@ -3312,6 +3602,14 @@ export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = 
             message.oneTimeCode = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refreshToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3332,6 +3630,11 @@ export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = 
         : isSet(object.one_time_code)
         ? globalThis.String(object.one_time_code)
         : "",
+      refreshToken: isSet(object.refreshToken)
+        ? globalThis.String(object.refreshToken)
+        : isSet(object.refresh_token)
+        ? globalThis.String(object.refresh_token)
+        : "",
     };
   },
 
@@ -3343,6 +3646,9 @@ export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = 
     if (message.oneTimeCode !== "") {
       obj.oneTimeCode = message.oneTimeCode;
     }
+    if (message.refreshToken !== "") {
+      obj.refreshToken = message.refreshToken;
+    }
     return obj;
   },
 
@@ -3353,6 +3659,7 @@ export const RenewRecoveryCodesRequest: MessageFns<RenewRecoveryCodesRequest> = 
     const message = createBaseRenewRecoveryCodesRequest();
     message.password = object.password ?? "";
     message.oneTimeCode = object.oneTimeCode ?? "";
+    message.refreshToken = object.refreshToken ?? "";
     return message;
   },
 };
@@ -3520,8 +3827,8 @@ export const AccountServiceService = {
     responseDeserialize: (value: Buffer): RevokeSessionResponse => RevokeSessionResponse.decode(value),
   },
   /**
-   * Changes the password and ends all other sessions of the user. This one goes on by the refresh token in the answer; those of before are worth nothing any
-   * more. An account without a password gets none.
+   * Changes the password and ends all other sessions of the user. This one goes on by the tokens in the answer; those of before, access tokens as well, are
+   * worth nothing any more. An account without a password gets none.
    */
   changePassword: {
     path: "/licensing.v1.AccountService/ChangePassword" as const,
@@ -3639,8 +3946,8 @@ export interface AccountServiceServer extends UntypedServiceImplementation {
   /** Ends a session of the caller's own user. */
   revokeSession: handleUnaryCall<RevokeSessionRequest, RevokeSessionResponse>;
   /**
-   * Changes the password and ends all other sessions of the user. This one goes on by the refresh token in the answer; those of before are worth nothing any
-   * more. An account without a password gets none.
+   * Changes the password and ends all other sessions of the user. This one goes on by the tokens in the answer; those of before, access tokens as well, are
+   * worth nothing any more. An account without a password gets none.
    */
   changePassword: handleUnaryCall<ChangePasswordRequest, ChangePasswordResponse>;
   /**
@@ -3791,8 +4098,8 @@ export interface AccountServiceClient extends Client {
     callback: (error: ServiceError | null, response: RevokeSessionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Changes the password and ends all other sessions of the user. This one goes on by the refresh token in the answer; those of before are worth nothing any
-   * more. An account without a password gets none.
+   * Changes the password and ends all other sessions of the user. This one goes on by the tokens in the answer; those of before, access tokens as well, are
+   * worth nothing any more. An account without a password gets none.
    */
   changePassword(
     request: ChangePasswordRequest,
@@ -3938,7 +4245,8 @@ export type AccountDeletionServiceService = typeof AccountDeletionServiceService
 export const AccountDeletionServiceService = {
   /**
    * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
-   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes.
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes, shown
+   * by its refresh token.
    */
   deleteAccount: {
     path: "/licensing.v1.AccountDeletionService/DeleteAccount" as const,
@@ -3955,7 +4263,8 @@ export const AccountDeletionServiceService = {
 export interface AccountDeletionServiceServer extends UntypedServiceImplementation {
   /**
    * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
-   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes.
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes, shown
+   * by its refresh token.
    */
   deleteAccount: handleUnaryCall<DeleteAccountRequest, DeleteAccountResponse>;
 }
@@ -3963,7 +4272,8 @@ export interface AccountDeletionServiceServer extends UntypedServiceImplementati
 export interface AccountDeletionServiceClient extends Client {
   /**
    * Deletes the caller's account: enclaves and their files, sessions, everything that names a person. What was decided stays on record, without
-   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes.
+   * the name. Takes metadata "authorization: Bearer ACCESS_TOKEN" and the password; of an account without one, a session of the last five minutes, shown
+   * by its refresh token.
    */
   deleteAccount(
     request: DeleteAccountRequest,
