@@ -69,9 +69,25 @@ export function newUuid(): string {
 /** @param spki SubjectPublicKeyInfo, DER. @throws Error for anything that is no key, such as a point off its curve */
 export function importSpki(spki: Uint8Array): PublicKey {
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  if (isUsualForm(spki)) return key;
   // OpenSSL remembers how a point was written (compressed, hybrid) and a curve (by its parameters): by way of a JWK it forgets.
   const named = key.asymmetricKeyType === 'ec' && (key.asymmetricKeyDetails?.namedCurve ?? '') in CURVES;
   return named ? createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }) : key;
+}
+
+/** How a point on P-256, P-384 and P-521 is written, not compressed, with its curve by name (RFC 5480, 2): all of it before the two numbers. */
+const USUAL_FORMS = [
+  '3059301306072a8648ce3d020106082a8648ce3d03010703420004',
+  '3076301006072a8648ce3d020106052b8104002203620004',
+  '30819b301006072a8648ce3d020106052b810400230381860004',
+].map((hex) => Buffer.from(hex, 'hex'));
+const NUMBERS_BYTES = [64, 96, 132];
+
+/** The form that nearly every key has, and has after the way by a JWK too: that way takes as long as reading the key. */
+function isUsualForm(spki: Uint8Array): boolean {
+  return USUAL_FORMS.some(
+    (form, i) => spki.length === form.length + (NUMBERS_BYTES[i] ?? 0) && form.equals(spki.subarray(0, form.length)),
+  );
 }
 
 /** @param jwk public (RFC 7518, 6). @throws Error as importSpki */

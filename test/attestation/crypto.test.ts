@@ -1,7 +1,15 @@
-import { ECDH, generateKeyPairSync } from 'node:crypto';
+import { ECDH, generateKeyPairSync, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { DER, encodeDer } from '../../attestation/bytes/der';
-import { describeKey, exportSpki, importSpki, isSameKey, sha256 } from '../../attestation/crypto';
+import {
+  describeKey,
+  exportSpki,
+  importJwk,
+  importSpki,
+  isSameKey,
+  sha256,
+  verifySignature,
+} from '../../attestation/crypto';
 import { encodePoint } from '../support/points';
 
 /** The ways in which RFC 5480 and X9.62 let one key be written. */
@@ -13,6 +21,12 @@ describe.each([
   ['P-521', 'secp521r1', '1.3.132.0.35'],
 ] as const)('a key on %s', (curve, name, oid) => {
   const spki = generateKeyPairSync('ec', { namedCurve: name }).publicKey.export({ format: 'der', type: 'spki' });
+
+  test('in its usual form is what it is by way of a JWK', () => {
+    const jwk = importSpki(spki).export({ format: 'jwk' });
+    expect(exportSpki(importSpki(spki))).toEqual(exportSpki(importJwk(jwk)));
+    expect(exportSpki(importSpki(spki))).toEqual(spki);
+  });
 
   test.each(['compressed', 'hybrid', 'uncompressed'] as const)(
     'whose point is written %s is known by one encoding',
@@ -58,4 +72,21 @@ test('whatever the bytes: an error, or a key that is known by one encoding', () 
     { numRuns: 1000 },
   );
   expect(sha256(Buffer.from('a'), Buffer.from('bc'))).toEqual(sha256(Buffer.from('abc')));
+});
+
+test('a key of another kind than the algorithm verifies nothing, not even its own signature', () => {
+  const data = Buffer.from('data');
+  const pairs = {
+    ec: generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+    rsa: generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  };
+  for (const [type, { privateKey, publicKey }] of Object.entries(pairs)) {
+    const signature = sign('sha256', data, privateKey);
+    for (const claimed of ['ec', 'rsa'] as const)
+      expect(verifySignature(publicKey, { type: claimed, hash: 'sha256' }, data, signature)).toBe(claimed === type);
+  }
+});
+
+test('a key that is neither EC nor RSA is described by its name alone', () => {
+  expect(describeKey(generateKeyPairSync('ed25519').publicKey)).toEqual({ type: 'other', name: 'ed25519' });
 });
