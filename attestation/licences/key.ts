@@ -56,7 +56,6 @@ const REFUSALS: Record<string, [LicenceKeyCode, string]> = {
 function asLicenceKeyError(error: unknown): unknown {
   const refuse = (code: LicenceKeyCode, message: string): LicenceKeyError =>
     new LicenceKeyError(code, message, { cause: error });
-  if (error instanceof LicenceKeyError) return error;
   if (error instanceof errors.JOSEAlgNotAllowed)
     return refuse('licence.algorithm', `expected a licence key signed by ${TOKEN_ALGORITHM}, got another algorithm`);
   if (error instanceof errors.JWSSignatureVerificationFailed)

@@ -2,7 +2,7 @@
  * Mutation run over attestation/: takes one check away at a time and runs the tests that ought to notice.
  *   npm run mutation -- [PATH...] [--since REF] [--near] [--results FILE]
  * Prints a line for each mutant that survives and is not explained in test/mutation/explained.json, and ends with 1 where there is one.
- * With --near, only the tests of a file's own folder and the vectors are run. With --results, verdicts are kept in that file, and those on files that haven't changed since are not looked for again.
+ * With --near, only the tests of a file's own part of attestation/ and the vectors are run. With --results, verdicts are kept in that file, and those on files that haven't changed since are not looked for again.
  * Works in a copy of the tree: the checkout stays as it is.
  */
 import { execFileSync, fork } from 'node:child_process';
@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mutantsOf, withMutants } from './mutants.mjs';
 
@@ -79,8 +79,8 @@ function conclude(number, verdict) {
 /** Test file → processor seconds that it takes, and the mutants that it reaches. */
 const files = {};
 
-/** The tests of the file's own folder, and the vectors. */
-const nearOf = (number) => ({ number, near: [`test/${dirname(mutants[number].file)}/`, 'test/vectors/'] });
+/** The tests of the file's own part of attestation/, and the vectors. */
+const nearOf = ({ file }) => [`test/${file.split('/').slice(0, 2).join('/').replace(/\.ts$/, '')}`, 'test/vectors/'];
 
 /** One process with jest in it, which tries what is left until it is done, or stuck in a mutant that never ends. */
 function runOnce() {
@@ -88,7 +88,11 @@ function runOnce() {
   const plan = join(copy, 'mutation-plan.json');
   writeFileSync(
     plan,
-    JSON.stringify({ files, nearOnly: values.near, mutants: left.slice(0, PER_PROCESS).map(nearOf) }),
+    JSON.stringify({
+      files,
+      nearOnly: values.near,
+      mutants: left.slice(0, PER_PROCESS).map((number) => ({ number, near: nearOf(mutants[number]) })),
+    }),
   );
   const jest = join(root, 'node_modules/jest/bin/jest.js');
   const child = fork(
@@ -99,8 +103,7 @@ function runOnce() {
       '--silent',
       '--runInBand',
       '--forceExit',
-      'test/attestation/',
-      'test/vectors/',
+      ...(values.near ? new Set(mutants.flatMap(nearOf)) : ['test/attestation/', 'test/vectors/']),
     ],
     {
       cwd: copy,

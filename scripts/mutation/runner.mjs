@@ -5,7 +5,7 @@ import TestRunner from 'jest-runner';
 /**
  * Jest's runner for mutants: run.mjs starts it with a plan, and hears of each step by IPC.
  * First each test file runs without a mutant, and is asked which ones it reaches. Then each mutant runs with the files that reach it,
- * those of its own folder and the vectors first, the cheapest first, until one fails.
+ * those of its own part of attestation/ and the vectors first, the cheapest first, until one fails.
  */
 export default class MutationRunner {
   isSerial = true;

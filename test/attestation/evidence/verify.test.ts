@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Extension, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { DER, encodeDer } from '../../../attestation/bytes/der';
-import { ATTESTATION_KEY_DETAILS } from '../../../attestation/certificates/attestation-key';
+import { ATTESTATION_KEY_DETAILS, ATTESTATION_KEY_NAME } from '../../../attestation/certificates/attestation-key';
 import type { EvidenceError } from '../../../attestation/evidence/errors';
 import { STEPS } from '../../../attestation/evidence/errors';
 import { verifyEvidence } from '../../../attestation/evidence/verify';
@@ -10,6 +10,7 @@ import type { PassedStep, VerifyOptions } from '../../../attestation/evidence/ve
 import { TPM_ALG, TPM_ECC_CURVE, TPM_ST_ATTEST_CERTIFY, TPMA_OBJECT } from '../../../attestation/tpm/constants';
 import { QUOTED_PCRS } from '../../../attestation/tpm/pcr';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
+import { attestationKeyName } from '../../../attestation/tpm/attestation-key';
 import { parsePublic, publicKeyObject } from '../../../attestation/tpm/public';
 import { makeAuthority, makeLeaf } from '../../support/authority';
 import {
@@ -136,21 +137,26 @@ describe('AK certificate', () => {
       { trust: { attestationRoots: [tpm.authority.certificate], trustDomain: 'else.test' } },
     );
   });
-  test('a certificate that binds no public area, of a key that is not of the template', async () => {
+  test.each([
+    ['that binds no public area, of a key that is not of the template', false, 'ak_certificate.public_area'],
+    ['that binds the public area of a key on another curve', true, 'ak_attributes.algorithm'],
+  ])('a certificate %s', async (_, isBound, code) => {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
     const json = Buffer.from(
       JSON.stringify({ ekSha256: 'ab'.repeat(32), manufacturer: 'A', model: '', firmware: '', software: false }),
     );
     const name = `spiffe://${TRUST_DOMAIN}/node/${NODE}`;
+    const akPublic = encodeEccPublic(publicKey, { curve: TPM_ECC_CURVE.P384 });
+    const bound = encodeDer(DER.OCTET_STRING, attestationKeyName(parsePublic(akPublic)));
     const akCertificate = await makeLeaf(tpm.authority, {
       publicKey: publicKey.export({ format: 'der', type: 'spki' }),
       extensions: [
         new SubjectAlternativeNameExtension([{ type: 'url', value: name }]),
         new Extension(ATTESTATION_KEY_DETAILS, false, encodeDer(DER.UTF8_STRING, json)),
+        ...(isBound ? [new Extension(ATTESTATION_KEY_NAME, false, bound)] : []),
       ],
     });
-    const akPublic = encodeEccPublic(publicKey, { curve: TPM_ECC_CURVE.P384 });
-    expectRefused('ak_certificate.public_area', {}, {}, { ...tpm, privateKey, akPublic, akCertificate });
+    expectRefused(code, {}, {}, { ...tpm, privateKey, akPublic, akCertificate });
   });
   test("a genuine certificate beside somebody else's key", async () => {
     const other = await makeFakeTpm({ authority: tpm.authority });

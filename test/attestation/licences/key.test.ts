@@ -177,9 +177,35 @@ describe('a licence key is refused', () => {
     ['memory without a unit', { plan: { name: 'a', enclaves: 1, seats: 1, memory: '512' } }],
     ['accounts in words', { accounts: 'many' }],
     ['no accounts', { accounts: 0 }],
+    ['part of an account', { accounts: 1.5 }],
+    ['part of a day of grace', { grace_days: 0.5 }],
+    ['a beginning between two seconds', { iat: seconds + 0.5 }],
+    ['an end between two seconds', { exp: seconds + 900.5 }],
+    ['an end beyond all dates', { exp: 8_640_000_000_001 }],
+    ['a beginning in words', { nbf: 'now' }],
     ['grace before the end', { grace_days: -1 }],
   ])('with %s', async (_, change) => {
     expect(await refusal(await signed({ ...good(), ...change }))).toBe('licence.claims');
+  });
+
+  test('before it begins, by more than clocks may differ', async () => {
+    expect(await refusal(await signed({ ...good(), iat: seconds + 5 }))).toBe('accepted');
+    expect(await refusal(await signed({ ...good(), iat: seconds + 6 }))).toBe('licence.not_yet_valid');
+    expect(await refusal(await signed({ ...good(), nbf: seconds + 60 }))).toBe('licence.not_yet_valid');
+  });
+
+  test('when it is longer than is read', async () => {
+    // A header of each length, because base64 skips one in four.
+    const sized = async (length: number): Promise<string> => {
+      for (let more = 0; ; more++) {
+        const claims = { ...good(), more: 'm'.repeat(more % 4) };
+        const rest = (await signed(claims, { pad: '' })).length;
+        const key = await signed(claims, { pad: 'p'.repeat(Math.ceil(((length - rest) * 3) / 4) - (more >> 2)) });
+        if (key.length === length) return key;
+      }
+    };
+    expect(await refusal(await sized(8192))).toBe('accepted');
+    expect(await refusal(await sized(8193))).toBe('licence.malformed');
   });
 
   test('when it has expired, with its end in the message', async () => {

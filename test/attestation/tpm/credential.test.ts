@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { TPM_ALG } from '../../../attestation/tpm/constants';
 import { makeCredential } from '../../../attestation/tpm/credential';
 import { endorsementKeyHash, parseEndorsementKey } from '../../../attestation/tpm/endorsement';
 import { parsePublic, publicName } from '../../../attestation/tpm/public';
+import type { TpmPublic } from '../../../attestation/tpm/public';
 import { startNodeTpm } from '../../support/node-tpm';
 import type { NodeTpm } from '../../support/node-tpm';
 
@@ -112,6 +114,33 @@ test('a secret that does not fit, and a key that is no endorsement key, are refu
   expect(() => makeCredential(parseEndorsementKey(ek), name, randomBytes(33))).toThrowWithCode('tpm.invalid');
   expect(() => makeCredential(parseEndorsementKey(ek), name, Buffer.alloc(0))).toThrowWithCode('tpm.invalid');
   expect(() => makeCredential(parsePublic(ak), name, randomBytes(32))).toThrowWithCode('tpm.unsupported');
+});
+
+describe('a storage key by other algorithms than the profile has', () => {
+  const { AES, CFB, SHA256, SHA384, SHA512 } = TPM_ALG;
+  const symmetric = { algorithm: AES, keyBits: 128, mode: CFB };
+  const attempt = async (change: Partial<TpmPublic>): Promise<() => unknown> => {
+    const { ek, name } = await makeKeys('ecc');
+    return () => makeCredential({ ...parseEndorsementKey(ek), ...change } as TpmPublic, name, randomBytes(32));
+  };
+
+  test.each<[string, Partial<TpmPublic>]>([
+    ['SHA-256 and AES-128-CFB', { nameAlgorithm: SHA256, symmetric }],
+    ['SHA-384 and AES-256-CFB', { nameAlgorithm: SHA384, symmetric: { ...symmetric, keyBits: 256 } }],
+  ])('%s: taken', async (_, change) => expect(await attempt(change)).not.toThrow());
+
+  test.each<[string, Partial<TpmPublic>]>([
+    ['none symmetric', { symmetric: undefined }],
+    ['another cipher', { symmetric: { ...symmetric, algorithm: 0x0026 } }],
+    ['another mode', { symmetric: { ...symmetric, mode: 0x0042 } }],
+    ['keys too long for the hash', { symmetric: { ...symmetric, keyBits: 256 } }],
+    ['keys too short for the hash', { nameAlgorithm: SHA384, symmetric }],
+    ['another hash', { nameAlgorithm: SHA512, symmetric: { ...symmetric, keyBits: 256 } }],
+    [
+      'another hash, and no length of keys',
+      { nameAlgorithm: SHA512, symmetric: { ...symmetric, keyBits: undefined } } as never,
+    ],
+  ])('%s: refused', async (_, change) => expect(await attempt(change)).toThrowWithCode('tpm.unsupported'));
 });
 
 test('an endorsement key has one public area: another way to write it is refused', async () => {
