@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { makeIdentity } from '../../enclave/identity';
 import { parseAddress } from '../../runtime/rpc/address';
 import type { AttestorServiceClient, AttestRequest } from '../../proto/gen/licensing/v1/attestor';
@@ -35,8 +34,10 @@ afterAll(async () => {
 let used = '';
 /** Asks by a credential of the enclave's that opened no stream yet. @returns the refusal's code; undefined when there is evidence */
 async function steal(fields: Partial<AttestRequest> = {}): Promise<string | undefined> {
-  let credential = readFileSync(credentialFile, 'utf8').trim();
-  for (; credential === used; credential = readFileSync(credentialFile, 'utf8').trim()) await sleep(20);
+  const credential = await eventually(() => {
+    const found = readFileSync(credentialFile, 'utf8').trim();
+    return found !== used && found;
+  });
   used = credential;
   const stream = new AttestStream(client, `Bearer ${credential}`, certificate);
   try {
