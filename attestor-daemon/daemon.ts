@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Metrics } from '../runtime/metrics/metrics';
-import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
+import { channelCredentials } from '../runtime/rpc/address';
 import type { Address } from '../runtime/rpc/address';
 import { startServer } from '../runtime/rpc/server';
 import type { RunningServer } from '../runtime/rpc/server';
@@ -24,6 +24,7 @@ import type { BackoffOptions } from '../runtime/backoff';
 import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
 import type { Tracer } from '../runtime/traces/tracer';
+import { channelTo } from '../runtime/rpc/proxy';
 
 export interface DaemonOptions {
   listen: Address;
@@ -64,7 +65,8 @@ export interface RunningDaemon {
 export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
   const { address, roots } = options.enrol;
   const { log = silent } = options;
-  const client = new EnrolServiceClient(grpcTarget(address), channelCredentials(address, roots));
+  const to = channelTo(address);
+  const client = new EnrolServiceClient(to.target, channelCredentials(address, roots), to.options);
 
   let server: RunningServer | undefined;
   let tools!: TpmTools;

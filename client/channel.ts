@@ -1,8 +1,9 @@
 import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, isLoopback, parseAddress } from '../runtime/rpc/address';
+import { channelCredentials, isLoopback, parseAddress } from '../runtime/rpc/address';
 import { WIDE_WINDOW_BYTES } from '../runtime/rpc/http2';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { CodedError } from '../errors/coded-error';
+import { channelTo } from '../runtime/rpc/proxy';
 
 /** The call would send a password or token to another machine without TLS. `code` is client.plaintext_refused. */
 export class PlaintextRefused extends CodedError<'client.plaintext_refused'> {
@@ -47,7 +48,8 @@ export function openService<T>(
     );
   }
   const roots = trust.serverRoots.length === 0 ? undefined : Buffer.from(trust.serverRoots.join('\n'));
-  return new Client(grpcTarget(address), channelCredentials(address, roots), { ...CLIENT_OPTIONS, ...options });
+  const to = channelTo(address);
+  return new Client(to.target, channelCredentials(address, roots), { ...CLIENT_OPTIONS, ...to.options, ...options });
 }
 
 /** Calls a service over a channel of its own, which is closed afterwards. @throws PlaintextRefused, and what `work` throws */

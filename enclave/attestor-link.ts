@@ -1,7 +1,7 @@
 import { sha256 } from '../attestation/crypto';
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget } from '../runtime/rpc/address';
+import { channelCredentials } from '../runtime/rpc/address';
 import type { Address } from '../runtime/rpc/address';
 import { RpcError } from '../runtime/rpc/errors';
 import { formatTraceparent } from '../runtime/traces/context';
@@ -20,6 +20,7 @@ import type { AttestorCode } from '../errors/attestor';
 import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
 import { readText } from '../runtime/text/utf8';
+import { channelTo } from '../runtime/rpc/proxy';
 
 interface AttestorLinkOptions {
   address: Address;
@@ -181,7 +182,9 @@ export class AttestorLink {
   /** Opens the stream and keeps it until it ends. True when the attestor had answered on it. */
   private async hold(): Promise<boolean> {
     const { address, credentialFile } = this.options;
-    const client = new AttestorServiceClient(grpcTarget(address), channelCredentials(address), {
+    const to = channelTo(address);
+    const client = new AttestorServiceClient(to.target, channelCredentials(address), {
+      ...to.options,
       'grpc.use_local_subchannel_pool': 1,
       'grpc.keepalive_time_ms': 20_000,
       'grpc.keepalive_timeout_ms': 10_000,

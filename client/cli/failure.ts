@@ -1,9 +1,11 @@
+import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { CodedError } from '../../errors/coded-error';
 import { EvidenceError, PolicyError } from '../../attestation/evidence/errors';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { LogError } from '../index';
 import { AttestationRefused } from '../index';
+import { PROXY_VARIABLES } from '../../runtime/rpc/proxy';
 import { CliError, EXIT, isSystemError } from './exit';
 import { failureOf } from './failures/table';
 import { NOT_SENT } from './failures/verification';
@@ -56,5 +58,21 @@ function fromRpc(error: RpcError): CliError {
     );
   }
   const { exit, hint } = failureOf(code, grpcStatus);
-  return new CliError(EXIT[exit], message, { code, hint }, { cause: error });
+  return new CliError(EXIT[exit], inOurWords(message), { code, hint: withProxy(error, hint) }, { cause: error });
+}
+
+/** grpc-js says of a connection that could not be made what its parts said. */
+function inOurWords(message: string): string {
+  const [, reason] =
+    /^No connection established\. Last error: (?:Error: )?(.*?)\. Resolution note: /.exec(message) ?? [];
+  if (reason === undefined) return message;
+  return `no connection could be made${reason === 'undefined' || reason === '' ? '' : `: ${reason}`}`;
+}
+
+/** Where nothing answered and a proxy may stand between. */
+function withProxy({ code, grpcStatus }: RpcError, hint: string | undefined): string | undefined {
+  const variable = PROXY_VARIABLES.find((name) => process.env[name]);
+  if (variable === undefined || grpcStatus !== status.UNAVAILABLE || !/^(rpc|connection)\./.test(code)) return hint;
+  const proxy = `${variable} names a proxy: does it open tunnels to the service? NO_PROXY names hosts that are reached without it`;
+  return hint === undefined ? proxy : `${hint} ${proxy}`;
 }

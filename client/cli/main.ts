@@ -63,6 +63,8 @@ function buildProgram(tracer: Tracer): Command {
 Exit codes: 0 ok, 1 failure, 2 usage, 4 authentication, 5 attestation refused, 6 unavailable;
 sls exec ends with the command's own status.
 
+http_proxy, https_proxy, all_proxy and no_proxy count as in curl.
+
 Example:
   sls up &                                  the service, on this machine
   sls signup --username ada

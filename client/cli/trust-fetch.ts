@@ -1,9 +1,10 @@
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { parseAddress } from '../../runtime/rpc/address';
 import { callUnary } from '../../runtime/rpc/client';
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { TrustServiceClient } from '../../proto/gen/licensing/v1/trust';
 import { readSignedTrust } from './trust';
+import { channelTo } from '../../runtime/rpc/proxy';
 
 const TIMEOUT_MS = 15_000;
 
@@ -17,7 +18,8 @@ export async function fetchTrustBundle(address: string): Promise<SignedTrust> {
     parsed.scheme === 'https'
       ? ChannelCredentials.createSsl(null, null, null, { rejectUnauthorized: false })
       : ChannelCredentials.createInsecure();
-  const client = new TrustServiceClient(grpcTarget(parsed), credentials);
+  const { target, options } = channelTo(parsed);
+  const client = new TrustServiceClient(target, credentials, options);
   try {
     const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS });
     return await readSignedTrust(address, bundle);

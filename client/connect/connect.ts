@@ -68,7 +68,7 @@ export async function connect(
   refuseRevoked('login', list, first, options.onStep, sessionId(session));
   compareCertificate(await handedOut, certificate, options);
 
-  const { target, transport } = routeTo(session.enclave, trust);
+  const { target, options: route, transport } = routeTo(session.enclave, trust);
   let socket: TLSSocket | undefined;
   const credentials = new SingleUseCredentials(async (dialled) => {
     const { clientKey, clientCertificates } = session;
@@ -89,7 +89,7 @@ export async function connect(
   });
   const client = new BulkSessionServiceClient(target, credentials, {
     ...CLIENT_OPTIONS,
-    'grpc.enable_http_proxy': 0,
+    ...route,
   });
   // While the enclave waits for its quote.
   const seats = options.seat === false ? undefined : openSeats(trust, options.allowPlaintext);

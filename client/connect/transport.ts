@@ -1,7 +1,9 @@
 import { Metadata } from '@grpc/grpc-js';
+import type { ChannelOptions } from '@grpc/grpc-js';
 import { BulkEnclaveServiceClient } from '../../runtime/rpc/bulk';
 import { CallDuplex } from '../../runtime/rpc/duplex';
-import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { parseAddress } from '../../runtime/rpc/address';
+import { channelTo } from '../../runtime/rpc/proxy';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { EnclaveLocation } from '../../proto/gen/licensing/v1/login';
 import { openEnclave } from '../channel';
@@ -9,16 +11,18 @@ import type { Transport } from './credentials';
 
 /** How the enclave's TLS is reached. */
 interface Route {
-  /** HOST:PORT that grpc-js dials. */
+  /** What grpc-js dials: the place itself, or a proxy that opens a tunnel there. */
   target: string;
+  options: ChannelOptions;
   transport: Transport;
 }
 
 /** TLS on TCP where the enclave has an address of its own; inside EnclaveService.Tunnel where there is only an HTTP route. */
 export function routeTo(enclave: EnclaveLocation, trust: TrustBundle): Route {
-  if (enclave.tlsAddress !== '') return { target: enclave.tlsAddress, transport: (dialled) => dialled };
+  if (enclave.tlsAddress !== '')
+    return { ...channelTo(parseAddress(`https://${enclave.tlsAddress}`)), transport: (dialled) => dialled };
   return {
-    target: grpcTarget(parseAddress(enclave.endpoint)),
+    ...channelTo(parseAddress(enclave.endpoint)),
     transport: (dialled) => {
       // Its own connection to the same place carries the tunnel.
       dialled.destroy();

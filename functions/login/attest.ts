@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, parseAddress } from '../../runtime/rpc/address';
+import { channelCredentials, parseAddress } from '../../runtime/rpc/address';
 import { callUnary } from '../../runtime/rpc/client';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
@@ -9,6 +9,7 @@ import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import { Backoff } from '../../runtime/backoff';
 import type { Enclave } from './launcher/launcher';
+import { channelTo } from '../../runtime/rpc/proxy';
 
 const RETRY = { firstMs: 50, mostMs: 1_000 };
 /** One try: a quote takes up to a second on a slow TPM, and requests may wait for the quote before. */
@@ -42,7 +43,11 @@ export async function attestEnclave(
   }: { signal: AbortSignal; patience?: Patience | undefined; clock?: Clock },
 ): Promise<Evidence> {
   const address = parseAddress(enclave.innerEndpoint ?? enclave.endpoint);
-  const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address), CHANNEL_OPTIONS);
+  const to = channelTo(address);
+  const client = new EnclaveServiceClient(to.target, channelCredentials(address), {
+    ...CHANNEL_OPTIONS,
+    ...to.options,
+  });
   const end = clock.monotonic() + (enclave.started ? patience.startedMs : patience.runningMs);
   // With jitter: logins that wait for the same node don't come back in step.
   const backoff = new Backoff({ ...RETRY, clock });

@@ -1,6 +1,9 @@
 import { deadline } from '../rpc/deadline';
 import type { Clock } from '../clock';
 import { OidcProviderError } from './errors';
+import { requestHttp } from './request';
+import type { HttpAnswer } from './request';
+import { CodedError } from '../../errors/coded-error';
 import { decodeUtf8 } from '../text/utf8';
 
 /** For connection, answer and all of its text together. */
@@ -26,15 +29,13 @@ export async function fetchText(
 ): Promise<{ status: number; text: string }> {
   const limit = deadline(TIMEOUT_MS, clock);
   try {
-    const response = await fetch(url, {
-      ...(form && { method: 'POST', body: new URLSearchParams(form) }),
-      headers: { accept: 'application/json' },
-      redirect: 'manual',
+    const response = await requestHttp(url, {
+      form,
       signal: signal ? AbortSignal.any([signal, limit.signal]) : limit.signal,
     });
     const { status } = response;
     if (status >= 500 || status === 429) {
-      await response.body?.cancel();
+      await response.cancel();
       throw new OidcProviderError(
         'oidc.provider_unavailable',
         `the OpenID provider ${hostOf(url)} can't answer now (HTTP ${status})`,
@@ -43,7 +44,8 @@ export async function fetchText(
     return { status, text: await readBounded(response, url) };
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof OidcProviderError) throw error;
+    // Also of a proxy that isn't one.
+    if (error instanceof CodedError) throw error;
     const late = limit.signal.aborted;
     throw new OidcProviderError(
       'oidc.provider_unavailable',
@@ -72,17 +74,17 @@ export function parseJson(text: string, url: string): unknown {
   }
 }
 
-async function readBounded({ body }: Response, url: string): Promise<string> {
+async function readBounded({ body }: HttpAnswer, url: string): Promise<string> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of body ?? []) {
-    length += (chunk as Uint8Array).length;
+  for await (const chunk of body) {
+    length += chunk.length;
     if (length > MAX_BYTES)
       throw new OidcProviderError(
         'oidc.provider_invalid',
         `expected ${MAX_BYTES} bytes at most of ${withoutQuery(url)}, got more`,
       );
-    chunks.push(chunk as Uint8Array);
+    chunks.push(chunk);
   }
   try {
     return decodeUtf8(Buffer.concat(chunks), withoutQuery(url));

@@ -9,6 +9,7 @@ import type {
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { whenIdle } from './idle';
+import './grpc-log';
 import './strict-text';
 import type { CallContext } from './call';
 import type { Calls } from './calls';

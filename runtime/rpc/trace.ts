@@ -4,6 +4,7 @@ import { formatTraceparent, parseTraceparent } from '../traces/context';
 import type { TraceContext } from '../traces/context';
 import { Span } from '../traces/span';
 import { KIND } from '../traces/record';
+import './grpc-log';
 import './strict-text';
 
 /** Metadata that carries the trace, as over HTTP (W3C Trace Context, 3.2). Its tracestate is not passed on: nothing here adds to one. */

@@ -1,6 +1,6 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientReadableStream, MethodDefinition } from '@grpc/grpc-js';
-import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
+import { channelCredentials, parseAddress } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
@@ -20,6 +20,7 @@ import type { AdminOptions } from './options';
 import { signAdminProof } from './proof';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 import { readText } from '../../../runtime/text/utf8';
+import { channelTo } from '../../../runtime/rpc/proxy';
 
 /** One that is starting is waited for before it is ended. */
 const TIMEOUT_MS = 100_000;
@@ -46,10 +47,8 @@ export class AdminCaller {
     const address = parseAddress(files.address);
     // Public roots serve where the installation has none of its own: its ingress may have a certificate of a public CA.
     const roots = address.scheme === 'https' ? await installationRoots(files.trustBundle) : undefined;
-    return new AdminCaller(
-      new AdminServiceClient(grpcTarget(address), channelCredentials(address, roots)),
-      administrator,
-    );
+    const { target, options: route } = channelTo(address);
+    return new AdminCaller(new AdminServiceClient(target, channelCredentials(address, roots), route), administrator);
   }
 
   /** @throws RpcError, CliError */

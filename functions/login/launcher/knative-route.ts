@@ -1,7 +1,8 @@
-import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
+import { channelCredentials, parseAddress } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 import { systemClock } from '../../../runtime/clock';
+import { channelTo } from '../../../runtime/rpc/proxy';
 
 /** http://HOST:PORT from a route's URL. */
 export function endpointOf(text: string | undefined): string {
@@ -13,7 +14,8 @@ export function endpointOf(text: string | undefined): string {
 /** One request through the route: the activator holds it until a pod serves. @returns false when the signal ended it */
 export async function wake(endpoint: string, signal: AbortSignal): Promise<boolean> {
   const address = parseAddress(endpoint);
-  const client = new EnclaveServiceClient(grpcTarget(address), channelCredentials(address));
+  const to = channelTo(address);
+  const client = new EnclaveServiceClient(to.target, channelCredentials(address), to.options);
   try {
     while (!signal.aborted) {
       try {

@@ -1,4 +1,4 @@
-import { channelCredentials, grpcTarget } from '../../../runtime/rpc/address';
+import { channelCredentials } from '../../../runtime/rpc/address';
 import type { Address } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { RpcError } from '../../../runtime/rpc/errors';
@@ -9,6 +9,7 @@ import type { Enclave, LaunchOptions, Launcher, Running } from './launcher';
 import { systemClock } from '../../../runtime/clock';
 import type { Clock } from '../../../runtime/clock';
 import type { EnclaveId } from '../../../attestation/evidence/enclave-name';
+import { channelTo } from '../../../runtime/rpc/proxy';
 
 const ENSURE_MS = 60_000;
 const STOP_MS = 10_000;
@@ -29,7 +30,8 @@ export class ProcessLauncher implements Launcher {
     private readonly clock: Clock = systemClock,
   ) {
     const backOff = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 };
-    this.client = new LauncherServiceClient(grpcTarget(address), channelCredentials(address), backOff);
+    const to = channelTo(address);
+    this.client = new LauncherServiceClient(to.target, channelCredentials(address), { ...backOff, ...to.options });
   }
 
   async ensure(enclave: EnclaveId, { onStage, signal }: LaunchOptions): Promise<Enclave> {
