@@ -35,6 +35,8 @@ export type ClientCode =
 type CommandLineCode =
   /** Anything that has no code of its own. */
   | 'sls.failed'
+  /** The command line itself is wrong. */
+  | 'sls.usage'
   /** A file of what this machine keeps is damaged, can't be read, or can't be written. */
   | 'state.damaged'
   | 'state.unreadable'

@@ -34,8 +34,10 @@ const keySet = z.strictObject({
     .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, 'expected every kid once'),
 });
 
+const VERSION = 1;
+
 const bundleSchema = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(VERSION),
   /** Grows with every change: of two bundles signed by one trust key, the higher one is newer. */
   sequence: z.number().int().min(0),
   /** Signs this bundle and those after it. A client that has it takes no other. */
@@ -82,6 +84,12 @@ export function parseTrustBundle(text: string): TrustBundle {
       cause: error,
     });
   }
+  const { version } = (json ?? {}) as { version?: unknown };
+  if (typeof version === 'number' && version > VERSION)
+    throw new TrustBundleError(
+      'trust_bundle.malformed',
+      `expected a trust bundle of version ${VERSION}, got version ${version}: it is for a newer release of this program`,
+    );
   const result = bundleSchema.safeParse(json);
   if (result.success) return result.data;
   const lines = result.error.issues.map((issue) => `${issue.path.join('.') || 'bundle'}: ${issue.message}`);

@@ -16,6 +16,7 @@ import { CliError, EXIT } from './exit';
 import { addExample, addOutputOptions } from './options';
 import { readInput } from './input';
 import { Output } from './output';
+import { parseTime } from './time';
 import type { OutputOptions } from './output';
 import { loadTrust } from './trust';
 import { dateOf, systemClock } from '../../runtime/clock';
@@ -159,9 +160,7 @@ async function makeState(
   { evidence: file, name, pcrs, at }: Options,
   trust: TrustBundle,
 ): Promise<{ state: BootState; boot: MeasuredBoot }> {
-  const now = at === undefined ? dateOf(systemClock) : new Date(at);
-  if (Number.isNaN(now.getTime()))
-    throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(at)}`);
+  const now = at === undefined ? dateOf(systemClock) : parseTime('--at', at, 'beginning');
   const text = await readInput(file, 'the evidence', { exitCode: EXIT.failure });
   try {
     const evidence = readEvidenceJson(text);

@@ -1,4 +1,6 @@
 import { status } from '@grpc/grpc-js';
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { RpcError } from '../../runtime/rpc/errors';
 import { AttestationRefused, connect, LoginError, renew } from '../index';
 import type { EnclaveConnection, Session, SessionTokens } from '../index';
@@ -15,17 +17,23 @@ import { loadSession, saveRenewed, saveTokens } from './session-file';
 import type { SavedSession } from './session-file';
 import { keepIfWritable } from './state';
 import { findTokens } from './token-file';
+import { systemClock } from '../../runtime/clock';
 import { TrustKeeper } from './trust-keeper';
 import type { Code } from '../../errors/codes';
 
 /** The evidence is about another workload, or the endpoint hands out another certificate: the enclave was replaced since login. */
 const REPLACED = new Set<Code>(['identity.workload', 'identity.node', 'certificate.mismatch']);
 
+/** Between two looks for a free seat. */
+const SEAT_WAIT_MS = 3_000;
+
 interface ConnectOptions {
   verbose?: boolean;
   signal?: AbortSignal;
   /** False: takes no seat, for who only looks. */
   seat?: boolean;
+  /** Seconds to wait for a seat while none is free. */
+  wait?: number | undefined;
 }
 
 /**
@@ -36,15 +44,48 @@ interface ConnectOptions {
 export async function connectSaved(out: Output, options: ConnectOptions): Promise<EnclaveConnection> {
   const attempt = async (enclaveGone: boolean): Promise<EnclaveConnection> =>
     open(await loadSession(), out, options, enclaveGone);
-  return retryAfterRaces(async () => {
-    try {
-      return await attempt(false);
-    } catch (error) {
-      if (!isGone(error)) throw error;
-      out.progress('the enclave is gone: logging in again');
-      return attempt(true);
+  let end: number | undefined;
+  return retryAfterRaces(
+    () =>
+      waitingForSeat(async () => {
+        try {
+          return await attempt(false);
+        } catch (error) {
+          if (!isGone(error)) throw error;
+          out.progress('the enclave is gone: logging in again');
+          return attempt(true);
+        }
+      }),
+    options.signal,
+  );
+
+  /** Each try verifies the enclave again: whoever gets a seat works with the one that is there then. */
+  async function waitingForSeat<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof RpcError && error.code === 'seat.none_free') || !options.wait) throw error;
+        if (end === undefined) out.note('all seats are taken: waiting for one');
+        end ??= systemClock.now() + options.wait * 1000;
+        const left = end - systemClock.now();
+        if (left <= 0) throw error;
+        await systemClock.sleep(Math.min(left, SEAT_WAIT_MS), options.signal);
+      }
     }
-  }, options.signal);
+  }
+}
+
+/** --wait: for a seat, instead of failing at once. */
+export function addWaitOption(command: Command): Command {
+  return command.option(
+    '--wait <seconds>',
+    'if no seat is free, wait this long for one (default: fail at once)',
+    (text) => {
+      if (/^\d{1,6}$/.test(text)) return Number(text);
+      throw new InvalidArgumentError('expected seconds.');
+    },
+  );
 }
 
 async function open(

@@ -57,6 +57,13 @@ function fromRpc(error: RpcError): CliError {
       { cause: error },
     );
   }
+  if (code === 'rpc.unimplemented')
+    return new CliError(
+      EXIT.failure,
+      'the service does not know this command yet: it runs an older release than this sls',
+      { code, hint: 'ask your operator to update it, or use the sls of its release' },
+      { cause: error },
+    );
   const { exit, hint } = failureOf(code, grpcStatus);
   return new CliError(EXIT[exit], inOurWords(message), { code, hint: withProxy(error, hint) }, { cause: error });
 }

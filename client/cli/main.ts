@@ -23,6 +23,7 @@ import { requireArguments } from './arguments';
 import { BROKEN_PIPE, EXIT, isBrokenPipe } from './exit';
 import { toCliError } from './failure';
 import { keepIgnored } from './ignored-signals';
+import { outputFailure, outputWritten, watchOutput, writeOutput } from './standard-output';
 import { Output } from './output';
 import { traced } from './trace';
 import type { Tracer } from '../../runtime/traces/tracer';
@@ -32,7 +33,7 @@ function buildProgram(tracer: Tracer): Command {
     .description('Work in an enclave that is attested before it receives any of your data.')
     .version('0.2.0')
     .enablePositionalOptions()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
+    .configureOutput({ writeOut: writeOutput, outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
     .exitOverride();
   for (const add of [
@@ -73,28 +74,58 @@ Example:
   );
 }
 
-async function main(): Promise<number> {
-  const args = process.argv.slice(2);
+async function main(args: string[]): Promise<number> {
   keepIgnored();
   try {
     requireArguments(args);
     await traced((tracer) => buildProgram(tracer).parseAsync(args, { from: 'user' }));
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
-    // Commander has said it already.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (isBrokenPipe(error)) return BROKEN_PIPE;
-    const failure = toCliError(error);
-    new Output({ json: args.includes('--json') }).failure(failure.message, failure.details, failure.exitCode);
-    return failure.exitCode;
+    return fail(outputFailure(error), args);
   }
 }
 
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error) => {
-    // What streams to it has something to end in the enclave first.
-    if (stream.listenerCount('error') > 1) return;
-    process.exit(isBrokenPipe(error) ? BROKEN_PIPE : EXIT.failure);
-  });
+/** Says what failed. @returns the exit code */
+function fail(error: unknown, args: readonly string[]): number {
+  if (isBrokenPipe(error)) return BROKEN_PIPE;
+  const json = wantsJson(args);
+  if (!(error instanceof CommanderError)) {
+    const { message, details, exitCode } = toCliError(error);
+    new Output({ json }).failure(message, details, exitCode);
+    return exitCode;
+  }
+  if (error.exitCode === 0) return EXIT.ok;
+  // Commander has said it already, to a person.
+  const message = error.message.replace(/^error: /, '');
+  if (json) new Output({ json }).result({ error: { message, code: 'sls.usage', exitCode: EXIT.usage } }, []);
+  return EXIT.usage;
 }
-void main().then((code) => process.exit(code));
+
+/** Whether errors are documents as well. What stands behind `--`, or behind a command of the enclave, is not for us. */
+function wantsJson(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return args[0] !== 'exec' && (end === -1 ? args : args.slice(0, end)).includes('--json');
+}
+
+/** No result is taken for written before it is. */
+async function run(args: string[]): Promise<number> {
+  const code = await main(args);
+  try {
+    await outputWritten();
+    return code;
+  } catch (error) {
+    if (code !== EXIT.ok) return code;
+    return fail(error, args);
+  }
+}
+
+const args = process.argv.slice(2);
+watchOutput();
+process.stderr.on('error', (error) => {
+  // What streams to it has something to end in the enclave first. That nobody can read what is said is no reason to leave work half done.
+  if (process.stderr.listenerCount('error') === 1 && isBrokenPipe(error)) process.exit(BROKEN_PIPE);
+});
+// Standard error carries our lines alone: Node's own are for who develops with it.
+process.removeAllListeners('warning');
+process.on('uncaughtException', (error) => process.exit(fail(outputFailure(error), args) || EXIT.failure));
+void run(args).then((code) => process.exit(code));

@@ -1,3 +1,5 @@
+import { writeOutput } from './standard-output';
+
 /** How a command talks: `--json`, `--quiet`, NO_COLOR (no-color.org), and whether a person watches. */
 export interface OutputOptions {
   json?: boolean;
@@ -40,8 +42,8 @@ export class Output {
 
   /** The command's result: a JSON document with --json, lines otherwise. */
   result(json: unknown, lines: string[]): void {
-    if (this.options.json) process.stdout.write(`${printableJson(json)}\n`);
-    else for (const line of lines) process.stdout.write(`${printable(line)}\n`);
+    if (this.options.json) writeOutput(`${printableJson(json)}\n`);
+    else if (lines.length > 0) writeOutput(lines.map((line) => `${printable(line)}\n`).join(''));
   }
 
   /** What is going on now. On a terminal the line stays open until it is known how it ended. */
@@ -83,7 +85,7 @@ export class Output {
 
   failure(message: string, details: { hint?: string; code?: string; step?: string }, exitCode: number): void {
     this.finish();
-    if (this.options.json) process.stdout.write(`${printableJson({ error: { message, ...details, exitCode } })}\n`);
+    if (this.options.json) writeOutput(`${printableJson({ error: { message, ...details, exitCode } })}\n`);
     process.stderr.write(`${colored('red', 'sls')}: ${printable(message)}\n`);
     if (details.hint !== undefined) process.stderr.write(`${colored('bold', 'hint')}: ${printable(details.hint)}\n`);
   }

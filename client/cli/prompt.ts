@@ -7,15 +7,25 @@ import { MAX_LINE_LENGTH, nextLine } from './stdin-lines';
 /** More than any password that is accepted. */
 const MAX_PASSWORD_LENGTH = MAX_LINE_LENGTH;
 
+/** As the services take it, before they normalize it. */
+const LONGEST_USERNAME = 256;
+
 const CODE_HINT = 'with --password-stdin, put the code on the line after the password';
 
 /** Asks on the terminal for what is no secret. */
 export async function askUsername(given: string | undefined): Promise<string> {
-  if (given !== undefined) return given;
+  if (given !== undefined) return checkLength(given);
   if (!process.stdin.isTTY) throw new CliError(EXIT.usage, 'no username', { hint: 'pass --username NAME' });
   const username = (await ask('Username: ')).trim();
   if (username === '') throw new CliError(EXIT.usage, 'no username');
-  return username;
+  return checkLength(username);
+}
+
+/** Before it is sent: what is this long is nobody's name, but perhaps a file that was named by mistake. */
+function checkLength(username: string): string {
+  const { length } = [...username];
+  if (length <= LONGEST_USERNAME) return username;
+  throw new CliError(EXIT.usage, `expected a username of at most ${LONGEST_USERNAME} characters, got ${length}`);
 }
 
 /** Reads a password from standard input (its first line) or from the terminal without echo. Never from argv or the environment. */

@@ -46,11 +46,17 @@ export function toStatus(error: unknown): Partial<StatusObject> & { code: status
 export function fromServiceError(error: ServiceError): RpcError {
   const { metadata } = error as Partial<ServiceError>;
   const reason = metadata?.get(REASON_KEY)[0];
-  const code = typeof reason === 'string' ? reason : `rpc.${(status[error.code] ?? 'unknown').toLowerCase()}`;
+  const code = typeof reason === 'string' ? reason : codeOf(error);
   return new RpcError(code as WireCode, error.code, error.details || error.message, {
     cause: error,
     details: readDetails(metadata),
   });
+}
+
+/** Of a refusal that no code of ours came with: grpc-js itself refuses what is larger than any request of a server. */
+function codeOf({ code, details }: ServiceError): string {
+  if (code === status.RESOURCE_EXHAUSTED && /larger than max/i.test(details ?? '')) return 'rpc.too_large';
+  return `rpc.${(status[code] ?? 'unknown').toLowerCase()}`;
 }
 
 /** True for errors that grpc-js made from a status. */

@@ -5,6 +5,7 @@ import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { outputWritten } from '../standard-output';
 import { addVerify } from './audit-verify';
 import { AdminCaller } from './call';
 import { addAdminOptions } from './options';
@@ -50,6 +51,7 @@ async function run(options: Options): Promise<void> {
         detail: JSON.parse(detail) as unknown,
       };
       out.result(undefined, [options.json ? JSON.stringify(record) : `${record.at}  ${record.id}  ${kind}  ${detail}`]);
+      await outputWritten();
     }
   } catch (error) {
     throw isServiceError(error) ? fromServiceError(error) : error;

@@ -12,11 +12,13 @@ import { describePlan, describeState } from '../licence-report';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import { openOutputFile } from '../output-file';
+import { outputWritten } from '../standard-output';
 import type { OutputOptions } from '../output';
 import { withCaller } from './call';
 import type { AdminCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
+import { parseTime } from '../time';
 import { systemClock } from '../../../runtime/clock';
 
 type Options = AdminOptions & OutputOptions;
@@ -69,7 +71,10 @@ function addIssue(licence: Command): void {
     .description('issue a licence and print its key: anyone who has the key can redeem it, and no copy is kept')
     .requiredOption('--plan <name>', 'display name of the plan, such as team')
     .option('--days <days>', 'lifetime from now, in days')
-    .option('--until <time>', 'end of the licence (ISO 8601), instead of --days')
+    .option(
+      '--until <time>',
+      'last day of the licence, through its end in UTC, or a time with its zone (2027-01-31T18:00+01:00); instead of --days',
+    )
     .option('--grace-days <days>', 'days after the end during which logins still work', '14')
     .option('--accounts <count>', 'number of accounts that may hold it at once', '1')
     .option('--seats <count>', 'concurrent sessions across all of its accounts', '16')
@@ -99,9 +104,9 @@ function endOf({ until, days }: Pick<IssueOptions, 'until' | 'days'>): bigint {
   if ((until === undefined) === (days === undefined))
     throw new CliError(EXIT.usage, 'expected exactly one of --days DAYS and --until TIME');
   const end =
-    until === undefined ? systemClock.now() + parseCount('days', days as string) * 86_400_000 : Date.parse(until);
-  if (Number.isNaN(end))
-    throw new CliError(EXIT.usage, `expected --until TIME in ISO 8601, got ${JSON.stringify(until)}`);
+    until === undefined
+      ? systemClock.now() + parseCount('days', days as string) * 86_400_000
+      : parseTime('--until', until, 'end').getTime();
   return BigInt(Math.floor(end / 1000));
 }
 
@@ -142,12 +147,13 @@ async function runIssue(options: IssueOptions): Promise<void> {
       },
       options.out === undefined ? [key] : [],
     );
+    await outputWritten().catch((error: unknown) => notWritten(caller, licence, error));
   }).finally(() => file?.close());
 }
 
 /** A licence whose key nobody has is worth nothing, and would stand in the list for ever. */
 async function notWritten(caller: AdminCaller, licence: string, error: unknown): Promise<never> {
-  await caller.call('revokeLicence', { licence, reason: 'its key could not be written to a file' });
+  await caller.call('revokeLicence', { licence, reason: 'its key could not be written' });
   throw new CliError(EXIT.failure, `${(error as Error).message}; the licence is revoked again`, {}, { cause: error });
 }
 

@@ -4,6 +4,7 @@ import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { withCaller } from './call';
+import type { AdminCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
@@ -37,9 +38,14 @@ export function addRevocationCommands(group: Command, { argument, what, subject 
       async (text: string, options: AdminOptions & OutputOptions & { reason: string }) => {
         const out = new Output(options);
         await withCaller(options, async (caller) => {
+          const known = verb === 'restore' || (await isEnrolled(caller, subject(text).subject));
           const answer = await caller.call(verb, { ...subject(text), reason: options.reason });
           out.done(`${what} ${text} ${DONE[verb][answer.changed ? 0 : 1]}`);
-          out.result({ ...describeSubject(answer.subject), changed: answer.changed }, []);
+          if (!known)
+            out.warning(
+              `no enrolled node has this ${what}: is it the right one? The revocation counts if it ever enrols; to take it back: sls admin ${group.name()} restore`,
+            );
+          out.result({ ...describeSubject(answer.subject), changed: answer.changed, known }, []);
         });
       },
     );
@@ -48,6 +54,14 @@ export function addRevocationCommands(group: Command, { argument, what, subject 
       `sls admin ${group.name()} ${verb} ${argument === 'sha256' ? '9ab1…' : argument} --reason "stolen"`,
     );
   }
+}
+
+/** Whether an enrolled node has it now. Of users the service says by itself. */
+async function isEnrolled(caller: AdminCaller, subject: RevocationSubject | undefined): Promise<boolean> {
+  const named = subject?.subject;
+  if (named === undefined || named.$case === 'user') return true;
+  const { nodes } = await caller.call('listNodes', {});
+  return nodes.some(({ name, akSha256, ekSha256 }) => [name, akSha256, ekSha256].includes(named.value.toLowerCase()));
 }
 
 const KINDS = { node: 'node', attestationKey: 'ak', endorsementKey: 'ek', user: 'user' } as const;

@@ -1,16 +1,18 @@
 import type { Command } from 'commander';
 import { basename } from 'node:path';
 import { addEnclaveOption } from '../chosen-enclave';
-import { connectSaved } from '../connection';
+import { addWaitOption, connectSaved } from '../connection';
 import { CliError, EXIT, isBrokenPipe, isSystemError } from '../exit';
 import { interruptible } from '../interrupt';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
+import { outputFailure } from '../standard-output';
 import type { OutputOptions } from '../output';
 import { countBytes, localTarget, openSource } from '../transfer';
 
 interface Options extends OutputOptions {
   verbose?: boolean;
+  wait?: number;
 }
 
 type Transfer = Options & { signal: AbortSignal };
@@ -24,7 +26,7 @@ export function addCp(program: Command): void {
     .description('copy a file into your enclave or out of it')
     .argument('<from>', 'PATH, enclave:PATH, or - for standard input')
     .argument('<to>', 'PATH, enclave:PATH, or - for standard output');
-  addEnclaveOption(addVerboseOption(addOutputOptions(command))).action(run);
+  addEnclaveOption(addWaitOption(addVerboseOption(addOutputOptions(command)))).action(run);
   addExample(command, 'sls cp model.bin enclave:model.bin', 'sls cp enclave:result.csv - | head');
 }
 
@@ -42,14 +44,14 @@ async function run(from: string, to: string, options: Options): Promise<void> {
   );
 }
 
-async function upload(from: string, path: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
+async function upload(from: string, path: string, out: Output, { verbose, wait, signal }: Transfer): Promise<void> {
   const target = path === '' || path.endsWith('/') ? `${path}${from === '-' ? '' : basename(from)}` : path;
   if (target === '' || target.endsWith('/'))
     throw new CliError(EXIT.usage, 'expected a name for the file: enclave:NAME');
   // Before the connection: what can't be read is told at once.
   const source = await openSource(from, signal);
   try {
-    const connection = await connectSaved(out, { verbose, signal });
+    const connection = await connectSaved(out, { verbose, wait, signal });
     const cut = (): void => connection.close();
     signal.addEventListener('abort', cut);
     try {
@@ -65,17 +67,17 @@ async function upload(from: string, path: string, out: Output, { verbose, signal
   }
 }
 
-async function download(path: string, to: string, out: Output, { verbose, signal }: Transfer): Promise<void> {
+async function download(path: string, to: string, out: Output, { verbose, wait, signal }: Transfer): Promise<void> {
   if (path === '' || path.endsWith('/')) throw new CliError(EXIT.usage, 'expected the name of a file: enclave:NAME');
   const target = to === '-' || to === '/dev/stdout' ? '-' : await localTarget(to, basename(path));
   // Taken here, where the connection is ended before the program is.
   if (target === '-') process.stdout.on('error', () => undefined);
-  const connection = await connectSaved(out, { verbose, signal });
+  const connection = await connectSaved(out, { verbose, wait, signal });
   const cut = (): void => connection.close();
   signal.addEventListener('abort', cut);
   try {
     await connection.getFile(path, target === '-' ? process.stdout : target).catch((error: unknown) => {
-      throw localFailure(error, target === '-' ? 'standard output' : target);
+      throw target === '-' ? outputFailure(error) : localFailure(error, target);
     });
     out.finish();
     if (target !== '-') out.result({ path: target }, []);

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { RpcError } from '../../index';
 import type { EnclaveConnection } from '../../index';
 import { addEnclaveOption } from '../chosen-enclave';
-import { connectSaved } from '../connection';
+import { addWaitOption, connectSaved } from '../connection';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions, addVerboseOption } from '../options';
 import { Output } from '../output';
@@ -23,6 +23,7 @@ interface Options extends OutputOptions {
   env?: string[];
   directory?: string;
   verbose?: boolean;
+  wait?: number;
 }
 
 /** `sls exec`: runs a command in the enclave, with the terminal's or the pipe's streams, and ends with its exit status. */
@@ -39,7 +40,7 @@ export function addExec(program: Command): void {
     .option('-e, --env <name=value>', 'set an environment variable; repeatable', collect)
     .option('-C, --directory <path>', 'working directory, relative to the workspace')
     .option('--detach', 'end with the command, without the output of what it left in the background');
-  addEnclaveOption(addVerboseOption(addOutputOptions(command, { json: false }))).action(run);
+  addEnclaveOption(addWaitOption(addVerboseOption(addOutputOptions(command, { json: false })))).action(run);
   addExample(command, 'sls exec -- sha256sum - < thesis.pdf', 'sls exec sh');
 }
 
@@ -56,7 +57,11 @@ async function run(program: string, rest: string[], options: Options): Promise<v
   const signals = forwardSignals(ending.end, terminal);
   let connection: EnclaveConnection | undefined;
   try {
-    connection = await connectSaved(out, { verbose: options.verbose, signal: ending.signal });
+    connection = await connectSaved(out, {
+      verbose: options.verbose,
+      wait: options.wait,
+      signal: ending.signal,
+    });
     const { code } = await connection.exec([program, ...rest], {
       stdin,
       stdout: process.stdout,

@@ -49,6 +49,8 @@ async function runFree(ids: string[], options: CommonOptions & { all?: boolean }
   const out = new Output(options);
   const trust = await currentTrust(() => loadTrust(options), options);
   const freed = await freeSeats(trust, await ownAccessToken(trust), ids, callOptions());
+  if (!options.all && freed < ids.length)
+    out.warning(`${ids.length - freed} of ${ids.length} were free already, or are not yours`);
   out.done(`${freed} ${freed === 1 ? 'seat is' : 'seats are'} free`);
   out.result({ freed }, []);
 }

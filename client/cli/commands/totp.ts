@@ -18,6 +18,7 @@ import { Output } from '../output';
 import { ownTokens } from '../own-tokens';
 import { askCode } from '../prompt';
 import { qrCode } from '../qr-code';
+import { outputWritten } from '../standard-output';
 import { currentTrust } from '../session-file';
 import { loadTrust } from '../trust';
 
@@ -99,7 +100,7 @@ async function runEnable(options: Options): Promise<void> {
     },
   );
   out.done('logins now require a code from your authenticator');
-  tellRecoveryCodes(out, recoveryCodes, { enabled: true, recoveryCodes });
+  await tellRecoveryCodes(out, recoveryCodes, { enabled: true, recoveryCodes });
 }
 
 /** On the terminal, never on standard output: what follows there is a result. */
@@ -117,17 +118,33 @@ async function confirm({ out, trust, own }: Caller, fromStdin: boolean): Promise
     try {
       return await confirmSecondFactor(trust, own.accessToken, await askCode({ fromStdin }), callOptions());
     } catch (error) {
-      if (left === 1 || !(error instanceof RpcError && error.code === 'login.second_factor_wrong')) throw error;
+      if (!(error instanceof RpcError && error.code === 'login.second_factor_wrong')) throw error;
+      // The usual hint speaks of recovery codes, and there are none yet.
+      if (left === 1)
+        throw new CliError(
+          EXIT.authentication,
+          'the code is wrong: you have no second factor yet',
+          {
+            code: error.code,
+            hint: "is this machine's and your authenticator's clock right? To start over: sls totp enable",
+          },
+          { cause: error },
+        );
       out.warning("the code is wrong: is this machine's and your authenticator's clock right?");
     }
   }
 }
 
-function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown): void {
+/** They are the account's already: where standard output takes none, they are shown where the rest is. */
+async function tellRecoveryCodes(out: Output, recoveryCodes: string[], json: unknown): Promise<void> {
   out.note(
     'recovery codes, each valid once in place of a code. Keep them apart from your authenticator; they are not shown again:',
   );
   out.result(json, recoveryCodes);
+  await outputWritten().catch((error: unknown) => {
+    for (const code of recoveryCodes) out.warning(`recovery code: ${code}`);
+    throw error;
+  });
 }
 
 async function runDisable(options: Options): Promise<void> {
@@ -142,7 +159,7 @@ async function runRecoveryCodes(options: Options): Promise<void> {
   const recoveryCodes = await byBoth({ out, trust, own }, options, (by, factors) =>
     renewRecoveryCodes(trust, by, factors, callOptions()),
   );
-  tellRecoveryCodes(out, recoveryCodes, { recoveryCodes });
+  await tellRecoveryCodes(out, recoveryCodes, { recoveryCodes });
 }
 
 async function byBoth<T>(

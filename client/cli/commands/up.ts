@@ -11,6 +11,7 @@ import { openLog } from '../log';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { outputWritten } from '../standard-output';
 import type { Tracer } from '../../../runtime/traces/tracer';
 
 interface Options extends OutputOptions {
@@ -109,9 +110,13 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
     `login         ${services.login}`,
     `logs          ${folder}/log`,
   ]);
-  await ended;
-  out.progress('stopping');
-  await installation.stop();
+  try {
+    await outputWritten();
+    await ended;
+    out.progress('stopping');
+  } finally {
+    await installation.stop();
+  }
   out.done('stopped');
 }
 

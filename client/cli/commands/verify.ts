@@ -13,6 +13,7 @@ import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { describeClaims, row } from '../report';
+import { parseTime } from '../time';
 import { loadTrust } from '../trust';
 import { dateOf, systemClock } from '../../../runtime/clock';
 import { readInput } from '../input';
@@ -33,7 +34,10 @@ export function addVerify(program: Command): void {
     .argument('<file>', 'evidence file, from sls login --evidence, or - for standard input')
     .option('--trust <file>', 'signed trust bundle (default: as in sls login); with --at, one from that time')
     .option('--trust-fingerprint <fingerprint>', 'fingerprint of its trust key, if not yet confirmed by sls trust add')
-    .option('--at <time>', 'verify as of this time (ISO 8601; default: now)')
+    .option(
+      '--at <time>',
+      'verify as of this time, with its zone, or of the beginning of this day in UTC (default: now)',
+    )
     .option(
       '--explain',
       'show how the machine booted: which PCR differs from the golden state, and the event that caused it',
@@ -50,9 +54,7 @@ export function addVerify(program: Command): void {
 
 async function run(file: string, options: Options): Promise<void> {
   const out = new Output(options);
-  const now = options.at === undefined ? dateOf(systemClock) : new Date(options.at);
-  if (Number.isNaN(now.getTime()))
-    throw new CliError(EXIT.usage, `expected --at TIME in ISO 8601, got ${JSON.stringify(options.at)}`);
+  const now = options.at === undefined ? dateOf(systemClock) : parseTime('--at', options.at, 'beginning');
   const trust = await loadTrust(options, { asOfThen: options.at !== undefined });
   const evidence = parse(await readInput(file, 'the evidence', { exitCode: EXIT.failure }));
   const steps: PassedStep[] = [];

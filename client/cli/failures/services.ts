@@ -82,7 +82,9 @@ export const SERVICES: Record<ServiceCode, Failure> = {
   'licence.not_held': failed('sls licence shows which licences you have'),
   'licence.limited': unavailable('wait that long; one attempt with the licence key exactly as given is enough'),
 
-  'seat.none_free': unavailable('sls seats list shows yours; sls seats free ID frees one whose session was lost'),
+  'seat.none_free': unavailable(
+    'sls seats list shows yours; sls seats free ID frees one whose session was lost; exec and cp wait for one with --wait SECONDS',
+  ),
   'seat.unavailable': unavailable(TRY_AGAIN),
   'seat.not_found': failed(),
   'seat.proof': unauthenticated(LOG_IN_AGAIN),

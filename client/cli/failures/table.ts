@@ -36,6 +36,7 @@ const CLIENT: Record<ClientCode, Failure> = {
   'login.session_over': failed(),
   'client.plaintext_refused': failed(),
   'sls.failed': failed(),
+  'sls.usage': failed(),
   'state.damaged': unauthenticated(LOG_IN_AGAIN),
   'state.unreadable': unauthenticated(LOG_IN_AGAIN),
   'state.unwritable': failed(),

@@ -81,3 +81,18 @@ test('other errors fail: with a code of the project, of the system, or none', ()
   expect(toCliError(new ConfigError('PORT: no'))).toMatchObject({ exitCode: EXIT.failure, code: 'config.invalid' });
   expect(toCliError('text').details.code).toBeUndefined();
 });
+
+test('a method that an older service does not know is not named to the user', () => {
+  const { message, exitCode, details } = toCliError(
+    new RpcError(
+      'rpc.unimplemented',
+      status.UNIMPLEMENTED,
+      'The server does not implement the method /licensing.v1.X/Y',
+    ),
+  );
+  expect({ message, exitCode }).toEqual({
+    message: 'the service does not know this command yet: it runs an older release than this sls',
+    exitCode: 1,
+  });
+  expect(details.hint).toContain('update');
+});

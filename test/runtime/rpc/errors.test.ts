@@ -72,3 +72,10 @@ test.each([
   expect(error.code).toBe('login.evidence_refused');
   expect(error.details).toEqual(details);
 });
+
+test('what grpc-js refuses for its size is told apart from a service that is busy', () => {
+  const refused = (details: string): string =>
+    fromServiceError({ code: status.RESOURCE_EXHAUSTED, details, message: details } as ServiceError).code;
+  expect(refused('Received message larger than max (100049 vs 32768)')).toBe('rpc.too_large');
+  expect(refused('Bandwidth exhausted or memory limit exceeded')).toBe('rpc.resource_exhausted');
+});
