@@ -78,12 +78,12 @@ test('a client that was killed while output waits for it is noticed at once, one
   await eventually(() => !isAlive(one.pid));
   expect(isAlive(other.pid)).toBe(true);
   await eventually(() => !isAlive(other.pid));
+  const looking = await connect(fixture.trust, await fixture.session());
   await eventually(async () => {
-    const looking = await connect(fixture.trust, await fixture.session());
     const { sessions, commands } = await looking.status();
-    looking.close();
     return sessions === 1 && commands === 0;
   });
+  looking.close();
   for (const { connection } of [one, other]) connection.close();
   for (const way of [killed, lost]) way.stop();
 });
