@@ -18,7 +18,7 @@ const STATUS_TIMEOUT_MS = 15_000;
 export class EnclaveConnection {
   /** Resolves when the connection ends: with undefined after `close`, otherwise with the reason. Never rejects. */
   readonly closed: Promise<Error | undefined>;
-  private closing = false;
+  private ending: Promise<void> | undefined;
 
   constructor(
     private readonly client: SessionServiceClient,
@@ -26,11 +26,11 @@ export class EnclaveConnection {
     /** Verified evidence: of the login (`certificate`), and of this connection (`session`). */
     readonly evidence: { certificate: VerifiedEvidence; session: VerifiedEvidence },
     /** The seat that this connection holds; undefined if the enclave requires none. */
-    readonly seat?: Pick<HeldSeat, 'id' | 'expiresAt' | 'end'>,
+    readonly seat?: Pick<HeldSeat, 'id' | 'expiresAt' | 'leave' | 'end'>,
   ) {
     this.closed = new Promise((resolve) => {
       const ended = (): void =>
-        resolve(this.closing ? undefined : unavailable('connection.closed', 'the connection to the enclave ended'));
+        resolve(this.ending ? undefined : unavailable('connection.closed', 'the connection to the enclave ended'));
       if (socket.destroyed) ended();
       else socket.once('close', ended);
     });
@@ -81,27 +81,40 @@ export class EnclaveConnection {
     return this.explained(() => callUnary(this.client, this.client.getStatus, {}, { timeout: STATUS_TIMEOUT_MS }));
   }
 
-  /** Ends the connection and every command running on it. The seat is returned in the background. */
+  /**
+   * Ends the connection and every command running on it, in the background: the enclave is asked to end them first, so that it says that the seat is free.
+   */
   close(): void {
-    this.closing = true;
-    this.client.close();
-    this.socket.destroy();
+    void this.end();
   }
 
   /** As `close`, but resolves once the seat is returned, or the attempt timed out. Use it before the process exits. */
-  async end(): Promise<void> {
-    this.close();
+  end(): Promise<void> {
+    return (this.ending ??= this.endAll());
+  }
+
+  private async endAll(): Promise<void> {
+    if (!this.socket.destroyed) await this.seat?.leave();
+    this.client.close();
+    this.socket.destroy();
     await this.seat?.end();
   }
 
   private async explained<T>(work: () => Promise<T>): Promise<T> {
-    if (this.socket.destroyed) throw unavailable('connection.closed', 'the connection to the enclave has ended');
+    if (this.ending || this.socket.destroyed) throw ended();
     try {
-      return await work();
+      const done = await work();
+      // What the enclave ended because it was asked to has not come to its own end.
+      if (!this.ending) return done;
     } catch (error) {
       // A connection that is lost fails its calls a moment before it is said to be closed.
       await setImmediate();
-      throw callError(error, this.socket.destroyed);
+      throw callError(error, this.ending !== undefined || this.socket.destroyed);
     }
+    throw ended();
   }
+}
+
+function ended(): Error {
+  return unavailable('connection.closed', 'the connection to the enclave has ended');
 }

@@ -6,7 +6,7 @@ import { signSeatProof } from '../attestation/seats/statements';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { SeatServiceClient } from '../proto/gen/licensing/v1/seat';
-import type { SeatGrant } from '../proto/gen/licensing/v1/seat';
+import type { ClosedSeat, Closing, SeatGrant } from '../proto/gen/licensing/v1/seat';
 import type { SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import { openService } from './channel';
 import { privateKey } from './key';
@@ -16,8 +16,10 @@ import type { Clock, Timer } from '../runtime/clock';
 import type { Code } from '../errors/codes';
 
 const TIMEOUT_MS = 15_000;
-/** A service that is away keeps nobody waiting at the end: the missing heartbeat frees the seat as well. */
+/** Neither an enclave nor a service that is away keeps anybody waiting at the end: the missing heartbeat frees the seat as well. */
 const END_TIMEOUT_MS = 2_000;
+/** It kills what does not end by itself within 2 seconds. */
+const LEAVE_TIMEOUT_MS = 3_000;
 /** Between two heartbeats nothing is held open at the service: there are more sessions than it has connections. */
 const IDLE_MS = 10_000;
 /** In times between two heartbeats: when the service could not be reached, and when it refused for now. */
@@ -43,9 +45,13 @@ export function openSeats(trust: TrustBundle, allowPlaintext: boolean | undefine
   return service;
 }
 
-/** The seat of one connection: taken, shown to the enclave, kept by heartbeats, given back at the end. */
+/**
+ * The seat of one connection: taken, shown to the enclave, kept by heartbeats, given back at the end. The service frees it at once by the enclave's word that
+ * the connection is closed, which `leave` asks for; without that it counts until its last token ends.
+ */
 export class HeldSeat {
   private timer: Timer | undefined;
+  private left: Promise<Closing | undefined> | undefined;
   private ending: Promise<void> | undefined;
   private refused = '';
 
@@ -57,7 +63,7 @@ export class HeldSeat {
   ) {}
 
   /**
-   * Takes a seat by the evidence of a session that was verified before.
+   * Takes a seat by the evidence of a session that was verified before, and hands on what the enclave says about seats of connections that are closed.
    * @param service is closed with the seat
    * @throws RpcError seat.none_free (RESOURCE_EXHAUSTED), seat.unavailable (UNAVAILABLE), seat.…
    */
@@ -65,10 +71,11 @@ export class HeldSeat {
     service: SeatServiceClient,
     enclave: SessionServiceClient,
     { clientKey, clientCertificates }: Pick<Session, 'clientKey' | 'clientCertificates'>,
-    evidence: Evidence,
+    { evidence, closedSeats }: { evidence: Evidence; closedSeats: ClosedSeat[] },
     options: SeatOptions & { signal?: AbortSignal | undefined },
   ): Promise<HeldSeat> {
-    const request = { clientCertificates, evidence, proof: signSeatProof(privateKey(clientKey), evidence.claims) };
+    const proof = signSeatProof(privateKey(clientKey), evidence.claims);
+    const request = { clientCertificates, evidence, proof, closed: closedSeats };
     const { grant } = await callUnary(service, service.takeSeat, request, {
       timeout: TIMEOUT_MS,
       signal: options.signal,
@@ -81,7 +88,7 @@ export class HeldSeat {
     try {
       await seat.show();
     } catch (error) {
-      void seat.end();
+      void seat.leave().then(() => seat.end());
       throw error;
     }
     seat.schedule(grant.heartbeatSeconds);
@@ -97,21 +104,27 @@ export class HeldSeat {
     return fromUnixSeconds(this.grant.expiresAt);
   }
 
-  /** Gives it back. Resolves also where the service is away. */
+  /** Has the enclave end what runs on the connection, and say that it is closed. Resolves also where it doesn't answer. */
+  async leave(): Promise<void> {
+    this.timer?.cancel();
+    this.left ??= callUnary(this.enclave, this.enclave.closeSession, {}, { timeout: LEAVE_TIMEOUT_MS }).then(
+      ({ closing }) => closing,
+      () => undefined,
+    );
+    await this.left;
+  }
+
+  /** Gives it back, once the connection is closed. Resolves also where the service is away. */
   end(): Promise<void> {
     this.timer?.cancel();
-    this.ending ??= callUnary(
-      this.service,
-      this.service.endSeat,
-      { token: this.grant.token },
-      { timeout: END_TIMEOUT_MS },
-    )
-      .then(
-        () => undefined,
-        () => undefined,
-      )
-      .finally(() => this.service.close());
+    this.ending ??= this.giveBack();
     return this.ending;
+  }
+
+  private async giveBack(): Promise<void> {
+    const request = { token: this.grant.token, closing: await this.left };
+    await callUnary(this.service, this.service.endSeat, request, { timeout: END_TIMEOUT_MS }).catch(() => undefined);
+    this.service.close();
   }
 
   private async show(): Promise<void> {
@@ -119,7 +132,7 @@ export class HeldSeat {
   }
 
   private schedule(seconds: number): void {
-    if (this.ending) return;
+    if (this.ending || this.left) return;
     // The connection keeps the process, where anything does.
     this.timer = (this.options.clock ?? systemClock).after(seconds * 1000, () => void this.beat());
   }
@@ -140,7 +153,7 @@ export class HeldSeat {
       this.refused = '';
       this.schedule(grant.heartbeatSeconds);
     } catch (error) {
-      if (this.ending) return;
+      if (this.ending || this.left) return;
       const refusal = error instanceof RpcError && !isPassing(error) ? error : undefined;
       if (refusal && refusal.code !== this.refused) this.options.onSeatRefused?.(refusal, this.expiresAt);
       this.refused = refusal?.code ?? this.refused;

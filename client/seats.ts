@@ -26,6 +26,8 @@ export interface SeatSummary {
   renewedAt: Date;
   /** The seat is free again then, unless a heartbeat arrives first. */
   expiresAt: Date;
+  /** Given up: it is renewed no more, and counts until `expiresAt`. */
+  ended: boolean;
 }
 
 /** The seats of a user, and of the licence that they count against. */
@@ -59,9 +61,9 @@ export function listSeats(trust: TrustBundle, accessToken: string, options: Call
 }
 
 /**
- * Frees seats of the user. A session that still holds one can start nothing new after its next heartbeat.
+ * Gives up seats of the user. They are renewed no more, and count until their last tokens end; a session that still holds one can start nothing new then.
  * @param seats ids; empty: all
- * @returns the number of seats freed
+ * @returns the number of seats given up
  * @throws RpcError seat.not_found
  */
 export function freeSeats(

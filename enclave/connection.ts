@@ -37,7 +37,7 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   widenWindows(server);
   socket.once('close', () => {
-    session.close();
+    void session.close();
     server.forceShutdown();
   });
   injector.injectConnection(socket);

@@ -13,6 +13,7 @@ import { serveConnection } from './connection';
 import { makeIdentity } from './identity';
 import { IdleTimer } from './idle';
 import { enclaveService } from './service';
+import { ClosedSeats } from './session/closed-seats';
 import { Commands } from './session/commands';
 import { TlsEndpoint } from './tls';
 import type { EnclaveSettings } from './settings';
@@ -83,6 +84,7 @@ export async function startEnclave(
     privateKey: identity.privateKey,
     clock,
   };
+  const closedSeats = new ClosedSeats({ trustDomain: settings.TRUST_DOMAIN, privateKey: identity.privateKey, clock });
   const commands = new Commands(clock);
   const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle, clock);
   const startedAt = BigInt(unixSecondsOf(clock));
@@ -101,6 +103,7 @@ export async function startEnclave(
         workspace: settings.WORKSPACE_DIR,
         credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
         seats,
+        closedSeats,
         status: () =>
           Promise.resolve({
             user: settings.ENCLAVE_USER,

@@ -11,6 +11,8 @@ export type EnclaveCode =
   | 'session.nonce'
   /** The first call of a connection has to be Attest. */
   | 'session.not_attested'
+  /** CloseSession was the last call of the connection. */
+  | 'session.closed'
   | 'seat.required'
   | 'seat.lapsed'
   | 'seat.other_user'

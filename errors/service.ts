@@ -90,6 +90,8 @@ type SeatCode =
   | 'seat.heartbeat'
   | 'seat.heartbeat_old'
   | 'seat.freed'
+  /** The enclave's word that the seat's connection is closed is none. */
+  | 'seat.closing'
   | 'seat.lapsed'
   | 'seat.other_session';
 

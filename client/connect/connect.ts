@@ -8,6 +8,7 @@ import { callUnary } from '../../runtime/rpc/client';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import type { ClosedSeat } from '../../proto/gen/licensing/v1/seat';
 import { CLIENT_OPTIONS, openEnclave } from '../channel';
 import { EnclaveConnection } from '../connection';
 import { AttestationRefused, callError } from '../errors';
@@ -94,7 +95,7 @@ export async function connect(
   // While the enclave waits for its quote.
   const seats = options.seat === false ? undefined : openSeats(trust, options.allowPlaintext);
   try {
-    const { evidence, verified, seatRequired } = await verifyOwnSession(
+    const { evidence, verified, seatRequired, closedSeats } = await verifyOwnSession(
       client,
       { trust, list },
       session,
@@ -102,7 +103,10 @@ export async function connect(
       () => socket,
       options,
     );
-    const seat = seats && seatRequired ? await HeldSeat.take(seats, client, session, evidence, options) : undefined;
+    const seat =
+      seats && seatRequired
+        ? await HeldSeat.take(seats, client, session, { evidence, closedSeats }, options)
+        : undefined;
     if (!seat) seats?.close();
     return new EnclaveConnection(client, socket as TLSSocket, { certificate: first, session: verified }, seat);
   } catch (error) {
@@ -148,9 +152,9 @@ async function verifyOwnSession(
   first: VerifiedEvidence,
   socket: () => TLSSocket | undefined,
   options: ConnectOptions,
-): Promise<{ evidence: Evidence; verified: VerifiedEvidence; seatRequired: boolean }> {
+): Promise<{ evidence: Evidence; verified: VerifiedEvidence; seatRequired: boolean; closedSeats: ClosedSeat[] }> {
   const nonce = newNonce();
-  const { evidence, seatRequired } = await callUnary(
+  const { evidence, seatRequired, closedSeats } = await callUnary(
     client,
     client.attest,
     { nonce },
@@ -161,5 +165,5 @@ async function verifyOwnSession(
   const verified = verifySession(trust, first, { evidence, nonce, tlsExporter, clientKey }, options);
   // Another key of the node's may have signed this time.
   refuseRevoked('session', list, verified, undefined);
-  return { evidence: evidence as Evidence, verified, seatRequired };
+  return { evidence: evidence as Evidence, verified, seatRequired, closedSeats };
 }

@@ -17,6 +17,7 @@ export class Commands {
   private readonly led = new Set<number>();
   /** Those whose caller waits, for the command or for what it left. */
   private readonly running = new Set<number>();
+  private readonly killing = new Set<Promise<void>>();
   private readonly sweep: Timer;
 
   constructor(private readonly clock: Clock = systemClock) {
@@ -51,17 +52,28 @@ export class Commands {
   }
 
   /** SIGTERM, then SIGKILL for what does not take it. */
-  async kill(group: number): Promise<void> {
-    this.signal(group, 'SIGTERM');
-    const deadline = this.clock.monotonic() + GRACE_MS;
-    while (isAlive(group) && this.clock.monotonic() < deadline) await this.clock.sleep(POLL_MS);
-    this.signal(group, 'SIGKILL');
+  kill(group: number): Promise<void> {
+    const killing = this.killGroup(group).finally(() => this.killing.delete(killing));
+    this.killing.add(killing);
+    return killing;
+  }
+
+  /** Until what is being killed is dead. */
+  async killed(): Promise<void> {
+    while (this.killing.size > 0) await Promise.all(this.killing);
   }
 
   /** Ends everything. */
   async stop(): Promise<void> {
     this.sweep.cancel();
     await Promise.all([...this.groups].map((group) => this.kill(group)));
+  }
+
+  private async killGroup(group: number): Promise<void> {
+    this.signal(group, 'SIGTERM');
+    const deadline = this.clock.monotonic() + GRACE_MS;
+    while (isAlive(group) && this.clock.monotonic() < deadline) await this.clock.sleep(POLL_MS);
+    this.signal(group, 'SIGKILL');
   }
 
   /** A group's number may become somebody else's once it is empty. */

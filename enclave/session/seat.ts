@@ -42,6 +42,7 @@ interface SeatEvents {
  */
 export class Seat {
   private held: SeatClaims | undefined;
+  private givenUp = false;
   private timer: Timer | undefined;
 
   constructor(
@@ -56,7 +57,8 @@ export class Seat {
 
   /**
    * Takes a token. An older one changes nothing.
-   * @throws RpcError UNAUTHENTICATED seat.token_invalid, seat.token_expired; PERMISSION_DENIED seat.other_user, seat.other_workload, seat.other_session
+   * @throws RpcError UNAUTHENTICATED seat.token_invalid, seat.token_expired; PERMISSION_DENIED seat.other_user, seat.other_workload, seat.other_session;
+   * FAILED_PRECONDITION session.closed
    */
   async hold(token: string): Promise<void> {
     const { roots: rootsPem, trustDomain, user, clock } = this.policy;
@@ -72,13 +74,15 @@ export class Seat {
       throw refusal('seat.other_user', 'the seat is of another user than the one whom this enclave serves');
     if (claims.workloadUid !== workloadUid) throw refusal('seat.other_workload', 'the seat is for another enclave');
     if (!claims.tlsExporter.equals(tlsExporter)) throw refusal('seat.other_session', 'the seat is for another session');
+    this.requireOpen();
     if (this.held && this.held.expiresAt > claims.expiresAt) return;
     this.held = claims;
     this.wait(claims.expiresAt * 1000 - clock.now(), () => this.lapse());
   }
 
-  /** @throws RpcError FAILED_PRECONDITION seat.required, seat.lapsed */
+  /** @throws RpcError FAILED_PRECONDITION session.closed, seat.required, seat.lapsed */
   require(): void {
+    this.requireOpen();
     if (!this.policy.required) return;
     if (!this.held)
       throw new RpcError(
@@ -90,8 +94,9 @@ export class Seat {
       throw new RpcError('seat.lapsed', status.FAILED_PRECONDITION, 'the seat of this session has lapsed');
   }
 
-  /** Also after a lapse: by it the session gets a seat again. @throws RpcError FAILED_PRECONDITION seat.required */
+  /** Also after a lapse: by it the session gets a seat again. @throws RpcError FAILED_PRECONDITION session.closed, seat.required */
   heartbeat(): Heartbeat {
+    this.requireOpen();
     if (!this.held)
       throw new RpcError(
         'seat.required',
@@ -106,9 +111,16 @@ export class Seat {
     };
   }
 
-  /** The connection is over. */
-  close(): void {
+  /** From now on nothing begins by it, no token is taken and no heartbeat given. @returns what it was; undefined where there was none */
+  giveUp(): SeatClaims | undefined {
+    this.givenUp = true;
     this.timer?.cancel();
+    return this.held;
+  }
+
+  private requireOpen(): void {
+    if (this.givenUp)
+      throw new RpcError('session.closed', status.FAILED_PRECONDITION, 'the session of this connection was closed');
   }
 
   private lapse(): void {

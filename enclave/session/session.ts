@@ -4,9 +4,11 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { requireLength } from '../../runtime/rpc/fields';
 import { bidiStream, clientStream, serverStream, unary } from '../../runtime/rpc/handlers';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
+import type { ClosedSeat } from '../../proto/gen/licensing/v1/seat';
 import type { GetStatusResponse, SessionServiceServer } from '../../proto/gen/licensing/v1/session';
 import type { AttestorLink } from '../attestor-link';
 import type { SecureConnection } from '../tls';
+import type { ClosedSeats } from './closed-seats';
 import type { Commands } from './commands';
 import { exec } from './exec';
 import { sendFile } from './get-file';
@@ -23,6 +25,8 @@ export interface SessionOptions {
   /** Where the workload's credential is: not for the client. */
   credentialFile: string;
   seats: SeatPolicy;
+  /** Of the whole enclave. */
+  closedSeats: ClosedSeats;
   status(): Promise<GetStatusResponse>;
 }
 
@@ -33,6 +37,9 @@ export class Session {
   /** Ends what runs without a seat; what begins after that has one again. */
   private over = new AbortController();
   private readonly notices = new Set<(text: string) => void>();
+  /** What runs by this connection. */
+  private readonly work = new Set<Promise<unknown>>();
+  private closed: Promise<ClosedSeat | undefined> | undefined;
   private readonly seat: Seat;
 
   constructor(
@@ -50,10 +57,26 @@ export class Session {
     });
   }
 
-  /** Ends whatever runs for this connection. */
-  close(): void {
-    this.seat.close();
+  /** Ends whatever runs for this connection, and lets nothing else begin. @returns once nothing runs, what is signed about its seat */
+  close(): Promise<ClosedSeat | undefined> {
+    return (this.closed ??= this.end());
+  }
+
+  private async end(): Promise<ClosedSeat | undefined> {
+    const held = this.seat.giveUp();
     this.closing.abort();
+    await Promise.allSettled(this.work);
+    await this.options.commands.killed();
+    return held && this.options.closedSeats.add(held);
+  }
+
+  private async during<T>(work: Promise<T>): Promise<T> {
+    this.work.add(work);
+    try {
+      return await work;
+    } finally {
+      this.work.delete(work);
+    }
   }
 
   get service(): Implementation<SessionServiceServer> {
@@ -73,7 +96,7 @@ export class Session {
           signal,
         );
         this.attested = true;
-        return { evidence, seatRequired: this.seat.required };
+        return { evidence, seatRequired: this.seat.required, closedSeats: this.options.closedSeats.list() };
       }),
       holdSeat: unary(async ({ token }) => {
         this.requireAttested();
@@ -84,24 +107,32 @@ export class Session {
         this.requireAttested();
         return Promise.resolve({ heartbeat: this.seat.heartbeat() });
       }),
+      closeSession: unary(async () => {
+        this.requireAttested();
+        return { closing: (await this.close())?.closing };
+      }),
       exec: bidiStream(async (call, { signal }) => {
         this.requireSeat();
-        await exec(call, {
-          workspace,
-          commands,
-          signal: AbortSignal.any([signal, this.closing.signal]),
-          begin: () => this.begin(),
-          notices: this.notices,
-          clock: this.options.seats.clock,
-        });
+        await this.during(
+          exec(call, {
+            workspace,
+            commands,
+            signal: AbortSignal.any([signal, this.closing.signal]),
+            begin: () => this.begin(),
+            notices: this.notices,
+            clock: this.options.seats.clock,
+          }),
+        );
       }),
       putFile: clientStream(async (call, { signal }) => {
         this.requireSeat();
-        return receiveFile(call, workspace, { signal: this.eitherEnd(signal), begin: () => void this.begin() });
+        return this.during(
+          receiveFile(call, workspace, { signal: this.eitherEnd(signal), begin: () => void this.begin() }),
+        );
       }),
       getFile: serverStream(async (call, { signal }) => {
         this.requireSeat();
-        await sendFile(call, workspace, { signal: this.eitherEnd(signal), credentialFile });
+        await this.during(sendFile(call, workspace, { signal: this.eitherEnd(signal), credentialFile }));
       }),
       getStatus: unary(async () => {
         this.requireAttested();

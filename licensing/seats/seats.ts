@@ -42,6 +42,8 @@ interface SeatRecord {
   takenAt: Date;
   renewedAt: Date;
   expiresAt: Date;
+  /** Given up: it is renewed no more. */
+  ended: boolean;
 }
 
 /** A row, whether it counts or not. */
@@ -55,9 +57,11 @@ interface SeatRow {
   workload_uid: string;
   expires_at: Date;
   freed_at: Date | null;
+  ended_at: Date | null;
 }
 
-const ROW = 'id, user_id, session_id, licence_id, tls_exporter, enclave_key, workload_uid, expires_at, freed_at';
+const ROW =
+  'id, user_id, session_id, licence_id, tls_exporter, enclave_key, workload_uid, expires_at, freed_at, ended_at';
 /** The database's clock, as it is once a lock is held: now() would be the transaction's start. */
 const LIVE = 'freed_at IS NULL AND expires_at > clock_timestamp()';
 /** Whole seconds, as tokens have them. */
@@ -84,7 +88,8 @@ const lapsed = (): RpcError =>
   refusal('seat.lapsed', status.FAILED_PRECONDITION, 'the seat has lapsed: its heartbeat was missed');
 
 /**
- * The seats table. One that counts is neither freed nor without heartbeat for longer than the window. Whoever makes one count holds the row of its licence or
+ * The seats table. One that counts is neither freed nor without heartbeat for longer than the window. One is freed by its enclave's word that its connection is
+ * closed; whoever gives it up without that only ends its heartbeats, because its last token goes on working until it ends. Whoever makes one count holds the row of its licence or
  * account, so on all replicas together there are never more than there may be. Refusals of the database: see Database.
  */
 export class Seats {
@@ -109,7 +114,7 @@ export class Seats {
       );
       // Evidence gets around, and a user's own code can have evidence made of any exporter: whose seat it is, the exporter alone doesn't tell.
       if (known && (known.user_id !== user || known.workload_uid !== workloadUid)) throw otherSession();
-      if (known?.freed_at) throw freed();
+      if (known?.freed_at || known?.ended_at) throw freed();
       if (known) {
         if (known.live) return toClaims(known);
         throw lapsed();
@@ -159,7 +164,7 @@ export class Seats {
         `SELECT ${ROW}, heartbeat_ms >= $2 AS old, ${LIVE} AND licence_id IS NOT DISTINCT FROM $3 AS counts FROM seats WHERE id = $1 FOR UPDATE`,
         [id, at, pool.licence ?? null],
       );
-      if (!now || now.freed_at) throw freed();
+      if (!now || now.freed_at || now.ended_at) throw freed();
       if (now.old)
         throw refusal(
           'seat.heartbeat_old',
@@ -176,23 +181,39 @@ export class Seats {
     });
   }
 
-  /** The session is over. That the seat is over already is no error. */
+  /** The session is over, by its client's word: the seat is renewed no more. That it is over already is no error. */
   async end({ seat, user }: Pick<SeatClaims, 'seat' | 'user'>): Promise<void> {
     await this.database.queryTwice(
-      'UPDATE seats SET freed_at = now() WHERE id = $1 AND user_id = $2 AND freed_at IS NULL',
+      'UPDATE seats SET ended_at = now() WHERE id = $1 AND user_id = $2 AND ended_at IS NULL',
       [seat, user],
     );
   }
 
+  /** Of a user's, those of these ids that may still count. */
+  async findOf(user: string, seats: readonly string[]): Promise<SeatRow[]> {
+    return this.database.queryTwice<SeatRow>(
+      `SELECT ${ROW} FROM seats WHERE user_id = $1 AND id::text = ANY(string_to_array($2, ',')) AND ${LIVE}`,
+      [user, seats.join(',')],
+    );
+  }
+
+  /** Frees seats whose enclaves have said that their connections are closed. */
+  async close(user: string, seats: readonly string[]): Promise<void> {
+    await this.database.queryTwice(
+      `UPDATE seats SET freed_at = now() WHERE user_id = $1 AND id::text = ANY(string_to_array($2, ',')) AND freed_at IS NULL`,
+      [user, seats.join(',')],
+    );
+  }
+
   /**
-   * Frees seats of a user's by their own word.
+   * Gives seats of a user's up by their own word.
    * @param seats ids; none: all
-   * @returns how many were freed by it
+   * @returns how many were given up by it
    */
   free(user: string, seats: readonly string[]): Promise<number> {
     return this.database.transaction(async (queries) => {
       const rows = await queries.query<{ id: string }>(
-        `UPDATE seats SET freed_at = now() WHERE user_id = $1 AND ${LIVE} AND ($2 = '' OR id::text = ANY(string_to_array($2, ','))) RETURNING id`,
+        `UPDATE seats SET ended_at = now() WHERE user_id = $1 AND ${LIVE} AND ended_at IS NULL AND ($2 = '' OR id::text = ANY(string_to_array($2, ','))) RETURNING id`,
         [user, seats.join(',')],
       );
       for (const { id: seat } of rows) await recordAudit(queries, { kind: 'seat.freed', detail: { user, seat } });
@@ -220,9 +241,9 @@ export class Seats {
   async list(user: string, pool: SeatPool): Promise<{ seats: SeatRecord[]; taken: number }> {
     const rows = await this.database.queryTwice<
       Record<'id' | 'session_id' | 'client_name' | 'enclave' | 'workload_uid' | 'node', string> &
-        Record<'taken_at' | 'renewed_at' | 'expires_at', Date>
+        Record<'taken_at' | 'renewed_at' | 'expires_at', Date> & { ended: boolean }
     >(
-      `SELECT s.id, s.session_id, c.client_name, s.enclave, s.workload_uid, s.node, s.taken_at, s.renewed_at, s.expires_at
+      `SELECT s.id, s.session_id, c.client_name, s.enclave, s.workload_uid, s.node, s.taken_at, s.renewed_at, s.expires_at, s.ended_at IS NOT NULL AS ended
        FROM seats s JOIN sessions c ON c.id = s.session_id WHERE s.user_id = $1 AND ${LIVE.replaceAll(/freed_at|expires_at/g, 's.$&')}
        ORDER BY s.taken_at DESC, s.id LIMIT 100`,
       [user],
@@ -237,6 +258,7 @@ export class Seats {
       takenAt: row.taken_at,
       renewedAt: row.renewed_at,
       expiresAt: row.expires_at,
+      ended: row.ended,
     }));
     return { seats, taken: await countLive(this.database, pool, user) };
   }

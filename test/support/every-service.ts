@@ -185,6 +185,7 @@ export class EveryService {
       clientCertificates,
       evidence,
       proof: signSeatProof(createPrivateKey(clientKey), evidence.claims),
+      closed: [],
     }).finish();
     const { grant } = seat.TakeSeatResponse.decode(
       await answerOf((on) => this.call('/licensing.v1.SeatService/TakeSeat', Buffer.from(take), undefined, on)),

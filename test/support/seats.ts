@@ -2,12 +2,12 @@ import { createHash, createPrivateKey, createPublicKey, randomBytes, randomUUID 
 import type { KeyObject } from 'node:crypto';
 import { Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../../runtime/rpc/client';
-import { signHeartbeat, signSeatProof } from '../../attestation/seats/statements';
+import { signClosing, signHeartbeat, signSeatProof } from '../../attestation/seats/statements';
 import { makeIdentity } from '../../enclave/identity';
 import type { Identity } from '../../enclave/identity';
 import { Purpose } from '../../proto/gen/licensing/v1/evidence';
 import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
-import type { SeatGrant, SeatServiceClient, TakeSeatRequest } from '../../proto/gen/licensing/v1/seat';
+import type { Closing, SeatGrant, SeatServiceClient, TakeSeatRequest } from '../../proto/gen/licensing/v1/seat';
 import { beginSession, TRUST_DOMAIN } from './accounts';
 import { makeEvidence } from './evidence';
 import type { FakeTpm } from './evidence';
@@ -89,7 +89,8 @@ function publicKeyOf(key: KeyObject): Buffer {
 }
 
 export function takeRequest({ client, evidence }: Pick<Connection, 'client' | 'evidence'>): TakeSeatRequest {
-  return { clientCertificates: client.clientCertificates, evidence, proof: signSeatProof(client.key, evidence.claims) };
+  const proof = signSeatProof(client.key, evidence.claims);
+  return { clientCertificates: client.clientCertificates, evidence, proof, closed: [] };
 }
 
 const call = { timeout: 120_000 };
@@ -115,6 +116,24 @@ export async function renewSeat(
 ): Promise<SeatGrant> {
   const signature = signHeartbeat(createPrivateKey(privateKey), { seat: about, tlsExporter, at });
   return (await callUnary(service, service.renewSeat, { seat, heartbeat: { at: BigInt(at), signature } }, call)).grant!;
+}
+
+/** As the enclave of the connection signs that it is closed, unless the test says otherwise. */
+export function closingOf(
+  { identity, tlsExporter }: Pick<Connection, 'identity' | 'tlsExporter'>,
+  seat: string,
+  { privateKey = identity.privateKey, trustDomain = TRUST_DOMAIN }: { privateKey?: string; trustDomain?: string } = {},
+): Closing {
+  const at = Date.now();
+  return {
+    at: BigInt(at),
+    signature: signClosing(createPrivateKey(privateKey), { trustDomain, seat, tlsExporter, at }),
+  };
+}
+
+/** By its token; without the enclave's word unless that is given. @throws RpcError */
+export async function endSeat(service: SeatServiceClient, token: string, closing?: Closing): Promise<void> {
+  await callUnary(service, service.endSeat, { token, closing }, call);
 }
 
 export function bearer({ accessToken }: Pick<SeatClient, 'accessToken'>): { timeout: number; metadata: Metadata } {

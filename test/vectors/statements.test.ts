@@ -1,7 +1,14 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import type { JsonWebKey } from 'node:crypto';
 import { signProof, verifyProof } from '../../attestation/certificates/proof';
-import { signHeartbeat, signSeatProof, verifyHeartbeat, verifySeatProof } from '../../attestation/seats/statements';
+import {
+  signClosing,
+  signHeartbeat,
+  signSeatProof,
+  verifyClosing,
+  verifyHeartbeat,
+  verifySeatProof,
+} from '../../attestation/seats/statements';
 import { readVectors } from './read';
 
 interface Signed {
@@ -43,4 +50,17 @@ describe('heartbeats', () => {
 
   test.each(file.vectors)('$name: $good', ({ good, signature }) => expect(verify(bytes(signature))).toBe(good));
   test('what is signed now is taken as well', () => expect(verify(signHeartbeat(key, statement))).toBe(true));
+});
+
+describe('closings', () => {
+  const file = readVectors<{
+    publicKey: string;
+    statement: { trustDomain: string; seat: string; tlsExporter: string; at: number };
+    vectors: Signed[];
+  }>('closings');
+  const statement = { ...file.statement, tlsExporter: bytes(file.statement.tlsExporter) };
+  const verify = (signature: Buffer): boolean => verifyClosing(bytes(file.publicKey), statement, signature);
+
+  test.each(file.vectors)('$name: $good', ({ good, signature }) => expect(verify(bytes(signature))).toBe(good));
+  test('what is signed now is taken as well', () => expect(verify(signClosing(key, statement))).toBe(true));
 });

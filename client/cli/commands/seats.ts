@@ -21,10 +21,10 @@ export function addSeats(program: Command): void {
   const free = seats
     .command('free')
     .description(
-      'free a seat whose session was lost; a session still running can start nothing new after its next heartbeat',
+      'give up a seat whose session was lost; it is free once its last token has ended, within minutes, and a session still running can start nothing new then',
     )
     .argument('[ids...]', 'as sls seats list shows them')
-    .option('--all', 'free all your seats');
+    .option('--all', 'give up all your seats');
   addTrustOptions(addOutputOptions(free)).action(runFree);
   addExample(free, 'sls seats free 7d4b2f0c-…', 'sls seats free --all');
 }
@@ -35,8 +35,8 @@ async function runList(options: CommonOptions): Promise<void> {
   const { seats, taken, limit, licence } = overview;
   new Output(options).result(overview, [
     ...seats.map(
-      ({ seat, clientName, enclave, node, takenAt, renewedAt, expiresAt }) =>
-        `${seat}  ${clientName || '-'}  enclave ${enclave} on ${node}  since ${takenAt.toISOString()}, heartbeat ${renewedAt.toISOString()}, free by itself ${expiresAt.toISOString()}`,
+      ({ seat, clientName, enclave, node, takenAt, renewedAt, expiresAt, ended }) =>
+        `${seat}  ${clientName || '-'}  enclave ${enclave} on ${node}  since ${takenAt.toISOString()}, heartbeat ${renewedAt.toISOString()}, ${ended ? 'given up, free' : 'free by itself'} ${expiresAt.toISOString()}`,
     ),
     `${taken} of ${limit} ${limit === 1 ? 'seat' : 'seats'} of ${licence === undefined ? 'your account' : `licence ${licence}`} taken`,
   ]);
@@ -50,7 +50,7 @@ async function runFree(ids: string[], options: CommonOptions & { all?: boolean }
   const trust = await currentTrust(() => loadTrust(options), options);
   const freed = await freeSeats(trust, await ownAccessToken(trust), ids, callOptions());
   if (!options.all && freed < ids.length)
-    out.warning(`${ids.length - freed} of ${ids.length} were free already, or are not yours`);
-  out.done(`${freed} ${freed === 1 ? 'seat is' : 'seats are'} free`);
+    out.warning(`${ids.length - freed} of ${ids.length} were given up already, or are not yours`);
+  out.done(`${freed} ${freed === 1 ? 'seat is' : 'seats are'} given up`);
   out.result({ freed }, []);
 }

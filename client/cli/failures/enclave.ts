@@ -14,6 +14,7 @@ export const ENCLAVE: Record<EnclaveCode, Failure> = {
   'enclave.identity_refused': failed('start another one: sls enclaves stop NAME, then sls login'),
   'session.nonce': failed(),
   'session.not_attested': failed(),
+  'session.closed': failed(),
   'seat.required': failed(),
   'seat.lapsed': unavailable('run the command again: it takes a new seat'),
   'seat.other_user': unauthenticated(LOG_IN_AGAIN),

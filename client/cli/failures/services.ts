@@ -83,7 +83,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
   'licence.limited': unavailable('wait that long; one attempt with the licence key exactly as given is enough'),
 
   'seat.none_free': unavailable(
-    'sls seats list shows yours; sls seats free ID frees one whose session was lost; exec and cp wait for one with --wait SECONDS',
+    'sls seats list shows yours; sls seats free ID gives up one whose session was lost; exec and cp wait for one with --wait SECONDS',
   ),
   'seat.unavailable': unavailable(TRY_AGAIN),
   'seat.not_found': failed(),
@@ -92,6 +92,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
   'seat.heartbeat': unauthenticated(LOG_IN_AGAIN),
   'seat.heartbeat_old': unauthenticated("is this machine's clock right?"),
   'seat.freed': failed(),
+  'seat.closing': failed(),
   'seat.lapsed': unavailable('run the command again: it takes a new seat'),
   'seat.other_session': unauthenticated(LOG_IN_AGAIN),
 

@@ -14,11 +14,11 @@ import { RpcError } from '../../../runtime/rpc/errors';
 import { unary } from '../../../runtime/rpc/handlers';
 import { toUnixSeconds } from '../../../runtime/rpc/unix-time';
 import type { SeatPool, Seats, SeatSession } from '../../../licensing/seats/seats';
-import { verifyHeartbeat, verifySeatProof } from '../../../attestation/seats/statements';
+import { verifyClosing, verifyHeartbeat, verifySeatProof } from '../../../attestation/seats/statements';
 import { SeatTokenError, verifySeatToken } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
 import { callerOf } from '../../../licensing/sessions/bearer';
-import type { SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
+import type { ClosedSeat, SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
 import type { SeatSigner } from '../../../licensing/authority/seat-signer';
 import { issueSeatToken } from '../../../licensing/seats/issue-token';
@@ -48,6 +48,8 @@ const SKEW_MS = 60_000;
 /** A client whose seat has just lapsed may still say that its session is over. */
 const LATE_SECONDS = 3600;
 const MAX_FREED = 100;
+/** As many as an enclave tells a client of: enclave/session/closed-seats.ts. */
+const MAX_CLOSED = 32;
 /** Calls that wait for others of their user. */
 const MAX_WAITING = 1024;
 
@@ -137,6 +139,28 @@ export function seatService({
     };
   };
 
+  /** Frees the seats that their enclaves say are closed. @returns how many of these are said so, and may still count */
+  const freeClosed = async (user: string, closed: readonly ClosedSeat[]): Promise<number> => {
+    const told = new Map(closed.filter(({ seat }) => isUuid(seat)).map(({ seat, closing }) => [seat, closing]));
+    if (told.size === 0) return 0;
+    const good = (await seats.findOf(user, [...told.keys()])).filter((row) => {
+      const closing = told.get(row.id);
+      const at = Number(closing?.at ?? -1n);
+      if (!closing || at < 0) return false;
+      return verifyClosing(
+        row.enclave_key,
+        { trustDomain, seat: row.id, tlsExporter: row.tls_exporter, at },
+        closing.signature,
+      );
+    });
+    if (good.length > 0)
+      await seats.close(
+        user,
+        good.map(({ id }) => id),
+      );
+    return good.length;
+  };
+
   return {
     takeSeat: unary(async (request, context) => {
       const client = await admitClient(request);
@@ -145,6 +169,7 @@ export function seatService({
         await sessions.requireAlive({ user: client.user, session: client.session });
         const session = await verifiedSession(client, request.evidence!);
         const { user, workloadUid } = session;
+        await freeClosed(user, request.closed.slice(0, MAX_CLOSED));
         const pool = await poolOf(user);
         const claims = await seats.take(session, pool).catch(async (error: unknown) => {
           // Of sessions alone: heartbeats that find no room are counted.
@@ -178,7 +203,7 @@ export function seatService({
       });
     }),
 
-    endSeat: unary(async ({ token }) => {
+    endSeat: unary(async ({ token, closing }) => {
       const claims = await verifySeatToken(token, {
         rootsPem: await clientRoots(),
         trustDomain,
@@ -188,7 +213,12 @@ export function seatService({
         if (cause instanceof SeatTokenError) throw denied(cause.code, cause.message, cause);
         throw cause;
       });
+      const { seat, user } = claims;
+      // Whatever else is wrong, the client wants no other token for it.
       await seats.end(claims);
+      if (!closing) return {};
+      if ((await freeClosed(user, [{ seat, closing }])) === 0 && (await seats.findOf(user, [seat])).length > 0)
+        throw denied('seat.closing', "expected the word of the seat's enclave that its connection is closed");
       return {};
     }),
 

@@ -17,6 +17,7 @@ import { seatsBySession } from './0015-seats-by-session';
 import { tokenGeneration } from './0016-token-generation';
 import { installation } from './0018-installation';
 import { loginNonces } from './0019-login-nonces';
+import { endedSeats } from './0020-ended-seats';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -42,4 +43,5 @@ export const migrations: readonly Migration[] = [
   tokenGeneration,
   installation,
   loginNonces,
+  endedSeats,
 ];

@@ -11,10 +11,11 @@ import { newNonce } from '../../../attestation/certificates/proof';
 import { channelBinding } from '../../../runtime/rpc/channel-binding';
 import { callUnary } from '../../../runtime/rpc/client';
 import { fromServiceError, isServiceError } from '../../../runtime/rpc/errors';
-import { verifyHeartbeat } from '../../../attestation/seats/statements';
+import { verifyClosing, verifyHeartbeat } from '../../../attestation/seats/statements';
 import { SEAT_TOKEN_TYPE } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
 import { generateTokenKeys, readTokenKeys } from '../../../licensing/tokens/keys';
+import type { ClosedSeat, Closing } from '../../../proto/gen/licensing/v1/seat';
 import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
 import type { ExecRequest, ExecResponse } from '../../../proto/gen/licensing/v1/session';
 import { MovedClock } from '../../support/clock';
@@ -170,6 +171,59 @@ test('with a seat of this very session everything works', async () => {
 test('a seat is nothing without the evidence before it', async () => {
   const opened = await connection({ attest: false });
   await expect(hold(opened, await token(opened.claims))).toRejectWithCode('session.not_attested');
+});
+
+describe('a session that is closed', () => {
+  const close = ({ client }: Opened) => callUnary(client, client.closeSession, {}, { timeout: 120_000 });
+  const closedSeats = async ({ client }: Opened): Promise<ClosedSeat[]> =>
+    (await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 })).closedSeats;
+  const isSigned = ({ claims, enclaveKey }: Opened, closing: Closing | undefined): boolean => {
+    const { seat, tlsExporter } = claims;
+    const statement = { trustDomain: TRUST_DOMAIN, seat, tlsExporter, at: Number(closing!.at) };
+    return verifyClosing(enclaveKey, statement, closing!.signature);
+  };
+
+  test("says so in its enclave's name once nothing runs by its seat, and runs nothing more, whatever token is shown", async () => {
+    const opened = await connection();
+    const shown = await token(opened.claims);
+    await hold(opened, shown);
+    // Takes no SIGTERM.
+    const stubborn = run(opened, 'sh', '-c', 'trap "" TERM; echo $$; while :; do sleep 0.1; done');
+    await eventually(() => stubborn.stdout.includes('\n'));
+    const pid = Number(stubborn.stdout);
+    const { closing } = await close(opened);
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+    expect(isSigned(opened, closing)).toBe(true);
+    for (const again of [shown, await token({ ...opened.claims, expiresAt: inSeconds(SEAT_SECONDS + 60) })])
+      await expect(hold(opened, again)).toRejectWithCode('session.closed');
+    expect(await codes(opened)).toEqual(['session.closed', 'session.closed', 'session.closed']);
+    await expect(beat(opened)).toRejectWithCode('session.closed');
+    // Asked again, it says the same.
+    expect((await close(opened)).closing).toEqual(closing);
+  });
+
+  test('that never had a seat has nothing to say, and gets none', async () => {
+    const opened = await connection();
+    expect(await close(opened)).toEqual({ closing: undefined });
+    await expect(hold(opened, await token(opened.claims))).toRejectWithCode('session.closed');
+  });
+
+  test('by the loss of its connection is told to the next client, with its signature, until its token is over', async () => {
+    const killed = await connection();
+    killed.claims.expiresAt = inSeconds(60);
+    await hold(killed, await token(killed.claims));
+    killed.client.close();
+    const next = await connection();
+    const told = await eventually(async () =>
+      (await closedSeats(next)).find(({ seat }) => seat === killed.claims.seat),
+    );
+    expect(isSigned(killed, told.closing)).toBe(true);
+    // An open one is not among them.
+    await hold(next, await token(next.claims));
+    expect((await closedSeats(next)).map(({ seat }) => seat)).not.toContain(next.claims.seat);
+    clock.advance(61_000);
+    expect((await closedSeats(await connection())).map(({ seat }) => seat)).not.toContain(killed.claims.seat);
+  });
 });
 
 describe('a token opens nothing', () => {

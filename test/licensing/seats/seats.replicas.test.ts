@@ -1,5 +1,4 @@
 import { createAuthority } from '../../../licensing/authority/authority';
-import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
 import { openDatabase } from '../../../licensing/store/database';
 import type { Database } from '../../../licensing/store/database';
@@ -11,7 +10,7 @@ import { migratedDatabase, noPostgres } from '../../support/postgres';
 import type { TestDatabase } from '../../support/postgres';
 import { startReplica } from '../../support/replica';
 import type { Replica } from '../../support/replica';
-import { newSeatClient, openConnection, renewSeat, takeSeat } from '../../support/seats';
+import { closingOf, endSeat, newSeatClient, openConnection, renewSeat, takeSeat } from '../../support/seats';
 import type { Connection, SeatClient } from '../../support/seats';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 
@@ -78,8 +77,10 @@ if (noPostgres) console.warn(noPostgres);
         codes: ['seat.none_free'],
       });
       await Promise.all(
-        grants.map(({ token }, index) =>
-          callUnary(services()[index % 2]!, services()[index % 2]!.endSeat, { token }, { timeout: 120_000 }),
+        outcomes.flatMap((outcome, index) =>
+          outcome.status === 'fulfilled'
+            ? [endSeat(services()[index % 2]!, outcome.value.token, closingOf(all[index]!, outcome.value.seat))]
+            : [],
         ),
       );
       expect(await live()).toBe(0);

@@ -191,7 +191,7 @@ async function withoutSeatProof(): Promise<Stranger[]> {
   const foreignCa = await createAuthority({ commonName: 'another CA', trustDomain, years: 1 });
   const certificate = { user: session.enclave.user, session: randomUUID(), trustDomain, seconds: 600 };
   const request = (chain: Buffer[], proof: Buffer): Buffer =>
-    Buffer.from(TakeSeatRequest.encode({ clientCertificates: chain, evidence, proof }).finish());
+    Buffer.from(TakeSeatRequest.encode({ clientCertificates: chain, evidence, proof, closed: [] }).finish());
   return [
     { is: 'nobody', request: request([], Buffer.alloc(64)) },
     {
@@ -235,7 +235,7 @@ async function withoutSeatToken(): Promise<Stranger[]> {
     tlsExporter: Buffer.alloc(32),
     expiresAt: Math.floor(Date.now() / 1000) + 60,
   };
-  const request = (token: string): Buffer => Buffer.from(EndSeatRequest.encode({ token }).finish());
+  const request = (token: string): Buffer => Buffer.from(EndSeatRequest.encode({ token, closing: undefined }).finish());
   return [
     { is: 'nobody', request: request('') },
     { is: 'someone with rubbish', request: request('rubbish') },

@@ -6,13 +6,14 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { evidence } from './evidence.mjs';
 import { saveKeys } from './keys.mjs';
-import { heartbeats, proofs, seatProofs } from './statements.mjs';
+import { closings, heartbeats, proofs, seatProofs } from './statements.mjs';
 import { adminProofs, bundles, heads, licences, revocations, seatTokens } from './tokens.mjs';
 
 const files = {
   evidence,
   proofs,
   heartbeats,
+  closings,
   bundles,
   heads,
   licences,

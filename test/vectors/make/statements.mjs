@@ -70,3 +70,28 @@ export const heartbeats = {
     signed('another key', false, beat(other, 'sls heartbeat v1\0')),
   ],
 };
+
+/** EndSeatRequest.closing and TakeSeatRequest.closed. */
+const domain = 'sls.test';
+const named = (name) => concat(uint(name.length, 1), name);
+const closing = (signer, context, { from = named(domain), id = seat, binding = exporter, ms = at } = {}) =>
+  signRaw(signer, context, from, id, binding, uint(ms, 8));
+export const closings = {
+  about:
+    "That a connection which had a seat is closed: by the enclave's TLS key over \"sls closing v1\", a zero byte, the length of the trust domain's name in a byte, that name, the seat's id, the TLS exporter and Unix milliseconds in 8 bytes.",
+  publicKey: spki,
+  statement: { trustDomain: domain, seat, tlsExporter: base64(exporter), at },
+  vectors: [
+    signed('the closing', true, closing(client, 'sls closing v1\0')),
+    signed('without the context', false, closing(client, '')),
+    signed('another version of the context', false, closing(client, 'sls closing v2\0')),
+    signed("a heartbeat's context", false, closing(client, 'sls heartbeat v1\0')),
+    signed('a heartbeat', false, beat(client, 'sls heartbeat v1\0')),
+    signed('of another installation', false, closing(client, 'sls closing v1\0', { from: named('sls.tent') })),
+    signed('without the length of the name', false, closing(client, 'sls closing v1\0', { from: domain })),
+    signed('of another seat', false, closing(client, 'sls closing v1\0', { id: seat.replace('2', '3') })),
+    signed('of another connection', false, closing(client, 'sls closing v1\0', { binding: sha256('else') })),
+    signed('of another time', false, closing(client, 'sls closing v1\0', { ms: at + 1 })),
+    signed('another key', false, closing(other, 'sls closing v1\0')),
+  ],
+};

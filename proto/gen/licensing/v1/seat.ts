@@ -29,7 +29,8 @@ export const protobufFileName = "licensing/v1/seat.proto";
  * end. A licence has so many at once, over all of its users.
  *
  * The client takes a seat after it has verified the enclave inside the connection, and hands the token that it gets to the enclave, which
- * runs nothing without one. A heartbeat that the enclave signs renews it; without one it is free again at the token's end.
+ * runs nothing without one. A heartbeat that the enclave signs renews it; without one it is free again at the token's end. It is free at once where the
+ * enclave signs that the connection is closed: a client's own word is not enough, because its token would go on working.
  */
 
 export interface TakeSeatRequest {
@@ -41,6 +42,8 @@ export interface TakeSeatRequest {
     | undefined;
   /** ECDSA P-256 SHA-256 signature by the client's key (IEEE P1363, 64 bytes) over "sls seat v1\0" and SHA-256 of the evidence's claims. */
   proof: Buffer;
+  /** Seats of the same user's, as SessionService.Attest gave them: what was left by clients that could not end theirs. */
+  closed: ClosedSeat[];
 }
 
 export interface SeatGrant {
@@ -74,12 +77,30 @@ export interface Heartbeat {
   signature: Buffer;
 }
 
+/** What an enclave says about a connection that is closed: nothing runs by its seat, and nothing ever will. */
+export interface Closing {
+  /** Unix milliseconds, by the enclave's clock. */
+  at: bigint;
+  /**
+   * ECDSA P-256 SHA-256 signature by the key of the enclave's TLS certificate (IEEE P1363, 64 bytes) over "sls closing v1\0", the length of the trust domain's
+   * name (1 byte), that name, the seat's id, the connection's TLS exporter (32 bytes) and `at` (8 bytes, big endian).
+   */
+  signature: Buffer;
+}
+
+export interface ClosedSeat {
+  seat: string;
+  closing: Closing | undefined;
+}
+
 export interface RenewSeatResponse {
   grant: SeatGrant | undefined;
 }
 
 export interface EndSeatRequest {
   token: string;
+  /** As SessionService.CloseSession gave it. */
+  closing: Closing | undefined;
 }
 
 export interface EndSeatResponse {
@@ -102,6 +123,8 @@ export interface Seat {
   /** Last heartbeat. */
   renewedAt: bigint;
   expiresAt: bigint;
+  /** Given up, without its enclave's word that its connection is closed: it counts until `expires_at`, and is renewed no more. */
+  ended: boolean;
 }
 
 export interface ListSeatsResponse {
@@ -126,7 +149,7 @@ export interface FreeSeatsResponse {
 }
 
 function createBaseTakeSeatRequest(): TakeSeatRequest {
-  return { clientCertificates: [], evidence: undefined, proof: Buffer.alloc(0) };
+  return { clientCertificates: [], evidence: undefined, proof: Buffer.alloc(0), closed: [] };
 }
 
 export const TakeSeatRequest: MessageFns<TakeSeatRequest> = {
@@ -139,6 +162,9 @@ export const TakeSeatRequest: MessageFns<TakeSeatRequest> = {
     }
     if (message.proof.length !== 0) {
       writer.uint32(26).bytes(message.proof);
+    }
+    for (const v of message.closed) {
+      ClosedSeat.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -180,6 +206,14 @@ export const TakeSeatRequest: MessageFns<TakeSeatRequest> = {
             message.proof = Buffer.from(reader.bytes());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.closed.push(ClosedSeat.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -201,6 +235,7 @@ export const TakeSeatRequest: MessageFns<TakeSeatRequest> = {
         : [],
       evidence: isSet(object.evidence) ? Evidence.fromJSON(object.evidence) : undefined,
       proof: isSet(object.proof) ? Buffer.from(bytesFromBase64(object.proof)) : Buffer.alloc(0),
+      closed: globalThis.Array.isArray(object?.closed) ? object.closed.map((e: any) => ClosedSeat.fromJSON(e)) : [],
     };
   },
 
@@ -215,6 +250,9 @@ export const TakeSeatRequest: MessageFns<TakeSeatRequest> = {
     if (message.proof.length !== 0) {
       obj.proof = base64FromBytes(message.proof);
     }
+    if (message.closed?.length) {
+      obj.closed = message.closed.map((e) => ClosedSeat.toJSON(e));
+    }
     return obj;
   },
 
@@ -228,6 +266,7 @@ export const TakeSeatRequest: MessageFns<TakeSeatRequest> = {
       ? Evidence.fromPartial(object.evidence)
       : undefined;
     message.proof = object.proof ?? Buffer.alloc(0);
+    message.closed = object.closed?.map((e) => ClosedSeat.fromPartial(e)) || [];
     return message;
   },
 };
@@ -604,6 +643,181 @@ export const Heartbeat: MessageFns<Heartbeat> = {
   },
 };
 
+function createBaseClosing(): Closing {
+  return { at: 0n, signature: Buffer.alloc(0) };
+}
+
+export const Closing: MessageFns<Closing> = {
+  encode(message: Closing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== 0n) {
+      if (BigInt.asIntN(64, message.at) !== message.at) {
+        throw new globalThis.Error("value provided for field message.at of type int64 too large");
+      }
+      writer.uint32(8).int64(message.at);
+    }
+    if (message.signature.length !== 0) {
+      writer.uint32(18).bytes(message.signature);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Closing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClosing();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.at = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.signature = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Closing {
+    return {
+      at: isSet(object.at) ? BigInt(object.at) : 0n,
+      signature: isSet(object.signature) ? Buffer.from(bytesFromBase64(object.signature)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: Closing): unknown {
+    const obj: any = {};
+    if (message.at !== 0n) {
+      obj.at = message.at.toString();
+    }
+    if (message.signature.length !== 0) {
+      obj.signature = base64FromBytes(message.signature);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Closing>): Closing {
+    return Closing.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Closing>): Closing {
+    const message = createBaseClosing();
+    message.at = (object.at !== undefined && object.at !== null) ? BigInt(object.at) : 0n;
+    message.signature = object.signature ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseClosedSeat(): ClosedSeat {
+  return { seat: "", closing: undefined };
+}
+
+export const ClosedSeat: MessageFns<ClosedSeat> = {
+  encode(message: ClosedSeat, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.seat !== "") {
+      writer.uint32(10).string(message.seat);
+    }
+    if (message.closing !== undefined) {
+      Closing.encode(message.closing, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClosedSeat {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClosedSeat();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.seat = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.closing = Closing.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ClosedSeat {
+    return {
+      seat: isSet(object.seat) ? globalThis.String(object.seat) : "",
+      closing: isSet(object.closing) ? Closing.fromJSON(object.closing) : undefined,
+    };
+  },
+
+  toJSON(message: ClosedSeat): unknown {
+    const obj: any = {};
+    if (message.seat !== "") {
+      obj.seat = message.seat;
+    }
+    if (message.closing !== undefined) {
+      obj.closing = Closing.toJSON(message.closing);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ClosedSeat>): ClosedSeat {
+    return ClosedSeat.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClosedSeat>): ClosedSeat {
+    const message = createBaseClosedSeat();
+    message.seat = object.seat ?? "";
+    message.closing = (object.closing !== undefined && object.closing !== null)
+      ? Closing.fromPartial(object.closing)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseRenewSeatResponse(): RenewSeatResponse {
   return { grant: undefined };
 }
@@ -674,13 +888,16 @@ export const RenewSeatResponse: MessageFns<RenewSeatResponse> = {
 };
 
 function createBaseEndSeatRequest(): EndSeatRequest {
-  return { token: "" };
+  return { token: "", closing: undefined };
 }
 
 export const EndSeatRequest: MessageFns<EndSeatRequest> = {
   encode(message: EndSeatRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.token !== "") {
       writer.uint32(10).string(message.token);
+    }
+    if (message.closing !== undefined) {
+      Closing.encode(message.closing, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -706,6 +923,14 @@ export const EndSeatRequest: MessageFns<EndSeatRequest> = {
             message.token = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.closing = Closing.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -719,13 +944,19 @@ export const EndSeatRequest: MessageFns<EndSeatRequest> = {
   },
 
   fromJSON(object: any): EndSeatRequest {
-    return { token: isSet(object.token) ? globalThis.String(object.token) : "" };
+    return {
+      token: isSet(object.token) ? globalThis.String(object.token) : "",
+      closing: isSet(object.closing) ? Closing.fromJSON(object.closing) : undefined,
+    };
   },
 
   toJSON(message: EndSeatRequest): unknown {
     const obj: any = {};
     if (message.token !== "") {
       obj.token = message.token;
+    }
+    if (message.closing !== undefined) {
+      obj.closing = Closing.toJSON(message.closing);
     }
     return obj;
   },
@@ -736,6 +967,9 @@ export const EndSeatRequest: MessageFns<EndSeatRequest> = {
   fromPartial(object: DeepPartial<EndSeatRequest>): EndSeatRequest {
     const message = createBaseEndSeatRequest();
     message.token = object.token ?? "";
+    message.closing = (object.closing !== undefined && object.closing !== null)
+      ? Closing.fromPartial(object.closing)
+      : undefined;
     return message;
   },
 };
@@ -855,6 +1089,7 @@ function createBaseSeat(): Seat {
     takenAt: 0n,
     renewedAt: 0n,
     expiresAt: 0n,
+    ended: false,
   };
 }
 
@@ -895,6 +1130,9 @@ export const Seat: MessageFns<Seat> = {
         throw new globalThis.Error("value provided for field message.expiresAt of type int64 too large");
       }
       writer.uint32(72).int64(message.expiresAt);
+    }
+    if (message.ended !== false) {
+      writer.uint32(80).bool(message.ended);
     }
     return writer;
   },
@@ -984,6 +1222,14 @@ export const Seat: MessageFns<Seat> = {
             message.expiresAt = reader.int64() as bigint;
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.ended = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1023,6 +1269,7 @@ export const Seat: MessageFns<Seat> = {
         : isSet(object.expires_at)
         ? BigInt(object.expires_at)
         : 0n,
+      ended: isSet(object.ended) ? globalThis.Boolean(object.ended) : false,
     };
   },
 
@@ -1055,6 +1302,9 @@ export const Seat: MessageFns<Seat> = {
     if (message.expiresAt !== 0n) {
       obj.expiresAt = message.expiresAt.toString();
     }
+    if (message.ended !== false) {
+      obj.ended = message.ended;
+    }
     return obj;
   },
 
@@ -1072,6 +1322,7 @@ export const Seat: MessageFns<Seat> = {
     message.takenAt = (object.takenAt !== undefined && object.takenAt !== null) ? BigInt(object.takenAt) : 0n;
     message.renewedAt = (object.renewedAt !== undefined && object.renewedAt !== null) ? BigInt(object.renewedAt) : 0n;
     message.expiresAt = (object.expiresAt !== undefined && object.expiresAt !== null) ? BigInt(object.expiresAt) : 0n;
+    message.ended = object.ended ?? false;
     return message;
   },
 };
@@ -1352,7 +1603,10 @@ export const SeatServiceService = {
     responseSerialize: (value: RenewSeatResponse): Buffer => Buffer.from(RenewSeatResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RenewSeatResponse => RenewSeatResponse.decode(value),
   },
-  /** The session is over. By the seat's token. */
+  /**
+   * The session is over: the seat is renewed no more. By the seat's token. With the enclave's word for it the seat is free; without, it counts until its last
+   * token ends.
+   */
   endSeat: {
     path: "/licensing.v1.SeatService/EndSeat" as const,
     requestStream: false as const,
@@ -1372,7 +1626,7 @@ export const SeatServiceService = {
     responseSerialize: (value: ListSeatsResponse): Buffer => Buffer.from(ListSeatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSeatsResponse => ListSeatsResponse.decode(value),
   },
-  /** Frees seats of the caller's user, such as one whose machine was lost. A session that still runs by one gets no other heartbeat. */
+  /** Gives seats of the caller's user up, such as one whose machine was lost. They are renewed no more, and count until their last tokens end. */
   freeSeats: {
     path: "/licensing.v1.SeatService/FreeSeats" as const,
     requestStream: false as const,
@@ -1392,11 +1646,14 @@ export interface SeatServiceServer extends UntypedServiceImplementation {
   takeSeat: handleUnaryCall<TakeSeatRequest, TakeSeatResponse>;
   /** By the enclave's signature: only a connection that is open can have it. */
   renewSeat: handleUnaryCall<RenewSeatRequest, RenewSeatResponse>;
-  /** The session is over. By the seat's token. */
+  /**
+   * The session is over: the seat is renewed no more. By the seat's token. With the enclave's word for it the seat is free; without, it counts until its last
+   * token ends.
+   */
   endSeat: handleUnaryCall<EndSeatRequest, EndSeatResponse>;
   /** The seats that the caller's user has now. */
   listSeats: handleUnaryCall<ListSeatsRequest, ListSeatsResponse>;
-  /** Frees seats of the caller's user, such as one whose machine was lost. A session that still runs by one gets no other heartbeat. */
+  /** Gives seats of the caller's user up, such as one whose machine was lost. They are renewed no more, and count until their last tokens end. */
   freeSeats: handleUnaryCall<FreeSeatsRequest, FreeSeatsResponse>;
 }
 
@@ -1436,7 +1693,10 @@ export interface SeatServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewSeatResponse) => void,
   ): ClientUnaryCall;
-  /** The session is over. By the seat's token. */
+  /**
+   * The session is over: the seat is renewed no more. By the seat's token. With the enclave's word for it the seat is free; without, it counts until its last
+   * token ends.
+   */
   endSeat(
     request: EndSeatRequest,
     callback: (error: ServiceError | null, response: EndSeatResponse) => void,
@@ -1468,7 +1728,7 @@ export interface SeatServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListSeatsResponse) => void,
   ): ClientUnaryCall;
-  /** Frees seats of the caller's user, such as one whose machine was lost. A session that still runs by one gets no other heartbeat. */
+  /** Gives seats of the caller's user up, such as one whose machine was lost. They are renewed no more, and count until their last tokens end. */
   freeSeats(
     request: FreeSeatsRequest,
     callback: (error: ServiceError | null, response: FreeSeatsResponse) => void,

@@ -25,7 +25,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Evidence } from "./evidence";
-import { Heartbeat } from "./seat";
+import { ClosedSeat, Closing, Heartbeat } from "./seat";
 
 export const protobufPackage = "licensing.v1";
 
@@ -43,6 +43,8 @@ export interface SessionServiceAttestResponse {
     | undefined;
   /** This enclave works for those alone who hold a seat. */
   seatRequired: boolean;
+  /** Seats of connections to this enclave that are closed, the newest, for TakeSeatRequest. */
+  closedSeats: ClosedSeat[];
 }
 
 export interface HoldSeatRequest {
@@ -58,6 +60,14 @@ export interface SignHeartbeatRequest {
 
 export interface SignHeartbeatResponse {
   heartbeat: Heartbeat | undefined;
+}
+
+export interface CloseSessionRequest {
+}
+
+export interface CloseSessionResponse {
+  /** Absent: no seat was shown on this connection. */
+  closing: Closing | undefined;
 }
 
 export interface ExecRequest {
@@ -237,7 +247,7 @@ export const SessionServiceAttestRequest: MessageFns<SessionServiceAttestRequest
 };
 
 function createBaseSessionServiceAttestResponse(): SessionServiceAttestResponse {
-  return { evidence: undefined, seatRequired: false };
+  return { evidence: undefined, seatRequired: false, closedSeats: [] };
 }
 
 export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestResponse> = {
@@ -247,6 +257,9 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
     }
     if (message.seatRequired !== false) {
       writer.uint32(16).bool(message.seatRequired);
+    }
+    for (const v of message.closedSeats) {
+      ClosedSeat.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -280,6 +293,14 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
             message.seatRequired = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.closedSeats.push(ClosedSeat.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -300,6 +321,11 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
         : isSet(object.seat_required)
         ? globalThis.Boolean(object.seat_required)
         : false,
+      closedSeats: globalThis.Array.isArray(object?.closedSeats)
+        ? object.closedSeats.map((e: any) => ClosedSeat.fromJSON(e))
+        : globalThis.Array.isArray(object?.closed_seats)
+        ? object.closed_seats.map((e: any) => ClosedSeat.fromJSON(e))
+        : [],
     };
   },
 
@@ -310,6 +336,9 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
     }
     if (message.seatRequired !== false) {
       obj.seatRequired = message.seatRequired;
+    }
+    if (message.closedSeats?.length) {
+      obj.closedSeats = message.closedSeats.map((e) => ClosedSeat.toJSON(e));
     }
     return obj;
   },
@@ -323,6 +352,7 @@ export const SessionServiceAttestResponse: MessageFns<SessionServiceAttestRespon
       ? Evidence.fromPartial(object.evidence)
       : undefined;
     message.seatRequired = object.seatRequired ?? false;
+    message.closedSeats = object.closedSeats?.map((e) => ClosedSeat.fromPartial(e)) || [];
     return message;
   },
 };
@@ -562,6 +592,127 @@ export const SignHeartbeatResponse: MessageFns<SignHeartbeatResponse> = {
     const message = createBaseSignHeartbeatResponse();
     message.heartbeat = (object.heartbeat !== undefined && object.heartbeat !== null)
       ? Heartbeat.fromPartial(object.heartbeat)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCloseSessionRequest(): CloseSessionRequest {
+  return {};
+}
+
+export const CloseSessionRequest: MessageFns<CloseSessionRequest> = {
+  encode(_: CloseSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CloseSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCloseSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): CloseSessionRequest {
+    return {};
+  },
+
+  toJSON(_: CloseSessionRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<CloseSessionRequest>): CloseSessionRequest {
+    return CloseSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<CloseSessionRequest>): CloseSessionRequest {
+    const message = createBaseCloseSessionRequest();
+    return message;
+  },
+};
+
+function createBaseCloseSessionResponse(): CloseSessionResponse {
+  return { closing: undefined };
+}
+
+export const CloseSessionResponse: MessageFns<CloseSessionResponse> = {
+  encode(message: CloseSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.closing !== undefined) {
+      Closing.encode(message.closing, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CloseSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCloseSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.closing = Closing.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CloseSessionResponse {
+    return { closing: isSet(object.closing) ? Closing.fromJSON(object.closing) : undefined };
+  },
+
+  toJSON(message: CloseSessionResponse): unknown {
+    const obj: any = {};
+    if (message.closing !== undefined) {
+      obj.closing = Closing.toJSON(message.closing);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CloseSessionResponse>): CloseSessionResponse {
+    return CloseSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CloseSessionResponse>): CloseSessionResponse {
+    const message = createBaseCloseSessionResponse();
+    message.closing = (object.closing !== undefined && object.closing !== null)
+      ? Closing.fromPartial(object.closing)
       : undefined;
     return message;
   },
@@ -2116,6 +2267,17 @@ export const SessionServiceService = {
       Buffer.from(SignHeartbeatResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SignHeartbeatResponse => SignHeartbeatResponse.decode(value),
   },
+  /** Ends what runs on this connection, lets nothing else begin on it, and says so for SeatService.EndSeat. The client's last call. */
+  closeSession: {
+    path: "/licensing.v1.SessionService/CloseSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CloseSessionRequest): Buffer => Buffer.from(CloseSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CloseSessionRequest => CloseSessionRequest.decode(value),
+    responseSerialize: (value: CloseSessionResponse): Buffer =>
+      Buffer.from(CloseSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CloseSessionResponse => CloseSessionResponse.decode(value),
+  },
   /** Runs a command. The first request is the start. */
   exec: {
     path: "/licensing.v1.SessionService/Exec" as const,
@@ -2167,6 +2329,8 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
   holdSeat: handleUnaryCall<HoldSeatRequest, HoldSeatResponse>;
   /** Says, for SeatService.RenewSeat, that this connection is open and had a seat. */
   signHeartbeat: handleUnaryCall<SignHeartbeatRequest, SignHeartbeatResponse>;
+  /** Ends what runs on this connection, lets nothing else begin on it, and says so for SeatService.EndSeat. The client's last call. */
+  closeSession: handleUnaryCall<CloseSessionRequest, CloseSessionResponse>;
   /** Runs a command. The first request is the start. */
   exec: handleBidiStreamingCall<ExecRequest, ExecResponse>;
   /** Writes a file, all of it or nothing. The first request is the header. */
@@ -2227,6 +2391,22 @@ export interface SessionServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SignHeartbeatResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends what runs on this connection, lets nothing else begin on it, and says so for SeatService.EndSeat. The client's last call. */
+  closeSession(
+    request: CloseSessionRequest,
+    callback: (error: ServiceError | null, response: CloseSessionResponse) => void,
+  ): ClientUnaryCall;
+  closeSession(
+    request: CloseSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CloseSessionResponse) => void,
+  ): ClientUnaryCall;
+  closeSession(
+    request: CloseSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CloseSessionResponse) => void,
   ): ClientUnaryCall;
   /** Runs a command. The first request is the start. */
   exec(): ClientDuplexStream<ExecRequest, ExecResponse>;

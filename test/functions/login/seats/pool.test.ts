@@ -7,7 +7,7 @@ import { giveLicence, insertLicence, keyOf } from '../../../support/licences';
 import { loginTpm } from '../../../support/login-trust';
 import { startReplica } from '../../../support/replica';
 import type { Replica } from '../../../support/replica';
-import { bearer, newSeatClient, openConnection, renewSeat, takeSeat } from '../../../support/seats';
+import { bearer, closingOf, endSeat, newSeatClient, openConnection, renewSeat, takeSeat } from '../../../support/seats';
 import type { Connection } from '../../../support/seats';
 import type { CertifiedKey } from '../../../../runtime/keys/key-pair';
 
@@ -46,7 +46,7 @@ test('a licence for one account and one seat keeps one of its users at work, not
 
   const first = await connected();
   await redeem(first);
-  const { seat } = await takeSeat(seats, first);
+  const { seat, token } = await takeSeat(seats, first);
   await renewSeat(seats, first, seat);
   await callUnary(
     licences,
@@ -63,7 +63,7 @@ test('a licence for one account and one seat keeps one of its users at work, not
   await redeem(second);
   // Until its heartbeat has been missed the first one's seat is taken.
   await expect(takeSeat(seats, second)).toRejectWithCode('seat.none_free');
-  await callUnary(seats, seats.freeSeats, { seats: [] }, bearer(first.client));
+  await endSeat(seats, token, closingOf(first, seat));
   await takeSeat(seats, second);
 });
 

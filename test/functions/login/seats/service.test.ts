@@ -6,6 +6,7 @@ import { signSeatProof } from '../../../../attestation/seats/statements';
 import { verifySeatToken } from '../../../../attestation/seats/token';
 import { revoke } from '../../../../licensing/revocation/store';
 import { makeIdentity } from '../../../../enclave/identity';
+import type { ClosedSeat } from '../../../../proto/gen/licensing/v1/seat';
 import { Purpose } from '../../../../proto/gen/licensing/v1/evidence';
 import { recordsOf } from '../../../support/audit';
 import { TRUST_DOMAIN, writeAccountFiles } from '../../../support/accounts';
@@ -20,6 +21,8 @@ import { startReplica } from '../../../support/replica';
 import type { Replica } from '../../../support/replica';
 import {
   bearer,
+  closingOf,
+  endSeat,
   newSeatClient,
   newWorkload,
   openConnection,
@@ -27,7 +30,7 @@ import {
   takeRequest,
   takeSeat,
 } from '../../../support/seats';
-import type { SeatClient } from '../../../support/seats';
+import type { Connection, SeatClient } from '../../../support/seats';
 import { issueClientCertificate } from '../../../../licensing/authority/client';
 import type { CertifiedKey } from '../../../../runtime/keys/key-pair';
 
@@ -137,7 +140,7 @@ describe('taking', () => {
     expect((await listed(connection.client)).taken).toBe(1);
     await lapsed();
     await expect(takeSeat(replica.seats, connection)).toRejectWithCode('seat.lapsed');
-    await callUnary(replica.seats, replica.seats.endSeat, { token: first.token }, { timeout: 120_000 });
+    await endSeat(replica.seats, first.token);
     await expect(takeSeat(replica.seats, connection)).toRejectWithCode('seat.freed');
     expect((await listed(connection.client)).taken).toBe(0);
   });
@@ -285,7 +288,7 @@ describe('a heartbeat', () => {
     const { seat: other, token } = await takeSeat(replica.seats, next);
     expect(other).not.toBe(seat);
     await expect(renewSeat(replica.seats, connection, seat)).toRejectWithCode('seat.none_free');
-    await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 120_000 });
+    await endSeat(replica.seats, token, closingOf(next, other));
     expect((await renewSeat(replica.seats, connection, seat)).seat).toBe(seat);
     await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
   });
@@ -419,20 +422,91 @@ describe('a heartbeat', () => {
 });
 
 describe('a seat is free', () => {
-  test("when its session's client says so by its token, and by no other", async () => {
+  test('once its enclave says that its connection is closed, and by no other word', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    const connection = await openConnection(client, tpm);
+    const { seat, token } = await takeSeat(replica.seats, connection);
+    const other = await openConnection(client, tpm);
+    const { privateKey } = await makeIdentity(TRUST_DOMAIN);
+    for (const closing of [
+      closingOf(connection, randomUUID()),
+      closingOf(other, seat),
+      closingOf(connection, seat, { privateKey }),
+      closingOf(connection, seat, { trustDomain: 'other.test' }),
+      { at: 0n, signature: Buffer.alloc(64) },
+      { at: -1n, signature: Buffer.alloc(0) },
+    ]) {
+      await expect(endSeat(replica.seats, token, closing)).toRejectWithCode('seat.closing');
+      await expect(takeSeat(replica.seats, other)).toRejectWithCode('seat.none_free');
+    }
+    await endSeat(replica.seats, token, closingOf(connection, seat));
+    expect((await listed(client)).taken).toBe(0);
+    await takeSeat(replica.seats, other);
+    // A second time is no error, and frees nobody else's.
+    await endSeat(replica.seats, token, closingOf(connection, seat));
+    expect((await listed(client)).taken).toBe(1);
+  });
+
+  test('not before its last token has ended, where its client alone says that it is over: one licence of one does not serve two', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    const connection = await openConnection(client, tpm);
+    const { seat, token } = await takeSeat(replica.seats, connection);
+    await renewSeat(replica.seats, connection, seat);
+    await endSeat(replica.seats, token);
+    for (const again of [connection, await openConnection(client, tpm)])
+      await expect(takeSeat(replica.seats, again)).toRejectWithCode(
+        again === connection ? 'seat.freed' : 'seat.none_free',
+      );
+    const { seats, taken } = await callUnary(replica.seats, replica.seats.listSeats, {}, bearer(client));
+    expect({ taken, seats }).toMatchObject({ taken: 1, seats: [{ seat, ended: true }] });
+    // Its heartbeats are over, so it counts until the end of its last token, and no longer.
+    await expect(renewSeat(replica.seats, connection, seat)).toRejectWithCode('seat.freed');
+    await pass(SEAT_SECONDS - 20);
+    await expect(takeSeat(replica.seats, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
+    await pass(21);
+    await takeSeat(replica.seats, await openConnection(client, tpm));
+    await expect(renewSeat(replica.seats, connection, seat)).toRejectWithCode('seat.freed');
+  });
+
+  test("by what the next client of the same user's was told by the enclave: a killed one leaves no seat behind", async () => {
+    const [client, thief] = [await newClient(), await newClient()];
+    await licensed(1, client);
+    const killed = await openConnection(client, tpm);
+    const { seat } = await takeSeat(replica.seats, killed);
+    const next = await openConnection(client, tpm);
+    const take = (connection: Connection, closed: ClosedSeat[]): Promise<unknown> =>
+      callUnary(replica.seats, replica.seats.takeSeat, { ...takeRequest(connection), closed }, { timeout: 120_000 });
+    const { privateKey } = await makeIdentity(TRUST_DOMAIN);
+    for (const closed of [
+      [{ seat, closing: undefined }],
+      [{ seat: 'not an id', closing: closingOf(killed, seat) }],
+      [{ seat, closing: closingOf(killed, seat, { privateKey }) }],
+      [{ seat, closing: closingOf(next, seat) }],
+    ])
+      await expect(take(next, closed)).toRejectWithCode('seat.none_free');
+    // Nobody else brings it.
+    await take(await openConnection(thief, tpm), [{ seat, closing: closingOf(killed, seat) }]);
+    expect((await listed(client)).taken).toBe(1);
+    await take(next, [
+      { seat: randomUUID(), closing: closingOf(killed, seat) },
+      { seat, closing: closingOf(killed, seat) },
+    ]);
+    expect((await listed(client)).seats).not.toContain(seat);
+  });
+
+  test('by its token alone it is given up, and by no other', async () => {
     const client = await newClient();
     const { seat, token } = await takeSeat(replica.seats, await openConnection(client, tpm));
     const [header, payload, signature = ''] = token.split('.');
     const forged = `${header}.${payload}.${signature.startsWith('A') ? 'B' : 'A'}${signature.slice(1)}`;
-    await expect(
-      callUnary(replica.seats, replica.seats.endSeat, { token: forged }, { timeout: 120_000 }),
-    ).toRejectWithCode('seat.token_invalid');
-    expect((await listed(client)).seats).toEqual([seat]);
-    await callUnary(replica.seats, replica.seats.endSeat, { token }, { timeout: 120_000 });
-    expect((await listed(client)).seats).toEqual([]);
+    await expect(endSeat(replica.seats, forged)).toRejectWithCode('seat.token_invalid');
+    const { seats } = await callUnary(replica.seats, replica.seats.listSeats, {}, bearer(client));
+    expect(seats).toMatchObject([{ seat, ended: false }]);
   });
 
-  test('when its user frees it, one or all; nobody frees those of others; and it is not renewed any more', async () => {
+  test('at the end of its last token, when its user gives it up, one or all; nobody gives up those of others; and it is not renewed any more', async () => {
     const [client, other] = [await newClient(), await newClient()];
     const [one, two] = [await openConnection(client, tpm), await openConnection(client, tpm)];
     const [first, second] = [await takeSeat(replica.seats, one), await takeSeat(replica.seats, two)];
@@ -441,12 +515,19 @@ describe('a seat is free', () => {
       await expect(callUnary(service, service.freeSeats, { seats }, bearer(other))).toRejectWithCode('seat.not_found');
     }
     expect(await callUnary(service, service.freeSeats, { seats: [] }, bearer(other))).toEqual({ freed: 0 });
-    expect((await listed(client)).taken).toBe(2);
+    const state = async (): Promise<unknown> =>
+      Object.fromEntries(
+        (await callUnary(service, service.listSeats, {}, bearer(client))).seats.map(({ seat, ended }) => [seat, ended]),
+      );
+    expect(await state()).toEqual({ [first.seat]: false, [second.seat]: false });
     expect(await callUnary(service, service.freeSeats, { seats: [first.seat] }, bearer(client))).toEqual({ freed: 1 });
-    expect((await listed(client)).seats).toEqual([second.seat]);
+    expect(await state()).toEqual({ [first.seat]: true, [second.seat]: false });
     await expect(renewSeat(service, one, first.seat)).toRejectWithCode('seat.freed');
     expect(await callUnary(service, service.freeSeats, { seats: [] }, bearer(client))).toEqual({ freed: 1 });
     await expect(renewSeat(service, two, second.seat)).toRejectWithCode('seat.freed');
+    await expect(takeSeat(service, await openConnection(client, tpm))).toRejectWithCode('seat.none_free');
+    await lapsed();
+    await takeSeat(service, await openConnection(client, tpm));
     const audit = (await recordsOf(replica.backend.database)).filter(({ kind }) => kind === 'seat.freed');
     expect(audit.map(({ detail }) => detail)).toEqual([first, second].map(({ seat }) => ({ user: client.user, seat })));
   });
