@@ -31,7 +31,7 @@ export async function requireFreshNonce(queries: Queries, user: string | undefin
 
 /**
  * Uses a nonce up for a user who is known. Of logins with one nonce at once, on whichever replicas, one goes on.
- * @throws RpcError UNAUTHENTICATED login.nonce_used
+ * @throws RpcError UNAUTHENTICATED login.nonce_used; login.session_ended where the account was deleted meanwhile
  */
 export async function useNonce(queries: Queries, user: string, nonce: Buffer): Promise<void> {
   const rows = await queries.query(
@@ -39,9 +39,12 @@ export async function useNonce(queries: Queries, user: string, nonce: Buffer): P
        DELETE FROM login_nonces WHERE (user_id, nonce_sha256) IN (
          SELECT user_id, nonce_sha256 FROM login_nonces WHERE expires_at < now() ORDER BY expires_at LIMIT ${FORGET_AT_ONCE} FOR UPDATE SKIP LOCKED)
      )
-     INSERT INTO login_nonces (user_id, nonce_sha256, expires_at) VALUES ($1, $2, now() + interval '${KEPT}')
+     INSERT INTO login_nonces (user_id, nonce_sha256, expires_at)
+     SELECT id, $2, now() + interval '${KEPT}' FROM accounts WHERE id = $1 FOR KEY SHARE
      ON CONFLICT DO NOTHING RETURNING 1 AS taken`,
     [user, sha256(nonce)],
   );
-  if (rows.length === 0) throw used();
+  if (rows.length > 0) return;
+  await requireFreshNonce(queries, user, nonce);
+  throw new RpcError('login.session_ended', status.UNAUTHENTICATED, 'the session has ended');
 }
