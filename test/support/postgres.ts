@@ -84,7 +84,8 @@ export async function untilBlocking({ query }: Queries, work: Promise<unknown>):
   let ended = false;
   const end = (): void => void (ended = true);
   work.then(end, end);
-  const waiting = 'SELECT 1 FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))';
+  // Not by pg_stat_activity: that stays as it was when the transaction looked at it first, without connections that came later.
+  const waiting = 'SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))';
   await eventually(async () => ended || (await query(waiting)).length > 0);
 }
 
