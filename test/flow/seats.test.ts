@@ -122,7 +122,9 @@ test('when all are taken, nothing of the next command is run: exit code 6, and a
   const { code, stdout, stderr } = await machine.sls(['exec', 'touch', 'too-much']);
   expect({ code, stdout }).toEqual({ code: 6, stdout: '' });
   expect(stderr).toContain('sls: no seat is free: 2 of the 2 of your account are taken\n');
-  expect(stderr).toContain('hint: sls seats list shows yours; sls seats free ID gives up one whose session was lost\n');
+  expect(stderr).toContain(
+    'hint: sls seats list shows yours; sls seats free ID gives up one whose session was lost; exec and cp wait for one with --wait SECONDS\n',
+  );
   expect((await machine.sls(['cp', 'enclave:/etc/hostname', '-'])).code).toBe(6);
   expect((await machine.sls(['status', '--connect'])).code).toBe(0);
   for (const child of children.splice(0)) child.kill('SIGINT');

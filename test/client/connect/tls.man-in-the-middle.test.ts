@@ -82,7 +82,7 @@ async function startAttacker(
       {
         attest: unary(async ({ nonce }: { nonce: Buffer }) => {
           attacker.calls.push('attest');
-          return { evidence: await attest(nonce) };
+          return { evidence: await attest(nonce), seatRequired: false, closedSeats: [] };
         }),
         exec: bidiStream(() => note('exec')),
         putFile: clientStream(() => note('putFile')),
