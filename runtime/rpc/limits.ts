@@ -119,6 +119,10 @@ export function limitPeers(
     const { socket } = session;
     const peer = subscriberAt(socket);
     const isProxy = proxies.has(socket.remoteAddress ?? '');
+    if (resets.isClosedTo(peer)) {
+      session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      return;
+    }
     open.add(session, peer);
     session.on('stream', (stream, headers) => {
       const owner = isProxy ? callerOf(socket, headers, proxies) : peer;

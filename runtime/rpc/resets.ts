@@ -1,6 +1,8 @@
 import type { Clock } from '../clock';
 
 const SECONDS = 10;
+/** After one too many, an address opens no connection for so long: each of them may begin hundreds of calls before the first is reset. */
+const CLOSED_MS = 5_000;
 /** Addresses that are remembered. Beyond that, those that have given up nothing of late are forgotten. */
 const MAX_ADDRESSES = 10_000;
 
@@ -9,7 +11,7 @@ const MAX_ADDRESSES = 10_000;
  * themselves nothing (CVE-2023-44487). HTTP/2 itself counts by connection, of which there may be many.
  */
 export class Resets {
-  private readonly buckets = new Map<string, { level: number; at: number }>();
+  private readonly buckets = new Map<string, { level: number; at: number; closedUntil: number }>();
 
   /** @param most at once, and as many again in ten seconds */
   constructor(
@@ -21,10 +23,18 @@ export class Resets {
   isTooMany(address: string): boolean {
     const now = this.clock.monotonic();
     const level = this.leaked(this.buckets.get(address), now);
-    if (level + 1 > this.most) return true;
-    this.buckets.set(address, { level: level + 1, at: now });
+    if (level + 1 > this.most) {
+      this.buckets.set(address, { level, at: now, closedUntil: now + CLOSED_MS });
+      return true;
+    }
+    this.buckets.set(address, { level: level + 1, at: now, closedUntil: 0 });
     if (this.buckets.size > MAX_ADDRESSES) this.forget(now);
     return false;
+  }
+
+  /** Whether an address gave up too many of late to be let in again. */
+  isClosedTo(address: string): boolean {
+    return (this.buckets.get(address)?.closedUntil ?? 0) > this.clock.monotonic();
   }
 
   private leaked(bucket: { level: number; at: number } | undefined, now: number): number {
