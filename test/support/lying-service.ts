@@ -36,6 +36,8 @@ export async function startLyingService(trust: TrustBundle): Promise<LyingServic
   const asks: LyingService['asks'] = {};
   const server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
+    // The real one does.
+    authenticate: () => Promise.resolve(),
     services: SERVICES.map((definition) => ({
       definition,
       implementation: Object.fromEntries(
