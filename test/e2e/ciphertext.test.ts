@@ -12,8 +12,7 @@ let proxy: RecordingProxy;
 
 beforeAll(async () => {
   proxy = await RecordingProxy.start();
-  // The variable that gRPC takes a proxy from.
-  whit.machine.env['grpc_proxy'] = proxy.url;
+  whit.machine.env['all_proxy'] = proxy.url;
   await whit.signup();
   await whit.login();
 });
