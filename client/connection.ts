@@ -70,10 +70,11 @@ export class EnclaveConnection {
    * @param path in the enclave, absolute or relative to the workspace
    * @param target local path, or a stream, which stays open. A regular file is written with the file's mode, as a whole where it can be replaced; devices,
    * FIFOs and what this process has open (/dev/fd/N) are written into
+   * @param options.signal ends the wait for a FIFO's reader
    * @throws RpcError file.not_found, file.denied, file.not_regular, file.stream, connection.closed and others
    */
-  getFile(path: string, target: string | Writable): Promise<void> {
-    return this.explained(() => getFile(this.client, path, target));
+  getFile(path: string, target: string | Writable, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.explained(() => getFile(this.client, path, target, signal ? [signal] : []));
   }
 
   /** Asks the enclave for its state: `startedAt` in Unix seconds, open sessions and commands. @throws RpcError connection.closed */

@@ -10,7 +10,12 @@ import { specialFile } from './special-file';
 
 type Write = (bytes: Uint8Array) => Promise<void>;
 
-export async function getFile(client: SessionServiceClient, path: string, target: string | Writable): Promise<void> {
+export async function getFile(
+  client: SessionServiceClient,
+  path: string,
+  target: string | Writable,
+  given: AbortSignal[] = [],
+): Promise<void> {
   if (typeof target !== 'string') {
     await receive(client, path, () => Promise.resolve((bytes) => writeTo(target, bytes)));
     return;
@@ -23,7 +28,8 @@ export async function getFile(client: SessionServiceClient, path: string, target
   let stream: Writable | undefined;
   try {
     await receive(client, path, async (signal) => {
-      const opened = (stream = await special.open(signal));
+      // A small file is there as a whole before anybody reads: then only the caller can end the wait.
+      const opened = (stream = await special.open(AbortSignal.any([signal, ...given])));
       // Whoever writes to it hears of it; what comes of it afterwards is nobody's.
       opened.on('error', () => undefined);
       return (bytes) => writeTo(opened, bytes);

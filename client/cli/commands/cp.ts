@@ -54,6 +54,8 @@ async function upload(from: string, path: string, out: Output, { verbose, wait, 
     const connection = await connectSaved(out, { verbose, wait, signal });
     const cut = (): void => connection.close();
     signal.addEventListener('abort', cut);
+    // It may have come while the connection was made.
+    if (signal.aborted) cut();
     try {
       const { stream, count } = countBytes(source.stream, source.size, out);
       await connection.putFile(Object.assign(stream, { mode: source.mode, size: source.size }), target);
@@ -75,8 +77,9 @@ async function download(path: string, to: string, out: Output, { verbose, wait, 
   const connection = await connectSaved(out, { verbose, wait, signal });
   const cut = (): void => connection.close();
   signal.addEventListener('abort', cut);
+  if (signal.aborted) cut();
   try {
-    await connection.getFile(path, target === '-' ? process.stdout : target).catch((error: unknown) => {
+    await connection.getFile(path, target === '-' ? process.stdout : target, { signal }).catch((error: unknown) => {
       throw target === '-' ? outputFailure(error) : localFailure(error, target);
     });
     out.finish();
