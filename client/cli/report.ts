@@ -1,9 +1,8 @@
+import { formatUnixSeconds } from './time';
 import { sha256Hex } from '../../attestation/crypto';
 import { enclaveOf } from '../../attestation/evidence/enclave-name';
 import type { Claims } from '../../proto/gen/licensing/v1/evidence';
 import type { SavedSession } from './session-file';
-
-const time = (seconds: number | bigint): string => new Date(Number(seconds) * 1000).toISOString();
 
 /** What claims say, for people and programs. */
 export function describeClaims(claims: Claims): Record<string, string> {
@@ -15,8 +14,8 @@ export function describeClaims(claims: Claims): Record<string, string> {
     image: claims.imageDigest,
     certificate: claims.certificateSha256.toString('hex'),
     clientKey: claims.clientKeySha256.toString('hex'),
-    issued: time(claims.issuedAt),
-    expires: time(claims.expiresAt),
+    issued: formatUnixSeconds(claims.issuedAt),
+    expires: formatUnixSeconds(claims.expiresAt),
   };
 }
 
@@ -43,8 +42,14 @@ export function describeSession({ username, session, trust }: Pick<SavedSession,
       endpoint: enclave.endpoint,
       tlsAddress: enclave.tlsAddress,
     },
-    accessTokenExpires: time(session.accessTokenExpiresAt),
-    ...(licence && { licence: { ...licence, until: time(licence.until), graceUntil: time(licence.graceUntil) } }),
+    accessTokenExpires: formatUnixSeconds(session.accessTokenExpiresAt),
+    ...(licence && {
+      licence: {
+        ...licence,
+        until: formatUnixSeconds(licence.until),
+        graceUntil: formatUnixSeconds(licence.graceUntil),
+      },
+    }),
     clientCertificateSha256: sha256Hex(session.clientCertificates[0] ?? ''),
     claims,
   };
@@ -53,7 +58,7 @@ export function describeSession({ username, session, trust }: Pick<SavedSession,
     ['service', trust.services.login],
     ['reached at', enclave.tlsAddress || enclave.endpoint],
     ['token until', json.accessTokenExpires],
-    ...(licence ? [['licence', `${licence.plan}, until ${time(licence.until)}`] as [string, string]] : []),
+    ...(licence ? [['licence', `${licence.plan}, until ${formatUnixSeconds(licence.until)}`] as [string, string]] : []),
     ...Object.entries(claims),
   ];
   return { json, lines: rows.map(row) };

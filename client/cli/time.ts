@@ -29,3 +29,8 @@ function isThatDay(text: string): boolean {
   const at = Date.parse(date);
   return !Number.isNaN(at) && new Date(at).toISOString().startsWith(date);
 }
+
+/** Unix seconds as people and programs read them: ISO 8601, UTC. */
+export function formatUnixSeconds(seconds: number | bigint): string {
+  return new Date(Number(seconds) * 1000).toISOString();
+}

@@ -2,14 +2,13 @@ import type { Command } from 'commander';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { formatUnixSeconds } from '../time';
 import { withCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 import { addRevocationCommands } from './revoke';
 
 type Options = AdminOptions & OutputOptions;
-
-const time = (seconds: bigint): string => new Date(Number(seconds) * 1000).toISOString();
 
 /** `sls admin nodes …`: which TPM each node's name belongs to, and whether it is trusted. */
 export function addNodes(admin: Command): void {
@@ -21,8 +20,8 @@ export function addNodes(admin: Command): void {
       const { nodes: found } = await caller.call('listNodes', {});
       const json = found.map(({ boundAt, enrolledAt, details, ...node }) => ({
         ...node,
-        boundAt: time(boundAt),
-        enrolledAt: time(enrolledAt),
+        boundAt: formatUnixSeconds(boundAt),
+        enrolledAt: formatUnixSeconds(enrolledAt),
         tpm: JSON.parse(details) as unknown,
       }));
       const lines = json.flatMap(({ name, ekSha256, akSha256, enrolledAt, revoked, tpm }) => [

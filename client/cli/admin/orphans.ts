@@ -2,14 +2,13 @@ import type { Command } from 'commander';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { formatUnixSeconds } from '../time';
 import { withCaller } from './call';
 import { parseCount } from './licence';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
 
 type Options = AdminOptions & OutputOptions;
-
-const time = (seconds: bigint): string => new Date(Number(seconds) * 1000).toISOString();
 
 /** `sls admin orphans …`: what is in the cluster and in no row of the database. */
 export function addOrphans(admin: Command): void {
@@ -21,7 +20,7 @@ export function addOrphans(admin: Command): void {
   addAdminOptions(addOutputOptions(list)).action(async (options: Options) => {
     await withCaller(options, async (caller) => {
       const { orphans: found } = await caller.call('listOrphans', {});
-      const json = found.map(({ since, ...orphan }) => ({ ...orphan, since: time(since) }));
+      const json = found.map(({ since, ...orphan }) => ({ ...orphan, since: formatUnixSeconds(since) }));
       const lines = json.map(({ kind, object, user, since }) => `${kind}/${object}  user ${user}  since ${since}`);
       new Output(options).result(json, lines.length > 0 ? lines : ['no orphans']);
     });
@@ -38,8 +37,8 @@ export function addOrphans(admin: Command): void {
     const objects = parseCount('count', options.count);
     await withCaller(options, async (caller) => {
       const { until } = await caller.call('permitOrphans', { objects, reason: options.reason });
-      out.done(`the reaper may delete ${objects} orphans until ${time(until)}`);
-      out.result({ count: objects, until: time(until) }, []);
+      out.done(`the reaper may delete ${objects} orphans until ${formatUnixSeconds(until)}`);
+      out.result({ count: objects, until: formatUnixSeconds(until) }, []);
     });
   });
   addExample(permit, 'sls admin orphans permit --count 40 --reason "users of the closed department"');

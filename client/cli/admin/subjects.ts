@@ -3,6 +3,7 @@ import { isUuid } from '../../../attestation/bytes/uuid';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
+import { formatUnixSeconds } from '../time';
 import { withCaller } from './call';
 import { addAdminOptions } from './options';
 import type { AdminOptions } from './options';
@@ -87,7 +88,7 @@ export function addRevocations(admin: Command): void {
       const { revocations } = await caller.call('listRevocations', {});
       const json = revocations.map(({ subject, revokedAt, revokedBy, reason }) => ({
         ...describeSubject(subject),
-        revokedAt: new Date(Number(revokedAt) * 1000).toISOString(),
+        revokedAt: formatUnixSeconds(revokedAt),
         revokedBy,
         reason,
       }));
