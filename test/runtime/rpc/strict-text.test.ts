@@ -23,6 +23,7 @@ beforeAll(async () => {
   server = await startServer({
     address: { scheme: 'http', host: '127.0.0.1', port: 0 },
     services: [{ definition: AccountServiceService, implementation }],
+    authenticate: () => Promise.resolve(),
   });
   target = `127.0.0.1:${server.port}`;
 });
