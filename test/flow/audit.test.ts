@@ -111,6 +111,7 @@ describe('a log that nobody touched', () => {
     };
     await machine.untilLogKeyIs(keys[0]!.kid);
     await machine.login();
+    await machine.untilHeadHasAll();
     const { before, head } = await answerOf(machine.check([], env));
     expect(head.size).toBeGreaterThan(before!.size);
     for (const args of [[], ['--trust', 'old.jws']]) expect((await machine.verify(args)).code).toBe(0);
