@@ -1,22 +1,33 @@
 // Runs the benchmarks in bench/, each in a process of its own, and prints what they measured.
 //   npm run bench [-- NAME...] [-- --json]      with --cluster: those of bench/cluster
+//   npm run bench -- --compare REF [NAME...] [--rounds N] [--json]      by turns with those of another commit
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { basename, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { compareWith } from './bench-compare.mjs';
 
-const args = process.argv.slice(2);
-const json = args.includes('--json');
-const wanted = args.filter((arg) => !arg.startsWith('-'));
-const home = args.includes('--cluster') ? 'bench/cluster' : 'bench';
+const usage = (message) => {
+  process.stderr.write(`bench: ${message}\n`);
+  process.exit(2);
+};
+const { values: options, positionals: wanted } = readOptions();
+const { json } = options;
+const home = options.cluster ? 'bench/cluster' : 'bench';
 const known = readdirSync(home)
   .filter((file) => file.endsWith('.ts') && !['bench.ts', 'hello.ts', 'services.ts'].includes(file))
   .map((file) => basename(file, '.ts'));
 const unknown = wanted.filter((name) => !known.includes(name));
-if (unknown.length > 0) {
-  process.stderr.write(`bench: no benchmark ${unknown.join(', ')}\nhint: there are ${known.join(', ')}\n`);
-  process.exit(2);
+if (unknown.length > 0) usage(`no benchmark ${unknown.join(', ')}\nhint: there are ${known.join(', ')}`);
+const rounds = Number(options.rounds);
+if (!Number.isInteger(rounds) || rounds < 1)
+  usage(`expected --rounds to be a whole number above 0, got ${options.rounds}`);
+if (options.compare !== undefined) {
+  if (options.cluster) usage('--compare is for the benchmarks of one machine: a cluster runs one release');
+  compareWith(options.compare, wanted, { rounds, json });
+  process.exit(0);
 }
 
 // Inside the checkout, so that what the bundles leave out is found in node_modules.
@@ -79,3 +90,19 @@ else
     `on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Node.js ${machine.node}\n`,
   );
 process.exit(failed ? 1 : 0);
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        json: { type: 'boolean', default: false },
+        cluster: { type: 'boolean', default: false },
+        compare: { type: 'string' },
+        rounds: { type: 'string', default: '5' },
+      },
+      allowPositionals: true,
+    });
+  } catch (error) {
+    return usage(error.message);
+  }
+}
