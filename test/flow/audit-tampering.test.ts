@@ -219,11 +219,13 @@ describe('somebody with all rights on the database changes it: everybody who loo
         const stranger = makeSigningKey('stranger').privateKey;
         writeFileSync(file, JSON.stringify({ keys: [stranger], retired: [retired] }));
         await machine.untilLogKeyIs(stranger.kid);
+        await machine.untilVerifyEnds('log.head_signature');
         for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())])
           expect(refused).toMatchObject({ code: 'log.head_signature', exitCode: 5 });
       } finally {
         writeFileSync(file, own);
         await machine.untilNoHead('audit.key_unknown');
+        await machine.untilVerifyEnds('audit.key_unknown');
       }
       // The service itself takes no such head for its own: it signs nothing after it.
       for (const refused of [await refusalOf(machine.check()), await refusalOf(machine.verify())]) {

@@ -101,6 +101,14 @@ export class AuditMachine extends Machine {
     );
   }
 
+  /** Until an administrator is refused for this reason: their service looks at the files of its keys by itself. */
+  async untilVerifyEnds(code: string): Promise<void> {
+    await eventually(async () => {
+      const { error } = JSON.parse((await this.verify()).stdout) as { error?: Refused };
+      return error?.code === code;
+    });
+  }
+
   /** Files in which a machine remembers the audit log of the one installation that there is. */
   remembered(pattern: RegExp, home = 'state'): string[] {
     const [folder, ...others] = readdirSync(this.path(home, 'sls', 'log'));
