@@ -21,6 +21,8 @@ export const INHERITED_ENVIRONMENT = [
   'SEAT_SECONDS',
   'SEATS',
   'SEAT_GRACE_SECONDS',
+  // What guessing a stolen password's hash takes, and every login by password with it.
+  'BCRYPT_COST',
   // A TPM that somebody set up for themselves: the attestor's.
   'AK_HANDLE',
   'TPM_OWNER_AUTH_FILE',

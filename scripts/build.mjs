@@ -18,6 +18,23 @@ const programs = {
   client: 'client/index.ts',
 };
 
+/**
+ * Of the Kubernetes client library the configuration alone is used (runtime/kubernetes/kube-config.ts). Its package doesn't say that its modules do
+ * nothing when they are loaded, so that all of its API, 15 MB, would be bundled with it.
+ */
+const kubernetesClient = {
+  name: 'kubernetes-client',
+  setup({ onResolve, resolve }) {
+    onResolve({ filter: /./ }, async ({ path, pluginData, ...from }) => {
+      const isInside = from.resolveDir.includes('/@kubernetes/client-node');
+      if (pluginData === 'resolving' || (!isInside && path !== '@kubernetes/client-node')) return undefined;
+      const { importer, kind, resolveDir } = from;
+      const found = await resolve(path, { importer, kind, resolveDir, pluginData: 'resolving' });
+      return found.path.includes('/@kubernetes/client-node/') ? { ...found, sideEffects: false } : found;
+    });
+  },
+};
+
 const { metafile, outputFiles } = await build({
   write: false,
   entryPoints: programs,
@@ -31,6 +48,7 @@ const { metafile, outputFiles } = await build({
   minifySyntax: true,
   logLevel: 'warning',
   metafile: true,
+  plugins: [kubernetesClient],
   // These load files of their own at run time: a native module and WebAssembly.
   external: ['@lydell/node-pty', '@electric-sql/pglite', 'pg-native'],
 });

@@ -52,8 +52,8 @@ export class KubernetesApi {
     if (!env['KUBERNETES_SERVICE_HOST'] || !env['KUBERNETES_SERVICE_PORT']) {
       throw new ConfigError('expected KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as in every pod');
     }
-    // Loaded when it is wanted: it takes a third of a second, which a function that starts from zero would hand on to its users.
-    const { KubeConfig } = await import('@kubernetes/client-node');
+    // Loaded when it is wanted: a function that starts from zero would hand on to its users the time that it takes.
+    const { KubeConfig } = await import('./kube-config');
     const config = new KubeConfig();
     config.loadFromCluster();
     return new KubernetesApi(config);
