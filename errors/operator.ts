@@ -43,6 +43,7 @@ export type OperatorCode =
   | KeyStoreCode
   /** A setting is missing or malformed. */
   | 'config.invalid'
+  | 'installation.invalid'
   | 'kubernetes.refused'
   | 'kubernetes.kubectl'
   | 'second_factor.keys_invalid'

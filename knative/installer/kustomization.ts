@@ -1,103 +1,111 @@
-/** What an installation decides. Everything else is in the overlay. */
+import { PROGRAMS } from './installation';
+import type { Installation } from './installation';
+import { CONFIGURABLE } from './settings';
+import type { Configurable } from './settings';
+
 interface Choices {
-  /** Relative path from the kustomization to the overlay. */
-  overlay: string;
-  /** REPOSITORY@sha256:HEX of each program. */
-  images: Record<Program, string>;
+  /** Relative path from the kustomization to the folder `knative`. */
+  manifests: string;
+  /** Names of the variables that the manifests give to each program, in their order. */
+  variables: Record<Configurable, string[]>;
   /** Digests of earlier enclave images that still get evidence. */
   earlierImages?: string[];
-  /** KEY=VALUE label of the nodes with a TPM. */
-  nodeSelector?: string;
-  /** Folder of swtpm's sockets on the nodes (overlay software-tpm). */
-  tpmFolder?: string;
-  /** What enclaves are made from in place of base/enclave.yaml: `enclave.yaml` beside the kustomization, and SHA-256 of it in hex. */
-  enclaveTemplate?: { sha256: string };
-  /** Relative paths to components of knative/components. */
-  components?: string[];
-  /** The OpenID provider by which users may log in. */
-  oidc?: OidcChoice;
+  /** SHA-256 in hex of `enclave.yaml` beside the kustomization, where the installation has a template of its own. */
+  enclaveTemplate?: string;
 }
-
-export interface OidcChoice {
-  issuer: string;
-  clientId: string;
-  /** Divided by spaces. */
-  scopes: string;
-  /** Whether a first login makes an account. */
-  signup: boolean;
-  /** What the provider calls a secret and every client gets; none: ''. */
-  publicClientSecret: string;
-}
-
-export const PROGRAMS = ['signup', 'login', 'enrol', 'admin', 'attestor-daemon', 'enclave'] as const;
-export type Program = (typeof PROGRAMS)[number];
 
 type Operation = { op: 'test' | 'replace' | 'add'; path: string; value: unknown };
 const CONTAINER = '/spec/template/spec/containers/0';
+const REAPER_CONTAINER = `/spec/jobTemplate${CONTAINER}`;
 /** Place of swtpm's folder among the attestor's volumes in components/software-tpm. */
 const TPM_VOLUME = 3;
 
-/** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector. */
-export function kustomization({
-  overlay,
-  images,
-  earlierImages = [],
-  nodeSelector,
-  tpmFolder,
-  enclaveTemplate,
-  components = [],
-  oidc,
-}: Choices): object {
-  const [label, value] = nodeSelector?.split('=', 2) ?? [];
-  const login = [...environment(0, 'ENCLAVE_IMAGE', images.enclave)];
-  const attestor = [...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(','))];
-  if (nodeSelector !== undefined && label && value !== undefined) {
-    login.push(...environment(1, 'ENCLAVE_NODE_SELECTOR', nodeSelector));
-    attestor.push({ op: 'replace', path: '/spec/template/spec/nodeSelector', value: { [label]: value } });
-  }
-  if (tpmFolder !== undefined) {
-    attestor.push({ op: 'test', path: `/spec/template/spec/volumes/${TPM_VOLUME}/name`, value: 'tpm' });
-    attestor.push({ op: 'replace', path: `/spec/template/spec/volumes/${TPM_VOLUME}/hostPath/path`, value: tpmFolder });
-  }
+/** A kustomization (JSON is YAML) over an overlay, as one writes it by hand: images, the enclave's image, the node selector, settings. */
+export function kustomization(
+  installation: Installation,
+  { manifests, variables, earlierImages = [], enclaveTemplate }: Choices,
+): object {
+  const { images, nodeSelector, oidc, metrics, overlay, settings } = installation;
+  const patches = CONFIGURABLE.map((program) => ({
+    target: TARGETS[program],
+    operations: Object.entries(settings[program] ?? {}).flatMap(([name, value]) =>
+      value === undefined ? [] : setting(program, name, value, variables[program].indexOf(name)),
+    ),
+  }));
+  const patchOf = (program: Configurable): Operation[] => patches[CONFIGURABLE.indexOf(program)]!.operations;
+  const [label = '', value = ''] = nodeSelector.split('=', 2);
+  patchOf('login').unshift(
+    ...environment(0, 'ENCLAVE_IMAGE', images.enclave),
+    ...environment(1, 'ENCLAVE_NODE_SELECTOR', nodeSelector),
+  );
+  patchOf('attestor').unshift(
+    ...environment(0, 'ENCLAVE_IMAGES', [images.enclave, ...earlierImages].join(',')),
+    { op: 'replace', path: '/spec/template/spec/nodeSelector', value: { [label]: value } },
+    ...tpmFolder(installation),
+  );
+  if (oidc) patchOf('signup').unshift(...oidcEnvironment(oidc));
   if (enclaveTemplate !== undefined) {
     // login reads the template when it starts: another one makes another revision of login.
-    login.push({
+    patchOf('login').push({
       op: 'add',
       path: '/spec/template/metadata/annotations/licensing~1enclave-template',
-      value: enclaveTemplate.sha256,
+      value: enclaveTemplate,
     });
   }
   return {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
-    resources: [overlay],
-    components,
+    resources: [`${manifests}/overlays/${overlay}`],
+    components: metrics ? [`${manifests}/components/metrics`] : [],
     images: PROGRAMS.filter((name) => name !== 'enclave').map((name) => {
       const [newName, digest] = images[name].split('@', 2);
       return { name: `licensing/${name}`, newName, digest };
     }),
-    ...(enclaveTemplate && {
+    ...(enclaveTemplate !== undefined && {
       configMapGenerator: [
         { name: 'enclave-template', namespace: 'licensing', behavior: 'replace', files: ['enclave.yaml'] },
       ],
       generatorOptions: { disableNameSuffixHash: true },
     }),
-    patches: [
-      { target: { group: 'serving.knative.dev', kind: 'Service', name: 'login' }, patch: JSON.stringify(login) },
-      ...(oidc
-        ? [
-            {
-              target: { group: 'serving.knative.dev', kind: 'Service', name: 'signup' },
-              patch: JSON.stringify(oidcEnvironment(oidc)),
-            },
-          ]
-        : []),
-      { target: { kind: 'DaemonSet', name: 'attestor' }, patch: JSON.stringify(attestor) },
-    ],
+    patches: patches
+      .filter(({ operations }) => operations.length > 0)
+      .map(({ target, operations }) => ({ target, patch: JSON.stringify(operations) })),
   };
 }
 
-function oidcEnvironment({ issuer, clientId, scopes, signup, publicClientSecret }: OidcChoice): Operation[] {
+const service = (name: string): object => ({ group: 'serving.knative.dev', kind: 'Service', name });
+const TARGETS: Record<Configurable, object> = {
+  signup: service('signup'),
+  login: service('login'),
+  enrol: service('enrol'),
+  admin: service('admin'),
+  attestor: { kind: 'DaemonSet', name: 'attestor' },
+  reaper: { kind: 'CronJob', name: 'reaper' },
+};
+
+function tpmFolder({ tpmFolder: path }: Installation): Operation[] {
+  if (path === undefined) return [];
+  const volume = `/spec/template/spec/volumes/${TPM_VOLUME}`;
+  return [
+    { op: 'test', path: `${volume}/name`, value: 'tpm' },
+    { op: 'replace', path: `${volume}/hostPath/path`, value: path },
+  ];
+}
+
+/** @param index among the variables of the manifest; -1: it has none of this name */
+function setting(program: Configurable, name: string, value: string, index: number): Operation[] {
+  const container = program === 'reaper' ? REAPER_CONTAINER : CONTAINER;
+  if (index >= 0) return environment(index, name, value, container);
+  return [{ op: 'add', path: `${container}/env/-`, value: { name, value } }];
+}
+
+function oidcEnvironment({
+  issuer,
+  clientId,
+  scopes,
+  signup,
+  publicClientSecret,
+}: NonNullable<Installation['oidc']>): Operation[] {
   const values = {
     OIDC_ISSUER: issuer,
     OIDC_CLIENT_ID: clientId,
@@ -108,9 +116,9 @@ function oidcEnvironment({ issuer, clientId, scopes, signup, publicClientSecret 
   return Object.entries(values).flatMap(([name, value], index) => environment(index, name, value));
 }
 
-function environment(index: number, name: string, value: string): Operation[] {
+function environment(index: number, name: string, value: string, container = CONTAINER): Operation[] {
   return [
-    { op: 'test', path: `${CONTAINER}/env/${index}/name`, value: name },
-    { op: 'replace', path: `${CONTAINER}/env/${index}/value`, value },
+    { op: 'test', path: `${container}/env/${index}/name`, value: name },
+    { op: 'replace', path: `${container}/env/${index}/value`, value },
   ];
 }

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { forgetDeletions, noteEnclavesRemoved, pendingDeletions } from '../../../licensing/accounts/deletion';
 import { readEnvironment } from '../../../runtime/config/environment';
 import { KubernetesApi } from '../../../runtime/kubernetes/api';
@@ -9,19 +8,12 @@ import type { Database } from '../../../licensing/store/database';
 import { installationId } from '../../../licensing/store/installation';
 import { requireBound } from './bind';
 import { reap } from './reaper';
+import { reaperSettings } from './settings';
 import { dateOf } from '../../../runtime/clock';
 import { runTask } from '../../../runtime/rpc/program';
 import type { Program } from '../../../runtime/rpc/program';
 
 const DAY_MS = 86_400_000;
-
-const reaperSettings = z.object({
-  ENCLAVE_NAMESPACE: z.string().default('licensing-enclaves'),
-  UNUSED_DAYS: z.coerce.number().positive().default(30),
-  ORPHAN_DAYS: z.coerce.number().min(0).default(7),
-  ORPHAN_PERCENT: z.coerce.number().min(0).max(100).default(5),
-  DATABASE_URL_FILE: z.string(),
-});
 
 async function load() {
   const settings = readEnvironment(reaperSettings);

@@ -38,6 +38,15 @@ export async function installWith(images: string): Promise<void> {
   process.env['SLS_TRUST_FINGERPRINT'] = await fingerprint(trustKey);
 }
 
+/** Runs the installer once more, as an operator would, on the installation that the cluster keeps. */
+export function installer(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const trust = join(mkdtempSync(join(tmpdir(), 'sls-e2e-')), 'sls-trust.jws');
+  return spawnSync(process.execPath, [INSTALLER, '--trust-bundle', trust, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
+}
+
 /** The project's template with next to nothing requested: a hundred enclaves have to fit the small node of a test cluster at once. */
 function smallEnclave(folder: string): string {
   const template = readFileSync(join(dirname(INSTALLER), '../knative/base/enclave.yaml'), 'utf8');
