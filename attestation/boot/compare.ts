@@ -87,6 +87,5 @@ function findCommandLine(state: BootState, boot: MeasuredBoot, pcr: number): Eve
     events?.find((event) => event.pcr === pcr && commandLineOf(event.description) !== undefined);
   const expected = find(state.events);
   const got = find(boot.events.get(pcr));
-  if (expected === undefined && got === undefined) return undefined;
   return expected?.sha256 === got?.sha256 ? undefined : { expected, got };
 }

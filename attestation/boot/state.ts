@@ -56,8 +56,8 @@ export function recordedPcrs(boot: MeasuredBoot): number[] {
 }
 
 /** Whether nothing was ever measured into a PCR of this value. */
-export function isZero(value: string | undefined): boolean {
-  return value === undefined || /^0+$/.test(value);
+export function isZero(value = ''): boolean {
+  return /^0*$/.test(value);
 }
 
 /**

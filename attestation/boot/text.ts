@@ -50,9 +50,9 @@ function commandLineText({ expected, got }: EventDifference): string {
 
 /** One line for a refusal: which PCRs differ from the golden state, what did it first, and how the kernel's command line differs. */
 export function comparisonText({ differences, first }: BootComparison): string {
+  if (first === undefined) return 'no PCR differs';
   const list = differences.map(({ pcr }) => pcr).join(', ');
   const which = differences.length === 1 ? `PCR ${list} differs` : `PCRs ${list} differ`;
-  if (first === undefined) return which;
   if (differences.length === 1) return `${which} ${causeText(first)}`;
   const text = `${which}, PCR ${first.pcr} first ${causeText(first)}`;
   // A changed grub.cfg is measured before what it changes.

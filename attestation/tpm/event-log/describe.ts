@@ -26,7 +26,7 @@ export function describeEvent(event: BootEvent): EventDescription {
   try {
     text = READERS.get(event.type)?.(event.data) ?? anyText(event.data) ?? bytes;
   } catch (error) {
-    if (!(error instanceof BytesError || error instanceof RangeError)) throw error;
+    if (!(error instanceof BytesError)) throw error;
     text = bytes;
   }
   const measured = isMeasured(event);
@@ -93,8 +93,7 @@ function describeLoader(data: Buffer): string | undefined {
   const text = anyText(data, MAX_LINE_LENGTH) ?? '';
   const [prefix = ''] = /^[a-z_]+: /.exec(text) ?? [];
   const words = GRUB_PREFIXES.get(prefix);
-  if (words === undefined || words !== COMMAND_LINE)
-    return plainText(`${words ?? prefix}${text.slice(prefix.length)}`) || undefined;
+  if (words !== COMMAND_LINE) return plainText(`${words ?? prefix}${text.slice(prefix.length)}`) || undefined;
   return `${words}${text.slice(prefix.length)}`;
 }
 

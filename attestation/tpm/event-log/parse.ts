@@ -127,7 +127,7 @@ function readEvent(reader: LittleEndianReader, sizes: ReadonlyMap<number, number
 
 /**
  * TPML_DIGEST_VALUES, each algorithm of the Spec ID event at most once: a log with two answers for one bank has none. Firmware leaves banks out that it
- * lists, so an event counts for those that it has.
+ * lists, so an event counts for those that it has. Their number needs no bound: the first that isn't announced, or comes again, ends the reading.
  */
 function readDigests(
   reader: LittleEndianReader,
@@ -135,7 +135,6 @@ function readDigests(
   index: number,
 ): Buffer | undefined {
   const count = reader.u32();
-  if (count > sizes.size) throw malformed(`${sizes.size} digests at most in event ${index}`, String(count));
   const digests = new Map<number, Buffer>();
   for (let at = 0; at < count; at++) {
     const algorithm = reader.u16();
