@@ -44,7 +44,7 @@ test.each(files)('%s: one certificate, self-signed, its fingerprint as listed, n
   expect(row).toContain(`${day(certificate.validFrom)} to ${day(certificate.validTo)}`);
   expect(row.slice(-2)).toEqual([
     expect.stringMatching(/^(<https?:\/\/[^>]+>|not known)$/),
-    expect.stringMatching(/^(A|B|A, B|C|D)$/),
+    expect.stringMatching(/^(A|B|A, B|C|D|E)$/),
   ]);
   const soon = Date.now() + 365 * 86_400_000;
   expect({ file, ends: new Date(certificate.validTo).getTime() < soon }).toEqual({ file, ends: ENDING.includes(file) });
