@@ -81,13 +81,10 @@ const USUAL_FORMS = [
   '3076301006072a8648ce3d020106052b8104002203620004',
   '30819b301006072a8648ce3d020106052b810400230381860004',
 ].map((hex) => Buffer.from(hex, 'hex'));
-const NUMBERS_BYTES = [64, 96, 132];
 
 /** The form that nearly every key has, and has after the way by a JWK too: that way takes as long as reading the key. */
 function isUsualForm(spki: Uint8Array): boolean {
-  return USUAL_FORMS.some(
-    (form, i) => spki.length === form.length + (NUMBERS_BYTES[i] ?? 0) && form.equals(spki.subarray(0, form.length)),
-  );
+  return USUAL_FORMS.some((form) => form.equals(spki.subarray(0, form.length)));
 }
 
 /** @param jwk public (RFC 7518, 6). @throws Error as importSpki */

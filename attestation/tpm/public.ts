@@ -58,6 +58,8 @@ const CURVES: ReadonlyMap<number, { name: 'P-256' | 'P-384'; size: number }> = n
   [TPM_ECC_CURVE.P384, { name: 'P-384', size: 48 }],
 ]);
 const RSA_BITS = [2048, 3072, 4096];
+/** The one exponent that is taken, as a JWK has it. */
+const EXPONENT_65537 = 'AQAB';
 
 /**
  * Parses a TPMT_PUBLIC (Part 2, 12.2.4) of an asymmetric key. Weak keys are refused here, before anything uses them:
@@ -109,7 +111,7 @@ export function publicKeyObject(key: TpmPublic): PublicKey {
   const jwk =
     key.type === 'ecc'
       ? { kty: 'EC', crv: key.curve, x: key.x.toString('base64url'), y: key.y.toString('base64url') }
-      : { kty: 'RSA', n: key.modulus.toString('base64url'), e: exponentBytes(key.exponent).toString('base64url') };
+      : { kty: 'RSA', n: key.modulus.toString('base64url'), e: EXPONENT_65537 };
   try {
     return importJwk(jwk);
   } catch (error) {
@@ -216,9 +218,3 @@ const SCHEMES_WITH_HASH: ReadonlySet<number> = new Set([
   0x0021,
   0x0022,
 ]);
-
-function exponentBytes(exponent: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(exponent);
-  return bytes.subarray(bytes.findIndex((byte) => byte !== 0));
-}

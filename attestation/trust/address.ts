@@ -6,5 +6,6 @@ export function isAddress(text: string): boolean {
   if (text.startsWith('unix:')) return text.startsWith('unix:/');
   if (!URL.canParse(text)) return false;
   const { protocol, pathname } = new URL(text);
-  return (protocol === 'http:' || protocol === 'https:') && (pathname === '/' || pathname === '');
+  // Without a path a URL of these has this one.
+  return (protocol === 'http:' || protocol === 'https:') && pathname === '/';
 }

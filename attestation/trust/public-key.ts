@@ -1,6 +1,6 @@
 import { calculateJwkThumbprint } from 'jose';
 import { z } from 'zod';
-import { describeKey, importJwk } from '../crypto';
+import { importJwk } from '../crypto';
 
 /** 32 bytes in base64url, written in the one way that leaves no bits over: keys are compared as texts. */
 const COORDINATE = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
@@ -18,7 +18,8 @@ export const publicKeySchema = z
   })
   .refine((jwk) => {
     try {
-      return describeKey(importJwk(jwk)).type === 'ec';
+      importJwk(jwk);
+      return true;
     } catch {
       return false;
     }

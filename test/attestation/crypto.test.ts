@@ -6,8 +6,11 @@ import {
   exportSpki,
   importJwk,
   importSpki,
+  isP256,
   isSameKey,
   sha256,
+  signEcdsa,
+  verifyEcdsa,
   verifySignature,
 } from '../../attestation/crypto';
 import { encodePoint } from '../support/points';
@@ -72,6 +75,36 @@ test('whatever the bytes: an error, or a key that is known by one encoding', () 
     { numRuns: 1000 },
   );
   expect(sha256(Buffer.from('a'), Buffer.from('bc'))).toEqual(sha256(Buffer.from('abc')));
+});
+
+test('a key on a curve that JWK has no name for is read, and described as none that is taken', () => {
+  for (const namedCurve of ['secp224r1', 'brainpoolP256r1', 'secp256k1']) {
+    const spki = generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' });
+    expect(describeKey(importSpki(spki))).toEqual({ type: 'ec', curve: undefined });
+  }
+});
+
+test('two keys are two, and one on P-256 is told from others', () => {
+  const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve }).publicKey;
+  const key = ec('P-256');
+  expect(isSameKey(key, importSpki(exportSpki(key)))).toBe(true);
+  expect(isSameKey(key, ec('P-256'))).toBe(false);
+  expect(isP256(key)).toBe(true);
+  for (const other of [ec('P-384'), ec('secp256k1'), generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey])
+    expect(isP256(other)).toBe(false);
+});
+
+test('a signature holds for its own data and key', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const [data, other] = [Buffer.from('data'), Buffer.from('other')];
+  const signature = signEcdsa(privateKey, data);
+  expect(verifyEcdsa(publicKey, data, signature)).toBe(true);
+  expect(verifyEcdsa(publicKey, other, signature)).toBe(false);
+  expect(verifyEcdsa(publicKey, data, sign('sha256', data, privateKey))).toBe(false);
+  const der = sign('sha256', data, privateKey);
+  expect(verifySignature(publicKey, { type: 'ec', hash: 'sha256' }, data, der)).toBe(true);
+  expect(verifySignature(publicKey, { type: 'ec', hash: 'sha256' }, other, der)).toBe(false);
+  expect(verifySignature(publicKey, { type: 'ec', hash: 'sha384' }, data, der)).toBe(false);
 });
 
 test('a key of another kind than the algorithm verifies nothing, not even its own signature', () => {

@@ -70,6 +70,13 @@ describe('weak keys are refused', () => {
     );
   });
 
+  test('RSA with an even modulus', () => {
+    const modulus = Buffer.alloc(256, 0x81);
+    expect(parsePublic(encodeRsaPublic(rsa, { modulus }))).toMatchObject({ keyBits: 2048 });
+    modulus.writeUInt8(0x80, 255);
+    expect(() => parsePublic(encodeRsaPublic(rsa, { modulus }))).toThrowWithCode('tpm.invalid');
+  });
+
   test('RSA with exponent 3', () => {
     expect(() => parsePublic(encodeRsaPublic(rsa, { exponent: 3 }))).toThrowWithCode('tpm.weak_key');
   });
@@ -79,13 +86,36 @@ describe('weak keys are refused', () => {
   });
 });
 
+test('an RSA modulus just as long as it says is taken', () => {
+  const modulus = Buffer.concat([Buffer.from([0x80]), Buffer.alloc(255, 1)]);
+  expect(parsePublic(encodeRsaPublic(rsa, { modulus }))).toMatchObject({ modulus });
+});
+
+test('an encryption scheme without a hash, a cipher that is AES or none', () => {
+  const bytes = encodeRsaPublic(rsa);
+  const withScheme = (scheme: string): Buffer =>
+    Buffer.concat([bytes.subarray(0, 12), Buffer.from(scheme, 'hex'), bytes.subarray(16)]);
+  expect(parsePublic(withScheme('0015'))).toMatchObject({ scheme: { algorithm: TPM_ALG.RSAES } });
+  expect(parsePublic(withScheme('0010'))).toMatchObject({ scheme: { algorithm: TPM_ALG.NULL } });
+  const withCipher = (cipher: string): Buffer =>
+    Buffer.concat([bytes.subarray(0, 10), Buffer.from(cipher, 'hex'), bytes.subarray(12)]);
+  expect(parsePublic(withCipher('000600800043'))).toMatchObject({
+    symmetric: { algorithm: TPM_ALG.AES, keyBits: 128, mode: TPM_ALG.CFB },
+  });
+  // Camellia.
+  expect(() => parsePublic(withCipher('002600800043'))).toThrowWithCode('tpm.unsupported');
+});
+
 test('ends within a structure, bytes after it, other types: a typed error', () => {
   const bytes = encodeEccPublic(ecc);
   for (let length = 0; length < bytes.length; length++)
     expect(() => parsePublic(bytes.subarray(0, length))).toThrowWithCode('tpm.truncated');
   expect(() => parsePublic(Buffer.concat([bytes, Buffer.alloc(1)]))).toThrowWithCode('tpm.trailing');
   expect(() => parsePublic(encodeEccPublic(ecc, { scheme: 0x9999 }))).toThrowWithCode('tpm.unsupported');
-  expect(() => parsePublic(encodeEccPublic(ecc, { x: Buffer.alloc(33, 1) }))).toThrowWithCode('tpm.invalid');
+  for (const length of [0, 33]) {
+    expect(() => parsePublic(encodeEccPublic(ecc, { x: Buffer.alloc(length, 1) }))).toThrowWithCode('tpm.invalid');
+    expect(() => parsePublic(encodeEccPublic(ecc, { y: Buffer.alloc(length, 1) }))).toThrowWithCode('tpm.invalid');
+  }
   expect(() => parsePublic(Buffer.concat([Buffer.from('0008', 'hex'), bytes.subarray(2)]))).toThrowWithCode(
     'tpm.unsupported',
   );

@@ -48,6 +48,18 @@ test('lengths past the end, fields that are too long, bytes after it: a typed er
   expect(() => parseQuote(encodeAttest({ safe: 2 }))).toThrowWithCode('tpm.invalid');
 });
 
+test('fields as long as they may be are taken', () => {
+  const longest = {
+    extraData: Buffer.alloc(66),
+    qualifiedSigner: Buffer.alloc(66),
+    pcrDigest: Buffer.alloc(64),
+    pcrSelections: Array.from({ length: 16 }, (_, at) => ({ hash: at, pcrs: [at] })),
+  };
+  expect(parseQuote(encodeAttest(longest))).toMatchObject(longest);
+  const banks = Array.from({ length: 17 }, () => ({ hash: TPM_ALG.SHA256, pcrs: [0] }));
+  expect(() => parsePcrSelections(encodeSelections(banks))).toThrowWithCode('tpm.invalid');
+});
+
 test('four thousand million banks cost nothing', () => {
   expect(() => parsePcrSelections(u32(0xffffffff))).toThrowWithCode('tpm.invalid');
   expect(() => parsePcrSelections(Buffer.from('00000001000bff', 'hex'))).toThrowWithCode('tpm.invalid');

@@ -60,7 +60,21 @@ test('a key on another curve is an error', () => {
 test('zero, and numbers beyond the curve, verify nothing', () => {
   for (const number of [Buffer.alloc(32), Buffer.alloc(32, 0xff), Buffer.alloc(48, 0xff)]) {
     expect(verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(number, number)), Buffer.from('x'))).toBe(false);
+    const small = Buffer.alloc(32, 1);
+    expect(verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(number, small)), Buffer.from('x'))).toBe(false);
+    expect(verifyEcdsaP256(publicKey, parseSignature(encodeEcdsa(small, number)), Buffer.from('x'))).toBe(false);
   }
+});
+
+test('an RSA signature as long as the largest key is read, a longer one is not', () => {
+  const of = (length: number): Buffer =>
+    Buffer.concat([u16(TPM_ALG.RSASSA), u16(TPM_ALG.SHA256), sized(Buffer.alloc(length, 1))]);
+  expect(parseSignature(of(512))).toEqual({
+    algorithm: 'rsassa',
+    hash: TPM_ALG.SHA256,
+    signature: Buffer.alloc(512, 1),
+  });
+  for (const length of [0, 513]) expect(() => parseSignature(of(length))).toThrowWithCode('tpm.invalid');
 });
 
 test('other algorithms, weak hashes and malformed bytes: a typed error', () => {

@@ -45,6 +45,8 @@ test('an edge that does not fit the size is refused', () => {
   expect(() => new Frontier(0, [hash])).toThrow(RangeError);
   expect(() => new Frontier(1, [Buffer.alloc(31)])).toThrow(RangeError);
   expect(() => new Frontier(1)).toThrow(RangeError);
+  expect(() => new Frontier(3, [hash, Buffer.alloc(33)])).toThrow(RangeError);
   for (const size of [-1, 0.5, Number.NaN, 2 ** 53, Infinity])
-    expect(() => new Frontier(size, [hash])).toThrow(RangeError);
+    for (let count = 0; count < 9; count++)
+      expect(() => new Frontier(size, Array(count).fill(hash))).toThrow(RangeError);
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { requireGrowth } from '../../../attestation/transparency/growth';
+import { largestOf, requireGrowth } from '../../../attestation/transparency/growth';
 import { leafHash, merkleTree } from '../../../attestation/transparency/merkle';
 import { consistencyProof } from '../../../attestation/transparency/proof';
 import { Frontier } from '../../../attestation/transparency/frontier';
@@ -39,6 +39,13 @@ test('a log of the same records but one, or with fewer', async () => {
       await expect(requireGrowth(headOf(first), headOf(first - 1), prove())).toRejectWithCode('log.rolled_back');
     }),
   );
+});
+
+test('of several heads the one of the largest log, and the first of two of one size', () => {
+  const [small, large, again] = [headOf(3), headOf(8), headOf(8)];
+  expect(largestOf([])).toBeUndefined();
+  expect(largestOf([small, large, again])).toBe(large);
+  expect(largestOf([large, small])).toBe(large);
 });
 
 test('no proof is asked for where none is needed', async () => {

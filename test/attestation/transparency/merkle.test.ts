@@ -103,7 +103,7 @@ test('positions outside the tree, and hashes of another length, lead nowhere', (
     ),
   ).toBeInstanceOf(Buffer);
   expect(() => merkleTree([])).toThrow(RangeError);
-  expect(() => merkleTree([leaf]).path(1)).toThrow(RangeError);
+  for (const index of [1, -1, 0.5, -0.5, Number.NaN]) expect(() => merkleTree([leaf]).path(index)).toThrow(RangeError);
 });
 
 test('each inner node of a thousand leaves is hashed once, however many paths are asked for', () => {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { leafHash, rootFromPath } from '../../../attestation/transparency/merkle';
+import { leafHash, nodeHash, rootFromPath } from '../../../attestation/transparency/merkle';
 import { consistencyProof, inclusionProof, isConsistent } from '../../../attestation/transparency/proof';
 import { dataOf, MTH, PATH, PROOF, subtreesOf } from './reference';
 import { CONSISTENCY, INCLUSION, LEAVES, ROOTS } from './vectors';
@@ -174,6 +174,43 @@ describe('consistency', () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  test('a proof of another length than the sizes need holds for nothing, whatever roots it leads to', async () => {
+    const data = dataOf(7);
+    const proof = await consistencyProof(3, 7, subtreesOf(data));
+    const [before, after] = [headOf(data.slice(0, 3)), headOf(data)];
+    expect(isConsistent(before, after, proof)).toBe(true);
+    // One more, as if the tree were higher: both roots are made to fit.
+    const more = Buffer.alloc(32, 7);
+    const higher = ({ size, root }: { size: number; root: Buffer }) => ({ size, root: nodeHash(more, root) });
+    expect(isConsistent(higher(before), higher(after), [...proof, more])).toBe(false);
+    // Fewer, as if it were lower.
+    const [start] = proof as [Buffer];
+    expect(isConsistent({ size: 3, root: start }, { size: 7, root: start }, [start])).toBe(false);
+    expect(isConsistent({ size: 4, root: start }, { size: 7, root: start }, [])).toBe(false);
+    expect(isConsistent(before, after, [])).toBe(false);
+    // A smaller tree doesn't begin with a larger one, even one with its root.
+    expect(isConsistent({ size: 8, root: start }, { size: 4, root: start }, [])).toBe(false);
+  });
+
+  test('a proof of hashes of another length holds for nothing, whatever roots it leads to', async () => {
+    const [start, right, left, last] = await consistencyProof(3, 7, subtreesOf(dataOf(7)));
+    const odd = start!.subarray(1);
+    const root = (size: number, hash: Buffer) => ({ size, root: hash });
+    const first = root(3, nodeHash(left!, odd));
+    const second = root(7, nodeHash(nodeHash(left!, nodeHash(odd, right!)), last!));
+    expect(isConsistent(first, second, [odd, right!, left!, last!])).toBe(false);
+    // With as many bytes as there should be, the roots are those that were made to fit.
+    const even = Buffer.alloc(32, 5);
+    expect(
+      isConsistent(root(3, nodeHash(left!, even)), root(7, nodeHash(nodeHash(left!, nodeHash(even, right!)), last!)), [
+        even,
+        right!,
+        left!,
+        last!,
+      ]),
+    ).toBe(true);
   });
 
   test('sizes that are none, or in the other order, have no proof, and nothing is read for them', () => {

@@ -127,7 +127,11 @@ test('records twice, in another order, or more than there are', () => {
     record.sequence === 3 ? { ...log.records[2]!, sequence: 3 } : record,
   );
   expect(verdict(swapped)).toEqual(refused('log.record_wrong', 2, 3));
-  expect(verdict(log.records, log.heads[12]!)).toMatchObject({ code: 'log.record_wrong' });
+  expect(verdict(log.records, log.heads[12]!)).toEqual({
+    name: 'LogError',
+    code: 'log.record_wrong',
+    records: undefined,
+  });
 });
 
 test('a hash beside the records that was changed or removed: the records are right, and that is said', () => {
@@ -141,6 +145,11 @@ test('a hash beside the records that was changed or removed: the records are rig
     record.sequence === 1 ? { ...record, nodes: [leafHash(forged)] } : record,
   );
   expect(verdict(both, head, [log.heads[4]!])).toEqual(refused('log.record_wrong', 10, 10));
+});
+
+test('a head of before of no records that is not of the empty tree', () => {
+  expect(verdict(log.records, head, [{ size: 0, root: forged }])).toMatchObject({ code: 'log.forked' });
+  expect(verdict(log.records, head, [log.heads[0]!, head])).toBe('as signed');
 });
 
 test('a log that had more records before', () => {

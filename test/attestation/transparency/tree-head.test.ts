@@ -8,6 +8,7 @@ import {
   TREE_HEAD_SECONDS,
   TREE_HEAD_TYPE,
 } from '../../../attestation/transparency/tree-head';
+import { longest } from '../../support/longest';
 import { makeSigningKey } from '../../support/trust';
 import { ROOTS } from './vectors';
 
@@ -102,6 +103,9 @@ describe('refused', () => {
     ['a size past what a number holds', { ...FIELDS, size: 2 ** 60 }],
     ['a size as text', { ...FIELDS, size: '8' }],
     ['a short root', { ...FIELDS, root: 'abcd' }],
+    ['a root with something before it', { ...FIELDS, root: `0x${FIELDS.root}` }],
+    ['a root with something behind it', { ...FIELDS, root: `${FIELDS.root}00` }],
+    ['half a second', { ...FIELDS, iat: FIELDS.iat - 0.5 }],
     ['a root in capitals: one head has one form', { ...FIELDS, root: FIELDS.root.toUpperCase() }],
     ['a time as text', { ...FIELDS, iat: '2026' }],
     ['more than a head says', { ...FIELDS, also: 1 }],
@@ -109,8 +113,14 @@ describe('refused', () => {
 
   test.each(['', 'a', 'a.b.c', '..', '\0', '{}'])('%j', (text) => refused(text, 'log.head_malformed'));
 
-  test('a text that is longer than any head', async () =>
-    refused(await signAnything(FIELDS, { also: 'A'.repeat(5000) }), 'log.head_malformed'));
+  test('a text that is longer than any head: the longest is taken, a character more is not', async () => {
+    await refused(await signAnything(FIELDS, { also: 'A'.repeat(5000) }), 'log.head_malformed');
+    const heads = await longest(4096, (spaces, header) =>
+      signAnything(`${JSON.stringify(FIELDS)}${' '.repeat(spaces)}`, { cty: 'x'.repeat(header) }),
+    );
+    expect(await readTreeHead(heads.longest, checks)).toEqual(HEAD);
+    await refused(heads.longer, 'log.head_malformed');
+  });
 
   test('a head of long ago, and one of the future', async () => {
     const seconds = (count: number): Date => new Date(NOW.getTime() + count * 1000);

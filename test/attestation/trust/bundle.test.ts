@@ -1,7 +1,12 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { parseTrustBundle, serializeTrustBundle } from '../../../attestation/trust/bundle';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { makeAuthority } from '../../support/authority';
 import { makeSigningKey, trustBundleKeys } from '../../support/trust';
+
+const DIGEST = `sha256:${'ab'.repeat(32)}`;
+/** 253 characters, as long as a name of DNS may be. */
+const LONGEST_DOMAIN = Array(127).fill('a').join('.');
 
 let bundle: TrustBundle;
 beforeAll(async () => {
@@ -13,7 +18,7 @@ beforeAll(async () => {
     attestationRoots: [attestation.certificate],
     serverRoots: [server.certificate],
     services: { signup: 'https://127.0.0.1:7001', login: 'unix:/run/login.sock' },
-    policy: { softwareTpm: 'allow', imageDigests: [`sha256:${'ab'.repeat(32)}`] },
+    policy: { softwareTpm: 'allow', imageDigests: [DIGEST] },
   };
 });
 
@@ -34,12 +39,34 @@ test('boot states are kept', () => {
   ).toEqual(bootStates);
 });
 
+test('what is just within the bounds is taken', () => {
+  const largest = {
+    ...bundle,
+    sequence: 0,
+    trustDomain: LONGEST_DOMAIN,
+    trustKey: { ...bundle.trustKey, kid: 'k'.repeat(128) },
+    policy: { ...bundle.policy, bootStates: bootStates(64) },
+  };
+  expect(parseTrustBundle(serializeTrustBundle(largest))).toEqual(largest);
+});
+
+test('a bundle for a later release says that it is for one', () => {
+  expect(() => parseTrustBundle(JSON.stringify({ ...bundle, version: 2 }))).toThrow('newer release');
+  for (const version of [0, '2', 1.5 - 1])
+    expect(() => parseTrustBundle(JSON.stringify({ ...bundle, version }))).not.toThrow('newer release');
+});
+
 test('text that is no JSON is an error', () => {
   expect(() => parseTrustBundle('version: 1')).toThrowWithCode('trust_bundle.not_json');
 });
 
 test.each<[string, (bundle: TrustBundle) => unknown, string]>([
   ['another version', (good) => ({ ...good, version: 2 }), 'version'],
+  ['an earlier version', (good) => ({ ...good, version: 0 }), 'version'],
+  ['a version as text', (good) => ({ ...good, version: '2' }), 'version: '],
+  ['an unknown field', (good) => ({ ...good, extra: 1 }), 'extra'],
+  ['a sequence below 0', (good) => ({ ...good, sequence: -1 }), 'sequence'],
+  ['half a sequence', (good) => ({ ...good, sequence: 1.5 }), 'sequence'],
   ['no sequence', ({ sequence: _, ...good }) => good, 'sequence'],
   ['no trust key', ({ trustKey: _, ...good }) => good, 'trustKey'],
   [
@@ -52,6 +79,36 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
     'a trust key that is no point',
     (good) => ({ ...good, trustKey: { ...good.trustKey, y: good.trustKey.x } }),
     'trustKey',
+  ],
+  ...(['x', 'y'] as const).flatMap((name): [string, (bundle: TrustBundle) => unknown, string][] => [
+    [
+      `${name} of a trust key with zeros before it`,
+      (good) => ({ ...good, trustKey: { ...good.trustKey, [name]: `AAAA${good.trustKey[name]}` } }),
+      `trustKey.${name}`,
+    ],
+    [
+      `${name} of a trust key with padding behind it`,
+      (good) => ({ ...good, trustKey: { ...good.trustKey, [name]: `${good.trustKey[name]}=` } }),
+      `trustKey.${name}`,
+    ],
+  ]),
+  ['a trust key on another curve', (good) => ({ ...good, trustKey: koblitzKey(good) }), 'trustKey.crv'],
+  ...Object.entries({ kty: 'RSA', alg: 'ES384', use: 'enc', kid: '' }).map(
+    ([name, value]): [string, (bundle: TrustBundle) => unknown, string] => [
+      `a trust key of ${name} ${JSON.stringify(value)}`,
+      (good) => ({ ...good, trustKey: { ...good.trustKey, [name]: value } }),
+      `trustKey.${name}`,
+    ],
+  ),
+  [
+    'a trust key whose name is too long',
+    (good) => ({ ...good, trustKey: { ...good.trustKey, kid: 'k'.repeat(129) } }),
+    'trustKey.kid',
+  ],
+  [
+    'a set of keys with another field',
+    (good) => ({ ...good, revocationKeys: { ...good.revocationKeys, extra: 1 } }),
+    'revocationKeys',
   ],
   ['no revocation key', (good) => ({ ...good, revocationKeys: { keys: [] } }), 'revocationKeys.keys'],
   [
@@ -75,11 +132,28 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
     (good) => ({ ...good, services: { ...good.services, login: 'ftp://x' } }),
     'services.login',
   ],
+  [
+    'another service',
+    (good) => ({ ...good, services: { ...good.services, admin: 'https://admin.example' } }),
+    'services',
+  ],
   ['no word on software TPMs', (good) => ({ ...good, policy: {} }), 'policy.softwareTpm'],
   [
     'an image by tag',
     (good) => ({ ...good, policy: { softwareTpm: 'allow', imageDigests: ['enclave:latest'] } }),
     'policy.imageDigests.0',
+  ],
+  ...[`x${DIGEST}`, `${DIGEST}00`, DIGEST.toUpperCase()].map(
+    (digest): [string, (bundle: TrustBundle) => unknown, string] => [
+      `image ${digest}`,
+      (good) => ({ ...good, policy: { softwareTpm: 'allow', imageDigests: [digest] } }),
+      'policy.imageDigests.0',
+    ],
+  ),
+  [
+    'more boot states than anybody compares',
+    (good) => ({ ...good, policy: { ...good.policy, bootStates: bootStates(65) } }),
+    'policy.bootStates',
   ],
   [
     'no boot state among those demanded',
@@ -92,7 +166,13 @@ test.each<[string, (bundle: TrustBundle) => unknown, string]>([
     'policy.bootStates.0',
   ],
   ['a misspelled rule', (good) => ({ ...good, policy: { ...good.policy, imageDigest: [] } }), 'imageDigest'],
-  ['a trust domain with a slash', (good) => ({ ...good, trustDomain: 'a/b' }), 'trustDomain'],
+  ...['a/b', '_a', 'a_', 'A', '', 'a..b', '-a', 'a\n', LONGEST_DOMAIN.concat('a')].map(
+    (trustDomain): [string, (bundle: TrustBundle) => unknown, string] => [
+      `trust domain ${JSON.stringify(trustDomain)}`,
+      (good) => ({ ...good, trustDomain }),
+      'trustDomain',
+    ],
+  ),
 ])('%s is an error that names the field', (_, edit, field) => {
   const text = JSON.stringify(edit(bundle));
   expect(() => parseTrustBundle(text)).toThrowWithCode('trust_bundle.malformed');
@@ -106,6 +186,16 @@ test('a leaf certificate is no root', async () => {
     'trust_bundle.malformed',
   );
 });
+
+function bootStates(count: number): { name: string; pcrs: Record<string, string> }[] {
+  return Array.from({ length: count }, (_, at) => ({ name: `state-${at}`, pcrs: { 7: 'ab'.repeat(32) } }));
+}
+
+/** A key whose numbers are as long as those of P-256. */
+function koblitzKey({ trustKey }: TrustBundle): object {
+  const { x, y } = generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey.export({ format: 'jwk' });
+  return { ...trustKey, crv: 'secp256k1', x, y };
+}
 
 /** The same 32 bytes in base64url, with other bits behind them. */
 function leftOver(coordinate: string): string {

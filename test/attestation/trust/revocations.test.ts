@@ -1,4 +1,4 @@
-import { importJWK } from 'jose';
+import { CompactSign, importJWK } from 'jose';
 import type { CryptoKey } from 'jose';
 import {
   checkRevocations,
@@ -8,6 +8,7 @@ import {
 } from '../../../attestation/trust/revocations';
 import { makeSigningKey } from '../../support/trust';
 import type { TestSigningKey } from '../../support/trust';
+import { longest } from '../../support/longest';
 
 const AK = 'aa'.repeat(32);
 const EK = 'ee'.repeat(32);
@@ -61,6 +62,42 @@ test('a list from which an entry was taken is refused', async () => {
   await expect(readRevocations(text, [key.publicKey], NOW)).toRejectWithCode('revocation.signature');
 });
 
+describe('signed, but', () => {
+  const iat = NOW.getTime() / 1000;
+  const fields = { ...NOBODY, iat, exp: iat + REVOCATIONS_SECONDS };
+  const signed = async (payload: object, spaces = 0, more = 0): Promise<string> =>
+    new CompactSign(Buffer.from(`${JSON.stringify(payload)}${' '.repeat(spaces)}`))
+      .setProtectedHeader({ alg: 'ES256', typ: 'sls-revocations+jwt', kid: 'revocation-1', cty: 'x'.repeat(more) })
+      .sign(await importJWK(key.privateKey, 'ES256'));
+  const read = (jws: string): Promise<unknown> => readRevocations(jws, [key.publicKey], NOW);
+
+  test.each<[string, object]>([
+    ['a short hash', { aks: ['aa'] }],
+    ['a hash with something before it', { aks: [`0x${AK}`] }],
+    ['a hash with something behind it', { eks: [`${EK}00`] }],
+    ['a hash in capitals, which would match nothing', { aks: [AK.toUpperCase()] }],
+    ['a field that nobody knows', { models: [] }],
+    ['half a second', { iat: iat - 0.5 }],
+    ['half a second at its end', { exp: iat + 0.5 }],
+    ['half a sequence', { trustSequence: 0.5 }],
+    ['a sequence below 0', { trustSequence: -1 }],
+    ['no sequence', { trustSequence: undefined }],
+  ])('with %s', async (_, change) => {
+    await read(await signed(fields));
+    await expect(read(await signed({ ...fields, ...change }))).toRejectWithCode('revocation.malformed');
+  });
+
+  test('for longer than a list lives', async () => {
+    await expect(read(await signed({ ...fields, exp: fields.exp + 1 }))).toRejectWithCode('revocation.stale');
+  });
+
+  test('longer than any list: the longest is taken, a character more is not', async () => {
+    const lists = await longest(768 * 1024, (spaces, header) => signed(fields, spaces, header));
+    await read(lists.longest);
+    await expect(read(lists.longer)).toRejectWithCode('revocation.malformed');
+  });
+});
+
 test.each(['x', 'a.b.c', 'y'.repeat(800_000)])('what is no list is refused (%#)', async (text) => {
   await expect(readRevocations(text, [key.publicKey], NOW)).toRejectWithCode('revocation.malformed');
 });
@@ -85,18 +122,23 @@ describe('by the time of the list', () => {
 
 describe('what stands in the list is refused', () => {
   const subject = { node: 'node-a', akSha256: AK, ekSha256: EK, user: 'user-1' };
-  test.each<['node' | 'ak' | 'ek' | 'user', object]>([
+  test.each<['node' | 'ak' | 'ek' | 'user' | 'session', object]>([
     ['node', { nodes: ['node-b', 'node-a'] }],
     ['ak', { aks: [AK] }],
     ['ek', { eks: [EK] }],
     ['user', { users: ['user-1'] }],
+    ['session', { sessions: ['session-2', 'session-1'] }],
   ])('%s', (what, revoked) => {
-    expect(() => checkRevocations({ ...NOBODY, ...revoked }, subject)).toThrowWithCode(`revocation.${what}`);
+    const own = { ...subject, session: 'session-1' };
+    expect(() => checkRevocations({ ...NOBODY, ...revoked }, own)).toThrowWithCode(`revocation.${what}`);
   });
 
   test('and nothing else is', () => {
     expect(() =>
       checkRevocations({ nodes: ['node-aa'], aks: [EK], eks: [AK], users: ['user-11'] }, subject),
     ).not.toThrow();
+    const others = { ...NOBODY, sessions: ['session-11'] };
+    for (const session of ['session-1', undefined])
+      expect(() => checkRevocations(others, { ...subject, session })).not.toThrow();
   });
 });

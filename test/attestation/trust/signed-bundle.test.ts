@@ -3,12 +3,16 @@ import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { fingerprint } from '../../../attestation/trust/public-key';
 import {
   acceptNewer,
+  checkNotOlder,
   readSignedBundle,
+  readTrustedBundle,
   signTrustBundle,
   TRUST_BUNDLE_TYPE,
 } from '../../../attestation/trust/signed-bundle';
+import type { SignedTrust } from '../../../attestation/trust/signed-bundle';
 import { makeAuthority } from '../../support/authority';
 import { makeSigningKey } from '../../support/trust';
+import { longest } from '../../support/longest';
 import type { TestSigningKey } from '../../support/trust';
 
 let trust: TestSigningKey;
@@ -29,11 +33,18 @@ beforeAll(async () => {
   };
 });
 
-async function forge(content: unknown, key: TestSigningKey, typ = TRUST_BUNDLE_TYPE): Promise<string> {
-  const signed = new CompactSign(Buffer.from(JSON.stringify(content))).setProtectedHeader({
+async function forge(
+  content: unknown,
+  key: TestSigningKey,
+  typ = TRUST_BUNDLE_TYPE,
+  { spaces = 0, header = 0 } = {},
+): Promise<string> {
+  const payload = Buffer.from(`${JSON.stringify(content)}${' '.repeat(spaces)}`);
+  const signed = new CompactSign(payload).setProtectedHeader({
     alg: 'ES256',
     typ,
     kid: key.publicKey.kid,
+    cty: 'x'.repeat(header),
   });
   return signed.sign(await importJWK(key.privateKey, 'ES256'));
 }
@@ -65,6 +76,49 @@ test('a bundle without a signature (alg none) is refused', async () => {
 
 test.each(['', 'a.b', 'a.b.c', 'x'.repeat(600_000)])('what is no signed bundle is refused (%#)', async (text) => {
   await expect(readSignedBundle(text)).toRejectWithCode('trust.malformed');
+});
+
+test('a bundle longer than any is refused: the longest is taken, a character more is not', async () => {
+  const bundles = await longest(512 * 1024, (spaces, header) =>
+    forge(bundle, trust, TRUST_BUNDLE_TYPE, { spaces, header }),
+  );
+  expect(await readSignedBundle(`${bundles.longest}\n`)).toEqual(bundle);
+  await expect(readSignedBundle(bundles.longer)).toRejectWithCode('trust.malformed');
+});
+
+test('the plain form is refused as what it is', async () => {
+  for (const text of [JSON.stringify(bundle), `\n ${JSON.stringify(bundle, null, 2)}`, '{}'])
+    await expect(readSignedBundle(text)).toRejectWithCode('trust.unsigned');
+});
+
+test('a bundle is taken by the fingerprint of its trust key, and by no other', async () => {
+  const jws = await signTrustBundle(bundle, trust.privateKey);
+  expect(await readTrustedBundle(jws, await fingerprint(trust.publicKey))).toEqual(bundle);
+  for (const other of [await fingerprint(makeSigningKey('trust').publicKey), ''])
+    await expect(readTrustedBundle(jws, other)).toRejectWithCode('trust.fingerprint');
+});
+
+describe('beside one that is held', () => {
+  const offer = async (change: Partial<TrustBundle>): Promise<SignedTrust> => {
+    const offered = { ...bundle, ...change };
+    return { bundle: offered, signed: await signTrustBundle(offered, trust.privateKey) };
+  };
+
+  test('the same one and a newer one are no older', async () => {
+    const held = await offer({});
+    expect(() => checkNotOlder(held, held)).not.toThrow();
+    expect(() => checkNotOlder({ bundle }, held)).not.toThrow();
+    const newer = await offer({ sequence: 8, policy: { softwareTpm: 'allow' } });
+    expect(() => checkNotOlder(held, newer)).not.toThrow();
+  });
+
+  test('an older one, and another one of its sequence, are refused', async () => {
+    const held = await offer({});
+    const older = await offer({ sequence: 6 });
+    const other = await offer({ policy: { softwareTpm: 'allow' } });
+    expect(() => checkNotOlder(held, older)).toThrowWithCode('trust.older');
+    expect(() => checkNotOlder(held, other)).toThrowWithCode('trust.conflict');
+  });
 });
 
 test('something else that the trust key signed is refused', async () => {
