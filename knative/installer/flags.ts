@@ -30,7 +30,7 @@ interface Flags extends Run {
   trustDomain?: string;
   ekRoot?: Record<string, string>;
   nodeSelector?: string;
-  tpmFolder?: string;
+  tpmFolder?: string | false;
   enclaveTemplate?: string;
   softwareTpm?: 'allow' | 'refuse';
   metrics?: boolean;
@@ -91,6 +91,7 @@ export function installCommand(): Command {
     .option('--database-url-file <file>', 'file with the postgres:// URL of a database outside the cluster')
     .option('--node-selector <key=value>', 'label of the nodes that have a TPM (licensing/tpm=2.0)')
     .option('--tpm-folder <path>', 'folder of the swtpm sockets on the nodes, for overlay software-tpm')
+    .option('--no-tpm-folder', 'no such folder: the nodes have TPMs of their own')
     .option(
       '--enclave-template <file>',
       "template of the enclaves' Knative Service: resources, volumes, timeouts (knative/base/enclave.yaml)",
@@ -153,7 +154,7 @@ export async function changesOf(command: Command): Promise<Draft> {
     images: flags.image,
     softwareTpm: flags.softwareTpm,
     nodeSelector: flags.nodeSelector,
-    tpmFolder: flags.tpmFolder,
+    tpmFolder: flags.tpmFolder === false ? null : flags.tpmFolder,
     ekRoots: Object.keys(ekRoots).length > 0 ? ekRoots : undefined,
     metrics: flags.metrics,
     oidc: flags.oidc === false ? null : oidcChanges(flags),

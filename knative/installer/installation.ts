@@ -89,6 +89,17 @@ const installationSchema = z.strictObject({
 
 export type Installation = z.infer<typeof installationSchema>;
 
+/** Overlays of the project's that have no folder of swtpm's sockets. */
+const HARDWARE_OVERLAYS = ['hardware-tpm', 'external-postgres'];
+
+function requireFitting(installation: Installation): Installation {
+  const { overlay, tpmFolder } = installation;
+  if (tpmFolder === undefined || !HARDWARE_OVERLAYS.includes(overlay)) return installation;
+  throw new InstallationError(
+    `tpmFolder: expected none, because ${overlay} has no software TPM, got ${tpmFolder}; --no-tpm-folder takes it away`,
+  );
+}
+
 /** JSON Schema of the file, for editors. Bounds that a pattern can't say are missing. */
 export function installationJsonSchema(): object {
   return z.toJSONSchema(installationSchema, { io: 'input', unrepresentable: 'any' });
@@ -128,7 +139,7 @@ export function merge(draft: Draft, change: Draft): Draft {
 /** @throws InstallationError that lists everything that is wrong or missing */
 export function checkInstallation(draft: Draft): Installation {
   const result = installationSchema.safeParse(draft);
-  if (result.success) return result.data;
+  if (result.success) return requireFitting(result.data);
   const lines = result.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}`);
   throw new InstallationError(`this can't be installed: ${lines.join('; ')}`);
 }

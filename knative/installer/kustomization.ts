@@ -2,6 +2,7 @@ import { PROGRAMS } from './installation';
 import type { Installation } from './installation';
 import { CONFIGURABLE } from './settings';
 import type { Configurable } from './settings';
+import { mountsOf } from './template';
 
 interface Choices {
   /** Relative path from the kustomization to the folder `knative`. */
@@ -25,7 +26,7 @@ export function kustomization(
   installation: Installation,
   { manifests, variables, earlierImages = [], enclaveTemplate }: Choices,
 ): object {
-  const { images, nodeSelector, oidc, metrics, overlay, settings } = installation;
+  const { images, nodeSelector, oidc, metrics, overlay, settings, enclaveTemplate: template } = installation;
   const patches = CONFIGURABLE.map((program) => ({
     target: TARGETS[program],
     operations: Object.entries(settings[program] ?? {}).flatMap(([name, value]) =>
@@ -67,11 +68,19 @@ export function kustomization(
       ],
       generatorOptions: { disableNameSuffixHash: true },
     }),
-    patches: patches
+    patches: [...patches, { target: { kind: 'ConfigMap', name: 'enclave-policy' }, operations: policy() }]
       .filter(({ operations }) => operations.length > 0)
       .map(({ target, operations }) => ({ target, patch: JSON.stringify(operations) })),
   };
+
+  function policy(): Operation[] {
+    const own = template === undefined ? {} : mountsOf(template);
+    const data = { digests: [digestOf(images.enclave), ...earlierImages].join(' '), nodeSelector, ...own };
+    return Object.entries(data).map(([key, value]) => ({ op: 'replace', path: `/data/${key}`, value }));
+  }
 }
+
+const digestOf = (image: string): string => image.replace(/^.*@/, '');
 
 const service = (name: string): object => ({ group: 'serving.knative.dev', kind: 'Service', name });
 const TARGETS: Record<Configurable, object> = {

@@ -46,7 +46,7 @@ test('another trust domain or database is refused, and nothing is touched', asyn
   for (const [flags, danger] of [
     [['--trust-domain', 'other.example'], 'trust-domain'],
     [['--database-url-file', url], 'database'],
-    [['--overlay', 'external-postgres'], 'database'],
+    [['--overlay', 'external-postgres', '--no-tpm-folder'], 'database'],
   ] as const) {
     const refused = installer(...flags);
     expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining(`--accept ${danger}`) as string });

@@ -79,6 +79,7 @@ test.each<[string, Draft, RegExp]>([
     /settings\.login\.SEAT_SECONDS: expected 3 to 3600/,
   ],
   ['a trust domain that is no name', { ...least, trustDomain: 'A b' }, /trustDomain: expected a DNS-like name/],
+  ["a software TPM's folder without one", { ...least, tpmFolder: '/x' }, /tpmFolder: expected none/],
   ['an overlay by path', { ...least, overlay: '../x' }, /overlay: expected the name of a folder/],
   ['an issuer without a client', { ...least, oidc: { issuer: 'https://x.example' } }, /oidc\.clientId: /],
   ['an issuer over http', { ...least, oidc: { issuer: 'http://x.example', clientId: 'x' } }, /oidc\.issuer: /],
