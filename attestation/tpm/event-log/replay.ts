@@ -52,20 +52,13 @@ export function startupLocality(log: EventLog): number {
   for (const event of log.events) {
     extended ||= event.pcr === 0 && event.type !== EVENT_TYPE.EV_NO_ACTION;
     if (event.pcr !== 0 || !isStartupLocality(event)) continue;
-    const said = event.data[STARTUP_LOCALITY_SIGNATURE.length];
+    const said = event.data.subarray(STARTUP_LOCALITY_SIGNATURE.length);
     if (locality !== undefined || extended)
       throw malformed('one start-up locality, before PCR 0 is extended', `another in event ${event.index}`);
-    if (
-      event.data.length !== STARTUP_LOCALITY_SIGNATURE.length + 1 ||
-      said === undefined ||
-      !LOCALITIES.includes(said)
-    ) {
-      throw malformed(
-        `a start-up locality of ${LOCALITIES.join(', ')}`,
-        event.data.subarray(STARTUP_LOCALITY_SIGNATURE.length).toString('hex').slice(0, 16) || 'none',
-      );
+    if (said.length !== 1 || !LOCALITIES.includes(said.readUInt8())) {
+      throw malformed(`a start-up locality of ${LOCALITIES.join(', ')}`, said.toString('hex').slice(0, 16) || 'none');
     }
-    locality = said;
+    locality = said.readUInt8();
   }
   return locality ?? 0;
 }

@@ -17,7 +17,6 @@ export function utf16Text(bytes: Buffer): string {
 
 /** Firmware writes some texts as CHAR8 and some as CHAR16 under one event type; undefined for bytes that are neither. */
 export function anyText(bytes: Buffer, max = MAX_TEXT_LENGTH): string | undefined {
-  if (bytes.length === 0) return undefined;
   const text = [bytes.length % 2 === 0 ? bytes.toString('utf16le') : '', bytes.toString('latin1')].find(isPrintable);
   return text === undefined ? undefined : plainText(text.split('\0')[0] ?? '', max);
 }

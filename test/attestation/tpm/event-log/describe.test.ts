@@ -148,6 +148,8 @@ describe('an event for people', () => {
       true,
     ],
     [{ pcr: 9, type: T.EV_IPL, data: Buffer.from([0, 1, 2]) }, 'EV_IPL', '3 bytes', true],
+    [{ pcr: 9, type: T.EV_ACTION, data: Buffer.from('ab\x01\x02') }, 'EV_ACTION', '4 bytes', true],
+    [{ pcr: 9, type: T.EV_ACTION, data: Buffer.alloc(0) }, 'EV_ACTION', '0 bytes', true],
     [
       { pcr: 9, type: T.EV_IPL, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('/vmlinuz') },
       'EV_IPL',
@@ -228,6 +230,10 @@ describe('an event for people', () => {
     const words = Array.from({ length: 200 }, (_, at) => `word${at}`).join(' ');
     expect(describe1(grubEvent('kernel_cmdline', words))[1]).toBe(`kernel command line: ${words}`);
     expect(describe1(grubEvent('grub_cmd', words))[1]).toHaveLength(240);
+    const action = (length: number): string =>
+      describe1({ pcr: 4, type: T.EV_ACTION, data: Buffer.from('x'.repeat(length)) })[1];
+    expect(action(240)).toBe('x'.repeat(240));
+    expect(action(241)).toBe(`${'x'.repeat(237)}...`);
     expect(describe1(grubEvent('kernel_cmdline', words.repeat(9)))[1]).toHaveLength(2100);
   });
 

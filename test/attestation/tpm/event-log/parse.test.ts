@@ -209,10 +209,16 @@ test('PCR 0 starts with the locality of TPM2_Startup, and nothing else does', ()
   ]) {
     expect(() => replay(bad)).toThrowWithCode('event_log.malformed', { name: 'EventLogError' });
   }
-  expect(() => replay([{ ...startupLocalityEvent(3), data: Buffer.from('StartupLocality\0') }])).toThrowWithCode(
-    'event_log.malformed',
-    { name: 'EventLogError' },
-  );
+  for (const data of [Buffer.from('StartupLocality\0'), Buffer.from('StartupLocality\0\x03\0')]) {
+    expect(() => replay([{ ...startupLocalityEvent(3), data }])).toThrowWithCode('event_log.malformed', {
+      name: 'EventLogError',
+    });
+  }
+  // Another note says nothing of it, and what extends the PCR is no note.
+  const note = { pcr: 0, type: EVENT_TYPE.EV_NO_ACTION, data: Buffer.from('SP800-155 Event\0') };
+  expect(replay([note, startupLocalityEvent(3)])[0]).toBe(`${zeros}03`);
+  const action = { ...startupLocalityEvent(3), type: EVENT_TYPE.EV_ACTION };
+  expect(replay([action])).toEqual(replay([{ ...action, type: EVENT_TYPE.EV_POST_CODE }]));
 });
 
 describe('against tpm2_eventlog', () => {
