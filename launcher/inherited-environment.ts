@@ -16,6 +16,13 @@ export const INHERITED_ENVIRONMENT = [
   'LOG_LEVEL',
   'OTEL_EXPORTER_OTLP_ENDPOINT',
   'TRACES_PER_SECOND',
+  // What accounts and callers may have and do: of signup and login.
+  'DEFAULT_ENCLAVES',
+  'MAX_ENCLAVES',
+  'LOGINS_PER_ACCOUNT',
+  'LOGIN_FAILURES_PER_ACCOUNT',
+  'LOGIN_FAILURES_PER_ADDRESS',
+  'SIGNUPS_PER_ADDRESS',
   // Seats: login and the enclaves have to agree.
   'DEFAULT_SEATS',
   'SEAT_SECONDS',

@@ -70,6 +70,10 @@ export const SETTINGS = {
     LOGINS_PER_ACCOUNT: { schema: count(1_000_000), about: 'logins of one account in an hour; 0: no limit (600)' },
     DEFAULT_SEATS: { schema: whole(1, 1_000_000), about: 'sessions of one account at once, without a licence (16)' },
     SEAT_SECONDS: { schema: whole(3, 3600), about: 'after so long without a heartbeat a seat is free (180)' },
+    SEAT_GRACE_SECONDS: {
+      schema: whole(0, 604_800),
+      about: "what a lapsed seat began runs so long, as the enclaves' template has it (900)",
+    },
     ENCLAVE_RUNTIME_CLASS: { schema: text, about: "RuntimeClass of the enclaves, such as gVisor's" },
     ENCLAVE_VOLUME_SIZE: {
       schema: z.coerce

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { loginSettings } from '../../functions/login/settings';
+import { signupSettings } from '../../functions/signup/settings';
 import { INHERITED_ENVIRONMENT, inheritedEnvironment } from '../../launcher/inherited-environment';
 
 test('programs inherit what the list says, where it is set, and nothing else', () => {
@@ -17,4 +19,21 @@ test('docs/operating.md names every variable of the list, and no other', () => {
   const text = readFileSync(join(__dirname, '../../docs/operating.md'), 'utf8');
   const [, section = ''] = /## Inherited environment\n([^#]*)/.exec(text) ?? [];
   expect([...section.matchAll(/`([A-Z_]{2,})`/g)].map(([, name]) => name)).toEqual([...INHERITED_ENVIRONMENT]);
+});
+
+test('docs/operating.md lists limits with the defaults of the programs that read them, and sls up hands on each', () => {
+  const text = readFileSync(join(__dirname, '../../docs/operating.md'), 'utf8');
+  const documented = [...text.matchAll(/^\| `([A-Z_]+)` +\| (\d+) +\|/gm)].map(([, name = '', value]) => [
+    name,
+    Number(value),
+  ]);
+  expect(documented).toHaveLength(9);
+  for (const [name, value] of documented as Array<[string, number]>) {
+    const defaults = [loginSettings.shape, signupSettings.shape].flatMap((shape) => {
+      const setting = (shape as Record<string, { parse(value: unknown): unknown }>)[name];
+      return setting === undefined ? [] : [setting.parse(undefined)];
+    });
+    expect({ name, defaults: [...new Set(defaults)] }).toEqual({ name, defaults: [value] });
+    expect(INHERITED_ENVIRONMENT).toContain(name);
+  }
 });
