@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { spawn as spawnOnTerminal } from '@lydell/node-pty';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createAuthority } from '../../licensing/authority/authority';
 import { issueServerCertificate } from '../../licensing/authority/server';
@@ -190,6 +191,103 @@ test('who has a password can log in at the provider as well, once they have said
     code: 0,
   });
   expect((await machine.sls(['account', 'show'])).stdout).toMatch(/logs in by +password$/m);
+});
+
+describe('a password change of an account that is linked', () => {
+  const NEW = 'quite another password';
+  const linked = expect.stringMatching(/the OpenID provider https:\S+, and can be logged in to there/) as string;
+  const show = async (): Promise<string> => (await machine.sls(['account', 'show'])).stdout;
+
+  /** As a person types it: an answer to each question, once that is asked. */
+  async function typed(args: string[], answers: Array<[string, string]>): Promise<{ code: number; seen: string }> {
+    const terminal = spawnOnTerminal(process.execPath, [built('sls'), ...args], {
+      cwd: machine.folder,
+      env: machine.env,
+      cols: 200,
+    });
+    let [seen, from] = ['', 0];
+    terminal.onData((text) => {
+      seen += text;
+      const [question, answer] = answers[0] ?? ['\0', ''];
+      const at = seen.indexOf(question, from);
+      if (at === -1) return;
+      from = at + question.length;
+      answers.shift();
+      terminal.write(`${answer}\r`);
+    });
+    const code = await new Promise<number>((resolve) => terminal.onExit(({ exitCode }) => resolve(exitCode)));
+    // Colours, as a terminal gets them.
+    return { code, seen: seen.replace(/\x1b\[\d+m/g, '') };
+  }
+  const passwords = (before: string, after: string): Array<[string, string]> => [
+    ['Old password: ', before],
+    ['New password: ', after],
+    ['Again: ', after],
+  ];
+
+  beforeAll(async () => {
+    await machine.signUpAndLogin('liz', ['--username', 'liz', '--password-stdin']);
+    expect(
+      await withPerson(['account', 'link', '--password-stdin'], approve('liz@provider'), { stdin: `${PASSWORD}\n` }),
+    ).toMatchObject({ code: 0 });
+  });
+
+  test('names the identity and asks; whoever only presses return keeps it, and is told that it still gets in', async () => {
+    const { code, seen } = await typed(['passwd'], [...passwords(PASSWORD, NEW), ['Unlink it? [y/N] ', '']]);
+    expect({ code, seen }).toEqual({ code: 0, seen: linked });
+    expect(seen).toMatch(
+      /warning: your account can still be logged in to at https:\S+, linked \d{4}-\S+Z; to unlink it: sls account unlink/,
+    );
+    expect(seen).not.toContain('no longer linked');
+    expect(await show()).toContain(provider.issuer);
+    expect(await withPerson(['login', '--oidc'], approve('liz@provider'))).toMatchObject({ code: 0 });
+  });
+
+  test('asks nobody where the passwords come from standard input, and says the same', async () => {
+    const { code, stdout, stderr } = await machine.sls(['passwd', '--password-stdin', '--json'], {
+      stdin: `${NEW}\n${PASSWORD}\n`,
+    });
+    expect(code).toBe(0);
+    expect(stderr).not.toContain('Unlink it?');
+    expect(JSON.parse(stdout)).toMatchObject({ linked: [{ issuer: provider.issuer }], unlinked: [] });
+    expect(stderr).toContain('to unlink it: sls account unlink');
+  });
+
+  test('changes and unlinks nothing where the old password is wrong, whatever was answered', async () => {
+    const { code, seen } = await typed(['passwd'], [...passwords('not the password', NEW), ['Unlink it? [y/N] ', 'y']]);
+    expect({ code, seen }).toEqual({ code: 4, seen: expect.stringContaining('old password is wrong') as string });
+    expect(await show()).toContain(provider.issuer);
+  });
+
+  test('unlinks it at a yes: the identity gets in no more', async () => {
+    const { code, seen } = await typed(['passwd'], [...passwords(PASSWORD, NEW), ['Unlink it? [y/N] ', 'y']]);
+    expect({ code, seen }).toEqual({
+      code: 0,
+      seen: expect.stringContaining(`your account is no longer linked to ${provider.issuer}`) as string,
+    });
+    expect(seen).not.toContain('can still be logged in to');
+    expect(await show()).toMatch(/logs in by +password$/m);
+    // The provider's word is another account's now.
+    const login = await withPerson(['login', '--oidc', '--username', 'lou', '--json'], approve('liz@provider'), {
+      env: machine.elsewhere('lou'),
+    });
+    expect(JSON.parse(login.stdout)).toMatchObject({ username: 'lou' });
+  });
+
+  test('asks nothing about identities where there is none', async () => {
+    const { code, seen } = await typed(['passwd'], passwords(NEW, PASSWORD));
+    expect({ code, seen }).toEqual({ code: 0, seen: expect.not.stringContaining('Unlink') as string });
+  });
+
+  test('--unlink-all unlinks without asking', async () => {
+    expect(
+      await withPerson(['account', 'link', '--password-stdin'], approve('liz again'), { stdin: `${PASSWORD}\n` }),
+    ).toMatchObject({ code: 0 });
+    const { code, seen } = await typed(['passwd', '--unlink-all'], passwords(PASSWORD, NEW));
+    expect({ code, seen }).toEqual({ code: 0, seen: expect.not.stringContaining('Unlink it?') as string });
+    expect(seen).toContain(`your account is no longer linked to ${provider.issuer}`);
+    expect(await show()).toMatch(/logs in by +password$/m);
+  });
 });
 
 test('an account is deleted by who logged in just now, and is gone at the next login', async () => {
