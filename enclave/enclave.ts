@@ -84,7 +84,12 @@ export async function startEnclave(
     privateKey: identity.privateKey,
     clock,
   };
-  const closedSeats = new ClosedSeats({ trustDomain: settings.TRUST_DOMAIN, privateKey: identity.privateKey, clock });
+  const closedSeats = new ClosedSeats({
+    trustDomain: settings.TRUST_DOMAIN,
+    privateKey: identity.privateKey,
+    graceSeconds: settings.SEAT_GRACE_SECONDS,
+    clock,
+  });
   const commands = new Commands(clock);
   const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle, clock);
   const startedAt = BigInt(unixSecondsOf(clock));

@@ -11,12 +11,14 @@ interface ClosedSeatsOptions {
   trustDomain: string;
   /** PEM, the key of the enclave's TLS certificate. */
   privateKey: string;
+  /** For which a seat that has lapsed may still count for its user: see SeatPolicy. */
+  graceSeconds: number;
   clock: Clock;
 }
 
 /**
  * What this enclave signs about seats whose connection is closed. A client that was killed can't bring that to the login service, so whoever of its
- * user's comes next does; the newest are kept, each until its last token ends by itself.
+ * user's comes next does; the newest are kept, each until it counts no more by itself.
  */
 export class ClosedSeats {
   private readonly closed = new Map<string, { expiresAt: number; statement: ClosedSeat }>();
@@ -39,8 +41,9 @@ export class ClosedSeats {
 
   /** Those that may still count. */
   list(): ClosedSeat[] {
-    const now = this.options.clock.now();
-    for (const [seat, { expiresAt }] of this.closed) if (expiresAt * 1000 < now) this.closed.delete(seat);
+    const { clock, graceSeconds } = this.options;
+    const now = clock.now() / 1000;
+    for (const [seat, { expiresAt }] of this.closed) if (expiresAt + graceSeconds < now) this.closed.delete(seat);
     return [...this.closed.values()].map(({ statement }) => statement);
   }
 }

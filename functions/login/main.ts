@@ -113,7 +113,7 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
   const metrics = await openMetrics(settings);
   const backend = await openAccountBackend(settings, loaded.files, { program: 'login', log, clock });
   const { database, trustDomain } = backend;
-  const seats = new Seats(database, settings.SEAT_SECONDS);
+  const seats = new Seats(database, settings.SEAT_SECONDS, settings.SEAT_GRACE_SECONDS);
   const opened = withSeatRelease(loaded.makeLauncher(database), seats, log);
   const launcher = metrics ? measureStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);

@@ -34,4 +34,11 @@ export const loginSettings = z.object({
   DEFAULT_SEATS: z.coerce.number().int().min(1).max(1_000_000).default(16),
   /** A seat whose heartbeat is missed for so long is free. */
   SEAT_SECONDS: z.coerce.number().int().min(3).max(3600).default(180),
+  /** As the enclaves have it: what was begun by a seat that has lapsed runs so long, and the seat counts for its user. */
+  SEAT_GRACE_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(7 * 86_400)
+    .default(900),
 });

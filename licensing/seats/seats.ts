@@ -64,6 +64,10 @@ const ROW =
   'id, user_id, session_id, licence_id, tls_exporter, enclave_key, workload_uid, expires_at, freed_at, ended_at';
 /** The database's clock, as it is once a lock is held: now() would be the transaction's start. */
 const LIVE = 'freed_at IS NULL AND expires_at > clock_timestamp()';
+/** Or lapsed, and what runs by it has its grace. */
+const HOLDS = 'freed_at IS NULL AND expires_at + make_interval(secs => $2) > clock_timestamp()';
+/** Nothing runs by it any more: as if its grace were over. */
+const GONE = 'UPDATE seats SET expires_at = least(expires_at, clock_timestamp()) - make_interval(secs => $2)';
 /** Whole seconds, as tokens have them. */
 const WINDOW = "date_trunc('second', clock_timestamp()) + make_interval(secs => $2)";
 
@@ -89,14 +93,19 @@ const lapsed = (): RpcError =>
 
 /**
  * The seats table. One that counts is neither freed nor without heartbeat for longer than the window. One is freed by its enclave's word that its connection is
- * closed; whoever gives it up without that only ends its heartbeats, because its last token goes on working until it ends. Whoever makes one count holds the row of its licence or
- * account, so on all replicas together there are never more than there may be. Refusals of the database: see Database.
+ * closed; whoever gives it up without that only ends its heartbeats, because its last token goes on working until it ends. After that what runs by it has its grace,
+ * and it counts for its own user until that is over: otherwise a client that sends no heartbeat would have a session for each window of the grace. Whoever makes one
+ * count holds the row of its licence or account, so on all replicas together there are never more than there may be. Refusals of the database: see Database.
  */
 export class Seats {
-  /** @param windowSeconds life of a seat without heartbeat */
+  /**
+   * @param windowSeconds life of a seat without heartbeat
+   * @param graceSeconds for which enclaves let run what was begun by a seat that has lapsed
+   */
   constructor(
     private readonly database: Database,
     private readonly windowSeconds: number,
+    private readonly graceSeconds: number,
   ) {}
 
   /**
@@ -120,11 +129,13 @@ export class Seats {
         throw lapsed();
       }
       // An enclave runs once: what had seats in one before this is gone, or shows by its next heartbeat that it isn't.
-      await queries.query(
-        `UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND enclave = $2 AND workload_uid <> $3 AND ${LIVE}`,
-        [user, enclave, workloadUid],
-      );
-      await requireFreeSeat(queries, pool, user);
+      await queries.query(`${GONE} WHERE user_id = $1 AND enclave = $3 AND workload_uid <> $4 AND ${HOLDS}`, [
+        user,
+        this.graceSeconds,
+        enclave,
+        workloadUid,
+      ]);
+      await this.requireFreeSeat(queries, pool, user);
       const [row] = await queries.query<SeatRow>(
         `INSERT INTO seats (id, user_id, session_id, licence_id, tls_exporter, enclave_key, enclave, workload_uid, node, taken_at, renewed_at, expires_at)
          VALUES ($1, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp(), ${WINDOW}) RETURNING ${ROW}`,
@@ -141,7 +152,10 @@ export class Seats {
           node,
         ],
       );
-      await queries.query(`DELETE FROM seats WHERE user_id = $1 AND expires_at < now() - interval '1 day'`, [user]);
+      await queries.query(
+        `DELETE FROM seats WHERE user_id = $1 AND expires_at < now() - interval '1 day' - make_interval(secs => $2)`,
+        [user, this.graceSeconds],
+      );
       return toClaims(row as SeatRow);
     });
   }
@@ -172,7 +186,7 @@ export class Seats {
           'expected a newer heartbeat than the one before',
         );
       // What is held stays held, also where there are fewer seats than before.
-      if (!now.counts) await requireFreeSeat(queries, pool, user);
+      if (!now.counts) await this.requireFreeSeat(queries, pool, user, id);
       const [row] = await queries.query<SeatRow>(
         `UPDATE seats SET expires_at = ${WINDOW}, renewed_at = clock_timestamp(), heartbeat_ms = $3, licence_id = $4 WHERE id = $1 RETURNING ${ROW}`,
         [id, this.windowSeconds, at, pool.licence ?? null],
@@ -192,8 +206,8 @@ export class Seats {
   /** Of a user's, those of these ids that may still count. */
   async findOf(user: string, seats: readonly string[]): Promise<SeatRow[]> {
     return this.database.queryTwice<SeatRow>(
-      `SELECT ${ROW} FROM seats WHERE user_id = $1 AND id::text = ANY(string_to_array($2, ',')) AND ${LIVE}`,
-      [user, seats.join(',')],
+      `SELECT ${ROW} FROM seats WHERE user_id = $1 AND id::text = ANY(string_to_array($3, ',')) AND ${HOLDS}`,
+      [user, this.graceSeconds, seats.join(',')],
     );
   }
 
@@ -221,7 +235,7 @@ export class Seats {
     });
   }
 
-  /** An enclave has ended: its seats are free, unless a heartbeat says otherwise. */
+  /** An enclave has ended, and with it what had a grace: its seats are free, unless a heartbeat says otherwise. */
   async lapse({
     user,
     enclave = '',
@@ -232,21 +246,23 @@ export class Seats {
     workloadUid?: string;
   }): Promise<void> {
     await this.database.queryTwice(
-      `UPDATE seats SET expires_at = clock_timestamp() WHERE user_id = $1 AND ($2 = '' OR enclave = $2) AND ($3 = '' OR workload_uid = $3) AND ${LIVE}`,
-      [user, enclave, workloadUid],
+      `${GONE} WHERE user_id = $1 AND ($3 = '' OR enclave = $3) AND ($4 = '' OR workload_uid = $4) AND ${HOLDS}`,
+      [user, this.graceSeconds, enclave, workloadUid],
     );
   }
 
-  /** The user's seats that count now, the one that was taken last first; and how many count among the same. */
+  /** The user's seats that count now, the one that was taken last first, with the end until which they do; and how many count among the same. */
   async list(user: string, pool: SeatPool): Promise<{ seats: SeatRecord[]; taken: number }> {
     const rows = await this.database.queryTwice<
       Record<'id' | 'session_id' | 'client_name' | 'enclave' | 'workload_uid' | 'node', string> &
         Record<'taken_at' | 'renewed_at' | 'expires_at', Date> & { ended: boolean }
     >(
-      `SELECT s.id, s.session_id, c.client_name, s.enclave, s.workload_uid, s.node, s.taken_at, s.renewed_at, s.expires_at, s.ended_at IS NOT NULL AS ended
-       FROM seats s JOIN sessions c ON c.id = s.session_id WHERE s.user_id = $1 AND ${LIVE.replaceAll(/freed_at|expires_at/g, 's.$&')}
+      `SELECT s.id, s.session_id, c.client_name, s.enclave, s.workload_uid, s.node, s.taken_at, s.renewed_at,
+         CASE WHEN ${ofSeats(LIVE)} THEN s.expires_at ELSE s.expires_at + make_interval(secs => $2) END AS expires_at,
+         s.ended_at IS NOT NULL OR NOT (${ofSeats(LIVE)}) AS ended
+       FROM seats s JOIN sessions c ON c.id = s.session_id WHERE s.user_id = $1 AND ${ofSeats(HOLDS)}
        ORDER BY s.taken_at DESC, s.id LIMIT 100`,
-      [user],
+      [user, this.graceSeconds],
     );
     const seats = rows.map((row) => ({
       seat: row.id,
@@ -260,33 +276,38 @@ export class Seats {
       expiresAt: row.expires_at,
       ended: row.ended,
     }));
-    return { seats, taken: await countLive(this.database, pool, user) };
+    return { seats, taken: await this.count(this.database, pool, user) };
   }
+
+  /** Those of a pool that count, and of this user's own those whose grace isn't over; but for one. */
+  private async count(queries: Queries, { licence }: SeatPool, user: string, except = ''): Promise<number> {
+    const among = licence === undefined ? 'licence_id IS NULL AND user_id = $1' : 'licence_id = $4';
+    const [row] = await queries.query<{ taken: number }>(
+      `SELECT count(*)::int AS taken FROM seats
+       WHERE ${among} AND id::text <> $3 AND (${LIVE} OR (user_id = $1 AND ${HOLDS}))`,
+      [user, this.graceSeconds, except, ...(licence === undefined ? [] : [licence])],
+    );
+    return row?.taken ?? 0;
+  }
+
+  private async requireFreeSeat(queries: Queries, pool: SeatPool, user: string, except?: string): Promise<void> {
+    const taken = await this.count(queries, pool, user, except);
+    if (taken < pool.seats) return;
+    const whose = pool.licence === undefined ? 'your account' : 'your licence';
+    throw refusal(
+      'seat.none_free',
+      status.RESOURCE_EXHAUSTED,
+      `no seat is free: ${taken} of the ${pool.seats} of ${whose} are taken`,
+    );
+  }
+}
+
+function ofSeats(condition: string): string {
+  return condition.replaceAll(/freed_at|expires_at/g, 's.$&');
 }
 
 /** Whoever takes a seat of the same waits for this transaction's end. */
 async function lock(queries: Queries, { licence }: SeatPool, user: string): Promise<void> {
   if (licence !== undefined) await queries.query('SELECT id FROM licences WHERE id = $1 FOR NO KEY UPDATE', [licence]);
   else await queries.query('SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE', [user]);
-}
-
-async function countLive(queries: Queries, { licence }: SeatPool, user: string): Promise<number> {
-  const [whose, value] =
-    licence === undefined ? ['licence_id IS NULL AND user_id = $1', user] : ['licence_id = $1', licence];
-  const [row] = await queries.query<{ taken: number }>(
-    `SELECT count(*)::int AS taken FROM seats WHERE ${whose} AND ${LIVE}`,
-    [value],
-  );
-  return row?.taken ?? 0;
-}
-
-async function requireFreeSeat(queries: Queries, pool: SeatPool, user: string): Promise<void> {
-  const taken = await countLive(queries, pool, user);
-  if (taken < pool.seats) return;
-  const whose = pool.licence === undefined ? 'your account' : 'your licence';
-  throw refusal(
-    'seat.none_free',
-    status.RESOURCE_EXHAUSTED,
-    `no seat is free: ${taken} of the ${pool.seats} of ${whose} are taken`,
-  );
 }

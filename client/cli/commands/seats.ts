@@ -21,7 +21,7 @@ export function addSeats(program: Command): void {
   const free = seats
     .command('free')
     .description(
-      'give up a seat whose session was lost; it is free once its last token has ended, within minutes, and a session still running can start nothing new then',
+      'give up a seat whose session was lost; it is free once its last token has ended, within minutes; a session still running can start nothing new then, and counts against you until what it runs has ended',
     )
     .argument('[ids...]', 'as sls seats list shows them')
     .option('--all', 'give up all your seats');
@@ -36,7 +36,7 @@ async function runList(options: CommonOptions): Promise<void> {
   new Output(options).result(overview, [
     ...seats.map(
       ({ seat, clientName, enclave, node, takenAt, renewedAt, expiresAt, ended }) =>
-        `${seat}  ${clientName || '-'}  enclave ${enclave} on ${node}  since ${takenAt.toISOString()}, heartbeat ${renewedAt.toISOString()}, ${ended ? 'given up, free' : 'free by itself'} ${expiresAt.toISOString()}`,
+        `${seat}  ${clientName || '-'}  enclave ${enclave} on ${node}  since ${takenAt.toISOString()}, heartbeat ${renewedAt.toISOString()}, ${ended ? 'given up or lapsed, free' : 'free by itself'} ${expiresAt.toISOString()}`,
     ),
     `${taken} of ${limit} ${limit === 1 ? 'seat' : 'seats'} of ${licence === undefined ? 'your account' : `licence ${licence}`} taken`,
   ]);

@@ -586,3 +586,99 @@ describe('a seat is free', () => {
     await takeSeat(replica.seats, await openConnection(other, tpm));
   });
 });
+
+describe('a seat without heartbeat, while what was begun by it has its grace', () => {
+  const GRACE_SECONDS = 900;
+  let graced: Replica;
+  beforeAll(async () => {
+    graced = await startReplica(files, clientCa, () => Promise.reject(new Error('no enclave')), {
+      seatSeconds: SEAT_SECONDS,
+      seatGraceSeconds: GRACE_SECONDS,
+    });
+  });
+  afterAll(() => graced.stop());
+
+  const list = (client: SeatClient) => callUnary(graced.seats, graced.seats.listSeats, {}, bearer(client));
+  const take = async (client: SeatClient, claims = {}): Promise<Connection & { seat: string; token: string }> => {
+    const connection = await openConnection(client, tpm, claims);
+    return { ...connection, ...(await takeSeat(graced.seats, connection)) };
+  };
+
+  test.each([
+    ['gives it up', (token: string) => endSeat(graced.seats, token)],
+    ['is killed, or sends no heartbeat', () => Promise.resolve()],
+  ])(
+    'counts for its user: a client that takes one, shows it, and then %s has no 25 connections of a licence of one',
+    async (_name, end) => {
+      const client = await newClient();
+      await licensed(1, client);
+      const { seat, token } = await take(client);
+      await end(token);
+      // A window and its grace in 24 steps, the last of which is over.
+      for (let step = 1; step < 24; step += 1) {
+        await expect(take(client)).toRejectWithCode('seat.none_free');
+        await pass((SEAT_SECONDS + GRACE_SECONDS) / 24 - 1);
+      }
+      const { taken, seats } = await list(client);
+      expect({ taken, seats }).toMatchObject({ taken: 1, seats: [{ seat, ended: true }] });
+      expect(Number(seats[0]!.expiresAt)).toBeGreaterThan(Date.now() / 1000);
+      await pass(100);
+      await take(client);
+      await expect(take(client)).toRejectWithCode('seat.none_free');
+    },
+  );
+
+  test("doesn't count for others of the licence: nobody waits a quarter of an hour for a colleague's lost connection", async () => {
+    const [client, other] = [await newClient(), await newClient()];
+    await licensed(1, client, other);
+    await take(client);
+    await expect(take(other)).toRejectWithCode('seat.none_free');
+    await lapsed();
+    await expect(take(client)).toRejectWithCode('seat.none_free');
+    await take(other);
+  });
+
+  test('is free once its enclave says that the connection is closed, by whoever of its user brings that', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    const killed = await take(client);
+    await lapsed();
+    const next = await openConnection(client, tpm);
+    const closed = [{ seat: killed.seat, closing: closingOf(killed, killed.seat) }];
+    await callUnary(graced.seats, graced.seats.takeSeat, { ...takeRequest(next), closed }, { timeout: 120_000 });
+    expect(await list(client)).toMatchObject({ taken: 1, seats: [{ ended: false }] });
+  });
+
+  test('is had back by its own heartbeat, and is not in its own way', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    const connection = await take(client);
+    await lapsed();
+    expect((await renewSeat(graced.seats, connection, connection.seat)).seat).toBe(connection.seat);
+    expect(await list(client)).toMatchObject({ taken: 1, seats: [{ ended: false }] });
+  });
+
+  test('is free when its enclave is: login ended it, found it gone, or another one runs in its place', async () => {
+    const client = await newClient();
+    await licensed(1, client);
+    const id = { user: client.user, name: 'default' };
+    await take(client);
+    await graced.launcher.stop(id);
+    await take(client);
+    await lapsed();
+    await graced.launcher.remove(id);
+    await take(client);
+    await lapsed();
+    await graced.launcher.discard(id, {
+      workloadUid: `workload-${client.user}`,
+      node: '',
+      endpoint: '',
+      tlsAddress: '',
+      started: false,
+    });
+    await take(client);
+    await lapsed();
+    await take(client, { workloadUid: newWorkload() });
+    expect((await list(client)).taken).toBe(1);
+  });
+});
