@@ -8,7 +8,8 @@ import type { Tracer } from '../traces/tracer';
 import { chain } from './call';
 import type { CallContext, Interceptor } from './call';
 import { RpcError, toStatus } from './errors';
-import { callerAddress, subscriberOf, TrustedProxies } from './peer';
+import type { Misuse } from './misuse';
+import { callerAddress, isLocal, subscriberOf, TrustedProxies } from './peer';
 import { ruleOf } from './rules';
 import { traceOf } from './trace';
 import { systemClock } from '../clock';
@@ -38,6 +39,8 @@ export interface CallsOptions {
   turns?: Partial<TurnSizes>;
   /** Authenticates, before its handler, each call of a method whose rule says `access token`. @throws RpcError UNAUTHENTICATED */
   authenticate?: ((context: CallContext) => Promise<void>) | undefined;
+  /** Behind a proxy, whose connections are not closed for it, calls of an address that misuses the server are refused before they cost anything. */
+  misuse?: Pick<Misuse, 'isClosedTo'> | undefined;
 }
 
 /** For who finds no room to wait for a turn. */
@@ -46,6 +49,14 @@ export function busy(): RpcError {
     'rpc.busy',
     status.RESOURCE_EXHAUSTED,
     'too many calls wait for their turn: try again in a moment',
+  );
+}
+
+function turnedAway(): RpcError {
+  return new RpcError(
+    'rpc.busy',
+    status.RESOURCE_EXHAUSTED,
+    'too many calls of this network address were given up or refused: try again in a minute',
   );
 }
 
@@ -69,6 +80,7 @@ export class Calls {
   private readonly turns: Turns;
   private readonly turnsOfAccounts = new Turns(CALLS_OF_ACCOUNTS, busy);
   private readonly authenticate: CallsOptions['authenticate'];
+  private readonly misuse: CallsOptions['misuse'];
 
   constructor({
     log = silent,
@@ -78,8 +90,10 @@ export class Calls {
     proxies = TrustedProxies.none,
     turns = {},
     authenticate,
+    misuse,
   }: CallsOptions = {}) {
     this.authenticate = authenticate;
+    this.misuse = misuse;
     this.log = log;
     this.clock = clock;
     this.tracer = tracer;
@@ -125,8 +139,12 @@ export class Calls {
     };
     const inTurn = async (): Promise<T> => {
       try {
-        if (ruleOf(context.method).cost.statements > 0) leave = await this.turns.enter(address, signal);
-        if (ruleOf(context.method).caller === 'access token') await this.admit(context);
+        const { cost, caller } = ruleOf(context.method);
+        if (cost.statements > 0) {
+          if (!isLocal(address) && this.misuse?.isClosedTo(address) === true) throw turnedAway();
+          leave = await this.turns.enter(address, signal);
+        }
+        if (caller === 'access token') await this.admit(context);
         return await work(context);
       } finally {
         leave();

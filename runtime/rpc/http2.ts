@@ -1,4 +1,5 @@
-import type { Http2SecureServer, Http2Server, ServerHttp2Session } from 'node:http2';
+import type { OutgoingHttpHeaders } from 'node:http';
+import type { Http2SecureServer, Http2Server, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
 /** HTTP/2 windows of connections that carry files: what may be under way before the reader has taken it. HTTP/2's own 64 KiB starve a fast link. */
@@ -24,4 +25,9 @@ export function widenWindows(server: Server): void {
     session.settings({ initialWindowSize: WIDE_WINDOW_BYTES });
     session.setLocalWindowSize(WIDE_WINDOW_BYTES);
   });
+}
+
+/** What a call's status went out with, if it did: the trailers, or the headers where there is nothing else. */
+export function sentStatus({ sentTrailers, sentHeaders }: ServerHttp2Stream): OutgoingHttpHeaders | undefined {
+  return [sentTrailers, sentHeaders].find((headers?: OutgoingHttpHeaders) => headers?.['grpc-status'] !== undefined);
 }

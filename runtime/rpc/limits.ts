@@ -1,17 +1,22 @@
 import { constants } from 'node:http2';
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
+import { status } from '@grpc/grpc-js';
 import type { Server, ServiceDefinition } from '@grpc/grpc-js';
 import { Bounded } from './bounded';
-import { http2ServersOf, onSession } from './http2';
-import { forwardedAddress, subscriberAt, subscriberOf, TrustedProxies } from './peer';
-import { Resets } from './resets';
+import { http2ServersOf, onSession, sentStatus } from './http2';
+import { Misuse } from './misuse';
+import { forwardedAddress, isLocal, subscriberAt, subscriberOf, TrustedProxies } from './peer';
 import { ruleOf } from './rules';
 import { systemClock } from '../clock';
 import type { Clock } from '../clock';
 
+/** Calls at once on a connection that a proxy made: those of many. */
+const STREAMS_OF_PROXY = 4096;
 /** For an answer to be read, after its call's deadline. */
 const READ_MS = 10_000;
+/** Unless told. */
+export const MISUSES = 200;
 
 /** Where there is one more of something than there may be, the address that has the most of it makes room: nobody is ended by a stranger elsewhere. */
 export interface PeerLimits {
@@ -28,8 +33,11 @@ export interface PeerLimits {
   requestMs?: number;
   /** Calls with a deadline of their own (rules.ts), however long their callers leave the answer unread. One more, and the oldest of that address is cut. */
   calls?: number;
-  /** Calls that an address may give up at once, and again in ten seconds. One more, and the connection that it came by is closed. */
-  resets?: number;
+  /**
+   * Calls that an address may give up, or be refused for who it is, at once, and again in ten seconds. One more, and its connections are closed, and it opens no
+   * other for a while.
+   */
+  misuses?: number;
   /** What stands before the server: its connections carry the calls of many, so no single caller ends them. */
   proxies?: TrustedProxies | undefined;
 }
@@ -45,6 +53,11 @@ class Connections {
     this.working.set(session, { owner, calls: 0 });
     session.once('close', () => this.working.delete(session));
     if (this.working.size > this.most) this.choose(session, owner).destroy();
+  }
+
+  /** Closes all of an owner's. */
+  closeAll(owner: string): void {
+    for (const [session, entry] of [...this.working]) if (entry.owner === owner) turnAway(session);
   }
 
   /** @returns for the call's end */
@@ -66,6 +79,16 @@ class Connections {
     const [idle] = theirs.find(([, { calls }]) => calls === 0) ?? [];
     return idle ?? (owner === greediest ? added : theirs[0]![0]);
   }
+}
+
+function turnAway(session: ServerHttp2Session): void {
+  session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/** Its caller may not, whoever that is: anybody's calls can be refused so, and nobody's are often. */
+function isRefused(stream: ServerHttp2Stream): boolean {
+  const code = Number(sentStatus(stream)?.['grpc-status']);
+  return code === status.UNAUTHENTICATED || code === status.PERMISSION_DENIED;
 }
 
 /** Whose call it is: behind a proxy of ours its caller's. */
@@ -90,9 +113,10 @@ export function limitPeers(
   services: readonly ServiceDefinition[],
   limits: PeerLimits = {},
   clock: Clock = systemClock,
+  misuse = new Misuse(limits.misuses ?? MISUSES, clock),
 ): void {
   const { connections = 1024, requests = 2048, requestMs = 10_000, calls = 4096 } = limits;
-  const { resets: mostResets = 200, proxies = TrustedProxies.none } = limits;
+  const { proxies = TrustedProxies.none } = limits;
   const methods = services.flatMap((definition) => Object.values(definition));
   const streamsRequests = new Set(methods.filter(({ requestStream }) => requestStream).map(({ path }) => path));
   const deadlines = new Map(
@@ -110,19 +134,22 @@ export function limitPeers(
     cutHere.add(stream);
     stream.destroy();
   };
-  const resets = new Resets(mostResets, clock);
   const unfinished = new Bounded<ServerHttp2Stream>(requests, cut, clock);
   const bounded = new Bounded<ServerHttp2Stream>(calls, cut, clock);
   const open = new Connections(connections);
 
+  // On a unix socket all callers have one address, and one of them is not to close it to the others.
+  const isClosedTo = (peer: string): boolean => !isLocal(peer) && misuse.isClosedTo(peer);
   onSession(server, (session) => {
     const { socket } = session;
     const peer = subscriberAt(socket);
     const isProxy = proxies.has(socket.remoteAddress ?? '');
-    if (resets.isClosedTo(peer)) {
-      session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    // It was closed during the handshake.
+    if (isClosedTo(peer)) {
+      turnAway(session);
       return;
     }
+    if (isProxy) session.settings({ maxConcurrentStreams: STREAMS_OF_PROXY });
     open.add(session, peer);
     session.on('stream', (stream, headers) => {
       const owner = isProxy ? callerOf(socket, headers, proxies) : peer;
@@ -147,12 +174,27 @@ export function limitPeers(
         unfinished.delete(stream, owner);
         bounded.delete(stream, owner);
         ended();
-        if (!stream.aborted || cutHere.has(stream) || isProxy || session.destroyed) return;
-        if (resets.isTooMany(owner)) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+        if (cutHere.has(stream) || isClosedTo(owner) || !(stream.aborted || isRefused(stream))) return;
+        if (!misuse.isTooMuch(owner) || isProxy) return;
+        if (isLocal(owner)) turnAway(session);
+        else open.closeAll(owner);
       });
     });
   });
   limitHandshakes(server, limits, clock);
+  closeDoor(server, (socket) => isClosedTo(subscriberAt(socket)));
+}
+
+/** Ends connections before anything is made for them: a TLS handshake, or an HTTP/2 session, costs as much as a call. */
+function closeDoor(server: Server, isClosedTo: (socket: Socket) => boolean): void {
+  for (const http2 of http2ServersOf(server)) {
+    const listeners = http2.listeners('connection') as Array<(socket: Socket) => void>;
+    http2.removeAllListeners('connection');
+    http2.on('connection', (socket: Socket) => {
+      if (isClosedTo(socket)) socket.destroy();
+      else for (const listener of listeners) listener.call(http2, socket);
+    });
+  }
 }
 
 /** Only a server with TLS has any. Both of its events are about one connection when they name the same other end. */

@@ -1,10 +1,9 @@
-import type { OutgoingHttpHeaders } from 'node:http';
 import type { ServerHttp2Stream } from 'node:http2';
 import { status } from '@grpc/grpc-js';
 import type { Server, ServiceDefinition } from '@grpc/grpc-js';
 import type { CallEnd, CallObserver } from '../metrics/calls';
 import { REASON_KEY } from './errors';
-import { onSession } from './http2';
+import { onSession, sentStatus } from './http2';
 
 /**
  * Tells an observer of every call, by what went over the wire: also of those that never reached a handler, as a request that is too large.
@@ -34,11 +33,8 @@ export function observeCalls(server: Server, services: readonly ServiceDefinitio
   });
 }
 
-/** A status comes in the trailers, or in the headers where there is nothing else. */
 function outcomeOf(stream: ServerHttp2Stream): Omit<CallEnd, 'seconds'> | undefined {
-  const sent = [stream.sentTrailers, stream.sentHeaders].find(
-    (headers?: OutgoingHttpHeaders) => headers?.['grpc-status'] !== undefined,
-  );
+  const sent = sentStatus(stream);
   if (sent === undefined) return undefined;
   const reason = sent[REASON_KEY];
   const text = Array.isArray(reason) ? reason[0] : reason;

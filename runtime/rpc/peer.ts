@@ -98,6 +98,11 @@ export function subscriberOf(text: string): string {
     .join(':')}::/64`;
 }
 
+/** Whether it stands for callers on a unix socket, all of whom have this one. */
+export function isLocal(subscriber: string): boolean {
+  return subscriber === LOCAL_PEER;
+}
+
 /** Whom the other end of a connection stands for, as far as the connection tells. */
 export function subscriberAt({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
   return remoteAddress === undefined ? LOCAL_PEER : subscriberOf(remoteAddress);

@@ -2,6 +2,7 @@ import { chmod, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/grpc-js';
+import { systemClock } from '../clock';
 import { silent } from '../log/log';
 import type { CallObserver } from '../metrics/calls';
 import { grpcTarget } from './address';
@@ -12,8 +13,9 @@ import { bind } from './handlers';
 import type { Implementation } from './handlers';
 import { Health } from './health';
 import { widenWindows } from './http2';
-import { limitPeers } from './limits';
+import { limitPeers, MISUSES } from './limits';
 import type { PeerLimits } from './limits';
+import { Misuse } from './misuse';
 import { observeCalls } from './observe';
 import { ruleOf } from './rules';
 import type { Caller } from './rules';
@@ -63,7 +65,8 @@ async function removeStaleSocket(path: string): Promise<void> {
 /** Options that every server here shares: bounded messages, bounded streams, dead peers noticed. */
 export const SERVER_CHANNEL_OPTIONS = {
   'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
-  'grpc.max_concurrent_streams': 4096,
+  // Of a connection. A caller has few, and a proxy's have more room (limits.ts): what comes at once is looked at at once, and everybody else waits for it.
+  'grpc.max_concurrent_streams': 128,
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
 };
@@ -95,7 +98,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   requireLocalAddress(definitions, address);
   requireAuthentication(definitions, options);
   const largest = largestRequest(definitions);
-  const calls = new Calls({ ...options, turns: { waiting: WAITING_BYTES / largest, ...options.turns } });
+  const misuse = new Misuse(options.limits?.misuses ?? MISUSES, options.clock ?? systemClock);
+  const calls = new Calls({ ...options, misuse, turns: { waiting: WAITING_BYTES / largest, ...options.turns } });
   const services = [
     { definition: healthDefinition, methods: health.implementation },
     ...options.services.map(({ definition, implementation }) => ({
@@ -125,6 +129,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     definitions,
     { requests: UNFINISHED_BYTES / largest, proxies: options.proxies, ...options.limits },
     options.clock,
+    misuse,
   );
   if (options.observer) observeCalls(server, definitions, options.observer);
   if (options.wideWindows) widenWindows(server);

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { connect as connectHttp2, constants } from 'node:http2';
 import type { ClientHttp2Session, ClientHttp2Stream, Settings } from 'node:http2';
-import { credentials, Metadata } from '@grpc/grpc-js';
+import { credentials, Metadata, status } from '@grpc/grpc-js';
 import type { CallContext } from '../../../runtime/rpc/call';
 import { callUnary } from '../../../runtime/rpc/client';
+import { RpcError } from '../../../runtime/rpc/errors';
 import { unary } from '../../../runtime/rpc/handlers';
 import { TrustedProxies } from '../../../runtime/rpc/peer';
 import { startServer } from '../../../runtime/rpc/server';
@@ -98,7 +99,7 @@ const streamsOf = (session: ClientHttp2Session, count: number): ClientHttp2Strea
 
 test('thousands of calls that are reset at once: what is at work counts until it ends, the rest is never begun, and one of another address is', async () => {
   const work = new Work();
-  const server = await serve(work, { turns: { atOnce: 5, ofOne: 4 }, limits: { resets: 100_000 } });
+  const server = await serve(work, { turns: { atOnce: 5, ofOne: 4 }, limits: { misuses: 100_000 } });
   for (let connection = 0; connection < 4; connection++) {
     const session = await stranger(server);
     const streams = streamsOf(session, 500);
@@ -205,11 +206,12 @@ test('a caller who is known takes turns with their own calls, from whichever add
   expect(await answer).toBe('done');
 });
 
-test('an address that gives up call after call loses its connections; one behind a proxy loses only its calls', async () => {
+test('an address that gives up call after call loses its connections, all of them; one behind a proxy loses only its calls', async () => {
   const work = new Work();
   const clock = new TestClock();
-  const server = await serve(work, { limits: { resets: 100 }, clock });
+  const server = await serve(work, { limits: { misuses: 100 }, clock });
   const session = await stranger(server);
+  const besides = await stranger(server);
   const other = await stranger(server, '127.0.0.3');
   const kept = call(other, 'other');
   await eventually(() => work.began.includes('other'));
@@ -220,7 +222,7 @@ test('an address that gives up call after call loses its connections; one behind
     }
   };
   resetAll(session);
-  await eventually(() => session.destroyed);
+  await eventually(() => session.destroyed && besides.destroyed);
   // It is the address that is over its measure: another connection of it doesn't help, until some time has passed.
   const again = await stranger(server).catch(() => undefined);
   await eventually(() => again === undefined || again.destroyed);
@@ -231,11 +233,70 @@ test('an address that gives up call after call loses its connections; one behind
   expect(other.destroyed).toBe(false);
   expect(kept.closed).toBe(false);
 
-  const behind = await serve(new Work(), { limits: { resets: 100 }, proxies: new TrustedProxies('127.0.0.0/8') });
+  const behind = await serve(new Work(), { limits: { misuses: 100 }, proxies: new TrustedProxies('127.0.0.0/8') });
   const proxy = await stranger(behind, '127.0.0.1');
   for (let i = 0; i < 3; i++) {
     resetAll(proxy, { 'x-forwarded-for': '198.51.100.7' });
     await new Promise<void>((resolve) => proxy.ping(() => resolve()));
   }
   expect(proxy.destroyed).toBe(false);
+});
+
+describe('an address whose calls are refused, one after the other, for who it is', () => {
+  class Refusing extends Work {
+    override async handle(context: CallContext): Promise<{ revocations: string }> {
+      if (context.metadata.get('who')[0] === 'good') return { revocations: 'done' };
+      this.began.push('refused');
+      return Promise.reject(new RpcError('login.nonce_used', status.UNAUTHENTICATED, 'sent before'));
+    }
+  }
+  const refuse = async (session: ClientHttp2Session, headers = {}): Promise<void> => {
+    for (let i = 0; i < 150 && !session.destroyed; i++) {
+      const stream = call(session, 'mallory', headers);
+      // Also where the connection is closed.
+      if (!stream.destroyed) await once(stream, 'close').catch(() => undefined);
+    }
+  };
+
+  test('loses its connections, and opens no other for a while; others are answered', async () => {
+    const work = new Refusing();
+    const server = await serve(work, { limits: { misuses: 100 } });
+    await refuse(await stranger(server));
+    // The next may be under way when one more than that is counted.
+    expect(work.began.length).toBeGreaterThan(100);
+    expect(work.began.length).toBeLessThan(110);
+    expect(await stranger(server).catch(() => 'closed')).toBe('closed');
+    expect(await good(server)).toBe('done');
+  });
+
+  test('behind a proxy is refused before anything is done for it, and the connection stays', async () => {
+    const work = new Refusing();
+    const server = await serve(work, { limits: { misuses: 100 }, proxies: new TrustedProxies('127.0.0.0/8') });
+    const proxy = await stranger(server, '127.0.0.1');
+    await refuse(proxy, { 'x-forwarded-for': '198.51.100.7' });
+    expect(work.began.length).toBeLessThan(110);
+    expect(proxy.destroyed).toBe(false);
+    expect(await good(server, { 'x-forwarded-for': '203.0.113.5' })).toBe('done');
+    expect(await good(server, { 'x-forwarded-for': '198.51.100.7' })).toBe('rpc.busy');
+  });
+});
+
+test('of calls that come at once on a connection few are looked at, whatever comes; a proxy brings those of many', async () => {
+  for (const [proxies, expected] of [
+    ['', 128],
+    ['127.0.0.0/8', 300],
+  ] as const) {
+    const work = new Work();
+    const server = await serve(work, {
+      turns: { atOnce: 1_000, ofOne: 1_000 },
+      proxies: new TrustedProxies(proxies),
+    });
+    const session = await stranger(server, '127.0.0.1');
+    await new Promise<void>((resolve) => session.ping(() => resolve()));
+    streamsOf(session, 300);
+    await eventually(() => work.began.length === expected);
+    await stalled(() => work.began.length);
+    expect(work.began).toHaveLength(expected);
+    for (const end of work.open) end();
+  }
 });
