@@ -19,7 +19,7 @@ export function largestRequest(services: readonly ServiceDefinition[]): number {
 }
 
 /**
- * The definition with each method's own limit, and with a refusal of what can't be read: grpc-js has one limit for a server, and says INTERNAL. What is refused
+ * The definition with each method's own limits of request and answer, and with a refusal of what can't be read: grpc-js has one limit for a server, and says INTERNAL. What is refused
  * is answered by `refuseUnread`, which has to stand before it.
  */
 export function limitRequests<Definition extends ServiceDefinition>(
@@ -30,6 +30,7 @@ export function limitRequests<Definition extends ServiceDefinition>(
     const { requestBytes: most } = ruleOf(method.path);
     if (most >= BULK_BYTES && most >= largest) return [name, method];
     const { requestDeserialize } = method as { requestDeserialize(bytes: Buffer): unknown };
+    const responseSerialize = limitAnswer(method as Parameters<typeof limitAnswer>[0]);
     const limitedDeserialize = (bytes: Buffer): unknown => {
       if (bytes.length > most) return new Refused(tooLarge(bytes.length, most));
       try {
@@ -38,9 +39,25 @@ export function limitRequests<Definition extends ServiceDefinition>(
         return new Refused(malformed(cause));
       }
     };
-    return [name, { ...method, requestDeserialize: limitedDeserialize }];
+    return [name, { ...method, requestDeserialize: limitedDeserialize, responseSerialize }];
   });
   return Object.fromEntries(limited) as Definition;
+}
+
+/** Holds answers to their rule: grpc-js makes what it throws an answer INTERNAL, so it says nothing that isn't in the table. */
+function limitAnswer({
+  path,
+  responseSerialize,
+}: {
+  path: string;
+  responseSerialize(message: unknown): Buffer;
+}): (message: unknown) => Buffer {
+  const { answerBytes: most } = ruleOf(path).cost;
+  return (message) => {
+    const bytes = responseSerialize(message);
+    if (bytes.length <= most) return bytes;
+    throw new RangeError(`expected an answer of ${most} bytes at most, got ${bytes.length}`);
+  };
 }
 
 /** Answers RESOURCE_EXHAUSTED `rpc.too_large` or INVALID_ARGUMENT `rpc.malformed` instead of the method. */

@@ -18,7 +18,8 @@ import { seatPools } from '../../functions/login/seats/pool';
 import { seatService } from '../../functions/login/seats/service';
 import { seatSigner } from '../../functions/login/seats/signer';
 import { loginService } from '../../functions/login/service';
-import { loadTrustFiles, LoginTrust } from '../../functions/login/trust';
+import { transparencyService } from '../../functions/login/transparency';
+import { loadTrustFiles, LoginTrust, trustService } from '../../functions/login/trust';
 import { accountService } from '../../functions/signup/service';
 import {
   AccountDeletionServiceClient,
@@ -30,8 +31,11 @@ import { EnclaveManagementServiceClient, EnclaveManagementServiceService } from 
 import { LicenceServiceClient, LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
 import { LoginServiceClient, LoginServiceService } from '../../proto/gen/licensing/v1/login';
 import { SeatServiceClient, SeatServiceService } from '../../proto/gen/licensing/v1/seat';
+import { TransparencyServiceClient, TransparencyServiceService } from '../../proto/gen/licensing/v1/transparency';
+import { TrustServiceClient, TrustServiceService } from '../../proto/gen/licensing/v1/trust';
 import { openReplica } from './accounts';
 import type { AccountFiles } from './accounts';
+import { openTestLog } from './audit';
 import { fakeLauncher } from './launcher';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
 
@@ -45,6 +49,8 @@ export interface Replica {
   seats: SeatServiceClient;
   management: EnclaveManagementServiceClient;
   deletion: AccountDeletionServiceClient;
+  trust: TrustServiceClient;
+  transparency: TransparencyServiceClient;
   enclaves: EnclaveRegistry;
   /** As login has it. */
   launcher: Launcher;
@@ -57,6 +63,8 @@ export interface ReplicaOptions {
   licenceRequired?: boolean;
   defaultSeats?: number;
   seatSeconds?: number;
+  /** None, unless told. */
+  seatGraceSeconds?: number;
   oidc?: OidcSettings;
   /** Before the replica's own. */
   interceptors?: readonly Interceptor[];
@@ -73,6 +81,7 @@ export async function startReplica(
     licenceRequired = false,
     defaultSeats = 16,
     seatSeconds = 180,
+    seatGraceSeconds = 0,
     oidc,
     interceptors = [],
     ...options
@@ -86,9 +95,10 @@ export async function startReplica(
     database: backend.database,
     clock,
   });
-  const seats = new Seats(backend.database, seatSeconds);
+  const seats = new Seats(backend.database, seatSeconds, seatGraceSeconds);
   const launcher = withSeatRelease(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
   const enclaves = new EnclaveRegistry(backend.database);
+  const auditLog = openTestLog(backend.database, { trustDomain: backend.trustDomain, clock });
   const enclaveLimit = enclaveLimits(backend.database, defaultEnclaves, clock);
   const implementation = loginService({
     backend,
@@ -129,6 +139,8 @@ export async function startReplica(
         implementation: enclaveManagementService({ launcher, enclaves, enclaveLimit }),
       },
       { definition: AccountDeletionServiceService, implementation: accountDeletionService({ backend, launcher }) },
+      { definition: TrustServiceService, implementation: trustService(trust) },
+      { definition: TransparencyServiceService, implementation: transparencyService(auditLog) },
     ],
   });
   const target = [`127.0.0.1:${server.port}`, credentials.createInsecure()] as const;
@@ -138,6 +150,9 @@ export async function startReplica(
   const seatClient = new SeatServiceClient(...target);
   const management = new EnclaveManagementServiceClient(...target);
   const deletion = new AccountDeletionServiceClient(...target);
+  const trustClient = new TrustServiceClient(...target);
+  const transparency = new TransparencyServiceClient(...target);
+  const clients = [account, login, licences, seatClient, management, deletion, trustClient, transparency];
   return {
     backend,
     port: server.port,
@@ -147,11 +162,14 @@ export async function startReplica(
     seats: seatClient,
     management,
     deletion,
+    trust: trustClient,
+    transparency,
     enclaves,
     launcher,
     async stop() {
-      for (const client of [account, login, licences, seatClient, management, deletion]) client.close();
+      for (const client of clients) client.close();
       await server.stop(0);
+      auditLog.close();
       await backend.close();
     },
   };
