@@ -1,174 +1,140 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
-import { credentials } from '@grpc/grpc-js';
-import { createAuthority } from '../licensing/authority/authority';
-import { unary } from '../runtime/rpc/handlers';
-import type { Implementation } from '../runtime/rpc/handlers';
-import { startServer } from '../runtime/rpc/server';
-import { LauncherServiceService } from '../proto/gen/licensing/v1/launcher';
-import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
-import { LoginRequest, LoginServiceClient, LoginServiceService } from '../proto/gen/licensing/v1/login';
-import { TransparencyServiceService } from '../proto/gen/licensing/v1/transparency';
-import { openReplica, writeAccountFiles } from '../test/support/accounts';
-import { makeClient, startEnclaveFixture } from '../test/support/enclave';
-import { startEmbeddedTestPostgres } from '../test/support/embedded-postgres';
-import { startEnclaveEndpoint } from '../test/support/enclave-endpoint';
-import { byPassword, logIn, loginRequest, newClientKey } from '../test/support/login-client';
-import { startProgram } from '../test/support/program';
-import { connectUnchecked, isServed } from '../test/support/session-client';
+import { RefreshRequest } from '../proto/gen/licensing/v1/account';
+import { AccountServiceService } from '../proto/gen/licensing/v1/account';
+import { EnclaveServiceService } from '../proto/gen/licensing/v1/enclave';
+import { LoginServiceService } from '../proto/gen/licensing/v1/login';
+import { GetInclusionProofRequest, TransparencyServiceService } from '../proto/gen/licensing/v1/transparency';
+import type { RunningProgram } from '../test/support/program';
 import { percentile, timed } from './bench';
 import type { Row } from './bench';
+import { startDoor } from './strangers/enclave';
+import { startServices } from './strangers/installation';
+import { framed, startStranger } from './strangers/stranger';
+import type { Attack } from './strangers/stranger';
 
-const PASSWORD = 'correct horse battery staple';
-/** Of the honest caller, quiet and under attack by turns. */
-const ROUNDS = 2;
-const CALLS = 6;
+/** Quiet and under attack by turns: whatever else goes on here is in both. */
+const ROUNDS = 4;
+const TURN_MS = 5_000;
+/** Until an attack is under way, and until what it left is gone. */
+const SETTLE_MS = 500;
 
-/** Plain Node.js, in a thread of its own: what strangers do costs the honest caller's thread nothing. They come from another address. */
-const STRANGER = `
-  const { workerData: { kind, port, path, body } } = require('node:worker_threads');
-  const http2 = require('node:http2');
-  const net = require('node:net');
-  const options = { localAddress: '127.0.0.2' };
-  const call = (session) => {
-    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
-    stream.on('error', () => undefined).resume();
-    stream.end(Buffer.from(body));
-    return stream;
-  };
-  const again = (open) => { const one = open(); one.on('error', () => undefined); one.on('close', () => setTimeout(again, 20, open)); return one; };
-  if (kind === 'silent') for (let i = 0; i < 200; i++) again(() => net.connect({ port, host: '127.0.0.1', ...options }).resume());
-  if (kind === 'resets') for (let i = 0; i < 8; i++) again(() => {
-    const session = http2.connect('http://127.0.0.1:' + port, options);
-    session.once('remoteSettings', () => {
-      const streams = Array.from({ length: 900 }, () => call(session));
-      setTimeout(() => { for (const stream of streams) stream.close(8); setTimeout(() => session.destroy(), 50); }, 50);
-    });
-    return session;
-  });
-  if (kind === 'replays') again(() => {
-    const session = http2.connect('http://127.0.0.1:' + port, options);
-    const replay = () => { if (!session.destroyed && !session.closed) call(session).once('close', replay); };
-    session.once('remoteSettings', () => { for (let i = 0; i < 64; i++) replay(); });
-    return session;
-  });
-`;
-
-interface Attack {
-  kind: 'resets' | 'silent' | 'replays';
-  port: number;
-  path?: string;
-  body?: Buffer;
-}
-
-/** A message as gRPC frames it. */
-function framed(message: Uint8Array): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
+interface Case {
+  name: string;
+  program: RunningProgram;
+  attack: Omit<Attack, 'localAddress' | 'target'> & { port?: number };
+  honest(): Promise<unknown>;
 }
 
 async function measure(honest: () => Promise<unknown>, into: number[]): Promise<void> {
-  for (let i = 0; i < CALLS; i++) into.push((await timed(honest)).ms);
+  const end = performance.now() + TURN_MS;
+  while (performance.now() < end) into.push((await timed(honest)).ms);
+}
+
+let addresses = 0;
+/** A new one for each turn: who was a stranger before has been turned away for a while. */
+const newAddress = (): string => `127.0.1.${(addresses += 1)}`;
+
+/** The most memory that a process has had since this was last asked (proc(5), clear_refs), MiB. */
+async function peakMiB({ pid, memory }: RunningProgram): Promise<number> {
+  const { peak } = await memory();
+  await writeFile(`/proc/${pid}/clear_refs`, '5');
+  return peak;
 }
 
 /** An honest caller's p50 and p99, quiet and while strangers are at work, by turns. */
-async function underAttack(name: string, attack: Attack, honest: () => Promise<unknown>): Promise<Row[]> {
+async function underAttack({ name, program, attack: { port, ...attack }, honest }: Case): Promise<Row[]> {
   const [quiet, attacked]: [number[], number[]] = [[], []];
+  let tried = 0;
   await honest();
-  for (let round = 0; round < ROUNDS; round++) {
+  await peakMiB(program);
+  for (let round = 0; round < ROUNDS; round += 1) {
     await measure(honest, quiet);
-    const stranger = new Worker(STRANGER, { eval: true, workerData: { path: '', body: Buffer.alloc(0), ...attack } });
-    await sleep(1_000);
+    const stop = startStranger({ ...attack, target: { port: port ?? program.port }, localAddress: newAddress() });
+    await sleep(SETTLE_MS);
     await measure(honest, attacked);
-    await stranger.terminate();
-    await sleep(1_000);
+    tried += await stop();
+    await sleep(SETTLE_MS);
   }
-  return [0.5, 0.99].map((share) => {
+  const peak = await peakMiB(program);
+  const perSecond = Math.round(tried / ((ROUNDS * (TURN_MS + SETTLE_MS)) / 1000));
+  const rows = [0.5, 0.99].map((share): Row => {
     const [before, during] = [percentile(quiet, share), percentile(attacked, share)];
-    const note = `quiet ${before.toFixed(0)} ms: ${(during / before).toFixed(1)} times, expected 3 at most`;
+    const note = `quiet ${before.toFixed(0)} ms: ${(during / before).toFixed(1)} times, expected 3 at most; of ${attacked.length} and ${quiet.length}`;
     return { name: `${name}, p${share * 100}`, value: during, unit: 'ms', note };
   });
+  return [
+    ...rows,
+    { name: '  strangers tried', value: perSecond, unit: '/s', note: `memory at most ${peak.toFixed(0)} MiB` },
+  ];
 }
 
-/** The most memory that a process has had so far (proc(5), VmHWM), MiB. */
-async function peakMiB(pid: number): Promise<number> {
-  const [, kib] = /^VmHWM:\s+(\d+) kB/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return Number(kib) / 1024;
-}
-
-/** What an honest caller notices of strangers: calls that are reset at once, silent connections to an enclave, a login that is sent again and again. */
+/** What an honest caller notices of strangers, each of whom has one address: SECURITY.md, what callers can cost. */
 export async function run(): Promise<Row[]> {
-  const database = await startEmbeddedTestPostgres();
-  const files = await writeAccountFiles(database.url);
-  const clientCa = await createAuthority({ commonName: 'client CA', trustDomain: 'sls.test', years: 1 });
-  const [keyFile, certificateFile, socket] = ['ca.key', 'ca.crt', 'launcher.sock'].map((name) =>
-    join(files.folder, name),
-  ) as [string, string, string];
-  await writeFile(keyFile, clientCa.privateKey, { mode: 0o600 });
-  await writeFile(certificateFile, clientCa.certificate);
-  const backend = await openReplica(files, { cost: 12 });
-  const [user] = await Promise.all(
-    ['alice', 'mallory'].map(async (name) => backend.accounts.create(name, await backend.hasher.hash(PASSWORD))),
-  );
-  await backend.close();
-  const enclave = await startEnclaveEndpoint({ user: user!, clientCa: clientCa.certificate });
-  const implementation: Implementation<LauncherServiceServer> = {
-    ensureEnclave: unary(() => Promise.resolve({ ...enclave.location, started: false })),
-    stopEnclave: unary(() => Promise.resolve({})),
-    findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),
-    removeEnclave: unary(() => Promise.resolve({})),
-  };
-  const launcher = await startServer({
-    address: { scheme: 'unix', path: socket },
-    services: [{ definition: LauncherServiceService, implementation }],
-  });
-  const program = await startProgram('login', {
-    ...files.settings,
-    LOG_LEVEL: 'error',
-    LISTEN: 'http://127.0.0.1:0',
-    LOGINS_PER_ACCOUNT: '0',
-    CLIENT_CA_KEY_FILE: keyFile,
-    CLIENT_CA_CERTIFICATE_FILE: certificateFile,
-    LAUNCHER: 'process',
-    LAUNCHER_ADDRESS: `unix:${socket}`,
-  });
-  const port = program.port!;
-  const client = new LoginServiceClient(`127.0.0.1:${port}`, credentials.createInsecure());
-  const key = await newClientKey();
-  const login = (): Promise<unknown> =>
-    logIn(client, loginRequest(key, byPassword('alice', PASSWORD)), { timeout: 120_000 });
-  const fixture = await startEnclaveFixture();
-  const visitor = await makeClient(fixture);
-  try {
-    const resets = await underAttack(
-      'login while calls are reset at once',
-      { kind: 'resets', port, path: TransparencyServiceService.getTreeHead.path, body: framed(Buffer.alloc(0)) },
-      login,
-    );
-    const replayed = LoginRequest.encode(loginRequest(key, byPassword('mallory', PASSWORD))).finish();
-    const replays = await underAttack(
-      'login while one is sent again and again',
-      { kind: 'replays', port, path: LoginServiceService.login.path, body: framed(replayed) },
-      login,
-    );
-    const silent = await underAttack(
-      'handshake with an enclave while others say nothing',
-      { kind: 'silent', port: fixture.enclave.ports.tls! },
-      async () => {
-        if (!(await isServed(connectUnchecked(visitor, fixture.enclave.ports.tls!)))) throw new Error('not served');
+  const services = await startServices();
+  const door = await startDoor();
+  const { login, signup, logIn, signUp } = services;
+  const resets = { kind: 'resets', connections: 8 } as const;
+  const calls = { kind: 'calls', connections: 4, atOnce: 250 } as const;
+  const proof = GetInclusionProofRequest.encode({ leafSha256: randomBytes(32), size: 1n }).finish();
+  const rubbish = RefreshRequest.encode({ refreshToken: 'x'.repeat(43), clientName: '' }).finish();
+  const cases: Case[] = [
+    {
+      name: 'login while calls are reset at once',
+      program: login,
+      attack: { ...resets, path: TransparencyServiceService.getTreeHead.path },
+      honest: logIn,
+    },
+    {
+      name: 'login while others ask the database',
+      program: login,
+      attack: { ...calls, path: TransparencyServiceService.getInclusionProof.path, body: framed(proof) },
+      honest: logIn,
+    },
+    {
+      name: 'login while one is sent again and again',
+      program: login,
+      attack: {
+        ...calls,
+        connections: 1,
+        atOnce: 64,
+        path: LoginServiceService.login.path,
+        body: framed(services.replayed),
       },
-    );
-    const memory = await peakMiB(program.pid);
-    const note = 'knative/base/login.yaml allows 512';
-    return [...resets, ...replays, ...silent, { name: 'memory of login, at most', value: memory, unit: 'MiB', note }];
+      honest: logIn,
+    },
+    {
+      name: 'sign-up while calls are reset at once',
+      program: signup,
+      attack: { ...resets, path: AccountServiceService.signUp.path },
+      honest: signUp,
+    },
+    {
+      name: 'sign-up while others ask the database',
+      program: signup,
+      attack: { ...calls, path: AccountServiceService.refresh.path, body: framed(rubbish) },
+      honest: signUp,
+    },
+    {
+      name: 'handshake with an enclave while others say nothing',
+      program: door.enclave,
+      attack: { kind: 'silent', connections: 300, port: door.enclave.ports['tls']! },
+      honest: door.byTls,
+    },
+    {
+      name: 'the same by a tunnel, while others have tunnels',
+      program: door.enclave,
+      attack: { ...calls, atOnce: 64, open: true, pauseMs: 20, path: EnclaveServiceService.tunnel.path },
+      honest: door.byTunnel,
+    },
+  ];
+  const only = process.env['STRANGERS'];
+  try {
+    const rows: Row[] = [];
+    for (const one of cases) if (only === undefined || one.name.includes(only)) rows.push(...(await underAttack(one)));
+    return rows;
   } finally {
-    client.close();
-    await program.stop();
-    await Promise.all([enclave.stop(), launcher.stop(0), fixture.stop()]);
-    await files.remove();
-    await database.stop();
+    await Promise.all([services.stop(), door.stop()]);
   }
 }

@@ -10,6 +10,8 @@ import { built } from './built';
 export interface RunningProgram {
   pid: number;
   port: number;
+  /** All that it listens on, by name. */
+  ports: Record<string, number>;
   /** All that it has logged. */
   log(): string;
   /** Resident memory in MiB: now, and the most that it ever was. */
@@ -36,12 +38,16 @@ export async function startProgram(name: string, settings: Record<string, string
     }
     await sleep(20);
   }
-  const { pid, ports } = JSON.parse(await readFile(ready, 'utf8')) as { pid: number; ports: { listen: number } };
+  const { pid, ports } = JSON.parse(await readFile(ready, 'utf8')) as {
+    pid: number;
+    ports: Record<string, number> & { listen: number };
+  };
   const field = (status: string, key: string): number =>
     Number(new RegExp(`${key}:\\s+(\\d+)`).exec(status)?.[1]) / 1024;
   return {
     pid,
     port: ports.listen,
+    ports,
     log,
     async memory() {
       const status = await readFile(`/proc/${pid}/status`, 'utf8');
