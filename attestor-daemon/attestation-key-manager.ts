@@ -76,6 +76,12 @@ export class AttestationKeyManager {
     return this.held;
   }
 
+  /** When its certificate ends, whether or not it can be used now. */
+  get expiry(): Date | undefined {
+    const leaf = this.held?.certificates[0];
+    return leaf && new Date(new X509Certificate(leaf).validTo);
+  }
+
   start(): void {
     this.loop ??= this.run();
   }

@@ -12,13 +12,14 @@ import { Attestor, quoteByCertifiedKey } from './attestor';
 import { AttestationKeyManager } from './attestation-key-manager';
 import { enrolAttestationKey } from './enrolment';
 import type { WorkloadIdentifier } from './identity/identity';
-import { countQuotes } from './metrics';
+import { countQuotes, watchAttestationKey } from './metrics';
 import { attestorService } from './service';
 import { ensureAttestationKey } from './tpm/attestation-key';
 import type { HierarchyAuthorizations } from './tpm/explain';
 import { quote } from './tpm/quote';
 import { TpmTools } from './tpm/tools';
 import { WorkloadCertificates } from './workload-certificates';
+import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import type { BackoffOptions } from '../runtime/backoff';
 import { silent } from '../runtime/log/log';
@@ -90,9 +91,10 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   const attestor = new Attestor({
     quoteRoot: (root) => quoteByCertifiedKey(tools, keyManager, root, { delayMs: options.quoteDelayMs, log }),
     eventLog: await readEventLog(options.eventLogFile, log),
-    onQuote: options.metrics && countQuotes(options.metrics),
+    onQuote: options.metrics && countQuotes(options.metrics, options.clock ?? systemClock),
     clock: options.clock,
   });
+  if (options.metrics) watchAttestationKey(options.metrics, () => keyManager.expiry);
   const certificates = await WorkloadCertificates.open({
     log,
     stateDir: options.stateDir,

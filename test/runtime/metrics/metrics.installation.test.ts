@@ -125,6 +125,10 @@ test('what an operator asks: logins by result, starts of enclaves, quotes, queue
   // Before the connection and inside it.
   expect(valueOf(attestor, 'sls_quote_duration_seconds_count')).toBeGreaterThanOrEqual(2);
   expect(valueOf(attestor, 'sls_quote_requests_sum')).toBeGreaterThanOrEqual(2);
+  const now = Date.now() / 1000;
+  expect(valueOf(attestor, 'sls_last_quote_timestamp_seconds')).toBeLessThanOrEqual(now);
+  expect(valueOf(attestor, 'sls_last_quote_timestamp_seconds')).toBeGreaterThan(now - 3_600);
+  expect(valueOf(attestor, 'sls_attestation_key_expiry_timestamp_seconds')).toBeGreaterThan(now);
   for (const program of ['signup', 'login'] as const) {
     const text = await scrape(program);
     expect(text).toMatch(/^sls_password_queue_length 0$/m);
