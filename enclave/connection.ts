@@ -19,8 +19,12 @@ const PING_MS = 10_000;
 /**
  * Serves SessionService on one TLS connection. The gRPC server is this connection's own, so a handler knows which TLS session carries its call
  * without asking anyone. Ends with the connection, and ends its commands.
+ * @returns takes no more calls, and resolves when those that were open have been answered
  */
-export function serveConnection(connection: SecureConnection, options: SessionOptions & CallsOptions): void {
+export function serveConnection(
+  connection: SecureConnection,
+  options: SessionOptions & CallsOptions,
+): () => Promise<void> {
   const { socket } = connection;
   const largest = largestRequest([BulkSessionService]);
   const server = new Server({
@@ -41,4 +45,5 @@ export function serveConnection(connection: SecureConnection, options: SessionOp
     server.forceShutdown();
   });
   injector.injectConnection(socket);
+  return () => new Promise((resolve) => server.tryShutdown(() => resolve()));
 }

@@ -23,6 +23,9 @@ import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
 import type { Tracer } from '../runtime/traces/tracer';
 
+/** At its end, for the answers to calls that are open. */
+const ANSWER_MS = 500;
+
 export interface RunningEnclave {
   /** Ports that were bound: EnclaveService, and the enclave's own TLS where it has one. */
   ports: { listen: number; tls?: number };
@@ -93,14 +96,18 @@ export async function startEnclave(
   const commands = new Commands(clock);
   const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle, clock);
   const startedAt = BigInt(unixSecondsOf(clock));
+  const served = new Set<() => Promise<void>>();
   const endpoint: TlsEndpoint = new TlsEndpoint({
     identity,
     clients,
     log,
     onConnection: (connection) => {
       idle.enter();
-      connection.socket.once('close', () => idle.leave());
-      serveConnection(connection, {
+      connection.socket.once('close', () => {
+        idle.leave();
+        served.delete(finish);
+      });
+      const finish = serveConnection(connection, {
         log,
         tracer,
         link,
@@ -118,6 +125,7 @@ export async function startEnclave(
             commands: commands.count,
           }),
       });
+      served.add(finish);
     },
   });
   link.start();
@@ -149,6 +157,8 @@ export async function startEnclave(
       roots.close();
       tcp?.close();
       await commands.stop();
+      // Whoever waits for a command is told why it ended.
+      await Promise.race([Promise.all([...served].map((finish) => finish())), clock.sleep(ANSWER_MS)]);
       endpoint.close();
       link.stop();
       await server.stop(500);

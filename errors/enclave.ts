@@ -8,6 +8,8 @@ export type EnclaveCode =
   | 'enclave.tunnels'
   | 'enclave.attestor_unavailable'
   | 'enclave.identity_refused'
+  /** It was stopped or deleted under a command. */
+  | 'enclave.stopped'
   | 'session.nonce'
   /** The first call of a connection has to be Attest. */
   | 'session.not_attested'

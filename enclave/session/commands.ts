@@ -18,6 +18,8 @@ export class Commands {
   /** Those whose caller waits, for the command or for what it left. */
   private readonly running = new Set<number>();
   private readonly killing = new Set<Promise<void>>();
+  /** Those that ran when everything was ended. */
+  private readonly stopped = new Set<number>();
   private readonly sweep: Timer;
 
   constructor(private readonly clock: Clock = systemClock) {
@@ -63,9 +65,15 @@ export class Commands {
     while (this.killing.size > 0) await Promise.all(this.killing);
   }
 
+  /** True of a command that ended because this program does, whatever it made of its signal. */
+  wasStopped(group: number): boolean {
+    return this.stopped.has(group);
+  }
+
   /** Ends everything. */
   async stop(): Promise<void> {
     this.sweep.cancel();
+    for (const group of this.led) this.stopped.add(group);
     await Promise.all([...this.groups].map((group) => this.kill(group)));
   }
 

@@ -41,7 +41,7 @@ const INTERRUPT = 0x03;
  * Runs one command for one call and passes its input, output, signals and terminal size on. Both directions have backpressure: a command that
  * reads or writes slowly slows the other side, and memory stays flat. What a command leaves in the background belongs to it for as long as it
  * can write to its output, as with ssh: `detach` is for who doesn't want to wait for that.
- * @throws RpcError `exec.…`, `file.…`
+ * @throws RpcError `exec.…`, `file.…`; `enclave.stopped` where the enclave ended it
  */
 export async function exec(
   call: ExecCall,
@@ -86,16 +86,22 @@ export async function exec(
     kill();
   });
   try {
-    const activity = { last: clock.monotonic() };
+    const activity = { last: clock.monotonic(), unread: false };
     const pumps = Promise.all(command.outputs.map((output) => pump(output, call, activity, clock)));
     const exit = await command.exited;
     hasExited = true;
     commands.exited(command.group);
     if (!detach) await Promise.race([pumps, force]);
     await untilQuiet(pumps, activity, clock);
-    stopReading();
-    await pumps;
+    // What is left behind may go on writing. A terminal is closed, as it is by ssh.
+    activity.unread = detach && !terminal;
+    if (!activity.unread) {
+      stopReading();
+      await pumps;
+    }
     if (failure !== undefined) throw failure;
+    if (commands.wasStopped(command.group))
+      throw new RpcError('enclave.stopped', status.UNAVAILABLE, 'the enclave was stopped while the command ran');
     await writeMessage(call, { output: { $case: 'exit', value: exit } });
   } finally {
     notices.delete(notify);
@@ -160,14 +166,23 @@ async function feed(
   }
 }
 
+/** Of a command's output. */
+interface Activity {
+  /** When a piece was handed on last, by the monotonic clock. */
+  last: number;
+  /** What still comes goes nowhere: whoever writes it isn't ended by that. */
+  unread: boolean;
+}
+
 async function pump(
   { name, stream }: Command['outputs'][number],
   call: ExecCall,
-  activity: { last: number },
+  activity: Activity,
   clock: Clock,
 ): Promise<void> {
   try {
     for await (const chunk of stream) {
+      if (activity.unread) continue;
       // Later than any clock while the client has not taken it.
       activity.last = Infinity;
       await writeMessage(call, { output: { $case: name, value: chunk as Buffer } });
@@ -178,7 +193,7 @@ async function pump(
   }
 }
 
-async function untilQuiet(pumps: Promise<unknown>, activity: { last: number }, clock: Clock): Promise<void> {
+async function untilQuiet(pumps: Promise<unknown>, activity: Activity, clock: Clock): Promise<void> {
   let ended = false;
   void pumps.then(() => (ended = true));
   const exitedAt = clock.monotonic();

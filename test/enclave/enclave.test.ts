@@ -1,4 +1,5 @@
 import { connect } from '../../client/index';
+import { startCommand } from '../support/remote-command';
 import { MovedClock } from '../support/clock';
 import { startEnclaveFixture } from '../support/enclave';
 import { eventually } from '../support/eventually';
@@ -19,3 +20,23 @@ test('an enclave that nobody has been connected to for IDLE_SECONDS says so, and
   });
   await fixture.stop();
 });
+
+test.each([
+  ['is ended by its signal', 'exec sleep 1000', undefined],
+  ['makes a success of its signal', 'trap "exit 0" TERM; while :; do sleep 0.05; done', undefined],
+  ['ignores its signal', 'trap "" TERM; while :; do sleep 0.05; done', undefined],
+  ['has a terminal', 'sleep 1000', { columns: 80, rows: 24 }],
+])(
+  'a command that %s is told apart from one that ended by itself, when the enclave is stopped',
+  async (_, command, terminal) => {
+    const fixture = await startEnclaveFixture();
+    const connection = await connect(fixture.trust, await fixture.session());
+    const running = startCommand(connection, ['sh', '-c', `echo ready; ${command}`], { terminal });
+    const ended = startCommand(connection, ['sh', '-c', 'exit 3']);
+    await running.shows('ready');
+    expect(await ended.exit).toEqual({ code: 3, signal: '' });
+    const stopped = fixture.stop();
+    await expect(running.exit).toRejectWithCode('enclave.stopped');
+    await stopped;
+  },
+);

@@ -98,12 +98,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test('SIGTERM ends it in order, with its commands, and clients hear that the connection ended', async () => {
+test('SIGTERM ends it in order, with its commands, and clients hear that of them and of the connection', async () => {
   start();
   const connection = await open();
   const { pid, exit } = await startSleeper(connection);
   program.kill('SIGTERM');
-  expect(await exit).toEqual({ code: 143, signal: 'SIGTERM' });
+  await expect(exit).toRejectWithCode('enclave.stopped');
   expect(await connection.closed).toMatchObject({ code: 'connection.closed' });
   if (program.exitCode === null) await once(program, 'exit');
   expect(program.exitCode).toBe(0);

@@ -12,6 +12,7 @@ export const ENCLAVE: Record<EnclaveCode, Failure> = {
   'enclave.tunnels': unavailable(TRY_AGAIN),
   'enclave.attestor_unavailable': unavailable(TRY_AGAIN),
   'enclave.identity_refused': failed('start another one: sls enclaves stop NAME, then sls login'),
+  'enclave.stopped': unavailable('your next command starts it again'),
   'session.nonce': failed(),
   'session.not_attested': failed(),
   'session.closed': failed(),

@@ -61,6 +61,15 @@ describe.each(WAYS)('with %s', (_name, terminal) => {
   });
 });
 
+test('what is left behind by --detach writes on without a reader, and is not ended by that', async () => {
+  const left = '(until [ -e go ]; do sleep 0.05; done; seq 100000; echo nobody reads this; echo on > after) &';
+  const { code, stdout } = await runCommand(connection, ['sh', '-c', `${left} echo early; exit 4`], { detach: true });
+  expect({ code, stdout }).toEqual({ code: 4, stdout: 'early\n' });
+  await runCommand(connection, ['touch', 'go']);
+  const waiting = ['sh', '-c', 'until [ -s after ]; do sleep 0.05; done; cat after'];
+  expect((await runCommand(connection, waiting)).stdout).toBe('on\n');
+});
+
 test('all of a large output on a terminal arrives, however slowly it is read', async () => {
   let bytes = 0;
   const stdout = new PassThrough({ highWaterMark: 1024 });
