@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { ServiceError } from '@grpc/grpc-js';
@@ -14,7 +15,8 @@ const PIECE_BYTES = 256 * 1024;
 
 export async function putFile(client: SessionServiceClient, source: string | FileSource, path: string): Promise<void> {
   if (typeof source !== 'string') return send(client, source, { path, mode: source.mode & 0o777, size: source.size });
-  const file = await open(source, 'r');
+  // Not to wait for who writes into a FIFO.
+  const file = await open(source, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const info = await file.stat();
     if (!info.isFile()) throw new TypeError(`expected ${source} to be a regular file`);

@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream, fstatSync } from 'node:fs';
+import { constants, createReadStream, createWriteStream, fstatSync } from 'node:fs';
 import { mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,15 +28,20 @@ export async function openSource(path: string, signal: AbortSignal): Promise<Sou
 }
 
 async function openFile(path: string, afterwards: () => Promise<void>): Promise<Source> {
-  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+  // Not to wait for who writes into a FIFO: as with scp, that is no file to copy.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
     throw new CliError(EXIT.failure, `can't read ${path}: ${error.code ?? error.message}`);
   });
   const { size, mode, ...kind } = await file
     .stat()
-    .then((s) => ({ size: s.size, mode: s.mode & 0o777, regular: s.isFile() }));
+    .then((s) => ({ size: s.size, mode: s.mode & 0o777, regular: s.isFile(), folder: s.isDirectory() }));
   if (!kind.regular) {
     await file.close();
-    throw new CliError(EXIT.failure, `expected ${path} to be a regular file`);
+    throw new CliError(
+      EXIT.failure,
+      `expected ${path} to be a regular file, got ${kind.folder ? 'a folder' : 'a device, socket or pipe'}`,
+      { hint: kind.folder ? `tar -c ${path} | sls exec -- tar -x` : `sls cp - enclave:NAME < ${path}` },
+    );
   }
   const stream = wholeSource(file, size);
   return {

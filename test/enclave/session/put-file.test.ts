@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import {
@@ -244,6 +245,8 @@ test('a fifo that nobody writes is refused, not waited for', async () => {
   });
   await expect(connection.getFile('fifo', local('never'))).toRejectWithCode('file.not_regular');
   await expect(connection.putFile(source(zeros(1), 1), 'fifo')).toRejectWithCode('file.not_regular');
+  execFileSync('mkfifo', [local('fifo')]);
+  await expect(connection.putFile(local('fifo'), 'copied')).rejects.toThrow(TypeError);
 });
 
 test('a file that shrinks while it is read is an error, not a short file', async () => {

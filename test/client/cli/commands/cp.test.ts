@@ -57,6 +57,21 @@ test('a FIFO gets it, whether its reader is there before or after', async () => 
   expect(lstatSync(machine.path('fifo')).isFIFO()).toBe(true);
 });
 
+test('a FIFO is no file to copy from, as with scp: it is refused at once, with the way that there is', async () => {
+  execFileSync('mkfifo', [machine.path('source')]);
+  const refused = {
+    code: 1,
+    stdout: '',
+    stderr: `sls: expected source to be a regular file, got a device, socket or pipe\nhint: sls cp - enclave:NAME < source\n`,
+  };
+  // Nobody writes into it: whoever waited for that would wait for ever.
+  expect(await machine.sls(['cp', '-q', 'source', 'enclave:copied'])).toMatchObject(refused);
+  expect(await script('sls cp -q <(echo through) enclave:copied')).toMatchObject({ code: 1, stdout: '' });
+  expect((await machine.sls(['exec', '-q', 'test', '-e', 'copied'])).code).toBe(1);
+  expect(await script('echo through > source & sls cp -q - enclave:copied < source')).toMatchObject({ code: 0 });
+  expect((await machine.sls(['cp', '-q', 'enclave:copied', '-'])).stdout).toBe('through\n');
+});
+
 test('who waits for a reader that doesn’t come can be ended, and a reader that goes is no failure to tell', async () => {
   execFileSync('mkfifo', [machine.path('lonely')]);
   const { code } = await machine.sls(['cp', '-q', 'enclave:file', 'lonely'], {
