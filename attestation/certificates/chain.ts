@@ -4,7 +4,6 @@ import { isRocaModulus } from '../tpm/roca';
 import { CertificateError } from './errors';
 import { EXTENSION, KEY_USAGE, readCertificateFields } from './fields';
 import type { CertificateFields, CertificateForm } from './fields';
-import { isSameName, nameText } from './name';
 import { certificateDer } from './pem';
 
 /** One certificate, read and its key weighed; nothing is verified yet. */
@@ -253,11 +252,11 @@ export function isNamedAsIssuer(
   certificate: Pick<CertificateFields, 'issuer' | 'authorityKeyId'>,
   issuer: Pick<CertificateFields, 'subject' | 'subjectKeyId'>,
 ): boolean {
-  if (!isSameName(certificate.issuer, issuer.subject)) return false;
+  if (!certificate.issuer.isSame(issuer.subject)) return false;
   const [wanted, got] = [certificate.authorityKeyId, issuer.subjectKeyId];
   return wanted === undefined || got === undefined || wanted.equals(got);
 }
 
 function nameOf({ fields }: ParsedCertificate): string {
-  return `"${nameText(fields.subject)}"`;
+  return `"${fields.subject.toString()}"`;
 }

@@ -1,5 +1,6 @@
 import { DER, decodeOid, DerReader, encodeDer } from '../bytes/der';
 import { BytesError } from '../bytes/reader';
+import { CertificateName } from './name';
 
 /**
  * How closely a certificate has to follow the rules. `strict` is DER and RFC 5280: what this project issues. `maker` is for chains that end in a
@@ -23,8 +24,8 @@ export interface CertificateFields {
   signatureAlgorithm: string;
   signature: Buffer;
   /** Names in DER. */
-  issuer: Buffer;
-  subject: Buffer;
+  issuer: CertificateName;
+  subject: CertificateName;
   notBefore: Date;
   notAfter: Date;
   /** SubjectPublicKeyInfo; an RSAES-OAEP key is written as rsaEncryption here. */
@@ -111,8 +112,8 @@ export function readCertificateFields(bytes: Uint8Array, form: CertificateForm =
     tbs,
     signatureAlgorithm: decodeOid(new DerReader(algorithm, 'certificate').inside(DER.SEQUENCE).expect(DER.OID)),
     signature,
-    issuer,
-    subject,
+    issuer: new CertificateName(issuer),
+    subject: new CertificateName(subject),
     notBefore,
     notAfter,
     ...key,

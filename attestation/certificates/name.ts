@@ -31,38 +31,49 @@ function attributes(name: Uint8Array): Attribute[][] {
 }
 
 /**
- * Whether two Names are the same (RFC 5280, 7.1): in whichever type of string, in upper or lower case, with one blank or more. Names say where to
- * look for an issuer; only signatures show that it is the one.
- * @param a,b DER
+ * A Name, DER, as it stands in a certificate. Names say where to look for an issuer; only signatures show that it is the one. What is computed of it is
+ * computed once: a stranger's name may be as long as a certificate, and is compared with those of hundreds of authorities.
  */
-export function isSameName(a: Buffer, b: Buffer): boolean {
-  if (a.equals(b)) return true;
-  try {
-    return canonicalName(a) === canonicalName(b);
-  } catch (error) {
-    if (!(error instanceof BytesError)) throw error;
-    return false;
+export class CertificateName {
+  private canonical: string | undefined;
+
+  constructor(readonly der: Buffer) {}
+
+  /** Whether it is the other one (RFC 5280, 7.1): in whichever type of string, in upper or lower case, with one blank or more. */
+  isSame(other: CertificateName): boolean {
+    return this.canonicalText() === other.canonicalText();
+  }
+
+  /** On one line, for messages. It is the sender's text, so only what prints plainly is kept. Empty where it can't be read. */
+  toString(): string {
+    try {
+      return attributes(this.der)
+        .flatMap((set) => set.map(({ value }) => value.toString('latin1')))
+        .join(', ')
+        .replace(/[^\x20-\x7e]+/g, ' ')
+        .slice(0, MAX_TEXT_LENGTH);
+    } catch (error) {
+      if (!(error instanceof BytesError)) throw error;
+      return '';
+    }
+  }
+
+  private canonicalText(): string {
+    this.canonical ??= canonicalText(this.der);
+    return this.canonical;
   }
 }
 
-function canonicalName(name: Uint8Array): string {
+/** JSON, or where it can't be read its bytes, which are the same as themselves and as no other name. */
+function canonicalText(name: Buffer): string {
   const canonical = ({ type, tag, value }: Attribute): string[] =>
     TEXT_TAGS.includes(tag)
       ? [type, decodeUtf8(value).trim().replace(/\s+/g, ' ').toLowerCase()]
       : [type, String(tag), value.toString('hex')];
-  return JSON.stringify(attributes(name).map((set) => set.map(canonical)));
-}
-
-/** A Name on one line, for messages. It is the sender's text, so only what prints plainly is kept. Empty where it can't be read. */
-export function nameText(name: Uint8Array): string {
   try {
-    return attributes(name)
-      .flatMap((set) => set.map(({ value }) => value.toString('latin1')))
-      .join(', ')
-      .replace(/[^\x20-\x7e]+/g, ' ')
-      .slice(0, MAX_TEXT_LENGTH);
+    return JSON.stringify(attributes(name).map((set) => set.map(canonical)));
   } catch (error) {
     if (!(error instanceof BytesError)) throw error;
-    return '';
+    return name.toString('hex');
   }
 }

@@ -139,7 +139,7 @@ describe('a client certificate', () => {
       // A certificate that was issued with the point as it came has the same key, known by the same hash.
       const asItCame = writeCertificate(authority, {
         publicKey: encodePoint(spki, 'prime256v1', '1.2.840.10045.3.1.7', form),
-        issuerName: readCertificateFields(new X509Certificate(authority.certificate).raw).subject,
+        issuerName: readCertificateFields(new X509Certificate(authority.certificate).raw).subject.der,
         extensions: ['2.5.29.17', '2.5.29.37'].map((oid) => ({
           oid,
           value: readCertificateFields(der!).extensions.get(oid)!.value,

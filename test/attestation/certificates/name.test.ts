@@ -1,8 +1,10 @@
 import fc from 'fast-check';
-import { encodeDer } from '../../../attestation/bytes/der';
-import { isSameName, nameText } from '../../../attestation/certificates/name';
+import { DerReader, encodeDer } from '../../../attestation/bytes/der';
+import { CertificateName } from '../../../attestation/certificates/name';
 import { encodeName } from '../../support/maker-certificate';
 
+const isSameName = (a: Buffer, b: Buffer): boolean => new CertificateName(a).isSame(new CertificateName(b));
+const nameText = (name: Uint8Array): string => new CertificateName(Buffer.from(name)).toString();
 const PRINTABLE = 0x13;
 const BMP = 0x1e;
 
@@ -39,6 +41,21 @@ test('two names', () => {
     Buffer.alloc(0),
   ])
     expect(isSameName(name, other)).toBe(false);
+});
+
+test("a stranger's name is taken apart once, however many authorities it is compared with", () => {
+  const attribute = encodeDer(
+    0x31,
+    encodeDer(0x30, encodeDer(0x06, Buffer.from('550403', 'hex')), encodeDer(0x0c, Buffer.from('a'))),
+  );
+  const long = new CertificateName(encodeDer(0x30, ...Array<Buffer>(1000).fill(attribute)));
+  const authorities = Array.from({ length: 300 }, (_, at) => new CertificateName(encodeName(`authority ${at}`)));
+  const read = jest.spyOn(DerReader.prototype, 'expect');
+  for (let round = 0; round < 6; round++)
+    for (const authority of authorities) expect(long.isSame(authority)).toBe(false);
+  // Three structures and a sequence about them, for each attribute of each name.
+  expect(read).toHaveBeenCalledTimes(3 * 1000 + 1 + 300 * (3 + 1));
+  read.mockRestore();
 });
 
 test('the text of a name is plain and short, whatever it is', () => {
