@@ -51,8 +51,8 @@ export function rootFromPath(leaf: Buffer, index: number, count: number, path: r
     if (last === 0) return undefined;
     if (position % 2 === 1 || position === last) {
       root = nodeHash(sibling, root);
-      // An odd node out moved up without a sibling.
-      while (position % 2 === 0 && position !== 0) [position, last] = [position / 2, Math.floor(last / 2)];
+      // An odd node out moved up without a sibling. It is the last one, which is not 0.
+      while (position % 2 === 0) [position, last] = [position / 2, Math.floor(last / 2)];
     } else {
       root = nodeHash(root, sibling);
     }

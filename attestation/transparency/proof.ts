@@ -48,7 +48,8 @@ export function isConsistent(
     if (last === 0) return false;
     if (place % 2 === 1 || place === last) {
       [before, after] = [nodeHash(hash, before), nodeHash(hash, after)];
-      while (place % 2 === 0 && place !== 0) up();
+      // As in rootFromPath: an even place is the last one here, which is not 0.
+      while (place % 2 === 0) up();
     } else {
       after = nodeHash(after, hash);
     }
