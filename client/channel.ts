@@ -1,9 +1,11 @@
-import type { ChannelCredentials, ClientOptions } from '@grpc/grpc-js';
-import { channelCredentials, isLoopback, parseAddress } from '../runtime/rpc/address';
+import type { ChannelCredentials, Client, ClientOptions } from '@grpc/grpc-js';
+import { channelCredentials, grpcTarget, isLoopback, parseAddress } from '../runtime/rpc/address';
 import { WIDE_WINDOW_BYTES } from '../runtime/rpc/http2';
+import type { Address } from '../runtime/rpc/address';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { CodedError } from '../errors/coded-error';
 import { channelTo } from '../runtime/rpc/proxy';
+import { impatient } from './patience';
 
 /** The call would send a password or token to another machine without TLS. `code` is client.plaintext_refused. */
 export class PlaintextRefused extends CodedError<'client.plaintext_refused'> {
@@ -34,10 +36,10 @@ interface ClientClass<T> {
  * Opens a channel to one of the installation's services: https with the trust bundle's roots, h2c where it stays on this machine.
  * @throws PlaintextRefused
  */
-export function openService<T>(
+export function openService<T extends Client>(
   Client: ClientClass<T>,
   text: string,
-  trust: TrustBundle,
+  trust: Pick<TrustBundle, 'serverRoots'>,
   allowPlaintext = false,
   options: ClientOptions = {},
 ): T {
@@ -47,16 +49,33 @@ export function openService<T>(
       `expected an https address for ${address.host}: passwords and tokens are not sent in plain text`,
     );
   }
-  const roots = trust.serverRoots.length === 0 ? undefined : Buffer.from(trust.serverRoots.join('\n'));
+  return open('service', Client, address, trust, options);
+}
+
+function open<T extends Client>(
+  of: 'service' | 'enclave',
+  Client: ClientClass<T>,
+  address: Address,
+  { serverRoots }: Pick<TrustBundle, 'serverRoots'>,
+  options: ClientOptions = {},
+): T {
+  const roots = serverRoots.length === 0 ? undefined : Buffer.from(serverRoots.join('\n'));
   const to = channelTo(address);
-  return new Client(to.target, channelCredentials(address, roots), { ...CLIENT_OPTIONS, ...to.options, ...options });
+  const interceptors = [impatient({ name: grpcTarget(address), of, channel: () => client.getChannel() })];
+  const client: T = new Client(to.target, channelCredentials(address, roots), {
+    ...CLIENT_OPTIONS,
+    ...to.options,
+    ...options,
+    interceptors,
+  });
+  return client;
 }
 
 /** Calls a service over a channel of its own, which is closed afterwards. @throws PlaintextRefused, and what `work` throws */
-export async function withService<T extends { close(): void }, R>(
+export async function withService<T extends Client, R>(
   Client: ClientClass<T>,
   text: string,
-  trust: TrustBundle,
+  trust: Pick<TrustBundle, 'serverRoots'>,
   { allowPlaintext }: { allowPlaintext?: boolean | undefined },
   work: (client: T) => Promise<R>,
 ): Promise<R> {
@@ -69,6 +88,6 @@ export async function withService<T extends { close(): void }, R>(
 }
 
 /** Opens a channel to EnclaveService. No secret ever goes there, so it needs no TLS of its own. */
-export function openEnclave<T>(Client: ClientClass<T>, endpoint: string, trust: TrustBundle): T {
-  return openService(Client, endpoint, trust, true);
+export function openEnclave<T extends Client>(Client: ClientClass<T>, endpoint: string, trust: TrustBundle): T {
+  return open('enclave', Client, parseAddress(endpoint), trust);
 }

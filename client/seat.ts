@@ -184,7 +184,7 @@ function unreached(error: unknown): unknown {
   return new RpcError(
     'seat.unavailable',
     status.UNAVAILABLE,
-    `no seat could be taken: ${error.code.startsWith('rpc.') ? "the login service doesn't answer" : error.message}`,
+    `no seat could be taken: ${/^(rpc|service)\./.test(error.code) ? "the login service doesn't answer" : error.message}`,
     { cause: error },
   );
 }

@@ -18,8 +18,14 @@ export type OidcProviderCode =
 /** A login as the service answered it is not one; or nothing is left to log in again with. */
 export type LoginResultCode = 'login.no_result' | 'login.wrong_certificate' | 'login.session_over';
 
-/** The enclave can't be reached, or not any more: worth another try. */
-export type UnreachableCode = 'connection.failed' | 'connection.closed' | 'connection.timeout';
+/** Worth another try. */
+export type UnreachableCode =
+  /** The enclave can't be reached, or not any more. */
+  | 'connection.failed'
+  | 'connection.closed'
+  | 'connection.timeout'
+  /** A service of the installation takes no connection, or gives no answer. */
+  | 'service.unreachable';
 
 /** For users of `client/`: what their own side says, beside what the services and the verification refuse. */
 export type ClientCode =

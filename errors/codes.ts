@@ -19,7 +19,7 @@ export type WireCode =
   | LicenceKeyCode
   | SeatTokenCode
   | ChainCode
-  | Extract<ClientCode, `oidc.provider_${string}` | `connection.${string}`>;
+  | Extract<ClientCode, `oidc.provider_${string}` | `connection.${string}` | `service.${string}`>;
 
 /** Every code of the project. */
 export type Code = WireCode | VerifierCode | ParsingCode | ClientCode | OperatorCode;

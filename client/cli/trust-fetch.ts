@@ -1,9 +1,10 @@
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { parseAddress } from '../../runtime/rpc/address';
+import { grpcTarget, parseAddress } from '../../runtime/rpc/address';
 import { callUnary } from '../../runtime/rpc/client';
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { TrustServiceClient } from '../../proto/gen/licensing/v1/trust';
 import { readSignedTrust } from './trust';
+import { impatient } from '../patience';
 import { channelTo } from '../../runtime/rpc/proxy';
 
 const TIMEOUT_MS = 15_000;
@@ -19,7 +20,10 @@ export async function fetchTrustBundle(address: string): Promise<SignedTrust> {
       ? ChannelCredentials.createSsl(null, null, null, { rejectUnauthorized: false })
       : ChannelCredentials.createInsecure();
   const { target, options } = channelTo(parsed);
-  const client = new TrustServiceClient(target, credentials, options);
+  const client: TrustServiceClient = new TrustServiceClient(target, credentials, {
+    ...options,
+    interceptors: [impatient({ name: grpcTarget(parsed), of: 'service', channel: () => client.getChannel() })],
+  });
   try {
     const { bundle } = await callUnary(client, client.getTrustBundle, {}, { timeout: TIMEOUT_MS });
     return await readSignedTrust(address, bundle);

@@ -8,6 +8,7 @@ import type {
   ServerWritableStream,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { beginAnswer } from './first-answer';
 import { whenIdle } from './idle';
 import './grpc-log';
 import './strict-text';
@@ -34,6 +35,7 @@ export function unary<Request, Response>(
   handle: (request: Request, context: CallContext) => Promise<Response>,
 ): Handler<handleUnaryCall<Request, Response>> {
   return (calls) => (call, callback) => {
+    beginAnswer(call);
     void calls
       .run(call, (context) => handle(call.request, context))
       .then(({ refusal, value }) => (refusal ? callback(refusal) : callback(null, value)));
@@ -45,6 +47,7 @@ export function serverStream<Request, Response>(
   handle: (call: ServerWritableStream<Request, Response>, context: CallContext) => Promise<void>,
 ): Handler<handleServerStreamingCall<Request, Response>> {
   return (calls) => (call) => {
+    beginAnswer(call);
     void calls
       .run(call, (context) => handle(call, context))
       .then(({ refusal }) => (refusal ? call.emit('error', refusal) : call.end()));

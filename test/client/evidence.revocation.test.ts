@@ -89,7 +89,10 @@ describe('a client fails closed when the list', () => {
 
   test('can not be had: the login service is away', async () => {
     await fixture.trustService.stop();
-    await expect(connect(fixture.trust, session)).rejects.toMatchObject({ name: 'RpcError', code: 'rpc.unavailable' });
+    await expect(connect(fixture.trust, session)).rejects.toMatchObject({
+      name: 'RpcError',
+      code: 'service.unreachable',
+    });
     expectNothingSent();
   });
 });

@@ -336,7 +336,7 @@ test('passwords and tokens are not sent in plain text to another host', async ()
 
 test('a service that is not there is unavailable', async () => {
   const gone = { ...trust, services: { signup: 'http://127.0.0.1:1', login: 'http://127.0.0.1:1' } };
-  await expect(login(gone, { credential })).toRejectWithCode('rpc.unavailable');
+  await expect(login(gone, { credential })).toRejectWithCode('service.unreachable');
 });
 
 describe('a session is renewed by itself', () => {

@@ -1,6 +1,6 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import type { ClientReadableStream, MethodDefinition } from '@grpc/grpc-js';
-import { channelCredentials, parseAddress } from '../../../runtime/rpc/address';
+import { channelCredentials, grpcTarget, parseAddress } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
@@ -20,6 +20,7 @@ import type { AdminOptions } from './options';
 import { signAdminProof } from './proof';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
 import { readText } from '../../../runtime/text/utf8';
+import { impatient } from '../../patience';
 import { channelTo } from '../../../runtime/rpc/proxy';
 
 /** One that is starting is waited for before it is ended. */
@@ -48,7 +49,11 @@ export class AdminCaller {
     // Public roots serve where the installation has none of its own: its ingress may have a certificate of a public CA.
     const roots = address.scheme === 'https' ? await installationRoots(files.trustBundle) : undefined;
     const { target, options: route } = channelTo(address);
-    return new AdminCaller(new AdminServiceClient(target, channelCredentials(address, roots), route), administrator);
+    const client: AdminServiceClient = new AdminServiceClient(target, channelCredentials(address, roots), {
+      ...route,
+      interceptors: [impatient({ name: grpcTarget(address), of: 'service', channel: () => client.getChannel() })],
+    });
+    return new AdminCaller(client, administrator);
   }
 
   /** @throws RpcError, CliError */

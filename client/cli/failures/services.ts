@@ -162,6 +162,7 @@ export const UNREACHABLE: Record<UnreachableCode, Failure> = {
   'connection.failed': unavailable(TRY_AGAIN),
   'connection.closed': unavailable('what ran there ended with it; the next command connects again'),
   'connection.timeout': unavailable(TRY_AGAIN),
+  'service.unreachable': unavailable(IS_IT_UP),
 };
 
 export const TRANSPORT: Record<TransportCode, Failure> = {

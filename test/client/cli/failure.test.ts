@@ -20,6 +20,7 @@ test.each<[WireCode, status, number, string | undefined]>([
   ['file.denied', status.PERMISSION_DENIED, EXIT.failure, undefined],
   ['file.no_space', status.RESOURCE_EXHAUSTED, EXIT.failure, undefined],
   ['rpc.unavailable', status.UNAVAILABLE, EXIT.unavailable, 'is the service running'],
+  ['service.unreachable', status.DEADLINE_EXCEEDED, EXIT.unavailable, 'is the service running'],
 ])('%s has one exit code and hint', (code, grpcStatus, exitCode, hint) => {
   const error = rpc(code, grpcStatus);
   expect({ exitCode: error.exitCode, code: error.details.code }).toEqual({ exitCode, code });
