@@ -58,7 +58,7 @@ export function tokensOf({
 
 /** Calls the account service over a channel of its own. @throws RpcError, PlaintextRefused */
 export function withAccountService<T>(
-  trust: TrustBundle,
+  trust: Pick<TrustBundle, 'services' | 'serverRoots'>,
   options: CallOptions,
   call: (client: AccountServiceClient) => Promise<T>,
 ): Promise<T> {
@@ -127,7 +127,7 @@ export function refresh(
  * @throws RpcError
  */
 export function logOut(
-  trust: TrustBundle,
+  trust: Pick<TrustBundle, 'services' | 'serverRoots'>,
   refreshToken: string,
   options: CallOptions & { all?: boolean } = {},
 ): Promise<number> {

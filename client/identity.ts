@@ -12,6 +12,15 @@ export function userOfToken(accessToken: string): string | undefined {
   }
 }
 
+/** The session that an access token is of, likewise. */
+export function sessionOfToken(accessToken: string): string | undefined {
+  try {
+    return decodeJwt<{ session?: string }>(accessToken).session;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * A session is of one user for its life: tokens of another one are refused, and have to be before they are kept.
  * @param user the user's id, where it is known

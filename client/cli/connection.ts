@@ -19,10 +19,17 @@ import { keepIfWritable } from './state';
 import { findTokens } from './token-file';
 import { systemClock } from '../../runtime/clock';
 import { TrustKeeper } from './trust-keeper';
+import { CodedError } from '../../errors/coded-error';
 import type { Code } from '../../errors/codes';
 
 /** The evidence is about another workload, or the endpoint hands out another certificate: the enclave was replaced since login. */
 const REPLACED = new Set<Code>(['identity.workload', 'identity.node', 'certificate.mismatch']);
+
+/**
+ * The session is over, or its user, by the list or by the service that gives seats. Who has another one goes on with that, as a login to another enclave may; else
+ * the person hears what the service says to the one at hand.
+ */
+const OVER = new Set<Code>(['revocation.session', 'revocation.user', 'login.session_ended']);
 
 /** Between two looks for a free seat. */
 const SEAT_WAIT_MS = 3_000;
@@ -51,8 +58,9 @@ export async function connectSaved(out: Output, options: ConnectOptions): Promis
         try {
           return await attempt(false);
         } catch (error) {
-          if (!isGone(error)) throw error;
-          out.progress('the enclave is gone: logging in again');
+          const over = error instanceof CodedError && OVER.has(error.code);
+          if (!over && !isGone(error)) throw error;
+          out.progress(`the ${over ? 'session has ended' : 'enclave is gone'}: logging in again`);
           return attempt(true);
         }
       }),
@@ -170,8 +178,8 @@ function kept(
 }
 
 function isGone(error: unknown): boolean {
-  // Whoever gives seats has nothing to do with where the enclave is.
-  if (error instanceof RpcError && error.code.startsWith('seat.')) return false;
+  // The services have nothing to do with where the enclave is.
+  if (error instanceof RpcError && /^(seat|service)\./.test(error.code)) return false;
   // UNIMPLEMENTED is what an ingress's "404 Not Found" becomes: the enclave's route was taken away with it.
   if (error instanceof RpcError)
     return [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.UNIMPLEMENTED].includes(error.grpcStatus);

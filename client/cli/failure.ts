@@ -36,7 +36,8 @@ function fromRefusal(error: AttestationRefused | EvidenceError | PolicyError): C
   const { exit, hint } = failureOf(code);
   return new CliError(
     EXIT[exit],
-    `attestation refused at step ${step} (${code}): ${message}`,
+    // What the list says of the person's own session is not about the enclave.
+    exit === 'authentication' ? message : `attestation refused at step ${step} (${code}): ${message}`,
     { code, step, hint },
     { cause: error },
   );
@@ -79,7 +80,8 @@ function inOurWords(message: string): string {
 /** Where nothing answered and a proxy may stand between. */
 function withProxy({ code, grpcStatus }: RpcError, hint: string | undefined): string | undefined {
   const variable = PROXY_VARIABLES.find((name) => process.env[name]);
-  if (variable === undefined || grpcStatus !== status.UNAVAILABLE || !/^(rpc|connection)\./.test(code)) return hint;
+  if (variable === undefined || grpcStatus !== status.UNAVAILABLE || !/^(rpc|connection|service)\./.test(code))
+    return hint;
   const proxy = `${variable} names a proxy: does it open tunnels to the service? NO_PROXY names hosts that are reached without it`;
   return hint === undefined ? proxy : `${hint} ${proxy}`;
 }

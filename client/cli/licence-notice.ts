@@ -1,7 +1,7 @@
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import type { Session, SessionLicence } from '../index';
 import type { Output } from './output';
-import { saveSession } from './session-file';
+import { changeSession, sessionFile } from './session-file';
 import { keepIfWritable } from './state';
 import { sessionOf } from './token-file';
 import { systemClock } from '../../runtime/clock';
@@ -35,5 +35,7 @@ export async function replaceLicence(
 ): Promise<void> {
   const saved = await sessionOf(trust);
   if (saved && (username ?? saved.username) === saved.username)
-    await keepIfWritable(() => saveSession({ ...saved, session: { ...saved.session, licence } }));
+    await keepIfWritable(() =>
+      changeSession(saved, sessionFile(), (there) => ({ ...there, session: { ...there.session, licence } })),
+    );
 }

@@ -24,9 +24,15 @@ export function row([name, value]: [string, unknown]): string {
   return `${name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).padEnd(12)} ${String(value)}`;
 }
 
-/** Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it. */
-export function describeSession({ username, session, trust }: Pick<SavedSession, 'username' | 'session' | 'trust'>): {
-  json: unknown;
+/**
+ * Who is logged in, where the enclave is, until when, and what its evidence says. No secret is in it.
+ * @param standing what has become of the session and its licence, where that was asked
+ */
+export function describeSession(
+  { username, session, trust }: Pick<SavedSession, 'username' | 'session' | 'trust'>,
+  standing?: { json: object; session: string; licence?: string | undefined },
+): {
+  json: object;
   lines: string[];
 } {
   const claims = describeClaims(session.claims);
@@ -52,13 +58,15 @@ export function describeSession({ username, session, trust }: Pick<SavedSession,
     }),
     clientCertificateSha256: sha256Hex(session.clientCertificates[0] ?? ''),
     claims,
+    ...standing?.json,
   };
   const rows: Array<[string, string]> = [
     ['username', username],
+    ...(standing ? [['session', standing.session] as [string, string]] : []),
     ['service', trust.services.login],
     ['reached at', enclave.tlsAddress || enclave.endpoint],
     ['token until', json.accessTokenExpires],
-    ...(licence ? [['licence', `${licence.plan}, until ${formatUnixSeconds(licence.until)}`] as [string, string]] : []),
+    ...(standing?.licence === undefined ? [] : [['licence', standing.licence] as [string, string]]),
     ...Object.entries(claims),
   ];
   return { json, lines: rows.map(row) };

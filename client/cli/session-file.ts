@@ -6,13 +6,16 @@ import { fingerprint, isSameKey } from '../../attestation/trust/public-key';
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { deadline } from '../../runtime/rpc/deadline';
 import { logOut, parseSession, serializeSession } from '../index';
+import { sessionId } from '../session';
 import type { Session, SessionTokens } from '../index';
 import { callOptions } from './call-options';
 import { chosenEnclave } from './chosen-enclave';
 import { CliError, EXIT } from './exit';
 import { stateFolder } from './folders';
 import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
+import { retryAfterRaces } from './race';
 import { readState } from './state';
+import { withStateLock } from './state-lock';
 import { applyPreferences, newestTrust, readSignedTrust, standingTrust } from './trust';
 import type { TrustPreferences } from './trust';
 import { TrustMemory } from './trust-memory';
@@ -32,6 +35,9 @@ export interface SavedSession {
   preferences?: TrustPreferences;
   session: Session;
 }
+
+/** Where a session's service is, and by which roots it is known. */
+export type Services = Pick<TrustBundle, 'services' | 'serverRoots'>;
 
 const SESSION_FILE = /^session(?:-([a-z0-9-]+))?\.json$/;
 
@@ -68,10 +74,8 @@ export async function saveSession(
 }
 
 /** Replaces the tokens of the saved session: the refresh token that was used for them is worth nothing any more. */
-export async function saveTokens(saved: SavedSession, tokens: SessionTokens, file?: string): Promise<SavedSession> {
-  const renewed = { ...saved, session: { ...saved.session, ...tokens } };
-  await saveSession(renewed, file);
-  return renewed;
+export async function saveTokens(saved: SavedSession, tokens: SessionTokens, file = sessionFile()): Promise<void> {
+  await changeSession(saved, file, (there) => ({ ...there, session: { ...there.session, ...tokens } }));
 }
 
 /**
@@ -82,9 +86,27 @@ export async function saveRenewed(
   before: SavedSession,
   renewed: Pick<SavedSession, 'trust' | 'signedTrust' | 'session'>,
 ): Promise<void> {
-  const there = (await loadSessionIfThere().catch(() => undefined))?.session.refreshToken;
-  const known = [before.session.refreshToken, renewed.session.refreshToken];
-  if (there === undefined || known.includes(there)) await saveSession({ ...before, ...renewed });
+  const known = [undefined, before.session.refreshToken, renewed.session.refreshToken];
+  await changeSession(before, sessionFile(), ({ session: { refreshToken } }) =>
+    known.includes(refreshToken) ? { ...before, ...renewed } : undefined,
+  );
+}
+
+/**
+ * Changes a saved session where it is still there: a login may have put another one in its place meanwhile, whose tokens would be lost, and after a logout nothing
+ * comes back.
+ * @param change gets what is there now; undefined changes nothing
+ */
+export async function changeSession(
+  saved: SavedSession,
+  file: string,
+  change: (there: SavedSession) => SavedSession | undefined,
+): Promise<void> {
+  await withStateLock(async () => {
+    const there = await readSession(file).catch(() => saved);
+    const changed = there && sessionId(there.session) === sessionId(saved.session) ? change(there) : undefined;
+    if (changed) await saveSession(changed, file);
+  });
 }
 
 /** @throws CliError 4 when nobody is logged in */
@@ -183,25 +205,37 @@ const OTHER_INSTALLATION = 'session.other_installation';
 const END_TIMEOUT_MS = 5_000;
 
 /**
- * Ends a saved session: here, and on its service.
+ * Ends a saved session: here, where a login has not put another one in its place, and on its service.
  * @returns false where the service could not be told: it ends there when it stays unused
  */
-export async function endSession({ trust, session: { refreshToken } }: SavedSession, file: string): Promise<boolean> {
+export async function endSession(saved: SavedSession, file: string): Promise<boolean> {
+  const { trust, session } = saved;
   // First: whatever the service says, nothing stays here.
-  await removeSession(file);
-  return refreshToken === undefined || endAtService(trust, refreshToken);
+  await withStateLock(async () => {
+    const there = await readSession(file).catch(() => saved);
+    if (there && sessionId(there.session) === sessionId(session)) await removeSession(file);
+  });
+  return session.refreshToken === undefined || endAtService(trust, session.refreshToken);
 }
 
-/** @returns false where the service could not be told */
-export async function endAtService(trust: TrustBundle, refreshToken: string): Promise<boolean> {
-  const { signal, clear } = deadline(END_TIMEOUT_MS);
+/**
+ * Ends a session that nothing here holds any more. One whose token another command has just used is asked for again, until it is known who has the next one.
+ * @returns false where the service could not be told
+ */
+export async function endAtService(trust: Services, refreshToken: string): Promise<boolean> {
+  const end = async (): Promise<void> => {
+    const { signal, clear } = deadline(END_TIMEOUT_MS);
+    try {
+      await logOut(trust, refreshToken, { ...callOptions(), signal });
+    } finally {
+      clear();
+    }
+  };
   try {
-    await logOut(trust, refreshToken, { ...callOptions(), signal });
+    await retryAfterRaces(end);
     return true;
   } catch {
     return false;
-  } finally {
-    clear();
   }
 }
 

@@ -1,14 +1,15 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { TrustBundle } from '../../attestation/trust/bundle';
-import { userOfToken } from '../identity';
+import { sessionOfToken, userOfToken } from '../identity';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import type { CliError } from './exit';
 import { loadSessionIfThere, saveTokens, sessionFile, sessionFiles } from './session-file';
-import type { SavedSession } from './session-file';
+import type { SavedSession, Services } from './session-file';
 import { isBadState, keepIfWritable, readState } from './state';
+import { withStateLock } from './state-lock';
 import { systemClock } from '../../runtime/clock';
 
 /** Longer than a login takes to reach the service. */
@@ -25,7 +26,7 @@ const tokensSchema = z.object({
 });
 
 /** Tokens and whose they are. */
-interface SavedTokens extends SessionTokens {
+export interface SavedTokens extends SessionTokens {
   username: string;
   /** As in SavedSession. */
   oidc?: boolean | undefined;
@@ -51,6 +52,39 @@ function audience({ trustKey: { x, y }, trustDomain, serverRoots, services }: Tr
   return JSON.stringify({ trustKey: { x, y }, trustDomain, serverRoots, services });
 }
 
+/** A session that a file holds. */
+export interface HeldSession {
+  /** Undefined where nothing of it says. */
+  id: string | undefined;
+  services: Services;
+  tokens: SessionTokens;
+}
+
+/** That of the tokens file, whichever services gave it; undefined where there is none, or none that can be read. */
+export async function heldTokens(): Promise<HeldSession | undefined> {
+  try {
+    const saved = await readTokens();
+    return (
+      saved && {
+        id: sessionOfToken(saved.accessToken),
+        services: JSON.parse(saved.audience) as Services,
+        tokens: saved,
+      }
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeps what renewed the tokens of `before`, where these are still there. */
+export async function renewTokenFile(trust: TrustBundle, before: SavedTokens, renewed: SessionTokens): Promise<void> {
+  await withStateLock(async () => {
+    const there = await heldTokens();
+    if (there?.id === sessionOfToken(before.accessToken)) await saveTokenFile(trust, { ...before, ...renewed });
+  });
+}
+
+/** Under the lock of the state. */
 export async function saveTokenFile(trust: TrustBundle, tokens: SavedTokens): Promise<void> {
   await writeWhole(tokenFile(), JSON.stringify({ ...tokens, audience: audience(trust) }));
 }
@@ -65,15 +99,19 @@ export function isFresh(expiresAt: number): boolean {
 
 /** The tokens that sign-up gave, where they are of these services. */
 export async function readTokenFile(trust: TrustBundle): Promise<SavedTokens | undefined> {
+  const saved = await readTokens();
+  if (saved === undefined) return undefined;
+  const { audience: of, ...tokens } = saved;
+  return of === audience(trust) ? tokens : undefined;
+}
+
+async function readTokens(): Promise<z.infer<typeof tokensSchema> | undefined> {
   const place = {
     file: tokenFile(),
     what: 'the saved tokens',
     heal: 'sls login begins another session in their place; sls logout removes them',
   };
-  const saved = await readState(place, (text) => tokensSchema.parse(JSON.parse(text)));
-  if (saved === undefined) return undefined;
-  const { audience: of, ...tokens } = saved;
-  return of === audience(trust) ? tokens : undefined;
+  return readState(place, (text) => tokensSchema.parse(JSON.parse(text)));
 }
 
 /** The saved session, where it is of these services. @param file left out: that of the enclave that this command is about */
@@ -106,7 +144,7 @@ export async function findTokens(
       user: userOfToken(first.accessToken),
       oidc: first.oidc === true,
       tokens: first,
-      keep: (renewed) => keepIfWritable(() => saveTokenFile(trust, { ...first, ...renewed })),
+      keep: (renewed) => keepIfWritable(() => renewTokenFile(trust, first, renewed)),
     });
   for (const file of anyEnclave ? await sessionFiles() : [sessionFile()]) {
     const saved = await sessionOf(trust, file);
@@ -119,9 +157,11 @@ export async function findTokens(
         keep: (renewed) => keepIfWritable(() => saveTokens(saved, renewed, file)),
       });
   }
-  const found = candidates.find(
+  const good = candidates.filter(
     ({ tokens, username: of }) => (username === undefined || of === username) && isGood(tokens),
   );
+  // An access token alone is of a session whose refresh token is elsewhere, and may be over by now.
+  const found = good.find(({ tokens }) => tokens.refreshToken !== undefined) ?? good[0];
   if (bad && onBadState) onBadState(bad);
   else if (bad && !found) throw bad;
   return found;

@@ -7,14 +7,16 @@ const CONFLICT = 75;
 /**
  * Locks a file, which is made where it isn't there, by flock(2): the lock is of the open file, so it ends with this process, however that ends, and is never
  * stale. Whoever may open the file may hold it; nobody else can, as they could hold a name that all users share.
+ * @param waitSeconds how long to wait for another process that has it. Default: not at all
  * @returns what gives it back; undefined when another process has it
  * @throws Error where there is no flock(1) (util-linux), or the file can't be opened
  */
-export async function lockFile(path: string): Promise<{ release(): Promise<void> } | undefined> {
+export async function lockFile(path: string, waitSeconds = 0): Promise<{ release(): Promise<void> } | undefined> {
   const file = await open(path, 'a', 0o600);
+  const patience = waitSeconds === 0 ? ['--nonblock'] : ['--timeout', String(waitSeconds)];
   const code = await new Promise<number | null>((resolve, reject) => {
     // Locks the file that we have open, and ends.
-    const child = spawn('flock', ['--exclusive', '--nonblock', '--conflict-exit-code', String(CONFLICT), '3'], {
+    const child = spawn('flock', ['--exclusive', ...patience, '--conflict-exit-code', String(CONFLICT), '3'], {
       stdio: ['ignore', 'ignore', 'ignore', file.fd],
     });
     child.once('error', reject).once('exit', resolve);

@@ -189,6 +189,9 @@ test('where a licence is near its end, and in its grace days, every command says
   const exec = await machine.sls(['exec', 'echo', 'still here'], { env: alan });
   expect(exec).toMatchObject({ code: 0, stdout: 'still here\n', stderr: expect.stringMatching(ended) });
   expect((await json<Listed>(['licence'], { env: alan })).licences).toMatchObject([{ licence, state: 'grace' }]);
+  expect((await machine.sls(['status'], { env: alan })).stdout).toMatch(
+    /^licence +team, ENDED at 20.*, logins work until 20/m,
+  );
 });
 
 test('when it is over, new logins are refused, and what runs goes on; another one lets in again', async () => {
@@ -210,6 +213,9 @@ test('when it is over, new logins are refused, and what runs goes on; another on
   expect(login.code).toBe(1);
   expect(JSON.parse(login.stdout)).toMatchObject({ error: { code: 'licence.expired' } });
   expect(login.stderr).toMatch(new RegExp(`your licence ${licence} \\(team\\) expired at 20.*\nhint: .*sls redeem`));
+  // The file still says that it is good: what counts is what the service says.
+  expect(await json(['status'], { env: edsger })).toMatchObject({ session: 'good', licence: { state: 'expired' } });
+  expect((await machine.sls(['status'], { env: edsger })).stdout).toMatch(/^licence +team, EXPIRED at 20/m);
   // Its session is good for its hour, and tells how things stand.
   const file = machine.path('edsger', 'sls', 'session.json');
   const saved = JSON.parse(readFileSync(file, 'utf8')) as { session: { licence: object } };
@@ -225,6 +231,22 @@ test('when it is over, new logins are refused, and what runs goes on; another on
   await json(['redeem', '-'], { stdin: (await issue('--days', '100')).key, env: edsger });
   const again = await machine.sls(['login'], { env: edsger });
   expect({ code: again.code, told: again.stderr.includes('licence') }).toEqual({ code: 0, told: false });
+});
+
+test('status says of a licence what has become of it since the login', async () => {
+  const { licence, key } = await issue('--days', '100');
+  const frances = person('frances');
+  await json(['signup', '--username', 'frances', '--password-stdin'], { stdin: `${PASSWORD}\n`, env: frances });
+  await json(['redeem', '-'], { stdin: key, env: frances });
+  expect((await machine.sls(['login'], { env: frances })).code).toBe(0);
+  const status = async (): Promise<string> => (await machine.sls(['status'], { env: frances })).stdout;
+  expect(await status()).toMatch(/^licence +team, until 20/m);
+  await json(['admin', 'licence', 'revoke', licence, '--reason', 'unpaid']);
+  expect(await status()).toMatch(/^licence +team, REVOKED$/m);
+  // From another machine, so that this one's file does not know.
+  const drop = ['licence', 'drop', licence, '--username', 'frances', '--password-stdin'];
+  expect((await machine.sls(drop, { stdin: `${PASSWORD}\n`, env: person('attic') })).code).toBe(0);
+  expect(await status()).toMatch(/^licence +team, GIVEN BACK$/m);
 });
 
 test('a revoked one is refused at the next login, and its user does without where that is allowed, by password too', async () => {

@@ -67,9 +67,9 @@ test('a revoked user: sessions end at once, no login, no access; and back', asyn
   });
   // The saved session, whose token and certificate are still good by themselves.
   expect(await exec()).toMatchObject({
-    code: 5,
+    code: 4,
     stdout: '',
-    stderr: expect.stringContaining('revocation.user') as string,
+    stderr: expect.stringContaining('your account is revoked') as string,
   });
   expect(machine.processes().filter(({ command }) => command.includes('enclave.cjs'))).toEqual([]);
 

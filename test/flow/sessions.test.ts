@@ -1,4 +1,6 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { eventually } from '../support/eventually';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
@@ -106,7 +108,8 @@ test('sls sessions list shows every machine; revoke ends one at once: it gets no
   // Its certificate is good for most of an hour, its access token for minutes.
   // A list that is a second old may still be handed out.
   const refused = await untilRefused('desk');
-  expect(refused).toMatchObject({ code: 5, stderr: expect.stringContaining('revocation.session') });
+  expect(refused).toMatchObject({ code: 4, stderr: expect.stringContaining('the session has ended') });
+  expect(refused.stderr).not.toContain('attestation refused');
   outliveAccessToken('desk');
   for (const args of [
     ['sessions', 'list'],
@@ -127,13 +130,162 @@ test('sls passwd ends all other sessions, and the old password with them', async
     stdin: `${PASSWORD}\nquite another password\n`,
   });
   expect({ code, stderr }).toEqual({ code: 0, stderr: 'sls: ok the password is changed; 1 other session ended\n' });
-  expect((await untilRefused('phone')).code).toBe(5);
+  // About the session, not about the enclave.
+  const refused = await untilRefused('phone');
+  expect(refused).toMatchObject({
+    code: 4,
+    stderr: expect.stringMatching(/^sls: the session has ended\nhint: log in again: sls login\n$/m),
+  });
+  expect(refused.stderr).not.toContain('attestation refused');
   expect((await logIn('phone')).code).toBe(4);
   expect((await machine.sls(['exec', '-q', 'true'])).code).toBe(0);
   // This machine goes on by the token that the change gave.
   outliveAccessToken();
   expect((await machine.sls(['sessions', 'list', '-q'])).code).toBe(0);
   await machine.sls(['passwd', '-q', '--password-stdin'], { stdin: `quite another password\n${PASSWORD}\n` });
+});
+
+test('sls status asks whether the session is still good, and ends with 4 where it is not', async () => {
+  expect((await logIn('desk')).code).toBe(0);
+  const status = (...args: string[]): Promise<Ended> => machine.sls(['status', ...args], { env: other('desk') });
+  expect(await status()).toMatchObject({ code: 0, stderr: '', stdout: expect.stringMatching(/^session +good$/m) });
+  const [session] = (await list(other('desk'))).filter(({ current }) => current);
+  expect((await machine.sls(['sessions', 'revoke', session!.session])).code).toBe(0);
+  expect(await status()).toMatchObject({
+    code: 4,
+    stdout: expect.stringMatching(/^username +ada\nsession +ENDED: the session has ended$/m),
+    stderr: 'sls: the session has ended\nhint: log in again: sls login\n',
+  });
+  const { code, stdout } = await status('--json');
+  expect({ code, json: JSON.parse(stdout) as unknown }).toMatchObject({ code: 4, json: { session: 'ended' } });
+  expect(await status('--offline')).toMatchObject({
+    code: 0,
+    stderr: '',
+    stdout: expect.stringMatching(/^session +not known: not asked$/m),
+  });
+  // By its time alone.
+  const saved = JSON.parse(readFileSync(file('desk'), 'utf8')) as { session: Record<string, unknown> };
+  Object.assign(saved.session, { accessTokenExpiresAt: 1, refreshTokenExpiresAt: 1 });
+  writeFileSync(file('desk'), JSON.stringify(saved));
+  expect((await status('--offline')).code).toBe(4);
+  await machine.sls(['logout'], { env: other('desk') });
+});
+
+describe('whatever takes the place of a session ends it: nothing here could end it later', () => {
+  const person = (name: string): ((...line: string[]) => Promise<Ended>) => {
+    return async (...line) =>
+      machine.sls(line, { stdin: `${PASSWORD}\n`, env: { ...other(name), SLS_ENCLAVE: undefined } });
+  };
+  const sessionsOf = async (name: string): Promise<number> => (await list(other(name))).length;
+  const signUp = async (name: string, place = name): Promise<void> => {
+    const ended = await person(place)('signup', '-q', '--username', name, '--password-stdin');
+    expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code: 0, stderr: '' });
+  };
+
+  test('a login by password, of the session that sign-up began', async () => {
+    await signUp('barbara');
+    expect((await person('barbara')('login', '--username', 'barbara', '--password-stdin')).code).toBe(0);
+    expect(await sessionsOf('barbara')).toBe(1);
+  });
+
+  test('a login that goes on with the session of a sign-up, of the session of the login before', async () => {
+    await signUp('claude');
+    const claude = person('claude');
+    expect((await claude('login')).code).toBe(0);
+    cpSync(machine.path('claude'), machine.path('claude-copy'), { recursive: true });
+    await signUp('dennis', 'claude');
+    expect((await claude('login', '--username', 'dennis')).code).toBe(0);
+    expect(await sessionsOf('claude')).toBe(1);
+    expect((await machine.sls(['sessions', 'list'], { env: other('claude-copy') })).code).toBe(4);
+  });
+
+  test('a sign-up, of the session of a sign-up before', async () => {
+    await signUp('edith');
+    cpSync(machine.path('edith'), machine.path('edith-copy'), { recursive: true });
+    expect((await machine.sls(['sessions', 'list'], { env: other('edith-copy') })).code).toBe(0);
+    await signUp('frances', 'edith');
+    expect((await machine.sls(['sessions', 'list'], { env: other('edith-copy') })).code).toBe(4);
+  });
+
+  test('six logins at once: one session is left, the one that is kept', async () => {
+    await signUp('grace');
+    const grace = person('grace');
+    expect((await grace('login')).code).toBe(0);
+    const login = ['login', '-q', '--username', 'grace', '--password-stdin'];
+    const six = await Promise.all(Array.from({ length: 6 }, () => grace(...login)));
+    expect(six.map(({ code }) => code)).toEqual([0, 0, 0, 0, 0, 0]);
+    expect(await list(other('grace'))).toMatchObject([{ current: true }]);
+    expect((await grace('exec', '-q', 'true')).code).toBe(0);
+  });
+
+  test('a login whose session other enclaves went on with: their next command goes on with the new one', async () => {
+    await signUp('hedy');
+    const hedy = person('hedy');
+    expect((await hedy('login')).code).toBe(0);
+    expect((await hedy('login', '--enclave', 'gpu-lab')).code).toBe(0);
+    expect((await hedy('login', '--username', 'hedy', '--password-stdin')).code).toBe(0);
+    // Lists of the last second may not have the old one yet.
+    const lab = await eventually(async () => {
+      const ended = await hedy('exec', '--enclave', 'gpu-lab', 'echo', 'on');
+      expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code: 0, stdout: 'on\n' });
+      return ended.stderr.includes('the session has ended: logging in again') && ended;
+    });
+    expect(lab.stderr).not.toContain('attestation refused');
+    expect(await sessionsOf('hedy')).toBe(1);
+  });
+
+  test('the end of an enclave, of the session of its login, unless another enclave goes on with that', async () => {
+    await signUp('irene');
+    const irene = person('irene');
+    expect((await irene('login', '--enclave', 'first')).code).toBe(0);
+    expect((await irene('login', '--enclave', 'second')).code).toBe(0);
+    expect((await irene('enclaves', 'delete', 'first', '--yes')).code).toBe(0);
+    expect(await sessionsOf('irene')).toBe(1);
+    expect((await irene('exec', '--enclave', 'second', '-q', 'true')).code).toBe(0);
+    cpSync(machine.path('irene'), machine.path('irene-copy'), { recursive: true });
+    expect((await irene('enclaves', 'delete', 'second', '--yes')).code).toBe(0);
+    expect((await machine.sls(['sessions', 'list'], { env: other('irene-copy') })).code).toBe(4);
+  });
+});
+
+test('a login port that accepts and never answers ends login, exec and status within seconds, with 6 and in our own words', async () => {
+  const sockets = new Set<Socket>();
+  const silent = createServer((socket) => sockets.add(socket.on('error', () => undefined)));
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const name = `127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  const services = { signup: `https://${name}`, login: `https://${name}` };
+  expect((await logIn('desk')).code).toBe(0);
+  for (const place of ['fresh', 'over']) {
+    mkdirSync(machine.path(place), { recursive: true });
+    cpSync(machine.path('desk'), machine.path(place), { recursive: true });
+    const saved = JSON.parse(readFileSync(file(place), 'utf8')) as Record<string, unknown>;
+    writeFileSync(file(place), JSON.stringify({ ...saved, preferences: { services } }));
+  }
+  outliveAccessToken('over');
+  const trust = await machine.signBundle('silent.jws', { services });
+  const [login, exec, renewing, status] = await Promise.all([
+    machine.sls(['login', '--username', 'ada', '--password-stdin', ...trust], {
+      stdin: `${PASSWORD}\n`,
+      env: { XDG_STATE_HOME: machine.path('new') },
+    }),
+    machine.sls(['exec', 'true'], { env: other('fresh') }),
+    machine.sls(['sessions', 'list'], { env: other('over') }),
+    machine.sls(['status'], { env: other('fresh') }),
+  ]);
+  const words = `expected a connection to ${name} within 10 s, got none`;
+  for (const { code, stderr } of [login, exec, renewing])
+    expect({ code, stderr }).toMatchObject({ code: 6, stderr: expect.stringContaining(`sls: ${words}\nhint: `) });
+  expect(exec.stderr).not.toContain('the enclave is gone');
+  expect(status).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(`not known: ${words}`),
+    stderr: expect.stringContaining('warning: whether the session is still good is not known'),
+  });
+  // Nothing of what a login that failed would have kept.
+  expect(readdirSync(machine.path('new', 'sls'))).not.toContain('session.json');
+  for (const socket of sockets) socket.destroy();
+  silent.close();
+  expect((await machine.sls(['logout', '-q'], { env: other('desk') })).code).toBe(0);
 });
 
 test('sls logout ends the session on the service, too; --all those of other machines', async () => {

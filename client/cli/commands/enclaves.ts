@@ -9,7 +9,8 @@ import type { CommonOptions } from '../options';
 import { Output } from '../output';
 import { ownAccessToken } from '../own-tokens';
 import { confirmTyped } from '../prompt';
-import { currentTrust, removeSession, sessionFile } from '../session-file';
+import { dropLogin } from '../keep-login';
+import { currentTrust, sessionFile } from '../session-file';
 import { removeIfWritable } from '../state';
 import { loadTrust } from '../trust';
 
@@ -80,7 +81,7 @@ async function runDelete(name: string, options: CommonOptions & { yes?: boolean 
   }
   out.progress(`deleting ${name}`);
   await deleteEnclave(trust, accessToken, name, callOptions());
-  await removeIfWritable(out, () => removeSession(sessionFile(name)));
+  await removeIfWritable(out, () => dropLogin(sessionFile(name)));
   out.done(`${name} is deleted`);
   out.result({ name, deleted: true }, []);
 }

@@ -9,6 +9,7 @@ import { userOfToken } from '../../identity';
 import { callOptions } from '../call-options';
 import { addEnclaveOption, chosenEnclave } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
+import { keepLogin, keepTokens } from '../keep-login';
 import { tellLicence } from '../licence-notice';
 import { tellNewEnclave } from '../new-enclave';
 import { tellStage, tellStep } from '../narration';
@@ -24,9 +25,9 @@ import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
 import { openOutputFile } from '../output-file';
 import type { OutputFile } from '../output-file';
-import { endForeignSessions, loadSessionIfThere, saveSession } from '../session-file';
+import { endForeignSessions, loadSessionIfThere } from '../session-file';
 import { isBadState, requireWritableState } from '../state';
-import { findTokens, removeTokenFile, saveTokenFile, sessionOf } from '../token-file';
+import { findTokens, renewTokenFile, sessionOf } from '../token-file';
 import { loadSignedTrust, newestTrust, readSignedTrust, servicesOf } from '../trust';
 import type { TrustPreferences } from '../trust';
 import { TrustKeeper } from '../trust-keeper';
@@ -98,8 +99,6 @@ type PasswordCredential = Extract<LoginOptions['credential'], { password: string
 interface Chosen {
   username: string;
   oidc: boolean;
-  /** Begins a session of its own: the one of before ends when it is there. */
-  begins: boolean;
   /** The session is that of the login to another enclave, whose file keeps its refresh token: two files never share one. */
   borrowed?: boolean;
   /** The user's id, where this login goes on with a session. */
@@ -168,9 +167,8 @@ async function logInAnew(keeper: TrustKeeper, options: Run, out: Output): Promis
 /** The session is kept from its beginning on: whatever fails after it, the next login needs no browser. */
 async function logInByOidc(keeper: TrustKeeper, options: Run, out: Output): Promise<void> {
   const { username, created, ...tokens } = await logInAtProvider(keeper.trust, out, options);
-  const keep = (renewed: SessionTokens): Promise<void> =>
-    saveTokenFile(keeper.trust, { username, oidc: true, ...renewed });
-  await keep(tokens);
+  const first = { username, oidc: true, ...tokens };
+  await keepTokens(keeper.trust, first);
   if (created) out.done(`a new account was made for you: ${username}`);
   const credential = { refreshToken: tokens.refreshToken ?? '' };
   await logIn(
@@ -178,9 +176,8 @@ async function logInByOidc(keeper: TrustKeeper, options: Run, out: Output): Prom
       username,
       user: userOfToken(tokens.accessToken),
       oidc: true,
-      begins: true,
       credential,
-      keep,
+      keep: (renewed) => renewTokenFile(keeper.trust, first, renewed),
       abandon: () => Promise.resolve(),
     },
     keeper,
@@ -197,7 +194,7 @@ async function logInByPassword(keeper: TrustKeeper, options: Run, out: Output): 
 }
 
 async function logIn(
-  { username, user, oidc, begins, borrowed, credential, keep, abandon }: Chosen,
+  { username, user, oidc, borrowed, credential, keep, abandon }: Chosen,
   keeper: TrustKeeper,
   options: Run,
   out: Output,
@@ -213,8 +210,12 @@ async function logIn(
   const { trust, signed: signedTrust, preferences } = keeper;
   const { trustNamed } = options;
   const own = borrowed ? { ...session, refreshToken: undefined, refreshTokenExpiresAt: undefined } : session;
-  await saveSession({ username, oidc, trust, signedTrust, trustNamed, preferences, session: own });
-  await removeTokenFile();
+  await keepLogin({ username, oidc, trust, signedTrust, trustNamed, preferences, session: own }).catch(
+    async (error: unknown) => {
+      await abandon(session).catch(() => undefined);
+      throw error;
+    },
+  );
   await tellOtherUser(username, session, keeper, out);
   if (options.evidenceFile) {
     await options.evidenceFile.write(writeEvidenceJson(session.evidence));
@@ -223,8 +224,6 @@ async function logIn(
   for (const { message } of warnings) out.warning(message);
   if (before) await tellNewEnclave(out, trust, before.session, session);
   tellLicence(out, session);
-  const old = begins ? before?.session.refreshToken : undefined;
-  if (old !== undefined) await logOut(keeper.trust, old, callOptions()).catch(() => undefined);
   // The session stays: by it seats can be freed.
   if (full) throw full;
   const report = describeSession({ username, trust, session });
@@ -293,7 +292,11 @@ async function savedCredential(
   out: Output,
 ): Promise<Chosen | undefined> {
   const own = await findTokens(trust, username, { onBadState: tellReplaced(out) });
-  const found = own ?? (await findTokens(trust, username, { anyEnclave: true, onBadState: () => undefined }));
+  const any =
+    own?.tokens.refreshToken === undefined
+      ? await findTokens(trust, username, { anyEnclave: true, onBadState: () => undefined })
+      : undefined;
+  const found = any?.tokens.refreshToken === undefined ? (own ?? any) : any;
   if (!found) return undefined;
   const { accessToken, refreshToken } = found.tokens;
   const credential = refreshToken === undefined ? { accessToken } : { refreshToken };
@@ -302,8 +305,7 @@ async function savedCredential(
     username: found.username,
     user: found.user,
     oidc: found.oidc,
-    begins: false,
-    borrowed: own === undefined,
+    borrowed: found !== own,
     credential,
     keep: found.keep,
     abandon: () => Promise.resolve(),
@@ -326,7 +328,6 @@ async function passwordCredential(
   return {
     username,
     oidc: false,
-    begins: true,
     credential: { username, password, knownSession: known?.tokens.refreshToken },
     keep: () => Promise.resolve(),
     // Nobody has the session that began by it.

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { logOut } from '../../index';
 import { callOptions } from '../call-options';
 import { addEnclaveOption } from '../chosen-enclave';
@@ -9,9 +8,11 @@ import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
 import { retryAfterRaces } from '../race';
-import { loadSessionIfThere, removeSession, sessionFile, sessionFiles } from '../session-file';
+import { loadSessionIfThere, readSession, removeSession, sessionFile, sessionFiles } from '../session-file';
+import type { Services } from '../session-file';
 import { isBadState, isUnwritable } from '../state';
-import { readTokenFile, removeTokenFile } from '../token-file';
+import { withStateLock } from '../state-lock';
+import { heldTokens, readTokenFile, removeTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 
 interface Options extends OutputOptions {
@@ -38,23 +39,27 @@ async function run(options: Options, command: Command): Promise<void> {
   // What the environment says of enclaves is a preference; --all was asked for.
   const one = !options.all && options.enclave !== undefined;
   const files = one ? [sessionFile()] : await sessionFiles();
-  const sessions = await ownSessions(files, out);
+  await tellUnreadable(files, out);
   // First: whatever the service says, nothing stays here. Where something has to stay, it is ended all the same.
   let removed = false;
   const left: NodeJS.ErrnoException[] = [];
-  for (const remove of [...(one ? [] : [removeTokenFile]), ...files.map((file) => () => removeSession(file))]) {
-    try {
-      removed = (await remove()) || removed;
-    } catch (error) {
-      if (!isUnwritable(error)) throw error;
-      left.push(error as NodeJS.ErrnoException);
+  const sessions = await withStateLock(async () => {
+    const held = await heldSessions(files, { tokens: !one });
+    for (const remove of [...(one ? [] : [removeTokenFile]), ...files.map((file) => () => removeSession(file))]) {
+      try {
+        removed = (await remove()) || removed;
+      } catch (error) {
+        if (!isUnwritable(error)) throw error;
+        left.push(error as NodeJS.ErrnoException);
+      }
     }
-  }
+    return held;
+  });
   let ended = 0;
-  for (const { trust, refreshToken } of sessions) {
+  for (const { services, refreshToken } of sessions) {
     try {
       ended += await retryAfterRaces(() =>
-        logOut(trust, refreshToken, { ...callOptions(), all: options.all === true }),
+        logOut(services, refreshToken, { ...callOptions(), all: options.all === true }),
       );
     } catch (error) {
       const failure = toCliError(error);
@@ -80,22 +85,34 @@ async function run(options: Options, command: Command): Promise<void> {
   out.result({ loggedOut: removed, sessionsEnded: ended }, []);
 }
 
-/** The sessions of logins, and that of a sign-up that no login has followed yet. */
-async function ownSessions(files: string[], out: Output): Promise<Array<{ trust: TrustBundle; refreshToken: string }>> {
+/** What can't be read is removed, and nobody can be told that it has ended. A session with an installation that is trusted no longer ends here. */
+async function tellUnreadable(files: string[], out: Output): Promise<void> {
   const unread = (error: unknown): undefined => {
     if (isBadState(error))
       out.warning(
         `${error.message}; its service can't be told, and the session expires there after 30 days without use`,
       );
   };
-  const sessions: Array<{ trust: TrustBundle; refreshToken: string }> = [];
-  for (const file of files) {
-    const saved = await loadSessionIfThere(file).catch(unread);
-    if (saved?.session.refreshToken !== undefined)
-      sessions.push({ trust: saved.trust, refreshToken: saved.session.refreshToken });
-  }
+  for (const file of files) await loadSessionIfThere(file).catch(unread);
   const trust = await loadTrust({}).catch(() => undefined);
-  const first = trust && (await readTokenFile(trust).catch(unread));
-  if (trust && first?.refreshToken !== undefined) sessions.push({ trust, refreshToken: first.refreshToken });
-  return sessions;
+  if (trust) await readTokenFile(trust).catch(unread);
+}
+
+interface Ending {
+  services: Services;
+  refreshToken: string;
+}
+
+/** The sessions of logins, and that of a sign-up that no login has followed yet, whichever services gave them. */
+async function heldSessions(files: string[], { tokens }: { tokens: boolean }): Promise<Ending[]> {
+  const held: Ending[] = [];
+  for (const file of files) {
+    const saved = await readSession(file).catch(() => undefined);
+    if (saved?.session.refreshToken !== undefined)
+      held.push({ services: saved.trust, refreshToken: saved.session.refreshToken });
+  }
+  const first = tokens ? await heldTokens() : undefined;
+  if (first?.tokens.refreshToken !== undefined)
+    held.push({ services: first.services, refreshToken: first.tokens.refreshToken });
+  return held;
 }

@@ -4,10 +4,11 @@ import { signUp } from '../../index';
 import { callOptions } from '../call-options';
 import { addExample, addOutputOptions, addTrustOptions } from '../options';
 import type { CommonOptions } from '../options';
+import { keepTokens } from '../keep-login';
 import { Output } from '../output';
 import { askPassword, askUsername } from '../prompt';
+import { endAtService } from '../session-file';
 import { requireWritableState } from '../state';
-import { saveTokenFile } from '../token-file';
 import { loadTrust } from '../trust';
 import { TrustMemory } from '../trust-memory';
 
@@ -35,7 +36,10 @@ async function run(options: Options): Promise<void> {
   const password = await askPassword({ fromStdin: options.passwordStdin === true, twice: true });
   out.progress('signing up');
   const tokens = await signUp(trust, { username, password }, callOptions());
-  await saveTokenFile(trust, { username, ...tokens });
+  await keepTokens(trust, { username, ...tokens }).catch(async (error: unknown) => {
+    if (tokens.refreshToken !== undefined) await endAtService(trust, tokens.refreshToken);
+    throw error;
+  });
   const user = userOfToken(tokens.accessToken);
   if (user !== undefined) await (await TrustMemory.of(trust)).rememberUser(username, user);
   out.done(`signed up as ${username}`);

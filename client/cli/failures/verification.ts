@@ -6,7 +6,7 @@ import type {
   TrustCode,
   VerifierCode,
 } from '../../../errors/verifier';
-import { refused } from './failure';
+import { refused, unauthenticated } from './failure';
 import type { Failure } from './failure';
 
 /** Where nothing better is known. */
@@ -89,9 +89,9 @@ const REVOCATION: Record<RevocationCode, Failure> = {
   'revocation.node': refused(`your operator revoked the node; ${IF_IT_STAYS}`),
   'revocation.ak': refused(`your operator revoked the node's attestation key; ${IF_IT_STAYS}`),
   'revocation.ek': refused(`your operator revoked the node's TPM; ${IF_IT_STAYS}`),
-  'revocation.user': refused('your operator revoked your account: ask them'),
-  'revocation.session': refused(
-    'the session was ended, here or from another machine; nothing of yours was sent. Log in again: sls login',
+  'revocation.user': unauthenticated('your operator revoked your account: ask them'),
+  'revocation.session': unauthenticated(
+    'it was ended here or from another machine, or the password was changed; nothing of yours was sent. Log in again: sls login',
   ),
   'revocation.stale': refused("nothing was sent; is this machine's clock right?"),
   'revocation.missing': unproved,
