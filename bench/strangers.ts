@@ -27,9 +27,21 @@ interface Case {
   honest(): Promise<unknown>;
 }
 
-async function measure(honest: () => Promise<unknown>, into: number[]): Promise<void> {
+/** One that fails counts by the time that it took to. @returns how many failed */
+async function measure(honest: () => Promise<unknown>, into: number[]): Promise<number> {
   const end = performance.now() + TURN_MS;
-  while (performance.now() < end) into.push((await timed(honest)).ms);
+  let failed = 0;
+  while (performance.now() < end) {
+    const { ms, result } = await timed(() =>
+      honest().then(
+        () => 0,
+        () => 1,
+      ),
+    );
+    into.push(ms);
+    failed += result;
+  }
+  return failed;
 }
 
 let addresses = 0;
@@ -46,14 +58,14 @@ async function peakMiB({ pid, memory }: RunningProgram): Promise<number> {
 /** An honest caller's p50 and p99, quiet and while strangers are at work, by turns. */
 async function underAttack({ name, program, attack: { port, ...attack }, honest }: Case): Promise<Row[]> {
   const [quiet, attacked]: [number[], number[]] = [[], []];
-  let tried = 0;
+  let [tried, failed] = [0, 0];
   await honest();
   await peakMiB(program);
   for (let round = 0; round < ROUNDS; round += 1) {
-    await measure(honest, quiet);
+    failed += await measure(honest, quiet);
     const stop = startStranger({ ...attack, target: { port: port ?? program.port }, localAddress: newAddress() });
     await sleep(SETTLE_MS);
-    await measure(honest, attacked);
+    failed += await measure(honest, attacked);
     tried += await stop();
     await sleep(SETTLE_MS);
   }
@@ -66,7 +78,12 @@ async function underAttack({ name, program, attack: { port, ...attack }, honest 
   });
   return [
     ...rows,
-    { name: '  strangers tried', value: perSecond, unit: '/s', note: `memory at most ${peak.toFixed(0)} MiB` },
+    {
+      name: '  strangers tried',
+      value: perSecond,
+      unit: '/s',
+      note: `${failed} honest calls failed; memory at most ${peak.toFixed(0)} MiB`,
+    },
   ];
 }
 

@@ -3,6 +3,7 @@
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { setPriority } from 'node:os';
+import { connect as connectTls } from 'node:tls';
 
 /** HTTP/2 (RFC 9113, 4.1). */
 const TYPE = { data: 0, headers: 1, reset: 3 };
@@ -49,10 +50,15 @@ function again(open) {
   one.on('close', () => setTimeout(again, AGAIN_MS, open));
 }
 
-const dial = ({ target, localAddress }) =>
-  target.path === undefined
-    ? connect({ host: '127.0.0.1', port: target.port, localAddress })
-    : connect({ path: target.path });
+const dial = ({ target, localAddress, tls }) => {
+  const socket =
+    target.path === undefined
+      ? connect({ host: '127.0.0.1', port: target.port, localAddress })
+      : connect({ path: target.path });
+  if (!tls) return socket;
+  socket.on('error', () => undefined);
+  return connectTls({ socket, rejectUnauthorized: false, ALPNProtocols: ['h2'] });
+};
 
 /** Calls that are begun and given up: all of a connection's after a moment, or each at once. Bytes that are made before, so it costs next to nothing. */
 function resets(order) {
@@ -65,7 +71,7 @@ function resets(order) {
   for (let i = 0; i < order.connections; i += 1)
     again(() => {
       const socket = dial(order);
-      socket.once('connect', () => {
+      socket.once(order.tls ? 'secureConnect' : 'connect', () => {
         tried += BATCH;
         socket.write(PREFACE);
         socket.write(i % 2 === 0 ? all : rapid);
@@ -115,7 +121,8 @@ function silent(order) {
   for (let i = 0; i < order.connections; i += 1)
     again(() => {
       tried += 1;
-      return dial(order).resume();
+      // Not even a handshake.
+      return dial({ ...order, tls: false }).resume();
     });
 }
 

@@ -7,6 +7,8 @@ export interface Attack {
   kind: 'resets' | 'calls' | 'silent';
   /** Of plain HTTP, or a unix socket's. */
   target: { port: number } | { path: string };
+  /** Inside TLS, which is not checked. */
+  tls?: boolean | undefined;
   /** Whose it is. */
   localAddress?: string;
   connections: number;
