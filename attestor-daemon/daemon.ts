@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Metrics } from '../runtime/metrics/metrics';
 import { channelCredentials } from '../runtime/rpc/address';
 import type { Address } from '../runtime/rpc/address';
+import { FEW_PEERS } from '../runtime/rpc/limits';
 import { startServer } from '../runtime/rpc/server';
 import type { RunningServer } from '../runtime/rpc/server';
 import { AttestorServiceService } from '../proto/gen/licensing/v1/attestor';
@@ -113,6 +114,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
   try {
     // The socket first: an attestor that runs already keeps it, and its files beside it.
     server = await startServer({
+      limits: FEW_PEERS,
       address: options.listen,
       socketMode: options.socketMode,
       observer: options.metrics,

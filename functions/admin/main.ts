@@ -10,6 +10,7 @@ import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
+import { FEW_PEERS } from '../../runtime/rpc/limits';
 import { startServer } from '../../runtime/rpc/server';
 import { watchDatabase } from '../../licensing/store/metrics';
 import { openDatabase } from '../../licensing/store/database';
@@ -98,6 +99,7 @@ async function run(
     tracer,
     proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(refusals)],
+    limits: FEW_PEERS,
     services: [{ definition: AdminServiceService, implementation }],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });

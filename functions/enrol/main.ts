@@ -7,6 +7,7 @@ import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
+import { FEW_PEERS } from '../../runtime/rpc/limits';
 import { startServer } from '../../runtime/rpc/server';
 import { watchDatabase } from '../../licensing/store/metrics';
 import { openFunctionDatabase, readDatabaseUrl } from '../../licensing/store/open';
@@ -105,6 +106,7 @@ async function run(
     tracer,
     proxies: settings.TRUSTED_PROXIES,
     interceptors: [countRefusals(refusals)],
+    limits: FEW_PEERS,
     services: [
       {
         definition: EnrolServiceService,

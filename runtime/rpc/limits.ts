@@ -42,6 +42,9 @@ export interface PeerLimits {
   proxies?: TrustedProxies | undefined;
 }
 
+/** For programs that have 256 MiB (knative/base), of which these hold a quarter. Few call them: attestors, administrators, the enclaves of a node. */
+export const FEW_PEERS: PeerLimits = { connections: 384, requests: 256, calls: 512 };
+
 /** Connections, and how many calls are at work on each. */
 class Connections {
   /** The one that began a call last is last. */
