@@ -46,6 +46,8 @@ interface EnclavesOptions {
     workloadUid: string;
     imageDigest: string;
   }): Promise<string>;
+  /** Refuses to make or remove anything in a folder that isn't the installation's any more. */
+  requireThere(): Promise<void>;
   report(line: string): void;
   /** Silent, unless told. */
   log?: Logger;
@@ -120,6 +122,7 @@ export class Enclaves {
       .catch(() => undefined)
       .then(async () => {
         await this.stop(id, '');
+        await this.options.requireThere();
         await removeWorkspaces(this.options.workspaceFolder, id);
       });
     this.removing.set(id.user, removal);
@@ -149,6 +152,7 @@ export class Enclaves {
 
   private async start(id: EnclaveId): Promise<Entry> {
     const { options } = this;
+    await options.requireThere();
     const workloadUid = randomUUID();
     const folder = join(options.runFolder, workloadUid);
     const workspace = join(options.workspaceFolder, workspaceOf(id));

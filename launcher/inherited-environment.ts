@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+
 /**
  * All that the programs of an installation get of the launcher's own environment, documented in docs/operating.md. What else they are told is in
  * `programSettings`, which comes before it.
@@ -38,12 +40,22 @@ export const INHERITED_ENVIRONMENT = [
   'EK_HASHES_FILE',
 ] as const;
 
+/** Those that are paths: the programs have another working folder than the launcher, which is what a relative path is meant from. */
+const PATHS = new Set<string>([
+  'TMPDIR',
+  'NODE_EXTRA_CA_CERTS',
+  'TPM_OWNER_AUTH_FILE',
+  'TPM_ENDORSEMENT_AUTH_FILE',
+  'EK_HASHES_FILE',
+]);
+
 /** The part of an environment that our programs inherit. */
 export function inheritedEnvironment(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(
     INHERITED_ENVIRONMENT.flatMap((name) => {
       const value = env[name];
-      return value === undefined ? [] : [[name, value]];
+      if (value === undefined) return [];
+      return [[name, PATHS.has(name) && value !== '' ? resolve(value) : value]];
     }),
   );
 }

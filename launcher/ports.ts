@@ -14,11 +14,18 @@ function isFree(host: string, port: number): Promise<boolean> {
   });
 }
 
-/** @returns `wanted` when it is free, another free port otherwise */
-export async function choosePort(host: string, wanted?: number): Promise<number> {
+/**
+ * @param reserved ports that are somebody else's here, whether they are listened on yet or not
+ * @returns `wanted` when it is free, another free port otherwise
+ */
+export async function choosePort(
+  host: string,
+  wanted: number | undefined,
+  reserved: readonly number[],
+): Promise<number> {
   if (wanted !== undefined && (await isFree(host, wanted))) return wanted;
   for (;;) {
     const port = randomInt(FIRST, END);
-    if (await isFree(host, port)) return port;
+    if (!reserved.includes(port) && (await isFree(host, port))) return port;
   }
 }

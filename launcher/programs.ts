@@ -12,6 +12,8 @@ interface ProgramsOptions {
   signal: AbortSignal;
   logLevel: string;
   log: Logger;
+  /** Refuses a start in a folder that isn't the installation's any more. */
+  requireThere(): Promise<void>;
 }
 
 /** The programs of an installation, each kept running. */
@@ -30,11 +32,12 @@ export class Programs {
   /** @param before done before each start, the later ones included */
   async start(program: string, settings: Record<string, string>, before?: () => Promise<void>): Promise<void> {
     const { path, record } = this.installation;
-    const { report, log, logLevel } = this.options;
+    const { report, log, logLevel, requireThere } = this.options;
     report(`starting ${program}`);
     const logFile = path('log', `${program}.log`);
     await rotateLog(logFile);
     const start = async (): Promise<Child> => {
+      await requireThere();
       await before?.();
       return startChild({
         program,

@@ -5,23 +5,30 @@ import { choosePort } from './ports';
 /** What signup and login listen on. */
 export const HOST = '127.0.0.1';
 
-/** Where clients find the services: on the ports of the runs before, as long as these are free. */
-export async function chooseServices(
-  installation: Installation,
-  report: (line: string) => void,
-): Promise<TrustBundle['services']> {
-  const { ports } = installation.record;
-  const services = { signup: '', login: '' };
+/** Where the services of one run listen. */
+export interface Services {
+  ports: { signup: number; login: number };
+  /** For clients. */
+  addresses: TrustBundle['services'];
+}
+
+/**
+ * Where clients find the services: on the ports of the first run. One that is taken is done without for this run alone, so that whoever kept a trust bundle finds
+ * the services again at the next start.
+ */
+export async function chooseServices(installation: Installation, report: (line: string) => void): Promise<Services> {
+  const { ports: kept } = installation.record;
+  const ports = { signup: 0, login: 0 };
   for (const name of ['signup', 'login'] as const) {
-    const port = await choosePort(HOST, ports[name]);
-    if (ports[name] !== undefined && ports[name] !== port) {
+    const usual = kept[name];
+    ports[name] = await choosePort(HOST, usual, [...Object.values(kept), ...Object.values(ports)]);
+    if (usual !== undefined && usual !== ports[name])
       report(
-        `port ${ports[name]} of ${name} is taken: it moves to ${port}, and clients need a new copy of the trust bundle`,
+        `port ${usual} of ${name} is taken: in this run it is ${ports[name]}, and clients elsewhere need this run's trust bundle. To have ${usual} again, end what listens there, and start sls up again`,
       );
-    }
-    ports[name] = port;
-    services[name] = `https://localhost:${port}`;
+    kept[name] ??= ports[name];
   }
   await installation.saveRecord();
-  return services;
+  const addressOf = (port: number): string => `https://localhost:${port}`;
+  return { ports, addresses: { signup: addressOf(ports.signup), login: addressOf(ports.login) } };
 }

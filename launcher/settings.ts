@@ -5,6 +5,8 @@ import type { PreparedTpm } from './tpm';
 interface Surroundings {
   /** unix:/PATH of what only this machine's programs call. */
   addresses: { enrol: string; attestor: string; launcher: string; admin: string };
+  /** Of this run. */
+  ports: { signup: number; login: number };
   tpm: PreparedTpm;
   databaseUrlFile: string;
   licenceRequired?: boolean | undefined;
@@ -33,7 +35,7 @@ function oidcSettings({ issuer, clientId, scopes = '', signup }: OidcChoice): Se
 /** The settings of each program, as its own settings.ts reads them. */
 export function programSettings(
   { record, path }: Installation,
-  { addresses, tpm, databaseUrlFile, metricsPort, licenceRequired = false, oidc }: Surroundings,
+  { addresses, ports, tpm, databaseUrlFile, metricsPort, licenceRequired = false, oidc }: Surroundings,
 ): Record<'enrol' | 'attestor' | 'signup' | 'login' | 'admin', Settings> {
   const accounts = {
     DATABASE_URL_FILE: databaseUrlFile,
@@ -74,13 +76,13 @@ export function programSettings(
       ...metrics(0),
       ...accounts,
       ...(oidc && oidcSettings(oidc)),
-      LISTEN: `https://${HOST}:${record.ports.signup}`,
+      LISTEN: `https://${HOST}:${ports.signup}`,
     },
     login: {
       ...metrics(1),
       ...accounts,
       ...launcher,
-      LISTEN: `https://${HOST}:${record.ports.login}`,
+      LISTEN: `https://${HOST}:${ports.login}`,
       CLIENT_CA_KEY_FILE: path('keys', 'client-ca.key'),
       CLIENT_CA_CERTIFICATE_FILE: path('keys', 'client-ca.crt'),
       TRUST_BUNDLE_FILE: path('trust-bundle.jws'),

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Installation } from './installation';
 import { supervise } from './supervisor';
 import { createSwtpmState, startSwtpm } from './swtpm';
+import type { Swtpm } from './swtpm';
 import type { Logger } from '../runtime/log/log';
 
 export type TpmChoice =
@@ -24,7 +25,7 @@ export interface PreparedTpm {
 export async function prepareTpm(
   { path }: Installation,
   choice: TpmChoice,
-  { report, log }: { report(line: string): void; log: Logger },
+  { report, log, requireThere }: { report(line: string): void; log: Logger; requireThere(): Promise<void> },
 ): Promise<PreparedTpm> {
   if (choice.kind === 'given') {
     return { tcti: choice.tcti, ekRootsFolder: choice.ekRootsFolder, stop: () => Promise.resolve() };
@@ -37,10 +38,11 @@ export async function prepareTpm(
   for (const [index, pem] of certificates.entries())
     await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
   const socket = path('run', 'tpm.sock');
-  const swtpm = await supervise('the software TPM', () => startSwtpm({ stateFolder, socket }), {
-    report,
-    log,
-  });
+  const start = async (): Promise<Swtpm> => {
+    await requireThere();
+    return startSwtpm({ stateFolder, socket });
+  };
+  const swtpm = await supervise('the software TPM', start, { report, log });
   // The machine's own log tells of the machine's own TPM. Nothing boots with this one, so there is no log, unless a test puts one there.
   return { tcti: `swtpm:path=${socket}`, ekRootsFolder, eventLogFile: path('event-log'), stop: () => swtpm.stop() };
 }

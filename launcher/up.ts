@@ -18,6 +18,8 @@ import {
   resetRunFolder,
 } from './installation';
 import type { Installation } from './installation';
+import type { LauncherError } from './errors';
+import { HeldFolder } from './held-folder';
 import { endLeftovers } from './leftovers';
 import { lockInstallation } from './lock';
 import { Programs, rotateLog } from './programs';
@@ -63,6 +65,8 @@ export interface RunningInstallation {
   folder: string;
   trustBundleFile: string;
   services: { signup: string; login: string };
+  /** Resolves when it can't go on, with the reason; it has to be stopped then. Never rejects. */
+  lost: Promise<LauncherError>;
   stop(): Promise<void>;
 }
 
@@ -87,6 +91,11 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   const folder = await prepareFolder(options.folder);
   const lock = await lockInstallation(folder);
   teardown.add(() => lock.release());
+  const held = await HeldFolder.open(folder);
+  const watching = new AbortController();
+  teardown.add(() => held.close());
+  teardown.add(() => Promise.resolve(watching.abort()));
+  const { requireThere } = held;
   const installation = await openInstallation(folder);
   const { record, path } = installation;
   // Of a run that was killed. None of them is anyone else's: the lock is ours.
@@ -102,7 +111,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   signal.throwIfAborted();
 
   report(options.tpm.kind === 'software' ? 'starting the software TPM' : `using the TPM at ${options.tpm.tcti}`);
-  const tpm = await prepareTpm(installation, options.tpm, { report, log });
+  const tpm = await prepareTpm(installation, options.tpm, { report, log, requireThere });
   teardown.add(() => tpm.stop());
   signal.throwIfAborted();
 
@@ -111,11 +120,15 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   signal.throwIfAborted();
 
   // Ended after what uses them and before what they use.
-  const programs = new Programs(installation, { report, signal, logLevel, log });
+  const programs = new Programs(installation, { report, signal, logLevel, log, requireThere });
   teardown.add(() => programs.stop());
   const services = await chooseServices(installation, report);
   const { tpm: choice, softwareTpm } = options;
-  const policy = await writeTrustBundle(installation, { services, tpm: choice, softwareTpm });
+  const policy = await writeTrustBundle(installation, {
+    services: services.addresses,
+    tpm: choice,
+    softwareTpm,
+  });
   if (choice.kind === 'given' && policy.softwareTpm === 'allow')
     report('the trust bundle accepts software TPMs; --software-tpm refuse changes that');
   const addresses = {
@@ -124,7 +137,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     launcher: `unix:${path('run', 'launcher.sock')}`,
     admin: `unix:${path('run', 'admin.sock')}`,
   };
-  const enclaves = await openEnclaves(installation, mark, addresses.attestor, options);
+  const enclaves = await openEnclaves(installation, mark, addresses.attestor, { ...options, requireThere });
   teardown.add(() => enclaves.stopAll());
   const metrics = await openMetrics({
     METRICS_HOST: HOST,
@@ -142,6 +155,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
 
   const settings = programSettings(installation, {
     addresses,
+    ports: services.ports,
     tpm,
     databaseUrlFile,
     metricsPort: options.metricsPort,
@@ -159,10 +173,12 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
     () => programs.start('admin', settings.admin),
   ]);
 
+  await requireThere();
   return {
     folder: installation.folder,
     trustBundleFile: path('trust-bundle.jws'),
-    services,
+    services: services.addresses,
+    lost: held.moved(watching.signal).catch(() => new Promise(() => undefined)),
     stop: () => teardown.run(),
   };
 }
@@ -178,7 +194,7 @@ async function openEnclaves(
   { record, path }: Installation,
   mark: string,
   attestorAddress: string,
-  options: UpOptions,
+  options: UpOptions & Pick<HeldFolder, 'requireThere'>,
 ): Promise<Enclaves> {
   const launcherKey = (await importJWK(
     JSON.parse(await readText(path('keys', 'launcher.json'))) as JWK,
@@ -199,6 +215,7 @@ async function openEnclaves(
     trustDomain: record.trustDomain,
     logLevel: options.logLevel,
     idleSeconds: options.idleSeconds,
+    requireThere: options.requireThere,
     issueCredential: (workload) => issueWorkloadCredential(launcherKey, workload),
     report: options.report,
     log: options.tracer.log,

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { Machine, PASSWORD } from '../support/machine';
 import { startNodeTpm } from '../support/node-tpm';
 import type { NodeTpm } from '../support/node-tpm';
@@ -69,7 +69,16 @@ test('a TPM whose owner set a password: sls up says which setting helps, and ser
   expect(await refusal()).toContain("the TPM's owner hierarchy has a password: set TPM_OWNER_AUTH_FILE");
   const wrong = { TPM_OWNER_AUTH_FILE: file('wrong', 'another one') };
   expect(await refusal(given, wrong)).toContain('has another password than the file of TPM_OWNER_AUTH_FILE holds');
-  expect(await refusal(given, { TPM_OWNER_AUTH_FILE: file('right', 'a password') })).toBe('it serves');
+  // Relative paths are those of the folder in which it was started, whichever program reads them.
+  const here = (path: string): string => relative(machine.folder, path);
+  const [, , ...rest] = given;
+  const args = [
+    '--tpm',
+    tpm.tcti.replace(/(?<=path=).*/, here),
+    ...rest.map((arg) => (arg.startsWith('/') ? here(arg) : arg)),
+  ];
+  expect(args.join(' ')).not.toMatch(/[ =]\//);
+  expect(await refusal(args, { TPM_OWNER_AUTH_FILE: here(file('right', 'a password')) })).toBe('it serves');
 });
 
 test('a TPM of another maker than those given is refused', async () => {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { loginSettings } from '../../functions/login/settings';
 import { signupSettings } from '../../functions/signup/settings';
 import { INHERITED_ENVIRONMENT, inheritedEnvironment } from '../../launcher/inherited-environment';
@@ -13,6 +13,11 @@ test('programs inherit what the list says, where it is set, and nothing else', (
     LC_ALL: undefined,
   };
   expect(inheritedEnvironment(env)).toEqual({ PATH: '/bin', SEATS: 'required' });
+});
+
+test('a relative path is one of the folder in which the launcher was started, not of that of the programs', () => {
+  const env = { NODE_EXTRA_CA_CERTS: 'ca.pem', EK_HASHES_FILE: '/etc/hashes', TPM_OWNER_AUTH_FILE: '', PATH: 'bin' };
+  expect(inheritedEnvironment(env)).toEqual({ ...env, NODE_EXTRA_CA_CERTS: resolve('ca.pem') });
 });
 
 test('docs/operating.md names every variable of the list, and no other', () => {

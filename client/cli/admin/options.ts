@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { FolderKeyStore } from '../../../installation/folder';
 import type { KeyStore } from '../../../installation/store';
@@ -28,7 +28,7 @@ export async function openKeyStore({ dir, namespace, enclaveNamespace }: PlaceOp
 }
 
 function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
-  return dir ?? defaultInstallationFolder();
+  return dir === undefined ? defaultInstallationFolder() : resolve(dir);
 }
 
 /** The trust domain that the installation has, by its own trust bundle. */
@@ -69,9 +69,14 @@ export function adminFiles(options: AdminOptions): {
 } {
   const folder = installationFolder(options);
   return {
-    address: options.address ?? `unix:${join(folder, 'run', 'admin.sock')}`,
+    address: absoluteSocket(options.address) ?? `unix:${join(folder, 'run', 'admin.sock')}`,
     certificate: options.adminCertificate ?? join(folder, 'admin', 'certificate.pem'),
     key: options.adminKey ?? join(folder, 'admin', 'key.pem'),
     trustBundle: join(folder, 'trust-bundle.jws'),
   };
+}
+
+/** gRPC takes absolute paths alone. */
+function absoluteSocket(address: string | undefined): string | undefined {
+  return address?.replace(/^unix:(.+)$/, (_, path: string) => `unix:${resolve(path)}`);
 }

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { watchParent } from '../../../runtime/rpc/parent';
@@ -73,10 +74,10 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
     throw new CliError(EXIT.usage, `expected --idle SECONDS, got ${JSON.stringify(options.idle)}`);
   const metricsPort = options.metricsPort === undefined ? undefined : portOf(options.metricsPort);
   const ending = new AbortController();
-  const ended = new Promise<NodeJS.Signals>((resolve) => {
+  const ended = new Promise<NodeJS.Signals>((done) => {
     const end = (signal: NodeJS.Signals): void => {
       ending.abort(new CliError(EXIT.ok, `stopped by ${signal}`));
-      resolve(signal);
+      done(signal);
     };
     for (const signal of notIgnored(['SIGINT', 'SIGTERM', 'SIGHUP'])) process.on(signal, end);
     watchParent(() => end('SIGHUP'));
@@ -87,7 +88,7 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
     folder: options.dir ?? defaultInstallationFolder(),
     tpm,
     softwareTpm: options.softwareTpm,
-    databaseUrlFile: options.databaseUrlFile,
+    databaseUrlFile: options.databaseUrlFile === undefined ? undefined : resolve(options.databaseUrlFile),
     idleSeconds: Number(options.idle),
     licenceRequired: options.licenceRequired,
     oidc: chooseOidc(options),
@@ -110,13 +111,16 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
     `login         ${services.login}`,
     `logs          ${folder}/log`,
   ]);
+  let lost: Error | undefined;
   try {
     await outputWritten();
-    await ended;
+    lost = await Promise.race([ended.then(() => undefined), installation.lost]);
+    if (lost) out.warning(lost.message);
     out.progress('stopping');
   } finally {
     await installation.stop();
   }
+  if (lost) throw lost;
   out.done('stopped');
 }
 
@@ -143,5 +147,13 @@ function chooseTpm({ tpm, ekRoots }: Options): TpmChoice {
     throw new CliError(EXIT.usage, `expected --tpm TCTI, such as device:/dev/tpmrm0, got ${JSON.stringify(tpm)}`);
   if (ekRoots === undefined)
     throw new CliError(EXIT.usage, "expected --ek-roots FOLDER with the TPM manufacturer's CA certificates");
-  return { kind: 'given', tcti: tpm, ekRootsFolder: ekRoots };
+  return { kind: 'given', tcti: absoluteTcti(tpm), ekRootsFolder: resolve(ekRoots) };
+}
+
+/** The programs run in a folder of their own. Names of devices and sockets are paths here; other TCTIs have none. */
+function absoluteTcti(tcti: string): string {
+  return tcti.replace(
+    /^(device:|swtpm:(?:.*,)?path=)([^,]+)/,
+    (_, before: string, path: string) => before + resolve(path),
+  );
 }
