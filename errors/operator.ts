@@ -46,6 +46,8 @@ export type OperatorCode =
   | 'installation.invalid'
   | 'kubernetes.refused'
   | 'kubernetes.kubectl'
+  /** A part of the installation was not ready in time. */
+  | 'install.not_ready'
   | 'second_factor.keys_invalid'
   | 'token.keys_invalid'
   /** The database holds another text under a migration's name. */

@@ -10,6 +10,7 @@ import type { Danger } from './refusals';
 /** What a run does, beside what it changes of the installation. */
 export interface Run {
   file?: string;
+  check?: boolean;
   plan?: boolean;
   print?: boolean;
   show?: boolean;
@@ -61,6 +62,10 @@ export function installCommand(): Command {
         'which the cluster keeps: flags change it, and what no flag names stays. Existing keys are kept.',
     )
     .option('--file <file>', 'installation.yaml to install, in place of the one that the cluster keeps')
+    .option(
+      '--check',
+      'look at what this installation needs of the cluster, one line for each thing: what is wrong, and what to do; change nothing',
+    )
     .option('--plan', 'print what would change, object by object, and what would be refused; change nothing')
     .option('--print', 'print the objects as YAML, for kubectl or GitOps; needs no cluster beside --file')
     .option('--show', 'print the installation.yaml that the cluster keeps')

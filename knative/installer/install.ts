@@ -4,13 +4,17 @@ import { readRequiredKey } from '../../installation/store';
 import { publishTrustBundle, readPublishedTrust, TrustKeyAwayError } from '../../installation/trust';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { fingerprint } from '../../attestation/trust/public-key';
-import { systemClock } from '../../runtime/clock';
-import { apply, find, kubectl, KubectlError } from '../../runtime/kubernetes/kubectl';
+import { KubernetesApi } from '../../runtime/kubernetes/api';
+import { apply, kubectl } from '../../runtime/kubernetes/kubectl';
 import { readText } from '../../runtime/text/utf8';
+import { checkCluster } from './check';
+import { checkChoicesOf } from './check-choices';
+import { describeFinding } from './findings';
 import type { Run } from './flags';
 import type { Installation } from './installation';
-import { ATTESTORS, configMaps, createKeys, replaceDatabaseUrl, SERVICES } from './keys';
+import { configMaps, createKeys, replaceDatabaseUrl } from './keys';
 import { applyManifests } from './manifests';
+import { addressOf, parseDuration, untilInstalled } from './waiting';
 
 interface Job {
   next: Installation;
@@ -25,8 +29,12 @@ interface Job {
 
 export const say = (text: string): void => void process.stderr.write(`install: ${text}\n`);
 
-/** @throws KubectlError, KeyStoreError */
+/** @throws KubectlError, KubernetesError, KeyStoreError, NotReadyError; TypeError */
 export async function install({ next, file, run, databaseUrl, isOtherDatabase, manifests }: Job): Promise<void> {
+  const waiting = { timeoutMs: parseDuration(run.timeout), say };
+  const api = await KubernetesApi.ofUser();
+  await tellProblems(api, next, manifests);
+
   say('namespaces and keys');
   await kubectl(['apply', '--server-side', '--force-conflicts', '-f', join(manifests, 'base', 'namespaces.yaml')]);
   const trustKey = run.trustKeyFile && (await readText(run.trustKeyFile));
@@ -56,14 +64,22 @@ export async function install({ next, file, run, databaseUrl, isOtherDatabase, m
   say('trust bundle');
   const bundle = await publish({
     trustDomain: next.trustDomain,
-    services: { signup: await addressOf('signup'), login: await addressOf('login') },
+    services: { signup: await addressOf(api, 'signup', waiting), login: await addressOf(api, 'login', waiting) },
     policy,
   });
   await writeFile(run.trustBundle, `${await readRequiredKey(store, 'trust-bundle.jws')}\n`);
 
-  await untilReady(run.timeout);
+  say('waiting for the services and the attestors');
+  await untilInstalled(api, waiting);
   say(`ready; trust bundle for clients: ${run.trustBundle}`);
   say(`give its users this fingerprint over another channel: ${await fingerprint(bundle.trustKey)}`);
+}
+
+/** What was asked for is done, whatever is found here: it may be wrong for a while, or right in a way that isn't known. */
+async function tellProblems(api: KubernetesApi, next: Installation, manifests: string): Promise<void> {
+  say('looking at the cluster');
+  for await (const finding of checkCluster(api, await checkChoicesOf(next, manifests)))
+    if (finding.state !== 'ok') say(describeFinding(finding));
 }
 
 const digestOf = ({ images }: Installation): string => images.enclave.replace(/^.*@/, '');
@@ -76,34 +92,10 @@ export function imagesThatStay(next: Installation, published: TrustBundle | unde
   return (published?.policy.imageDigests ?? []).filter((digest) => digest !== digestOf(next)).slice(0, 1);
 }
 
-async function untilReady(limit: string): Promise<void> {
-  say('waiting for the services');
-  const timeout = `--timeout=${limit}`;
-  if (await find('statefulset', SERVICES, 'postgres'))
-    await kubectl(['rollout', 'status', 'statefulset/postgres', '-n', SERVICES, timeout]);
-  const services = ['signup', 'login', 'enrol', 'admin'].map((name) => `ksvc/${name}`);
-  await kubectl(['wait', '--for=condition=Ready', timeout, '-n', SERVICES, ...services]);
-  say('waiting for the attestors');
-  await kubectl(['rollout', 'status', 'daemonset/attestor', '-n', ATTESTORS, timeout]);
-}
-
 /** What has to be signed elsewhere, beside the bundle that it becomes. */
 async function leaveToSign({ unsigned }: TrustKeyAwayError, trustBundle: string): Promise<void> {
   const [file, next] = [`${trustBundle}.unsigned.json`, `${trustBundle}.next`];
   await writeFile(file, unsigned);
   say(`to sign where the trust key is: sls admin trust-bundle sign ${file} --trust-key KEY --out ${next}`);
   say(`then run this again with --signed-trust-bundle ${next}`);
-}
-
-/** Knative gives a Service its address before anything runs. */
-async function addressOf(name: string): Promise<string> {
-  for (let attempt = 0; attempt < 120; attempt += 1) {
-    const service = await find<{ status?: { url?: string } }>('ksvc', SERVICES, name);
-    if (service?.status?.url !== undefined) {
-      const url = new URL(service.status.url);
-      return `${url.protocol}//${url.host}${url.port === '' ? (url.protocol === 'https:' ? ':443' : ':80') : ''}`;
-    }
-    await systemClock.sleep(500);
-  }
-  throw new KubectlError(`expected an address for ${name} from Knative within a minute, got none`);
 }

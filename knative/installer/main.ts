@@ -3,8 +3,13 @@ import { dump, loadAll } from 'js-yaml';
 import { distFolder } from '../../runtime/config/dist';
 import { KeyStoreError } from '../../installation/store';
 import { readPublishedTrust } from '../../installation/trust';
+import { KubernetesApi } from '../../runtime/kubernetes/api';
+import { KubernetesError } from '../../runtime/kubernetes/errors';
 import { KubectlError } from '../../runtime/kubernetes/kubectl';
 import { readText } from '../../runtime/text/utf8';
+import { checkCluster } from './check';
+import { checkChoicesOf } from './check-choices';
+import { describeFinding } from './findings';
 import { changesOf, installCommand } from './flags';
 import type { Run } from './flags';
 import {
@@ -12,6 +17,7 @@ import {
   InstallationError,
   installationJsonSchema,
   merge,
+  PROGRAMS,
   readDraft,
   renderInstallation,
 } from './installation';
@@ -24,6 +30,7 @@ import { plan } from './plan';
 import type { KubernetesObject, Step } from './plan';
 import { refusals } from './refusals';
 import type { Refusal } from './refusals';
+import { NotReadyError } from './waiting';
 
 const manifests = join(distFolder(), '..', 'knative');
 const print = (text: string): void => void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
@@ -39,6 +46,26 @@ async function decide(run: Run, changes: Draft) {
   return { before: installed && checkInstallation(installed.draft), next, file };
 }
 
+/** Before there are images, and before there is a cluster that has anything: only what the flags or the file say is needed. */
+async function check(run: Run, changes: Draft): Promise<void> {
+  const base =
+    run.file === undefined
+      ? await readInstalled(manifests).then(
+          (installed) => installed?.draft ?? {},
+          (error: unknown) => {
+            if (error instanceof KubectlError) return {};
+            throw error;
+          },
+        )
+      : readDraft(await readText(run.file), run.file);
+  const images = Object.fromEntries(PROGRAMS.map((name) => [name, `licensing/${name}@sha256:${'0'.repeat(64)}`]));
+  const choices = await checkChoicesOf(checkInstallation(merge(merge({ images }, base), changes)), manifests);
+  for await (const finding of checkCluster(await KubernetesApi.ofUser(), choices)) {
+    print(describeFinding(finding));
+    if (finding.state === 'wrong') process.exitCode = 1;
+  }
+}
+
 async function main(): Promise<void> {
   const command = installCommand();
   command.parse();
@@ -50,6 +77,7 @@ async function main(): Promise<void> {
     if (installed === undefined) throw new InstallationError('nothing is installed in this cluster');
     return print(installed.text ?? renderInstallation(checkInstallation(installed.draft)));
   }
+  if (run.check) return check(run, changes);
   const { before, next, file } = await decide(run, changes);
   if (run.print) return print(await printable(next, file));
 
@@ -90,8 +118,9 @@ function show(steps: readonly Step[], refused: readonly Refusal[], { json }: Run
 
 main().catch((error: unknown) => {
   const isUsage = error instanceof TypeError || error instanceof InstallationError;
-  if (!isUsage && !(error instanceof KubectlError || error instanceof KeyStoreError)) throw error;
-  for (const line of error.message.split('\n')) say(line);
+  const isTold = [KubectlError, KubernetesError, KeyStoreError, NotReadyError].some((kind) => error instanceof kind);
+  if (!(isUsage || isTold)) throw error;
+  for (const line of (error as Error).message.split('\n')) say(line);
   if (error instanceof KeyStoreError && error.hint !== undefined) say(error.hint);
   process.exitCode = isUsage ? 2 : 1;
 });

@@ -14,6 +14,8 @@ import { decodeUtf8 } from '../text/utf8';
 
 /** One call, answer included; a watch has no such limit. */
 const CALL_TIMEOUT_MS = 15_000;
+/** Somebody waits for it. */
+const INTERACTIVE_ATTEMPTS = 3;
 const RETRY = { firstMs: 50, mostMs: 2_000 };
 
 export interface CallOptions {
@@ -59,9 +61,24 @@ export class KubernetesApi {
     return new KubernetesApi(config);
   }
 
+  /** Of the user's kubeconfig, as kubectl takes it: KUBECONFIG, ~/.kube/config. */
+  static async ofUser(): Promise<KubernetesApi> {
+    const { KubeConfig } = await import('./kube-config');
+    const config = new KubeConfig();
+    config.loadFromDefault();
+    return new KubernetesApi(config, INTERACTIVE_ATTEMPTS);
+  }
+
   /** @throws KubernetesError */
   get<T>(path: string, options?: CallOptions): Promise<T> {
     return this.call<T>('GET', path, options);
+  }
+
+  /** As `get`, with the API server's own time. @throws KubernetesError */
+  async getDated<T>(path: string, options: CallOptions = {}): Promise<{ date: Date; body: T }> {
+    const response = await this.send('GET', path, options, undefined, true);
+    if ((response.statusCode ?? 0) >= 300) throw await failure(response);
+    return { date: new Date(response.headers.date ?? ''), body: JSON.parse(await textOf(response)) as T };
   }
 
   /** Undefined where there is no such object. @throws KubernetesError */

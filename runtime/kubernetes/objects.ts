@@ -18,9 +18,10 @@ export interface ObjectMeta {
   deletionTimestamp?: string;
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
+  ownerReferences?: Array<{ kind: string; name: string; uid?: string }>;
 }
 
-interface Condition {
+export interface Condition {
   type: string;
   /** "True", "False" or "Unknown". */
   status: string;
@@ -65,7 +66,13 @@ export interface Pod {
     ephemeralContainers?: Array<{ name: string }>;
     volumes?: Array<{ persistentVolumeClaim?: { claimName: string } }>;
   };
-  status?: { phase?: string; podIP?: string; conditions?: Condition[]; containerStatuses?: ContainerStatus[] };
+  status?: {
+    phase?: string;
+    podIP?: string;
+    conditions?: Condition[];
+    initContainerStatuses?: ContainerStatus[];
+    containerStatuses?: ContainerStatus[];
+  };
 }
 
 export interface ConfigMap {
