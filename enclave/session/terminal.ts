@@ -42,7 +42,7 @@ export function startTerminal({ file, argv, directory, env }: CommandStart, size
     (code, signal) => exit(signal ? { code: 128 + signal, signal: signalName(signal) } : { code, signal: '' }),
   );
   // Half open: it is closed once the rest is read, see `outputOf`.
-  const master = new ReadStream(fd, { allowHalfOpen: true });
+  const master = new Master(fd, exited);
   const output = outputOf(master, fd);
   let inLine = false;
   return {
@@ -62,6 +62,20 @@ export function startTerminal({ file, argv, directory, env }: CommandStart, size
     },
     exited,
   };
+}
+
+/** Our side of a terminal. Closing it hangs up: a command that has closed its own side, as cat does before it exits, would end by SIGHUP and not by its status. */
+class Master extends ReadStream {
+  constructor(
+    fd: number,
+    private readonly exited: Promise<unknown>,
+  ) {
+    super(fd, { allowHalfOpen: true });
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    void this.exited.then(() => super._destroy(error, done));
+  }
 }
 
 /** What is written to the terminal, until nobody has it open any more: reading then fails with EIO (pty(7)). */

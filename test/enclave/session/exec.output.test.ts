@@ -70,6 +70,15 @@ test('what is left behind by --detach writes on without a reader, and is not end
   expect((await runCommand(connection, waiting)).stdout).toBe('on\n');
 });
 
+test('a command that closes its terminal before it ends is not hung up', async () => {
+  const closing = 'echo early; exec <&- >&- 2>&-; sleep 0.5; exit 5';
+  expect(await runCommand(connection, ['sh', '-c', closing], { terminal: TERMINAL })).toMatchObject({
+    code: 5,
+    signal: '',
+    stdout: 'early\r\n',
+  });
+});
+
 test('all of a large output on a terminal arrives, however slowly it is read', async () => {
   let bytes = 0;
   const stdout = new PassThrough({ highWaterMark: 1024 });
