@@ -1,6 +1,7 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lockFile } from '../runtime/config/lock-file';
+import { replaceFile } from '../runtime/files/whole-file';
 import { LauncherError } from './errors';
 import { readText } from '../runtime/text/utf8';
 
@@ -23,7 +24,10 @@ export async function lockInstallation(folder: string): Promise<{ release(): Pro
       'use it, stop it, or choose another folder with --dir',
     );
   }
-  await writeFile(pidFile, `${process.pid}\n`, { mode: 0o600 });
+  await replaceFile(pidFile, `${process.pid}\n`).catch(async (error: unknown) => {
+    await lock.release();
+    throw error;
+  });
   return {
     async release() {
       await rm(pidFile, { force: true });

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,6 +10,7 @@ import { CodedError } from '../errors/coded-error';
 import type { SwtpmCode } from '../errors/operator';
 import { splitCertificates } from '../attestation/certificates/pem';
 import { readableText, readText } from '../runtime/text/utf8';
+import { writeWhole } from '../runtime/files/whole-file';
 
 const run = promisify(execFile);
 
@@ -105,7 +106,7 @@ async function manufacture(state: string, ca: string): Promise<void> {
         'active_pcr_banks = sha256',
       ],
     };
-    for (const [name, text] of Object.entries(lines)) await writeFile(join(settings, name), `${text.join('\n')}\n`);
+    for (const [name, text] of Object.entries(lines)) await writeWhole(join(settings, name), `${text.join('\n')}\n`);
     const setup = await program('swtpm_setup');
     const log = join(settings, 'log');
     const args = ['--tpm2', '--tpmstate', state, '--config', `${settings}/setup.conf`, '--logfile', log];
@@ -116,14 +117,13 @@ async function manufacture(state: string, ca: string): Promise<void> {
           .split('\n')
           .slice(-3)
           .join('; ');
-        throw new SwtpmError('swtpm.setup_failed', `swtpm_setup failed: ${text || (cause as Error).message}`, {
-          cause,
-        });
+        const reason = text || (cause as Error).message;
+        throw new SwtpmError('swtpm.setup_failed', `swtpm_setup failed in ${dirname(state)}: ${reason}`, { cause });
       },
     );
     const root = await readText(join(ca, 'swtpm-localca-rootca-cert.pem'));
     const issuer = await readText(join(ca, 'issuercert.pem'));
-    await writeFile(join(state, CA_FILE), `${root.trim()}\n${issuer.trim()}\n`);
+    await writeWhole(join(state, CA_FILE), `${root.trim()}\n${issuer.trim()}\n`);
   } finally {
     await rm(settings, { recursive: true, force: true });
   }

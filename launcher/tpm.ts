@@ -1,9 +1,10 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Installation } from './installation';
 import { supervise } from './supervisor';
 import { createSwtpmState, startSwtpm } from './swtpm';
 import type { Swtpm } from './swtpm';
+import { writeWhole } from '../runtime/files/whole-file';
 import type { Logger } from '../runtime/log/log';
 
 export type TpmChoice =
@@ -35,8 +36,7 @@ export async function prepareTpm(
   const ekRootsFolder = path('ek-roots');
   await rm(ekRootsFolder, { recursive: true, force: true });
   await mkdir(ekRootsFolder, { mode: 0o700 });
-  for (const [index, pem] of certificates.entries())
-    await writeFile(join(ekRootsFolder, `swtpm-${index}.pem`), pem, { mode: 0o600 });
+  for (const [index, pem] of certificates.entries()) await writeWhole(join(ekRootsFolder, `swtpm-${index}.pem`), pem);
   const socket = path('run', 'tpm.sock');
   const start = async (): Promise<Swtpm> => {
     await requireThere();

@@ -116,7 +116,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   signal.throwIfAborted();
 
   report(options.databaseUrlFile === undefined ? 'starting PostgreSQL in this process' : 'using the given PostgreSQL');
-  const databaseUrlFile = options.databaseUrlFile ?? (await embeddedDatabase(installation, teardown, log));
+  const databaseUrlFile = options.databaseUrlFile ?? (await embeddedDatabase(installation, teardown, { log, report }));
   signal.throwIfAborted();
 
   // Ended after what uses them and before what they use.
@@ -183,8 +183,12 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   };
 }
 
-async function embeddedDatabase({ path }: Installation, teardown: Teardown, log: Logger): Promise<string> {
-  const database = await startEmbeddedPostgres(path('database'), path('run', 'database'), log);
+async function embeddedDatabase(
+  { path }: Installation,
+  teardown: Teardown,
+  options: { log: Logger; report(line: string): void },
+): Promise<string> {
+  const database = await startEmbeddedPostgres(path('database'), path('run', 'database'), options);
   teardown.add(() => database.stop());
   await writeWhole(path('run', 'database-url'), database.url);
   return path('run', 'database-url');

@@ -6,6 +6,7 @@ import { importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import { z } from 'zod';
 import { ifThere, replaceFile } from '../../runtime/files/whole-file';
+import { namePath } from '../../runtime/name-path';
 import { RpcError } from '../../runtime/rpc/errors';
 import { WORKLOAD_TOKEN } from '../../attestation/tokens/workload';
 import type { Workload, WorkloadIdentifier, KnownWorkload } from './identity';
@@ -116,8 +117,12 @@ export class ProcessIdentity implements WorkloadIdentifier {
 
 /** Ids of used credentials until these end: lines of a time and an id, rewritten at the start without what has ended. */
 class UsedCredentials {
+  private writing: Promise<void> = Promise.resolve();
+  private torn = false;
+
   private constructor(
     private readonly ends: Map<string, number>,
+    private readonly path: string,
     private readonly file: FileHandle,
     private readonly clock: Clock,
     private readonly log: Logger,
@@ -133,18 +138,36 @@ class UsedCredentials {
       if (id !== undefined && Number(end) > clock.now() / 1000) ends.set(id, Number(end));
     }
     await replaceFile(path, [...ends].map(([id, end]) => `${end} ${id}\n`).join(''));
-    return new UsedCredentials(ends, await open(path, 'a', 0o600), clock, log);
+    return new UsedCredentials(ends, path, await open(path, 'a', 0o600), clock, log);
   }
 
-  /** @returns false when the id was taken before */
+  /** @returns false when the id was taken before @throws RpcError attestor.record_unwritable: it was not taken */
   async take(id: string, end: number): Promise<boolean> {
     const name = Buffer.from(id).toString('base64url');
     if (this.ends.has(name)) return false;
     // Known from here on, so that of two uses at once only one succeeds; written before the stream gets anything.
     this.ends.set(name, end);
     for (const [known, until] of this.ends) if (until <= this.clock.now() / 1000) this.ends.delete(known);
-    await this.file.appendFile(`${end} ${name}\n`);
+    await this.note(`${end} ${name}\n`).catch((error: unknown) => {
+      this.ends.delete(name);
+      const cause = namePath(error, this.path);
+      this.log.error({ err: cause }, 'the record of used credentials can not be written');
+      const message = "the attestor can't write down that the credential was used";
+      throw new RpcError('attestor.record_unwritable', status.UNAVAILABLE, message, { cause });
+    });
     return true;
+  }
+
+  /** One line after another: what a full disk left of one must not take the next along. */
+  private note(line: string): Promise<void> {
+    const writing = this.writing.then(async () => {
+      const whole = this.torn ? `\n${line}` : line;
+      this.torn = true;
+      await this.file.appendFile(whole);
+      this.torn = false;
+    });
+    this.writing = writing.catch(() => undefined);
+    return writing;
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import { DER, DerReader } from '../../attestation/bytes/der';
 import { readCertificateFields } from '../../attestation/certificates/fields';
 import { importSpki, isSameKey } from '../../attestation/crypto';
@@ -73,8 +72,8 @@ export function activateCredential(
 ): Promise<Buffer> {
   return tools.exclusive(async () => {
     await createEndorsementKey(tools, keys.ek.template);
-    await writeFile(
-      tools.file('credential'),
+    await tools.write(
+      'credential',
       Buffer.concat([CREDENTIAL_HEADER, credential.credentialBlob, credential.encryptedSecret]),
     );
     try {
@@ -111,7 +110,7 @@ async function createEndorsementKey(tools: TpmTools, template: EndorsementTempla
     await tools.flush();
     return parseEndorsementKey((await tools.read('ek.public')).subarray(2));
   }
-  await writeFile(tools.file('ek.policy'), template.authPolicy);
+  await tools.write('ek.policy', template.authPolicy);
   const key = ['-g', template.nameAlgorithm, '-G', ALGORITHMS[template.key], '-a', ATTRIBUTES, '-L', 'ek.policy'];
   const args = ['-Q', '-C', 'e', ...hierarchyAuth(tools), ...key, '-c', 'ek.ctx'];
   await asHierarchy('endorsement', tools.auth, () => tools.run('tpm2_createprimary', args, KEY_CREATION_MS));
@@ -129,7 +128,7 @@ async function startPolicySession(tools: TpmTools, { policy, nameAlgorithm }: En
   await asHierarchy('endorsement', tools.auth, () => tools.run('tpm2_policysecret', secret));
   if (policy === 'A') return;
   const branches = POLICY_B_BRANCHES[nameAlgorithm].map((digest, at) => ({ file: `branch.${at}`, digest }));
-  for (const { file, digest } of branches) await writeFile(tools.file(file), Buffer.from(digest, 'hex'));
+  for (const { file, digest } of branches) await tools.write(file, Buffer.from(digest, 'hex'));
   const list = `${nameAlgorithm}:${branches.map(({ file }) => file).join(',')}`;
   await tools.run('tpm2_policyor', ['-Q', '-S', 'session.ctx', '-l', list]);
 }

@@ -3,6 +3,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TpmCommandError } from './errors';
 import { explainUnreachable } from './explain';
+import { onFile, writeNamed } from '../../runtime/name-path';
 import type { HierarchyAuthorizations } from './explain';
 
 /** Signing takes under a second on the slowest TPMs; RSA keys take up to a minute. */
@@ -74,7 +75,11 @@ export class TpmTools {
   }
 
   read(name: string): Promise<Buffer> {
-    return readFile(this.file(name));
+    return onFile(this.file(name), () => readFile(this.file(name)));
+  }
+
+  write(name: string, content: Uint8Array): Promise<void> {
+    return writeNamed(this.file(name), content);
   }
 
   remove(name: string): Promise<void> {

@@ -19,9 +19,15 @@ export function toCliError(error: unknown): CliError {
     return fromRefusal(error);
   if (error instanceof RpcError) return fromRpc(error);
   if (error instanceof CodedError) return fromCoded(error);
-  if (!(error instanceof Error)) return new CliError(EXIT.failure, String(error));
+  if (!(error instanceof Error)) return new CliError(EXIT.failure, thrownText(error));
   const code = isSystemError(error) ? error.code : undefined;
   return new CliError(EXIT.failure, error.message, { code }, { cause: error });
+}
+
+/** What libraries throw that is no Error still says something: a name, a number. */
+function thrownText(thrown: unknown): string {
+  const fields = typeof thrown === 'object' && thrown !== null ? JSON.stringify(thrown) : String(thrown);
+  return `something failed that says no more than ${fields}`;
 }
 
 function fromCoded(error: CodedError): CliError {

@@ -9,6 +9,7 @@ import { CliError, EXIT } from './exit';
 import type { Output } from './output';
 import { wholeSource } from '../whole-source';
 import { systemClock } from '../../runtime/clock';
+import { namePath } from '../../runtime/name-path';
 
 /** Smaller files are through before anyone could read a number. */
 const SHOWN_FROM = 4 * 1024 * 1024;
@@ -67,7 +68,9 @@ async function openStandardInput(signal: AbortSignal): Promise<Source> {
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     const file = join(folder, 'stdin');
-    await pipeline(process.stdin, createWriteStream(file, { mode: 0o600 }), { signal });
+    const copy = createWriteStream(file, { mode: 0o600 });
+    copy.on('error', (error) => void namePath(error, file));
+    await pipeline(process.stdin, copy, { signal });
     const source = await openFile(file, remove);
     return { ...source, mode: MODE_OF_STDIN };
   } catch (error) {

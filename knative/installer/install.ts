@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readRequiredKey } from '../../installation/store';
 import { publishTrustBundle, readPublishedTrust, TrustKeyAwayError } from '../../installation/trust';
@@ -6,6 +5,7 @@ import type { TrustBundle } from '../../attestation/trust/bundle';
 import { fingerprint } from '../../attestation/trust/public-key';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 import { apply, kubectl } from '../../runtime/kubernetes/kubectl';
+import { writeNamed } from '../../runtime/name-path';
 import { readText } from '../../runtime/text/utf8';
 import { checkCluster } from './check';
 import { checkChoicesOf } from './check-choices';
@@ -67,7 +67,7 @@ export async function install({ next, file, run, databaseUrl, isOtherDatabase, m
     services: { signup: await addressOf(api, 'signup', waiting), login: await addressOf(api, 'login', waiting) },
     policy,
   });
-  await writeFile(run.trustBundle, `${await readRequiredKey(store, 'trust-bundle.jws')}\n`);
+  await writeNamed(run.trustBundle, `${await readRequiredKey(store, 'trust-bundle.jws')}\n`);
 
   say('waiting for the services and the attestors');
   await untilInstalled(api, waiting);
@@ -95,7 +95,7 @@ export function imagesThatStay(next: Installation, published: TrustBundle | unde
 /** What has to be signed elsewhere, beside the bundle that it becomes. */
 async function leaveToSign({ unsigned }: TrustKeyAwayError, trustBundle: string): Promise<void> {
   const [file, next] = [`${trustBundle}.unsigned.json`, `${trustBundle}.next`];
-  await writeFile(file, unsigned);
+  await writeNamed(file, unsigned);
   say(`to sign where the trust key is: sls admin trust-bundle sign ${file} --trust-key KEY --out ${next}`);
   say(`then run this again with --signed-trust-bundle ${next}`);
 }

@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { sha256Hex } from '../../attestation/crypto';
 import { kubectl } from '../../runtime/kubernetes/kubectl';
+import { writeNamed } from '../../runtime/name-path';
 import type { Installation } from './installation';
 import { manifestEnvironments } from './installed';
 import { kustomization } from './kustomization';
@@ -29,14 +30,14 @@ async function withKustomization<T>(
   const folder = await mkdtemp(join(manifests, '.install-'));
   try {
     const { enclaveTemplate: template } = installation;
-    if (template !== undefined) await writeFile(join(folder, 'enclave.yaml'), template);
+    if (template !== undefined) await writeNamed(join(folder, 'enclave.yaml'), template);
     const text = kustomization(installation, {
       manifests: relative(folder, manifests),
       variables,
       earlierImages,
       enclaveTemplate: template === undefined ? undefined : sha256Hex(template),
     });
-    await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(text, null, 2));
+    await writeNamed(join(folder, 'kustomization.yaml'), JSON.stringify(text, null, 2));
     return await use(folder);
   } finally {
     await rm(folder, { recursive: true });

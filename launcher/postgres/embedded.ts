@@ -2,9 +2,9 @@ import { access, chmod, mkdir, rename, rm, unlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { PGlite } from '@electric-sql/pglite';
 import { lockFile } from '../../runtime/config/lock-file';
-import { classifyFirst, MessageSplitter, SYNC, transactionState } from './wire';
+import { Backend, openDatabase } from './backend';
+import { cannotConnectNow, classifyFirst, MessageSplitter, panicOf, ROLLBACK, SYNC, transactionState } from './wire';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
 
@@ -38,24 +38,28 @@ class Turns {
  * Serves one client. The one backend is lent to it for as long as its transaction or extended query lasts, so that
  * clients are isolated from one another; between them it goes to whoever waits longest.
  */
-async function serveClient(socket: Socket, database: PGlite, turns: Turns, log: Logger): Promise<void> {
+async function serveClient(socket: Socket, backend: Backend, turns: Turns): Promise<void> {
   const splitter = new MessageSplitter();
   let batch: Buffer[] = [];
   let endTurn: (() => void) | undefined;
   let idle: NodeJS.Timeout | undefined;
 
-  const execute = async (): Promise<void> => {
+  /** @returns false where the backend is no more */
+  const execute = async (): Promise<boolean> => {
     clearTimeout(idle);
     endTurn ??= await turns.take();
-    const answer = await database.execProtocolRaw(Buffer.concat(batch));
+    const answer = await backend.execute(Buffer.concat(batch));
     batch = [];
-    if (socket.writable) socket.write(answer);
+    const isDead = answer === undefined || panicOf(answer) !== undefined;
+    if (socket.writable) socket.write(answer ?? cannotConnectNow('the database is being opened again'));
+    if (isDead) return false;
     if (transactionState(answer) === 'I') {
       endTurn();
       endTurn = undefined;
     } else {
       idle = setTimeout(() => socket.destroy(), IDLE_IN_TRANSACTION_MS);
     }
+    return true;
   };
 
   try {
@@ -69,25 +73,26 @@ async function serveClient(socket: Socket, database: PGlite, turns: Turns, log: 
           else {
             splitter.typed = true;
             batch.push(message.bytes);
-            await execute();
+            if (!(await execute())) return;
           }
         } else if (message.type === 'X') {
           return;
         } else {
           batch.push(message.bytes);
           // Query, Sync, Flush, function call and the ends of a COPY wait for an answer; the rest belongs to what follows.
-          if ('QSHFcf'.includes(message.type)) await execute();
+          if ('QSHFcf'.includes(message.type) && !(await execute())) return;
         }
       }
     }
   } finally {
     clearTimeout(idle);
     if (endTurn) {
-      await database.execProtocolRaw(SYNC).catch(() => undefined);
-      await database.exec('ROLLBACK').catch((err: unknown) => log.error({ err }, 'embedded database: rollback failed'));
+      await backend.execute(SYNC);
+      await backend.execute(ROLLBACK);
       endTurn();
     }
-    socket.destroy();
+    socket.end();
+    socket.destroySoon();
   }
 }
 
@@ -111,7 +116,7 @@ async function initialize(folder: string): Promise<void> {
   const fresh = `${folder}.new`;
   await rm(fresh, { recursive: true, force: true });
   await mkdir(fresh, { mode: 0o700 });
-  const database = await PGlite.create(fresh);
+  const database = await openDatabase(fresh);
   await database.close();
   await rename(fresh, folder);
 }
@@ -122,12 +127,12 @@ async function initialize(folder: string): Promise<void> {
  * What was committed survives a killed process; after a power cut the last seconds may be lost, because PGlite has no fsync.
  * @param folder where the data is; made when it isn't there
  * @param socketFolder made with mode 0700: whoever can open the socket is the database's owner
- * @throws Error when another process has the folder open
+ * @throws Error when another process has the folder open; LauncherError launcher.database
  */
 export async function startEmbeddedPostgres(
   folder: string,
   socketFolder: string,
-  log: Logger = silent,
+  { log = silent, report }: { log?: Logger; report?: (line: string) => void } = {},
 ): Promise<EmbeddedPostgres> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await mkdir(socketFolder, { recursive: true, mode: 0o700 });
@@ -136,15 +141,16 @@ export async function startEmbeddedPostgres(
   const path = join(socketFolder, SOCKET_NAME);
   const sockets = new Map<Socket, Promise<void>>();
   const turns = new Turns();
-  let database: PGlite | undefined;
+  let backend: Backend | undefined;
   try {
     await initialize(folder);
-    const backend = await PGlite.create(folder);
-    database = backend;
+    // Their sessions are gone with it: clients connect anew.
+    const onDeath = (): void => void setImmediate(() => sockets.forEach((_served, socket) => socket.destroySoon()));
+    const opened = (backend = await Backend.open(folder, { log, report, onDeath }));
     await unlink(path).catch(() => undefined);
     const server = createServer((socket) => {
       socket.on('error', () => socket.destroy());
-      const served = serveClient(socket, backend, turns, log)
+      const served = serveClient(socket, opened, turns)
         .catch((err: NodeJS.ErrnoException) => {
           if (err.code !== 'ERR_STREAM_PREMATURE_CLOSE' && err.code !== 'ECONNRESET')
             log.warn({ err }, 'embedded database: client dropped');
@@ -160,12 +166,12 @@ export async function startEmbeddedPostgres(
         const closed = new Promise((resolve) => server.close(resolve));
         for (const socket of sockets.keys()) socket.destroy();
         await Promise.all([closed, ...sockets.values()]);
-        await backend.close();
+        await opened.close();
         await lock.release();
       },
     };
   } catch (error) {
-    await database?.close();
+    await backend?.close();
     await lock.release();
     throw error;
   }

@@ -4,6 +4,7 @@ import { constants, open, rename, stat, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { followLinks } from './links';
+import { namePath, onFile } from '../name-path';
 import { SyncedFile } from './synced-file';
 import { syncToDisk } from './whole-file';
 
@@ -23,7 +24,7 @@ const NOT_REPLACEABLE = new Set(['EBUSY', 'EXDEV', 'EACCES', 'EPERM']);
  * Fills a regular file, new or there, through whatever links lead to it: all of it or nothing, and on disk. Its pieces go to a file beside it, which takes
  * its place in one step. Where that would make another file of it (it has other names, or another owner) or can't be (a file that is mounted), the pieces go
  * beside it first and into it at the end; and straight into it only where its folder takes nothing new.
- * @throws what the system says, about which the caller knows the path; what `fill` throws
+ * @throws what the system says, with the path; what `fill` throws
  */
 export async function fillFile(path: string, fill: Fill): Promise<void> {
   const target = await followLinks(path);
@@ -35,10 +36,10 @@ export async function fillFile(path: string, fill: Fill): Promise<void> {
   if (beside === undefined) return fillInPlace(target, fill);
   const { file, path: partial } = beside;
   try {
-    const synced = new SyncedFile(file);
+    const synced = new SyncedFile(file, target);
     const mode = await fill((piece) => synced.write(piece));
     if (isReplaceable(there)) {
-      await file.chmod(mode);
+      await onFile(target, () => file.chmod(mode));
       await synced.sync();
       if (await takePlace(partial, target, there)) return await syncNames(dirname(target));
     } else await synced.written();
@@ -65,7 +66,7 @@ async function openBeside(
     return { file: await open(path, 'wx', 0o600), path };
   } catch (error) {
     if (there && NO_ROOM_BESIDE.has((error as NodeJS.ErrnoException).code ?? '')) return undefined;
-    throw error;
+    throw namePath(error, target, path);
   }
 }
 
@@ -89,12 +90,12 @@ async function fillInPlace(target: string, fill: Fill): Promise<void> {
   // Not to be made where it has gone meanwhile, and emptied by whoever has something to put there.
   const file = await open(target, constants.O_WRONLY);
   try {
-    const synced = new SyncedFile(file);
+    const synced = new SyncedFile(file, target);
     let emptied = false;
     const empty = async (): Promise<void> => {
       if (emptied) return;
       emptied = true;
-      await file.truncate();
+      await onFile(target, () => file.truncate());
     };
     const mode = await fill(async (piece) => {
       await empty();
@@ -113,7 +114,8 @@ async function copy(from: string, write: Write): Promise<void> {
   const file = await open(from, 'r');
   try {
     for (;;) {
-      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(PIECE_BYTES), 0, PIECE_BYTES, null);
+      const piece = Buffer.allocUnsafe(PIECE_BYTES);
+      const { bytesRead, buffer } = await onFile(from, () => file.read(piece, 0, PIECE_BYTES, null));
       if (bytesRead === 0) return;
       await write(buffer.subarray(0, bytesRead));
     }

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { onFile } from '../name-path';
 
 /** Pieces that are being written while the next one comes. */
 const WRITES = 4;
@@ -16,8 +17,14 @@ export class SyncedFile {
   private syncing: Promise<void> | undefined;
   private failure: { error: unknown } | undefined;
 
-  /** @param file open for writing, empty; closed by who opened it, once nothing of this is under way */
-  constructor(private readonly file: FileHandle) {}
+  /**
+   * @param file open for writing, empty; closed by who opened it, once nothing of this is under way
+   * @param path what errors name
+   */
+  constructor(
+    private readonly file: FileHandle,
+    private readonly path: string,
+  ) {}
 
   /**
    * Returns before the piece is written, unless as many wait as there may be: whoever sends need not wait for the file.
@@ -27,7 +34,7 @@ export class SyncedFile {
   async write(piece: Uint8Array): Promise<void> {
     const { position } = this;
     this.position += piece.length;
-    const written = this.put(piece, position);
+    const written = onFile(this.path, () => this.put(piece, position));
     // Looked at in its turn; a failure before that is not unhandled.
     written.catch(() => undefined);
     this.writing.push(written);
@@ -36,7 +43,7 @@ export class SyncedFile {
     if (this.failure) throw this.failure.error;
     if (this.unsynced < SYNC_BYTES || this.syncing) return;
     this.unsynced = 0;
-    this.syncing = this.file.datasync().then(
+    this.syncing = onFile(this.path, () => this.file.datasync()).then(
       () => void (this.syncing = undefined),
       (error: unknown) => void (this.failure = { error }),
     );
@@ -47,7 +54,7 @@ export class SyncedFile {
       offset += (await this.file.write(piece, offset, piece.length - offset, position + offset)).bytesWritten;
   }
 
-  /** All of it is in the file, and may not be on disk. @throws what the system says */
+  /** All of it is in the file, and may not be on disk. @throws what the system says, with the path */
   async written(): Promise<void> {
     await Promise.all(this.writing);
     await this.syncing;
@@ -57,6 +64,6 @@ export class SyncedFile {
   /** All of it, and what `chmod` and others changed, is on disk. @throws what the system says */
   async sync(): Promise<void> {
     await this.written();
-    await this.file.sync();
+    await onFile(this.path, () => this.file.sync());
   }
 }

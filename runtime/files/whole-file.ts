@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readText } from '../text/utf8';
+import { namePath, onFile } from '../name-path';
 
 /**
  * Replaces a file, in a folder that has to be there: who reads it sees all of the old one or all of the new one, whenever this process ends.
  * @param mode exactly, whatever the umask
+ * @throws what the system says, with the path
  */
 export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await withDraft(path, content, mode, (draft) => rename(draft, path));
@@ -21,7 +23,7 @@ export async function replaceDurably(path: string, content: string | Uint8Array)
 export async function syncToDisk(path: string): Promise<void> {
   const file = await open(path, 'r');
   try {
-    await file.sync();
+    await onFile(path, () => file.sync());
   } finally {
     await file.close();
   }
@@ -82,7 +84,7 @@ async function withDraft(
     await place(draft);
   } catch (error) {
     await rm(draft, { force: true });
-    throw error;
+    throw namePath(error, path, draft);
   }
 }
 

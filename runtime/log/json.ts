@@ -1,6 +1,8 @@
 import pino from 'pino';
 import { z } from 'zod';
+import { systemClock } from '../clock';
 import { currentPlace } from '../traces/place';
+import { Lines } from './lines';
 import type { Logger } from './log';
 
 /** From the one that tells most to the one that tells nothing. */
@@ -30,7 +32,7 @@ function place(): object {
   return context ? { traceId: context.traceId, spanId: context.spanId } : {};
 }
 
-/** A program's log: JSON lines on standard error. */
+/** A program's log: JSON lines on standard error. Nothing ends or fails because they can't be written. */
 export function createLogger({ program, level }: { program: string; level: LogLevel }): Logger {
   return pino(
     {
@@ -40,6 +42,9 @@ export function createLogger({ program, level }: { program: string; level: LogLe
       mixin: place,
       serializers: { err: pino.stdSerializers.err },
     },
-    pino.destination({ dest: 2, sync: true }),
+    new Lines(2, ({ lines, reason }) => {
+      const message = 'log lines could not be written';
+      return `${JSON.stringify({ level: 40, time: systemClock.now(), program, lines, reason, msg: message })}\n`;
+    }),
   );
 }

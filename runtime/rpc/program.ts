@@ -49,6 +49,8 @@ class Failing {
 
   constructor() {
     process.on('unhandledRejection', this.fail);
+    // Node's own lines and those of libraries: that nobody can read them ends nothing.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
     // Without a listener this signal opens Node's debugger, and with it the program's memory, to any process of the same user.
     process.on('SIGUSR1', () => this.log.warn({ signal: 'SIGUSR1' }, 'ignored'));
   }

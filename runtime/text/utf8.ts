@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { CodedError } from '../../errors/coded-error';
+import { onFile } from '../name-path';
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -27,9 +28,9 @@ export function decodeUtf8(bytes: Uint8Array, what: string): string {
   }
 }
 
-/** A file's text. @throws NotUtf8 that names the file; what the system says */
+/** A file's text. @throws NotUtf8; what the system says. Both name the file */
 export async function readText(path: string): Promise<string> {
-  return decodeUtf8(await readFile(path), path);
+  return decodeUtf8(await onFile(path, () => readFile(path)), path);
 }
 
 /** A stream's text, once all of it is there. @throws NotUtf8; what the stream fails with */

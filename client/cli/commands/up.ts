@@ -69,6 +69,8 @@ export function addUp(program: Command, tracer: Tracer): void {
 async function run(options: Options, tracer: Tracer): Promise<void> {
   const out = new Output(options);
   const { level } = openLog();
+  // What is said there is this service's log: whoever read it may have ended.
+  process.stderr.on('error', () => undefined);
   const tpm = chooseTpm(options);
   if (!/^\d{1,7}$/.test(options.idle))
     throw new CliError(EXIT.usage, `expected --idle SECONDS, got ${JSON.stringify(options.idle)}`);

@@ -1,10 +1,12 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import type { CryptoKey } from 'jose';
 import { ProcessIdentity, readLauncherKey } from '../../../attestor-daemon/identity/process';
 import { issueWorkloadCredential } from '../../../launcher/workload-credential';
+import { mountSmallDisk } from '../../support/small-disk';
 
 const workload = { user: 'user-1', workloadUid: 'uid-1', imageDigest: `sha256:${'ab'.repeat(32)}` };
 let folder: string;
@@ -116,4 +118,41 @@ test('a credential by another key, without a signature, or no credential at all 
 
 test('a key file that holds another kind of key is refused', async () => {
   await expect(readLauncherKey('{"kty":"oct","k":"AAAA"}')).rejects.toThrow(TypeError);
+});
+
+test('a full disk: what could not be written down was not taken, and what was stays used', async () => {
+  const disk = mountSmallDisk(64 * 1024);
+  if (!disk) return;
+  const usedFile = join(disk.folder, 'used');
+  const openThere = async (): Promise<ProcessIdentity> =>
+    ProcessIdentity.open({ launcherKey: await readLauncherKey(launcherKey), node: 'node-1', usedFile });
+  const newCredential = (): Promise<string> => issueWorkloadCredential(keys.privateKey, workload);
+  let there = await openThere();
+  try {
+    const taken: string[] = [];
+    const take = async (): Promise<string> => {
+      const credential = await newCredential();
+      await there.identify(credential);
+      taken.push(credential);
+      return credential;
+    };
+    await take();
+    disk.fill();
+    let refused: unknown;
+    // Until the file needs a block that there is not.
+    while (refused === undefined) await take().catch((error: unknown) => (refused = error));
+    expect(refused).toMatchObject({ code: 'attestor.record_unwritable', grpcStatus: status.UNAVAILABLE });
+    const again = await newCredential();
+    await expect(there.identify(again)).toRejectWithCode('attestor.record_unwritable');
+    disk.empty();
+    await there.identify(again);
+    taken.push(again, await take());
+    await there.close();
+    there = await openThere();
+    for (const credential of taken)
+      await expect(there.identify(credential)).toRejectWithCode('attestor.credential_used');
+  } finally {
+    await there.close();
+    disk.remove();
+  }
 });

@@ -1,4 +1,5 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -9,6 +10,10 @@ import {
   replaceFile,
   writeWhole,
 } from '../../../runtime/files/whole-file';
+import { fillFile } from '../../../runtime/files/fill-file';
+import { readText } from '../../../runtime/text/utf8';
+import { mountSmallDisk } from '../../support/small-disk';
+import type { SmallDisk } from '../../support/small-disk';
 
 let folder: string;
 let file: string;
@@ -74,4 +79,46 @@ test('what is not there is nothing to read or remove; what cannot be read is an 
   writeFileSync(file, 'text');
   expect([await readIfThere(file), await removeIfThere(file), readdirSync(folder)]).toEqual(['text', true, []]);
   await expect(readIfThere(folder)).rejects.toMatchObject({ code: 'EISDIR' });
+});
+
+describe('a full disk', () => {
+  let disk: SmallDisk | undefined;
+  beforeEach(() => {
+    disk = mountSmallDisk(64 * 1024);
+    disk?.fill();
+  });
+  afterEach(() => disk?.remove());
+
+  test.each([
+    ['replaceFile', (path: string) => replaceFile(path, 'x'.repeat(10_000))],
+    ['replaceDurably', (path: string) => replaceDurably(path, 'x'.repeat(10_000))],
+    ['writeWhole', (path: string) => writeWhole(path, 'x'.repeat(10_000))],
+    ['createWhole', (path: string) => createWhole(path, 'x'.repeat(10_000))],
+  ])('%s names the file, not its draft, and leaves neither', async (_, write) => {
+    if (!disk) return;
+    const path = join(disk.folder, 'file');
+    await expect(write(path)).rejects.toMatchObject({
+      code: 'ENOSPC',
+      path,
+      message: expect.stringMatching(/^ENOSPC: no space left on device, \w+ '\/[^']+\/file'$/) as string,
+    });
+    expect((await readdir(disk.folder)).filter((name) => name !== '.filler')).toEqual([]);
+  });
+
+  test('fillFile as well', async () => {
+    if (!disk) return;
+    const path = join(disk.folder, 'file');
+    const filling = fillFile(path, async (write) => {
+      await write(Buffer.alloc(10_000));
+      return 0o600;
+    });
+    await expect(filling).rejects.toMatchObject({ code: 'ENOSPC', path });
+  });
+});
+
+test('a folder that is read as a file names itself', async () => {
+  await expect(readText('/etc')).rejects.toMatchObject({
+    code: 'EISDIR',
+    message: expect.stringContaining("'/etc'") as string,
+  });
 });
