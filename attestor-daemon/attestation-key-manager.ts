@@ -43,7 +43,10 @@ interface AttestationKeyManagerOptions {
 
 /** A certificate is renewed when this part of its life is left. */
 const RENEWAL_PART = 1 / 3;
-const RENEWAL_CHECK_MS = 3_600_000;
+/** How often the TPM is asked whether it is there and has the key. */
+const TPM_CHECK_MS = 3_600_000;
+/** How often the time of day is looked at: timers stand still while the machine is suspended, and its clock may be set, ahead and back. */
+const CLOCK_CHECK_MS = 30_000;
 const RETRY = { firstMs: 500, mostMs: 30_000 };
 
 /**
@@ -56,6 +59,9 @@ export class AttestationKeyManager {
   private readonly stopping = new AbortController();
   private wake: () => void = () => undefined;
   private invalidated = false;
+  private failing = false;
+  /** Told after each attempt. */
+  private readonly waiting = new Set<() => void>();
   private loop: Promise<void> | undefined;
 
   private readonly clock: Clock;
@@ -82,6 +88,21 @@ export class AttestationKeyManager {
     return leaf && new Date(new X509Certificate(leaf).validTo);
   }
 
+  /**
+   * The key that a quote is made with. Where its certificate has ended, or has not begun, the clock was set or the machine was suspended since it was looked at:
+   * then it is renewed first, so that what waits for this gets evidence that is believed.
+   */
+  async forUse(): Promise<CertifiedAttestationKey | undefined> {
+    if (this.held === undefined || this.isValid()) return this.held;
+    // Tried again by itself, not by everybody who asks meanwhile.
+    if (this.failing) return undefined;
+    const renewed = new Promise<void>((resolve) => this.waiting.add(resolve));
+    this.invalidated = true;
+    this.wake();
+    await renewed;
+    return this.isValid() ? this.held : undefined;
+  }
+
   start(): void {
     this.loop ??= this.run();
   }
@@ -90,6 +111,7 @@ export class AttestationKeyManager {
     this.stopping.abort();
     this.wake();
     await this.loop;
+    this.tellWaiting(true);
   }
 
   /** The TPM failed, or signed with another key: look at it again. */
@@ -97,6 +119,12 @@ export class AttestationKeyManager {
     this.invalidated = true;
     this.tell(false);
     this.wake();
+  }
+
+  private tellWaiting(failing: boolean): void {
+    this.failing = failing;
+    for (const tell of this.waiting) tell();
+    this.waiting.clear();
   }
 
   private tell(ready: boolean): void {
@@ -112,11 +140,13 @@ export class AttestationKeyManager {
       try {
         await this.refresh();
         backoff.reset();
-        if (!this.invalidated) await this.pause(RENEWAL_CHECK_MS);
+        this.tellWaiting(false);
+        await this.rest();
       } catch (error) {
+        this.tellWaiting(true);
         if (this.stopping.signal.aborted) return;
         // A certificate that couldn't be renewed yet is good until its end; a TPM that is away is no use.
-        if (error instanceof TpmCommandError || this.remaining() <= 0) this.tell(false);
+        if (error instanceof TpmCommandError || !this.isValid()) this.tell(false);
         this.options.onFailure?.(error);
         const delay = backoff.next();
         report(this.log, error, Math.round(delay));
@@ -131,8 +161,8 @@ export class AttestationKeyManager {
       this.held = await this.load(key);
     }
     await this.options.tryQuote?.(key);
-    if (this.held !== undefined && this.remaining() > 0) this.tell(!this.invalidated);
-    if (this.held !== undefined && this.remaining() > RENEWAL_PART) return;
+    if (this.isValid()) this.tell(!this.invalidated);
+    if (!this.isDue()) return;
     const certificates = await this.options.enrol(key, this.stopping.signal);
     await this.save(certificates);
     this.held = { key, certificates };
@@ -143,7 +173,24 @@ export class AttestationKeyManager {
     this.tell(!this.invalidated);
   }
 
-  /** Part of the certificate's life that is left, 1 to 0 and below. */
+  /** Until the TPM or the certificate is to be looked at again. */
+  private async rest(): Promise<void> {
+    const end = this.clock.monotonic() + TPM_CHECK_MS;
+    while (!this.invalidated && !this.stopping.signal.aborted && this.clock.monotonic() < end && !this.isDue())
+      await this.pause(CLOCK_CHECK_MS);
+  }
+
+  private isValid(): boolean {
+    const part = this.remaining();
+    return part > 0 && part <= 1;
+  }
+
+  /** Also where the certificate has not begun: it was made while the clock was ahead, and nobody believes it yet. */
+  private isDue(): boolean {
+    return !(this.remaining() > RENEWAL_PART && this.isValid());
+  }
+
+  /** Part of the certificate's life that is left, 1 to 0 and below; more where it has not begun. */
   private remaining(): number {
     const der = this.held?.certificates[0];
     if (der === undefined || this.held === undefined) return 0;

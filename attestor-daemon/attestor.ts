@@ -120,7 +120,7 @@ export async function quoteByCertifiedKey(
   root: Buffer,
   { delayMs, log = silent }: { delayMs?: number | undefined; log?: Logger } = {},
 ): Promise<CertifiedQuote> {
-  const certified = keyManager.last;
+  const certified = await keyManager.forUse();
   if (certified === undefined)
     throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
   try {

@@ -14,7 +14,7 @@ import type { Workload, WorkloadIdentifier } from './identity/identity';
 import { AttestRefusal, certificateChanged, RequestChecks } from './requests';
 import type { WorkloadCertificates } from './workload-certificates';
 import { KIND } from '../runtime/traces/record';
-import { every, systemClock } from '../runtime/clock';
+import { at, every, systemClock } from '../runtime/clock';
 import type { Clock, Timer } from '../runtime/clock';
 import type { CallContext } from '../runtime/rpc/call';
 import type { Implementation } from '../runtime/rpc/handlers';
@@ -229,7 +229,7 @@ function expireAt(seconds: number | undefined, clock: Clock, reject: (error: Err
         'the credential has ended: open another stream',
       ),
     );
-  return clock.after(seconds * 1000 - clock.now(), expired);
+  return at(clock, seconds * 1000, expired);
 }
 
 async function resultOf(

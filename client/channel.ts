@@ -5,6 +5,9 @@ import type { Address } from '../runtime/rpc/address';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { CodedError } from '../errors/coded-error';
 import { channelTo } from '../runtime/rpc/proxy';
+import type { Clock } from '../runtime/clock';
+import { comparingClocks } from './clocks';
+import type { ClockTrust } from './clocks';
 import { impatient } from './patience';
 
 /** The call would send a password or token to another machine without TLS. `code` is client.plaintext_refused. */
@@ -75,13 +78,13 @@ function open<T extends Client>(
 export async function withService<T extends Client, R>(
   Client: ClientClass<T>,
   text: string,
-  trust: Pick<TrustBundle, 'serverRoots'>,
-  { allowPlaintext }: { allowPlaintext?: boolean | undefined },
+  trust: ClockTrust,
+  options: { allowPlaintext?: boolean | undefined; clock?: Clock | undefined },
   work: (client: T) => Promise<R>,
 ): Promise<R> {
-  const client = openService(Client, text, trust, allowPlaintext);
+  const client = openService(Client, text, trust, options.allowPlaintext);
   try {
-    return await work(client);
+    return await comparingClocks(trust, options, () => work(client));
   } finally {
     client.close();
   }

@@ -1,8 +1,9 @@
 import type { TrustBundle } from '../attestation/trust/bundle';
+import { comparingClocks } from './clocks';
 import { requireSameInstallation } from './identity';
 import { renewEvidence, login, LoginError } from './service';
 import type { LoginOptions } from './service';
-import { certificateExpiresAt } from './session';
+import { certificateBeginsAt, certificateExpiresAt, isTokenFresh } from './session';
 import type { Session } from './session';
 import { systemClock } from '../runtime/clock';
 
@@ -35,17 +36,25 @@ export async function renew(
 ): Promise<Session> {
   await requireSameInstallation(session, trust);
   const { clock = systemClock } = options;
-  const isOver = (expiresAt: number, margin = MARGIN_SECONDS): boolean => expiresAt - margin < clock.now() / 1000;
-  if (!enclaveGone && !isOver(certificateExpiresAt(session))) {
-    return isOver(Number(session.claims.expiresAt)) ? renewEvidence(trust, session, options) : session;
+  const now = clock.now() / 1000;
+  const isOver = (expiresAt: number, margin = MARGIN_SECONDS): boolean => expiresAt - margin < now;
+  // What is of later than now was made while a clock was ahead, here or there: nobody takes it.
+  const isEarly = (beginsAt: number): boolean => beginsAt - MARGIN_SECONDS > now;
+  if (!enclaveGone && !isOver(certificateExpiresAt(session)) && !isEarly(certificateBeginsAt(session))) {
+    const { issuedAt, expiresAt } = session.claims;
+    return isOver(Number(expiresAt)) || isEarly(Number(issuedAt)) ? renewEvidence(trust, session, options) : session;
   }
   const { accessToken, accessTokenExpiresAt, refreshToken, refreshTokenExpiresAt } = session;
-  const credential = !isOver(accessTokenExpiresAt, refreshToken === undefined ? MARGIN_SECONDS : LOGIN_SECONDS)
+  const margin = refreshToken === undefined ? MARGIN_SECONDS : LOGIN_SECONDS;
+  const credential = isTokenFresh(accessTokenExpiresAt, now, margin)
     ? { accessToken }
     : refreshToken === undefined
       ? undefined
       : { refreshToken };
-  if (!credential) throw new LoginError('login.session_over', 'the session has ended');
+  if (!credential)
+    return comparingClocks(trust, options, () =>
+      Promise.reject(new LoginError('login.session_over', 'the session has ended')),
+    );
   const renewed = await login(trust, {
     ...options,
     credential,

@@ -12,6 +12,7 @@ import { LoginServiceClient, LoginServiceService } from '../proto/gen/licensing/
 import type { LoginRequest, LoginResponse, LoginResult, LoginStage } from '../proto/gen/licensing/v1/login';
 import type { CallOptions, SessionTokens } from './account';
 import { openEnclave, openService } from './channel';
+import { comparingClocks } from './clocks';
 import { AttestationRefused } from './errors';
 import { verifyLogin } from './evidence';
 import type { VerifyingOptions } from './evidence';
@@ -82,7 +83,11 @@ export interface LoginOptions extends CallOptions, VerifyingOptions, TrustOption
  * @throws RpcError login.wrong_credentials, login.second_factor_required, login.limited, login.enclave_timeout and others
  * @throws LoginError, PlaintextRefused
  */
-export async function login(trust: TrustBundle, options: LoginOptions): Promise<Session> {
+export function login(trust: TrustBundle, options: LoginOptions): Promise<Session> {
+  return comparingClocks(trust, options, () => logIn(trust, options));
+}
+
+async function logIn(trust: TrustBundle, options: LoginOptions): Promise<Session> {
   const { bootStates } = { ...trust.policy, ...options.policy };
   const { credential, includeEventLog = bootStates !== undefined } = options;
   const key = await makeClientKey();
@@ -216,11 +221,15 @@ export type RenewEvidenceOptions = VerifyingOptions & TrustOptions;
  * @throws AttestationRefused identity.workload if the enclave was replaced: log in again to learn which one is current
  * @throws RpcError
  */
-export async function renewEvidence(
+export function renewEvidence(
   trust: TrustBundle,
   session: Session,
   options: RenewEvidenceOptions = {},
 ): Promise<Session> {
+  return comparingClocks(trust, options, () => requestEvidence(trust, session, options));
+}
+
+async function requestEvidence(trust: TrustBundle, session: Session, options: RenewEvidenceOptions): Promise<Session> {
   await requireSameInstallation(session, trust);
   const nonce = newNonce();
   const asked = freshTrust('login', trust, undefined, options);

@@ -132,6 +132,20 @@ export function sessionId({ clientCertificates: [leaf] }: Pick<Session, 'clientC
   return uri === undefined ? undefined : parseClientIdentity(uri)?.session;
 }
 
+/** Longest life of an access token, in seconds: one that seems to have more was given while a clock was ahead that has been put right since. */
+const MAX_ACCESS_TOKEN_SECONDS = 3600;
+
+/** True of an access token that is good now, as far as its times say, and `margin` seconds from now. */
+export function isTokenFresh(expiresAt: number, now: number, margin: number): boolean {
+  const left = expiresAt - now;
+  return left > margin && left <= MAX_ACCESS_TOKEN_SECONDS;
+}
+
+/** When the client certificate begins, in Unix seconds: some minutes before it was given. */
+export function certificateBeginsAt({ clientCertificates: [leaf] }: Pick<Session, 'clientCertificates'>): number {
+  return leaf ? Date.parse(new X509Certificate(leaf).validFrom) / 1000 : 0;
+}
+
 /** When the client certificate ends, in Unix seconds: no connection is made with it after that. */
 export function certificateExpiresAt({ clientCertificates: [leaf] }: Pick<Session, 'clientCertificates'>): number {
   return leaf ? Date.parse(new X509Certificate(leaf).validTo) / 1000 : 0;

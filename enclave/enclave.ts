@@ -17,7 +17,7 @@ import { ClosedSeats } from './session/closed-seats';
 import { Commands } from './session/commands';
 import { TlsEndpoint } from './tls';
 import type { EnclaveSettings } from './settings';
-import { dateOf, systemClock, unixSecondsOf } from '../runtime/clock';
+import { systemClock, unixSecondsOf } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import { silent } from '../runtime/log/log';
 import type { Logger } from '../runtime/log/log';
@@ -60,7 +60,7 @@ export async function startEnclave(
   { onIdle = () => undefined, clock = systemClock, log = silent, tracer }: EnclaveOptions = {},
 ): Promise<RunningEnclave> {
   await mkdir(settings.WORKSPACE_DIR, { recursive: true, mode: 0o700 });
-  const identity = await makeIdentity(settings.TRUST_DOMAIN, dateOf(clock));
+  const identity = await makeIdentity(settings.TRUST_DOMAIN);
   const clients = {
     get clientRoots() {
       return roots.current;

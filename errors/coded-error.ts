@@ -13,6 +13,12 @@ import type { Code } from './codes';
  * }
  */
 export abstract class CodedError<C extends Code = Code> extends Error {
+  /**
+   * Of a refusal that a wrong clock can explain, where the client has compared the two: seconds by which this machine's clock is ahead of the service's, negative
+   * where it is behind. Not a verdict: whoever answers may lie about the time.
+   */
+  clockAheadSeconds?: number | undefined;
+
   constructor(
     /** Stable: it changes with a major release alone. */
     readonly code: C,

@@ -1,9 +1,8 @@
-import { generateKeyPairSync, randomBytes, randomUUID, X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { createAuthority } from '../licensing/authority/authority';
-import { issueServerCertificate } from '../licensing/authority/server';
 import { FolderKeyStore } from '../installation/folder';
 import { requireNoKeyLost } from '../installation/lost-keys';
 import { createTrustKeys } from '../installation/trust';
@@ -11,9 +10,6 @@ import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
 import { ifThere, readIfThere, writeWhole } from '../runtime/files/whole-file';
-import { issueAdminCertificate } from '../licensing/authority/admin';
-import { systemClock } from '../runtime/clock';
-import { readText } from '../runtime/text/utf8';
 
 /** sockaddr_un.sun_path of Linux, less the longest name that a socket gets under run/. */
 const MAX_FOLDER_LENGTH = 107 - '/run/database/.s.PGSQL.5432'.length;
@@ -22,11 +18,6 @@ const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client C
 const RECORD = 'installation.json';
 /** What a first start that was killed may have left, and the firmware's log for a software TPM, which is put there before. */
 const BEFORE_RECORD = /^(lock|up\.pid|installation\.json(\.[0-9a-f]+)?\.new|event-log)$/;
-const SERVER_DAYS = 90;
-/** The first administrator of one machine's installation is who runs it. */
-const ADMIN_NAME = 'local';
-const ADMIN_DAYS = 90;
-const ADMIN_RENEW_MS = 30 * 86_400_000;
 
 const recordSchema = z.object({
   /** Marks the processes of its enclaves. */
@@ -132,35 +123,9 @@ export async function createKeys(installation: Installation): Promise<void> {
   }
 }
 
-/** Makes the keys behind the trust bundle, the admin CA, and the certificate of the first administrator, or renews it before its end. */
-export async function createAdministration(installation: Installation): Promise<void> {
-  const { path, folder, record } = installation;
+/** Makes the keys behind the trust bundle and the admin CA. */
+export async function createAdministration({ folder, record }: Installation): Promise<void> {
   await createTrustKeys(new FolderKeyStore(folder), { trustDomain: record.trustDomain });
-  const current = await readIfThere(path('admin', 'certificate.pem'));
-  if (current !== undefined && Date.parse(new X509Certificate(current).validTo) > systemClock.now() + ADMIN_RENEW_MS)
-    return;
-  const authority = {
-    certificate: await readText(path('keys', 'admin-ca.crt')),
-    privateKey: await readText(path('keys', 'admin-ca.key')),
-  };
-  const administrator = await issueAdminCertificate(authority, {
-    name: ADMIN_NAME,
-    trustDomain: record.trustDomain,
-    days: ADMIN_DAYS,
-  });
-  await writeWhole(path('admin', 'key.pem'), administrator.privateKey);
-  await writeWhole(path('admin', 'certificate.pem'), administrator.certificate);
-}
-
-/** A new certificate for the services' TLS at every start: nothing pins it but its authority. */
-export async function createServerCertificate({ path }: Installation): Promise<void> {
-  const authority = {
-    certificate: await readText(path('keys', 'server-ca.crt')),
-    privateKey: await readText(path('keys', 'server-ca.key')),
-  };
-  const server = await issueServerCertificate(authority, { hosts: ['localhost', '127.0.0.1'], days: SERVER_DAYS });
-  await writeWhole(path('keys', 'server.key'), server.privateKey);
-  await writeWhole(path('keys', 'server.crt'), server.certificate);
 }
 
 /** Empties what belongs to one run: sockets, ready files, credentials. */

@@ -6,17 +6,11 @@ import { openMetrics } from '../runtime/metrics/open';
 import { parseAddress } from '../runtime/rpc/address';
 import { startServer } from '../runtime/rpc/server';
 import { startEmbeddedPostgres } from './postgres/embedded';
+import { keepCertificates, renewCertificates } from './certificates';
 import { Enclaves } from './enclaves';
 import { executeOnlyNode } from './execute-only';
 import { writeWhole } from '../runtime/files/whole-file';
-import {
-  createAdministration,
-  createKeys,
-  createServerCertificate,
-  openInstallation,
-  prepareFolder,
-  resetRunFolder,
-} from './installation';
+import { createAdministration, createKeys, openInstallation, prepareFolder, resetRunFolder } from './installation';
 import type { Installation } from './installation';
 import type { LauncherError } from './errors';
 import { HeldFolder } from './held-folder';
@@ -106,8 +100,8 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   await mkdir(path('log'), { recursive: true, mode: 0o700 });
   report('making keys and certificates where they are missing');
   await createKeys(installation);
-  await createServerCertificate(installation);
   await createAdministration(installation);
+  await renewCertificates(installation);
   signal.throwIfAborted();
 
   report(options.tpm.kind === 'software' ? 'starting the software TPM' : `using the TPM at ${options.tpm.tcti}`);
@@ -131,6 +125,8 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   });
   if (choice.kind === 'given' && policy.softwareTpm === 'allow')
     report('the trust bundle accepts software TPMs; --software-tpm refuse changes that');
+  const renewal = keepCertificates(installation, { log, report });
+  teardown.add(() => Promise.resolve(renewal.cancel()));
   const addresses = {
     enrol: `unix:${path('run', 'enrol.sock')}`,
     attestor: `unix:${path('run', 'attestor.sock')}`,

@@ -56,6 +56,26 @@ export function unixSecondsOf(clock: Clock): number {
   return Math.floor(clock.now() / 1000);
 }
 
+/** How often a wait for a time of day looks at it: timers stand still while their machine is suspended, and don't know of a clock that was set. */
+const LOOK_MS = 30_000;
+
+/** Calls `then` once the clock shows `time` (Unix milliseconds) or later, at most half a minute after it does. Doesn't keep the process running. */
+export function at(clock: Clock, time: number, then: () => void): Timer {
+  let timer: Timer;
+  const wait = (): void => {
+    const left = Math.max(0, time - clock.now());
+    timer = clock.after(Math.min(left, LOOK_MS), () => (clock.now() >= time ? then() : wait()));
+  };
+  wait();
+  return { cancel: () => timer.cancel() };
+}
+
+/** True of what was made at `madeAt` (Unix milliseconds) and counts for `ms`. Not of what a clock that has since been put back says was made later than now. */
+export function isYounger(clock: Clock, madeAt: number, ms: number): boolean {
+  const age = clock.now() - madeAt;
+  return age >= 0 && age < ms;
+}
+
 /** Calls `work` every `ms` milliseconds until it is cancelled. Doesn't keep the process running. */
 export function every(clock: Clock, ms: number, work: () => void): Timer {
   let timer: Timer;

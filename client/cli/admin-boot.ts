@@ -12,6 +12,8 @@ import { KeyStoreError } from '../../installation/store';
 import type { KeyStore } from '../../installation/store';
 import { publishTrustBundle, readPublishedTrust } from '../../installation/trust';
 import type { TrustBundle } from '../../attestation/trust/bundle';
+import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
+import { hintOfTime } from './evidence-time';
 import { CliError, EXIT } from './exit';
 import { addExample, addOutputOptions } from './options';
 import { readInput } from './input';
@@ -162,28 +164,22 @@ async function makeState(
 ): Promise<{ state: BootState; boot: MeasuredBoot }> {
   const now = at === undefined ? dateOf(systemClock) : parseTime('--at', at, 'beginning');
   const text = await readInput(file, 'the evidence', { exitCode: EXIT.failure });
+  // A new state is one that the policy doesn't allow yet; all its other rules hold.
+  const policy = { ...trust.policy, bootStates: undefined };
+  let evidence: Evidence | undefined;
   try {
-    const evidence = readEvidenceJson(text);
-    // A new state is one that the policy doesn't allow yet; all its other rules hold.
-    const { boot } = verifyEvidence(evidence, {
-      trust,
-      expected: { situation: 'archived' },
-      policy: { ...trust.policy, bootStates: undefined },
-      now,
-    });
+    evidence = readEvidenceJson(text);
+    const { boot } = verifyEvidence(evidence, { trust, expected: { situation: 'archived' }, policy, now });
     return { state: recordBootState(name, boot, pcrs), boot };
   } catch (cause) {
     if (cause instanceof EvidenceFileError)
       throw new CliError(EXIT.failure, `${file}: ${cause.message}`, { code: cause.code }, { cause });
     if (cause instanceof BootStateError)
       throw new CliError(EXIT.failure, cause.message, { code: cause.code }, { cause });
-    if (!(cause instanceof EvidenceError) || cause.issuedAt === undefined) throw cause;
-    throw new CliError(
-      EXIT.attestation,
-      cause.message,
-      { code: cause.code, step: cause.step, hint: `to verify as of that time: --at ${cause.issuedAt.toISOString()}` },
-      { cause },
-    );
+    if (!(cause instanceof EvidenceError) || evidence === undefined) throw cause;
+    const hint = hintOfTime(cause, evidence, { trust, policy, now });
+    if (hint === undefined) throw cause;
+    throw new CliError(EXIT.attestation, cause.message, { code: cause.code, step: cause.step, hint }, { cause });
   }
 }
 

@@ -31,6 +31,8 @@ export class CliError extends CodedError {
       step?: string | undefined;
       boot?: unknown;
       records?: { first: number; last: number } | undefined;
+      /** Where a clock may be why: seconds by which this machine's is ahead of the service's. */
+      clockAheadSeconds?: number | undefined;
     } = {},
     options?: ErrorOptions,
   ) {

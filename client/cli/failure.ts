@@ -7,11 +7,16 @@ import type { LogError } from '../index';
 import { AttestationRefused } from '../index';
 import { PROXY_VARIABLES } from '../../runtime/rpc/proxy';
 import { CliError, EXIT, isSystemError } from './exit';
+import { withClocks } from './failures/clock';
 import { failureOf } from './failures/table';
 import { NOT_SENT } from './failures/verification';
 
 /** Turns whatever a command threw into a message, a hint and an exit code: by its code, from the table in `failures/`. */
 export function toCliError(error: unknown): CliError {
+  return withClocks(inWords(error), error);
+}
+
+function inWords(error: unknown): CliError {
   if (error instanceof CliError) return error;
   if (error instanceof CommanderError)
     return new CliError(error.exitCode === 0 ? EXIT.ok : EXIT.usage, error.message, {}, { cause: error });

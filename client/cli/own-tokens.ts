@@ -4,7 +4,7 @@ import type { SessionTokens } from '../index';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
 import { retryAfterRaces } from './race';
-import { findTokens, isFresh } from './token-file';
+import { findTokens, isAccessFresh } from './token-file';
 
 /**
  * An access token of whoever is logged in at these services; refreshed where it is over.
@@ -29,7 +29,7 @@ async function freshTokens(trust: TrustBundle, username: string | undefined): Pr
   const found = await findTokens(trust, username, { anyEnclave: true });
   if (!found) throw new CliError(EXIT.authentication, 'not logged in', { hint: 'run: sls login' });
   const { tokens, keep, user } = found;
-  if (isFresh(tokens.accessTokenExpiresAt) || tokens.refreshToken === undefined) return { ...tokens, keep };
+  if (isAccessFresh(tokens.accessTokenExpiresAt) || tokens.refreshToken === undefined) return { ...tokens, keep };
   const renewed = await refresh(trust, tokens.refreshToken, { ...callOptions(), user });
   await keep(renewed);
   return { ...renewed, keep };

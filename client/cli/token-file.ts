@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { TrustBundle } from '../../attestation/trust/bundle';
 import { sessionOfToken, userOfToken } from '../identity';
+import { isTokenFresh } from '../session';
 import type { SessionTokens } from '../index';
 import { stateFolder } from './folders';
 import { removeIfThere, writeWhole } from '../../runtime/files/whole-file';
@@ -95,6 +96,10 @@ export async function removeTokenFile(): Promise<boolean> {
 
 export function isFresh(expiresAt: number): boolean {
   return expiresAt - MARGIN_SECONDS > systemClock.now() / 1000;
+}
+
+export function isAccessFresh(expiresAt: number): boolean {
+  return isTokenFresh(expiresAt, systemClock.now() / 1000, MARGIN_SECONDS);
 }
 
 /** The tokens that sign-up gave, where they are of these services. */

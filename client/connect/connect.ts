@@ -10,6 +10,7 @@ import { EnclaveServiceClient } from '../../proto/gen/licensing/v1/enclave';
 import type { Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { ClosedSeat } from '../../proto/gen/licensing/v1/seat';
 import { CLIENT_OPTIONS, openEnclave } from '../channel';
+import { comparingClocks } from '../clocks';
 import { EnclaveConnection } from '../connection';
 import { AttestationRefused, callError } from '../errors';
 import { verifyLogin, verifySession } from '../evidence';
@@ -53,10 +54,18 @@ const ATTEST_TIMEOUT_MS = 60_000;
  * @throws RpcError connection.failed, connection.closed, connection.timeout if the enclave can't be reached;
  * seat.none_free if all seats are taken
  */
-export async function connect(
+export function connect(
   pinned: TrustBundle,
   session: Session,
   options: ConnectOptions = {},
+): Promise<EnclaveConnection> {
+  return comparingClocks(pinned, options, () => connectVerified(pinned, session, options));
+}
+
+async function connectVerified(
+  pinned: TrustBundle,
+  session: Session,
+  options: ConnectOptions,
 ): Promise<EnclaveConnection> {
   await requireSameInstallation(session, pinned);
   const { signal } = options;

@@ -4,7 +4,7 @@ import { signHeartbeat } from '../../attestation/seats/statements';
 import { SeatTokenError, verifySeatToken } from '../../attestation/seats/token';
 import type { SeatClaims } from '../../attestation/seats/token';
 import type { Heartbeat } from '../../proto/gen/licensing/v1/seat';
-import { dateOf } from '../../runtime/clock';
+import { at as atTime, dateOf } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
 import type { EnclaveCode } from '../../errors/enclave';
 
@@ -77,7 +77,7 @@ export class Seat {
     this.requireOpen();
     if (this.held && this.held.expiresAt > claims.expiresAt) return;
     this.held = claims;
-    this.wait(claims.expiresAt * 1000 - clock.now(), () => this.lapse());
+    this.waitUntil(claims.expiresAt * 1000, () => this.lapse());
   }
 
   /** @throws RpcError FAILED_PRECONDITION session.closed, seat.required, seat.lapsed */
@@ -130,15 +130,15 @@ export class Seat {
     this.events.onNotice(
       `the seat of this session has lapsed: nothing new is begun, and what runs is ended at ${end.toISOString()} unless there is a seat again`,
     );
-    this.wait(graceSeconds * 1000, () => {
+    this.waitUntil(end.getTime(), () => {
       this.events.onNotice('the seat of this session has lapsed, and what ran is ended');
       this.events.onOver();
     });
   }
 
-  private wait(ms: number, then: () => void): void {
+  private waitUntil(time: number, then: () => void): void {
     this.timer?.cancel();
-    this.timer = this.policy.clock.after(ms, then);
+    this.timer = atTime(this.policy.clock, time, then);
   }
 }
 

@@ -4,7 +4,7 @@ import { AuditLog } from '../../licensing/audit/log';
 import { Refusals } from '../../licensing/audit/refusals';
 import { splitCertificates } from '../../attestation/certificates/pem';
 import { ConfigError, readEnvironment } from '../../runtime/config/environment';
-import { readTls } from '../../runtime/config/listen';
+import { openTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
@@ -58,7 +58,7 @@ async function load(program: Program) {
   const { ADMIN_CA_FILE } = settings;
   return {
     settings,
-    tls: await readTls(settings),
+    tls: await openTls(settings, program),
     rootsPem: await reloadingSetting({ ADMIN_CA_FILE }, ([pem]) => requireRoots(String(pem)), program),
     databaseUrl: await readDatabaseUrl(settings),
     enclaves: await openEnclaves(settings),

@@ -1,9 +1,9 @@
 import { DER, decodeOid, DerReader } from '../../attestation/bytes/der';
 import type { AttestationKeyDetails } from '../../attestation/certificates/attestation-key';
-import { verifyChain } from '../../attestation/certificates/chain';
+import { isNamedAsIssuer, parseCertificate, verifyChain } from '../../attestation/certificates/chain';
 import { CertificateError } from '../../attestation/certificates/errors';
 import type { ParsedCertificate } from '../../attestation/certificates/chain';
-import { completeChain } from '../../attestation/certificates/complete-chain';
+import { completeChain, makePool } from '../../attestation/certificates/complete-chain';
 import type { IntermediatePool } from '../../attestation/certificates/complete-chain';
 import { isSameKey } from '../../attestation/crypto';
 import { publicKeyObject } from '../../attestation/tpm/public';
@@ -48,7 +48,7 @@ export function verifyEndorsement(
   now: Date,
 ): TpmDetails {
   const chain = completeChain(certificates, trust.intermediates);
-  const leaf = verifyChain({ certificates: chain, roots: trust.roots, now, form: 'maker' });
+  const leaf = verifyMakersChain(chain, trust.roots, now);
   const details = readDetails(leaf);
   const { extendedKeyUsage: purposes } = leaf.fields;
   // Makers' roots certify more than TPMs: a certificate without a purpose has to say otherwise that its key is in one.
@@ -65,6 +65,29 @@ export function verifyEndorsement(
     );
   }
   return details;
+}
+
+/**
+ * A software TPM is made by whoever runs its machine, at a first start and by that machine's clock. Where that was ahead then, and has been put right since, its
+ * certificate begins later than now, which says nothing against it: it is judged as of its beginning. @throws CertificateError
+ */
+function verifyMakersChain(
+  certificates: readonly Uint8Array[],
+  roots: readonly string[],
+  now: Date,
+): ParsedCertificate {
+  const chain = { certificates, roots, form: 'maker' as const };
+  try {
+    return verifyChain({ ...chain, now });
+  } catch (error) {
+    if (!(error instanceof CertificateError) || error.code !== 'certificate.not_yet_valid') throw error;
+    const parsed = certificates.map((der) => parseCertificate(der, 'maker'));
+    if (parsed[0] === undefined || !readDetails(parsed[0]).software) throw error;
+    const top = parsed[parsed.length - 1]!.fields;
+    const issuers = makePool(roots).filter((root) => isNamedAsIssuer(top, root));
+    const begins = [...parsed.map(({ fields }) => fields), ...issuers].map(({ notBefore }) => notBefore.getTime());
+    return verifyChain({ ...chain, now: new Date(Math.max(...begins)) });
+  }
 }
 
 /** Attributes of the TPM in the subject's alternative name (TCG EK Credential Profile, 3.2.9). @throws BytesError */

@@ -2,7 +2,7 @@ import { countRefusals } from '../../licensing/audit/count-refusals';
 import { Refusals } from '../../licensing/audit/refusals';
 import { makePool } from '../../attestation/certificates/complete-chain';
 import { readEnvironment, settingFileError } from '../../runtime/config/environment';
-import { readSettingFile, readSettingText, readTls } from '../../runtime/config/listen';
+import { readSettingFile, readSettingText, openTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import { openMetrics } from '../../runtime/metrics/open';
@@ -80,7 +80,7 @@ async function load(program: Program) {
   const settings = readEnvironment(enrolSettings);
   return {
     settings,
-    tls: await readTls(settings),
+    tls: await openTls(settings, program),
     sealKey: await readSealKey(settings),
     trust: await readTrust(settings),
     authority: await openAuthority(settings, program),

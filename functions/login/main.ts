@@ -6,7 +6,7 @@ import { AuditLog } from '../../licensing/audit/log';
 import { openAuthority } from '../../licensing/authority/authority';
 import type { Signer } from '../../licensing/authority/authority';
 import { ConfigError, readEnvironment, settingFileError } from '../../runtime/config/environment';
-import { readTls } from '../../runtime/config/listen';
+import { openTls } from '../../runtime/config/listen';
 import { reloadingSetting } from '../../runtime/config/reloading-setting';
 import type { Reloading } from '../../runtime/config/reloading-file';
 import { writeReadyFile } from '../../runtime/config/ready-file';
@@ -97,7 +97,7 @@ async function load(program: Program) {
   const settings = readEnvironment(loginSettings);
   return {
     settings,
-    tls: await readTls(settings),
+    tls: await openTls(settings, program),
     authority: await openClientAuthority(settings, program),
     clientRoots: await openClientRoots(settings, program),
     files: await loadAccountFiles(settings, program),

@@ -18,7 +18,8 @@ import { acceptNewer, checkNotOlder, readSignedBundle } from '../../attestation/
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import type { Claims, Evidence } from '../../proto/gen/licensing/v1/evidence';
 import type { TrustServiceServer } from '../../proto/gen/licensing/v1/trust';
-import { dateOf, systemClock } from '../../runtime/clock';
+import type { Code } from '../../errors/codes';
+import { dateOf, isYounger, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import type { Logger } from '../../runtime/log/log';
 import { silent } from '../../runtime/log/log';
@@ -27,6 +28,14 @@ import { workForAll } from '../../runtime/turns/requester';
 
 /** A list that is asked for by itself is made anew when the last one is older; much less than a list's life. */
 const LIST_AGE_MS = 1_000;
+
+/** Refusals of evidence that a clock can explain: the node's, enrol's or this one. */
+const BY_CLOCK: ReadonlySet<Code> = new Set<Code>([
+  'ak_certificate.expired',
+  'ak_certificate.not_yet_valid',
+  'freshness.expired',
+  'freshness.not_yet_valid',
+]);
 
 interface LoginTrustOptions {
   /** The signed bundle and what it says. */
@@ -116,7 +125,11 @@ export class LoginTrust {
       if (!(cause instanceof EvidenceError || cause instanceof PolicyError || cause instanceof RevocationError))
         throw cause;
       (this.options.log ?? silent).warn({ code: cause.code, reason: cause.message }, 'evidence refused');
-      throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})`, {
+      // What two clocks show is no secret, and its user's operator has to know which machine to look at.
+      const times = BY_CLOCK.has(cause.code)
+        ? `: ${cause.message}; are the clocks of the node and of this service right?`
+        : '';
+      throw new RpcError(code, status.FAILED_PRECONDITION, `its evidence is refused (${cause.code})${times}`, {
         cause,
         details: { refusal: cause.code },
       });
@@ -125,7 +138,7 @@ export class LoginTrust {
 
   /** A revocation list of the last seconds. */
   revocations(): Promise<string> {
-    if (this.list === undefined || this.clock.now() - this.list.madeAt > LIST_AGE_MS) {
+    if (this.list === undefined || !isYounger(this.clock, this.list.madeAt, LIST_AGE_MS + 1)) {
       const made = { signed: workForAll(() => this.makeList()), madeAt: this.clock.now() };
       this.list = made;
       // A list that could not be made is asked for again by the next one.

@@ -2,7 +2,7 @@ import { loadAccountFiles, openAccountBackend } from '../../licensing/accounts/b
 import { watchBackend } from '../../licensing/accounts/metrics';
 import { countRefusals } from '../../licensing/audit/count-refusals';
 import { readEnvironment } from '../../runtime/config/environment';
-import { readTls } from '../../runtime/config/listen';
+import { openTls } from '../../runtime/config/listen';
 import { writeReadyFile } from '../../runtime/config/ready-file';
 import { openMetrics } from '../../runtime/metrics/open';
 import { readOidcSettings } from '../../licensing/oidc/settings';
@@ -17,7 +17,7 @@ import { signupSettings } from './settings';
 async function load(program: Program) {
   const settings = readEnvironment(signupSettings);
   const oidc = readOidcSettings(settings);
-  return { settings, oidc, tls: await readTls(settings), files: await loadAccountFiles(settings, program) };
+  return { settings, oidc, tls: await openTls(settings, program), files: await loadAccountFiles(settings, program) };
 }
 
 async function run(

@@ -6,7 +6,7 @@ import { consistencyProof, inclusionProof } from '../../attestation/transparency
 import type { LogKeys } from './keys';
 import { treeDamaged, merge } from './merge';
 import type { Merged, SignedHead } from './merge';
-import { systemClock } from '../../runtime/clock';
+import { isYounger, systemClock } from '../../runtime/clock';
 import type { Clock, Timer } from '../../runtime/clock';
 import { silent } from '../../runtime/log/log';
 import type { Logger } from '../../runtime/log/log';
@@ -57,7 +57,7 @@ export class AuditLog {
   async head(atLeast = 0): Promise<SignedHead> {
     const { latest } = this;
     // One that is being made is waited for, however long it takes: each that is begun holds a connection.
-    if (!latest || (!latest.pending && this.clock.now() - latest.at >= HEAD_MS)) return this.update();
+    if (!latest || (!latest.pending && !isYounger(this.clock, latest.at, HEAD_MS))) return this.update();
     const head = await latest.made;
     // Another replica may have signed a larger one meanwhile. What no replica has signed isn't looked for.
     if (head.size >= atLeast || (await this.size()) <= head.size) return head;
@@ -81,8 +81,9 @@ export class AuditLog {
    */
   nudge(): void {
     if (this.timer || this.closed) return;
-    const wait = Math.max(0, HEAD_MS - (this.clock.now() - (this.latest?.at ?? 0)));
-    this.timer = this.clock.after(wait, () => {
+    const { clock, latest } = this;
+    const wait = latest && isYounger(clock, latest.at, HEAD_MS) ? HEAD_MS - (clock.now() - latest.at) : 0;
+    this.timer = clock.after(wait, () => {
       this.timer = undefined;
       workForAll(() => this.bringUp()).catch((err: unknown) => {
         (this.options.log ?? silent)[err instanceof RpcError && err.code.startsWith('audit.') ? 'error' : 'warn'](

@@ -15,8 +15,15 @@ interface AuthorityOptions {
   /** DNS-like name; stands in the subject's organization. */
   trustDomain: string;
   years: number;
+  /** Left out: the first authority of an installation, see FIRST_BEGIN. Otherwise one that takes another's place, and begins now. */
   now?: Date;
 }
+
+/**
+ * When an installation's first authorities begin: before any time that a clock which is right has shown since there are installations. Of two authorities the
+ * later one signs, and of one alone the beginning decides nothing. So a first start with a clock that is ahead, or years behind, is mended by putting that right.
+ */
+const FIRST_BEGIN = new Date('2025-01-01T00:00:00Z');
 
 /** When a certificate made now is good, from a little before now. */
 function validity(now: Date, seconds: number): { notBefore: Date; notAfter: Date } {
@@ -31,13 +38,19 @@ export async function createAuthority({
   commonName,
   trustDomain,
   years,
-  now = dateOf(systemClock),
+  now,
 }: AuthorityOptions): Promise<CertifiedKey> {
   const keys = await newKeyPair();
+  const life = years * 365 * DAY_SECONDS;
+  const today = dateOf(systemClock);
+  const first = {
+    notBefore: FIRST_BEGIN,
+    notAfter: validity(today > FIRST_BEGIN ? today : FIRST_BEGIN, life).notAfter,
+  };
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: randomSerial(),
     name: [{ O: [trustDomain] }, { CN: [commonName] }],
-    ...validity(now, years * 365 * DAY_SECONDS),
+    ...(now ? validity(now, life) : first),
     keys,
     signingAlgorithm: P256,
     extensions: [

@@ -39,7 +39,13 @@ export function readAuthorities(certificates: string, privateKeys: string): Rota
  */
 export function signingAuthority(authorities: readonly RotatingAuthority[], now = dateOf(systemClock)): CertifiedKey {
   const newest = authorities.find(({ signsFrom }) => signsFrom <= now);
-  if (!newest) throw new TypeError('expected a CA certificate whose time has come, got none');
+  const [latest] = authorities;
+  if (!newest)
+    throw new TypeError(
+      latest
+        ? `expected a CA certificate whose time has come at ${now.toISOString()}, got one that begins ${latest.signsFrom.toISOString()}: is this machine's clock right?`
+        : 'expected a CA certificate whose time has come, got none',
+    );
   const { certificate, privateKey } = newest;
   if (privateKey === undefined)
     throw new TypeError('expected the private key of the CA certificate that signs now, got others');

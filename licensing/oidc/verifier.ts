@@ -6,7 +6,7 @@ import { OidcProviderError } from '../../runtime/oidc/errors';
 import { fetchText } from '../../runtime/oidc/fetch';
 import { verifyIdToken } from './id-token';
 import type { VerifiedIdToken } from './id-token';
-import { dateOf, systemClock } from '../../runtime/clock';
+import { dateOf, isYounger, systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 
 /** Where a provider's keys are hardly ever changes. */
@@ -25,8 +25,9 @@ interface RelyingParty {
 
 /** Checks ID tokens of one provider. Knows its metadata and keys for a while, and asks it for them once for all calls that wait. */
 export class IdTokenVerifier {
-  private known: { metadata: Promise<ProviderMetadata>; until: number } | undefined;
-  private jwks: { uri: string; keys: JWTVerifyGetKey } | undefined;
+  /** The metadata count for `ms` from `at` on. */
+  private known: { metadata: Promise<ProviderMetadata>; at: number; ms: number } | undefined;
+  private jwks: { uri: string; keys: JWTVerifyGetKey; usedAt: number } | undefined;
 
   constructor(
     private readonly party: RelyingParty,
@@ -50,7 +51,8 @@ export class IdTokenVerifier {
 
   private async keys(): Promise<JWTVerifyGetKey> {
     const { jwksUri: uri } = await this.metadata();
-    if (this.jwks?.uri !== uri) {
+    // jose would wait with a look at the provider until a clock that was put back has come that far again.
+    if (this.jwks?.uri !== uri || this.clock.now() < this.jwks.usedAt) {
       const fetchKeys = async (url: string): Promise<Response> => {
         const { status, text } = await fetchText(url, { clock: this.clock });
         return new Response(text, { status });
@@ -62,18 +64,20 @@ export class IdTokenVerifier {
         timeoutDuration: 60_000,
         [customFetch]: fetchKeys,
       };
-      this.jwks = { uri, keys: createRemoteJWKSet(new URL(uri), options) };
+      this.jwks = { uri, keys: createRemoteJWKSet(new URL(uri), options), usedAt: 0 };
     }
+    this.jwks.usedAt = this.clock.now();
     return this.jwks.keys;
   }
 
   private metadata(): Promise<ProviderMetadata> {
-    if (this.known && this.clock.now() < this.known.until) return this.known.metadata;
+    if (this.known && isYounger(this.clock, this.known.at, this.known.ms)) return this.known.metadata;
     const known = {
       metadata: discover(this.party.issuer, { clock: this.clock }),
-      until: this.clock.now() + METADATA_MS,
+      at: this.clock.now(),
+      ms: METADATA_MS,
     };
-    known.metadata.catch(() => (known.until = this.clock.now() + COOLDOWN_MS));
+    known.metadata.catch(() => Object.assign(known, { at: this.clock.now(), ms: COOLDOWN_MS }));
     this.known = known;
     return known.metadata;
   }

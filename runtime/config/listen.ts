@@ -5,6 +5,9 @@ import { metricsSettings } from '../metrics/open';
 import { TrustedProxies } from '../rpc/peer';
 import { addressSetting, ConfigError, settingFileError } from './environment';
 import { decodeUtf8 } from '../text/utf8';
+import type { ServerTls, TlsPair } from '../rpc/server';
+import { currentSetting } from './reloading-setting';
+import type { ReloadingOptions } from './reloading-file';
 
 /** Addresses and networks (CIDR) of the proxies before a program; nobody else's X-Forwarded-For is believed. */
 export const proxiesSetting = z
@@ -50,26 +53,46 @@ export async function readSettingText(name: string, path: string): Promise<strin
   }
 }
 
-/** The key and certificate for an https address; undefined for another one. @throws ConfigError */
-export async function readTls(settings: {
-  LISTEN: { scheme: string };
-  TLS_KEY_FILE?: string;
-  TLS_CERTIFICATE_FILE?: string;
-}): Promise<{ key: Buffer; certificate: Buffer } | undefined> {
+/**
+ * The key and certificate for an https address, which may be replaced while the program runs; undefined for another one. @throws ConfigError
+ */
+export async function openTls(
+  settings: { LISTEN: { scheme: string }; TLS_KEY_FILE?: string; TLS_CERTIFICATE_FILE?: string },
+  program: Pick<ReloadingOptions, 'clock' | 'log'> = {},
+): Promise<ServerTls | undefined> {
   const { TLS_KEY_FILE: key, TLS_CERTIFICATE_FILE: certificate } = settings;
   if (settings.LISTEN.scheme !== 'https') return undefined;
   if (key === undefined || certificate === undefined) {
     throw new ConfigError('LISTEN: an https address needs TLS_KEY_FILE and TLS_CERTIFICATE_FILE');
   }
-  const read = {
-    key: await readSettingFile('TLS_KEY_FILE', key),
-    certificate: await readSettingFile('TLS_CERTIFICATE_FILE', certificate),
+  const listeners: Array<(pair: TlsPair) => void> = [];
+  const files = await currentSetting(
+    { TLS_KEY_FILE: key, TLS_CERTIFICATE_FILE: certificate },
+    ([keyPem = Buffer.of(), certificatePem = Buffer.of()]) => {
+      const pair = { key: keyPem, certificate: certificatePem };
+      requirePair(pair);
+      for (const listener of listeners) listener(pair);
+      return pair;
+    },
+    program,
+  );
+  return {
+    get key() {
+      return files.current.key;
+    },
+    get certificate() {
+      return files.current.certificate;
+    },
+    onChange: (listener) => void listeners.push(listener),
+    close: () => files.close(),
   };
+}
+
+/** Also that the two belong together. @throws TypeError that says nothing of what is in them */
+function requirePair({ key, certificate }: TlsPair): void {
   try {
-    createSecureContext({ key: read.key, cert: read.certificate });
+    createSecureContext({ key, cert: certificate });
   } catch (cause) {
-    const files = { TLS_KEY_FILE: key, TLS_CERTIFICATE_FILE: certificate };
-    throw settingFileError(files, 'expected a key and its certificate in PEM, got something else', cause);
+    throw new TypeError('expected a key and its certificate in PEM, got something else', { cause });
   }
-  return read;
 }

@@ -12,7 +12,7 @@ import type { CallsOptions } from './calls';
 import { bind } from './handlers';
 import type { Implementation } from './handlers';
 import { Health } from './health';
-import { widenWindows } from './http2';
+import { http2ServersOf, widenWindows } from './http2';
 import { limitPeers, MISUSES } from './limits';
 import type { PeerLimits } from './limits';
 import { Misuse } from './misuse';
@@ -28,11 +28,23 @@ const UNFINISHED_BYTES = 64 * 1024 * 1024;
 /** Of requests that wait for their turn. */
 const WAITING_BYTES = 32 * 1024 * 1024;
 
+/** PEM. */
+export interface TlsPair {
+  key: Buffer;
+  certificate: Buffer;
+}
+
+/** A pair that may be replaced while the server runs: connections to come get the new one. */
+export interface ServerTls extends TlsPair {
+  onChange(listener: (pair: TlsPair) => void): void;
+  close(): void;
+}
+
 export interface ServerOptions extends CallsOptions {
   address: Address;
   services: ReadonlyArray<{ definition: ServiceDefinition; implementation: Implementation }>;
-  /** PEM, for https. */
-  tls?: { key: Buffer; certificate: Buffer };
+  /** For https. Closed with the server. */
+  tls?: TlsPair | ServerTls;
   /** Permission bits of a unix socket; 0o600 unless told. */
   socketMode?: number;
   /** Its streams carry files: see http2.ts. */
@@ -124,6 +136,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
+  const { tls } = options;
+  if (tls && 'onChange' in tls)
+    tls.onChange(({ key, certificate }) => {
+      for (const http2 of http2ServersOf(server))
+        if ('setSecureContext' in http2) http2.setSecureContext({ key, cert: certificate });
+      (options.log ?? silent).info({}, 'TLS goes on with another certificate');
+    });
   limitPeers(
     server,
     definitions,
@@ -141,6 +160,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     health,
     async stop(graceMs = 5_000) {
       health.set(false);
+      if (tls && 'close' in tls) tls.close();
       await new Promise<void>((resolve) => {
         const force = setTimeout(() => server.forceShutdown(), graceMs);
         server.tryShutdown(() => {

@@ -1,4 +1,4 @@
-import { every, systemClock } from '../../runtime/clock';
+import { at, every, isYounger, systemClock } from '../../runtime/clock';
 import { TestClock } from '../support/clock';
 
 const DAY = 86_400_000;
@@ -89,4 +89,52 @@ describe('the clock of tests', () => {
     await expect(sleeping).rejects.toThrow('enough');
     expect(clock.waits).toEqual([20]);
   });
+});
+
+describe('at', () => {
+  test('comes half a minute late at most after a clock was put ahead, and not before its time after it was put back', async () => {
+    const clock = new TestClock();
+    const happened = jest.fn();
+    at(clock, clock.now() + DAY, happened);
+    clock.set(clock.now() + DAY);
+    await clock.advance(30_000);
+    expect(happened).toHaveBeenCalledTimes(1);
+
+    const later = jest.fn();
+    const time = clock.now() + 60_000;
+    at(clock, time, later);
+    clock.set(clock.now() - 60_000);
+    await clock.advance(119_000);
+    expect(later).not.toHaveBeenCalled();
+    await clock.advance(31_000);
+    expect(later).toHaveBeenCalledTimes(1);
+    expect(clock.waits).toEqual([]);
+  });
+
+  test('is called off, also after it has looked', async () => {
+    const clock = new TestClock();
+    const happened = jest.fn();
+    const timer = at(clock, clock.now() + DAY, happened);
+    await clock.advance(90_000);
+    timer.cancel();
+    expect(clock.waits).toEqual([]);
+  });
+
+  test('of a time that has passed comes at once', async () => {
+    const clock = new TestClock();
+    const happened = jest.fn();
+    at(clock, clock.now() - DAY, happened);
+    await clock.advance(0);
+    expect(happened).toHaveBeenCalledTimes(1);
+  });
+});
+
+test('isYounger: not of what is older, nor of what a clock that was put back says is of later than now', () => {
+  const clock = new TestClock();
+  const made = clock.now();
+  expect(isYounger(clock, made, 1_000)).toBe(true);
+  clock.set(made + 1_000);
+  expect(isYounger(clock, made, 1_000)).toBe(false);
+  clock.set(made - 1);
+  expect(isYounger(clock, made, 1_000)).toBe(false);
 });

@@ -106,10 +106,19 @@ export class Machine {
     return { code, signal, stdout, stderr };
   }
 
-  /** Starts `sls up`, which ends with this process, and waits until it is ready. @returns its process */
-  async startService(args: string[] = [], env: Record<string, string> = {}): Promise<ChildProcess> {
-    if (!existsSync(this.server())) await this.prepareInstallation();
-    const child = spawn(process.execPath, [built('sls'), 'up', '--json', ...args], {
+  /**
+   * Starts `sls up`, which ends with this process, and waits until it is ready.
+   * @param options.under a command that it is run by @param options.fromNothing with TPM and database of its own making
+   * @returns its process
+   */
+  async startService(
+    args: string[] = [],
+    env: Record<string, string> = {},
+    { under = [], fromNothing = false }: { under?: readonly string[]; fromNothing?: boolean } = {},
+  ): Promise<ChildProcess> {
+    if (!fromNothing && !existsSync(this.server())) await this.prepareInstallation();
+    const [program = '', ...rest] = [...under, process.execPath, built('sls'), 'up', '--json', ...args];
+    const child = spawn(program, rest, {
       cwd: this.folder,
       // No flow is about how long a password takes: the demo, and the benchmarks, hash them at the usual cost.
       env: { ...this.env, PARENT_PIPE: '0', BCRYPT_COST: '4', ...env },

@@ -44,18 +44,20 @@ export function checkFreshness(claims: Claims, expected: Expected, now: Date): P
     );
   }
   const seconds = BigInt(Math.floor(now.getTime() / 1000));
+  // Evidence for a nonce of now was made now: then the two clocks differ, and nothing else is shown.
+  const clocks = 'nonce' in expected ? `; the nonce is this request's, so the node's clock and this one differ` : '';
   if (seconds < claims.issuedAt - SKEW) {
     throw new EvidenceError(
       'freshness',
       'freshness.not_yet_valid',
-      `expected claims issued by ${now.toISOString()}, got some of ${iso(claims.issuedAt)}`,
+      `expected claims issued by ${now.toISOString()}, got some of ${iso(claims.issuedAt)}${clocks}`,
     );
   }
   if (seconds > claims.expiresAt + SKEW) {
     throw new EvidenceError(
       'freshness',
       'freshness.expired',
-      `expected claims good at ${now.toISOString()}, got some that ended ${iso(claims.expiresAt)}`,
+      `expected claims good at ${now.toISOString()}, got some that ended ${iso(claims.expiresAt)}${clocks}`,
       { issuedAt: new Date(Number(claims.issuedAt) * 1000) },
     );
   }

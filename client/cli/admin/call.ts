@@ -5,6 +5,8 @@ import { callUnary } from '../../../runtime/rpc/client';
 import { RpcError } from '../../../runtime/rpc/errors';
 import { ADMIN_PROOF_KEY } from '../../../attestation/tokens/admin-proof';
 import { certificateTrustDomain } from '../../../attestation/certificates/admin';
+import type { TrustBundle } from '../../../attestation/trust/bundle';
+import { comparingClocks } from '../../clocks';
 import { readSignedTrust } from '../trust';
 import { AdminServiceClient, AdminServiceService } from '../../../proto/gen/licensing/v1/admin';
 import type {
@@ -35,6 +37,7 @@ export class AdminCaller {
   private constructor(
     private readonly client: AdminServiceClient,
     private readonly administrator: CertifiedKey,
+    private readonly trust: TrustBundle | undefined,
   ) {}
 
   /** @throws CliError */
@@ -47,20 +50,23 @@ export class AdminCaller {
     };
     const address = parseAddress(files.address);
     // Public roots serve where the installation has none of its own: its ingress may have a certificate of a public CA.
-    const roots = address.scheme === 'https' ? await installationRoots(files.trustBundle) : undefined;
+    const trust = address.scheme === 'https' ? await installationTrust(files.trustBundle) : undefined;
+    const roots = trust?.serverRoots.length ? Buffer.from(trust.serverRoots.join('\n')) : undefined;
     const { target, options: route } = channelTo(address);
     const client: AdminServiceClient = new AdminServiceClient(target, channelCredentials(address, roots), {
       ...route,
       interceptors: [impatient({ name: grpcTarget(address), of: 'service', channel: () => client.getChannel() })],
     });
-    return new AdminCaller(client, administrator);
+    return new AdminCaller(client, administrator, trust);
   }
 
   /** @throws RpcError, CliError */
   async call<Name extends UnaryName>(name: Name, request: RequestOf<Name>): Promise<ResponseOf<Name>> {
     const metadata = await this.prove(name, request);
     const method = this.client[name] as unknown as Parameters<typeof callUnary<RequestOf<Name>, ResponseOf<Name>>>[1];
-    return explained(callUnary(this.client, method, request, { timeout: TIMEOUT_MS, metadata }));
+    const call = (): Promise<ResponseOf<Name>> =>
+      callUnary(this.client, method, request, { timeout: TIMEOUT_MS, metadata });
+    return explained(this.trust ? comparingClocks(this.trust, {}, call) : call());
   }
 
   async tailAudit(request: TailAuditRequest): Promise<ClientReadableStream<TailAuditResponse>> {
@@ -97,10 +103,9 @@ export async function withCaller(options: AdminOptions, work: (caller: AdminCall
   }
 }
 
-async function installationRoots(file: string): Promise<Buffer | undefined> {
+async function installationTrust(file: string): Promise<TrustBundle | undefined> {
   const text = await readText(file).catch(() => undefined);
-  const roots = text === undefined ? [] : (await readSignedTrust(file, text)).bundle.serverRoots;
-  return roots.length === 0 ? undefined : Buffer.from(roots.join('\n'));
+  return text === undefined ? undefined : (await readSignedTrust(file, text)).bundle;
 }
 
 async function explained<T>(answer: Promise<T>): Promise<T> {

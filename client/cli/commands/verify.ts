@@ -8,6 +8,7 @@ import type { PassedStep } from '../../../attestation/evidence/verify';
 import type { Evidence } from '../../../proto/gen/licensing/v1/evidence';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import { explainBoot } from '../boot-report';
+import { hintOfTime } from '../evidence-time';
 import { CliError, EXIT } from '../exit';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
@@ -89,7 +90,7 @@ async function run(file: string, options: Options): Promise<void> {
       {
         code: error.code,
         step: error.step,
-        ...hintFor(error, options),
+        hint: hintFor(error, options) ?? hintOfTime(error, evidence, { trust, policy, now }),
         ...(boot && { boot: boot.json }),
       },
       { cause: error },
@@ -113,13 +114,8 @@ function explainRefused(
   return explainBoot(policy.bootStates, boot);
 }
 
-/** Evidence lives for minutes; what it proved at that time stays provable. */
-function hintFor(error: EvidenceError | PolicyError, { explain }: Options): { hint?: string } {
-  if (error.code === 'policy.boot_state' && !explain)
-    return { hint: 'sls verify --explain shows the boot, PCR by PCR' };
-  if (!(error instanceof EvidenceError) || error.issuedAt === undefined) return {};
-  const issued = error.issuedAt.toISOString();
-  return { hint: `it was issued at ${issued}; to verify as of that time: --at ${issued}` };
+function hintFor(error: EvidenceError | PolicyError, { explain }: Options): string | undefined {
+  return error.code === 'policy.boot_state' && !explain ? 'sls verify --explain shows the boot, PCR by PCR' : undefined;
 }
 
 function parse(content: string): Evidence {

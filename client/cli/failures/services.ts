@@ -26,7 +26,7 @@ export const SERVICES: Record<ServiceCode, Failure> = {
     'pass a code from your authenticator on standard input: with --password-stdin, on the line after the password',
   ),
   'login.second_factor_wrong': unauthenticated(
-    'a code works once, for half a minute: wait for the next one, or use a recovery code. Lost both? Ask your operator',
+    'a code works once, for half a minute, by the clock: is that of your authenticator right? Wait for the next code, or use a recovery code. Lost both? Ask your operator',
   ),
   'login.credential_missing': unauthenticated(LOG_IN_AGAIN),
   'login.limited': unavailable('wait that long; logins from a session that you still have are not held up'),

@@ -1,7 +1,7 @@
 import type { Signer } from '../../../licensing/authority/authority';
 import { issueSeatSigner } from '../../../licensing/authority/seat-signer';
 import type { SeatSigner } from '../../../licensing/authority/seat-signer';
-import { dateOf, systemClock } from '../../../runtime/clock';
+import { dateOf, isYounger, systemClock } from '../../../runtime/clock';
 import type { Clock } from '../../../runtime/clock';
 
 const LIFE_SECONDS = 24 * 3600;
@@ -21,7 +21,7 @@ export function seatSigner(
   return async () => {
     const by = await authority();
     const now = dateOf(clock);
-    if (made?.by !== by || now.getTime() - made.at > RENEW_MS) {
+    if (made?.by !== by || !isYounger(clock, made.at, RENEW_MS)) {
       const signer = issueSeatSigner(by, { trustDomain, seconds: LIFE_SECONDS, now });
       made = { by, at: now.getTime(), signer };
     }

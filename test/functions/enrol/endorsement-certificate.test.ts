@@ -54,6 +54,7 @@ const EK_PURPOSE = '2.23.133.8.1';
 
 /** directoryName with one attribute, tcg-at-tpmManufacturer. */
 const MANUFACTURER = `301ca41a301831163014060567810502010c0b${Buffer.from('id:54455354').toString('hex')}`;
+const SOFTWARE = `301ca41a301831163014060567810502010c0b${Buffer.from('id:49424D00').toString('hex')}`;
 const alternativeName = (hex: string): Extension => new Extension('2.5.29.17', false, Buffer.from(hex, 'hex'));
 
 let tpm: NodeTpm;
@@ -183,6 +184,15 @@ describe('certificates that a trusted maker issued', () => {
   test('ended, or not begun: refused', async () => {
     expect(await taken({ notAfter: new Date(Date.now() - 1000) })).toBe('enrol.ek_certificate_expired');
     expect(await taken({ notBefore: new Date(Date.now() + 60_000) })).toBe('enrol.ek_certificate_not_yet_valid');
+  });
+
+  test('not begun, of a software TPM: taken, because its machine made it by a clock that has been put right since', async () => {
+    const early = new Date(Date.now() + 400 * 86_400_000);
+    const options = { notBefore: early, notAfter: new Date(early.getTime() + 86_400_000) };
+    const software = { extensions: [alternativeName(SOFTWARE)] };
+    expect(await taken({ ...options, ...software })).toBeUndefined();
+    expect(await taken(options)).toBe('enrol.ek_certificate_not_yet_valid');
+    expect(await taken({ ...software, notAfter: new Date(Date.now() - 1000) })).toBe('enrol.ek_certificate_expired');
   });
 
   test("with an alternative name that can't be read: a refusal, not a failure", async () => {

@@ -160,10 +160,14 @@ test('one who shows evidence without end waits for themselves, and nobody else f
 });
 
 describe('no seat for', () => {
-  const refused = async (request: Parameters<typeof takeRequest>[0], code: string, message?: string): Promise<void> => {
+  const refused = async (
+    request: Parameters<typeof takeRequest>[0],
+    code: string,
+    message?: string | RegExp,
+  ): Promise<void> => {
     await expect(takeSeat(replica.seats, request)).rejects.toMatchObject({
       code,
-      ...(message !== undefined && { message }),
+      ...(message !== undefined && { message: expect.stringMatching(message) as string }),
     });
     expect((await listed(request.client)).taken).toBe(0);
   };
@@ -173,24 +177,24 @@ describe('no seat for', () => {
     await refused(
       await openConnection(client, tpm, { purpose: Purpose.PURPOSE_CERTIFICATE, tlsExporter: Buffer.alloc(0) }),
       'seat.evidence_refused',
-      'its evidence is refused (freshness.purpose)',
+      /^its evidence is refused \(freshness\.purpose\)$/,
     );
   });
 
   test("somebody else's session: of another user, or of another client of the same user", async () => {
     const [client, other] = [await newClient(), await newClient()];
     const { evidence } = await openConnection(other, tpm);
-    await refused({ client, evidence }, 'seat.evidence_refused', 'its evidence is refused (identity.client_key)');
+    await refused({ client, evidence }, 'seat.evidence_refused', /^its evidence is refused \(identity\.client_key\)$/);
     await refused(
       await openConnection(client, tpm, { user: other.user }),
       'seat.evidence_refused',
-      'its evidence is refused (identity.user)',
+      /^its evidence is refused \(identity\.user\)$/,
     );
     const same = await newClient(client.user);
     await refused(
       { client, evidence: (await openConnection(same, tpm)).evidence },
       'seat.evidence_refused',
-      'its evidence is refused (identity.client_key)',
+      /^its evidence is refused \(identity\.client_key\)$/,
     );
   });
 
@@ -212,20 +216,21 @@ describe('no seat for', () => {
     await refused(
       await openConnection(client, await makeFakeTpm()),
       'seat.evidence_refused',
-      'its evidence is refused (ak_certificate.untrusted)',
+      /^its evidence is refused \(ak_certificate\.untrusted\)$/,
     );
     const minutesAgo = BigInt(Math.floor(Date.now() / 1000) - 1000);
     await refused(
       await openConnection(client, tpm, { issuedAt: minutesAgo, expiresAt: minutesAgo + 300n }),
       'seat.evidence_refused',
-      'its evidence is refused (freshness.expired)',
+      // A clock may be why, so both are told.
+      /^its evidence is refused \(freshness\.expired\): expected claims good at \S+Z, got some that ended \S+Z; are the clocks of the node and of this service right\?$/,
     );
     const gone = await makeFakeTpm({ authority: tpm.authority, node: 'node-gone' });
     await revoke(replica.backend.database, { kind: 'node', subject: 'node-gone', revokedBy: 'ada', reason: 'test' });
     await refused(
       await openConnection(client, gone, { node: 'node-gone' }),
       'seat.evidence_refused',
-      'its evidence is refused (revocation.node)',
+      /^its evidence is refused \(revocation\.node\)$/,
     );
   });
 
