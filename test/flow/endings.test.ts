@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { eventually } from '../support/eventually';
-import { Machine } from '../support/machine';
+import { Machine, PASSWORD } from '../support/machine';
 
 let machine: Machine;
 let service: ChildProcess;
@@ -52,6 +52,28 @@ test('a killed enclave: a clear error, none of its commands left, and the next c
   expect({ code: next.code, stdout: next.stdout }).toEqual({ code: 0, stdout: 'again\n' });
   expect(next.stderr).toContain('the enclave is gone: logging in again');
 });
+
+test.each(['ended by SIGTERM', 'deleted'])(
+  'an enclave that is %s under a command: exit 6 and a word, not the status of a command that came to its own end',
+  async (how) => {
+    const pid = machine.pidOf('enclave.cjs');
+    const { code, stderr } = await whileCommandRuns(
+      () =>
+        void (how === 'deleted'
+          ? machine.sls(['enclaves', 'delete', 'default', '--yes'])
+          : process.kill(pid, 'SIGTERM')),
+    );
+    expect({ code, stderr }).toEqual({
+      code: 6,
+      stderr: expect.stringMatching(
+        /^sls: the (enclave was stopped while the command ran|connection to the enclave ended)\nhint: .+\n$/,
+      ) as string,
+    });
+    await eventually(() => sleepers() === 0);
+    const again = how === 'deleted' ? ['login', '-q'] : ['exec', '-q', 'true'];
+    expect(await machine.sls(again, { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 0 });
+  },
+);
 
 test('a killed attestor: the session goes on, the attestor comes back, and the enclave gets evidence from it again', async () => {
   const killed = machine.pidOf('attestor-daemon.cjs');
