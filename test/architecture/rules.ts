@@ -43,7 +43,7 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
     ['trust'],
   ],
   runtime: [
-    ['text'],
+    ['text', 'name-path'],
     ['clock', 'backoff', 'files', 'log', 'metrics', 'traces', 'keys', 'turns'],
     ['config', 'rpc', 'kubernetes'],
     ['oidc'],
