@@ -76,7 +76,7 @@ describe('inclusion', () => {
       [0, Number.NaN],
       [2 ** 53, 2 ** 54],
     ] as const) {
-      expect(() => inclusionProof(index, size, read)).toThrow(RangeError);
+      expect(tried(() => inclusionProof(index, size, read))).toThrow(RangeError);
     }
   });
 });
@@ -224,7 +224,7 @@ describe('consistency', () => {
       [1, Number.NaN],
       [1, 2 ** 53],
     ] as const) {
-      expect(() => consistencyProof(first, second, read)).toThrow(RangeError);
+      expect(tried(() => consistencyProof(first, second, read))).toThrow(RangeError);
     }
   });
 });
@@ -239,6 +239,11 @@ test('proofs over a log of billions read a hash for each level or two, not for e
   await consistencyProof(1_234_567, 2 ** 33 - 1, count);
   expect(read).toBeLessThan(200);
 });
+
+/** What refuses later than at once is no refusal, and must not end the test run. */
+function tried(make: () => Promise<unknown>): () => void {
+  return () => void make().catch(() => undefined);
+}
 
 function same(a: readonly Buffer[], b: readonly Buffer[]): boolean {
   return a.length === b.length && a.every((hash, at) => hash.equals(b[at]!));
