@@ -1,4 +1,4 @@
-import { CompactSign, compactVerify, decodeProtectedHeader, importJWK } from 'jose';
+import { CompactSign, compactVerify, decodeProtectedHeader } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { LogError } from './errors';
@@ -50,7 +50,7 @@ export async function signTreeHead(
 
 interface TreeHeadChecks {
   /** Keys of the log that are believed: public ones. Undefined where a kid is not known. */
-  keyOf(kid: string): CryptoKey | undefined | Promise<CryptoKey | undefined>;
+  keyOf(kid: string): CryptoKey | JWK | undefined | Promise<CryptoKey | undefined>;
   trustDomain: string;
   /** Undefined: a head of any time. */
   now?: Date | undefined;
@@ -58,10 +58,7 @@ interface TreeHeadChecks {
 
 /** `keyOf` for the public keys of a trust bundle. */
 export function keysByName(keys: ReadonlyArray<JWK & { kid: string }>): TreeHeadChecks['keyOf'] {
-  return async (kid) => {
-    const found = keys.find((key) => key.kid === kid);
-    return found && ((await importJWK(found, 'ES256')) as CryptoKey);
-  };
+  return (kid) => keys.find((key) => key.kid === kid);
 }
 
 /**

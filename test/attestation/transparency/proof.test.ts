@@ -76,7 +76,7 @@ describe('inclusion', () => {
       [0, Number.NaN],
       [2 ** 53, 2 ** 54],
     ] as const) {
-      expect(tried(() => inclusionProof(index, size, read))).toThrow(RangeError);
+      expect(tried(() => inclusionProof(index, size, read))).toThrow(/^expected a leaf of /);
     }
   });
 });
@@ -224,7 +224,7 @@ describe('consistency', () => {
       [1, Number.NaN],
       [1, 2 ** 53],
     ] as const) {
-      expect(tried(() => consistencyProof(first, second, read))).toThrow(RangeError);
+      expect(tried(() => consistencyProof(first, second, read))).toThrow(/^expected sizes of two trees/);
     }
   });
 });

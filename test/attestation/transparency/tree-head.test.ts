@@ -47,7 +47,9 @@ describe('refused', () => {
     expect(readTreeHead(jws, { ...checks, ...own })).rejects.toMatchObject({ name: 'LogError', code });
 
   test('a head by another key, whatever name the key gives itself', async () => {
-    await refused(await sign(HEAD, makeSigningKey('stranger')), 'log.head_signature');
+    const stranger = await sign(HEAD, makeSigningKey('stranger'));
+    await refused(stranger, 'log.head_signature');
+    await expect(readTreeHead(stranger, checks)).rejects.toThrow('got another key');
     await refused(await sign(HEAD, makeSigningKey('log-1')), 'log.head_signature');
     await refused(await sign(), 'log.head_signature', { keyOf: keysByName([]) });
   });
