@@ -70,7 +70,8 @@ test.each(['ended by SIGTERM', 'deleted'])(
       ) as string,
     });
     await eventually(() => sleepers() === 0);
-    const again = how === 'deleted' ? ['login', '-q'] : ['exec', '-q', 'true'];
+    const logIn = ['login', '-q', '--username', 'ada', '--password-stdin'];
+    const again = how === 'deleted' ? logIn : ['exec', '-q', 'true'];
     expect(await machine.sls(again, { stdin: `${PASSWORD}\n` })).toMatchObject({ code: 0 });
   },
 );
