@@ -48,7 +48,8 @@ test('login verifies every step, warns that the TPM is software, and keeps the s
   const file = machine.path('state', 'sls', 'session.json');
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(statSync(machine.path('state', 'sls')).mode & 0o777).toBe(0o700);
-  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server', 'session.json', 'trust']);
+  const kept = ['.lock', 'log', 'server', 'session.json', 'trust'];
+  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(kept);
 });
 
 describe('exec', () => {
@@ -286,6 +287,6 @@ test('logout removes keys and tokens; what the audit log has of the login stays,
       expect(text + Buffer.from(record, 'base64').toString('utf8')).not.toContain(secret);
   }
   expect(existsSync(machine.path('state', 'sls', 'session.json'))).toBe(false);
-  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['log', 'server', 'trust']);
+  expect(readdirSync(machine.path('state', 'sls')).sort()).toEqual(['.lock', 'log', 'server', 'trust']);
   expect((await machine.sls(['exec', 'true'])).code).toBe(4);
 });
