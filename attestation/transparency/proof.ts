@@ -96,7 +96,8 @@ function subtrees([begin, end]: Range): Position[] {
   const found: Position[] = [];
   for (let at = begin; at < end;) {
     let level = 0;
-    while (at % 2 ** (level + 1) === 0 && at + 2 ** (level + 1) <= end) level++;
+    // Whatever is as large as that begins at a multiple of it: see Range.
+    while (at + 2 ** (level + 1) <= end) level++;
     found.push({ level, position: at / 2 ** level });
     at += 2 ** level;
   }
