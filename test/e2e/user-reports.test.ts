@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { chmodSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { built } from '../support/built';
 import { forgetLimits, kubectl, SERVICES } from './support/cluster';
@@ -15,6 +16,8 @@ test('what users of such tools reported: each case that applies is as it should 
   });
   const address = await kubectl(['get', 'ksvc', 'admin', '-n', SERVICES, '-o', 'jsonpath={.status.url}']);
   await forgetLimits();
+  // Some cases run as a user who owns nothing.
+  chmodSync(machine.folder, 0o755);
   const child = spawn(resolve(__dirname, '../../scripts/user-reports'), {
     env: {
       ...machine.env,
