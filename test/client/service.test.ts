@@ -371,7 +371,7 @@ describe('a session is renewed by itself', () => {
   test('by the access token while that is good, and the refresh token stays', async () => {
     const session = {
       ...(await login(trust, { credential })),
-      accessTokenExpiresAt: future,
+      accessTokenExpiresAt: Date.now() / 1000 + 600,
       refreshToken: 'mine',
       refreshTokenExpiresAt: future,
     };

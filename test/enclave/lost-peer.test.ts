@@ -61,11 +61,12 @@ async function startWriting(way: Way): Promise<{ connection: EnclaveConnection; 
   const session = await fixture.session();
   session.enclave.tlsAddress = `127.0.0.1:${way.port}`;
   const connection = await connect(fixture.trust, session);
-  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  connection
-    .exec(['sh', '-c', 'echo $$ >&2; exec yes'], { stdin: new PassThrough(), stdout, stderr })
-    .catch(() => undefined);
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  connection.exec(['sh', '-c', 'echo $$ >&2; read go; exec yes'], { stdin, stdout, stderr }).catch(() => undefined);
   const [pid] = await new Promise<Buffer[]>((resolve) => stderr.once('data', (data: Buffer) => resolve([data])));
+  // Not before: what nobody reads of one output holds the other one up, and they come in either order.
+  stdin.write('\n');
+  await eventually(() => stdout.readableLength > 0);
   await stalled(() => stdout.readableLength);
   return { connection, pid: Number(pid) };
 }

@@ -118,18 +118,18 @@ test('input that the command does not want is no failure', async () => {
 test('a slow reader costs no memory and loses nothing', async () => {
   let bytes = 0;
   const stdout = new PassThrough({ highWaterMark: 1024 });
-  const stderr = new PassThrough();
-  const exit = connection.exec(['sh', '-c', 'echo $$ >&2; exec head -c 67108864 /dev/zero'], {
-    stdin: Readable.from([]),
-    stdout,
-    stderr,
-  });
+  const [stdin, stderr] = [new PassThrough(), new PassThrough()];
+  const command = 'echo $$ >&2; read go; exec head -c 67108864 /dev/zero';
+  const exit = connection.exec(['sh', '-c', command], { stdin, stdout, stderr });
   const [chunk] = (await once(stderr, 'data')) as [Buffer];
+  // Not before: what nobody reads of one output holds the other one up, and they come in either order.
+  stdin.end('\n');
   // proc(5): bytes that it has written, unless it has got rid of all of them. Nobody has read any.
   const written = (): number => {
     const io = `/proc/${Number(chunk)}/io`;
     return existsSync(io) ? Number(/wchar: (\d+)/.exec(readFileSync(io, 'utf8'))?.[1]) : Infinity;
   };
+  await eventually(() => written() > 0);
   await stalled(written);
   expect(written()).toBeLessThan(16 * 1024 * 1024);
   stdout.on('data', (chunk: Buffer) => (bytes += chunk.length));
