@@ -10,7 +10,9 @@ import type { KnativeLauncherOptions } from '../../functions/login/launcher/knat
 import { apiOf, apply, enclavePods, enclaves, ENCLAVES, eventually, kubectl, SERVICES } from './support/cluster';
 import { imageOf, setting } from './support/settings';
 
-const [label, value] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
+const [label = '', value = ''] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
+const MISSING = `sha256:${'0'.repeat(64)}`;
+const NOWHERE = { [label]: value, 'licensing.test/nowhere': 'true' };
 let api: KubernetesApi;
 
 /** login's launcher with login's own rights, and one thing wrong. */
@@ -25,7 +27,7 @@ function launcher(
       template: load(readFileSync(join(__dirname, '../../knative/base/enclave.yaml'), 'utf8')) as KnativeService,
       image: imageOf('enclave'),
       trustDomain: 'sls.local',
-      nodeSelector: { [label ?? '']: value ?? '' },
+      nodeSelector: { [label]: value },
       ...kind,
     },
     nameKey: Buffer.alloc(32, 1),
@@ -53,12 +55,27 @@ async function nothingIsLeft(user: string): Promise<void> {
   );
 }
 
+const POLICY = ['configmap', 'enclave-policy', '-n', SERVICES];
+const permit = (digests: string): Promise<string> =>
+  kubectl(['patch', ...POLICY, '--type', 'merge', '-p', JSON.stringify({ data: { digests } })]);
+let digests: string;
 beforeAll(async () => {
   api = await apiOf(SERVICES, 'login');
+  // An operator's mistakes, not login's: the admission policy lets none of login's through.
+  digests = await kubectl(['get', ...POLICY, '-o', 'jsonpath={.data.digests}']);
+  await permit(`${digests} ${MISSING} ${imageOf('signup').replace(/^.*@/, '')}`);
+});
+afterAll(() => permit(digests));
+
+test("an image that is not the installation's is refused by the API server, and leaves nothing behind", async () => {
+  const other = imageOf('enclave').replace(/@.*$/, `@sha256:${'1'.repeat(64)}`);
+  const { error, user } = await refusal(launcher({ image: other }));
+  expect(error).toMatchObject({ code: 'login.enclave_unavailable', grpcStatus: status.UNAVAILABLE });
+  await nothingIsLeft(user);
 });
 
 test('an image that is missing reaches the user as a clear error, and leaves nothing behind', async () => {
-  const missing = imageOf('enclave').replace(/@.*$/, `@sha256:${'0'.repeat(64)}`);
+  const missing = imageOf('enclave').replace(/@.*$/, `@${MISSING}`);
   const { error, user } = await refusal(launcher({ image: missing }));
   expect(error).toMatchObject({ name: 'RpcError', code: 'login.enclave_image', grpcStatus: status.UNAVAILABLE });
   expect(String(error)).not.toContain('sha256');
@@ -67,16 +84,14 @@ test('an image that is missing reaches the user as a clear error, and leaves not
 
 test('no node with a TPM: a clear error in seconds, and nothing left behind', async () => {
   const begin = Date.now();
-  const { error, user } = await refusal(launcher({ nodeSelector: { 'licensing.test/nowhere': 'true' } }));
+  const { error, user } = await refusal(launcher({ nodeSelector: NOWHERE }));
   expect(error).toMatchObject({ code: 'login.no_node', grpcStatus: status.UNAVAILABLE });
   expect(Date.now() - begin).toBeLessThan(30_000);
   await nothingIsLeft(user);
 });
 
 test('a start that takes too long ends at its deadline, and leaves nothing behind', async () => {
-  const { error, user } = await refusal(
-    launcher({ nodeSelector: { 'licensing.test/nowhere': 'true' } }, { startMs: 4_000, scheduleMs: Infinity }),
-  );
+  const { error, user } = await refusal(launcher({ nodeSelector: NOWHERE }, { startMs: 4_000, scheduleMs: Infinity }));
   expect(error).toMatchObject({ code: 'login.enclave_timeout', grpcStatus: status.UNAVAILABLE });
   await nothingIsLeft(user);
 });
