@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { Readable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import { writeMessage } from '../../../runtime/rpc/handlers';
 import { CallReader } from '../../../runtime/rpc/read-call';
@@ -9,22 +10,20 @@ const EXEC = '/licensing.v1.SessionService/Exec';
 const { idleMs } = RULES[PUT_FILE].timeout;
 const LATE = { code: 'rpc.idle', grpcStatus: status.DEADLINE_EXCEEDED };
 
-beforeEach(() => jest.useFakeTimers());
+// Streams go on by these.
+beforeEach(() => jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask'] }));
 afterEach(() => jest.useRealTimers());
 
 /** A caller who sends one message after each of these waits, and then nothing. */
-function caller(
-  path: string,
-  waits: number[],
-): AsyncIterable<number> & { iterator(): AsyncGenerator<number>; getPath(): string } {
-  const iterator = async function* (): AsyncGenerator<number> {
+function caller(path: string, waits: number[]): Readable & { getPath(): string } {
+  const messages = async function* (): AsyncGenerator<number> {
     for (const wait of waits) {
       await new Promise((resolve) => setTimeout(resolve, wait));
       yield wait;
     }
     await new Promise(() => undefined);
   };
-  return { getPath: () => path, iterator, [Symbol.asyncIterator]: iterator };
+  return Object.assign(Readable.from(messages()), { getPath: () => path });
 }
 
 /** A reader who takes nothing. */
