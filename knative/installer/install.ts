@@ -11,6 +11,7 @@ import { checkCluster } from './check';
 import { checkChoicesOf } from './check-choices';
 import { describeFinding } from './findings';
 import type { Run } from './flags';
+import { digestOf } from './installation';
 import type { Installation } from './installation';
 import { configMaps, createKeys, replaceDatabaseUrl } from './keys';
 import { applyManifests } from './manifests';
@@ -48,7 +49,7 @@ export async function install({ next, file, run, databaseUrl, isOtherDatabase, m
     });
 
   const before = (await readPublishedTrust(store))?.bundle;
-  const imageDigest = digestOf(next);
+  const imageDigest = digestOf(next.images.enclave);
   const earlierImages = run.retireImages ? [] : imagesThatStay(next, before);
   const policy = { ...before?.policy, softwareTpm: next.softwareTpm, imageDigests: [imageDigest, ...earlierImages] };
   // Known to clients and to login before the first enclave runs from it.
@@ -82,14 +83,14 @@ async function tellProblems(api: KubernetesApi, next: Installation, manifests: s
     if (finding.state !== 'ok') say(describeFinding(finding));
 }
 
-const digestOf = ({ images }: Installation): string => images.enclave.replace(/^.*@/, '');
-
 /**
  * Digests of enclaves that still get evidence, beside the next one. The one before stays good for a while: enclaves that run, and clients that
  * have yet to hear of the new one, are not cut off.
  */
 export function imagesThatStay(next: Installation, published: TrustBundle | undefined): string[] {
-  return (published?.policy.imageDigests ?? []).filter((digest) => digest !== digestOf(next)).slice(0, 1);
+  return (published?.policy.imageDigests ?? [])
+    .filter((digest) => digest !== digestOf(next.images.enclave))
+    .slice(0, 1);
 }
 
 /** What has to be signed elsewhere, beside the bundle that it becomes. */

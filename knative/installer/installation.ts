@@ -35,6 +35,9 @@ const settingsOf = (program: Configurable) =>
     ),
   );
 
+/** `sha256:HEX` of an image that is named by it. */
+export const digestOf = (reference: string): string => reference.replace(/^.*@/, '');
+
 /** Everything that an installation in a cluster decides, but its secrets. `about` of each is a comment in the file. */
 const installationSchema = z.strictObject({
   apiVersion: z.literal('licensing/v1').default('licensing/v1').describe('of this file'),

@@ -1,4 +1,4 @@
-import { PROGRAMS } from './installation';
+import { digestOf, PROGRAMS } from './installation';
 import type { Installation } from './installation';
 import { CONFIGURABLE } from './settings';
 import type { Configurable } from './settings';
@@ -79,8 +79,6 @@ export function kustomization(
     return Object.entries(data).map(([key, value]) => ({ op: 'replace', path: `/data/${key}`, value }));
   }
 }
-
-const digestOf = (image: string): string => image.replace(/^.*@/, '');
 
 const service = (name: string): object => ({ group: 'serving.knative.dev', kind: 'Service', name });
 const TARGETS: Record<Configurable, object> = {

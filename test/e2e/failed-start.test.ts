@@ -8,7 +8,7 @@ import type { KnativeService } from '../../runtime/kubernetes/objects';
 import { KnativeLauncher } from '../../functions/login/launcher/knative';
 import type { KnativeLauncherOptions } from '../../functions/login/launcher/knative';
 import { apiOf, apply, enclavePods, enclaves, ENCLAVES, eventually, kubectl, SERVICES } from './support/cluster';
-import { imageOf, setting } from './support/settings';
+import { digestOf, imageOf, setting } from './support/settings';
 
 const [label = '', value = ''] = setting('SLS_NODE_SELECTOR', 'licensing/tpm=2.0').split('=', 2);
 const MISSING = `sha256:${'0'.repeat(64)}`;
@@ -63,7 +63,7 @@ beforeAll(async () => {
   api = await apiOf(SERVICES, 'login');
   // An operator's mistakes, not login's: the admission policy lets none of login's through.
   digests = await kubectl(['get', ...POLICY, '-o', 'jsonpath={.data.digests}']);
-  await permit(`${digests} ${MISSING} ${imageOf('signup').replace(/^.*@/, '')}`);
+  await permit(`${digests} ${MISSING} ${digestOf('signup')}`);
 });
 afterAll(() => permit(digests));
 
