@@ -7,24 +7,20 @@ import { credentials } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { createAuthority } from '../licensing/authority/authority';
 import { callUnary } from '../runtime/rpc/client';
-import { unary } from '../runtime/rpc/handlers';
-import { startServer } from '../runtime/rpc/server';
 import { HealthClient } from '../proto/gen/grpc/health/v1/health';
 import { AccountServiceClient } from '../proto/gen/licensing/v1/account';
-import { LauncherServiceService } from '../proto/gen/licensing/v1/launcher';
-import type { LauncherServiceServer } from '../proto/gen/licensing/v1/launcher';
 import { LoginServiceClient } from '../proto/gen/licensing/v1/login';
 import type { LoginRequest } from '../proto/gen/licensing/v1/login';
 import { writeAccountFiles } from '../test/support/accounts';
 import type { AccountFiles } from '../test/support/accounts';
 import { startEmbeddedTestPostgres } from '../test/support/embedded-postgres';
 import { startEnclaveEndpoint } from '../test/support/enclave-endpoint';
+import { startOneLauncher } from '../test/support/one-launcher';
 import { byPassword, byToken, logIn, loginRequest, newClientKey } from '../test/support/login-client';
 import { startProgram } from '../test/support/program';
 import type { RunningProgram } from '../test/support/program';
 import { percentile, timed } from './bench';
 import type { Row } from './bench';
-import type { Implementation } from '../runtime/rpc/handlers';
 
 const PASSWORD = 'correct horse battery staple';
 /** The functions' default. */
@@ -69,16 +65,7 @@ export async function run(sizes: Sizes = SIZES): Promise<Row[]> {
   const accessToken = await signUp(files);
   const user = decodeJwt(accessToken).sub as string;
   const enclave = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
-  const implementation: Implementation<LauncherServiceServer> = {
-    ensureEnclave: unary(() => Promise.resolve({ ...enclave.location, started: false })),
-    stopEnclave: unary(() => Promise.resolve({})),
-    findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),
-    removeEnclave: unary(() => Promise.resolve({})),
-  };
-  const launcher = await startServer({
-    address: { scheme: 'unix', path: socket },
-    services: [{ definition: LauncherServiceService, implementation }],
-  });
+  const launcher = await startOneLauncher(socket, () => Promise.resolve({ ...enclave.location, started: false }));
   const program = await startProgram('login', {
     ...files.settings,
     LOG_LEVEL: 'error',

@@ -3,16 +3,12 @@ import { join } from 'node:path';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { createAuthority } from '../../licensing/authority/authority';
 import { callUnary } from '../../runtime/rpc/client';
-import { unary } from '../../runtime/rpc/handlers';
-import type { Implementation } from '../../runtime/rpc/handlers';
-import { startServer } from '../../runtime/rpc/server';
 import { AccountServiceClient } from '../../proto/gen/licensing/v1/account';
-import { LauncherServiceService } from '../../proto/gen/licensing/v1/launcher';
-import type { LauncherServiceServer } from '../../proto/gen/licensing/v1/launcher';
 import { LoginRequest, LoginServiceClient } from '../../proto/gen/licensing/v1/login';
 import { openReplica, writeAccountFiles } from '../../test/support/accounts';
 import { startEmbeddedTestPostgres } from '../../test/support/embedded-postgres';
 import { startEnclaveEndpoint } from '../../test/support/enclave-endpoint';
+import { startOneLauncher } from '../../test/support/one-launcher';
 import { byPassword, logIn, loginRequest, newClientKey } from '../../test/support/login-client';
 import { startProgram } from '../../test/support/program';
 import type { RunningProgram } from '../../test/support/program';
@@ -44,16 +40,9 @@ export async function startServices(): Promise<Services> {
   );
   await backend.close();
   const enclave = await startEnclaveEndpoint({ user: user!, clientCa: clientCa.certificate });
-  const implementation: Implementation<LauncherServiceServer> = {
-    ensureEnclave: unary(() => Promise.resolve({ ...enclave.location, started: false })),
-    stopEnclave: unary(() => Promise.resolve({})),
-    findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),
-    removeEnclave: unary(() => Promise.resolve({})),
-  };
-  const launcher = await startServer({
-    address: { scheme: 'unix', path: at('launcher.sock') },
-    services: [{ definition: LauncherServiceService, implementation }],
-  });
+  const launcher = await startOneLauncher(at('launcher.sock'), () =>
+    Promise.resolve({ ...enclave.location, started: false }),
+  );
   // What is measured is more than one user may do.
   const unlimited = { LOGINS_PER_ACCOUNT: '0', SIGNUPS_PER_ADDRESS: '0' };
   const settings = { ...files.settings, ...unlimited, LOG_LEVEL: 'error', LISTEN: 'http://127.0.0.1:0' };

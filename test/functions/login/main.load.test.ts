@@ -11,24 +11,20 @@ import { createAuthority } from '../../../licensing/authority/authority';
 import { issueServerCertificate } from '../../../licensing/authority/server';
 import { callUnary } from '../../../runtime/rpc/client';
 import type { RpcError } from '../../../runtime/rpc/errors';
-import { unary } from '../../../runtime/rpc/handlers';
-import { startServer } from '../../../runtime/rpc/server';
 import type { RunningServer } from '../../../runtime/rpc/server';
 import { HealthClient } from '../../../proto/gen/grpc/health/v1/health';
-import { LauncherServiceService } from '../../../proto/gen/licensing/v1/launcher';
-import type { LauncherServiceServer } from '../../../proto/gen/licensing/v1/launcher';
 import { LoginServiceClient, LoginStage } from '../../../proto/gen/licensing/v1/login';
 import { openReplica, writeAccountFiles } from '../../support/accounts';
 import type { AccountFiles } from '../../support/accounts';
 import { testDatabase } from '../../support/postgres';
 import { startEnclaveEndpoint } from '../../support/enclave-endpoint';
 import type { EnclaveEndpoint } from '../../support/enclave-endpoint';
+import { startOneLauncher } from '../../support/one-launcher';
 import { byPassword, logIn, loginRequest, newClientKey } from '../../support/login-client';
 import type { ClientKey } from '../../support/login-client';
 import { startProgram } from '../../support/program';
 import type { RunningProgram } from '../../support/program';
 import type { CertifiedKey } from '../../../runtime/keys/key-pair';
-import type { Implementation } from '../../../runtime/rpc/handlers';
 
 const password = 'correct horse battery';
 const HASH_QUEUE = 32;
@@ -62,19 +58,10 @@ beforeAll(async () => {
   const user = (await backend.accounts.create('alice', await backend.hasher.hash(password)))!;
   await backend.close();
   enclave = await startEnclaveEndpoint({ user, clientCa: clientCa.certificate });
-  const implementation: Implementation<LauncherServiceServer> = {
-    ensureEnclave: unary(async () => {
-      await launched;
-      return { ...enclave.location, started: true };
-    }),
-    stopEnclave: unary(() => Promise.resolve({})),
-    findEnclaves: unary(() => Promise.resolve({ node: '', running: [] })),
-    removeEnclave: unary(() => Promise.resolve({})),
-  };
   const launcherSocket = join(folder, 'launcher.sock');
-  launcher = await startServer({
-    address: { scheme: 'unix', path: launcherSocket },
-    services: [{ definition: LauncherServiceService, implementation }],
+  launcher = await startOneLauncher(launcherSocket, async () => {
+    await launched;
+    return { ...enclave.location, started: true };
   });
 
   const settings = {
