@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { seatGraceSetting } from '../attestation/seats/grace';
 import { addressSetting } from '../runtime/config/environment';
 import { proxiesSetting } from '../runtime/config/listen';
 
@@ -30,12 +31,7 @@ export const enclaveSettings = z.object({
   /** off: whoever may connect may work, without a seat. */
   SEATS: z.enum(['required', 'off']).default('required'),
   /** What runs when a seat lapses is told, and ended so many seconds later. */
-  SEAT_GRACE_SECONDS: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(7 * 86_400)
-    .default(900),
+  SEAT_GRACE_SECONDS: seatGraceSetting,
   READY_FILE: z.string().optional(),
 });
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { seatGraceSetting } from '../../attestation/seats/grace';
 import { accountSettings } from '../../licensing/accounts/backend';
 import { addressSetting } from '../../runtime/config/environment';
 import { listenSettings } from '../../runtime/config/listen';
@@ -35,10 +36,5 @@ export const loginSettings = z.object({
   /** A seat whose heartbeat is missed for so long is free. */
   SEAT_SECONDS: z.coerce.number().int().min(3).max(3600).default(180),
   /** As the enclaves have it: what was begun by a seat that has lapsed runs so long, and the seat counts for its user. */
-  SEAT_GRACE_SECONDS: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(7 * 86_400)
-    .default(900),
+  SEAT_GRACE_SECONDS: seatGraceSetting,
 });
