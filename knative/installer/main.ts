@@ -35,31 +35,35 @@ import { NotReadyError } from './waiting';
 const manifests = join(distFolder(), '..', 'knative');
 const print = (text: string): void => void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 
+type Installed = Awaited<ReturnType<typeof readInstalled>>;
+
+/** What the flags change: the file that was given, or what is installed. */
+async function baseOf({ file }: Run, installed: Installed): Promise<NonNullable<Installed>> {
+  if (file === undefined) return installed ?? { draft: {} };
+  const text = await readText(file);
+  return { text, draft: readDraft(text, file) };
+}
+
 /** What is to be installed, and what is now. */
 async function decide(run: Run, changes: Draft) {
   const installed = run.print && run.file !== undefined ? undefined : await readInstalled(manifests);
-  const text = run.file === undefined ? installed?.text : await readText(run.file);
-  const base = run.file === undefined ? (installed?.draft ?? {}) : readDraft(text ?? '', run.file);
-  const next = checkInstallation(merge(base, changes));
+  const { text, draft } = await baseOf(run, installed);
+  const next = checkInstallation(merge(draft, changes));
   // Somebody's own comments stay as long as no flag says something else than the file.
   const file = text !== undefined && Object.keys(changes).length === 0 ? text : renderInstallation(next);
   return { before: installed && checkInstallation(installed.draft), next, file };
 }
 
+function noneWithoutCluster(error: unknown): undefined {
+  if (!(error instanceof KubectlError)) throw error;
+}
+
 /** Before there are images, and before there is a cluster that has anything: only what the flags or the file say is needed. */
 async function check(run: Run, changes: Draft): Promise<void> {
-  const base =
-    run.file === undefined
-      ? await readInstalled(manifests).then(
-          (installed) => installed?.draft ?? {},
-          (error: unknown) => {
-            if (error instanceof KubectlError) return {};
-            throw error;
-          },
-        )
-      : readDraft(await readText(run.file), run.file);
+  const installed = run.file === undefined ? await readInstalled(manifests).catch(noneWithoutCluster) : undefined;
+  const { draft } = await baseOf(run, installed);
   const images = Object.fromEntries(PROGRAMS.map((name) => [name, `licensing/${name}@sha256:${'0'.repeat(64)}`]));
-  const choices = await checkChoicesOf(checkInstallation(merge(merge({ images }, base), changes)), manifests);
+  const choices = await checkChoicesOf(checkInstallation(merge(merge({ images }, draft), changes)), manifests);
   for await (const finding of checkCluster(await KubernetesApi.ofUser(), choices)) {
     print(describeFinding(finding));
     if (finding.state === 'wrong') process.exitCode = 1;
