@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { dump, loadAll } from 'js-yaml';
 import { distFolder } from '../../runtime/config/dist';
+import { ConfigError } from '../../runtime/config/environment';
 import { KeyStoreError } from '../../installation/store';
 import { readPublishedTrust } from '../../installation/trust';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
@@ -121,7 +122,7 @@ function show(steps: readonly Step[], refused: readonly Refusal[], { json }: Run
 }
 
 main().catch((error: unknown) => {
-  const isUsage = error instanceof TypeError || error instanceof InstallationError;
+  const isUsage = [TypeError, InstallationError, ConfigError].some((kind) => error instanceof kind);
   const isTold = [KubectlError, KubernetesError, KeyStoreError, NotReadyError].some((kind) => error instanceof kind);
   if (!(isUsage || isTold)) throw error;
   for (const line of (error as Error).message.split('\n')) say(line);

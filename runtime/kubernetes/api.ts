@@ -61,11 +61,16 @@ export class KubernetesApi {
     return new KubernetesApi(config);
   }
 
-  /** Of the user's kubeconfig, as kubectl takes it: KUBECONFIG, ~/.kube/config. */
+  /** Of the user's kubeconfig, as kubectl takes it: KUBECONFIG, ~/.kube/config. @throws ConfigError where it can't be read */
   static async ofUser(): Promise<KubernetesApi> {
     const { KubeConfig } = await import('./kube-config');
     const config = new KubeConfig();
-    config.loadFromDefault();
+    try {
+      config.loadFromDefault();
+    } catch (cause) {
+      const named = process.env['KUBECONFIG'] ?? 'the kubeconfig';
+      throw new ConfigError(`KUBECONFIG (${named}) can't be read: ${(cause as Error).message}`, { cause });
+    }
     return new KubernetesApi(config, INTERACTIVE_ATTEMPTS);
   }
 

@@ -1,3 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KubernetesApi } from '../../../runtime/kubernetes/api';
 import { KubernetesError } from '../../../runtime/kubernetes/errors';
 import { TestClock } from '../../support/clock';
 import { eventually } from '../../support/eventually';
@@ -69,4 +73,24 @@ test('deleting what is gone is no error, and preconditions are sent along', asyn
   expect(fake.requests[0]?.body).toMatchObject({ preconditions: { uid: 'u1', resourceVersion: '7' } });
   answers = [{ status: 409, body: { reason: 'Conflict' } }];
   await expect(fake.api().delete('/x', { uid: 'u2' })).rejects.toMatchObject({ status: 409 });
+});
+
+test.each([
+  ['that is not there', undefined],
+  ['that is no YAML', 'clusters: ['],
+])('a kubeconfig %s is named', async (_, text) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sls-kubeconfig-'));
+  const file = join(folder, 'config');
+  if (text !== undefined) writeFileSync(file, text);
+  const before = process.env['KUBECONFIG'];
+  process.env['KUBECONFIG'] = file;
+  try {
+    await expect(KubernetesApi.ofUser()).toRejectWithCode('config.invalid', {
+      message: expect.stringContaining(file) as string,
+    });
+  } finally {
+    if (before === undefined) delete process.env['KUBECONFIG'];
+    else process.env['KUBECONFIG'] = before;
+    rmSync(folder, { recursive: true });
+  }
 });
