@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { built } from './built';
+import type { Programs } from './release-before';
 import { copyEmbeddedDatabase } from './embedded-postgres';
 import { copySwtpmState } from './software-tpm';
 import type { JWK } from 'jose';
@@ -46,6 +47,12 @@ export class Machine {
     XDG_CONFIG_HOME: join(this.folder, 'config'),
   };
   private up: ChildProcess | undefined;
+  /** Of another release where its programs are run from now on: see release-before.ts. */
+  programs: Programs | undefined;
+
+  private program(name: string): string {
+    return this.programs === undefined ? built(name) : join(this.programs.dist, `${name}.cjs`);
+  }
 
   path(...names: string[]): string {
     return join(this.folder, ...names);
@@ -85,7 +92,7 @@ export class Machine {
 
   /** Runs sls to its end. */
   async sls(args: string[], { stdin = '', env = {}, uid, onStart, onOutput }: RunOptions = {}): Promise<Ended> {
-    const child = spawn(process.execPath, [built('sls'), ...args], {
+    const child = spawn(process.execPath, [this.program('sls'), ...args], {
       cwd: this.folder,
       env: { ...this.env, ...env },
       ...(uid !== undefined && { uid, gid: uid }),
@@ -117,7 +124,7 @@ export class Machine {
     { under = [], fromNothing = false }: { under?: readonly string[]; fromNothing?: boolean } = {},
   ): Promise<ChildProcess> {
     if (!fromNothing && !existsSync(this.server())) await this.prepareInstallation();
-    const [program = '', ...rest] = [...under, process.execPath, built('sls'), 'up', '--json', ...args];
+    const [program = '', ...rest] = [...under, process.execPath, this.program('sls'), 'up', '--json', ...args];
     const child = spawn(program, rest, {
       cwd: this.folder,
       // No flow is about how long a password takes: the demo, and the benchmarks, hash them at the usual cost.
