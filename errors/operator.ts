@@ -54,6 +54,8 @@ export type OperatorCode =
   | 'store.migration_changed'
   /** The database is of another installation than the objects beside it. */
   | 'store.another_installation'
+  /** A program's role in the database is missing, or may do something else than its program needs. */
+  | 'store.roles'
   | InternalCode;
 
 /** Nobody's outside one program: a sign from one part of it to another. */
