@@ -12,6 +12,8 @@ export interface CheckChoices {
   nodeSelector: string;
   /** The enclaves' Knative Service, YAML. */
   enclaveTemplate: string;
+  /** Where the cluster's DNS, ingress and API server are, as far as the installation says. */
+  network: Installation['network'];
   /** PodMonitors are made. */
   metrics: boolean;
   /** Of the enclaves; none: the cluster's usual one. */
@@ -22,13 +24,14 @@ export interface CheckChoices {
 
 /** @param manifests the folder `knative` */
 export async function checkChoicesOf(installation: Installation, manifests: string): Promise<CheckChoices> {
-  const { overlay, nodeSelector, metrics, settings, enclaveTemplate } = installation;
+  const { overlay, nodeSelector, metrics, settings, enclaveTemplate, network } = installation;
   const { ENCLAVE_RUNTIME_CLASS, ENCLAVE_VOLUME_SIZE, ENCLAVE_STORAGE_CLASS } = settings.login ?? {};
   return {
     postgres: overlay !== 'external-postgres',
     hardwareTpm: overlay !== 'software-tpm',
     nodeSelector,
     enclaveTemplate: enclaveTemplate ?? (await readText(join(manifests, 'base', 'enclave.yaml'))),
+    network,
     metrics,
     runtimeClass: ENCLAVE_RUNTIME_CLASS,
     volumes: ENCLAVE_VOLUME_SIZE === undefined ? undefined : { storageClass: ENCLAVE_STORAGE_CLASS },

@@ -156,7 +156,7 @@ export async function checkIngress(api: KubernetesApi): Promise<Found> {
   if (known === undefined)
     return warning(
       `the ingress class ${className} is none that is known here: not checked`,
-      'make sure that it runs and passes HTTP/2',
+      'make sure that it runs and passes HTTP/2; name its namespaces in installation.yaml (network.ingressNamespaces)',
     );
   const { name, controller, gateways } = known;
   const there = await api.find<Deployment>(`${deploymentsPath(SERVING)}/${controller}`);

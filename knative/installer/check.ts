@@ -4,6 +4,7 @@ import { parseQuantity } from '../../runtime/kubernetes/quantity';
 import { systemClock } from '../../runtime/clock';
 import type { Clock } from '../../runtime/clock';
 import type { CheckChoices } from './check-choices';
+import { checkApiPort, checkClusterDns } from './check-network';
 import { checkDomain, checkFeatures, checkIngress, checkKnative, checkTls } from './check-knative';
 import { ok, warning, wrong } from './findings';
 import type { Finding } from './findings';
@@ -48,7 +49,8 @@ export async function* checkCluster(
     ['ingress', () => checkIngress(api)],
     ['TLS', () => checkTls(api)],
     ['domain', () => checkDomain(api, resolve)],
-    ['cluster DNS', () => checkClusterDns(api)],
+    ['cluster DNS', () => checkClusterDns(api, choices)],
+    ['network', () => checkApiPort(api, choices)],
     ['storage class', () => checkStorage(api, choices)],
     ['TPM nodes', () => checkNodes(api, choices)],
     ['TPM devices', () => checkDevices(api, choices)],
@@ -119,28 +121,6 @@ async function checkClocks(api: KubernetesApi, clock: Clock): Promise<Found> {
 
 function words(seconds: number): string {
   return `${Math.round(Math.abs(seconds))} s ${seconds > 0 ? 'ahead' : 'behind'}`;
-}
-
-/** The attestors find enrol by it; the enclaves' NetworkPolicy lets DNS through to kube-system alone. */
-async function checkClusterDns(api: KubernetesApi): Promise<Found> {
-  const slices = await api.get<List<{ metadata: ObjectMeta; endpoints?: Array<{ conditions?: { ready?: boolean } }> }>>(
-    '/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices',
-    { query: { labelSelector: 'kubernetes.io/service-name=kube-dns' } },
-  );
-  if (slices.items.length === 0)
-    return warning(
-      'expected the Service kube-dns in kube-system, got none',
-      "let the enclaves' NetworkPolicy (knative/base/enclaves.yaml) reach your DNS",
-    );
-  const ready = slices.items
-    .flatMap(({ endpoints = [] }) => endpoints)
-    .filter(({ conditions }) => conditions?.ready !== false);
-  if (ready.length === 0)
-    return wrong(
-      'expected kube-dns to have a ready endpoint, got none',
-      'kubectl get pods -n kube-system -l k8s-app=kube-dns',
-    );
-  return ok(`kube-dns, ${ready.length} ready`);
 }
 
 interface StorageClass {

@@ -2,6 +2,7 @@ import { dump, load, YAMLException } from 'js-yaml';
 import { z } from 'zod';
 import { CodedError } from '../../errors/coded-error';
 import { checkIssuer } from '../../runtime/oidc/issuer';
+import { networkSchema } from './network-settings';
 import { CONFIGURABLE, SETTINGS } from './settings';
 import type { Configurable } from './settings';
 
@@ -75,6 +76,9 @@ const installationSchema = z.strictObject({
     })
     .optional()
     .describe('OpenID provider by which users may log in'),
+  network: networkSchema
+    .default({})
+    .describe('what the network has elsewhere than knative/base/network.yaml says: each list takes the place of its'),
   enclaveTemplate: z
     .string()
     .optional()
@@ -154,10 +158,22 @@ export function renderInstallation(installation: Installation): string {
     const about = `# ${shape[key].description ?? ''}\n`;
     if (key === 'settings')
       return `${about}settings:\n${CONFIGURABLE.map((name) => renderSettings(name, installation)).join('')}`;
+    if (key === 'network') return about + renderNetwork(installation.network);
     const value = installation[key];
     return about + (value === undefined ? `# ${key}:\n` : dump({ [key]: value }, { lineWidth: -1 }));
   });
   return `# An installation of the licensing service in a cluster: install:cluster -- --file THIS\n${parts.join('\n')}`;
+}
+
+function renderNetwork(network: Installation['network']): string {
+  const names = Object.keys(networkSchema.shape) as Array<keyof typeof network>;
+  const lines = names.map((name) => {
+    const value = network[name];
+    const line =
+      value === undefined ? `  # ${name}:` : `  ${name}: ${dump(value, { flowLevel: 0, lineWidth: -1 }).trim()}`;
+    return `${line} # ${networkSchema.shape[name].description ?? ''}\n`;
+  });
+  return `${Object.keys(network).length > 0 ? 'network:' : '# network:'}\n${lines.join('')}`;
 }
 
 function renderSettings(program: Configurable, { settings }: Installation): string {

@@ -1,5 +1,6 @@
 import { digestOf, PROGRAMS } from './installation';
 import type { Installation } from './installation';
+import { networkPatches } from './network';
 import { CONFIGURABLE } from './settings';
 import type { Configurable } from './settings';
 import { mountsOf } from './template';
@@ -68,7 +69,11 @@ export function kustomization(
       ],
       generatorOptions: { disableNameSuffixHash: true },
     }),
-    patches: [...patches, { target: { kind: 'ConfigMap', name: 'enclave-policy' }, operations: policy() }]
+    patches: [
+      ...patches,
+      { target: { kind: 'ConfigMap', name: 'enclave-policy' }, operations: policy() },
+      ...networkPatches(installation),
+    ]
       .filter(({ operations }) => operations.length > 0)
       .map(({ target, operations }) => ({ target, patch: JSON.stringify(operations) })),
   };

@@ -27,6 +27,7 @@ import { readInstalled } from './installed';
 import { imagesThatStay, install, say } from './install';
 import { clusterKeys, configMaps, readDatabaseUrl } from './keys';
 import { renderManifests } from './manifests';
+import { requireOpenDatabase } from './network';
 import { plan } from './plan';
 import type { KubernetesObject, Step } from './plan';
 import { refusals } from './refusals';
@@ -87,6 +88,7 @@ async function main(): Promise<void> {
   if (run.print) return print(await printable(next, file));
 
   const databaseUrl = run.databaseUrlFile === undefined ? undefined : (await readText(run.databaseUrlFile)).trim();
+  if (databaseUrl !== undefined) requireOpenDatabase(next, databaseUrl);
   const installedUrl = before && (await readDatabaseUrl());
   const refused = refusals(before && { installation: before, databaseUrl: installedUrl }, next, {
     databaseUrl,

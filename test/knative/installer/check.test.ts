@@ -14,6 +14,7 @@ const CHOICES: CheckChoices = {
   hardwareTpm: true,
   nodeSelector: 'licensing/tpm=2.0',
   enclaveTemplate: readFileSync(join(__dirname, '../../../knative/base/enclave.yaml'), 'utf8'),
+  network: {},
   metrics: true,
 };
 const SERVING = '/apis/apps/v1/namespaces/knative-serving/deployments';
@@ -58,6 +59,11 @@ const good = (): Record<string, object> => ({
   '/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices': items({
     metadata: { name: 'kube-dns-1' },
     endpoints: [{ conditions: { ready: true } }, { conditions: { ready: true } }],
+  }),
+  '/apis/discovery.k8s.io/v1/namespaces/openshift-dns/endpointslices': items(),
+  '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices': items({
+    metadata: { name: 'kubernetes' },
+    ports: [{ port: 6443 }],
   }),
   '/apis/storage.k8s.io/v1/storageclasses': items({
     metadata: { name: 'standard', annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } },
@@ -110,6 +116,7 @@ test('one line for each check, and nothing is changed in the cluster', async () 
     'ok       TLS             external domain encryption is on',
     'ok       domain          signup.licensing.sls.example.com, login.licensing.sls.example.com',
     'ok       cluster DNS     kube-dns, 2 ready',
+    "ok       network         the API server's port is open to those that ask it",
     'ok       storage class   standard (rancher.io/local-path) is the default',
     'ok       TPM nodes       2 of 2 with licensing/tpm=2.0 ready: node-a, node-b',
     'ok       TPM devices     squat.ai/tpm on node-a, node-b',
@@ -122,6 +129,12 @@ test('one line for each check, and nothing is changed in the cluster', async () 
   expect(server.requests.find(({ path }) => path === '/api/v1/nodes')?.query.get('labelSelector')).toBe(
     'licensing/tpm=2.0',
   );
+});
+
+test('DNS where the installation says that there is none is closed by its own NetworkPolicies', async () => {
+  expect(await problems({ network: { dnsNamespaces: ['dns'] } })).toEqual([
+    expect.stringContaining('expected kube-system among network.dnsNamespaces, because kube-dns is there, got dns'),
+  ]);
 });
 
 test("what is asked of Knative's webhook is an enclave's Service, with the node selector", async () => {
@@ -248,6 +261,34 @@ test.each<[string, () => void, string]>([
     'wrong    cluster DNS     expected kube-dns to have a ready endpoint, got none',
   ],
   [
+    "OpenShift's DNS, which is open by the usual rules",
+    () => {
+      objects['/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices'] = items();
+      objects['/apis/discovery.k8s.io/v1/namespaces/openshift-dns/endpointslices'] = items({
+        metadata: { name: 'x' },
+        endpoints: [{ conditions: { ready: false } }],
+      });
+    },
+    'wrong    cluster DNS     expected dns-default to have a ready endpoint, got none; kubectl get pods -n openshift-dns',
+  ],
+  [
+    "a DNS cache on each node, which may have the address of the cluster's DNS",
+    () => {
+      objects['/apis/apps/v1/namespaces/kube-system/daemonsets/node-local-dns'] = {};
+      objects['/api/v1/namespaces/kube-system/services/kube-dns'] = { spec: { clusterIP: '10.96.0.10' } };
+    },
+    'warning  cluster DNS     NodeLocal DNSCache may answer at 10.96.0.10, the address of kube-dns, which network.dnsAddresses lacks; where kube-proxy uses iptables it does: dnsAddresses: [169.254.20.10/32, 10.96.0.10/32] in installation.yaml',
+  ],
+  [
+    'an API server by another port',
+    () =>
+      (objects['/apis/discovery.k8s.io/v1/namespaces/default/endpointslices'] = items({
+        metadata: { name: 'kubernetes' },
+        ports: [{ port: 16_443 }],
+      })),
+    "wrong    network         expected the API server's port 16443 among network.apiPorts, got 443, 6443; apiPorts: [443, 6443, 16443] in installation.yaml",
+  ],
+  [
     'no storage class',
     () => (objects['/apis/storage.k8s.io/v1/storageclasses'] = items()),
     "wrong    storage class   expected a default StorageClass for PostgreSQL's volume, got no StorageClass; install one, or take the overlay external-postgres",
@@ -367,6 +408,7 @@ test('what an installation is decides what is looked at', async () => {
     postgres: false,
     hardwareTpm: true,
     nodeSelector: 'a=b',
+    network: {},
     metrics: false,
     enclaveTemplate: CHOICES.enclaveTemplate,
     runtimeClass: 'gvisor',

@@ -19,6 +19,7 @@ test('the file that is kept says everything, with every setting in it, and reads
     ekRoots: { 'maker.pem': '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n' },
     oidc: { issuer: 'https://accounts.example.com', clientId: 'sls' },
     enclaveTemplate: 'a: 1 # mine\n',
+    network: { apiPorts: [6443, 16443], denied: ['203.0.113.0/24', '2606:2800::/32'], ingressNamespaces: [] },
     settings: { login: { LICENCE_REQUIRED: true, DEFAULT_SEATS: 3 }, reaper: { UNUSED_DAYS: 0.5 } },
   });
   const text = renderInstallation(installation);
@@ -55,6 +56,12 @@ test('a change replaces what it names, adds what is new, takes away what it sets
 });
 
 test.each<[string, Draft, RegExp]>([
+  [
+    'an address that is no network',
+    { ...least, network: { denied: ['10.0.0.1'] } },
+    /network\.denied\.0: expected networks/,
+  ],
+  ['a port that is none', { ...least, network: { apiPorts: [0] } }, /network\.apiPorts\.0: /],
   ['nothing', {}, /overlay: .*; images: /],
   [
     'an image by tag',
