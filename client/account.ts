@@ -1,5 +1,6 @@
 import { Metadata } from '@grpc/grpc-js';
 import { callUnary } from '../runtime/rpc/client';
+import type { Clock } from '../runtime/clock';
 import { fromUnixSeconds } from '../runtime/rpc/unix-time';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { AccountDeletionServiceClient, AccountServiceClient } from '../proto/gen/licensing/v1/account';
@@ -20,6 +21,8 @@ export interface CallOptions {
   allowPlaintext?: boolean;
   /** Name of this machine, as shown in the list of sessions. */
   clientName?: string;
+  /** Compared with the service's before a refusal that it can explain. Default: the system clock. */
+  clock?: Clock;
 }
 
 /** The credentials of a session. Secrets: never log them. */

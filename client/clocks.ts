@@ -14,6 +14,7 @@ import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import { channelCredentials, isLoopback, parseAddress } from '../runtime/rpc/address';
 import type { Address } from '../runtime/rpc/address';
+import { RpcError } from '../runtime/rpc/errors';
 import { channelTo } from '../runtime/rpc/proxy';
 import { SingleUseCredentials } from './connect/credentials';
 
@@ -42,6 +43,14 @@ const BY_CLOCK: ReadonlySet<Code> = new Set<Code>([
   'admin.certificate',
   'licence.expired',
   'licence.not_yet_valid',
+  // Of an ID token's times, by the service's clock.
+  'oidc.token_invalid',
+]);
+/** Calls that did not come through. */
+const UNREACHED: ReadonlySet<Code> = new Set<Code>([
+  'service.unreachable',
+  'rpc.unavailable',
+  'oidc.provider_unavailable',
 ]);
 /** What OpenSSL says of a certificate of a service: no call of ours comes through then. */
 const TLS_TIME = /certificate (has expired|is not yet valid)|CERT_(HAS_EXPIRED|NOT_YET_VALID)/;
@@ -62,12 +71,20 @@ interface ClockOptions {
 /** True where a clock may be why, and the two have to be compared. */
 function isByClock(error: unknown): error is CodedError {
   if (!(error instanceof CodedError) || error.clockAheadSeconds !== undefined) return false;
-  return BY_CLOCK.has(error.code) || isTlsTime(error);
+  return BY_CLOCK.has(error.code) || isTlsTime(error) || isProviderOfService(error);
 }
 
-/** True of a call that failed because of the times in a service's TLS certificate. */
-export function isTlsTime({ code, message }: CodedError): boolean {
-  return (code === 'service.unreachable' || code === 'rpc.unavailable') && TLS_TIME.test(message);
+/** True of a call that failed because of the times in the TLS certificate of a service or of the OpenID provider. */
+export function isTlsTime(error: CodedError): boolean {
+  if (!UNREACHED.has(error.code)) return false;
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
+    if (TLS_TIME.test(cause.message)) return true;
+  return false;
+}
+
+/** Where it is the service that can't reach the provider, it says no more than that: the times in the provider's certificate may be why. */
+function isProviderOfService(error: CodedError): boolean {
+  return error instanceof RpcError && error.code === 'oidc.provider_unavailable';
 }
 
 /**

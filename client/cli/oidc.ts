@@ -1,5 +1,6 @@
 import { logInByDevice, exchangeIdToken, oidcSettings } from '../index';
 import type { DeviceCode, OidcLogin, TrustBundle } from '../index';
+import { comparingClocks } from '../clocks';
 import { callOptions } from './call-options';
 import { CliError, EXIT } from './exit';
 import { interruptible } from './interrupt';
@@ -42,14 +43,16 @@ export function askProvider(trust: TrustBundle, out: Output, options: OutputOpti
         hint: 'log in with a password: sls login',
       });
     out.progress(`asking ${settings.issuer} for a code`);
-    return logInByDevice(settings, {
-      signal,
-      async onCode(code) {
-        out.finish();
-        await show(code, settings.issuer, options);
-        out.progress('waiting for you to log in there');
-      },
-    });
+    return comparingClocks(trust, callOptions(), () =>
+      logInByDevice(settings, {
+        signal,
+        async onCode(code) {
+          out.finish();
+          await show(code, settings.issuer, options);
+          out.progress('waiting for you to log in there');
+        },
+      }),
+    );
   });
 }
 

@@ -71,6 +71,7 @@ export async function logInByDevice(
   }
   const client = { client_id: clientId, ...(publicClientSecret !== '' && { client_secret: publicClientSecret }) };
   const began = clock.now();
+  const beganMonotonic = clock.monotonic();
   const answer = read(
     answerSchema,
     await post(deviceAuthorizationEndpoint, { ...client, scope: scopes.join(' ') }, signal),
@@ -91,30 +92,28 @@ export async function logInByDevice(
         `expected an https address to send the user to, of the OpenID provider ${issuer}`,
       );
   }
-  const expiresAt = began + Math.min(expires_in, MAX_WAIT_SECONDS) * 1000;
-  await onCode({ address, userCode, completeAddress, expiresAt: new Date(expiresAt) });
-  return waitForToken(
-    { url: tokenEndpoint, form: { ...client, grant_type: DEVICE_CODE, device_code }, interval, expiresAt },
-    signal,
-    clock,
-  );
+  const life = Math.min(expires_in, MAX_WAIT_SECONDS) * 1000;
+  await onCode({ address, userCode, completeAddress, expiresAt: new Date(began + life) });
+  const form = { ...client, grant_type: DEVICE_CODE, device_code };
+  return waitForToken({ url: tokenEndpoint, form, interval, until: beganMonotonic + life }, signal, clock);
 }
 
 interface Waiting {
   url: string;
   form: Record<string, string>;
   interval: number;
-  expiresAt: number;
+  /** By the monotonic clock: a time of day that is put right meanwhile ends no code. */
+  until: number;
 }
 
 /** RFC 8628, 3.4 and 3.5. */
 async function waitForToken(
-  { url, form, interval, expiresAt }: Waiting,
+  { url, form, interval, until }: Waiting,
   signal: AbortSignal | undefined,
   clock: Clock,
 ): Promise<string> {
   for (let seconds = interval; ; seconds = Math.min(seconds, MAX_INTERVAL_SECONDS)) {
-    if (clock.now() + seconds * 1000 >= expiresAt) throw expired();
+    if (clock.monotonic() + seconds * 1000 >= until) throw expired();
     await clock.sleep(seconds * 1000, signal);
     try {
       const answer = await post(url, form, signal);

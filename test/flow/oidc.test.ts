@@ -10,13 +10,16 @@ import { built } from '../support/built';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended, RunOptions } from '../support/machine';
 import { OpenIdProvider } from '../support/openid-provider';
+import { clockOff } from '../support/wrong-clock';
 
 let machine: Machine;
 let provider: OpenIdProvider;
 beforeAll(async () => {
   machine = new Machine();
   const ca = await createAuthority({ commonName: "the provider's CA", trustDomain: 'idp.test', years: 1 });
-  provider = await OpenIdProvider.start({ certificate: await issueServerCertificate(ca, { hosts: ['localhost'] }) });
+  provider = await OpenIdProvider.start({
+    certificate: await issueServerCertificate(ca, { hosts: ['localhost'], days: 2 }),
+  });
   machine.env['NODE_EXTRA_CA_CERTS'] = machine.path('provider-ca.pem');
   writeFileSync(machine.path('provider-ca.pem'), ca.certificate);
   await machine.startService(provider.upOptions);
@@ -117,6 +120,16 @@ test('what goes wrong is said in words, with a way out', async () => {
 test('a provider whose certificate nobody vouches for is sent nothing', async () => {
   const ended = await machine.sls(['login', '--oidc'], { env: { NODE_EXTRA_CA_CERTS: '' } });
   expect(ended).toMatchObject({ code: 6, stderr: expect.stringContaining("can't be reached") });
+});
+
+test("a provider whose certificate has ended by this machine's clock alone: the hint is the clock", async () => {
+  const ended = await machine.sls(['login', '--oidc'], { env: clockOff('+3d') });
+  expect(ended).toMatchObject({
+    code: 6,
+    stderr: expect.stringMatching(
+      /can't be reached\nhint: this machine's clock is 3 days ahead of the service's: set right the one that is wrong/,
+    ),
+  });
 });
 
 test('Ctrl-C ends the wait at once, and leaves the session of before as it was', async () => {

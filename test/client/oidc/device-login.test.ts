@@ -81,10 +81,21 @@ describe('at a real provider', () => {
     await nextQuestion(1);
     await clock.untilWaiting();
     // Two of its 120 seconds are left.
-    clock.set(clock.now() + 117_000);
+    await clock.advance(117_000);
     await nextQuestion(1);
     expect(await waiting).toMatchObject({ code: 'oidc.code_expired' });
-    expect(provider.polls).toBe(2);
+    expect(provider.polls).toBe(3);
+  });
+
+  test('a time of day that is put right meanwhile ends no code', async () => {
+    let shown: DeviceCode | undefined;
+    const waiting = logIn((code) => void (shown = code));
+    await Promise.race([nextQuestion(1), waiting]);
+    await clock.untilWaiting();
+    clock.set(clock.now() + 86_400_000);
+    await provider.approve(shown!.completeAddress!, 'dot');
+    await nextQuestion(1);
+    expect(await new IdTokenVerifier(provider).verify(await waiting)).toMatchObject({ subject: 'dot' });
   });
 
   test('a provider that is away for a moment meanwhile is waited for', async () => {
