@@ -1,8 +1,8 @@
 # 10 to 12 and 14: proxies, logins that go on, a killed attestor, passwords made to be costly.
 
-# Writes into the file seen the first line of each connection that comes, and answers nothing. $port is its.
+# Writes into the file seen the first line of each connection that comes, and answers nothing. $port is its. Arguments: those of listen.mjs.
 listen() {
-  node "$root/scripts/reports/listen.mjs" "${1:-127.0.0.1}" >seen 2>/dev/null &
+  node "$root/scripts/reports/listen.mjs" "${1:-127.0.0.1}" "${@:2}" >seen 2>/dev/null &
   listener=$!
   eventually 'a port' has_line seen '^port '
   port=$(sed -n 's/^port //p' seen)

@@ -3,6 +3,7 @@ import { chmodSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { built } from '../support/built';
 import { forgetLimits, kubectl, SERVICES } from './support/cluster';
+import { INSTALLER } from './support/install';
 import { Person } from './support/person';
 
 const administrator = new Person();
@@ -23,6 +24,8 @@ test('what users of such tools reported: each case that applies is as it should 
       ...machine.env,
       TMPDIR: machine.folder,
       SLS_PROGRAM: built('sls'),
+      REPORTS_INSTALLER: INSTALLER,
+      KUBECONFIG: process.env['KUBECONFIG'] ?? '',
       REPORTS_ADMIN: `--address ${address.trim()} --admin-certificate ${folder}/certificate.pem --admin-key ${folder}/key.pem`,
     },
     stdio: ['ignore', 'pipe', 'inherit'],

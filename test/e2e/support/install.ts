@@ -7,7 +7,8 @@ import { fingerprint } from '../../../attestation/trust/public-key';
 import { readSignedBundle } from '../../../attestation/trust/signed-bundle';
 import { imageOf, setting } from './settings';
 
-const INSTALLER = join(process.env['SLS_DIST'] ?? resolve(__dirname, '../../../dist'), 'cluster-install.cjs');
+/** What an operator installs with. */
+export const INSTALLER = join(process.env['SLS_DIST'] ?? resolve(__dirname, '../../../dist'), 'cluster-install.cjs');
 
 /** Before all tests: installs what they test, by the command that an operator uses, and leaves the trust bundle's path and its fingerprint in SLS_TRUST and SLS_TRUST_FINGERPRINT. */
 export default async function install(): Promise<void> {
