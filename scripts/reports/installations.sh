@@ -14,7 +14,7 @@
   run node "$REPORTS_INSTALLER" --check --node-selector "reports.test/no-such-label=$$"
   ended 1
   out_like "^wrong +TPM nodes .*reports.test/no-such-label=$$.*; "
-  run env KUBECONFIG="$PWD/none" node "$REPORTS_INSTALLER" --check
+  run env KUBECONFIG="$PWD/none" node "$REPORTS_INSTALLER" --check --overlay software-tpm
   holds 'no success' test "$status" -ne 0
   out_is ''
   err_like "$PWD/none"
