@@ -17,6 +17,7 @@ test('--check looks at each thing of a real cluster, one line each, and can look
     'TLS',
     'domain',
     'cluster DNS',
+    'network',
     'storage class',
     'TPM nodes',
     'TPM devices',
