@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import pg from 'pg';
 import { RpcError } from '../../runtime/rpc/errors';
+import { CONNECT_MS, inTransaction, queriesBy, withConnection } from './connection';
 import { migrate, missingMigrations } from './migrate';
 import type { Migration } from './migrate';
 import { migrations } from './migrations';
@@ -49,7 +50,6 @@ interface DatabaseOptions {
   statementMs?: number;
 }
 
-const CONNECT_MS = 5_000;
 const STATEMENT_MS = 5_000;
 const RETRY = { firstMs: 100, mostMs: 1_000 };
 /** No new try after this: the caller waits, and so do those behind it. */
@@ -168,13 +168,13 @@ export function openDatabase(
   const withClient = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
     const leave = await enter();
     try {
-      return await withConnection(work);
+      return await withPooled(work);
     } finally {
       leave();
     }
   };
 
-  const withConnection = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+  const withPooled = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
     const client = await connect();
     let broken: Error | undefined;
     // Without a listener, a connection that breaks between two statements of a transaction would end the process.
@@ -193,54 +193,22 @@ export function openDatabase(
     }
   };
 
-  const rows = async <Row extends object>(
-    client: pg.ClientBase,
-    text: string,
-    values: readonly Value[],
-  ): Promise<Row[]> => {
-    const requester = currentRequester();
-    if (requester) requester.statements += 1;
-    return (await client.query<Row>(text, [...values])).rows;
-  };
-
-  const inTransaction = async <T>(client: pg.ClientBase, work: (queries: Queries) => Promise<T>): Promise<T> => {
-    await client.query('BEGIN');
-    try {
-      const result = await work({ query: (text, values = []) => rows(client, text, values) });
-      await client.query('COMMIT');
-      return result;
-    } catch (error) {
-      await client.query('ROLLBACK').catch(() => undefined);
-      throw error;
-    }
-  };
-
   const transaction = <T>(work: (queries: Queries) => Promise<T>): Promise<T> =>
     withClient((client) => inTransaction(client, work));
 
-  /** By a connection of its own: the pool's ends a statement that takes long, which a migration may, and would begin it anew for ever. */
-  const migrateUnlimited = async (): Promise<void> => {
-    const client = new pg.Client({
-      connectionString: url,
-      connectionTimeoutMillis: CONNECT_MS,
-      keepAlive: true,
-      application_name: `${applicationName}-migration`,
-    });
-    client.on('error', (error) => log.warn({ reason: error.message }, 'database connection lost'));
-    try {
-      await client.connect();
-      const queries: Queries = { query: (text, values = []) => rows(client, text, values) };
-      await migrate({ ...queries, transaction: (work) => inTransaction(client, work) }, steps, { log, clock });
-    } catch (error) {
+  /** By a connection of its own: one that is ended for taking long would begin the migration anew for ever. */
+  const migrateUnlimited = (): Promise<void> =>
+    withConnection(url, `${applicationName}-migration`, (connection) => migrate(connection, steps, { log, clock }), {
+      log,
+    }).catch((error: unknown) => {
       throw isAway(error) ? unavailable(error) : error;
-    } finally {
-      await client.end().catch(() => undefined);
-    }
-  };
+    });
 
   const prepare = (): Promise<void> => {
     prepared ??= workForAll(async () => {
-      const queries: Queries = { query: (text, values = []) => withClient((client) => rows(client, text, values)) };
+      const queries: Queries = {
+        query: (text, values = []) => withClient((client) => queriesBy(client).query(text, values)),
+      };
       if ((await missingMigrations(queries, steps)).length > 0) await migrateUnlimited();
     }).catch((error: unknown) => {
       prepared = undefined;
@@ -251,7 +219,7 @@ export function openDatabase(
 
   const query = async <Row extends object>(text: string, values: readonly Value[] = []): Promise<Row[]> => {
     await prepare();
-    return withClient((client) => rows<Row>(client, text, values));
+    return withClient((client) => queriesBy(client).query<Row>(text, values));
   };
 
   const begin: Database['transaction'] = async (work) => {

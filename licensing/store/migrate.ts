@@ -1,4 +1,5 @@
 import { sha256Hex } from '../../attestation/crypto';
+import type { Transactions } from './connection';
 import type { Queries } from './queries';
 import { CodedError } from '../../errors/coded-error';
 import { Backoff } from '../../runtime/backoff';
@@ -80,7 +81,7 @@ export async function missingMigrations(queries: Queries, migrations: readonly M
  * @throws MigrationError
  */
 export async function migrate(
-  database: Queries & { transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> },
+  database: Transactions,
   migrations: readonly Migration[],
   { log = silent, clock = systemClock }: MigrateOptions = {},
 ): Promise<void> {
