@@ -5,7 +5,7 @@ import { KubernetesError } from '../../runtime/kubernetes/errors';
 import type { ConfigMap, KnativeService, List, ObjectMeta } from '../../runtime/kubernetes/objects';
 import type { CheckChoices } from './check-choices';
 import { ok, warning, wrong } from './findings';
-import type { Finding } from './findings';
+import type { Found } from './findings';
 import { SERVICES } from './keys';
 
 /** Where Knative Serving and its ingresses' controllers run. */
@@ -18,8 +18,6 @@ interface Deployment {
   spec?: { replicas?: number };
   status?: { availableReplicas?: number };
 }
-
-type Found = Omit<Finding, 'about'>;
 
 const deploymentsPath = (namespace: string): string => `/apis/apps/v1/namespaces/${namespace}/deployments`;
 

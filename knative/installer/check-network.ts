@@ -2,9 +2,8 @@ import type { KubernetesApi } from '../../runtime/kubernetes/api';
 import type { List, ObjectMeta } from '../../runtime/kubernetes/objects';
 import type { CheckChoices } from './check-choices';
 import { ok, warning, wrong } from './findings';
-import type { Finding } from './findings';
+import type { Found } from './findings';
 
-type Found = Omit<Finding, 'about'>;
 type Choices = Pick<CheckChoices, 'network'>;
 
 interface EndpointSlice {

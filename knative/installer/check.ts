@@ -7,7 +7,7 @@ import type { CheckChoices } from './check-choices';
 import { checkApiPort, checkClusterDns } from './check-network';
 import { checkDomain, checkFeatures, checkIngress, checkKnative, checkTls } from './check-knative';
 import { ok, warning, wrong } from './findings';
-import type { Finding } from './findings';
+import type { Finding, Found } from './findings';
 import { SERVICES } from './keys';
 
 interface CheckOptions {
@@ -16,8 +16,6 @@ interface CheckOptions {
   /** Asks DNS. */
   resolve?: (name: string) => Promise<unknown>;
 }
-
-type Found = Omit<Finding, 'about'>;
 
 /** The resource of the device plugin in knative/components/hardware-tpm. */
 const TPM_RESOURCE = 'squat.ai/tpm';

@@ -10,9 +10,12 @@ export interface Finding {
   todo?: string;
 }
 
-export const ok = (found: string): Omit<Finding, 'about'> => ({ state: 'ok', found });
-export const warning = (found: string, todo: string): Omit<Finding, 'about'> => ({ state: 'warning', found, todo });
-export const wrong = (found: string, todo: string): Omit<Finding, 'about'> => ({ state: 'wrong', found, todo });
+/** As a check gives it: what it was about is known to whoever asked. */
+export type Found = Omit<Finding, 'about'>;
+
+export const ok = (found: string): Found => ({ state: 'ok', found });
+export const warning = (found: string, todo: string): Found => ({ state: 'warning', found, todo });
+export const wrong = (found: string, todo: string): Found => ({ state: 'wrong', found, todo });
 
 /** One line. */
 export function describeFinding({ about, state, found, todo }: Finding): string {

@@ -1,6 +1,7 @@
 import { digestOf, PROGRAMS } from './installation';
 import type { Installation } from './installation';
 import { networkPatches } from './network';
+import type { Operation } from './patch';
 import { CONFIGURABLE } from './settings';
 import type { Configurable } from './settings';
 import { mountsOf } from './template';
@@ -16,7 +17,6 @@ interface Choices {
   enclaveTemplate?: string;
 }
 
-type Operation = { op: 'test' | 'replace' | 'add'; path: string; value: unknown };
 const CONTAINER = '/spec/template/spec/containers/0';
 const REAPER_CONTAINER = `/spec/jobTemplate${CONTAINER}`;
 /** Place of swtpm's folder among the attestor's volumes in components/software-tpm. */

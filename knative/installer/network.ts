@@ -1,18 +1,11 @@
 import { BlockList } from 'node:net';
+import { portOf } from '../../runtime/rpc/address';
 import { InstallationError } from './installation';
 import type { Installation } from './installation';
 import { ATTESTORS, SERVICES } from './keys';
+import type { Operation, Patch } from './patch';
 import { CONFIGURABLE } from './settings';
 
-interface Operation {
-  op: 'replace' | 'add' | 'remove';
-  path: string;
-  value?: unknown;
-}
-interface Patch {
-  target: object;
-  operations: Operation[];
-}
 type Peer = { ipBlock: { cidr: string } } | { namespaceSelector: object };
 
 const NAMESPACE = 'kubernetes.io/metadata.name';
@@ -93,12 +86,12 @@ function chosenPatches({ oidc, settings }: Pick<Installation, 'oidc' | 'settings
     ];
     patches.push({ target: { kind: 'NetworkPolicy', name, namespace }, operations });
   };
-  if (oidc) open('oidc', SERVICES, ['signup'], [portOf(oidc.issuer)]);
+  if (oidc) open('oidc', SERVICES, ['signup'], [portOf(new URL(oidc.issuer))]);
   for (const namespace of [SERVICES, ATTESTORS]) {
     const senders = CONFIGURABLE.filter((program) => (program === 'attestor') === (namespace === ATTESTORS)).flatMap(
       (program) => {
         const endpoint = settings[program]?.['OTEL_EXPORTER_OTLP_ENDPOINT'];
-        return endpoint === undefined ? [] : [{ program, port: portOf(endpoint) }];
+        return endpoint === undefined ? [] : [{ program, port: portOf(new URL(endpoint)) }];
       },
     );
     const [programs, ports] = [senders.map(({ program }) => program), senders.map(({ port }) => port)];
@@ -118,10 +111,4 @@ export function requireOpenDatabase(
   throw new InstallationError(
     `network.databasePorts: expected ${port}, the port of the database URL, among them, got ${databasePorts.join(', ')}`,
   );
-}
-
-/** Of an http or https URL. */
-function portOf(url: string): number {
-  const { port, protocol } = new URL(url);
-  return port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
 }

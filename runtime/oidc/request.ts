@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { portOf } from '../rpc/address';
 import { proxyFor } from '../rpc/proxy';
 import type { Proxy } from '../rpc/proxy';
 
@@ -23,13 +24,9 @@ const ACCEPT = { accept: 'application/json' };
 
 /** One HTTP request, by the proxy of the environment where one is set: Node's own fetch knows none. Redirects are not followed. @throws what the system says */
 export async function requestHttp(url: string, { form, signal }: HttpRequest): Promise<HttpAnswer> {
-  const { protocol, hostname, port } = new URL(url);
-  const scheme = protocol === 'https:' ? 'https' : 'http';
-  const address = {
-    scheme,
-    host: hostname,
-    port: port === '' ? (scheme === 'https' ? 443 : 80) : Number(port),
-  } as const;
+  const parsed = new URL(url);
+  const scheme = parsed.protocol === 'https:' ? 'https' : 'http';
+  const address = { scheme, host: parsed.hostname, port: portOf(parsed) } as const;
   const proxy = proxyFor(address);
   const content = form && new URLSearchParams(form).toString();
   if (proxy) return throughTunnel(url, await openTunnel(proxy, address, signal), content, signal);

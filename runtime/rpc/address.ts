@@ -22,8 +22,12 @@ export function parseAddress(text: string): Address {
   if ((scheme !== 'http' && scheme !== 'https') || (url.pathname !== '/' && url.pathname !== '')) {
     throw new TypeError(`expected unix:/PATH, http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(text)}`);
   }
-  const port = url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port);
-  return { scheme, host: url.hostname, port };
+  return { scheme, host: url.hostname, port: portOf(url) };
+}
+
+/** Of an http or https URL, which leaves its scheme's own port out. */
+export function portOf({ protocol, port }: URL): number {
+  return port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
 }
 
 /** The form that grpc-js takes: unix:/PATH or HOST:PORT. */

@@ -1,4 +1,4 @@
-import { channelCredentials, parseAddress } from '../../../runtime/rpc/address';
+import { channelCredentials, parseAddress, portOf } from '../../../runtime/rpc/address';
 import { callUnary } from '../../../runtime/rpc/client';
 import { EnclaveServiceClient } from '../../../proto/gen/licensing/v1/enclave';
 import { systemClock } from '../../../runtime/clock';
@@ -8,7 +8,7 @@ import { channelTo } from '../../../runtime/rpc/proxy';
 export function endpointOf(text: string | undefined): string {
   if (text === undefined) throw new Error('expected a ready Service with a URL, got none');
   const url = new URL(text);
-  return `${url.protocol}//${url.hostname}:${url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : url.port}`;
+  return `${url.protocol}//${url.hostname}:${portOf(url)}`;
 }
 
 /** One request through the route: the activator holds it until a pod serves. @returns false when the signal ended it */
