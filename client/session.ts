@@ -44,7 +44,8 @@ export interface SessionLicence {
 
 const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));
 
-const sessionSchema = z.strictObject({
+/** What a newer release kept as well is passed over. */
+const sessionSchema = z.object({
   version: z.literal(1),
   accessToken: z.string(),
   accessTokenExpiresAt: z.number(),
@@ -52,7 +53,7 @@ const sessionSchema = z.strictObject({
   refreshTokenExpiresAt: z.number().optional(),
   clientKey: z.string(),
   clientCertificates: z.array(base64).min(1),
-  enclave: z.strictObject({
+  enclave: z.object({
     user: z.string(),
     workloadUid: z.string(),
     node: z.string(),
@@ -63,9 +64,7 @@ const sessionSchema = z.strictObject({
   trustKey: z.string().optional(),
   evidence: z.unknown(),
   nonce: base64,
-  licence: z
-    .strictObject({ licence: z.string(), plan: z.string(), until: z.number(), graceUntil: z.number() })
-    .optional(),
+  licence: z.object({ licence: z.string(), plan: z.string(), until: z.number(), graceUntil: z.number() }).optional(),
 });
 
 /** Writes a session as JSON. Store it with mode 0600: it holds the client's private key. */

@@ -63,9 +63,12 @@ export type ChainCode = `certificate.${
 
 export type CertificateRequestCode = `certificate.csr_${'malformed' | 'key' | 'signature'}`;
 
-export type TrustBundleCode = 'trust_bundle.not_json' | 'trust_bundle.malformed';
+export type TrustBundleCode = 'trust_bundle.not_json' | 'trust_bundle.malformed' | NewerRelease<'trust_bundle.'>;
 
 export type EvidenceFileCode = 'evidence_file.too_large' | 'evidence_file.not_json' | 'evidence_file.malformed';
+
+/** It calls something critical that this release doesn't know: a newer one reads it. */
+type NewerRelease<Document extends string> = `${Document}newer_release`;
 
 type TokenReason =
   /** Not a JWT of three parts, or too long. */
@@ -91,9 +94,9 @@ export type AccessTokenCode = `token.${TokenReason}`;
 /** `too_old`: issued longer ago than a login takes. */
 export type IdTokenCode = `id_token.${TokenReason | 'too_old'}`;
 
-export type LicenceKeyCode = `licence.${TokenReason}`;
+export type LicenceKeyCode = `licence.${TokenReason}` | NewerRelease<'licence.'>;
 
-export type SeatTokenCode = 'seat.token_invalid' | 'seat.token_expired';
+export type SeatTokenCode = 'seat.token_invalid' | 'seat.token_expired' | NewerRelease<'seat.token_'>;
 
 /** The evidence is bad: `STEP.REASON`. */
 export type EvidenceCode =
@@ -131,7 +134,8 @@ export type PolicyCode = `policy.${'image_digest' | 'node' | 'software_tpm' | 'b
 /** What the evidence is about is trusted no longer; or nothing shows that it still is. */
 export type RevocationCode =
   | `revocation.${'node' | 'ak' | 'ek' | 'user' | 'session'}`
-  | `revocation.${'missing' | 'malformed' | 'signature' | 'stale'}`;
+  | `revocation.${'missing' | 'malformed' | 'signature' | 'stale'}`
+  | NewerRelease<'revocation.'>;
 
 /** A signed trust bundle that isn't taken. */
 export type TrustCode = `trust.${
@@ -144,13 +148,15 @@ export type TrustCode = `trust.${
   | 'conflict'
   | 'key_changed'
   | 'domain_changed'
-  | 'key_missing'}`;
+  | 'key_missing'
+  | 'newer_release'}`;
 
 /** The audit log contradicts itself, its signatures, or what it showed before. */
 export type LogCode = `log.${
   | 'head_malformed'
   | 'head_signature'
   | 'head_stale'
+  | 'head_newer_release'
   | 'rolled_back'
   | 'forked'
   | 'proof_wrong'

@@ -1,7 +1,10 @@
+import { isDeepStrictEqual } from 'node:util';
+import { decodeJwt } from 'jose';
 import type { JWK } from 'jose';
 import { createAuthority } from '../licensing/authority/authority';
 import { splitCertificates } from '../attestation/certificates/pem';
 import { generateSigningKey } from '../licensing/tokens/keys';
+import { withUnknown } from '../attestation/documents/understood';
 import { parseTrustBundle, serializeTrustBundle, TrustBundleError } from '../attestation/trust/bundle';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import { isSameKey, publicHalf } from '../attestation/trust/public-key';
@@ -77,10 +80,11 @@ export async function publishTrustBundle(
 ): Promise<TrustBundle> {
   const published = await readPublishedTrust(store);
   const before = published?.bundle;
-  if (before && !discardEdits) await refuseEdited(store, before);
+  if (published && !discardEdits) await refuseEdited(store, published);
   const trustKey = await readTrustKey(store);
-  const next: TrustBundle = {
+  const understood: TrustBundle = {
     version: 1,
+    ...(before?.critical && { critical: before.critical }),
     sequence: before?.sequence ?? 0,
     trustDomain: choices.trustDomain ?? before?.trustDomain ?? missing('trust domain'),
     trustKey: trustKey === undefined ? (before?.trustKey ?? missing('trust key')) : await publicHalf(trustKey),
@@ -94,6 +98,8 @@ export async function publishTrustBundle(
     services: choices.services ?? before?.services ?? missing('services'),
     policy: choices.policy ?? before?.policy ?? missing('policy'),
   };
+  // What a newer release added stays, though this one doesn't know it.
+  const next = withUnknown(understood, published && decodeJwt(published.signed), before);
   // One sequence has one signed form: clients refuse two.
   const isSame = published !== undefined && isSameBundle(published.bundle, next);
   if (!isSame) next.sequence += 1;
@@ -123,7 +129,8 @@ async function sign(
  * @throws TrustBundleError; KeyStoreError keystore.malformed where the key isn't the bundle's
  */
 export async function signTrustBundleOffline(unsigned: string, trustKey: string): Promise<SignedTrust> {
-  const bundle = parseTrustBundle(unsigned);
+  const understood = parseTrustBundle(unsigned);
+  const bundle = withUnknown(understood, JSON.parse(unsigned), understood);
   const key = parseKey(trustKey, 'the trust key');
   if (!isSameKey(await publicHalf(key), bundle.trustKey))
     throw new KeyStoreError('keystore.malformed', 'expected the trust key that the bundle names, got another one');
@@ -173,13 +180,14 @@ export async function readPublishedTrust(store: KeyStore): Promise<SignedTrust |
 }
 
 /** An edit that nobody takes should be heard of, not written over. One of an earlier sequence is what a crash left. */
-async function refuseEdited(store: KeyStore, published: TrustBundle): Promise<void> {
+async function refuseEdited(store: KeyStore, { bundle: published, signed }: SignedTrust): Promise<void> {
   const plain = await store.read('trust-bundle.json');
   if (plain === undefined) return;
   let edited: TrustBundle | undefined;
   try {
     edited = parseTrustBundle(plain);
-    if (edited.sequence < published.sequence || isSameBundle(edited, published)) return;
+    // Of a newer release, all that is in it.
+    if (edited.sequence < published.sequence || isDeepStrictEqual(JSON.parse(plain), decodeJwt(signed))) return;
   } catch (error) {
     if (!(error instanceof TrustBundleError)) throw error;
   }

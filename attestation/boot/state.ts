@@ -13,16 +13,16 @@ const line = z
   .max(MAX_LINE_LENGTH);
 
 /** Kept with the values so that a machine which boots otherwise can be told by what. */
-const eventSchema = z.strictObject({ pcr: z.int().min(0).max(15), type: line, sha256: hash, description: line });
+const eventSchema = z.object({ pcr: z.int().min(0).max(15), type: line, sha256: hash, description: line });
 
 /** Far more than machines measure before the operating system runs. */
 const MAX_EVENTS = 1024;
 
-export const bootStateSchema = z.strictObject({
+export const bootStateSchema = z.object({
   name: z
     .string()
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/, 'expected a name of letters, digits, dots, dashes and underscores'),
-  /** SHA-256 values by PCR, 0 to 15. A PCR that isn't named may have any value. */
+  /** SHA-256 values by PCR, 0 to 15. A PCR that isn't named may have any value; one that isn't known here is refused, not passed over. */
   pcrs: z
     .strictObject(Object.fromEntries(BOOT_PCRS.map((pcr) => [String(pcr), hash.optional()])))
     .refine((pcrs) => Object.values(pcrs).some((value) => value !== undefined), 'expected a PCR at least'),

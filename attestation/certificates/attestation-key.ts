@@ -25,7 +25,8 @@ export const ATTESTATION_KEY_DETAILS = '1.3.6.1.4.1.32473.1.1';
  */
 export const ATTESTATION_KEY_NAME = '1.3.6.1.4.1.32473.1.2';
 
-const detailsSchema = z.strictObject({
+/** A verifier passes over what a newer release adds; what it must not pass over is a critical extension. */
+const detailsSchema = z.object({
   /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex. */
   ekSha256: z.string().regex(/^[0-9a-f]{64}$/),
   manufacturer: z.string().max(64),

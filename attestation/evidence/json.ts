@@ -19,12 +19,12 @@ const bytes = z
 const uint32 = z.int().min(0).max(0xffffffff);
 
 /** The protobuf JSON form of licensing.v1.Evidence; zero values may be left out, as protobuf does. */
-const evidenceSchema = z.strictObject({
+const evidenceSchema = z.object({
   attest: bytes,
   signature: bytes,
   akPublic: bytes,
   akCertificates: z.array(bytes).max(16),
-  pcrs: z.array(z.strictObject({ index: uint32.default(0), sha256: bytes })).max(32),
+  pcrs: z.array(z.object({ index: uint32.default(0), sha256: bytes })).max(32),
   claims: bytes,
   leafIndex: uint32.default(0),
   leafCount: uint32.default(0),
@@ -39,7 +39,7 @@ export function writeEvidenceJson(evidence: Evidence): string {
 }
 
 /**
- * Reads what writeEvidenceJson wrote. Strict: an unknown field or another type is an error that names the field.
+ * Reads what writeEvidenceJson wrote, of a newer release as well: fields that aren't known are passed over. Another type is an error that names the field.
  * Nothing in it is verified yet.
  * @example const evidence = readEvidenceJson(readFileSync('evidence.json', 'utf8'));
  * @throws EvidenceFileError

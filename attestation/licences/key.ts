@@ -2,6 +2,7 @@ import { errors, importJWK, jwtVerify } from 'jose';
 import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../tokens/algorithm';
+import { criticalMember, criticalProblem } from '../documents/understood';
 import { planSchema } from './plan';
 import type { Plan } from './plan';
 import { CodedError } from '../../errors/coded-error';
@@ -38,6 +39,7 @@ export const licenceIssuer = (trustDomain: string): string => `https://${trustDo
 const seconds = (date: Date): number => Math.floor(date.getTime() / 1000);
 
 const claimsSchema = z.object({
+  ...criticalMember,
   jti: z.uuid(),
   iat: z.number().int(),
   exp: z.number().int().max(8_640_000_000_000),
@@ -112,6 +114,12 @@ export async function verifyLicenceKey(
     const claims = claimsSchema.safeParse(payload);
     if (!claims.success)
       throw new LicenceKeyError('licence.claims', 'a claim of the licence key is missing or malformed');
+    const problem = criticalProblem(payload, claims.data);
+    if (problem !== undefined)
+      throw new LicenceKeyError(
+        problem.newer ? 'licence.newer_release' : 'licence.claims',
+        `the licence key ${problem.message}`,
+      );
     const { jti, plan, exp, iat, grace_days: graceDays, accounts } = claims.data;
     // jose looks at `iat` only where a token's age matters.
     if (iat > seconds(now) + CLOCK_SKEW_SECONDS)

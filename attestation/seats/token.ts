@@ -2,6 +2,7 @@ import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import { z } from 'zod';
 import { TOKEN_ALGORITHM } from '../tokens/algorithm';
 import { CertificateError } from '../certificates/errors';
+import { criticalMember, criticalProblem } from '../documents/understood';
 import { seatSignerName, verifySeatSigner } from '../certificates/seat-signer';
 import { CodedError } from '../../errors/coded-error';
 import type { SeatTokenCode } from '../../errors/verifier';
@@ -36,6 +37,7 @@ const headerSchema = z.object({
 });
 
 const claimsSchema = z.object({
+  ...criticalMember,
   sub: z.uuid(),
   jti: z.uuid(),
   workload: z.string().min(1).max(128),
@@ -80,6 +82,9 @@ export async function verifySeatToken(
   });
   const claims = claimsSchema.safeParse(payload);
   if (!claims.success) throw invalid('a claim of the seat token is missing or malformed');
+  const problem = criticalProblem(payload, claims.data);
+  if (problem?.newer) throw new SeatTokenError('seat.token_newer_release', `the seat token ${problem.message}`);
+  if (problem !== undefined) throw invalid(`the seat token ${problem.message}`);
   const { sub: user, jti: seat, workload: workloadUid, tls_exporter: exporter, exp: expiresAt } = claims.data;
   return { seat, user, workloadUid, tlsExporter: Buffer.from(exporter, 'base64url'), expiresAt };
 }

@@ -3,6 +3,7 @@ import type { CryptoKey, JWK } from 'jose';
 import { z } from 'zod';
 import { LogError } from './errors';
 import { decodeUtf8 } from '../bytes/utf8';
+import { criticalMember, criticalProblem } from '../documents/understood';
 
 /** `typ` of a signed head (RFC 8725, 3.11). */
 export const TREE_HEAD_TYPE = 'sls-tree-head+jwt';
@@ -22,7 +23,8 @@ export interface TreeHead {
   at: Date;
 }
 
-const headSchema = z.strictObject({
+const headSchema = z.object({
+  ...criticalMember,
   /** Whose log: the installation's trust domain. */
   iss: z.string(),
   /** Unix seconds. */
@@ -63,7 +65,7 @@ export function keysByName(keys: ReadonlyArray<JWK & { kid: string }>): TreeHead
 
 /**
  * Reads a signed head: signature by a key of the log, whose log, form, time.
- * @throws LogError log.head_malformed, log.head_signature, log.head_stale
+ * @throws LogError log.head_malformed, log.head_signature, log.head_newer_release, log.head_stale
  */
 export async function readTreeHead(jws: string, { keyOf, trustDomain, now }: TreeHeadChecks): Promise<TreeHead> {
   const { kid } = headerOf(jws);
@@ -79,12 +81,20 @@ export async function readTreeHead(jws: string, { keyOf, trustDomain, now }: Tre
   } catch (cause) {
     throw new LogError('log.head_signature', "the tree head's signature is wrong", undefined, { cause });
   }
+  let json: unknown;
   let head: z.infer<typeof headSchema>;
   try {
-    head = headSchema.parse(JSON.parse(decodeUtf8(payload)));
+    json = JSON.parse(decodeUtf8(payload));
+    head = headSchema.parse(json);
   } catch (cause) {
     throw new LogError('log.head_malformed', 'a field of the tree head is missing or malformed', undefined, { cause });
   }
+  const problem = criticalProblem(json, head);
+  if (problem !== undefined)
+    throw new LogError(
+      problem.newer ? 'log.head_newer_release' : 'log.head_malformed',
+      `the tree head ${problem.message}`,
+    );
   if (head.iss !== trustDomain)
     throw new LogError('log.head_malformed', `expected the log of ${trustDomain}, got that of ${head.iss}`);
   const at = new Date(head.iat * 1000);

@@ -5,9 +5,9 @@ import { importJwk } from '../crypto';
 /** 32 bytes in base64url, written in the one way that leaves no bits over: keys are compared as texts. */
 const COORDINATE = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
 
-/** A public P-256 key as JWK (RFC 7518, 6.2.1). Strict: a private key in its place is refused, not published. */
+/** A public P-256 key as JWK (RFC 7518, 6.2.1). A private key in its place is refused, not published. Other members are passed over (RFC 7517, 4). */
 export const publicKeySchema = z
-  .strictObject({
+  .object({
     kty: z.literal('EC'),
     crv: z.literal('P-256'),
     x: z.string().regex(COORDINATE),
@@ -15,6 +15,7 @@ export const publicKeySchema = z
     kid: z.string().min(1).max(128),
     alg: z.literal('ES256'),
     use: z.literal('sig'),
+    d: z.never('expected a public key, got a private one').optional(),
   })
   .refine((jwk) => {
     try {
@@ -26,7 +27,7 @@ export const publicKeySchema = z
   }, 'expected a point on P-256');
 
 /** A public P-256 key as JWK, with the name that signatures refer to. */
-export type PublicKey = z.infer<typeof publicKeySchema>;
+export type PublicKey = Omit<z.infer<typeof publicKeySchema>, 'd'>;
 
 /** True when both are one key, whatever they are called. */
 export function isSameKey(a: PublicKey, b: PublicKey): boolean {

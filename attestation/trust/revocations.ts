@@ -5,6 +5,7 @@ import type { PublicKey } from './public-key';
 import { CodedError } from '../../errors/coded-error';
 import type { RevocationCode } from '../../errors/verifier';
 import { decodeUtf8 } from '../bytes/utf8';
+import { criticalMember, criticalProblem } from '../documents/understood';
 
 const REVOCATIONS_TYPE = 'sls-revocations+jwt';
 /** Life of a list. As long as someone between client and service can keep a revocation from being felt by showing an older one. */
@@ -20,7 +21,8 @@ export class RevocationError extends CodedError<RevocationCode> {
 }
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const listSchema = z.strictObject({
+const listSchema = z.object({
+  ...criticalMember,
   /** Unix seconds. */
   iat: z.number().int(),
   exp: z.number().int(),
@@ -60,7 +62,7 @@ export async function signRevocations(
  * Reads a list: signature by one of the keys, form, time.
  * @param jws undefined or '' where none was given
  * @param keys `revocationKeys` of the trust bundle
- * @throws RevocationError revocation.missing, .malformed, .signature, .stale
+ * @throws RevocationError revocation.missing, .malformed, .signature, .newer_release, .stale
  */
 export async function readRevocations(
   jws: string | undefined,
@@ -104,13 +106,22 @@ async function verified(jws: string, keys: readonly PublicKey[]): Promise<Revoca
   } catch (cause) {
     throw new RevocationError('revocation.signature', "the revocation list's signature is wrong", { cause });
   }
+  let json: unknown;
+  let list: RevocationList;
   try {
-    return listSchema.parse(JSON.parse(decodeUtf8(payload)));
+    json = JSON.parse(decodeUtf8(payload));
+    list = listSchema.parse(json);
   } catch (cause) {
     throw new RevocationError('revocation.malformed', 'a field of the revocation list is missing or malformed', {
       cause,
     });
   }
+  const problem = criticalProblem(json, list);
+  if (problem === undefined) return list;
+  throw new RevocationError(
+    problem.newer ? 'revocation.newer_release' : 'revocation.malformed',
+    `the revocation list ${problem.message}`,
+  );
 }
 
 /** What a verified piece of evidence is about. */

@@ -1,6 +1,6 @@
 import { compactVerify, CompactSign, decodeJwt, decodeProtectedHeader, importJWK } from 'jose';
 import type { JWK } from 'jose';
-import { parseTrustBundle, serializeTrustBundle, TrustBundleError } from './bundle';
+import { parseTrustBundle, readTrustBundle, requireUnderstood, serializeTrustBundle, TrustBundleError } from './bundle';
 import type { TrustBundle } from './bundle';
 import { fingerprint, isSameKey, publicHalf } from './public-key';
 import { CodedError } from '../../errors/coded-error';
@@ -38,7 +38,7 @@ export async function signTrustBundle(bundle: TrustBundle, privateKey: JWK): Pro
  * @example
  *   const bundle = await readSignedBundle(jws);
  *   if ((await fingerprint(bundle.trustKey)) !== whatThePersonTyped) throw new Error('another installation');
- * @throws TrustError trust.unsigned, trust.malformed, trust.type, trust.signature
+ * @throws TrustError trust.unsigned, trust.malformed, trust.type, trust.signature, trust.newer_release
  */
 export async function readSignedBundle(text: string): Promise<TrustBundle> {
   // In a file, it is a line.
@@ -51,21 +51,34 @@ export async function readSignedBundle(text: string): Promise<TrustBundle> {
   if (jws.length > MAX_LENGTH)
     throw new TrustError('trust.malformed', `expected a signed trust bundle of ${MAX_LENGTH} characters at most`);
   let bundle: TrustBundle;
+  let payload: unknown;
   try {
     if (decodeProtectedHeader(jws).typ !== TRUST_BUNDLE_TYPE)
       throw new TrustError('trust.type', `expected a signed trust bundle (typ ${TRUST_BUNDLE_TYPE})`);
-    bundle = parseTrustBundle(JSON.stringify(decodeJwt(jws)));
+    payload = decodeJwt(jws);
+    bundle = readTrustBundle(payload);
   } catch (cause) {
-    if (cause instanceof TrustError) throw cause;
-    const reason = cause instanceof TrustBundleError ? `: ${cause.message}` : '';
-    throw new TrustError('trust.malformed', `expected a signed trust bundle${reason}`, { cause });
+    throw asTrustError(cause);
   }
   try {
     await compactVerify(jws, await importJWK(bundle.trustKey, 'ES256'), { algorithms: ['ES256'] });
   } catch (cause) {
     throw new TrustError('trust.signature', 'the trust bundle is not signed by its trust key', { cause });
   }
+  try {
+    requireUnderstood(payload, bundle);
+  } catch (cause) {
+    throw asTrustError(cause);
+  }
   return bundle;
+}
+
+function asTrustError(cause: unknown): TrustError {
+  if (cause instanceof TrustError) return cause;
+  if (cause instanceof TrustBundleError && cause.code === 'trust_bundle.newer_release')
+    return new TrustError('trust.newer_release', cause.message, { cause });
+  const reason = cause instanceof TrustBundleError ? `: ${cause.message}` : '';
+  return new TrustError('trust.malformed', `expected a signed trust bundle${reason}`, { cause });
 }
 
 /**

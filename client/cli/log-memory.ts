@@ -18,14 +18,14 @@ const MAX_LOGINS = 5_000;
 const HEAD = /^head-\d{16}\.json$/;
 const LOGIN = /^login-\d{15}-[0-9a-f]{16}\.json$/;
 
-const headSchema = z.strictObject({
+const headSchema = z.object({
   size: z.number().int().min(0),
   root: z.string().regex(/^[0-9a-f]{64}$/),
   at: z.iso.datetime(),
   /** As the service gave it. */
   signed: z.string(),
 });
-const loginSchema = z.strictObject({ receivedAt: z.iso.datetime(), record: z.base64() });
+const loginSchema = z.object({ receivedAt: z.iso.datetime(), record: z.base64() });
 
 /** A head that this machine was shown before. */
 export interface RememberedHead extends KnownHead {

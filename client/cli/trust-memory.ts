@@ -13,7 +13,7 @@ import { createWhole, namesIfThere, removeIfThere, writeWhole } from '../../runt
 import { NotUtf8, readText } from '../../runtime/text/utf8';
 
 const BUNDLE = /^bundle-\d{16}\.jws$/;
-const userSchema = z.strictObject({ username: z.string(), user: z.string() });
+const userSchema = z.object({ username: z.string(), user: z.string() });
 
 /**
  * What this machine remembers of one installation, by its trust key: the newest bundle that the key signed, that a person compared its fingerprint,
@@ -107,7 +107,10 @@ export class TrustMemory {
         // Another command had a newer one, and there is none between.
         if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return this.newest(offered);
         if (!(cause instanceof TrustError || cause instanceof TypeError || cause instanceof NotUtf8)) throw cause;
-        if (file > this.bundleFile(offered)) throw damaged(file, cause);
+        if (file > this.bundleFile(offered)) {
+          // A newer sls took it, and it counts here too.
+          throw cause instanceof TrustError && cause.code === 'trust.newer_release' ? cause : damaged(file, cause);
+        }
         // In its place `remember` makes the one that is offered.
         await keepIfWritable(() => removeIfThere(file));
       }

@@ -5,6 +5,7 @@ import { checkNotOlder, readSignedBundle, TrustError } from '../../attestation/t
 import type { SignedTrust } from '../../attestation/trust/signed-bundle';
 import { defaultInstallationFolder } from '../../launcher/folder';
 import { CliError, EXIT } from './exit';
+import { UPGRADE } from './failures/failure';
 import { configFolder } from './folders';
 import { readIfThere, removeIfThere, writeWhole } from '../../runtime/files/whole-file';
 import { keepIfWritable, readState } from './state';
@@ -224,7 +225,7 @@ function refusedBundle(place: string, error: unknown, otherwise?: string): unkno
   const hint =
     error.code === 'trust.unsigned'
       ? { hint: 'the signed one is trust-bundle.jws, or what sls admin trust-bundle export prints' }
-      : { hint: otherwise };
+      : { hint: error.code === 'trust.newer_release' ? UPGRADE : otherwise };
   // What is no bundle at all is somebody's mistake; what claims to be one is refused.
   const code = error.code === 'trust.malformed' ? EXIT.usage : EXIT.attestation;
   return new CliError(code, `${place}: ${error.message}`, { code: error.code, ...hint }, { cause: error });

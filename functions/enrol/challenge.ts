@@ -7,7 +7,8 @@ import { decodeUtf8 } from '../../runtime/text/utf8';
 const LIFE_SECONDS = 300;
 const TYPE = 'sls-enrolment+jwe';
 
-const schema = z.strictObject({
+/** A replica of another release may have sealed it: what isn't known is passed over. */
+const schema = z.object({
   jti: z.uuid(),
   /** Unix seconds. */
   exp: z.int(),
@@ -17,7 +18,7 @@ const schema = z.strictObject({
   /** SHA-256 of the secret that activation has to give, hex. */
   secretSha256: z.string().regex(/^[0-9a-f]{64}$/),
   ekSha256: z.string().regex(/^[0-9a-f]{64}$/),
-  tpm: z.strictObject({ manufacturer: z.string(), model: z.string(), firmware: z.string(), software: z.boolean() }),
+  tpm: z.object({ manufacturer: z.string(), model: z.string(), firmware: z.string(), software: z.boolean() }),
 });
 
 /** What was found out before the challenge, and all that the answer is judged by: the service itself remembers nothing. */

@@ -125,7 +125,12 @@ export function readDraft(text: string, name: string): Draft {
     throw new InstallationError(`${name}: expected YAML: ${cause.reason} (line ${cause.mark.line + 1})`, { cause });
   }
   if (value === null || value === undefined) return {};
-  if (isMapping(value)) return merge({}, value);
+  if (isMapping(value)) {
+    const [, version] = /^licensing\/v(\d+)$/.exec(String(value['apiVersion'])) ?? [];
+    if (Number(version) > 1)
+      throw new InstallationError(`${name}: apiVersion licensing/v${version} needs a newer release of the installer`);
+    return merge({}, value);
+  }
   throw new InstallationError(`${name}: expected a mapping, got ${Array.isArray(value) ? 'a list' : typeof value}`);
 }
 
@@ -149,6 +154,24 @@ export function checkInstallation(draft: Draft): Installation {
   if (result.success) return requireFitting(result.data);
   const lines = result.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}`);
   throw new InstallationError(`this can't be installed: ${lines.join('; ')}`);
+}
+
+/**
+ * What the cluster keeps may be of a newer release. This one goes by what it knows of it.
+ * @returns the draft without the rest, and the paths of that
+ */
+export function withoutUnknown(draft: Draft): { draft: Draft; unknown: string[] } {
+  const known = structuredClone(draft);
+  const unknown: string[] = [];
+  for (const issue of installationSchema.safeParse(draft).error?.issues ?? []) {
+    if (issue.code !== 'unrecognized_keys') continue;
+    const holder = issue.path.reduce<unknown>((value, name) => (value as Draft)[String(name)], known) as Draft;
+    for (const name of issue.keys) {
+      delete holder[name];
+      unknown.push([...issue.path, name].join('.'));
+    }
+  }
+  return { draft: known, unknown };
 }
 
 /** The file with every setting: what is decided, and as comments what could be. Long texts go last. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { loadAll } from 'js-yaml';
 import { find } from '../../runtime/kubernetes/kubectl';
 import { readText } from '../../runtime/text/utf8';
-import { readDraft } from './installation';
+import { readDraft, withoutUnknown } from './installation';
 import type { Draft, Program } from './installation';
 import { ATTESTORS, SERVICES } from './keys';
 import { CONFIGURABLE, SETTINGS } from './settings';
@@ -63,14 +63,23 @@ export async function manifestEnvironments(manifests: string): Promise<Environme
   ) as Environments;
 }
 
+/** What is installed, as far as this release knows it. */
+export interface Installed {
+  /** The file, where the cluster keeps one. */
+  text?: string;
+  draft: Draft;
+  /** Paths of what is in the file and this release doesn't know: a newer one installed it. */
+  unknown?: string[];
+}
+
 /**
  * What is installed: the file that the cluster keeps, or, in an installation of before there was one, what its objects say. Patches that
  * somebody made to a program's settings are among it.
  * @returns undefined where nothing is installed @throws KubectlError, InstallationError
  */
-export async function readInstalled(manifests: string): Promise<{ text?: string; draft: Draft } | undefined> {
+export async function readInstalled(manifests: string): Promise<Installed | undefined> {
   const kept = (await find<ConfigMap>('configmap', SERVICES, 'installation'))?.data?.['installation.yaml'];
-  if (kept !== undefined) return { text: kept, draft: readDraft(kept, 'installation.yaml of the cluster') };
+  if (kept !== undefined) return { text: kept, ...withoutUnknown(readDraft(kept, 'installation.yaml of the cluster')) };
   const trustBundle = await find<ConfigMap>('configmap', SERVICES, 'trust-bundle');
   if (trustBundle === undefined) return undefined;
   const workloads: Found['workloads'] = {};

@@ -24,6 +24,7 @@ import {
 } from './installation';
 import type { Draft, Installation } from './installation';
 import { readInstalled } from './installed';
+import type { Installed } from './installed';
 import { imagesThatStay, install, say } from './install';
 import { clusterKeys, configMaps, readDatabaseUrl } from './keys';
 import { renderManifests } from './manifests';
@@ -37,10 +38,8 @@ import { NotReadyError } from './waiting';
 const manifests = join(distFolder(), '..', 'knative');
 const print = (text: string): void => void process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 
-type Installed = Awaited<ReturnType<typeof readInstalled>>;
-
 /** What the flags change: the file that was given, or what is installed. */
-async function baseOf({ file }: Run, installed: Installed): Promise<NonNullable<Installed>> {
+async function baseOf({ file }: Run, installed: Installed | undefined): Promise<Installed> {
   if (file === undefined) return installed ?? { draft: {} };
   const text = await readText(file);
   return { text, draft: readDraft(text, file) };
@@ -49,11 +48,13 @@ async function baseOf({ file }: Run, installed: Installed): Promise<NonNullable<
 /** What is to be installed, and what is now. */
 async function decide(run: Run, changes: Draft) {
   const installed = run.print && run.file !== undefined ? undefined : await readInstalled(manifests);
-  const { text, draft } = await baseOf(run, installed);
+  const { text, draft, unknown = [] } = await baseOf(run, installed);
   const next = checkInstallation(merge(draft, changes));
   // Somebody's own comments stay as long as no flag says something else than the file.
-  const file = text !== undefined && Object.keys(changes).length === 0 ? text : renderInstallation(next);
-  return { before: installed && checkInstallation(installed.draft), next, file };
+  const asItIs = text !== undefined && unknown.length === 0 && Object.keys(changes).length === 0;
+  const file = asItIs ? text : renderInstallation(next);
+  const before = installed && { installation: checkInstallation(installed.draft), unknown: installed.unknown };
+  return { before, next, file };
 }
 
 function noneWithoutCluster(error: unknown): undefined {
@@ -90,7 +91,7 @@ async function main(): Promise<void> {
   const databaseUrl = run.databaseUrlFile === undefined ? undefined : (await readText(run.databaseUrlFile)).trim();
   if (databaseUrl !== undefined) requireOpenDatabase(next, databaseUrl);
   const installedUrl = before && (await readDatabaseUrl());
-  const refused = refusals(before && { installation: before, databaseUrl: installedUrl }, next, {
+  const refused = refusals(before && { ...before, databaseUrl: installedUrl }, next, {
     databaseUrl,
     accept: run.accept,
   });

@@ -4,6 +4,7 @@ import type { Installation } from './installation';
 export const DANGERS = {
   'trust-domain': 'every client refuses the installation, and all evidence of before names the other one',
   database: 'accounts, licences, sessions and the audit log are those of the other database from then on',
+  'newer-settings': 'what a newer release decided by them ends, and the cluster no longer keeps them',
 } as const;
 export type Danger = keyof typeof DANGERS;
 
@@ -14,6 +15,8 @@ export interface Refusal {
 
 interface Installed {
   installation: Installation;
+  /** Settings of a newer release's that this one doesn't know. */
+  unknown?: readonly string[] | undefined;
   /** Of the Secret `database`. */
   databaseUrl?: string;
 }
@@ -34,6 +37,11 @@ export function refusals(
       found.push({ danger, message: `${change}: ${DANGERS[danger]}; if that is meant: --accept ${danger}` });
   };
   const { trustDomain, overlay } = before.installation;
+  if (before.unknown !== undefined && before.unknown.length > 0)
+    refuse(
+      'newer-settings',
+      `a newer release installed this, with settings that this one doesn't know (${before.unknown.join(', ')})`,
+    );
   if (trustDomain !== next.trustDomain)
     refuse('trust-domain', `the trust domain ${trustDomain} becomes ${next.trustDomain}`);
   if (bringsDatabase(before.installation) !== bringsDatabase(next))

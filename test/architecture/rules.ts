@@ -35,7 +35,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Inside a storey, lower layers first. A folder may import what stands below it in its storey. */
 export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
   attestation: [
-    ['bytes', 'crypto'],
+    ['bytes', 'crypto', 'documents'],
     ['tpm'],
     ['certificates', 'boot'],
     ['tokens', 'transparency'],

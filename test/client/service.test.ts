@@ -241,6 +241,18 @@ test('a session survives its file, and can be attested anew', async () => {
   const session = await login(trust, { credential });
   const read = parseSession(serializeSession(session));
   expect(read).toEqual(session);
+  const newer = JSON.parse(serializeSession(session)) as { enclave: object; evidence: object };
+  const more = { zone: 'x' };
+  expect(
+    parseSession(
+      JSON.stringify({
+        ...newer,
+        ...more,
+        enclave: { ...newer.enclave, ...more },
+        evidence: { ...newer.evidence, ...more },
+      }),
+    ),
+  ).toEqual(session);
   const renewed = await attest(fixture.trust, read);
   expect(renewed.nonce.equals(read.nonce)).toBe(false);
   expect(Buffer.from(Evidence.encode(renewed.evidence).finish())).not.toEqual(

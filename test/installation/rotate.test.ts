@@ -1,6 +1,8 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CompactSign, decodeJwt, importJWK } from 'jose';
+import type { JWK } from 'jose';
 import { createAuthority } from '../../licensing/authority/authority';
 import { splitCertificates } from '../../attestation/certificates/pem';
 import { FolderKeyStore } from '../../installation/folder';
@@ -9,7 +11,7 @@ import type { Rotation } from '../../installation/rotate';
 import { readRequiredKey } from '../../installation/store';
 import { createTrustKeys, publishTrustBundle, readPublishedTrust } from '../../installation/trust';
 import { generateTokenKeys, readTokenKeys } from '../../licensing/tokens/keys';
-import { readSignedBundle, signTrustBundle } from '../../attestation/trust/signed-bundle';
+import { readSignedBundle, signTrustBundle, TRUST_BUNDLE_TYPE } from '../../attestation/trust/signed-bundle';
 import { makeSigningKey } from '../support/trust';
 import { readAuthorities, signingAuthority } from '../../licensing/authority/rotating';
 
@@ -158,6 +160,36 @@ test('a bundle stays as it was signed when nothing changed, and gets a new seque
   await publishTrustBundle(store, { policy: { softwareTpm: 'allow' } });
   expect(await bundle()).toMatchObject({ sequence: first.sequence + 1, policy: { softwareTpm: 'allow' } });
   expect(JSON.parse(await readRequiredKey(store, 'trust-bundle.json'))).toEqual(await bundle());
+});
+
+test('what a newer release added to the bundle stays when this one signs it anew, and refuses it where it is critical', async () => {
+  const trustKey = JSON.parse(await readRequiredKey(store, 'trust-key.json')) as JWK;
+  const newer = { mirrors: ['https://mirror.test'], policy: { softwareTpm: 'refuse' as const, secureBoot: 'require' } };
+  const publish = async (more: object): Promise<void> => {
+    const next = { ...(await bundle()), ...newer, ...more };
+    const signed = await new CompactSign(Buffer.from(JSON.stringify(next)))
+      .setProtectedHeader({ alg: 'ES256', typ: TRUST_BUNDLE_TYPE, kid: next.trustKey.kid })
+      .sign(await importJWK(trustKey, 'ES256'));
+    await store.write([
+      ['trust-bundle.jws', signed],
+      ['trust-bundle.json', JSON.stringify(next)],
+    ]);
+  };
+  await publish({});
+  const before = await readRequiredKey(store, 'trust-bundle.jws');
+  await publishTrustBundle(store);
+  expect(await readRequiredKey(store, 'trust-bundle.jws')).toBe(before);
+  await rotate(store, 'revocation-key', { trustDomain, now: T0 });
+  for (const json of [
+    decodeJwt(await readRequiredKey(store, 'trust-bundle.jws')),
+    JSON.parse(await readRequiredKey(store, 'trust-bundle.json')),
+  ])
+    expect(json).toMatchObject(newer);
+  await store.write([['trust-bundle.json', JSON.stringify({ ...(await bundle()), mirrors: [] })]]);
+  await expect(publishTrustBundle(store)).rejects.toMatchObject({ code: 'keystore.edited' });
+
+  await publish({ critical: ['policy.secureBoot'] });
+  await expect(publishTrustBundle(store)).rejects.toThrow('needs a newer release, which knows policy.secureBoot');
 });
 
 test('an edit of the plain bundle is never signed: it is refused, or dropped where keys have to go', async () => {

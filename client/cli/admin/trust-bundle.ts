@@ -55,7 +55,7 @@ async function publish(store: KeyStore, edited: string | undefined): Promise<Tru
   if (edited === undefined) return publishTrustBundle(store);
   const text = await readInput(edited, 'the edited trust bundle');
   try {
-    const { services, policy } = parseTrustBundle(text);
+    const { services, policy } = parseTrustBundle(text, { byHand: true });
     // The edited file may be the plain bundle itself.
     return await publishTrustBundle(store, { services, policy }, { discardEdits: true });
   } catch (error) {

@@ -6,6 +6,9 @@ export interface Failure {
   hint?: string | undefined;
 }
 
+/** What answers, or the installation, is of a newer release than this program. */
+export const UPGRADE = 'this sls is of an older release than the installation: install a newer one';
+
 export const failed = (hint?: string): Failure => ({ exit: 'failure', hint });
 export const unauthenticated = (hint?: string): Failure => ({ exit: 'authentication', hint });
 export const refused = (hint?: string): Failure => ({ exit: 'attestation', hint });

@@ -129,6 +129,9 @@ export const LICENCE_KEYS: Record<LicenceKeyCode, Failure> = {
   'licence.expired': failed(`ask your operator for another one; sls redeem takes its key. ${OTHER_LICENCE}`),
   'licence.not_yet_valid': failed(EXACT_KEY),
   'licence.claims': failed(EXACT_KEY),
+  'licence.newer_release': failed(
+    'the service, or this sls, is of an older release than the licence: ask your operator which one to update',
+  ),
 };
 
 export const OIDC_PROVIDER: Record<OidcProviderCode, Failure> = {
@@ -139,6 +142,9 @@ export const OIDC_PROVIDER: Record<OidcProviderCode, Failure> = {
 export const SEAT_TOKENS: Record<SeatTokenCode, Failure> = {
   'seat.token_invalid': unauthenticated(LOG_IN_AGAIN),
   'seat.token_expired': unauthenticated(LOG_IN_AGAIN),
+  'seat.token_newer_release': unavailable(
+    'the enclave is of an older release than the service: sls enclaves stop NAME, and your next command starts the newer one',
+  ),
 };
 
 /** A client's own certificate, as the enclave and the login service see it. */

@@ -6,7 +6,7 @@ import type {
   TrustCode,
   VerifierCode,
 } from '../../../errors/verifier';
-import { refused, unauthenticated } from './failure';
+import { refused, unauthenticated, UPGRADE } from './failure';
 import type { Failure } from './failure';
 
 /** Where nothing better is known. */
@@ -97,6 +97,7 @@ const REVOCATION: Record<RevocationCode, Failure> = {
   'revocation.missing': unproved,
   'revocation.malformed': unproved,
   'revocation.signature': unproved,
+  'revocation.newer_release': refused(UPGRADE),
 };
 
 const TRUST: Record<TrustCode, Failure> = {
@@ -112,6 +113,7 @@ const TRUST: Record<TrustCode, Failure> = {
   'trust.signature': unproved,
   'trust.domain_changed': unproved,
   'trust.key_missing': unproved,
+  'trust.newer_release': refused(UPGRADE),
 };
 
 const LOG: Record<LogCode, Failure> = {
@@ -120,6 +122,7 @@ const LOG: Record<LogCode, Failure> = {
   ),
   'log.head_malformed': refused('is it the service in your trust bundle? sls trust show says which one that is'),
   'log.head_stale': refused(),
+  'log.head_newer_release': refused(UPGRADE),
   'log.rolled_back': refused(
     'records that were there before are gone: ask your operator. Only if they restored a backup and say so: sls audit forget',
   ),

@@ -210,11 +210,6 @@ describe('certificates of the authority that are no attestation key certificates
       { extensions: [name, detailed(Buffer.concat([utf8(JSON.stringify(details)), Buffer.alloc(1)]))] },
       'certificate.details',
     ],
-    [
-      'details with a field more',
-      { extensions: [name, detailed(utf8(JSON.stringify({ ...details, admin: true })))] },
-      'certificate.details',
-    ],
     ['another key usage', { keyUsages: KeyUsageFlags.keyAgreement, extensions: [name, good] }, 'certificate.usage'],
     [
       "a client certificate's purpose",

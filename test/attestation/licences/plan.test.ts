@@ -19,7 +19,6 @@ test.each([
 });
 
 test.each([
-  { more: 1 },
   ...['', '-a', ' a', 'a!', 'a\n', 'a/b', 'x'.repeat(65)].map((name) => ({ name })),
   ...[0, -1, 1.5, 1_000_001].map((seats) => ({ seats })),
   ...[0, 1_000_001].map((enclaves) => ({ enclaves })),

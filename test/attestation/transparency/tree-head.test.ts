@@ -40,6 +40,7 @@ test('a head says what was signed, by any key of the bundle', async () => {
   expect(await readTreeHead(await sign(HEAD, next), checks)).toEqual(HEAD);
   expect(headerOf(await sign(HEAD, next))).toEqual({ kid: 'log-2' });
   expect(await readTreeHead(await signAnything(FIELDS), checks)).toEqual(HEAD);
+  expect(await readTreeHead(await signAnything({ ...FIELDS, also: 1 }), checks)).toEqual(HEAD);
 });
 
 describe('refused', () => {
@@ -110,8 +111,13 @@ describe('refused', () => {
     ['half a second', { ...FIELDS, iat: FIELDS.iat - 0.5 }],
     ['a root in capitals: one head has one form', { ...FIELDS, root: FIELDS.root.toUpperCase() }],
     ['a time as text', { ...FIELDS, iat: '2026' }],
-    ['more than a head says', { ...FIELDS, also: 1 }],
+    ['something critical that it does not have', { ...FIELDS, critical: ['also'] }],
+    ['nothing in what is critical', { ...FIELDS, critical: [] }],
   ])('signed, but with %s', async (_name, payload) => refused(await signAnything(payload), 'log.head_malformed'));
+
+  test('by what is critical in it and not known: a newer release reads it', async () => {
+    await refused(await signAnything({ ...FIELDS, also: 1, critical: ['also'] }), 'log.head_newer_release');
+  });
 
   test.each(['', 'a', 'a.b.c', '..', '\0', '{}'])('%j', (text) => refused(text, 'log.head_malformed'));
 

@@ -76,7 +76,8 @@ describe('signed, but', () => {
     ['a hash with something before it', { aks: [`0x${AK}`] }],
     ['a hash with something behind it', { eks: [`${EK}00`] }],
     ['a hash in capitals, which would match nothing', { aks: [AK.toUpperCase()] }],
-    ['a field that nobody knows', { models: [] }],
+    ['something critical that it does not have', { critical: ['models'] }],
+    ['nothing in what is critical', { critical: [] }],
     ['half a second', { iat: iat - 0.5 }],
     ['half a second at its end', { exp: iat + 0.5 }],
     ['half a sequence', { trustSequence: 0.5 }],
@@ -85,6 +86,14 @@ describe('signed, but', () => {
   ])('with %s', async (_, change) => {
     await read(await signed(fields));
     await expect(read(await signed({ ...fields, ...change }))).toRejectWithCode('revocation.malformed');
+  });
+
+  test('with what a newer release revokes: it is passed over, unless it is critical', async () => {
+    expect(await read(await signed({ ...fields, models: ['x'] }))).toEqual({ ...fields, sessions: [] });
+    expect(await read(await signed({ ...fields, critical: ['nodes'] }))).toMatchObject(fields);
+    const critical = read(await signed({ ...fields, models: ['x'], critical: ['models'] }));
+    await expect(critical).toRejectWithCode('revocation.newer_release');
+    await expect(critical).rejects.toThrow('needs a newer release, which knows models');
   });
 
   test('for longer than a list lives', async () => {

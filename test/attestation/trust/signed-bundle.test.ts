@@ -53,6 +53,22 @@ test('a signed bundle is read as it was written', async () => {
   expect(await readSignedBundle(await signTrustBundle(bundle, trust.privateKey))).toEqual(bundle);
 });
 
+test('what is critical counts as it was signed: a bundle of a newer release is refused as one', async () => {
+  const newer = { ...bundle, mirrors: [], critical: ['mirrors'] };
+  const jws = await forge(newer, trust);
+  await expect(readSignedBundle(jws)).toRejectWithCode('trust.newer_release');
+  await expect(acceptNewer({ bundle }, jws)).toRejectWithCode('trust.newer_release');
+  const { critical: _, ...without } = newer;
+  const [header, , signature] = jws.split('.');
+  const changed = [header, Buffer.from(JSON.stringify(without)).toString('base64url'), signature].join('.');
+  await expect(readSignedBundle(changed)).toRejectWithCode('trust.signature');
+  // Nobody is told to upgrade by a bundle that its trust key never signed.
+  await expect(readSignedBundle(await forge(newer, makeSigningKey()))).toRejectWithCode('trust.signature');
+  await expect(readSignedBundle(await forge({ ...bundle, critical: ['mirrors'] }, trust))).toRejectWithCode(
+    'trust.malformed',
+  );
+});
+
 test('nobody signs a bundle that names another trust key by mistake', async () => {
   await expect(signTrustBundle(bundle, makeSigningKey().privateKey)).rejects.toThrow(TypeError);
 });

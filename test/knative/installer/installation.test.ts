@@ -5,6 +5,7 @@ import {
   PROGRAMS,
   readDraft,
   renderInstallation,
+  withoutUnknown,
 } from '../../../knative/installer/installation';
 import type { Draft } from '../../../knative/installer/installation';
 import { CONFIGURABLE, SETTINGS } from '../../../knative/installer/settings';
@@ -37,6 +38,21 @@ test('a file of an installation that decides nothing but what it must reads back
   const installation = checkInstallation(least);
   expect(checkInstallation(readDraft(renderInstallation(installation), 'x'))).toEqual(installation);
   expect(installation).toMatchObject({ trustDomain: 'sls.local', softwareTpm: 'refuse', ekRoots: {}, settings: {} });
+});
+
+test('what a newer release decided is told from what this one knows', () => {
+  const settings = { login: { DEFAULT_SEATS: '3', SHARE: '1' }, gateway: { A: '1' } };
+  const newer = { ...least, mesh: { on: true }, network: { apiPorts: [1], ingress: 'x' }, settings };
+  expect(() => checkInstallation(newer)).toThrow('mesh');
+  const { draft, unknown } = withoutUnknown(newer);
+  expect(unknown.sort()).toEqual(['mesh', 'network.ingress', 'settings.gateway', 'settings.login.SHARE']);
+  expect(checkInstallation(draft)).toEqual(
+    checkInstallation({ ...least, network: { apiPorts: [1] }, settings: { login: { DEFAULT_SEATS: '3' } } }),
+  );
+  expect(newer.settings.login.SHARE).toBe('1');
+  expect(() => readDraft('apiVersion: licensing/v2', 'x')).toThrow(
+    'x: apiVersion licensing/v2 needs a newer release of the installer',
+  );
 });
 
 test('a change replaces what it names, adds what is new, takes away what it sets to null, and leaves the rest', () => {

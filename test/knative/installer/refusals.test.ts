@@ -21,6 +21,15 @@ test.each<[string, Draft, string | undefined, Danger]>([
   expect(refusals(before, next, { databaseUrl, accept: [danger] })).toEqual([]);
 });
 
+test('settings that only a newer release knows end by their own word alone', () => {
+  const newer = { ...before, unknown: ['mesh', 'settings.login.SHARE'] };
+  const refused = refusals(newer, installationOf(), { accept: ['database', 'trust-domain'] });
+  expect(refused).toEqual([
+    { danger: 'newer-settings', message: expect.stringContaining('(mesh, settings.login.SHARE)') },
+  ]);
+  expect(refusals(newer, installationOf(), { accept: ['newer-settings'] })).toEqual([]);
+});
+
 test('what may change is not refused, nor is a first installation', () => {
   const next = installationOf({ softwareTpm: 'allow', settings: { login: { LICENCE_REQUIRED: 'true' } } });
   expect(refusals(before, next, { databaseUrl: URL, accept: [] })).toEqual([]);

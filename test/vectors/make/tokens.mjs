@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { certificate, pem } from './certificates.mjs';
 import { ISSUED } from './evidence.mjs';
 import { jws, key, sha256 } from './keys.mjs';
@@ -102,6 +103,12 @@ export const seatTokens = {
     vector('an exporter with something before it', invalid, seatToken({}, { tls_exporter: `!${'A'.repeat(43)}` })),
     vector('an exporter with something behind it', invalid, seatToken({}, { tls_exporter: `${'A'.repeat(43)}!` })),
     vector('an end between two seconds', invalid, seatToken({}, { exp: ISSUED + 300.5 })),
+    vector(
+      'something critical that this release does not know',
+      no('seat.token_newer_release'),
+      seatToken({}, { share: 2, critical: ['share'] }),
+    ),
+    vector('something critical that it does not have', invalid, seatToken({}, { critical: ['share'] })),
   ],
 };
 
@@ -199,6 +206,11 @@ export const adminProofs = {
 };
 
 // Trust bundles
+/** A certificate that is signed anew is another one: what is added later is about the same bundle. */
+function committedRoots() {
+  const file = new URL('../bundles.json', import.meta.url);
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).bundle.attestationRoots : undefined;
+}
 const [trustKey, otherTrustKey] = [key('trust key'), key('another trust key')];
 const bundle = {
   version: 1,
@@ -208,7 +220,7 @@ const bundle = {
   logKeys: { keys: [signer.published] },
   licenceKeys: { keys: [signer.published] },
   trustDomain: TRUST_DOMAIN,
-  attestationRoots: [rootPem(ca('attestation root'))],
+  attestationRoots: committedRoots() ?? [rootPem(ca('attestation root'))],
   serverRoots: [],
   services: { signup: 'https://signup.sls.test', login: 'https://login.sls.test' },
   policy: { softwareTpm: 'refuse' },
@@ -241,7 +253,19 @@ export const bundles = {
       no('trust.signature'),
       `${signedBundle({ alg: 'none' }).split('.').slice(0, 2).join('.')}.`,
     ),
-    vector('with a field that nobody knows', no('trust.malformed'), signedBundle({}, { more: true })),
+    vector('with a field that this release does not know', ok, signedBundle({}, { more: true })),
+    vector(
+      'with such a field that is critical',
+      no('trust.newer_release'),
+      signedBundle({}, { more: true, critical: ['more'] }),
+    ),
+    vector(
+      'with a critical field that it does not have',
+      no('trust.malformed'),
+      signedBundle({}, { critical: ['more'] }),
+    ),
+    vector('with nothing in what is critical', no('trust.malformed'), signedBundle({}, { critical: [] })),
+    vector('with a critical field twice', no('trust.malformed'), signedBundle({}, { critical: ['policy', 'policy'] })),
     vector('without roots', no('trust.malformed'), signedBundle({}, { attestationRoots: [] })),
     vector(
       "with the trust key's private half",
@@ -303,6 +327,12 @@ export const revocations = {
     vector('that has ended', no('revocation.stale'), signedList(), { now: ISSUED + 60 }),
     vector('for longer than a minute', no('revocation.stale'), signedList({}, { exp: ISSUED + 61 })),
     vector('of the future', no('revocation.stale'), signedList(), { now: ISSUED - 61 }),
+    vector('with a field that this release does not know', ok, signedList({}, { models: [] })),
+    vector(
+      'with such a field that is critical',
+      no('revocation.newer_release'),
+      signedList({}, { models: [], critical: ['models'] }),
+    ),
   ],
   subjects: [
     { name: 'nothing revoked', expect: ok, subject: {} },
@@ -335,7 +365,12 @@ export const heads = {
     ),
     vector("the key's name on another key's signature", no('log.head_signature'), signedHead({}, {}, other)),
     vector('of another installation', no('log.head_malformed'), signedHead({}, { iss: 'else.test' })),
-    vector('with a field that nobody knows', no('log.head_malformed'), signedHead({}, { more: 1 })),
+    vector('with a field that this release does not know', ok, signedHead({}, { more: 1 })),
+    vector(
+      'with such a field that is critical',
+      no('log.head_newer_release'),
+      signedHead({}, { more: 1, critical: ['more'] }),
+    ),
     vector('a short root', no('log.head_malformed'), signedHead({}, { root: 'ab' })),
     vector('five minutes old', no('log.head_stale'), signedHead(), { now: ISSUED + 301 }),
     vector('of the future', no('log.head_stale'), signedHead(), { now: ISSUED - 61 }),
@@ -379,5 +414,11 @@ export const licences = {
     vector('without accounts', no('licence.claims'), jws(licenceHeader, without(licence, 'accounts'), signer)),
     vector('that has ended', no('licence.expired'), licenceKey(), { now: ISSUED + 366 * DAY }),
     vector('of the future', no('licence.not_yet_valid'), licenceKey(), { now: ISSUED - 6 }),
+    vector('with a limit that this release does not know', ok, licenceKey({}, { plan: { ...licence.plan, hours: 8 } })),
+    vector(
+      'with such a limit that is critical',
+      no('licence.newer_release'),
+      licenceKey({}, { plan: { ...licence.plan, hours: 8 }, critical: ['plan.hours'] }),
+    ),
   ],
 };
