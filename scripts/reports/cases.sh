@@ -5,6 +5,14 @@ title() { title=$1; }
 pass() { echo "ok $number $title"; }
 skip() { echo "skip $number $title: $1"; exit 0; }
 fail() { echo "FAIL $number $title: $1"; exit 1; }
+# However it ends, what it began and did not end itself is ended: a case that fails leaves nothing behind. Lines of at_end are run after that.
+at_end=()
+end_case() {
+  local me=$BASHPID line
+  # shellcheck disable=SC2046
+  kill $(pgrep -P "$me") 2>/dev/null
+  for line in "${at_end[@]}"; do eval "$line"; done
+}
 
 # Whose machine: a state and a configuration of their own there, by the service's trust bundle.
 at() {
@@ -28,7 +36,7 @@ run() {
   status=$?
 }
 # The same of a line of bash.
-run_line() { run bash -c "$1"; }
+run_line() { run "${own_devices[@]}" bash -c "$1"; }
 # Runs a line in the enclave, which is not what the case is about.
 inside() { sls exec -q -- sh -c "$1" </dev/null; }
 
@@ -75,3 +83,9 @@ admin() {
 }
 needs_admin() { [ -n "${REPORTS_ADMIN:-}" ] || skip 'REPORTS_ADMIN is not set'; }
 needs_own_service() { [ -n "${service:-}" ] || skip 'the service was not started here'; }
+# For lines that hand sls a device by its name: a fault must not replace the machine's.
+own_devices=()
+needs_own_devices() {
+  own_devices=("$root/scripts/with-own-devices")
+  "${own_devices[@]}" true 2>/dev/null || skip '/dev can not be made private here'
+}

@@ -42,6 +42,7 @@ same_here() { holds "$1 to have what was copied" cmp -s given "$1"; }
 5.3() {
   title '>(…), /dev/stdout and /dev/fd/N are written to'
   given
+  needs_own_devices
   run_line "sls cp -q enclave:given-$number >(cat >got); status=\$?; wait \$!; exit \$status"
   ended 0
   err_is ''
@@ -56,6 +57,7 @@ same_here() { holds "$1 to have what was copied" cmp -s given "$1"; }
 
 5.4() {
   title 'evidence goes into a pipe as well'
+  needs_own_devices
   run_line 'sls login -q --evidence /dev/stdout | cat'
   ended 0
   out_like '"claims"'

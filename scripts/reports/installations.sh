@@ -62,7 +62,7 @@ trusting() {
 small_disk() {
   mkdir disk
   mount -t tmpfs -o "size=$1m,mode=0700" sls-reports disk 2>/dev/null || skip 'no file system can be mounted here'
-  trap 'umount -l disk' EXIT
+  at_end+=('umount -l disk')
 }
 # Takes what is left of it, to the last byte.
 fill_disk() { cat /dev/zero >disk/filler 2>/dev/null || true; }

@@ -8,7 +8,9 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -257,12 +259,15 @@ test('a place for the evidence that can not be written is refused before the log
   writeFileSync(machine.path('evidence'), 'x'.repeat(1_000_000));
   expect((await login(machine.path('evidence'))).code).toBe(0);
   expect(JSON.parse(readFileSync(machine.path('evidence'), 'utf8'))).toHaveProperty('claims');
-  const piped = execFileSync('sh', ['-c', '"$NODE" "$SLS" login -q --evidence /dev/stdout | cat'], {
+  // Its name here: a fault must not take away the machine's.
+  symlinkSync('/proc/self/fd/1', machine.path('stdout'));
+  const piped = execFileSync('sh', ['-c', '"$NODE" "$SLS" login -q --evidence "$HOME/stdout" | cat'], {
     env: { ...machine.env, ...env, NODE: process.execPath, SLS: built('sls') },
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   expect(JSON.parse(piped)).toHaveProperty('claims');
+  expect(readlinkSync(machine.path('stdout'))).toBe('/proc/self/fd/1');
   // Its own command made the file, and took it away again.
   rmSync(machine.path('proof', 'sls', 'token.json'), { force: true });
   const refused = await machine.sls(

@@ -2,6 +2,7 @@ import { appendFileSync, readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 import { TestEnvironment } from 'jest-environment-node';
 import { sharedCluster } from '../cluster';
+import { lookAtDevices } from './devices';
 import { HeldOutput } from './held-output';
 
 type Options = ConstructorParameters<typeof TestEnvironment>;
@@ -22,12 +23,13 @@ function processorSeconds(): number {
 
 /**
  * What all test files of a jest worker share lives here, outside their sandboxes: the database cluster. What they log is printed for a test that fails.
- * With SLS_TEST_COSTS each test file's processor time is appended to that file.
+ * With SLS_TEST_COSTS each test file's processor time is appended to that file. A test file that replaced a device of this machine has failed.
  */
 export default class Environment extends TestEnvironment {
   private readonly output = new HeldOutput();
   private readonly file: string;
   private readonly before = processorSeconds();
+  private readonly devices = lookAtDevices();
 
   constructor(...[config, context]: Options) {
     super(config, context);
@@ -46,6 +48,9 @@ export default class Environment extends TestEnvironment {
     const costs = process.env['SLS_TEST_COSTS'];
     if (costs) appendFileSync(costs, `${(processorSeconds() - this.before).toFixed(2)} ${this.file}\n`);
     await super.teardown();
+    const devices = lookAtDevices();
+    if (devices !== this.devices)
+      throw new Error(`expected the devices of this machine to stay as they were:\n${this.devices}\ngot:\n${devices}`);
   }
 
   handleTestEvent({ name, test, error }: CircusEvent): void {
