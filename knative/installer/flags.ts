@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
-import { readText } from '../../runtime/text/utf8';
+import { readGiven } from './given-file';
 import { CONFIGURABLE } from './settings';
 import { PROGRAMS } from './installation';
 import type { Draft } from './installation';
@@ -143,7 +143,7 @@ export function installCommand(): Command {
 export async function changesOf(command: Command): Promise<Draft> {
   const flags = command.opts<Flags>();
   const ekRoots: Draft = {};
-  for (const [name, file] of Object.entries(flags.ekRoot ?? {})) ekRoots[name] = await readText(file);
+  for (const [name, file] of Object.entries(flags.ekRoot ?? {})) ekRoots[name] = await readGiven('ek-root', file);
   const settings: Draft = {};
   for (const [name, value] of [
     ...(flags.unset ?? []).map((name) => [name, null] as const),
@@ -163,7 +163,8 @@ export async function changesOf(command: Command): Promise<Draft> {
     ekRoots: Object.keys(ekRoots).length > 0 ? ekRoots : undefined,
     metrics: flags.metrics,
     oidc: flags.oidc === false ? null : oidcChanges(flags),
-    enclaveTemplate: flags.enclaveTemplate === undefined ? undefined : await readText(flags.enclaveTemplate),
+    enclaveTemplate:
+      flags.enclaveTemplate === undefined ? undefined : await readGiven('enclave-template', flags.enclaveTemplate),
     settings: Object.keys(settings).length > 0 ? settings : undefined,
   });
 }

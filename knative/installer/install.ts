@@ -6,11 +6,11 @@ import { fingerprint } from '../../attestation/trust/public-key';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 import { apply, kubectl } from '../../runtime/kubernetes/kubectl';
 import { writeNamed } from '../../runtime/name-path';
-import { readText } from '../../runtime/text/utf8';
 import { checkCluster } from './check';
 import { checkChoicesOf } from './check-choices';
 import { describeFinding } from './findings';
 import type { Run } from './flags';
+import { readGiven } from './given-file';
 import { digestOf } from './installation';
 import type { Installation } from './installation';
 import { configMaps, createKeys, replaceDatabaseUrl } from './keys';
@@ -38,10 +38,10 @@ export async function install({ next, file, run, databaseUrl, isOtherDatabase, m
 
   say('namespaces and keys');
   await kubectl(['apply', '--server-side', '--force-conflicts', '-f', join(manifests, 'base', 'namespaces.yaml')]);
-  const trustKey = run.trustKeyFile && (await readText(run.trustKeyFile));
+  const trustKey = run.trustKeyFile && (await readGiven('trust-key-file', run.trustKeyFile));
   const store = await createKeys({ trustDomain: next.trustDomain, databaseUrl, trustKey });
   await apply(configMaps(next, file));
-  const signed = run.signedTrustBundle && (await readText(run.signedTrustBundle));
+  const signed = run.signedTrustBundle && (await readGiven('signed-trust-bundle', run.signedTrustBundle));
   const publish = (choices: Parameters<typeof publishTrustBundle>[1]): Promise<TrustBundle> =>
     publishTrustBundle(store, choices, { signed }).catch(async (error: unknown) => {
       if (error instanceof TrustKeyAwayError) await leaveToSign(error, run.trustBundle);

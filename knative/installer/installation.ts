@@ -148,11 +148,22 @@ export function merge(draft: Draft, change: Draft): Draft {
   return merged;
 }
 
+/** What is missing is the commonest of all mistakes: it is said with what should be there, and the flag that gives it. */
+function describeIssue(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_type') return issue.message;
+  const { input } = issue;
+  if (input !== undefined) return `expected ${issue.expected}, got ${Array.isArray(input) ? 'a list' : typeof input}`;
+  const [name, part] = issue.path.map(String);
+  if (name === 'overlay') return 'expected the name of a folder in knative/overlays, got none: --overlay software-tpm';
+  if (name === 'images') return `expected REPOSITORY@sha256:HEX, got none: --image ${part ?? 'PROGRAM'}=REFERENCE`;
+  return `expected ${issue.expected}, got none`;
+}
+
 /** @throws InstallationError that lists everything that is wrong or missing */
 export function checkInstallation(draft: Draft): Installation {
-  const result = installationSchema.safeParse(draft);
+  const result = installationSchema.safeParse(draft, { reportInput: true });
   if (result.success) return requireFitting(result.data);
-  const lines = result.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}`);
+  const lines = result.error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${describeIssue(issue)}`);
   throw new InstallationError(`this can't be installed: ${lines.join('; ')}`);
 }
 

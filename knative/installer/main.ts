@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dump, loadAll } from 'js-yaml';
 import { distFolder } from '../../runtime/config/dist';
@@ -7,11 +8,11 @@ import { readPublishedTrust } from '../../installation/trust';
 import { KubernetesApi } from '../../runtime/kubernetes/api';
 import { KubernetesError } from '../../runtime/kubernetes/errors';
 import { KubectlError } from '../../runtime/kubernetes/kubectl';
-import { readText } from '../../runtime/text/utf8';
 import { checkCluster } from './check';
 import { checkChoicesOf } from './check-choices';
 import { describeFinding } from './findings';
 import { changesOf, installCommand } from './flags';
+import { readGiven } from './given-file';
 import type { Run } from './flags';
 import {
   checkInstallation,
@@ -41,15 +42,22 @@ const print = (text: string): void => void process.stdout.write(text.endsWith('\
 /** What the flags change: the file that was given, or what is installed. */
 async function baseOf({ file }: Run, installed: Installed | undefined): Promise<Installed> {
   if (file === undefined) return installed ?? { draft: {} };
-  const text = await readText(file);
+  const text = await readGiven('file', file);
   return { text, draft: readDraft(text, file) };
+}
+
+/** @throws InstallationError where its overlay is no folder of the manifests: one may have made one's own */
+async function withOverlay(installation: Installation): Promise<Installation> {
+  const there = await readdir(join(manifests, 'overlays'));
+  if (there.includes(installation.overlay)) return installation;
+  throw new InstallationError(`overlay: expected ${there.sort().join(', ')}, got ${installation.overlay}`);
 }
 
 /** What is to be installed, and what is now. */
 async function decide(run: Run, changes: Draft) {
   const installed = run.print && run.file !== undefined ? undefined : await readInstalled(manifests);
   const { text, draft, unknown = [] } = await baseOf(run, installed);
-  const next = checkInstallation(merge(draft, changes));
+  const next = await withOverlay(checkInstallation(merge(draft, changes)));
   // Somebody's own comments stay as long as no flag says something else than the file.
   const asItIs = text !== undefined && unknown.length === 0 && Object.keys(changes).length === 0;
   const file = asItIs ? text : renderInstallation(next);
@@ -63,11 +71,14 @@ function noneWithoutCluster(error: unknown): undefined {
 
 /** Before there are images, and before there is a cluster that has anything: only what the flags or the file say is needed. */
 async function check(run: Run, changes: Draft): Promise<void> {
+  // What is installed says what neither file nor flags do: then a kubeconfig is the first thing to lack.
+  const api = (run.file ?? changes['overlay']) ? undefined : await KubernetesApi.ofUser();
   const installed = run.file === undefined ? await readInstalled(manifests).catch(noneWithoutCluster) : undefined;
   const { draft } = await baseOf(run, installed);
   const images = Object.fromEntries(PROGRAMS.map((name) => [name, `licensing/${name}@sha256:${'0'.repeat(64)}`]));
-  const choices = await checkChoicesOf(checkInstallation(merge(merge({ images }, draft), changes)), manifests);
-  for await (const finding of checkCluster(await KubernetesApi.ofUser(), choices)) {
+  const installation = await withOverlay(checkInstallation(merge(merge({ images }, draft), changes)));
+  const choices = await checkChoicesOf(installation, manifests);
+  for await (const finding of checkCluster(api ?? (await KubernetesApi.ofUser()), choices)) {
     print(describeFinding(finding));
     if (finding.state === 'wrong') process.exitCode = 1;
   }
@@ -88,7 +99,8 @@ async function main(): Promise<void> {
   const { before, next, file } = await decide(run, changes);
   if (run.print) return print(await printable(next, file));
 
-  const databaseUrl = run.databaseUrlFile === undefined ? undefined : (await readText(run.databaseUrlFile)).trim();
+  const databaseUrl =
+    run.databaseUrlFile === undefined ? undefined : (await readGiven('database-url-file', run.databaseUrlFile)).trim();
   if (databaseUrl !== undefined) requireOpenDatabase(next, databaseUrl);
   const installedUrl = before && (await readDatabaseUrl());
   const refused = refusals(before && { ...before, databaseUrl: installedUrl }, next, {

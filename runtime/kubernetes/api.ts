@@ -7,6 +7,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { ConfigError } from '../config/environment';
 import { deadline } from '../rpc/deadline';
 import { KubernetesError } from './errors';
+import { missingKubeconfig } from './kubeconfig';
 import { systemClock } from '../clock';
 import type { Clock } from '../clock';
 import { Backoff } from '../backoff';
@@ -27,6 +28,8 @@ export interface WatchEvent<T> {
   type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
   object: T;
 }
+
+const describe = (config: KubeConfig): string => config.getCurrentContext() || 'no context';
 
 /**
  * The verbs of the Kubernetes API that are needed here, generic over the objects. Server, CA and credentials are the client library's (KubeConfig,
@@ -63,6 +66,8 @@ export class KubernetesApi {
 
   /** Of the user's kubeconfig, as kubectl takes it: KUBECONFIG, ~/.kube/config. @throws ConfigError where it can't be read */
   static async ofUser(): Promise<KubernetesApi> {
+    const missing = missingKubeconfig();
+    if (missing !== undefined) throw new ConfigError(missing);
     const { KubeConfig } = await import('./kube-config');
     const config = new KubeConfig();
     try {
@@ -71,6 +76,8 @@ export class KubernetesApi {
       const named = process.env['KUBECONFIG'] ?? 'the kubeconfig';
       throw new ConfigError(`KUBECONFIG (${named}) can't be read: ${(cause as Error).message}`, { cause });
     }
+    if (!config.getCurrentCluster())
+      throw new ConfigError(`expected the kubeconfig's current context to name a cluster, got ${describe(config)}`);
     return new KubernetesApi(config, INTERACTIVE_ATTEMPTS);
   }
 

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { CodedError } from '../../errors/coded-error';
+import { missingKubeconfig } from './kubeconfig';
 import { decodeUtf8, readableText } from '../text/utf8';
 
 /** kubectl said no. Its own words are the message. */
@@ -11,8 +12,18 @@ export class KubectlError extends CodedError<'kubernetes.kubectl'> {
   }
 }
 
+/** What kubectl tells its user, without what its library logs about each try (klog: E1130 07:13:59.211845 …). */
+const wordsOf = (stderr: Buffer): string =>
+  readableText(stderr)
+    .split('\n')
+    .filter((line) => !/^[EWI]\d{4} \d\d:\d\d:/.test(line))
+    .join('\n')
+    .trim();
+
 /** Runs kubectl with the caller's KUBECONFIG; it knows every way to log in to a cluster. @throws KubectlError */
 export async function kubectl(args: string[], input?: string): Promise<string> {
+  const missing = missingKubeconfig();
+  if (missing !== undefined) throw new KubectlError(missing);
   const answer = await new Promise<Buffer>((resolve, reject) => {
     const child = spawn('kubectl', args, { stdio: ['pipe', 'pipe', 'pipe'] });
     const out: Buffer[] = [];
@@ -22,7 +33,7 @@ export async function kubectl(args: string[], input?: string): Promise<string> {
     child.on('error', (cause) => reject(new KubectlError(`kubectl does not start: ${cause.message}`, { cause })));
     child.on('close', (code) => {
       if (code === 0) resolve(Buffer.concat(out));
-      else reject(new KubectlError(readableText(Buffer.concat(err)).trim() || `kubectl ended with status ${code}`));
+      else reject(new KubectlError(wordsOf(Buffer.concat(err)) || `kubectl ended with status ${code}`));
     });
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
