@@ -11,7 +11,7 @@ import { AttestRefusal } from './requests';
 import { TpmCommandError } from './tpm/errors';
 import { quote } from './tpm/quote';
 import type { TpmQuote } from './tpm/quote';
-import type { TpmTools } from './tpm/tools';
+import type { QuoteOnce } from './tpm/raw-quote';
 import { systemClock, unixSecondsOf } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
 import { silent } from '../runtime/log/log';
@@ -115,7 +115,7 @@ export class Attestor {
 
 /** A quote by the certified key. What goes wrong at the TPM is said to be worth another try, and makes the manager look at the key again. */
 export async function quoteByCertifiedKey(
-  tools: TpmTools,
+  quoteOnce: QuoteOnce,
   keyManager: AttestationKeyManager,
   root: Buffer,
   { delayMs, log = silent }: { delayMs?: number | undefined; log?: Logger } = {},
@@ -124,7 +124,7 @@ export async function quoteByCertifiedKey(
   if (certified === undefined)
     throw new AttestRefusal('attestor.not_ready', 'the attestation key is not certified yet', true);
   try {
-    const made = await quote(tools, certified.key, root, delayMs, log);
+    const made = await quote(quoteOnce, certified.key, root, delayMs, log);
     return { ...made, akPublic: certified.key.public.bytes, akCertificates: certified.certificates };
   } catch (error) {
     if (!(error instanceof TpmCommandError)) throw error;

@@ -18,7 +18,10 @@ import { attestorService } from './service';
 import { ensureAttestationKey } from './tpm/attestation-key';
 import type { HierarchyAuthorizations } from './tpm/explain';
 import { quote } from './tpm/quote';
+import type { QuoteOnce } from './tpm/raw-quote';
 import { TpmTools } from './tpm/tools';
+import { quotesBy } from './tpm/transport';
+import type { TpmTransport } from './tpm/transport';
 import { WorkloadCertificates } from './workload-certificates';
 import { systemClock } from '../runtime/clock';
 import type { Clock } from '../runtime/clock';
@@ -35,6 +38,8 @@ export interface DaemonOptions {
   /** See TpmTools.open. */
   tpm: string;
   tpmAuth?: HierarchyAuthorizations;
+  /** See quotesBy. */
+  tpmTransport?: TpmTransport | undefined;
   node: string;
   stateDir: string;
   enrol: { address: Address; /** PEM, instead of the system's authorities. */ roots?: Buffer };
@@ -72,6 +77,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
 
   let server: RunningServer | undefined;
   let tools!: TpmTools;
+  let quoteOnce!: QuoteOnce;
   let markReady!: () => void;
   const ready = new Promise<void>((resolve) => (markReady = resolve));
   const keyManager = new AttestationKeyManager({
@@ -82,7 +88,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     log,
     ensureKey: () => ensureAttestationKey(tools, { handle: options.akHandle, stateDir: options.stateDir, log }),
     enrol: (ak, signal) => enrolAttestationKey(tools, client, { ak, node: options.node, signal }),
-    tryQuote: (ak) => quote(tools, ak, randomBytes(32)),
+    tryQuote: (ak) => quote(quoteOnce, ak, randomBytes(32)),
     onFailure: options.onFailure,
     onReady(isReady) {
       server?.health.set(isReady);
@@ -90,7 +96,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     },
   });
   const attestor = new Attestor({
-    quoteRoot: (root) => quoteByCertifiedKey(tools, keyManager, root, { delayMs: options.quoteDelayMs, log }),
+    quoteRoot: (root) => quoteByCertifiedKey(quoteOnce, keyManager, root, { delayMs: options.quoteDelayMs, log }),
     eventLog: await readEventLog(options.eventLogFile, log),
     onQuote: options.metrics && countQuotes(options.metrics, options.clock ?? systemClock),
     clock: options.clock,
@@ -124,6 +130,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
     });
     server.health.set(false);
     tools = await TpmTools.open(options.tpm, join(options.stateDir, 'tpm'), options.tpmAuth);
+    quoteOnce = quotesBy(options.tpmTransport, tools);
   } catch (error) {
     client.close();
     await server?.stop(0);

@@ -11,6 +11,7 @@ import { ProcessIdentity, readLauncherKey } from './identity/process';
 import { attestorSettings } from './settings';
 import type { AttestorSettings } from './settings';
 import type { Program } from '../runtime/rpc/program';
+import { tpmOpener } from './tpm/open';
 import { reasonForPerson, tellUnready } from './unready';
 
 /** Opens the identity that the settings ask for. Of a process it keeps a file, so it is opened once the settings are known to be right. @throws ConfigError */
@@ -41,6 +42,10 @@ async function load(program: Program) {
   const settings = readEnvironment(attestorSettings);
   if (settings.LISTEN.scheme !== 'unix')
     throw new ConfigError('LISTEN: expected a unix socket, because only workloads of this node may ask');
+  if (settings.TPM_TRANSPORT === 'native' && tpmOpener(settings.TPM) === undefined)
+    throw new ConfigError(
+      `TPM_TRANSPORT: expected tools for a TPM at ${settings.TPM}, got native: it knows device:/PATH, swtpm:path=/SOCKET, swtpm:host=HOST,port=PORT and mssim:host=HOST,port=PORT`,
+    );
   const { TPM_OWNER_AUTH_FILE, TPM_ENDORSEMENT_AUTH_FILE, ENROL_ROOTS_FILE } = settings;
   return {
     settings,
@@ -68,6 +73,7 @@ async function run(
     socketMode: settings.SOCKET_MODE,
     tpm: settings.TPM,
     tpmAuth,
+    tpmTransport: settings.TPM_TRANSPORT,
     onFailure(error) {
       const reason = reasonForPerson(error);
       if (reason === undefined) return;

@@ -15,6 +15,8 @@ export const attestorSettings = z.object({
     .transform((text) => parseInt(text, 8)),
   /** device:/dev/tpmrm0, swtpm:path=/SOCKET, or another TCTI that tpm2-tools take: a name, and after a colon its configuration. */
   TPM: z.string().regex(/^[a-z][a-z0-9_.-]*(:.+)?$/, 'expected a TCTI such as device:/PATH or swtpm:path=/PATH'),
+  /** Who makes quotes: the TPM's own commands, or tpm2-tools. Left out: the former, where they can be given over the TCTI. */
+  TPM_TRANSPORT: z.enum(['native', 'tools']).optional(),
   /** Holds the password of the TPM's owner hierarchy, where it has one. Left out: empty. */
   TPM_OWNER_AUTH_FILE: z.string().startsWith('/', 'expected an absolute path').optional(),
   /** Holds the password of the TPM's endorsement hierarchy, where it has one. Left out: empty. */

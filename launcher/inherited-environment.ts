@@ -34,6 +34,7 @@ export const INHERITED_ENVIRONMENT = [
   'BCRYPT_COST',
   // A TPM that somebody set up for themselves: the attestor's.
   'AK_HANDLE',
+  'TPM_TRANSPORT',
   'TPM_OWNER_AUTH_FILE',
   'TPM_ENDORSEMENT_AUTH_FILE',
   // And one without a certificate: enrol's.

@@ -10,6 +10,29 @@ export const TPM_GENERATED_VALUE = 0xff544347;
 export const TPM_ST_ATTEST_CERTIFY = 0x8017;
 export const TPM_ST_ATTEST_QUOTE = 0x8018;
 
+/** TPM_ST (6.9): whether an authorization area goes with a command or response. */
+export const TPM_ST_NO_SESSIONS = 0x8001;
+export const TPM_ST_SESSIONS = 0x8002;
+
+/** TPM_CC (6.5.2). */
+export const TPM_CC = {
+  PCR_Reset: 0x0000013d,
+  Quote: 0x00000158,
+  FlushContext: 0x00000165,
+  GetCapability: 0x0000017a,
+  PCR_Read: 0x0000017e,
+  PCR_Extend: 0x00000182,
+} as const;
+
+/** TPM_RS_PW (7.4): the authorization is the value itself, without a session. */
+export const TPM_RS_PW = 0x40000009;
+
+/** TPM_CAP (6.12). */
+export const TPM_CAP_HANDLES = 0x00000001;
+
+/** TPM_HT (7.2): the first handle of each range that fills up where no resource manager is. */
+export const FIRST_HANDLE = { loadedSession: 0x02000000, savedSession: 0x03000000, transient: 0x80000000 } as const;
+
 /** TPM_ALG_ID (6.3). */
 export const TPM_ALG = {
   RSA: 0x0001,

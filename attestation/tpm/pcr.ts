@@ -45,6 +45,13 @@ export function readPcrSelections(reader: ByteReader): PcrSelection[] {
   });
 }
 
+/** A TPML_PCR_SELECTION of one bank. Three octets: platforms take no fewer (PC Client Platform TPM Profile, 4.6.2), and no PCR above 23 is quoted. */
+export function encodePcrSelection({ hash, pcrs }: PcrSelection): Buffer {
+  const bytes = Buffer.from([0, 0, 0, 1, hash >> 8, hash & 0xff, 3, 0, 0, 0]);
+  for (const pcr of pcrs) bytes.writeUInt8(bytes.readUInt8(7 + (pcr >> 3)) | (1 << (pcr & 7)), 7 + (pcr >> 3));
+  return bytes;
+}
+
 /** Parses a TPML_PCR_SELECTION that stands alone. @throws TpmError */
 export function parsePcrSelections(bytes: Uint8Array): PcrSelection[] {
   return parseWhole(bytes, 'TPML_PCR_SELECTION', readPcrSelections);

@@ -27,8 +27,8 @@ export interface AttestationKey {
   handle: string;
   /** TPMT_PUBLIC. */
   public: TpmPublic;
-  /** What -p takes: the value itself is never an argument, because arguments of a process are visible to others. */
-  auth: string;
+  /** Holds its authorization value, as tpm2-tools take it: "hex:", then the value. The value itself is never an argument of a process, which others see. */
+  authFile: string;
 }
 
 interface AttestationKeyOptions {
@@ -55,7 +55,7 @@ export function ensureAttestationKey(tools: TpmTools, options: AttestationKeyOpt
     const known = await readFile(join(stateDir, 'ak-public')).catch(() => undefined);
     const auth = await readFile(join(stateDir, 'ak-auth')).catch(() => undefined);
     if (there !== undefined && known !== undefined && auth !== undefined && there.bytes.equals(known)) {
-      return { handle, public: there, auth: `file:${join(stateDir, 'ak-auth')}` };
+      return { handle, public: there, authFile: join(stateDir, 'ak-auth') };
     }
     if (there !== undefined) await evict(tools, handle, there, options.log ?? silent);
     return create(tools, options);
@@ -145,5 +145,5 @@ async function create(
   await evictControl(tools, ['-c', 'ak.ctx', handle]);
   await tools.flush();
   log.info({ handle }, 'made an attestation key');
-  return { handle, public: area, auth: `file:${auth}` };
+  return { handle, public: area, authFile: auth };
 }

@@ -78,7 +78,7 @@ export function activateCredential(
     );
     try {
       await startPolicySession(tools, keys.ek.template);
-      const use = ['-c', keys.ak.handle, '-p', keys.ak.auth, '-C', 'ek.ctx', '-P', 'session:session.ctx'];
+      const use = ['-c', keys.ak.handle, '-p', `file:${keys.ak.authFile}`, '-C', 'ek.ctx', '-P', 'session:session.ctx'];
       await tools.run('tpm2_activatecredential', ['-Q', ...use, '-i', 'credential', '-o', 'secret']);
       return await tools.read('secret');
     } finally {

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isOutOfSlots } from '../../attestation/tpm/response-code';
 import { TpmCommandError } from './errors';
 import { explainUnreachable } from './explain';
 import { onFile, writeNamed } from '../../runtime/name-path';
@@ -10,8 +11,6 @@ import type { HierarchyAuthorizations } from './explain';
 const COMMAND_MS = 10_000;
 export const KEY_CREATION_MS = 120_000;
 
-/** TPM_RC_OBJECT_MEMORY, TPM_RC_SESSION_MEMORY, TPM_RC_OBJECT_HANDLES, TPM_RC_SESSION_HANDLES (Part 2, 6.6.3). */
-const OUT_OF_SLOTS = [0x902, 0x903, 0x905, 0x906];
 /** Response codes of the TPM itself have no layer in their upper half (TSS 2.0 Overview, "Response code layers"). */
 const LAYER = 0xffff0000;
 
@@ -21,7 +20,7 @@ export class TpmTools {
 
   private constructor(
     readonly folder: string,
-    private readonly tcti: string,
+    readonly tcti: string,
     /** See asHierarchy. */
     readonly auth: HierarchyAuthorizations,
   ) {}
@@ -58,7 +57,7 @@ export class TpmTools {
     try {
       return await this.spawn(tool, args, timeoutMs);
     } catch (error) {
-      if (!(error instanceof TpmCommandError) || !OUT_OF_SLOTS.includes(error.responseCode ?? 0)) throw error;
+      if (!(error instanceof TpmCommandError) || !isOutOfSlots(error.responseCode ?? 0)) throw error;
       await this.flush();
       return this.spawn(tool, args, timeoutMs);
     }

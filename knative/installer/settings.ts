@@ -99,6 +99,10 @@ export const SETTINGS = {
       schema: z.coerce.string().regex(/^0x810[0-9a-f]{5}$/i, 'expected a persistent handle such as 0x81010010'),
       about: 'persistent handle of the attestation key (0x81010010)',
     },
+    TPM_TRANSPORT: {
+      schema: oneOf('native', 'tools'),
+      about: "who makes quotes: the TPM's own commands, or tpm2-tools (native, where the address allows it)",
+    },
   },
   reaper: {
     ...PROGRAM,

@@ -35,7 +35,7 @@ beforeEach(async () => {
     stateDir: folder,
     node: NODE,
     clock,
-    ensureKey: () => Promise.resolve({ handle: '0x81010010', auth: '', public: parsePublic(tpm.akPublic) }),
+    ensureKey: () => Promise.resolve({ handle: '0x81010010', authFile: '', public: parsePublic(tpm.akPublic) }),
     tryQuote: () => Promise.resolve(quotes++),
     enrol: async () => {
       if (enrolIsAway) throw new RpcError('rpc.unavailable', status.UNAVAILABLE, 'enrol is away');

@@ -57,7 +57,7 @@ function commandLines(): string {
 }
 
 test('the program serves its socket, keeps its secrets out of logs and arguments, and leaves nothing behind', async () => {
-  const program = await startProgram('attestor-daemon', settings);
+  const program = await startProgram('attestor-daemon', { ...settings, TPM_TRANSPORT: 'tools' });
   const socket = join(tpm.folder, 'attestor.sock');
   expect((await stat(socket)).mode & 0o777).toBe(0o660);
   const credential = await issueWorkloadCredential(launcher, {
@@ -106,10 +106,18 @@ test.each([
   ['NODE_NAME', '../node'],
   ['SOCKET_MODE', '999'],
   ['AK_HANDLE', '0x40000001'],
+  ['TPM_TRANSPORT', 'other'],
   ['IDENTITY', 'none'],
   ['LAUNCHER_KEY_FILE', '/nonexistent'],
 ])('a wrong %s ends the program with 2 and names the setting', async (name, value) => {
   await expect(startProgram('attestor-daemon', { ...settings, [name]: value })).rejects.toThrow(
     new RegExp(`ended with 2: .*${name}`, 's'),
+  );
+});
+
+test('the native transport, asked for where only tpm2-tools know the address, ends the program with 2', async () => {
+  const command = { TPM: `cmd:exec tpm2_send -T ${tpm.tcti}`, TPM_TRANSPORT: 'native' };
+  await expect(startProgram('attestor-daemon', { ...settings, ...command })).rejects.toThrow(
+    /ended with 2: .*TPM_TRANSPORT: expected tools for a TPM at cmd:exec/s,
   );
 });

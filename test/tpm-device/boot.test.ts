@@ -56,7 +56,8 @@ install_service
 # Before it is owned: what another program does to it.
 groups=--clear-groups attestor_ends no-rights
 (while :; do tpm2_pcrextend 23:sha256=$(printf %064d 1); done) 2>/dev/null & other=$!
-attestor_ends pcr-23
+# By the tools, whose quote takes so long that the other is always faster.
+attestor_ends pcr-23 TPM_TRANSPORT=tools
 kill $other
 tpm2_evictcontrol -Q -C o -c 0x81010010 2>/dev/null
 tpm2_createprimary -Q -C o -c /tmp/theirs.ctx && tpm2_evictcontrol -Q -C o -c /tmp/theirs.ctx 0x81010010 || exit 8

@@ -35,6 +35,7 @@ test.each(CONFIGURABLE)('every setting of %s that an operator may decide can be 
 
 const VALUES = [
   '',
+  'native',
   '-1',
   '0',
   '1',
