@@ -1,6 +1,14 @@
-const esm = ['jose', 'oidc-provider', '@kubernetes/client-node', 'openid-client', 'oauth4webapi', 'jsonpath-plus'].join(
-  '|',
-);
+const esm = [
+  'age-encryption',
+  '@noble',
+  '@scure',
+  'jose',
+  'oidc-provider',
+  '@kubernetes/client-node',
+  'openid-client',
+  'oauth4webapi',
+  'jsonpath-plus',
+].join('|');
 
 /** @type {import('jest').Config} */
 export default {

@@ -32,6 +32,8 @@ export type LauncherCode = `launcher.${
 export type KeyStoreCode =
   `keystore.${'missing' | 'malformed' | 'edited' | 'unsettled' | 'unreachable' | 'key_lost' | 'trust_key_away'}`;
 
+export type BackupCode = `backup.${'database_in_use' | 'identity' | 'malformed' | 'newer' | 'schema' | 'changes'}`;
+
 /** For the login service on one machine: what its launcher, which starts enclaves there, refuses. */
 export type MachineCode = 'launcher.enclave_failed' | 'launcher.user_id';
 
@@ -41,6 +43,7 @@ export type OperatorCode =
   | SwtpmCode
   | LauncherCode
   | KeyStoreCode
+  | BackupCode
   /** A setting is missing or malformed. */
   | 'config.invalid'
   | 'installation.invalid'

@@ -4,7 +4,14 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   attestation: [],
   runtime: [],
   licensing: ['attestation', 'runtime'],
-  installation: ['licensing/authority', 'licensing/tokens', 'licensing/second-factor', 'attestation', 'runtime'],
+  installation: [
+    'licensing/authority',
+    'licensing/tokens',
+    'licensing/second-factor',
+    'licensing/backup',
+    'attestation',
+    'runtime',
+  ],
   'functions/signup': ['licensing', 'attestation', 'runtime'],
   'functions/login': ['licensing', 'attestation', 'runtime'],
   'functions/enrol': ['licensing', 'attestation', 'runtime'],
@@ -19,6 +26,7 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
     'licensing/authority',
     'licensing/tokens',
     'licensing/second-factor',
+    'licensing/backup',
     'attestation',
     'runtime',
   ],
@@ -55,6 +63,7 @@ export const LAYERS: Record<string, ReadonlyArray<readonly string[]>> = {
     ['sessions', 'licences', 'second-factor', 'oidc'],
     ['seats', 'enclaves'],
     ['accounts', 'revocation'],
+    ['backup'],
   ],
 };
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { addBoot } from '../admin-boot';
 import { addAudit } from './audit';
+import { addBackup, addRestore } from './backup';
 import { addCertificate, addInit } from './init';
 import { addLicences } from './licence';
 import { addNodes } from './nodes';
@@ -25,6 +26,8 @@ export function addAdmin(program: Command): void {
     addTrustBundle,
     addBoot,
     addAudit,
+    addBackup,
+    addRestore,
   ])
     add(admin);
 }

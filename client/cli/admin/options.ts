@@ -27,7 +27,7 @@ export async function openKeyStore({ dir, namespace, enclaveNamespace }: PlaceOp
   return new KubernetesKeyStore({ services: namespace, enclaves: enclaveNamespace ?? `${namespace}-enclaves` });
 }
 
-function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
+export function installationFolder({ dir }: Pick<PlaceOptions, 'dir'>): string {
   return dir === undefined ? defaultInstallationFolder() : resolve(dir);
 }
 
