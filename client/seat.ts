@@ -6,7 +6,7 @@ import { signSeatProof } from '../attestation/seats/statements';
 import type { TrustBundle } from '../attestation/trust/bundle';
 import type { Evidence } from '../proto/gen/licensing/v1/evidence';
 import { SeatServiceClient } from '../proto/gen/licensing/v1/seat';
-import type { ClosedSeat, Closing, SeatGrant } from '../proto/gen/licensing/v1/seat';
+import type { ClosedSeat, Closing, RenewSeatResponse, SeatGrant } from '../proto/gen/licensing/v1/seat';
 import type { SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import { openService } from './channel';
 import { privateKey } from './key';
@@ -140,12 +140,15 @@ export class HeldSeat {
   private async beat(): Promise<void> {
     try {
       const { heartbeat } = await callUnary(this.enclave, this.enclave.signHeartbeat, {}, { timeout: TIMEOUT_MS });
-      const { grant } = await callUnary(
-        this.service,
-        this.service.renewSeat,
-        { seat: this.grant.seat, heartbeat },
-        { timeout: TIMEOUT_MS },
-      );
+      const renew = (token: string): Promise<RenewSeatResponse> => {
+        const request = { seat: this.grant.seat, heartbeat, token };
+        return callUnary(this.service, this.service.renewSeat, request, { timeout: TIMEOUT_MS });
+      };
+      const { grant } = await renew('').catch((error: unknown) => {
+        // Without its database the service goes by the token. A release before doesn't know that, and takes no request of that size.
+        if (error instanceof RpcError && error.code === 'store.unavailable') return renew(this.grant.token);
+        throw error;
+      });
       if (!grant)
         throw new RpcError('seat.unavailable', status.UNAVAILABLE, 'expected a seat, got an answer without one');
       this.grant = grant;

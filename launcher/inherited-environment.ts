@@ -30,6 +30,7 @@ export const INHERITED_ENVIRONMENT = [
   'SEAT_SECONDS',
   'SEATS',
   'SEAT_GRACE_SECONDS',
+  'SEAT_OUTAGE_SECONDS',
   // What guessing a stolen password's hash takes, and every login by password with it.
   'BCRYPT_COST',
   // A TPM that somebody set up for themselves: the attestor's.

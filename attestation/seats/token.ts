@@ -28,6 +28,8 @@ export interface SeatClaims {
   tlsExporter: Buffer;
   /** Unix seconds. */
   expiresAt: number;
+  /** Of a token that was signed while the database was away: when the last one ended that it stands behind. Unix seconds. */
+  grantedUntil?: number | undefined;
 }
 
 const headerSchema = z.object({
@@ -43,6 +45,7 @@ const claimsSchema = z.object({
   workload: z.string().min(1).max(128),
   tls_exporter: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
   exp: z.number().int(),
+  granted: z.number().int().optional(),
 });
 
 interface SeatTokenContext {
@@ -85,8 +88,9 @@ export async function verifySeatToken(
   const problem = criticalProblem(payload, claims.data);
   if (problem?.newer) throw new SeatTokenError('seat.token_newer_release', `the seat token ${problem.message}`);
   if (problem !== undefined) throw invalid(`the seat token ${problem.message}`);
-  const { sub: user, jti: seat, workload: workloadUid, tls_exporter: exporter, exp: expiresAt } = claims.data;
-  return { seat, user, workloadUid, tlsExporter: Buffer.from(exporter, 'base64url'), expiresAt };
+  const { sub: user, jti: seat, workload: workloadUid, tls_exporter: exporter, exp: expiresAt, granted } = claims.data;
+  const tlsExporter = Buffer.from(exporter, 'base64url');
+  return { seat, user, workloadUid, tlsExporter, expiresAt, ...(granted !== undefined && { grantedUntil: granted }) };
 }
 
 function readSigner(

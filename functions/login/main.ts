@@ -18,6 +18,7 @@ import { openMetrics } from '../../runtime/metrics/open';
 import { runProgram } from '../../runtime/rpc/program';
 import { startServer } from '../../runtime/rpc/server';
 import { Seats } from '../../licensing/seats/seats';
+import { SeatWatch } from '../../licensing/seats/watch';
 import { AccountDeletionServiceService } from '../../proto/gen/licensing/v1/account';
 import { EnclaveManagementServiceService } from '../../proto/gen/licensing/v1/enclaves';
 import { LicenceServiceService } from '../../proto/gen/licensing/v1/licence';
@@ -114,6 +115,12 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
   const backend = await openAccountBackend(settings, loaded.files, { program: 'login', log, clock });
   const { database, trustDomain } = backend;
   const seats = new Seats(database, settings.SEAT_SECONDS, settings.SEAT_GRACE_SECONDS);
+  const watch = new SeatWatch(database, {
+    windowSeconds: settings.SEAT_SECONDS,
+    outageSeconds: settings.SEAT_OUTAGE_SECONDS,
+    clock,
+    log,
+  });
   const opened = withSeatRelease(loaded.makeLauncher(database), seats, log);
   const launcher = metrics ? measureStarts(opened, metrics) : opened;
   if (metrics) watchBackend(metrics, backend);
@@ -157,6 +164,7 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
           backend,
           trust,
           seats,
+          watch,
           windowSeconds: settings.SEAT_SECONDS,
           clientRoots,
           signer,
@@ -171,10 +179,12 @@ async function run(loaded: Awaited<ReturnType<typeof load>>, program: Program): 
     ],
   });
   await writeReadyFile(settings.READY_FILE, { listen: server.port });
+  watch.start();
   const stopFinishing = keepFinishingDeletions(backend.database, enclaves, launcher, program);
   return async () => {
     stopFinishing();
     await server.stop();
+    await watch.stop();
     metrics?.close();
     auditLog.close();
     await backend.close();

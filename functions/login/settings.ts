@@ -37,4 +37,6 @@ export const loginSettings = z.object({
   SEAT_SECONDS: z.coerce.number().int().min(3).max(3600).default(180),
   /** As the enclaves have it: what was begun by a seat that has lapsed runs so long, and the seat counts for its user. */
   SEAT_GRACE_SECONDS: seatGraceSetting,
+  /** Seats stay for so long at most while no login service reaches the database. 0: they lapse. */
+  SEAT_OUTAGE_SECONDS: z.coerce.number().int().min(0).max(86_400).default(14_400),
 });

@@ -74,6 +74,10 @@ export const SETTINGS = {
       schema: whole(0, 604_800),
       about: "what a lapsed seat began runs so long, as the enclaves' template has it (900)",
     },
+    SEAT_OUTAGE_SECONDS: {
+      schema: count(86_400),
+      about: 'seats stay for so long at most while the database is away; 0: they lapse (14400)',
+    },
     ENCLAVE_RUNTIME_CLASS: { schema: text, about: "RuntimeClass of the enclaves, such as gVisor's" },
     ENCLAVE_VOLUME_SIZE: {
       schema: z.coerce

@@ -64,6 +64,7 @@ export const GRANTS: Record<DatabaseProgram, Grants> = {
     licences: ['SELECT', 'UPDATE (reason)'],
     licence_redemptions: ['SELECT', 'INSERT', 'UPDATE (redeemed_at)', 'DELETE'],
     login_nonces: ['SELECT', 'INSERT', 'UPDATE (expires_at)', 'DELETE'],
+    seat_watch: ['SELECT', 'UPDATE (at, gap_from, gap_until, extended)'],
     seats: [
       'SELECT',
       'INSERT',

@@ -280,7 +280,7 @@ export const RULES = {
   '/licensing.v1.SeatService/RenewSeat': {
     caller: 'heartbeat',
     timeout: QUERY,
-    requestBytes: KiB,
+    requestBytes: 16 * KiB,
     cost: { statements: 10, passwords: 0, answerBytes: 16 * KiB },
   },
   '/licensing.v1.SeatService/EndSeat': {

@@ -32,7 +32,7 @@ test('docs/operating.md lists limits with the defaults of the programs that read
     name,
     Number(value),
   ]);
-  expect(documented).toHaveLength(9);
+  expect(documented).toHaveLength(10);
   for (const [name, value] of documented as Array<[string, number]>) {
     const defaults = [loginSettings.shape, signupSettings.shape].flatMap((shape) => {
       const setting = (shape as Record<string, { parse(value: unknown): unknown }>)[name];

@@ -6,6 +6,7 @@ import { EnclaveRegistry } from '../../licensing/enclaves/enclaves';
 import type { OidcSettings } from '../../licensing/oidc/settings';
 import { bearerAuthentication } from '../../licensing/sessions/bearer';
 import { Seats } from '../../licensing/seats/seats';
+import { SeatWatch } from '../../licensing/seats/watch';
 import type { Interceptor } from '../../runtime/rpc/call';
 import { startServer } from '../../runtime/rpc/server';
 import { accountDeletionService } from '../../functions/login/deletion';
@@ -52,6 +53,8 @@ export interface Replica {
   trust: TrustServiceClient;
   transparency: TransparencyServiceClient;
   enclaves: EnclaveRegistry;
+  /** Not started. */
+  seatWatch: SeatWatch;
   /** As login has it. */
   launcher: Launcher;
   stop(): Promise<void>;
@@ -65,6 +68,8 @@ export interface ReplicaOptions {
   seatSeconds?: number;
   /** None, unless told. */
   seatGraceSeconds?: number;
+  /** None, unless told. */
+  seatOutageSeconds?: number;
   oidc?: OidcSettings;
   /** Before the replica's own. */
   interceptors?: readonly Interceptor[];
@@ -82,6 +87,7 @@ export async function startReplica(
     defaultSeats = 16,
     seatSeconds = 180,
     seatGraceSeconds = 0,
+    seatOutageSeconds = 0,
     oidc,
     interceptors = [],
     ...options
@@ -96,6 +102,11 @@ export async function startReplica(
     clock,
   });
   const seats = new Seats(backend.database, seatSeconds, seatGraceSeconds);
+  const watch = new SeatWatch(backend.database, {
+    windowSeconds: seatSeconds,
+    outageSeconds: seatOutageSeconds,
+    clock,
+  });
   const launcher = withSeatRelease(fakeLauncher({ ensure: (enclave) => enclaveOf(enclave.user), ...own }), seats);
   const enclaves = new EnclaveRegistry(backend.database);
   const auditLog = openTestLog(backend.database, { trustDomain: backend.trustDomain, clock });
@@ -128,6 +139,7 @@ export async function startReplica(
           backend,
           trust,
           seats,
+          watch,
           windowSeconds: seatSeconds,
           clientRoots: () => Promise.resolve(clientCa.certificate),
           signer: seatSigner(() => Promise.resolve(authority), backend.trustDomain, clock),
@@ -165,6 +177,7 @@ export async function startReplica(
     trust: trustClient,
     transparency,
     enclaves,
+    seatWatch: watch,
     launcher,
     async stop() {
       for (const client of clients) client.close();

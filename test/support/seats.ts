@@ -112,10 +112,12 @@ export async function renewSeat(
     at = Date.now(),
     privateKey = identity.privateKey,
     about = seat,
-  }: { at?: number; privateKey?: string; about?: string } = {},
+    token = '',
+  }: { at?: number; privateKey?: string; about?: string; token?: string } = {},
 ): Promise<SeatGrant> {
   const signature = signHeartbeat(createPrivateKey(privateKey), { seat: about, tlsExporter, at });
-  return (await callUnary(service, service.renewSeat, { seat, heartbeat: { at: BigInt(at), signature } }, call)).grant!;
+  return (await callUnary(service, service.renewSeat, { seat, heartbeat: { at: BigInt(at), signature }, token }, call))
+    .grant!;
 }
 
 /** As the enclave of the connection signs that it is closed, unless the test says otherwise. */

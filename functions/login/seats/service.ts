@@ -17,6 +17,7 @@ import type { SeatPool, Seats, SeatSession } from '../../../licensing/seats/seat
 import { verifyClosing, verifyHeartbeat, verifySeatProof } from '../../../attestation/seats/statements';
 import { SeatTokenError, verifySeatToken } from '../../../attestation/seats/token';
 import type { SeatClaims } from '../../../attestation/seats/token';
+import type { SeatWatch } from '../../../licensing/seats/watch';
 import { callerOf } from '../../../licensing/sessions/bearer';
 import type { ClosedSeat, SeatGrant, SeatServiceServer, TakeSeatRequest } from '../../../proto/gen/licensing/v1/seat';
 import type { LoginTrust } from '../trust';
@@ -32,6 +33,7 @@ interface SeatServiceOptions {
   backend: AccountBackend;
   trust: LoginTrust;
   seats: Seats;
+  watch: Pick<SeatWatch, 'isOut' | 'stay' | 'settle'>;
   /** Life of a seat without heartbeat. */
   windowSeconds: number;
   /** PEM roots of client certificates, as they are now. */
@@ -50,6 +52,8 @@ const LATE_SECONDS = 3600;
 const MAX_FREED = 100;
 /** As many as an enclave tells a client of: enclave/session/closed-seats.ts. */
 const MAX_CLOSED = 32;
+/** Longer ago no token ended that stays: SEAT_OUTAGE_SECONDS is no more. */
+const MAX_OUTAGE_SECONDS = 86_400;
 /** Calls that wait for others of their user. */
 const MAX_WAITING = 1024;
 
@@ -78,6 +82,7 @@ export function seatService({
   backend,
   trust,
   seats,
+  watch,
   windowSeconds,
   clientRoots,
   signer,
@@ -161,11 +166,20 @@ export function seatService({
     return good.length;
   };
 
+  /** By its token alone, while the database is away: whether the connection is open, the enclave knows. */
+  const stayingBy = async (seat: string, token: string): Promise<SeatClaims | undefined> => {
+    if (token === '') return undefined;
+    const context = { rootsPem: await clientRoots(), trustDomain, now: dateOf(clock), late: MAX_OUTAGE_SECONDS };
+    const claims = await verifySeatToken(token, context).catch(() => undefined);
+    return claims?.seat === seat ? watch.stay(claims) : undefined;
+  };
+
   return {
     takeSeat: unary(async (request, context) => {
       const client = await admitClient(request);
       context.user = client.user;
       return turns.take(client.user, context.signal, async () => {
+        await watch.settle();
         await sessions.requireAlive({ user: client.user, session: client.session });
         const session = await verifiedSession(client, request.evidence!);
         const { user, workloadUid } = session;
@@ -182,7 +196,19 @@ export function seatService({
       });
     }),
 
-    renewSeat: unary(async ({ seat, heartbeat }, context) => {
+    renewSeat: unary(async ({ seat, heartbeat, token }, context) => {
+      if (watch.isOut) {
+        const staying = await stayingBy(seat, token);
+        // At once: the client comes back with the token, or later.
+        if (!staying)
+          throw new RpcError(
+            'store.unavailable',
+            status.UNAVAILABLE,
+            'the account database is away for now: try again',
+          );
+        context.user = staying.user;
+        return { grant: await grant(staying) };
+      }
       const row = isUuid(seat) ? await seats.find(seat) : undefined;
       const at = Number(heartbeat?.at ?? 0n);
       // One answer for a seat that isn't there and for somebody else's.

@@ -18,6 +18,7 @@ import { tokenGeneration } from './0016-token-generation';
 import { installation } from './0018-installation';
 import { loginNonces } from './0019-login-nonces';
 import { endedSeats } from './0020-ended-seats';
+import { seatWatch } from './0021-seat-watch';
 
 /**
  * The schema's steps in their order. A new one is a file NNNN-subject.ts in this folder that exports a Migration of that
@@ -44,4 +45,5 @@ export const migrations: readonly Migration[] = [
   installation,
   loginNonces,
   endedSeats,
+  seatWatch,
 ];

@@ -125,7 +125,7 @@ async function attemptsOf(user: User): Promise<Attempt[]> {
     {
       by: 'heartbeat',
       method: '/licensing.v1.SeatService/RenewSeat',
-      request: encoded(RenewSeatRequest.encode({ seat, heartbeat: { at: BigInt(at), signature } })),
+      request: encoded(RenewSeatRequest.encode({ seat, heartbeat: { at: BigInt(at), signature }, token: '' })),
     },
     login('refresh token', byRefreshToken(refreshToken)),
     {

@@ -215,7 +215,7 @@ async function withoutSeatProof(): Promise<Stranger[]> {
 function withoutHeartbeat(): Stranger[] {
   const signature = Buffer.alloc(64);
   const request = (heartbeat: Heartbeat | undefined): Buffer =>
-    Buffer.from(RenewSeatRequest.encode({ seat: randomUUID(), heartbeat }).finish());
+    Buffer.from(RenewSeatRequest.encode({ seat: randomUUID(), heartbeat, token: '' }).finish());
   return [
     { is: 'nobody', request: request(undefined) },
     { is: 'someone who makes heartbeats up', request: request({ at: BigInt(Date.now()), signature }) },

@@ -63,7 +63,11 @@ export interface TakeSeatResponse {
 export interface RenewSeatRequest {
   seat: string;
   /** As SessionService.SignHeartbeat gave it. */
-  heartbeat: Heartbeat | undefined;
+  heartbeat:
+    | Heartbeat
+    | undefined;
+  /** The seat's last token: while the service's database is away, it signs the next one by this. */
+  token: string;
 }
 
 /** What an enclave says about a connection that is open. */
@@ -469,7 +473,7 @@ export const TakeSeatResponse: MessageFns<TakeSeatResponse> = {
 };
 
 function createBaseRenewSeatRequest(): RenewSeatRequest {
-  return { seat: "", heartbeat: undefined };
+  return { seat: "", heartbeat: undefined, token: "" };
 }
 
 export const RenewSeatRequest: MessageFns<RenewSeatRequest> = {
@@ -479,6 +483,9 @@ export const RenewSeatRequest: MessageFns<RenewSeatRequest> = {
     }
     if (message.heartbeat !== undefined) {
       Heartbeat.encode(message.heartbeat, writer.uint32(18).fork()).join();
+    }
+    if (message.token !== "") {
+      writer.uint32(26).string(message.token);
     }
     return writer;
   },
@@ -512,6 +519,14 @@ export const RenewSeatRequest: MessageFns<RenewSeatRequest> = {
             message.heartbeat = Heartbeat.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -528,6 +543,7 @@ export const RenewSeatRequest: MessageFns<RenewSeatRequest> = {
     return {
       seat: isSet(object.seat) ? globalThis.String(object.seat) : "",
       heartbeat: isSet(object.heartbeat) ? Heartbeat.fromJSON(object.heartbeat) : undefined,
+      token: isSet(object.token) ? globalThis.String(object.token) : "",
     };
   },
 
@@ -538,6 +554,9 @@ export const RenewSeatRequest: MessageFns<RenewSeatRequest> = {
     }
     if (message.heartbeat !== undefined) {
       obj.heartbeat = Heartbeat.toJSON(message.heartbeat);
+    }
+    if (message.token !== "") {
+      obj.token = message.token;
     }
     return obj;
   },
@@ -551,6 +570,7 @@ export const RenewSeatRequest: MessageFns<RenewSeatRequest> = {
     message.heartbeat = (object.heartbeat !== undefined && object.heartbeat !== null)
       ? Heartbeat.fromPartial(object.heartbeat)
       : undefined;
+    message.token = object.token ?? "";
     return message;
   },
 };
