@@ -1,6 +1,8 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { lockFile } from '../../runtime/config/lock-file';
 import { eventually } from '../support/eventually';
 import { Machine, PASSWORD } from '../support/machine';
 import type { Ended } from '../support/machine';
@@ -216,6 +218,68 @@ describe('whatever takes the place of a session ends it: nothing here could end 
     expect(six.map(({ code }) => code)).toEqual([0, 0, 0, 0, 0, 0]);
     expect(await list(other('grace'))).toMatchObject([{ current: true }]);
     expect((await grace('exec', '-q', 'true')).code).toBe(0);
+  });
+
+  describe('a login that is killed after the service has answered, and before it is kept', () => {
+    const begun = (name: string): string[] =>
+      readdirSync(machine.path(name, 'sls')).filter((entry) => entry.startsWith('begun-'));
+    const kill = async (name: string): Promise<void> => {
+      await signUp(name, `${name}-first`);
+      await eventually(async () => {
+        await machine.sls(['login', '--verbose', '--username', name, '--password-stdin'], {
+          stdin: `${PASSWORD}\n`,
+          env: { ...other(name), SLS_ENCLAVE: undefined },
+          onStart: (child) =>
+            child.stderr!.on('data', (text: Buffer) => /signature/.test(String(text)) && child.kill('SIGKILL')),
+        });
+        if (begun(name).length === 1 && !existsSync(file(name))) return true;
+        // It was faster.
+        await person(name)('logout');
+        return false;
+      });
+      expect(await sessionsOf(`${name}-first`)).toBe(2);
+    };
+
+    test('is ended by the next login', async () => {
+      await kill('joan');
+      expect((await person('joan')('login', '--username', 'joan', '--password-stdin')).code).toBe(0);
+      expect(await sessionsOf('joan')).toBe(2);
+      expect(begun('joan')).toEqual([]);
+    });
+
+    test('or by a logout', async () => {
+      await kill('karen');
+      await person('karen')('logout');
+      expect(await sessionsOf('karen-first')).toBe(1);
+      expect(begun('karen')).toEqual([]);
+    });
+
+    test('but not where it was kept, or goes on', async () => {
+      await signUp('mary');
+      const mary = person('mary');
+      const login = ['login', '-q', '--username', 'mary', '--password-stdin'];
+      expect((await mary(...login)).code).toBe(0);
+      const { session } = read('mary');
+      const { services, serverRoots } = machine.trustBundle();
+      const note = machine.path('mary', 'sls', `begun-${randomUUID()}.json`);
+      writeFileSync(note, JSON.stringify({ ...session, services, serverRoots }));
+      expect((await mary('login', '-q', '--enclave', 'lab')).code).toBe(0);
+      expect({ left: begun('mary'), sessions: await sessionsOf('mary') }).toEqual({ left: [], sessions: 1 });
+      // Another one's, which is locked.
+      await signUp('mary-other');
+      const theirs = JSON.parse(readFileSync(machine.path('mary-other', 'sls', 'token.json'), 'utf8')) as object;
+      writeFileSync(note, JSON.stringify({ ...theirs, services, serverRoots }));
+      const lock = await lockFile(note);
+      expect((await mary(...login)).code).toBe(0);
+      expect({ left: begun('mary').length, sessions: await sessionsOf('mary-other') }).toEqual({
+        left: 1,
+        sessions: 1,
+      });
+      await lock?.release();
+      expect((await mary(...login)).code).toBe(0);
+      expect(begun('mary')).toEqual([]);
+      expect((await machine.sls(['sessions', 'list'], { env: other('mary-other') })).code).toBe(4);
+    });
   });
 
   test('a login whose session other enclaves went on with: their next command goes on with the new one', async () => {

@@ -3,9 +3,10 @@ import { Option } from 'commander';
 import { writeEvidenceJson } from '../../../attestation/evidence/json';
 import type { TrustBundle } from '../../../attestation/trust/bundle';
 import type { SignedTrust } from '../../../attestation/trust/signed-bundle';
-import { connect, logOut, login, RpcError } from '../../index';
+import { connect, login, RpcError } from '../../index';
 import type { LoginOptions, Session, SessionTokens, VerifiedEvidence } from '../../index';
 import { userOfToken } from '../../identity';
+import { endKilledLogins, openBegunLogin } from '../begun-login';
 import { callOptions } from '../call-options';
 import { addEnclaveOption, chosenEnclave } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
@@ -25,7 +26,7 @@ import { describeSession } from '../report';
 import { withSecondFactor } from '../second-factor';
 import { openOutputFile } from '../output-file';
 import type { OutputFile } from '../output-file';
-import { endForeignSessions, loadSessionIfThere } from '../session-file';
+import { endAtService, endForeignSessions, loadSessionIfThere } from '../session-file';
 import { isBadState, requireWritableState } from '../state';
 import { findTokens, renewTokenFile, sessionOf } from '../token-file';
 import { loadSignedTrust, newestTrust, readSignedTrust, servicesOf } from '../trust';
@@ -122,6 +123,7 @@ async function run(options: Options): Promise<void> {
     options.evidence === undefined ? undefined : await openOutputFile(options.evidence, 'the evidence');
   try {
     await endForeignSessions((message) => out.warning(message));
+    await endKilledLogins();
     const trustNamed = options.trust !== undefined || remembered !== undefined;
     await logInAsChosen(keeper, { ...options, evidenceFile, trustNamed }, out);
   } finally {
@@ -188,9 +190,22 @@ async function logInByOidc(keeper: TrustKeeper, options: Run, out: Output): Prom
 
 async function logInByPassword(keeper: TrustKeeper, options: Run, out: Output): Promise<void> {
   const chosen = await passwordCredential(keeper.trust, options, out);
-  await withSecondFactor(out, { fromStdin: options.passwordStdin === true }, (oneTimeCode) =>
-    logIn({ ...chosen, credential: { ...chosen.credential, oneTimeCode } }, keeper, options, out),
-  );
+  const begun = await openBegunLogin(keeper.trust);
+  let ended = true;
+  // Nobody but this process has the session that begins by it.
+  const owned = {
+    keep: (tokens: SessionTokens) => begun.note(tokens),
+    abandon: async ({ refreshToken }: SessionTokens) => {
+      ended = refreshToken === undefined || (await endAtService(keeper.trust, refreshToken));
+    },
+  };
+  try {
+    await withSecondFactor(out, { fromStdin: options.passwordStdin === true }, (oneTimeCode) =>
+      logIn({ ...chosen, ...owned, credential: { ...chosen.credential, oneTimeCode } }, keeper, options, out),
+    );
+  } finally {
+    await begun.close(ended);
+  }
 }
 
 async function logIn(
@@ -321,7 +336,7 @@ async function passwordCredential(
   trust: TrustBundle,
   options: Options,
   out: Output,
-): Promise<Chosen & { credential: PasswordCredential }> {
+): Promise<Omit<Chosen, 'keep' | 'abandon'> & { credential: PasswordCredential }> {
   const username = await askUsername(options.username);
   const password = await askPassword({ fromStdin: options.passwordStdin === true });
   const known = await findTokens(trust, username, { anyEnclave: true, onBadState: tellReplaced(out) });
@@ -329,11 +344,6 @@ async function passwordCredential(
     username,
     oidc: false,
     credential: { username, password, knownSession: known?.tokens.refreshToken },
-    keep: () => Promise.resolve(),
-    // Nobody has the session that began by it.
-    async abandon({ refreshToken }) {
-      if (refreshToken !== undefined) await logOut(trust, refreshToken, callOptions());
-    },
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { logOut } from '../../index';
+import { endKilledLogins } from '../begun-login';
 import { callOptions } from '../call-options';
 import { addEnclaveOption } from '../chosen-enclave';
 import { CliError, EXIT } from '../exit';
@@ -40,6 +41,7 @@ async function run(options: Options, command: Command): Promise<void> {
   const one = !options.all && options.enclave !== undefined;
   const files = one ? [sessionFile()] : await sessionFiles();
   await tellUnreadable(files, out);
+  await endKilledLogins();
   // First: whatever the service says, nothing stays here. Where something has to stay, it is ended all the same.
   let removed = false;
   const left: NodeJS.ErrnoException[] = [];
