@@ -1,4 +1,5 @@
 // Bundles every program into one file each: what starts from zero must load fast.
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { build } from 'esbuild';
@@ -35,6 +36,19 @@ const kubernetesClient = {
   },
 };
 
+/** Of this checkout, with a mark where files differ from it; elsewhere SLS_COMMIT, as in a build of an unpacked archive. */
+function commit() {
+  const git = (...args) => execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  try {
+    // A checkout of something else may lie around this folder.
+    if (git('ls-files', 'scripts/build.mjs') === '') throw new Error('not a checkout');
+    const changed = git('status', '--porcelain', '--untracked-files=no') === '' ? '' : '-changed';
+    return `${git('rev-parse', '--short=12', 'HEAD')}${changed}`;
+  } catch {
+    return process.env.SLS_COMMIT || 'unknown';
+  }
+}
+
 const { metafile, outputFiles } = await build({
   write: false,
   entryPoints: programs,
@@ -47,6 +61,7 @@ const { metafile, outputFiles } = await build({
   sourcemap: 'linked',
   minifySyntax: true,
   logLevel: 'warning',
+  define: { SLS_COMMIT: JSON.stringify(commit()) },
   metafile: true,
   plugins: [kubernetesClient],
   // These load files of their own at run time: a native module and WebAssembly.

@@ -26,12 +26,18 @@ import { keepIgnored } from './ignored-signals';
 import { outputFailure, outputWritten, watchOutput, writeOutput } from './standard-output';
 import { Output } from './output';
 import { traced } from './trace';
+import { versionText } from './version';
 import type { Tracer } from '../../runtime/traces/tracer';
 
 function buildProgram(tracer: Tracer): Command {
   const program = new Command('sls')
     .description('Work in an enclave that is attested before it receives any of your data.')
-    .version('0.2.0')
+    // Before any other option is read, because the command ends with it.
+    .version(
+      versionText(process.argv.includes('--json')),
+      '-V, --version',
+      'print the version and its commit; with --json, as JSON',
+    )
     .enablePositionalOptions()
     .configureOutput({ writeOut: writeOutput, outputError: (text, write) => write(text.replace(/^error: /, 'sls: ')) })
     .showHelpAfterError('hint: sls --help, sls COMMAND --help')
