@@ -27,6 +27,9 @@ export type TransportCode =
   | 'rpc.idle'
   /** More calls wait for their turn than the service keeps. */
   | 'rpc.busy'
+  /** Caller and service have no version of the protocol in common: the caller is of too old a release, or of too new a one. */
+  | 'rpc.client_too_old'
+  | 'rpc.client_too_new'
   /** The request is larger than its method takes. */
   | 'rpc.too_large'
   /** The request is not its method's message, or holds text that is no UTF-8. */

@@ -10,6 +10,8 @@ import type { CallContext, Interceptor } from './call';
 import { RpcError, toStatus } from './errors';
 import type { Misuse } from './misuse';
 import { callerAddress, isLocal, subscriberOf, TrustedProxies } from './peer';
+import { announce, PROTOCOL, requireCommon } from './protocol';
+import type { Protocol } from './protocol';
 import { ruleOf } from './rules';
 import { traceOf } from './trace';
 import { systemClock } from '../clock';
@@ -37,6 +39,8 @@ export interface CallsOptions {
   proxies?: TrustedProxies | undefined;
   /** Otherwise than `CALLS`. */
   turns?: Partial<TurnSizes>;
+  /** Otherwise than `PROTOCOL`. */
+  protocol?: Protocol;
   /** Authenticates, before its handler, each call of a method whose rule says `access token`. @throws RpcError UNAUTHENTICATED */
   authenticate?: ((context: CallContext) => Promise<void>) | undefined;
   /** Behind a proxy, whose connections are not closed for it, calls of an address that misuses the server are refused before they cost anything. */
@@ -81,6 +85,7 @@ export class Calls {
   private readonly turnsOfAccounts = new Turns(CALLS_OF_ACCOUNTS, busy);
   private readonly authenticate: CallsOptions['authenticate'];
   private readonly misuse: CallsOptions['misuse'];
+  private readonly protocol: Protocol;
 
   constructor({
     log = silent,
@@ -91,7 +96,9 @@ export class Calls {
     turns = {},
     authenticate,
     misuse,
+    protocol = PROTOCOL,
   }: CallsOptions = {}) {
+    this.protocol = protocol;
     this.authenticate = authenticate;
     this.misuse = misuse;
     this.log = log;
@@ -139,6 +146,7 @@ export class Calls {
     };
     const inTurn = async (): Promise<T> => {
       try {
+        requireCommon(context.metadata, this.protocol);
         const { cost, caller } = ruleOf(context.method);
         if (cost.statements > 0) {
           if (!isLocal(address) && this.misuse?.isClosedTo(address) === true) throw turnedAway();
@@ -155,7 +163,11 @@ export class Calls {
       this.intercept(context, () => inTime(context, controller, this.clock, inTurn)),
     ).then(
       (value): Outcome<T> => ({ value }),
-      (error: unknown): Outcome<T> => ({ refusal: toStatus(error) }),
+      (error: unknown): Outcome<T> => {
+        const refusal = toStatus(error);
+        if (refusal.metadata) announce(refusal.metadata, this.protocol);
+        return { refusal };
+      },
     );
   }
 

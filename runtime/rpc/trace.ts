@@ -4,6 +4,7 @@ import { formatTraceparent, parseTraceparent } from '../traces/context';
 import type { TraceContext } from '../traces/context';
 import { Span } from '../traces/span';
 import { KIND } from '../traces/record';
+import { announce } from './protocol';
 import './grpc-log';
 import './strict-text';
 
@@ -28,6 +29,7 @@ export class TracedCall {
     this.span = new Span({ name: method, kind: KIND.client });
     this.metadata = metadata.clone();
     this.metadata.set(TRACEPARENT_KEY, formatTraceparent(this.span.context));
+    announce(this.metadata);
   }
 
   /** Ends the span with the call. */

@@ -194,6 +194,10 @@ export const TRANSPORT: Record<TransportCode, Failure> = {
   'rpc.busy': unavailable(BUSY),
   'rpc.too_large': failed(),
   'rpc.malformed': failed(),
+  'rpc.client_too_old': failed('this sls is of an older release than the service takes: install a newer one'),
+  'rpc.client_too_new': failed(
+    'this sls is of a newer release than the service: ask your operator to update it, or use the sls of its release',
+  ),
   'health.busy': unavailable(BUSY),
   'health.unknown_service': failed(),
 };
