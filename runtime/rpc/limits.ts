@@ -60,7 +60,7 @@ class Connections {
 
   /** Closes all of an owner's. */
   closeAll(owner: string): void {
-    for (const [session, entry] of [...this.working]) if (entry.owner === owner) turnAway(session);
+    for (const [session, entry] of this.working) if (entry.owner === owner) turnAwaySoon(session);
   }
 
   /** @returns for the call's end */
@@ -86,6 +86,25 @@ class Connections {
 
 function turnAway(session: ServerHttp2Session): void {
   session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/**
+ * For who is turned away by what happens on a stream: Node.js (20.20) still reads the session's frames then, and where answers wait to be sent it frees what it reads
+ * from (a double free, or SIGSEGV). Neither a microtask nor `nextTick` is late enough.
+ */
+function turnAwaySoon(session: ServerHttp2Session): void {
+  // What else one reading brings is not answered.
+  session.removeAllListeners('stream');
+  session.on('stream', (stream) => stream.on('error', () => undefined));
+  setImmediate(turnAway, session);
+}
+
+/**
+ * Its caller did not wait for the answer. `aborted` alone doesn't tell: a call that is refused at once has its answer before the reset that came with it is read.
+ * A connection that is lost resets what is open on it.
+ */
+function isGivenUp({ aborted, rstCode }: ServerHttp2Stream): boolean {
+  return aborted || rstCode !== constants.NGHTTP2_NO_ERROR;
 }
 
 /** Its caller may not, whoever that is: anybody's calls can be refused so, and nobody's are often. */
@@ -177,9 +196,9 @@ export function limitPeers(
         unfinished.delete(stream, owner);
         bounded.delete(stream, owner);
         ended();
-        if (cutHere.has(stream) || isClosedTo(owner) || !(stream.aborted || isRefused(stream))) return;
+        if (cutHere.has(stream) || isClosedTo(owner) || !(isGivenUp(stream) || isRefused(stream))) return;
         if (!misuse.isTooMuch(owner) || isProxy) return;
-        if (isLocal(owner)) turnAway(session);
+        if (isLocal(owner)) turnAwaySoon(session);
         else open.closeAll(owner);
       });
     });

@@ -8,6 +8,7 @@ import { writeAccountFiles } from '../../support/accounts';
 import { eventually } from '../../support/eventually';
 import type { AccountFiles } from '../../support/accounts';
 import { testDatabase } from '../../support/postgres';
+import { resets, say } from '../../support/resets';
 import { startProgram } from '../../support/program';
 import type { RunningProgram } from '../../support/program';
 
@@ -111,4 +112,16 @@ test('a user who has the right password checked again and again, from one place,
   flooding = false;
   await Promise.all(flood);
   expect(results).toEqual(Array<string>(10).fill('ok'));
+});
+
+test('sign-ups that are refused, and reset before their answers went out, do not end the program', async () => {
+  // As many at once as a connection may have, in one write.
+  const { begun, ended } = resets('/licensing.v1.AccountService/SignUp', 128);
+  for (let round = 0; round < 10; round += 1) {
+    // An address from where so many calls are given up opens no connection for a while.
+    const address = `127.0.2.${round + 1}`;
+    const sockets = Array.from({ length: 4 }, () => say(program.port, address, Buffer.concat([begun, ended])).resume());
+    await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+  }
+  expect(await outcome(signUp('survivor', '203.0.113.6'))).toBe('ok');
 });
