@@ -5,13 +5,14 @@ const HOPELESS_MS = 240_000;
 
 /**
  * Waits until it holds, however slow the machine is. Jest's limit for a test ends what never does, and says of which line it was.
- * @returns what it gave
+ * @param patienceMs shorter where the program promises seconds, and what never comes would leave something behind @returns what it gave
  */
 export async function eventually<T>(
   holds: () => T | Promise<T>,
   describe: () => string = () => holds.toString(),
+  patienceMs = HOPELESS_MS,
 ): Promise<Exclude<T, false | undefined>> {
-  for (const hopeless = Date.now() + HOPELESS_MS; ; await sleep(10)) {
+  for (const hopeless = Date.now() + patienceMs; ; await sleep(10)) {
     const held = await holds();
     if (held) return held as Exclude<T, false | undefined>;
     if (Date.now() > hopeless) throw new Error(`expected this to become true: ${describe()}`);

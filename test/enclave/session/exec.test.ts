@@ -30,8 +30,17 @@ async function untilIdle(): Promise<void> {
   await eventually(async () => (await connection.status()).commands === 0);
 }
 
+/** A command has two seconds after SIGTERM. One that stays would stay for ever. */
 async function untilDead(pid: number): Promise<void> {
-  await eventually(() => !isAlive(pid));
+  try {
+    await eventually(
+      () => !isAlive(pid),
+      () => `the process ${pid} is dead`,
+      30_000,
+    );
+  } finally {
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  }
 }
 
 test('exit status, standard output and standard error arrive', async () => {
@@ -88,7 +97,7 @@ test('a signal reaches the command and what it started', async () => {
 });
 
 test('a signal that there is not is an error, and ends the command', async () => {
-  const running = start(['sleep', '1000']);
+  const running = start(['sleep', '20']);
   running.control.signal('SIGNOT');
   await expect(running.exit).toRejectWithCode('exec.signal');
 });
@@ -148,6 +157,15 @@ describe('a terminal', () => {
     running.control.resize({ columns: 80, rows: 24 });
     expect(await running.exit).toEqual({ code: 5, signal: '' });
     expect(running.output.stdout).toContain('24 80');
+  });
+
+  test('is no larger than a terminal can be', async () => {
+    const script = 'trap "stty size; exit" WINCH; stty size; while :; do sleep 0.05; done';
+    const running = start(['sh', '-c', script], { terminal: { columns: 65_536 + 80, rows: 65_536 } });
+    await running.shows('65535 65535');
+    running.control.resize({ columns: 65_536 + 81, rows: 24 });
+    await running.exit;
+    expect(running.output.stdout).toContain('24 65535');
   });
 
   test('takes keys: Ctrl-C interrupts, Ctrl-D ends the input', async () => {

@@ -243,6 +243,18 @@ test('errors name the path as the client wrote it', async () => {
   await expect(connection.getFile('a\0b', local('never'))).toRejectWithCode('file.path');
 });
 
+test("the enclave's own files are refused, by whatever name", async () => {
+  await symlink(fixture.credentialFile, inside('by-link'));
+  for (const path of [fixture.credentialFile, 'by-link', '/proc/self/environ', '/proc/self/maps'])
+    await expect(connection.getFile(path, local('never'))).toRejectWithCode('file.denied', {
+      message: "the file is the enclave's own",
+    });
+  // What is beside them is the user's.
+  await writeFile(join(fixture.folder, 'credential-of-mine'), 'mine');
+  for (const path of [join(fixture.folder, 'credential-of-mine'), '/proc/version'])
+    await connection.getFile(path, local('fetched'));
+});
+
 test('a fifo that nobody writes is refused, not waited for', async () => {
   await connection.exec(['mkfifo', 'fifo'], {
     stdin: Readable.from([]),

@@ -10,7 +10,7 @@ import { connectAttestedTls } from '../../../client/connect/tls';
 import type { TLSSocket } from 'node:tls';
 import { Claims, Purpose } from '../../../proto/gen/licensing/v1/evidence';
 import { SessionServiceClient } from '../../../proto/gen/licensing/v1/session';
-import type { ExecResponse } from '../../../proto/gen/licensing/v1/session';
+import type { ExecRequest, ExecResponse } from '../../../proto/gen/licensing/v1/session';
 import { startEnclaveFixture } from '../../support/enclave';
 import type { EnclaveFixture } from '../../support/enclave';
 import { TRUST_DOMAIN } from '../../support/evidence';
@@ -102,6 +102,32 @@ test("evidence is about this TLS session's exporter and this client's key", asyn
   expect(claims.map(({ clientKeySha256 }) => clientKeySha256)).toEqual([one.keySha256, two.keySha256]);
   one.client.close();
   two.client.close();
+});
+
+describe('a client that says something else than the protocol', () => {
+  const start = (...argv: string[]): ExecRequest => ({
+    input: { $case: 'start', value: { argv, env: {}, directory: '', terminal: undefined, detach: false } },
+  });
+  test.each<[string, ExecRequest[], string]>([
+    [
+      'input before the start',
+      [{ input: { $case: 'stdinEnd', value: {} } }, start('true')],
+      'expected the start first',
+    ],
+    ['two starts', [start('sleep', '20'), start('true')], 'expected one start, got another'],
+    ['nothing in a message', [start('sleep', '20'), { input: undefined }], 'expected an input, got an empty message'],
+  ])('%s: is refused, and its command ended', async (_, messages, message) => {
+    const { client } = await open();
+    await callUnary(client, client.attest, { nonce: newNonce() }, { timeout: 120_000 });
+    const call = client.exec(new Metadata());
+    const ended = new Promise<unknown>((resolve) => {
+      call.on('data', () => undefined).on('end', () => resolve('answered'));
+      call.on('error', (error) => resolve(isServiceError(error) ? fromServiceError(error) : error));
+    });
+    for (const each of messages) call.write(each);
+    expect(await ended).toMatchObject({ code: 'exec.stream', message });
+    client.close();
+  });
 });
 
 test('a client that has no more to say than its command gets output and status', async () => {

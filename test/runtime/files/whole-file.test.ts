@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import fsPromises, { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -114,6 +114,15 @@ describe('a full disk', () => {
     });
     await expect(filling).rejects.toMatchObject({ code: 'ENOSPC', path });
   });
+});
+
+test('a file that can not be given its name is an error, not one that was there, and leaves nothing', async () => {
+  // As on a file system without hard links.
+  const refused = Object.assign(new Error('EPERM: operation not permitted'), { code: 'EPERM' });
+  const link = jest.spyOn(fsPromises, 'link').mockRejectedValue(refused);
+  await expect(createWhole(file, 'text')).rejects.toMatchObject({ code: 'EPERM' });
+  expect(await readdir(folder)).toEqual([]);
+  link.mockRestore();
 });
 
 test('a folder that is read as a file names itself', async () => {

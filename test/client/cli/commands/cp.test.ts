@@ -17,10 +17,17 @@ afterAll(() => machine.remove());
 const TEXT = 'what there is to copy\n'.repeat(10_000);
 const asRoot = process.geteuid?.() === 0 ? test : test.skip;
 
-/** A script in bash, in which `sls` is ours; what hangs has failed, with all that it began. @param under a program that runs it */
-function script(text: string, under = 'env'): Promise<{ code: number | null; stdout: string; stderr: string }> {
+/**
+ * A script in bash, in which `sls` is ours; what hangs has failed, with all that it began.
+ * @param under a program that runs it @param seconds until it hangs
+ */
+function script(
+  text: string,
+  under = 'env',
+  seconds = 120,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const shell = ['bash', '-c', `sls() { "$0" '${built('sls')}' "$@"; }\n${text}`, process.execPath];
-  const child = spawn('timeout', ['-k', '5', '120', under, ...shell], {
+  const child = spawn('timeout', ['-k', '5', String(seconds), under, ...shell], {
     cwd: machine.folder,
     env: machine.env,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -67,7 +74,7 @@ test('a FIFO is no file to copy from, as with scp: it is refused at once, with t
     stderr: `sls: expected source to be a regular file, got a device, socket or pipe\nhint: sls cp - enclave:NAME < source\n`,
   };
   // Nobody writes into it: whoever waited for that would wait for ever.
-  expect(await machine.sls(['cp', '-q', 'source', 'enclave:copied'])).toMatchObject(refused);
+  expect(await script('sls cp -q source enclave:copied', 'env', 30)).toMatchObject(refused);
   expect(await script('sls cp -q <(echo through) enclave:copied')).toMatchObject({ code: 1, stdout: '' });
   expect((await machine.sls(['exec', '-q', 'test', '-e', 'copied'])).code).toBe(1);
   expect(await script('echo through > source & sls cp -q - enclave:copied < source')).toMatchObject({ code: 0 });
