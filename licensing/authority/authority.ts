@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
+import { inThreadCrypto } from './in-thread-crypto';
 import { exportPrivateKey, newKeyPair, P256, randomSerial } from '../../runtime/keys/key-pair';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
 import { dateOf, systemClock } from '../../runtime/clock';
@@ -66,6 +67,8 @@ export async function createAuthority({
 export interface Signer {
   certificate: x509.X509Certificate;
   key: webcrypto.CryptoKey;
+  /** What every certificate of its own says: the same extensions, made once. */
+  extensions: x509.Extension[];
 }
 
 /**
@@ -90,7 +93,12 @@ export async function openAuthority({ certificate, privateKey }: CertifiedKey): 
   if (!publicKey || !(await webcrypto.subtle.verify(P256, publicKey, signature, probe))) {
     throw new TypeError('expected the private key of the CA certificate, got another one');
   }
-  return { certificate: parsed, key };
+  const extensions = [
+    new x509.BasicConstraintsExtension(false, undefined, true),
+    new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+    await x509.AuthorityKeyIdentifierExtension.create(parsed),
+  ];
+  return { certificate: parsed, key, extensions };
 }
 
 interface EndEntity {
@@ -107,21 +115,23 @@ interface EndEntity {
 export async function signEndEntity(signer: Signer, subject: EndEntity): Promise<x509.X509Certificate> {
   const span = validity(subject.now, subject.seconds);
   if (span.notAfter > signer.certificate.notAfter) span.notAfter = signer.certificate.notAfter;
-  return x509.X509CertificateGenerator.create({
-    serialNumber: randomSerial(),
-    subject: subject.name,
-    issuer: signer.certificate.subjectName,
-    ...span,
-    publicKey: subject.publicKey,
-    signingKey: signer.key,
-    signingAlgorithm: P256,
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension(subject.extendedKeyUsage),
-      new x509.SubjectAlternativeNameExtension(subject.alternativeNames, subject.name.length === 0),
-      await x509.SubjectKeyIdentifierExtension.create(subject.publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(signer.certificate),
-    ],
-  });
+  const publicKey = await x509.PublicKey.create(subject.publicKey);
+  return x509.X509CertificateGenerator.create(
+    {
+      serialNumber: randomSerial(),
+      subject: subject.name,
+      issuer: signer.certificate.subjectName,
+      ...span,
+      publicKey,
+      signingKey: signer.key,
+      signingAlgorithm: P256,
+      extensions: [
+        ...signer.extensions,
+        new x509.ExtendedKeyUsageExtension(subject.extendedKeyUsage),
+        new x509.SubjectAlternativeNameExtension(subject.alternativeNames, subject.name.length === 0),
+        await x509.SubjectKeyIdentifierExtension.create(publicKey, false, inThreadCrypto),
+      ],
+    },
+    inThreadCrypto,
+  );
 }

@@ -2,7 +2,6 @@ import 'reflect-metadata';
 import { PublicKey } from '@peculiar/x509';
 import { CLIENT_AUTH } from '../../attestation/certificates/admin';
 import { formatClientIdentity } from '../../attestation/certificates/client-identity';
-import { P256 } from '../../runtime/keys/key-pair';
 import type { CertifiedKey } from '../../runtime/keys/key-pair';
 import { openAuthority, signEndEntity } from './authority';
 import type { Signer } from './authority';
@@ -39,7 +38,7 @@ export async function issueClientCertificate(
   }
   const signer = 'key' in authority ? authority : await openAuthority(authority);
   const certificate = await signEndEntity(signer, {
-    publicKey: await new PublicKey(new Uint8Array(spki)).export(P256, ['verify']),
+    publicKey: new PublicKey(new Uint8Array(spki)),
     name: [],
     alternativeNames: [{ type: 'url', value: formatClientIdentity({ trustDomain, user, session }) }],
     extendedKeyUsage: [CLIENT_AUTH],
