@@ -3,9 +3,13 @@ import { setImmediate } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { VerifiedEvidence } from '../attestation/evidence/verify';
 import { callUnary } from '../runtime/rpc/client';
+import { RpcError } from '../runtime/rpc/errors';
+import { Windows } from '../runtime/rpc/windows';
 import type { GetStatusResponse, SessionServiceClient } from '../proto/gen/licensing/v1/session';
 import { callError, unavailable } from './errors';
 import { runCommand } from './exec';
+import { askForForwarding, forward } from './forward';
+import type { ForwardOptions, ForwardTarget } from './forward';
 import type { CommandExit, ExecOptions } from './exec';
 import { getFile } from './get-file';
 import { putFile } from './put-file';
@@ -19,6 +23,7 @@ export class EnclaveConnection {
   /** Resolves when the connection ends: with undefined after `close`, otherwise with the reason. Never rejects. */
   readonly closed: Promise<Error | undefined>;
   private ending: Promise<void> | undefined;
+  private readonly windows = new Windows();
 
   constructor(
     private readonly client: SessionServiceClient,
@@ -75,6 +80,32 @@ export class EnclaveConnection {
    */
   getFile(path: string, target: string | Writable, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.explained(() => getFile(this.client, path, target, signal ? [signal] : []));
+  }
+
+  /**
+   * Connects two local streams, or a socket, to a program in the enclave. Resolves when both directions are at their end.
+   * @example
+   * createServer({ allowHalfOpen: true }, (socket) => {
+   *   enclave.forward({ port: 8888 }, { input: socket, output: socket }).catch(() => socket.resetAndDestroy());
+   * }).listen(8888, '127.0.0.1');
+   * @throws RpcError forward.refused, forward.unreachable, forward.reset, forward.address, forward.too_many, file.…, seat.…, connection.closed;
+   * what the local streams fail with
+   */
+  forward(target: ForwardTarget, options: ForwardOptions): Promise<void> {
+    return this.explained(() => forward(this.client, target, options, this.windows));
+  }
+
+  /** Whether this enclave can `forward`: one of an older release can't. @throws RpcError connection.closed */
+  async canForward(): Promise<boolean> {
+    try {
+      await this.explained(() => askForForwarding(this.client));
+      return true;
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      if (error.code === 'rpc.unimplemented') return false;
+      if (error.code === 'forward.stream') return true;
+      throw error;
+    }
   }
 
   /** Asks the enclave for its state: `startedAt` in Unix seconds, open sessions and commands. @throws RpcError connection.closed */

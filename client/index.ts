@@ -48,6 +48,7 @@ export { AttestationRefused } from './errors';
 export type { Phase } from './errors';
 export type { VerifiedStep, VerifyingOptions } from './evidence';
 export type { TrustOptions } from './fresh-trust';
+export type { ForwardOptions, ForwardTarget } from './forward';
 export type { CommandControl, CommandExit, ExecOptions } from './exec';
 export { dropLicence, listLicences, redeemLicence, verifyLicence } from './licences';
 export type { LicenceCredential, OwnLicence, OwnLicenceState } from './licences';

@@ -4,15 +4,15 @@ import { BulkSessionService } from '../runtime/rpc/bulk';
 import { SERVER_CHANNEL_OPTIONS } from '../runtime/rpc/server';
 import { widenWindows } from '../runtime/rpc/http2';
 import { largestRequest, limitRequests, refuseUnread } from '../runtime/rpc/sizes';
-import { Session } from './session/session';
+import { MAX_FORWARDS, Session } from './session/session';
 import type { SessionOptions } from './session/session';
 import type { SecureConnection } from './tls';
 import { Calls } from '../runtime/rpc/calls';
 import type { CallsOptions } from '../runtime/rpc/calls';
 import { bind } from '../runtime/rpc/handlers';
 
-/** A session's calls at the same time. */
-const MAX_CALLS = 256;
+/** A session's calls at the same time: these, and one for each connection to a port. */
+const MAX_CALLS = 256 + MAX_FORWARDS;
 /** A lost client holds a seat and what runs for it. */
 const PING_MS = 10_000;
 

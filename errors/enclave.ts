@@ -36,4 +36,13 @@ export type EnclaveCode =
   | 'file.denied'
   | 'file.no_space'
   | 'file.changed'
-  | 'file.stream';
+  | 'file.stream'
+  /** Not the enclave's own: a forwarded connection goes to its loopback, or to a socket in its workspace. */
+  | 'forward.address'
+  /** Nothing listens there. */
+  | 'forward.refused'
+  | 'forward.unreachable'
+  /** A connection to a port was cut by the program behind it. */
+  | 'forward.reset'
+  | 'forward.too_many'
+  | 'forward.stream';

@@ -3,10 +3,12 @@ import { Command, CommanderError } from 'commander';
 import { addAdmin } from './admin/admin';
 import { addCp } from './commands/cp';
 import { addExec } from './commands/exec';
+import { addForward } from './commands/forward';
 import { addLicence } from './commands/licence';
 import { addLogin } from './commands/login';
 import { addLogout } from './commands/logout';
 import { addPasswd } from './commands/passwd';
+import { addProxy } from './commands/proxy';
 import { addRedeem } from './commands/redeem';
 import { addAuditCheck } from './commands/audit';
 import { addAccount } from './commands/account';
@@ -47,6 +49,8 @@ function buildProgram(tracer: Tracer): Command {
     addLogin,
     addExec,
     addCp,
+    addForward,
+    addProxy,
     addStatus,
     addLogout,
     addSessions,

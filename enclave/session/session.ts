@@ -11,11 +11,13 @@ import type { SecureConnection } from '../tls';
 import type { ClosedSeats } from './closed-seats';
 import type { Commands } from './commands';
 import { exec } from './exec';
+import { forward } from './forward';
 import { sendFile } from './get-file';
 import { receiveFile } from './put-file';
 import { Seat } from './seat';
 import type { SeatPolicy } from './seat';
 import type { Implementation } from '../../runtime/rpc/handlers';
+import { Windows } from '../../runtime/rpc/windows';
 
 export interface SessionOptions {
   link: AttestorLink;
@@ -30,6 +32,9 @@ export interface SessionOptions {
   status(): Promise<GetStatusResponse>;
 }
 
+/** Connections to ports at the same time, of one session. */
+export const MAX_FORWARDS = 1024;
+
 /** What one connection may do, and what it has done so far. */
 export class Session {
   private attested = false;
@@ -41,6 +46,8 @@ export class Session {
   private readonly work = new Set<Promise<unknown>>();
   private closed: Promise<ClosedSeat | undefined> | undefined;
   private readonly seat: Seat;
+  private readonly windows = new Windows();
+  private forwards = 0;
 
   constructor(
     private readonly connection: SecureConnection,
@@ -64,7 +71,9 @@ export class Session {
 
   private async end(): Promise<ClosedSeat | undefined> {
     const held = this.seat.giveUp();
-    this.closing.abort();
+    this.closing.abort(
+      new RpcError('session.closed', status.FAILED_PRECONDITION, 'the session of this connection was closed'),
+    );
     await Promise.allSettled(this.work);
     await this.options.commands.killed();
     return held && this.options.closedSeats.add(held);
@@ -133,6 +142,22 @@ export class Session {
       getFile: serverStream(async (call, { signal }) => {
         this.requireSeat();
         await this.during(sendFile(call, workspace, { signal: this.eitherEnd(signal), credentialFile }));
+      }),
+      forward: bidiStream(async (call, { signal }) => {
+        this.requireSeat();
+        if (this.forwards >= MAX_FORWARDS)
+          throw new RpcError(
+            'forward.too_many',
+            status.RESOURCE_EXHAUSTED,
+            `expected ${MAX_FORWARDS} connections to ports at most, got another`,
+          );
+        this.forwards += 1;
+        try {
+          const options = { workspace, windows: this.windows, signal: this.eitherEnd(signal) };
+          await this.during(forward(call, { ...options, begin: () => void this.begin() }));
+        } finally {
+          this.forwards -= 1;
+        }
       }),
       getStatus: unary(async () => {
         this.requireAttested();

@@ -71,7 +71,7 @@ function oneofField<T>(field: number, oneof: string, $case: string): BulkField<T
 
 const DATA: BulkField<{ data: Buffer }> = { field: 1, get: ({ data }) => data, make: (data) => ({ data }) };
 
-const { exec, putFile, getFile } = SessionServiceService;
+const { exec, putFile, getFile, forward } = SessionServiceService;
 const stdin = [oneofField<Parameters<typeof exec.requestSerialize>[0]>(2, 'input', 'stdin')];
 const output = [
   oneofField<Parameters<typeof exec.responseSerialize>[0]>(1, 'output', 'stdout'),
@@ -79,6 +79,8 @@ const output = [
 ];
 const sent = [oneofField<Parameters<typeof putFile.requestSerialize>[0]>(2, 'part', 'data')];
 const received = [oneofField<Parameters<typeof getFile.responseSerialize>[0]>(2, 'part', 'data')];
+const forwarded = [oneofField<Parameters<typeof forward.requestSerialize>[0]>(2, 'part', 'data')];
+const returned = [oneofField<Parameters<typeof forward.responseSerialize>[0]>(2, 'part', 'data')];
 
 /** SessionService with a codec that copies bulk data less often. The bytes on the wire are the same. */
 export const BulkSessionService = {
@@ -99,6 +101,13 @@ export const BulkSessionService = {
     ...getFile,
     responseSerialize: serializer(getFile.responseSerialize, received),
     responseDeserialize: deserializer(getFile.responseDeserialize, received),
+  },
+  forward: {
+    ...forward,
+    requestSerialize: serializer(forward.requestSerialize, forwarded),
+    requestDeserialize: deserializer(forward.requestDeserialize, forwarded),
+    responseSerialize: serializer(forward.responseSerialize, returned),
+    responseDeserialize: deserializer(forward.responseDeserialize, returned),
   },
 } as const;
 

@@ -530,7 +530,7 @@ export const RULES = {
     requestBytes: KiB,
     cost: { statements: 0, passwords: 0, answerBytes: 16 * KiB },
   },
-  // These three need a seat besides, where seats are needed. A command may be silent for days.
+  // These four need a seat besides, where seats are needed. A command may be silent for days.
   '/licensing.v1.SessionService/Exec': {
     caller: 'attested session',
     timeout: 'connection',
@@ -547,6 +547,12 @@ export const RULES = {
     caller: 'attested session',
     timeout: { idleMs: 120_000 },
     requestBytes: 16 * KiB,
+    cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
+  },
+  '/licensing.v1.SessionService/Forward': {
+    caller: 'attested session',
+    timeout: 'connection',
+    requestBytes: 1024 * KiB,
     cost: { statements: 0, passwords: 0, answerBytes: 1024 * KiB },
   },
   '/licensing.v1.SessionService/GetStatus': {

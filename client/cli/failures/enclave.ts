@@ -37,6 +37,12 @@ export const ENCLAVE: Record<EnclaveCode, Failure> = {
   'file.no_space': failed(),
   'file.changed': failed(),
   'file.stream': failed(),
+  'forward.address': failed("only the enclave's own ports can be reached: sls forward PORT"),
+  'forward.refused': failed('is the program up? sls exec -- ss -ltn shows what listens, where the image has ss'),
+  'forward.unreachable': failed(),
+  'forward.reset': failed(),
+  'forward.too_many': unavailable('end some of the connections first'),
+  'forward.stream': failed(),
 };
 
 /** An attestor's refusal reaches the client through its enclave. */

@@ -19,6 +19,8 @@ const ENCLAVE_VERBS: Array<[string, string[]]> = [
   ['exec with a variable', ['exec', '-e', `X=${SECRET_ARGUMENT}`, '--', 'cat']],
   ['cp into the enclave', ['cp', '-', `enclave:${SECRET_ARGUMENT}`]],
   ['cp out of the enclave', ['cp', `enclave:${SECRET_ARGUMENT}`, '-']],
+  ['proxy', ['proxy', '8888']],
+  ['forward', ['forward', '0:8888', './never.sock:8888']],
   ['status --connect', ['status', '--connect']],
 ];
 

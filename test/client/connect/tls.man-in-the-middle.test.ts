@@ -87,6 +87,7 @@ async function startAttacker(
         exec: bidiStream(() => note('exec')),
         putFile: clientStream(() => note('putFile')),
         getFile: serverStream(() => note('getFile')),
+        forward: bidiStream(() => note('forward')),
         getStatus: unary(() => note('getStatus')),
       },
       new Calls(),

@@ -1,5 +1,8 @@
 import { createPrivateKey, createPublicKey, randomBytes, randomUUID, webcrypto, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Metadata } from '@grpc/grpc-js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
@@ -144,15 +147,37 @@ async function getCode({ client }: Opened, path: string): Promise<string> {
   });
 }
 
+interface PortCall {
+  connected: Promise<unknown>;
+  isOpen: boolean;
+  /** The code of what ended it. */
+  ended: Promise<string>;
+}
+
+function openPort({ client }: Opened, { port }: Pick<AddressInfo, 'port'>): PortCall {
+  const call = client.forward(new Metadata());
+  const connected = new Promise((resolve) => call.once('data', resolve));
+  const ended = new Promise<string>((resolve) =>
+    call.on('error', (error) => {
+      opened.isOpen = false;
+      resolve(isServiceError(error) ? fromServiceError(error).code : String(error));
+    }),
+  );
+  const opened = { connected, isOpen: true, ended };
+  call.write({ part: { $case: 'target', value: { place: { $case: 'tcp', value: { host: 'localhost', port } } } } });
+  return opened;
+}
+
 const codes = async (opened: Opened): Promise<unknown[]> => [
   await run(opened, 'touch', 'made').ended,
   await putCode(opened, 'made'),
   await getCode(opened, '/etc/passwd'),
+  await openPort(opened, { port: 1 }).ended,
 ];
 
 test('without a seat nothing runs and no file moves; how the enclave is may be asked', async () => {
   const opened = await connection();
-  expect(await codes(opened)).toEqual(['seat.required', 'seat.required', 'seat.required']);
+  expect(await codes(opened)).toEqual(Array(4).fill('seat.required'));
   expect(await readdir(fixture.workspace)).toEqual([]);
   await callUnary(opened.client, opened.client.getStatus, {}, { timeout: 120_000 });
   await expect(beat(opened)).toRejectWithCode('seat.required');
@@ -196,7 +221,7 @@ describe('a session that is closed', () => {
     expect(isSigned(opened, closing)).toBe(true);
     for (const again of [shown, await token({ ...opened.claims, expiresAt: inSeconds(SEAT_SECONDS + 60) })])
       await expect(hold(opened, again)).toRejectWithCode('session.closed');
-    expect(await codes(opened)).toEqual(['session.closed', 'session.closed', 'session.closed']);
+    expect(await codes(opened)).toEqual(Array(4).fill('session.closed'));
     await expect(beat(opened)).toRejectWithCode('session.closed');
     // Asked again, it says the same.
     expect((await close(opened)).closing).toEqual(closing);
@@ -229,7 +254,7 @@ describe('a session that is closed', () => {
 describe('a token opens nothing', () => {
   const refused = async (opened: Opened, shown: string, code: string): Promise<void> => {
     await expect(hold(opened, shown)).rejects.toMatchObject({ code });
-    expect(await codes(opened)).toEqual(['seat.required', 'seat.required', 'seat.required']);
+    expect(await codes(opened)).toEqual(Array(4).fill('seat.required'));
   };
 
   test('of another user, of another workload, of another session of the same user', async () => {
@@ -386,6 +411,10 @@ describe('when a seat lapses', () => {
     await hold(opened, await token(opened.claims));
     const ran = run(opened, 'sh', '-c', 'trap "echo asked; exit 3" TERM; echo running; while :; do sleep 0.05; done');
     await eventually(() => ran.stdout === 'running\n');
+    const program = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1');
+    await once(program, 'listening');
+    const port = openPort(opened, program.address() as AddressInfo);
+    await port.connected;
     const before = clock.now();
     clock.advance(SEAT_SECONDS * 1000);
     await eventually(() => ran.stderr.includes('lapsed'));
@@ -395,12 +424,15 @@ describe('when a seat lapses', () => {
       ) ?? [];
     expect(Date.parse(end)).toBeGreaterThanOrEqual(before + (SEAT_SECONDS + GRACE_SECONDS) * 1000);
     expect(Date.parse(end)).toBeLessThanOrEqual(clock.now() + GRACE_SECONDS * 1000);
-    expect(await codes(opened)).toEqual(['seat.lapsed', 'seat.lapsed', 'seat.lapsed']);
+    expect(await codes(opened)).toEqual(Array(4).fill('seat.lapsed'));
     // It was asked to end, not killed, and not before its time.
     expect(ran.stdout).toBe('running\n');
+    expect(port.isOpen).toBe(true);
     clock.advance(GRACE_SECONDS * 1000);
     expect(await ran.ended).toBe(3);
     expect(ran.stdout).toBe('running\nasked\n');
+    expect(await port.ended).toBe('seat.lapsed');
+    program.close();
     expect(ran.stderr).toContain('sls: the seat of this session has lapsed, and what ran is ended\n');
     // The connection stays, and a seat opens it again.
     expect((await beat(opened)).heartbeat).toBeDefined();

@@ -166,6 +166,49 @@ export interface GetFileResponse {
     | undefined;
 }
 
+export interface ForwardTarget {
+  place: { $case: "tcp"; value: TcpTarget } | //
+  /** Path of a unix socket: relative to the workspace, or absolute and in it. */
+  { $case: "socket"; value: string } | undefined;
+}
+
+export interface TcpTarget {
+  /** 127.0.0.1 to 127.255.255.255, ::1, or localhost: 127.0.0.1, and ::1 where that refuses. Any other is refused. */
+  host: string;
+  port: number;
+}
+
+/**
+ * Each side may send 64 KiB of data (FORWARD_WINDOW_BYTES), and as much more as `window` of the other side has added since. So what waits for a slow reader
+ * is bounded, and what is behind it (`window`, `end`) still gets through.
+ */
+export interface ForwardRequest {
+  part:
+    | { $case: "target"; value: ForwardTarget }
+    | { $case: "data"; value: Buffer }
+    | //
+    /** Bytes that may be sent in addition. */
+    { $case: "window"; value: number }
+    | { $case: "end"; value: ForwardEnd }
+    | undefined;
+}
+
+export interface ForwardResponse {
+  part:
+    | { $case: "connected"; value: ForwardConnected }
+    | { $case: "data"; value: Buffer }
+    | { $case: "window"; value: number }
+    | { $case: "end"; value: ForwardEnd }
+    | undefined;
+}
+
+export interface ForwardConnected {
+}
+
+/** No more data in this direction (FIN). The call ends once both directions have. */
+export interface ForwardEnd {
+}
+
 export interface GetStatusRequest {
 }
 
@@ -2033,6 +2076,582 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
   },
 };
 
+function createBaseForwardTarget(): ForwardTarget {
+  return { place: undefined };
+}
+
+export const ForwardTarget: MessageFns<ForwardTarget> = {
+  encode(message: ForwardTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.place?.$case) {
+      case "tcp":
+        TcpTarget.encode(message.place.value, writer.uint32(10).fork()).join();
+        break;
+      case "socket":
+        writer.uint32(18).string(message.place.value);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.place = { $case: "tcp", value: TcpTarget.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.place = { $case: "socket", value: reader.string() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForwardTarget {
+    return {
+      place: isSet(object.tcp)
+        ? { $case: "tcp", value: TcpTarget.fromJSON(object.tcp) }
+        : isSet(object.socket)
+        ? { $case: "socket", value: globalThis.String(object.socket) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: ForwardTarget): unknown {
+    const obj: any = {};
+    if (message.place?.$case === "tcp") {
+      obj.tcp = TcpTarget.toJSON(message.place.value);
+    } else if (message.place?.$case === "socket") {
+      obj.socket = message.place.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForwardTarget>): ForwardTarget {
+    return ForwardTarget.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForwardTarget>): ForwardTarget {
+    const message = createBaseForwardTarget();
+    switch (object.place?.$case) {
+      case "tcp": {
+        if (object.place?.value !== undefined && object.place?.value !== null) {
+          message.place = { $case: "tcp", value: TcpTarget.fromPartial(object.place.value) };
+        }
+        break;
+      }
+      case "socket": {
+        if (object.place?.value !== undefined && object.place?.value !== null) {
+          message.place = { $case: "socket", value: object.place.value };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseTcpTarget(): TcpTarget {
+  return { host: "", port: 0 };
+}
+
+export const TcpTarget: MessageFns<TcpTarget> = {
+  encode(message: TcpTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.host !== "") {
+      writer.uint32(10).string(message.host);
+    }
+    if (message.port !== 0) {
+      writer.uint32(16).uint32(message.port);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TcpTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTcpTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TcpTarget {
+    return {
+      host: isSet(object.host) ? globalThis.String(object.host) : "",
+      port: isSet(object.port) ? globalThis.Number(object.port) : 0,
+    };
+  },
+
+  toJSON(message: TcpTarget): unknown {
+    const obj: any = {};
+    if (message.host !== "") {
+      obj.host = message.host;
+    }
+    if (message.port !== 0) {
+      obj.port = Math.round(message.port);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TcpTarget>): TcpTarget {
+    return TcpTarget.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TcpTarget>): TcpTarget {
+    const message = createBaseTcpTarget();
+    message.host = object.host ?? "";
+    message.port = object.port ?? 0;
+    return message;
+  },
+};
+
+function createBaseForwardRequest(): ForwardRequest {
+  return { part: undefined };
+}
+
+export const ForwardRequest: MessageFns<ForwardRequest> = {
+  encode(message: ForwardRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.part?.$case) {
+      case "target":
+        ForwardTarget.encode(message.part.value, writer.uint32(10).fork()).join();
+        break;
+      case "data":
+        writer.uint32(18).bytes(message.part.value);
+        break;
+      case "window":
+        writer.uint32(24).uint32(message.part.value);
+        break;
+      case "end":
+        ForwardEnd.encode(message.part.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.part = { $case: "target", value: ForwardTarget.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.part = { $case: "data", value: Buffer.from(reader.bytes()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.part = { $case: "window", value: reader.uint32() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.part = { $case: "end", value: ForwardEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForwardRequest {
+    return {
+      part: isSet(object.target)
+        ? { $case: "target", value: ForwardTarget.fromJSON(object.target) }
+        : isSet(object.data)
+        ? { $case: "data", value: Buffer.from(bytesFromBase64(object.data)) }
+        : isSet(object.window)
+        ? { $case: "window", value: globalThis.Number(object.window) }
+        : isSet(object.end)
+        ? { $case: "end", value: ForwardEnd.fromJSON(object.end) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: ForwardRequest): unknown {
+    const obj: any = {};
+    if (message.part?.$case === "target") {
+      obj.target = ForwardTarget.toJSON(message.part.value);
+    } else if (message.part?.$case === "data") {
+      obj.data = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "window") {
+      obj.window = Math.round(message.part.value);
+    } else if (message.part?.$case === "end") {
+      obj.end = ForwardEnd.toJSON(message.part.value);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForwardRequest>): ForwardRequest {
+    return ForwardRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForwardRequest>): ForwardRequest {
+    const message = createBaseForwardRequest();
+    switch (object.part?.$case) {
+      case "target": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "target", value: ForwardTarget.fromPartial(object.part.value) };
+        }
+        break;
+      }
+      case "data": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "data", value: object.part.value };
+        }
+        break;
+      }
+      case "window": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "window", value: object.part.value };
+        }
+        break;
+      }
+      case "end": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "end", value: ForwardEnd.fromPartial(object.part.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseForwardResponse(): ForwardResponse {
+  return { part: undefined };
+}
+
+export const ForwardResponse: MessageFns<ForwardResponse> = {
+  encode(message: ForwardResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.part?.$case) {
+      case "connected":
+        ForwardConnected.encode(message.part.value, writer.uint32(10).fork()).join();
+        break;
+      case "data":
+        writer.uint32(18).bytes(message.part.value);
+        break;
+      case "window":
+        writer.uint32(24).uint32(message.part.value);
+        break;
+      case "end":
+        ForwardEnd.encode(message.part.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.part = { $case: "connected", value: ForwardConnected.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.part = { $case: "data", value: Buffer.from(reader.bytes()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.part = { $case: "window", value: reader.uint32() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.part = { $case: "end", value: ForwardEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForwardResponse {
+    return {
+      part: isSet(object.connected)
+        ? { $case: "connected", value: ForwardConnected.fromJSON(object.connected) }
+        : isSet(object.data)
+        ? { $case: "data", value: Buffer.from(bytesFromBase64(object.data)) }
+        : isSet(object.window)
+        ? { $case: "window", value: globalThis.Number(object.window) }
+        : isSet(object.end)
+        ? { $case: "end", value: ForwardEnd.fromJSON(object.end) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: ForwardResponse): unknown {
+    const obj: any = {};
+    if (message.part?.$case === "connected") {
+      obj.connected = ForwardConnected.toJSON(message.part.value);
+    } else if (message.part?.$case === "data") {
+      obj.data = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "window") {
+      obj.window = Math.round(message.part.value);
+    } else if (message.part?.$case === "end") {
+      obj.end = ForwardEnd.toJSON(message.part.value);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForwardResponse>): ForwardResponse {
+    return ForwardResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForwardResponse>): ForwardResponse {
+    const message = createBaseForwardResponse();
+    switch (object.part?.$case) {
+      case "connected": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "connected", value: ForwardConnected.fromPartial(object.part.value) };
+        }
+        break;
+      }
+      case "data": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "data", value: object.part.value };
+        }
+        break;
+      }
+      case "window": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "window", value: object.part.value };
+        }
+        break;
+      }
+      case "end": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "end", value: ForwardEnd.fromPartial(object.part.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseForwardConnected(): ForwardConnected {
+  return {};
+}
+
+export const ForwardConnected: MessageFns<ForwardConnected> = {
+  encode(_: ForwardConnected, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardConnected {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardConnected();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ForwardConnected {
+    return {};
+  },
+
+  toJSON(_: ForwardConnected): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForwardConnected>): ForwardConnected {
+    return ForwardConnected.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ForwardConnected>): ForwardConnected {
+    const message = createBaseForwardConnected();
+    return message;
+  },
+};
+
+function createBaseForwardEnd(): ForwardEnd {
+  return {};
+}
+
+export const ForwardEnd: MessageFns<ForwardEnd> = {
+  encode(_: ForwardEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ForwardEnd {
+    return {};
+  },
+
+  toJSON(_: ForwardEnd): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForwardEnd>): ForwardEnd {
+    return ForwardEnd.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ForwardEnd>): ForwardEnd {
+    const message = createBaseForwardEnd();
+    return message;
+  },
+};
+
 function createBaseGetStatusRequest(): GetStatusRequest {
   return {};
 }
@@ -2246,7 +2865,7 @@ export const SessionServiceService = {
       Buffer.from(SessionServiceAttestResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SessionServiceAttestResponse => SessionServiceAttestResponse.decode(value),
   },
-  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile and GetFile are refused without it. */
+  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile, GetFile and Forward are refused without it. */
   holdSeat: {
     path: "/licensing.v1.SessionService/HoldSeat" as const,
     requestStream: false as const,
@@ -2308,6 +2927,19 @@ export const SessionServiceService = {
     responseSerialize: (value: GetFileResponse): Buffer => Buffer.from(GetFileResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetFileResponse => GetFileResponse.decode(value),
   },
+  /**
+   * Connects to a port of the enclave's own loopback, or to a unix socket in its workspace, and carries the bytes of that one connection both ways.
+   * The first request is the target, the first response is `connected`.
+   */
+  forward: {
+    path: "/licensing.v1.SessionService/Forward" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: ForwardRequest): Buffer => Buffer.from(ForwardRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForwardRequest => ForwardRequest.decode(value),
+    responseSerialize: (value: ForwardResponse): Buffer => Buffer.from(ForwardResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForwardResponse => ForwardResponse.decode(value),
+  },
   getStatus: {
     path: "/licensing.v1.SessionService/GetStatus" as const,
     requestStream: false as const,
@@ -2325,7 +2957,7 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
    * Every other method is refused on a connection until this one has succeeded on it.
    */
   attest: handleUnaryCall<SessionServiceAttestRequest, SessionServiceAttestResponse>;
-  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile and GetFile are refused without it. */
+  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile, GetFile and Forward are refused without it. */
   holdSeat: handleUnaryCall<HoldSeatRequest, HoldSeatResponse>;
   /** Says, for SeatService.RenewSeat, that this connection is open and had a seat. */
   signHeartbeat: handleUnaryCall<SignHeartbeatRequest, SignHeartbeatResponse>;
@@ -2337,6 +2969,11 @@ export interface SessionServiceServer extends UntypedServiceImplementation {
   putFile: handleClientStreamingCall<PutFileRequest, PutFileResponse>;
   /** Reads a file. The first response is the header. */
   getFile: handleServerStreamingCall<GetFileRequest, GetFileResponse>;
+  /**
+   * Connects to a port of the enclave's own loopback, or to a unix socket in its workspace, and carries the bytes of that one connection both ways.
+   * The first request is the target, the first response is `connected`.
+   */
+  forward: handleBidiStreamingCall<ForwardRequest, ForwardResponse>;
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
 }
 
@@ -2360,7 +2997,7 @@ export interface SessionServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SessionServiceAttestResponse) => void,
   ): ClientUnaryCall;
-  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile and GetFile are refused without it. */
+  /** Shows the seat of this connection: see seat.proto. Where one is needed, Exec, PutFile, GetFile and Forward are refused without it. */
   holdSeat(
     request: HoldSeatRequest,
     callback: (error: ServiceError | null, response: HoldSeatResponse) => void,
@@ -2436,6 +3073,13 @@ export interface SessionServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<GetFileResponse>;
+  /**
+   * Connects to a port of the enclave's own loopback, or to a unix socket in its workspace, and carries the bytes of that one connection both ways.
+   * The first request is the target, the first response is `connected`.
+   */
+  forward(): ClientDuplexStream<ForwardRequest, ForwardResponse>;
+  forward(options: Partial<CallOptions>): ClientDuplexStream<ForwardRequest, ForwardResponse>;
+  forward(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ForwardRequest, ForwardResponse>;
   getStatus(
     request: GetStatusRequest,
     callback: (error: ServiceError | null, response: GetStatusResponse) => void,
