@@ -9,7 +9,7 @@ import { TrustedProxies } from '../../runtime/rpc/peer';
 import { TestClock } from '../support/clock';
 import { makeClient, startEnclaveFixture } from '../support/enclave';
 import type { EnclaveFixture } from '../support/enclave';
-import { eventually } from '../support/eventually';
+import { stalled } from '../support/eventually';
 import { connectUnchecked, isServed } from '../support/session-client';
 
 /** Good clients come from 127.0.0.1. */
@@ -55,7 +55,9 @@ async function flood(port: number, localAddress = STRANGER, first = Buffer.alloc
         if (first.length > 0) socket.write(first);
       }),
     );
-  await eventually(() => strangers.filter(({ destroyed }) => destroyed).length >= FLOOD / 4);
+  const closed = (): number => strangers.filter(({ destroyed }) => destroyed).length;
+  await stalled(closed);
+  if (closed() < FLOOD / 4) throw new Error(`expected the enclave to close ${FLOOD / 4} of ${FLOOD}, got ${closed()}`);
 }
 
 /** Between a client and the enclave: holds each piece of what either side says until a flood of strangers has come in between. */
@@ -118,7 +120,8 @@ test('of one address no more than its share is kept', async () => {
   const port = fixture.enclave.ports.tls as number;
   await flood(port);
   const open = (): number => sockets.filter(({ destroyed }) => !destroyed).length;
-  await eventually(() => open() === 64);
+  await stalled(open);
+  expect(open()).toBe(64);
 });
 
 async function http2({ enclave }: EnclaveFixture, localAddress: string): Promise<ClientHttp2Session> {
@@ -159,11 +162,14 @@ test('a connection carries so many tunnels and no more, and one of another addre
         });
       streams.push(stream);
     }
-    await eventually(() => refused.length === (i + 1) * 18);
+    await stalled(() => refused.length);
+    expect(refused).toHaveLength((i + 1) * 18);
   }
   expect(new Set(refused)).toEqual(new Set(['enclave.tunnels']));
   // Of an address there is room for as many handshakes by tunnels as by connections.
-  await eventually(() => streams.filter(isOpen).length <= 64);
+  const open = (): number => streams.filter(isOpen).length;
+  await stalled(open);
+  expect(open()).toBeLessThanOrEqual(64);
   const connection = await connect(fixture.trust, await fixture.session({ tunnel: true }));
   connection.close();
 });
@@ -173,6 +179,8 @@ test("behind a trusted proxy handshakes are the callers' whom it names: a strang
   const good = tunnel(proxy, { 'x-forwarded-for': '203.0.113.5' });
   await once(good, 'response');
   const streams = Array.from({ length: 300 }, () => tunnel(proxy, { 'x-forwarded-for': '198.51.100.7' }));
-  await eventually(() => streams.filter(isOpen).length === 64);
+  const open = (): number => streams.filter(isOpen).length;
+  await stalled(open);
+  expect(open()).toBe(64);
   expect(isOpen(good)).toBe(true);
 });

@@ -110,7 +110,8 @@ test('thousands of calls that are reset at once: what is at work counts until it
   await stalled(() => work.began.length);
   expect(work.began).toHaveLength(4);
   const answer = good(server);
-  await eventually(() => work.began.includes('good'));
+  await stalled(() => work.began.length);
+  expect(work.began).toContain('good');
   expect(work.began).toHaveLength(5);
   // What nobody waits for is gone: the strangers' work that ends is followed by none.
   for (const end of work.open) end();
@@ -123,7 +124,8 @@ test('calls that wait take turns by address: one of another address waits for on
   const work = new Work();
   const server = await serve(work, { turns: { atOnce: 1, ofOne: 1 } });
   streamsOf(await stranger(server), 300);
-  await eventually(() => work.began.length === 1);
+  await stalled(() => work.began.length);
+  expect(work.began).toHaveLength(1);
   const answer = good(server);
   await stalled(() => work.began.length);
   for (let ended = 0; !work.began.includes('good'); ended++) {
@@ -145,9 +147,11 @@ test('what waits is bounded: one more of the address that has the most is RESOUR
     stream.on('response', (headers) => headers['sls-reason'] && statuses.push(String(headers['sls-reason'])));
     stream.on('trailers', (headers) => headers['sls-reason'] && statuses.push(String(headers['sls-reason'])));
   }
-  await eventually(() => statuses.length >= 39);
+  await stalled(() => statuses.length);
+  expect(statuses.length).toBeGreaterThanOrEqual(39);
   const answer = good(server);
-  await eventually(() => statuses.length === 40);
+  await stalled(() => statuses.length);
+  expect(statuses).toHaveLength(40);
   expect(new Set(statuses)).toEqual(new Set(['rpc.busy']));
   for (let ended = 0; !work.began.includes('good'); ended++) {
     await eventually(() => work.open.length > ended);
@@ -168,7 +172,8 @@ test('behind a trusted proxy turns go by the address that it names; what anybody
     const server = await serve(work, { turns: { atOnce: 1, ofOne: 1 }, proxies: new TrustedProxies(proxies) });
     const session = await stranger(server, '127.0.0.1');
     for (let i = 0; i < 50; i++) call(session, `stranger ${i}`, { 'x-forwarded-for': '198.51.100.7' });
-    await eventually(() => work.began.length === 1);
+    await stalled(() => work.began.length);
+    expect(work.began).toHaveLength(1);
     const answer = good(server, { 'x-forwarded-for': '203.0.113.5' });
     await stalled(() => work.began.length);
     for (let ended = 0; !work.began.includes('good'); ended++) {
@@ -200,7 +205,8 @@ test('a caller who is known takes turns with their own calls, from whichever add
   await stalled(() => work.began.length);
   expect(work.began).toHaveLength(8);
   const answer = good(server, { account: 'alice' });
-  await eventually(() => work.began.includes('good'));
+  await stalled(() => work.began.length);
+  expect(work.began).toContain('good');
   await eventually(() => work.open.length === 9);
   work.open[8]!();
   expect(await answer).toBe('done');
@@ -299,7 +305,6 @@ test('of calls that come at once on a connection few are looked at, whatever com
     const session = await stranger(server, '127.0.0.1');
     await new Promise<void>((resolve) => session.ping(() => resolve()));
     streamsOf(session, 300);
-    await eventually(() => work.began.length === expected);
     await stalled(() => work.began.length);
     expect(work.began).toHaveLength(expected);
     for (const end of work.open) end();
