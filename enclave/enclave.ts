@@ -7,6 +7,7 @@ import type { CurrentFiles } from '../runtime/config/reloading-file';
 import { currentSetting } from '../runtime/config/reloading-setting';
 import { BulkEnclaveService } from '../runtime/rpc/bulk';
 import { subscriberAt } from '../runtime/rpc/peer';
+import { listenOnDescriptor } from '../runtime/rpc/listen-on';
 import { startServer } from '../runtime/rpc/server';
 import { AttestorLink } from './attestor-link';
 import { serveConnection } from './connection';
@@ -14,6 +15,7 @@ import { makeIdentity } from './identity';
 import { IdleTimer } from './idle';
 import { enclaveService } from './service';
 import { ClosedSeats } from './session/closed-seats';
+import { CommandNamespaces } from './session/command-namespaces';
 import { Commands } from './session/commands';
 import { TlsEndpoint } from './tls';
 import type { EnclaveSettings } from './settings';
@@ -94,6 +96,10 @@ export async function startEnclave(
     clock,
   });
   const commands = new Commands(clock);
+  const { HIDDEN_DIR: hidden } = settings;
+  const namespaces = hidden === undefined ? undefined : new CommandNamespaces(hidden, log);
+  // Made while nobody waits for them.
+  void namespaces?.open().catch((err: unknown) => log.error({ err }, 'no namespaces for commands yet'));
   const idle = new IdleTimer(settings.IDLE_SECONDS * 1000, onIdle, clock);
   const startedAt = BigInt(unixSecondsOf(clock));
   const served = new Set<() => Promise<void>>();
@@ -113,7 +119,8 @@ export async function startEnclave(
         link,
         commands,
         workspace: settings.WORKSPACE_DIR,
-        credentialFile: settings.ATTESTOR_CREDENTIAL_FILE,
+        own: { credentialFile: settings.ATTESTOR_CREDENTIAL_FILE, hidden },
+        namespaces,
         seats,
         closedSeats,
         status: () =>
@@ -157,6 +164,7 @@ export async function startEnclave(
       roots.close();
       tcp?.close();
       await commands.stop();
+      namespaces?.close();
       // Whoever waits for a command is told why it ended.
       await Promise.race([Promise.all([...served].map((finish) => finish())), clock.sleep(ANSWER_MS)]);
       endpoint.close();
@@ -175,14 +183,16 @@ function requireCertificates(pem: string): string {
 
 async function listenTls(
   endpoint: TlsEndpoint,
-  { host, port }: { host: string; port: number },
+  address: { host: string; port: number } | { fd: number },
   log: Logger,
 ): Promise<Server> {
   const server = createServer((socket) => endpoint.accept(socket, subscriberAt(socket)));
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, resolve);
-  });
+  if ('fd' in address) await listenOnDescriptor(address.fd, server);
+  else
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(address.port, address.host, resolve);
+    });
   server.on('error', (err) => log.error({ err }, 'TLS listener failed'));
   return server;
 }

@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { seatGraceSetting } from '../attestation/seats/grace';
-import { addressSetting } from '../runtime/config/environment';
+import { addressSetting, listenAddressSetting } from '../runtime/config/environment';
 import { proxiesSetting } from '../runtime/config/listen';
 
-/** HOST:PORT; an IPv6 host in brackets. */
-const hostPort = z.string().transform((text, context) => {
+/** HOST:PORT, an IPv6 host in brackets; or a socket that was passed on: fd:NUMBER. */
+const tlsListen = z.string().transform((text, context) => {
+  const [, fd] = /^fd:(\d{1,4})$/.exec(text) ?? [];
+  if (fd !== undefined) return { fd: Number(fd) };
   const [, host, port] = /^(\[[0-9a-fA-F:]+\]|[^:[\]]+):(\d{1,5})$/.exec(text) ?? [];
   if (host !== undefined && Number(port) <= 65535) return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) };
   context.addIssue({ code: 'custom', message: `expected HOST:PORT, got ${JSON.stringify(text)}` });
@@ -13,10 +15,10 @@ const hostPort = z.string().transform((text, context) => {
 
 export const enclaveSettings = z.object({
   /** EnclaveService, without TLS of its own: nothing there is secret. */
-  LISTEN: addressSetting,
+  LISTEN: listenAddressSetting,
   TRUSTED_PROXIES: proxiesSetting,
   /** The enclave's own TLS, where it has an address of its own. */
-  TLS_LISTEN: hostPort.optional(),
+  TLS_LISTEN: tlsListen.optional(),
   ATTESTOR_ADDRESS: addressSetting,
   /** Read again at every connection to the attestor: credentials are short-lived. */
   ATTESTOR_CREDENTIAL_FILE: z.string().min(1),
@@ -32,6 +34,11 @@ export const enclaveSettings = z.object({
   SEATS: z.enum(['required', 'off']).default('required'),
   /** What runs when a seat lapses is told, and ended so many seconds later. */
   SEAT_GRACE_SECONDS: seatGraceSetting,
+  /**
+   * Holds the enclave's own files: credential, program, the way to its attestor. Where it is set, the enclave is in a sandbox where it may make namespaces, and
+   * commands run in some of their own, in which they see neither this folder nor the enclave's program (session/command-namespaces.ts).
+   */
+  HIDDEN_DIR: z.string().startsWith('/').optional(),
   READY_FILE: z.string().optional(),
 });
 

@@ -27,7 +27,15 @@ export type TpmCommandCode =
 export type SwtpmCode = `swtpm.${'missing' | 'socket_path' | 'setup_failed' | 'in_use' | 'start_failed'}`;
 
 export type LauncherCode = `launcher.${
-  'database' | 'folder' | 'folder_moved' | 'in_use' | 'not_built' | 'path_too_long' | 'start_failed' | 'stopped'}`;
+  | 'database'
+  | 'folder'
+  | 'folder_moved'
+  | 'in_use'
+  | 'isolation'
+  | 'not_built'
+  | 'path_too_long'
+  | 'start_failed'
+  | 'stopped'}`;
 
 export type KeyStoreCode =
   `keystore.${'missing' | 'malformed' | 'edited' | 'unsettled' | 'unreachable' | 'key_lost' | 'trust_key_away'}`;

@@ -23,8 +23,14 @@ interface ChildOptions {
   /** Where READY_FILE is made. */
   readyFile: string;
   logFile: string;
-  /** What runs it instead of this process's Node. */
-  node?: string | undefined;
+  /** What runs it instead of this process's Node and the program's file. */
+  command?: readonly string[];
+  /** Open descriptors that it gets as 3, 4 and so on. */
+  descriptors?: readonly number[];
+  /** Told once it has them, or never will. */
+  onSpawned?(): void;
+  /** It is in a sandbox: it knows itself by another process id, and no signal reaches it, so that it is asked to stop by the end of its input (runtime/rpc/parent.ts). */
+  enclosed?: boolean;
   signal?: AbortSignal;
 }
 
@@ -56,21 +62,23 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const logStart = (await log.stat()).size;
   let child: ChildProcess;
   try {
-    child = spawn(options.node ?? process.execPath, [file], {
+    const [command = process.execPath, ...args] = options.command ?? [process.execPath, file];
+    child = spawn(command, args, {
       // A group of its own: Ctrl-C at the terminal reaches the launcher alone, which ends everything in order.
       detached: true,
       cwd: '/',
-      stdio: ['pipe', log.fd, log.fd],
+      stdio: ['pipe', log.fd, log.fd, ...(options.descriptors ?? [])],
       env: {
         ...inheritedEnvironment(process.env),
         ...options.settings,
         SLS_PROGRAM: options.program,
-        READY_FILE: options.readyFile,
+        READY_FILE: options.settings['READY_FILE'] ?? options.readyFile,
         PARENT_PIPE: '0',
       },
     });
   } finally {
     await log.close();
+    options.onSpawned?.();
   }
   child.stdin?.on('error', () => undefined);
   const exited = new Promise<Exit>((done) => {
@@ -78,7 +86,8 @@ export async function startChild(options: ChildOptions): Promise<Child> {
     child.once('exit', (code, signal) => done({ code, signal }));
   });
   const stop = async (): Promise<void> => {
-    child.kill('SIGTERM');
+    if (options.enclosed === true) child.stdin?.end();
+    else child.kill('SIGTERM');
     const force = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
     await exited;
     clearTimeout(force);
@@ -112,7 +121,7 @@ async function ready(
     const text = await readText(options.readyFile).catch(() => undefined);
     const report =
       text === undefined ? undefined : (JSON.parse(text) as { pid: number; ports: Record<string, number> });
-    if (report?.pid === pid && report !== undefined) return report.ports;
+    if (report !== undefined && (report.pid === pid || options.enclosed === true)) return report.ports;
     if (exit) throw new NotReady('internal.child_not_ready', `ended at its start (${describeExit(exit)})`);
     if (systemClock.monotonic() > deadline)
       throw new NotReady('internal.child_not_ready', `did not start within ${READY_TIMEOUT_MS / 1000} s`);

@@ -2,6 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256Hex } from '../attestation/crypto';
+import { HOST } from './services';
+import { openListener } from './listener';
+import type { Enclosure, Isolation } from './isolation/isolation';
 import { distFolder } from '../runtime/config/dist';
 import { describeExit, startChild } from './child';
 import type { Child } from './child';
@@ -32,9 +35,9 @@ interface EnclavesOptions {
   /** Holds a folder for each enclave, which stays until that is removed. */
   workspaceFolder: string;
   logFile: string;
-  /** A Node that the commands in an enclave can't look into, where there is one: see execute-only.ts. */
-  node?: string | undefined;
-  attestorAddress: string;
+  isolation: Isolation;
+  /** Holds the attestor's socket. */
+  attestorFolder: string;
   clientCaFile: string;
   trustDomain: string;
   logLevel: string;
@@ -59,6 +62,7 @@ interface Entry extends RunningEnclave {
   id: EnclaveId;
   imageDigest: string;
   folder: string;
+  enclosure: Enclosure;
   child: Child;
   /** Nothing of it is left: neither the process nor what ran in it. */
   gone: Promise<void>;
@@ -158,39 +162,44 @@ export class Enclaves {
     const workspace = join(options.workspaceFolder, workspaceOf(id));
     const key = enclaveKey(id);
     for (const path of [folder, workspace]) await mkdir(path, { recursive: true, mode: 0o700 });
-    const identity = { id, workloadUid, folder, imageDigest: await imageDigest() };
+    const { isolation, attestorFolder, clientCaFile } = options;
+    const enclosure = await isolation.enclose({ folder, workspace, attestorFolder, clientCaFile });
+    const identity = { id, workloadUid, folder, enclosure, imageDigest: await imageDigest() };
     await this.writeCredential(identity);
+    const listen = await openListener(HOST);
+    const tls = await openListener(HOST);
     const child = await startChild({
       program: 'enclave',
-      node: options.node,
-      readyFile: join(folder, 'ready'),
+      command: enclosure.command,
+      enclosed: enclosure.enclosed,
+      descriptors: [listen.descriptor, tls.descriptor],
+      onSpawned: () => {
+        listen.close();
+        tls.close();
+      },
+      readyFile: enclosure.readyFile,
       logFile: options.logFile,
       signal: this.ending.signal,
       settings: {
         LOG_LEVEL: options.logLevel,
-        LISTEN: 'http://127.0.0.1:0',
-        TLS_LISTEN: '127.0.0.1:0',
-        ATTESTOR_ADDRESS: options.attestorAddress,
-        ATTESTOR_CREDENTIAL_FILE: credentialFile(folder),
-        CLIENT_CA_FILE: options.clientCaFile,
+        LISTEN: 'fd:3',
+        TLS_LISTEN: 'fd:4',
         ENCLAVE_USER: id.user,
         TRUST_DOMAIN: options.trustDomain,
-        WORKSPACE_DIR: workspace,
         IDLE_SECONDS: String(options.idleSeconds),
         [WORKLOAD_VARIABLE]: `${options.mark}/${workloadUid}`,
-        HOME: workspace,
+        ...enclosure.settings,
       },
     }).catch(async (error: unknown) => {
       await rm(folder, { recursive: true, force: true });
       throw error;
     });
-    const { listen = 0, tls = 0 } = child.ports;
     const gone = Promise.resolve();
     const entry: Entry = {
       ...identity,
       child,
-      endpoint: `http://127.0.0.1:${listen}`,
-      tlsAddress: `127.0.0.1:${tls}`,
+      endpoint: `http://${HOST}:${listen.port}`,
+      tlsAddress: `${HOST}:${tls.port}`,
       gone,
     };
     this.live.set(key, entry);
@@ -209,18 +218,16 @@ export class Enclaves {
     id: EnclaveId;
     workloadUid: string;
     imageDigest: string;
-    folder: string;
+    enclosure: Enclosure;
   }): Promise<void> {
-    const { id, workloadUid, imageDigest } = entry;
+    const { id, workloadUid, imageDigest, enclosure } = entry;
+    await enclosure.refresh();
     await replaceFile(
-      credentialFile(entry.folder),
+      enclosure.credential.path,
       await this.options.issueCredential({ user: id.user, enclave: id.name, workloadUid, imageDigest }),
+      enclosure.credential.mode,
     );
   }
-}
-
-function credentialFile(folder: string): string {
-  return join(folder, 'credential');
 }
 
 /** What stands in for an image's digest on one machine: the hash of the enclave's program. */

@@ -131,7 +131,8 @@ export async function createAdministration({ folder, record }: Installation): Pr
 /** Empties what belongs to one run: sockets, ready files, credentials. */
 export async function resetRunFolder({ path }: Installation): Promise<void> {
   await rm(path('run'), { recursive: true, force: true });
-  for (const name of ['run', 'run/database', 'run/enclaves']) await mkdir(path(name), { recursive: true, mode: 0o700 });
+  for (const name of ['run', 'run/attestor', 'run/database', 'run/enclaves'])
+    await mkdir(path(name), { recursive: true, mode: 0o700 });
 }
 
 function signingKey(): { privateKey: Record<string, unknown>; publicKey: Record<string, unknown> } {

@@ -62,7 +62,8 @@ export function programSettings(
     attestor: {
       ...metrics(4),
       LISTEN: addresses.attestor,
-      SOCKET_MODE: '0600',
+      // Nobody but this user reaches its folder; from inside an enclave's walls, another one does.
+      SOCKET_MODE: process.getuid?.() === 0 ? '0666' : '0600',
       TPM: tpm.tcti,
       NODE_NAME: record.node,
       STATE_DIR: path('attestor'),

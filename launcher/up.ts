@@ -9,6 +9,9 @@ import { startEmbeddedPostgres } from './postgres/embedded';
 import { keepCertificates, renewCertificates } from './certificates';
 import { Enclaves } from './enclaves';
 import { executeOnlyNode } from './execute-only';
+import { bubblewrapIsolation } from './isolation/bubblewrap';
+import type { Isolation, IsolationName } from './isolation/isolation';
+import { noIsolation } from './isolation/none';
 import { writeWhole } from '../runtime/files/whole-file';
 import { createAdministration, createKeys, openInstallation, prepareFolder, resetRunFolder } from './installation';
 import type { Installation } from './installation';
@@ -35,6 +38,8 @@ export interface UpOptions {
   tpm: TpmChoice;
   /** What the trust bundle says of software TPMs from now on. Default: see writeTrustBundle. */
   softwareTpm?: 'allow' | 'refuse' | undefined;
+  /** Walls around each enclave. */
+  isolation: IsolationName;
   /** Holds a postgres URL; without it PostgreSQL runs inside this process. */
   databaseUrlFile?: string;
   /** An enclave without connections ends after this; 0: never. */
@@ -98,6 +103,7 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   await resetRunFolder(installation);
   teardown.add(() => rm(path('run'), { recursive: true, force: true }));
   await mkdir(path('log'), { recursive: true, mode: 0o700 });
+  const isolation = await openIsolation(installation, options);
   report('making keys and certificates where they are missing');
   await createKeys(installation);
   await createAdministration(installation);
@@ -129,11 +135,11 @@ async function start(options: UpOptions, teardown: Teardown): Promise<RunningIns
   teardown.add(() => Promise.resolve(renewal.cancel()));
   const addresses = {
     enrol: `unix:${path('run', 'enrol.sock')}`,
-    attestor: `unix:${path('run', 'attestor.sock')}`,
+    attestor: `unix:${path('run', 'attestor', 'attestor.sock')}`,
     launcher: `unix:${path('run', 'launcher.sock')}`,
     admin: `unix:${path('run', 'admin.sock')}`,
   };
-  const enclaves = await openEnclaves(installation, mark, addresses.attestor, { ...options, requireThere });
+  const enclaves = await openEnclaves(installation, mark, isolation, { ...options, requireThere });
   teardown.add(() => enclaves.stopAll());
   const metrics = await openMetrics({
     METRICS_HOST: HOST,
@@ -190,10 +196,25 @@ async function embeddedDatabase(
   return path('run', 'database-url');
 }
 
+/** @throws LauncherError launcher.isolation */
+async function openIsolation(
+  { path }: Installation,
+  { isolation: name, report }: Pick<UpOptions, 'isolation' | 'report'>,
+): Promise<Isolation> {
+  const copy = await executeOnlyNode(path('run', 'enclave-node'));
+  const node = copy ?? process.execPath;
+  const isolation =
+    name === 'none' ? noIsolation(node) : await bubblewrapIsolation({ node, workspaceFolder: path('workspaces') });
+  report(isolation.description);
+  if (copy === undefined && name === 'none')
+    report('commands in an enclave can read its memory here: see docs/security/services.md');
+  return isolation;
+}
+
 async function openEnclaves(
   { record, path }: Installation,
   mark: string,
-  attestorAddress: string,
+  isolation: Isolation,
   options: UpOptions & Pick<HeldFolder, 'requireThere'>,
 ): Promise<Enclaves> {
   const launcherKey = (await importJWK(
@@ -201,16 +222,13 @@ async function openEnclaves(
     'ES256',
   )) as CryptoKey;
   await rotateLog(path('log', 'enclave.log'));
-  const node = await executeOnlyNode(path('run', 'enclave-node'));
-  if (node === undefined)
-    options.report('commands in an enclave can read its memory here: see docs/security/services.md');
   return new Enclaves({
     mark,
     runFolder: path('run', 'enclaves'),
     workspaceFolder: path('workspaces'),
     logFile: path('log', 'enclave.log'),
-    node,
-    attestorAddress,
+    isolation,
+    attestorFolder: path('run', 'attestor'),
     clientCaFile: path('keys', 'client-ca.crt'),
     trustDomain: record.trustDomain,
     logLevel: options.logLevel,

@@ -11,6 +11,8 @@ export interface Command {
   endInput(): void;
   resize(columns: number, rows: number): void;
   exited: Promise<Exit>;
+  /** Told after it was sent SIGCONT. */
+  resumed?(): void;
 }
 
 export interface Exit {

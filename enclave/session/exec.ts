@@ -7,6 +7,7 @@ import { writeMessage } from '../../runtime/rpc/handlers';
 import { CallReader } from '../../runtime/rpc/read-call';
 import type { ExecRequest, ExecResponse, ExecStart } from '../../proto/gen/licensing/v1/session';
 import type { Command } from './command';
+import type { CommandNamespaces } from './command-namespaces';
 import type { Commands } from './commands';
 import { fileError, resolvePath } from './paths';
 import { startProcess } from './process';
@@ -20,6 +21,7 @@ type ExecCall = ServerDuplexStream<ExecRequest, ExecResponse>;
 interface ExecOptions {
   workspace: string;
   commands: Commands;
+  namespaces?: CommandNamespaces | undefined;
   /** Aborts when the call or its connection is gone: the command is killed. */
   signal: AbortSignal;
   /**
@@ -45,13 +47,13 @@ const INTERRUPT = 0x03;
  */
 export async function exec(
   call: ExecCall,
-  { workspace, commands, signal, begin, notices, clock }: ExecOptions,
+  { workspace, commands, namespaces, signal, begin, notices, clock }: ExecOptions,
 ): Promise<void> {
   const requests = new CallReader(call, signal);
   const first = await requests.next();
   if (first?.input?.$case !== 'start') throw invalid('exec.stream', 'expected the start first');
   const over = begin();
-  const command = await start(first.input.value, workspace);
+  const command = await start(first.input.value, workspace, namespaces);
   const { detach, terminal } = first.input.value;
   commands.started(command.group);
   // Nobody reads what is still written.
@@ -112,7 +114,11 @@ export async function exec(
   }
 }
 
-async function start({ argv, env, directory, terminal }: ExecStart, workspace: string): Promise<Command> {
+async function start(
+  { argv, env, directory, terminal }: ExecStart,
+  workspace: string,
+  namespaces: CommandNamespaces | undefined,
+): Promise<Command> {
   const [name] = argv;
   if (!name) throw invalid('exec.argv', 'expected a program to run, got none');
   const texts = [...argv, ...Object.entries(env).flat()];
@@ -128,7 +134,7 @@ async function start({ argv, env, directory, terminal }: ExecStart, workspace: s
   const environment = commandEnvironment(env, workspace);
   const file = await findProgram(name, folder, environment['PATH'] ?? '');
   const options = { file, argv, directory: folder, env: environment };
-  return terminal ? startTerminal(options, terminal) : startProcess(options);
+  return terminal ? startTerminal(options, terminal, namespaces) : startProcess(options, namespaces);
 }
 
 /** Hands the client's messages to the command, until the client has no more. @param onInput told before the command */
@@ -156,6 +162,7 @@ async function feed(
         if (!(input.value in constants.signals))
           throw invalid('exec.signal', `expected the name of a signal, got ${JSON.stringify(input.value)}`);
         commands.signal(command.group, input.value as NodeJS.Signals);
+        if (input.value === 'SIGCONT') command.resumed?.();
         break;
       case 'resize':
         command.resize(input.value.columns, input.value.rows);

@@ -7,6 +7,7 @@ import { RpcError } from '../../runtime/rpc/errors';
 import { writeMessage } from '../../runtime/rpc/handlers';
 import type { GetFileRequest, GetFileResponse } from '../../proto/gen/licensing/v1/session';
 import { refuseOwnFile } from './own-files';
+import type { OwnFiles } from './own-files';
 import { fileError, resolvePath } from './paths';
 
 /** Bytes of a file in one message. */
@@ -19,14 +20,14 @@ const PIECE_BYTES = 256 * 1024;
 export async function sendFile(
   call: ServerWritableStream<GetFileRequest, GetFileResponse>,
   workspace: string,
-  { signal, credentialFile }: { signal: AbortSignal; /** See refuseOwnFile. */ credentialFile: string },
+  { signal, own }: { signal: AbortSignal; own: OwnFiles },
 ): Promise<void> {
   const { path } = call.request;
   try {
     // Not to hang on a pipe that nobody writes.
     const file = await open(resolvePath(workspace, path), constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      await refuseOwnFile(file, credentialFile);
+      await refuseOwnFile(file, own);
       const info = await file.stat();
       if (info.isDirectory()) throw Object.assign(new Error('a folder'), { code: 'EISDIR' });
       if (!info.isFile())

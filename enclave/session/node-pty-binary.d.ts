@@ -15,6 +15,8 @@ declare module '@lydell/node-pty/requireBinary.js' {
       helper: string,
       exited: (code: number, signal: number) => void,
     ): { fd: number; pid: number; pty: string };
+    /** openpty(3). Both sides don't block, and aren't closed by exec. @returns descriptors, and the path of the slave */
+    open(columns: number, rows: number): { master: number; slave: number; pty: string };
     /** TIOCSWINSZ. */
     resize(fd: number, columns: number, rows: number): void;
   }

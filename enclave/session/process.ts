@@ -1,32 +1,20 @@
 import { spawn } from 'node:child_process';
+import type { ChildProcess, ChildProcessWithoutNullStreams } from 'node:child_process';
 import { constants } from 'node:os';
 import { status } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import type { Command, CommandStart, Exit } from './command';
+import type { CommandNamespaces } from './command-namespaces';
 
 /** Starts a command with pipes, in a process group of its own. @throws RpcError `exec.failed` */
-export async function startProcess({ file, argv, directory, env }: CommandStart): Promise<Command> {
-  const child = spawn(file, argv.slice(1), { argv0: argv[0], cwd: directory, env, detached: true, stdio: 'pipe' });
-  const { stdin, stdout, stderr } = child;
+export async function startProcess(start: CommandStart, namespaces?: CommandNamespaces): Promise<Command> {
+  const { child, group } = await (namespaces?.start(start, { stdio: ['pipe', 'pipe', 'pipe'], terminal: false }) ??
+    spawnHere(start));
+  const { stdin, stdout, stderr } = child as ChildProcessWithoutNullStreams;
   // A command that ends without reading its input is no failure.
   stdin.on('error', () => undefined);
-  const exited = new Promise<Exit>((resolve) => {
-    child.once('exit', (code, signal) => {
-      resolve(signal ? { code: 128 + constants.signals[signal], signal } : { code: code ?? 1, signal: '' });
-    });
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.once('spawn', resolve);
-    child.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(
-        new RpcError('exec.failed', status.FAILED_PRECONDITION, `can't start the command: ${cause.code ?? 'unknown'}`, {
-          cause,
-        }),
-      );
-    });
-  });
   return {
-    group: child.pid as number,
+    group,
     outputs: [
       { name: 'stdout', stream: stdout },
       { name: 'stderr', stream: stderr },
@@ -44,6 +32,38 @@ export async function startProcess({ file, argv, directory, env }: CommandStart)
       }),
     endInput: () => stdin.end(),
     resize: () => undefined,
-    exited,
+    exited: exitOf(child),
+    // What waits for a command that stops, stops with it.
+    ...(namespaces && { resumed: () => void child.kill('SIGCONT') }),
   };
+}
+
+async function spawnHere({
+  file,
+  argv,
+  directory,
+  env,
+}: CommandStart): Promise<{ child: ChildProcess; group: number }> {
+  const child = spawn(file, argv.slice(1), { argv0: argv[0], cwd: directory, env, detached: true, stdio: 'pipe' });
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      reject(
+        new RpcError('exec.failed', status.FAILED_PRECONDITION, `can't start the command: ${cause.code ?? 'unknown'}`, {
+          cause,
+        }),
+      );
+    });
+  });
+  return { child, group: child.pid as number };
+}
+
+/** How it ends, or has ended. */
+export function exitOf(child: ChildProcess): Promise<Exit> {
+  return new Promise((resolve) => {
+    const ended = (code: number | null, signal: NodeJS.Signals | null): void =>
+      resolve(signal ? { code: 128 + constants.signals[signal], signal } : { code: code ?? 1, signal: '' });
+    if (child.exitCode !== null || child.signalCode !== null) ended(child.exitCode, child.signalCode);
+    else child.once('exit', ended);
+  });
 }

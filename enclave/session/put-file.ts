@@ -5,6 +5,8 @@ import { fillFile } from '../../runtime/files/fill-file';
 import { RpcError } from '../../runtime/rpc/errors';
 import { CallReader } from '../../runtime/rpc/read-call';
 import type { FileHeader, PutFileRequest, PutFileResponse } from '../../proto/gen/licensing/v1/session';
+import { refuseOwnPlace } from './own-files';
+import type { OwnFiles } from './own-files';
 import { fileError, resolvePath } from './paths';
 
 type Parts = CallReader<PutFileRequest>;
@@ -18,7 +20,7 @@ type Parts = CallReader<PutFileRequest>;
 export async function receiveFile(
   call: ServerReadableStream<PutFileRequest, PutFileResponse>,
   workspace: string,
-  { signal, begin }: { signal: AbortSignal; begin(): void },
+  { signal, own, begin }: { signal: AbortSignal; own: OwnFiles; begin(): void },
 ): Promise<PutFileResponse> {
   const parts = new CallReader(call, signal);
   const header = await readHeader(parts);
@@ -26,6 +28,7 @@ export async function receiveFile(
   let size = 0n;
   try {
     const path = resolvePath(workspace, header.path);
+    await refuseOwnPlace(path, own);
     await requireRegularFile(path);
     await fillFile(path, async (write) => {
       size = await writeParts(write, parts, header.size, signal);

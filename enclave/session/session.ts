@@ -9,10 +9,12 @@ import type { GetStatusResponse, SessionServiceServer } from '../../proto/gen/li
 import type { AttestorLink } from '../attestor-link';
 import type { SecureConnection } from '../tls';
 import type { ClosedSeats } from './closed-seats';
+import type { CommandNamespaces } from './command-namespaces';
 import type { Commands } from './commands';
 import { exec } from './exec';
 import { forward } from './forward';
 import { sendFile } from './get-file';
+import type { OwnFiles } from './own-files';
 import { receiveFile } from './put-file';
 import { Seat } from './seat';
 import type { SeatPolicy } from './seat';
@@ -24,8 +26,10 @@ export interface SessionOptions {
   commands: Commands;
   /** Absolute. */
   workspace: string;
-  /** Where the workload's credential is: not for the client. */
-  credentialFile: string;
+  /** Not for the client. */
+  own: OwnFiles;
+  /** Those that commands run in, where they don't run in the enclave's own. */
+  namespaces?: CommandNamespaces | undefined;
   seats: SeatPolicy;
   /** Of the whole enclave. */
   closedSeats: ClosedSeats;
@@ -89,7 +93,7 @@ export class Session {
   }
 
   get service(): Implementation<SessionServiceServer> {
-    const { link, workspace, credentialFile, commands } = this.options;
+    const { link, workspace, own, commands, namespaces } = this.options;
     return {
       attest: unary(async ({ nonce }, { signal }) => {
         requireLength('session.nonce', 'a nonce', nonce, NONCE_BYTES);
@@ -126,6 +130,7 @@ export class Session {
           exec(call, {
             workspace,
             commands,
+            namespaces,
             signal: AbortSignal.any([signal, this.closing.signal]),
             begin: () => this.begin(),
             notices: this.notices,
@@ -136,12 +141,12 @@ export class Session {
       putFile: clientStream(async (call, { signal }) => {
         this.requireSeat();
         return this.during(
-          receiveFile(call, workspace, { signal: this.eitherEnd(signal), begin: () => void this.begin() }),
+          receiveFile(call, workspace, { signal: this.eitherEnd(signal), own, begin: () => void this.begin() }),
         );
       }),
       getFile: serverStream(async (call, { signal }) => {
         this.requireSeat();
-        await this.during(sendFile(call, workspace, { signal: this.eitherEnd(signal), credentialFile }));
+        await this.during(sendFile(call, workspace, { signal: this.eitherEnd(signal), own }));
       }),
       forward: bidiStream(async (call, { signal }) => {
         this.requireSeat();

@@ -1,10 +1,12 @@
-import { readSync } from 'node:fs';
+import { closeSync, constants as files, openSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Readable } from 'node:stream';
 import { ReadStream } from 'node:tty';
 import { requireBinary } from '@lydell/node-pty/requireBinary.js';
 import type { TerminalSize } from '../../proto/gen/licensing/v1/session';
 import type { Command, CommandStart, Exit } from './command';
+import type { CommandNamespaces } from './command-namespaces';
+import { exitOf } from './process';
 
 /** End of transmission (Ctrl-D): how a terminal says that input is at its end, at the beginning of a line. Elsewhere it only hands over what was typed. */
 const EOT = 0x04;
@@ -24,29 +26,21 @@ function cells(count: number): number {
 }
 
 /** Starts a command on a pseudo-terminal, as the leader of a session and process group of its own. */
-export function startTerminal({ file, argv, directory, env }: CommandStart, size: TerminalSize): Command {
-  const environment = Object.entries({ TERM: 'xterm-256color', ...env, PWD: directory });
-  let exit: (value: Exit) => void;
-  const exited = new Promise<Exit>((resolve) => (exit = resolve));
-  const { fd, pid } = pty.fork(
-    file,
-    argv.slice(1),
-    environment.map(([name, value]) => `${name}=${value}`),
-    directory,
-    cells(size.columns),
-    cells(size.rows),
-    SAME_ID,
-    SAME_ID,
-    false,
-    '',
-    (code, signal) => exit(signal ? { code: 128 + signal, signal: signalName(signal) } : { code, signal: '' }),
-  );
+export async function startTerminal(
+  command: CommandStart,
+  size: TerminalSize,
+  namespaces?: CommandNamespaces,
+): Promise<Command> {
+  const { directory, env } = command;
+  const start = { ...command, env: { TERM: 'xterm-256color', ...env, PWD: directory } };
+  const { fd, group, exited, resumed } =
+    namespaces === undefined ? forkHere(start, size) : await forkInside(start, size, namespaces);
   // Half open: it is closed once the rest is read, see `outputOf`.
   const master = new Master(fd, exited);
   const output = outputOf(master, fd);
   let inLine = false;
   return {
-    group: pid,
+    group,
     outputs: [{ name: 'stdout', stream: output }],
     write: (bytes) => {
       const last = bytes.at(-1);
@@ -61,7 +55,52 @@ export function startTerminal({ file, argv, directory, env }: CommandStart, size
       if (!master.destroyed) pty.resize(fd, cells(columns), cells(rows));
     },
     exited,
+    ...(resumed && { resumed }),
   };
+}
+
+interface Forked {
+  /** Our side of the terminal. */
+  fd: number;
+  group: number;
+  exited: Promise<Exit>;
+  resumed?(): void;
+}
+
+function forkHere({ file, argv, directory, env }: CommandStart, size: TerminalSize): Forked {
+  let exit: (value: Exit) => void;
+  const exited = new Promise<Exit>((resolve) => (exit = resolve));
+  const { fd, pid } = pty.fork(
+    file,
+    argv.slice(1),
+    Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    directory,
+    cells(size.columns),
+    cells(size.rows),
+    SAME_ID,
+    SAME_ID,
+    false,
+    '',
+    (code, signal) => exit(signal ? { code: 128 + signal, signal: signalName(signal) } : { code, signal: '' }),
+  );
+  return { fd, group: pid, exited };
+}
+
+/** The command itself has to lead the terminal's session, for its numbers are others in there: so the terminal is opened first, and is nobody's until then. */
+async function forkInside(start: CommandStart, size: TerminalSize, namespaces: CommandNamespaces): Promise<Forked> {
+  const { master, slave, pty: path } = pty.open(cells(size.columns), cells(size.rows));
+  // Opened anew: node-pty's own doesn't block, which a command that shares it would not expect.
+  const inner = openSync(path, files.O_RDWR | files.O_NOCTTY);
+  closeSync(slave);
+  try {
+    const { child, group } = await namespaces.start(start, { stdio: [inner, inner, inner], terminal: true });
+    return { fd: master, group, exited: exitOf(child), resumed: () => void child.kill('SIGCONT') };
+  } catch (error) {
+    closeSync(master);
+    throw error;
+  } finally {
+    closeSync(inner);
+  }
 }
 
 /** Our side of a terminal. Closing it hangs up: a command that has closed its own side, as cat does before it exits, would end by SIGHUP and not by its status. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseAddress } from '../rpc/address';
+import { parseAddress, parseListenAddress } from '../rpc/address';
 import { CodedError } from '../../errors/coded-error';
 
 /** A setting that is missing or malformed. The program ends with exit code 2. */
@@ -21,15 +21,22 @@ export function settingFileError(
   return new ConfigError(`${named.join(', ')}: ${reason}`, { cause });
 }
 
+function parsed<T>(parse: (text: string) => T) {
+  return z.string().transform((text, context) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message });
+      return z.NEVER;
+    }
+  });
+}
+
 /** A setting that holds an address: unix:/PATH, http://HOST:PORT, https://HOST:PORT. */
-export const addressSetting = z.string().transform((text, context) => {
-  try {
-    return parseAddress(text);
-  } catch (error) {
-    context.addIssue({ code: 'custom', message: (error as Error).message });
-    return z.NEVER;
-  }
-});
+export const addressSetting = parsed(parseAddress);
+
+/** As `addressSetting`, or a socket that was passed on: fd:NUMBER. */
+export const listenAddressSetting = parsed(parseListenAddress);
 
 /**
  * Reads a program's settings from environment variables by their schema.

@@ -3,6 +3,15 @@ import { ChannelCredentials } from '@grpc/grpc-js';
 /** Where a server listens or is reached: unix:/PATH, http://HOST:PORT (h2c) or https://HOST:PORT. */
 export type Address = { scheme: 'unix'; path: string } | { scheme: 'http' | 'https'; host: string; port: number };
 
+/** Where a server listens: an address, or a socket that whoever started it has opened, listens and passed on (fd:NUMBER), as where there is no network. */
+export type ListenAddress = Address | { scheme: 'fd'; fd: number };
+
+/** Reads where to listen. @throws TypeError as `parseAddress` */
+export function parseListenAddress(text: string): ListenAddress {
+  const [, fd] = /^fd:(\d{1,4})$/.exec(text) ?? [];
+  return fd === undefined ? parseAddress(text) : { scheme: 'fd', fd: Number(fd) };
+}
+
 /** Reads an address. @throws TypeError that names what was expected. */
 export function parseAddress(text: string): Address {
   if (text.startsWith('unix:')) {

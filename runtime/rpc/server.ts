@@ -5,8 +5,7 @@ import type { ServiceDefinition } from '@grpc/grpc-js';
 import { systemClock } from '../clock';
 import { silent } from '../log/log';
 import type { CallObserver } from '../metrics/calls';
-import { grpcTarget } from './address';
-import type { Address } from './address';
+import type { ListenAddress } from './address';
 import { Calls } from './calls';
 import type { CallsOptions } from './calls';
 import { bind } from './handlers';
@@ -14,6 +13,7 @@ import type { Implementation } from './handlers';
 import { Health } from './health';
 import { http2ServersOf, widenWindows } from './http2';
 import { limitPeers, MISUSES } from './limits';
+import { listenOn } from './listen-on';
 import type { PeerLimits } from './limits';
 import { Misuse } from './misuse';
 import { observeCalls } from './observe';
@@ -41,7 +41,7 @@ export interface ServerTls extends TlsPair {
 }
 
 export interface ServerOptions extends CallsOptions {
-  address: Address;
+  address: ListenAddress;
   services: ReadonlyArray<{ definition: ServiceDefinition; implementation: Implementation }>;
   /** For https. Closed with the server. */
   tls?: TlsPair | ServerTls;
@@ -86,7 +86,7 @@ export const SERVER_CHANNEL_OPTIONS = {
 /** Who may call these is decided by who may open the socket, or by its peer's credential, which a network would carry to anyone. */
 const LOCAL_CALLERS: readonly Caller[] = ['workload', 'socket owner'];
 
-function requireLocalAddress(services: readonly ServiceDefinition[], { scheme }: Address): void {
+function requireLocalAddress(services: readonly ServiceDefinition[], { scheme }: ListenAddress): void {
   const [method] = services
     .flatMap((definition) => Object.values(definition))
     .filter(({ path }) => LOCAL_CALLERS.includes(ruleOf(path).caller));
@@ -133,9 +133,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const credentials = options.tls
     ? ServerCredentials.createSsl(null, [{ private_key: options.tls.key, cert_chain: options.tls.certificate }])
     : ServerCredentials.createInsecure();
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(grpcTarget(address), credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
-  });
+  const bound = await listenOn(server, address, credentials);
   const { tls } = options;
   if (tls && 'onChange' in tls)
     tls.onChange(({ key, certificate }) => {
@@ -153,14 +151,15 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (options.observer) observeCalls(server, definitions, options.observer);
   if (options.wideWindows) widenWindows(server);
   if (address.scheme === 'unix') await chmod(address.path, options.socketMode ?? 0o600);
-  (options.log ?? silent).debug({ address: grpcTarget(address), port, services: names }, 'listening');
+  (options.log ?? silent).debug({ address, port: bound.port, services: names }, 'listening');
 
   return {
-    port: address.scheme === 'unix' ? 0 : port,
+    port: bound.port,
     health,
     async stop(graceMs = 5_000) {
       health.set(false);
       if (tls && 'close' in tls) tls.close();
+      bound.close();
       await new Promise<void>((resolve) => {
         const force = setTimeout(() => server.forceShutdown(), graceMs);
         server.tryShutdown(() => {

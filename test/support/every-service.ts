@@ -132,7 +132,7 @@ export class EveryService {
   }
 
   socket(place: 'admin' | 'enrol' | 'attestor' | 'launcher'): string {
-    return this.machine.server('run', `${place}.sock`);
+    return this.machine.server('run', ...(place === 'attestor' ? [place] : []), `${place}.sock`);
   }
 
   /** A credential of a workload's, as the launcher makes it. */

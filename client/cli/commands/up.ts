@@ -6,6 +6,8 @@ import { defaultInstallationFolder } from '../../../launcher/folder';
 import { checkIssuer } from '../../../runtime/oidc/issuer';
 import type { OidcChoice } from '../../../launcher/settings';
 import type { TpmChoice } from '../../../launcher/tpm';
+import { ISOLATIONS } from '../../../launcher/isolation/isolation';
+import type { IsolationName } from '../../../launcher/isolation/isolation';
 import { CliError, EXIT } from '../exit';
 import { notIgnored } from '../ignored-signals';
 import { openLog } from '../log';
@@ -20,6 +22,7 @@ interface Options extends OutputOptions {
   tpm?: string;
   ekRoots?: string;
   softwareTpm?: 'allow' | 'refuse';
+  isolation: IsolationName;
   databaseUrlFile?: string;
   idle: string;
   licenceRequired?: boolean;
@@ -46,6 +49,11 @@ export function addUp(program: Command, tracer: Tracer): void {
         '--software-tpm <verdict>',
         "whether clients accept a software TPM, by the trust bundle's policy (default: as before; at first allow without --tpm, refuse with it)",
       ).choices(['allow', 'refuse']),
+    )
+    .addOption(
+      new Option('--isolation <engine>', 'walls around each enclave: bubblewrap, or none')
+        .choices(ISOLATIONS)
+        .default('none'),
     )
     .option('--database-url-file <file>', 'file with a postgres:// URL (default: PostgreSQL inside this process)')
     .option(
@@ -90,6 +98,7 @@ async function run(options: Options, tracer: Tracer): Promise<void> {
     folder: options.dir ?? defaultInstallationFolder(),
     tpm,
     softwareTpm: options.softwareTpm,
+    isolation: options.isolation,
     databaseUrlFile: options.databaseUrlFile === undefined ? undefined : resolve(options.databaseUrlFile),
     idleSeconds: Number(options.idle),
     licenceRequired: options.licenceRequired,
