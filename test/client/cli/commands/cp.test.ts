@@ -27,7 +27,7 @@ function script(
   seconds = 120,
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const shell = ['bash', '-c', `sls() { "$0" '${built('sls')}' "$@"; }\n${text}`, process.execPath];
-  const child = spawn('timeout', ['-k', '5', String(seconds), under, ...shell], {
+  const child = spawn('timeout', ['-s', 'KILL', String(seconds), under, ...shell], {
     cwd: machine.folder,
     env: machine.env,
     stdio: ['ignore', 'pipe', 'pipe'],
