@@ -54,9 +54,10 @@
   payload=$(base64 -d <<<"${payload:0:${#payload} / 4 * 4}" | sed 's/"version": *1/"version": 2/' | base64 -w0 | tr +/ -_ | tr -d =)
   printf '%s.%s.%s\n' "$header" "$payload" "$(printf 'A%.0s' {1..86})" >later.jws
   run sls trust show --trust later.jws
-  ended 2
+  ended 5
   out_is ''
-  err_like 'got version 2: it is for a newer release'
+  err_like 'got version 2: it needs a newer release'
+  err_like '^hint: .*install a newer one$'
 }
 
 20.6() {
