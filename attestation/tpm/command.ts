@@ -7,6 +7,7 @@ import {
   TPM_ST_NO_SESSIONS,
   TPM_ST_SESSIONS,
 } from './constants';
+import { sized, u16, u32 } from './encode';
 import { encodePcrSelection } from './pcr';
 import type { PcrSelection } from './pcr';
 
@@ -75,21 +76,4 @@ function command(tag: number, name: CommandName, rest: readonly Uint8Array[]): T
   const body = Buffer.concat(rest);
   const header = Buffer.concat([u16(tag), u32(10 + body.length), u32(TPM_CC[name])]);
   return { name: `TPM2_${name}`, bytes: Buffer.concat([header, body]) };
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-/** A TPM2B: 16-bit size, then the bytes. */
-function sized(bytes: Uint8Array): Buffer {
-  return Buffer.concat([u16(bytes.length), bytes]);
 }

@@ -1,5 +1,6 @@
 import { encryptAesCfb, encryptOaep, ephemeralEcdh, hash as digest, hmac, random } from '../crypto';
 import { hashName, TPM_ALG } from './constants';
+import { sized, u32 } from './encode';
 import { TpmError } from './errors';
 import { publicKeyObject } from './public';
 import type { EccPublic, RsaPublic, TpmPublic } from './public';
@@ -77,24 +78,11 @@ function eccSeed(hash: NameHash, ek: EccPublic): { seed: Buffer; encryptedSecret
 
 /** KDFa (Part 1, 11.4.10.2): SP 800-108 in counter mode, for one block at most. contextV is empty in what uses it here. */
 function kdfa(hash: NameHash, key: Buffer, label: string, contextU: Uint8Array, bits: number): Buffer {
-  const block = hmac(hash, key, uint32(1), Buffer.from(`${label}\0`, 'latin1'), contextU, uint32(bits));
+  const block = hmac(hash, key, u32(1), Buffer.from(`${label}\0`, 'latin1'), contextU, u32(bits));
   return block.subarray(0, bits / 8);
 }
 
 /** KDFe (Part 1, 11.4.10.3), for one block: SP 800-56A. */
 function kdfe(hash: NameHash, z: Buffer, label: string, partyU: Buffer, partyV: Buffer): Buffer {
-  return digest(hash, uint32(1), z, Buffer.from(`${label}\0`, 'latin1'), partyU, partyV);
-}
-
-function uint32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-/** A TPM2B: 16-bit size, then the bytes. */
-function sized(bytes: Uint8Array): Buffer {
-  const size = Buffer.alloc(2);
-  size.writeUInt16BE(bytes.length);
-  return Buffer.concat([size, bytes]);
+  return digest(hash, u32(1), z, Buffer.from(`${label}\0`, 'latin1'), partyU, partyV);
 }

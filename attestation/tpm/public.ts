@@ -3,6 +3,7 @@ import type { PublicKey } from '../crypto';
 import type { ByteReader } from '../bytes/reader';
 import { hashName, hex16, TPM_ALG, TPM_ECC_CURVE, TPMA_OBJECT } from './constants';
 import type { ObjectAttribute } from './constants';
+import { u16 } from './encode';
 import { parseWhole, TpmError } from './errors';
 import { isRocaModulus } from './roca';
 
@@ -98,9 +99,7 @@ export function parsePublic(bytes: Uint8Array): TpmPublic {
 
 /** The object's Name: name algorithm and hash of the public area (Part 1, 16 "Names"). */
 export function publicName(key: TpmPublic): Buffer {
-  const prefix = Buffer.alloc(2);
-  prefix.writeUInt16BE(key.nameAlgorithm);
-  return Buffer.concat([prefix, hash(hashName(key.nameAlgorithm) ?? 'sha256', key.bytes)]);
+  return Buffer.concat([u16(key.nameAlgorithm), hash(hashName(key.nameAlgorithm) ?? 'sha256', key.bytes)]);
 }
 
 /**
