@@ -6,10 +6,9 @@ import { readInput } from '../input';
 import { addExample, addOutputOptions } from '../options';
 import { Output } from '../output';
 import type { OutputOptions } from '../output';
-import { installationFolder } from './options';
+import { DIR, installationFolder } from './options';
+import { onFile } from '../../../runtime/name-path';
 import { dateOf, systemClock } from '../../../runtime/clock';
-
-const DIR = 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)';
 
 interface BackupOptions extends OutputOptions {
   dir?: string;
@@ -59,11 +58,11 @@ async function runBackup(options: BackupOptions): Promise<void> {
       installationFolder(options),
       { recipients: options.recipient, report: (line) => out.progress(line) },
       async (piece) => {
-        await file.writeFile(piece);
+        await onFile(options.out, () => file.writeFile(piece));
         bytes += piece.length;
       },
     );
-    await file.sync();
+    await onFile(options.out, () => file.sync());
     whole = true;
     out.done(`backup of ${trustDomain} in ${options.out}: ${bytes} bytes`);
     if (database === null)

@@ -6,6 +6,9 @@ import { readPublishedTrust } from '../../../installation/trust';
 import { defaultInstallationFolder } from '../../../launcher/folder';
 import { CliError, EXIT } from '../exit';
 
+/** Of `--dir`. */
+export const DIR = 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)';
+
 /** Which installation is meant: a folder of this machine's, or a namespace of a cluster. */
 export interface PlaceOptions {
   dir?: string;
@@ -15,7 +18,7 @@ export interface PlaceOptions {
 
 export function addPlaceOptions(command: Command): Command {
   return command
-    .option('--dir <folder>', 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)')
+    .option('--dir <folder>', DIR)
     .option('--namespace <name>', 'namespace of an installation in a cluster, reached with kubectl and its kubeconfig')
     .option('--enclave-namespace <name>', 'namespace of its enclaves (default: NAMESPACE-enclaves)');
 }
@@ -58,7 +61,7 @@ export function addAdminOptions(command: Command): Command {
     )
     .option('--admin-certificate <file>', "administrator's certificate, PEM (default: the installation's own)")
     .option('--admin-key <file>', "administrator's private key, PEM (default: the installation's own)")
-    .option('--dir <folder>', 'installation folder of sls up on this machine (default: ~/.local/state/sls/server)');
+    .option('--dir <folder>', DIR);
 }
 
 export function adminFiles(options: AdminOptions): {
