@@ -1,5 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { encryptText } from '../installation/backup/encryption';
 import { writeArchive } from '../installation/backup/archive';
@@ -7,12 +6,13 @@ import type { BackupHeader, Section } from '../installation/backup/archive';
 import { withDump } from '../licensing/backup/dump';
 import { FolderKeyStore } from '../installation/folder';
 import { readPublishedTrust } from '../installation/trust';
+import type { TableRows } from '../licensing/backup/tables';
 import { BackupError } from '../licensing/backup/errors';
 import { ifThere } from '../runtime/files/whole-file';
 import { dateOf, systemClock } from '../runtime/clock';
 import { LauncherError } from './errors';
 import { lockInstallation } from './lock';
-import { startEmbeddedPostgres } from './postgres/embedded';
+import { SOCKET_NAME, urlAt, withEmbeddedPostgres } from './postgres/embedded';
 
 /** What belongs to one run, is written anew, or is the users' and too much: everything else is kept, whatever a later release puts there. */
 const LEFT_OUT = /^(run|log|workspaces|database(\.lock|\.new)?|lock|up\.pid)$|\.new$/;
@@ -61,29 +61,18 @@ export async function backUp(
 
 /** Opens the database in the folder, or connects to it where the installation runs. Undefined: its database is elsewhere. */
 async function withDatabase<T>(folder: string, work: (url: string | undefined) => Promise<T>): Promise<T> {
-  const urlOf = (sockets: string): string => `postgres://postgres@/postgres?host=${encodeURIComponent(sockets)}`;
   let lock: Awaited<ReturnType<typeof lockInstallation>>;
   try {
     lock = await lockInstallation(folder);
   } catch (error) {
     if (!(error instanceof LauncherError && error.code === 'launcher.in_use')) throw error;
     const sockets = join(folder, 'run', 'database');
-    const isOurs = (await ifThere(stat(join(sockets, '.s.PGSQL.5432')))) !== undefined;
-    return work(isOurs ? urlOf(sockets) : undefined);
+    const isOurs = (await ifThere(stat(join(sockets, SOCKET_NAME)))) !== undefined;
+    return work(isOurs ? urlAt(sockets) : undefined);
   }
   try {
     if ((await ifThere(stat(join(folder, 'database', 'PG_VERSION')))) === undefined) return await work(undefined);
-    const sockets = await mkdtemp(join(tmpdir(), 'sls-'));
-    try {
-      const database = await startEmbeddedPostgres(join(folder, 'database'), sockets);
-      try {
-        return await work(database.url);
-      } finally {
-        await database.stop();
-      }
-    } finally {
-      await rm(sockets, { recursive: true, force: true });
-    }
+    return await withEmbeddedPostgres(join(folder, 'database'), work);
   } finally {
     await lock.release();
   }
@@ -94,9 +83,7 @@ async function* sections(folder: string, tables: AsyncIterable<Section>): AsyncG
   yield* tables;
 }
 
-async function* tableSections(
-  tables: AsyncIterable<{ name: string; rows: AsyncIterable<string> }>,
-): AsyncGenerator<Section> {
+async function* tableSections(tables: AsyncIterable<TableRows>): AsyncGenerator<Section> {
   for await (const { name, rows } of tables) yield { head: { table: name }, lines: rows };
 }
 

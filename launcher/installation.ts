@@ -9,10 +9,11 @@ import { createTrustKeys } from '../installation/trust';
 import { generateSecondFactorKeys } from '../licensing/second-factor/keys';
 import { generateTokenKeys } from '../licensing/tokens/keys';
 import { LauncherError } from './errors';
+import { SOCKET_NAME } from './postgres/embedded';
 import { ifThere, readIfThere, writeWhole } from '../runtime/files/whole-file';
 
 /** sockaddr_un.sun_path of Linux, less the longest name that a socket gets under run/. */
-const MAX_FOLDER_LENGTH = 107 - '/run/database/.s.PGSQL.5432'.length;
+const MAX_FOLDER_LENGTH = 107 - `/run/database/${SOCKET_NAME}`.length;
 const AUTHORITY_YEARS = 10;
 const AUTHORITIES = { 'attestation-ca': 'Attestation CA', 'client-ca': 'Client CA', 'server-ca': 'Server CA' };
 const RECORD = 'installation.json';

@@ -1,14 +1,13 @@
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { readArchive } from '../installation/backup/archive';
 import type { BackupHeader, Section } from '../installation/backup/archive';
 import { decryptText } from '../installation/backup/encryption';
 import { BackupError } from '../licensing/backup/errors';
 import { requireKnownSchema, restoreDatabase } from '../licensing/backup/load';
-import type { LoadedTable } from '../licensing/backup/load';
+import type { TableRows } from '../licensing/backup/tables';
 import { ifThere, writeWhole } from '../runtime/files/whole-file';
-import { startEmbeddedPostgres } from './postgres/embedded';
+import { withEmbeddedPostgres } from './postgres/embedded';
 
 interface RestoreOptions {
   identities: readonly string[];
@@ -105,24 +104,12 @@ async function loadTables(
   { header, reason, report }: { header: BackupHeader; reason: string; report(line: string): void },
 ): Promise<number> {
   report(`writing ${accounts} accounts and ${records} records of the audit log`);
-  const sockets = await mkdtemp(join(tmpdir(), 'sls-'));
-  try {
-    const database = await startEmbeddedPostgres(join(folder, 'database'), sockets);
-    try {
-      return await restoreDatabase(
-        database.url,
-        { migrations, tables: tablesIn(sections) },
-        { backupAt: new Date(header.createdAt), reason },
-      );
-    } finally {
-      await database.stop();
-    }
-  } finally {
-    await rm(sockets, { recursive: true, force: true });
-  }
+  return withEmbeddedPostgres(join(folder, 'database'), (url) =>
+    restoreDatabase(url, { migrations, tables: tablesIn(sections) }, { backupAt: new Date(header.createdAt), reason }),
+  );
 }
 
-async function* tablesIn(sections: AsyncGenerator<Section>): AsyncGenerator<LoadedTable> {
+async function* tablesIn(sections: AsyncGenerator<Section>): AsyncGenerator<TableRows> {
   for await (const { head, lines } of sections) {
     if (!('table' in head))
       throw new BackupError('backup.malformed', 'this is no backup that can be restored: a file stands after a table');

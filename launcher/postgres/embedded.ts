@@ -1,6 +1,7 @@
-import { access, chmod, mkdir, rename, rm, unlink } from 'node:fs/promises';
+import { access, chmod, mkdir, mkdtemp, rename, rm, unlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { lockFile } from '../../runtime/config/lock-file';
 import { Backend, openDatabase } from './backend';
@@ -18,7 +19,12 @@ interface EmbeddedPostgres {
 const IDLE_IN_TRANSACTION_MS = 10_000;
 
 /** The socket's name is a convention of PostgreSQL's. */
-const SOCKET_NAME = '.s.PGSQL.5432';
+export const SOCKET_NAME = '.s.PGSQL.5432';
+
+/** For `pg`: the database that is served in this folder. */
+export function urlAt(socketFolder: string): string {
+  return `postgres://postgres@/postgres?host=${encodeURIComponent(socketFolder)}`;
+}
 
 /** Gives a turn to one caller after another. */
 class Turns {
@@ -161,7 +167,7 @@ export async function startEmbeddedPostgres(
     await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve));
     await chmod(path, 0o600);
     return {
-      url: `postgres://postgres@/postgres?host=${encodeURIComponent(socketFolder)}`,
+      url: urlAt(socketFolder),
       async stop() {
         const closed = new Promise((resolve) => server.close(resolve));
         for (const socket of sockets.keys()) socket.destroy();
@@ -174,5 +180,23 @@ export async function startEmbeddedPostgres(
     await backend?.close();
     await lock.release();
     throw error;
+  }
+}
+
+/**
+ * Works on the database in a folder that nobody else has open, served for this alone.
+ * @throws as `startEmbeddedPostgres`, and what `work` throws
+ */
+export async function withEmbeddedPostgres<T>(folder: string, work: (url: string) => Promise<T>): Promise<T> {
+  const sockets = await mkdtemp(join(tmpdir(), 'sls-'));
+  try {
+    const database = await startEmbeddedPostgres(folder, sockets);
+    try {
+      return await work(database.url);
+    } finally {
+      await database.stop();
+    }
+  } finally {
+    await rm(sockets, { recursive: true, force: true });
   }
 }

@@ -4,6 +4,7 @@ import { missingMigrations } from '../store/migrate';
 import type { Queries } from '../store/queries';
 import { BackupError } from './errors';
 import { quoted, tablesOf } from './tables';
+import type { TableRows } from './tables';
 
 /** Rows that are read at once: a few hundred kilobytes of the largest. */
 const PAGE = 500;
@@ -20,15 +21,9 @@ interface DumpFacts {
   records: number;
 }
 
-/** One table's rows as PostgreSQL writes them as JSON, never read here: a bigint has no room in a number. */
-interface DumpedTable {
-  name: string;
-  rows: AsyncIterable<string>;
-}
-
 interface Dump {
   facts: DumpFacts;
-  tables: AsyncGenerator<DumpedTable>;
+  tables: AsyncGenerator<TableRows>;
 }
 
 /**
@@ -45,7 +40,7 @@ export function withDump<T>(url: string, work: (dump: Dump) => Promise<T>): Prom
   );
 }
 
-async function dumpDatabase(queries: Queries): Promise<{ facts: DumpFacts; tables: AsyncGenerator<DumpedTable> }> {
+async function dumpDatabase(queries: Queries): Promise<{ facts: DumpFacts; tables: AsyncGenerator<TableRows> }> {
   const lacking = await missingMigrations(queries, migrations);
   const applied = await queries.query<{ name: string }>('SELECT name FROM schema_migrations ORDER BY name');
   const known = new Set(migrations.map(({ name }) => name));
@@ -73,7 +68,7 @@ async function dumpDatabase(queries: Queries): Promise<{ facts: DumpFacts; table
   };
 }
 
-async function* dumpTables(queries: Queries): AsyncGenerator<DumpedTable> {
+async function* dumpTables(queries: Queries): AsyncGenerator<TableRows> {
   for (const { name } of await tablesOf(queries)) yield { name, rows: dumpRows(queries, name) };
 }
 

@@ -7,15 +7,10 @@ import { migrations } from '../store/migrations';
 import type { Queries } from '../store/queries';
 import { BackupError } from './errors';
 import { quoted, tablesOf } from './tables';
+import type { TableRows } from './tables';
 
 /** Rows that are written by one statement. */
 const PAGE = 500;
-
-/** One table's rows: JSON objects, as `dumpDatabase` gave them. */
-export interface LoadedTable {
-  name: string;
-  rows: AsyncIterable<string> | Iterable<string>;
-}
 
 /** @throws BackupError backup.newer where a release that this one does not know has made the schema */
 export function requireKnownSchema(names: readonly string[]): void {
@@ -37,7 +32,7 @@ export function requireKnownSchema(names: readonly string[]): void {
  */
 export function restoreDatabase(
   url: string,
-  dump: { migrations: readonly string[]; tables: AsyncIterable<LoadedTable> },
+  dump: { migrations: readonly string[]; tables: AsyncIterable<TableRows> },
   restored: Restored,
 ): Promise<number> {
   return withConnection(url, 'sls-restore', async (connection) => {
@@ -55,7 +50,7 @@ export function restoreDatabase(
 async function loadDatabase(
   connection: Transactions,
   names: readonly string[],
-  tables: AsyncIterable<LoadedTable>,
+  tables: AsyncIterable<TableRows>,
 ): Promise<void> {
   requireKnownSchema(names);
   await requireEmpty(connection);
@@ -91,7 +86,7 @@ async function requireEmpty(queries: Queries): Promise<void> {
     );
 }
 
-async function loadRows(queries: Queries, table: string, rows: LoadedTable['rows']): Promise<void> {
+async function loadRows(queries: Queries, table: string, rows: TableRows['rows']): Promise<void> {
   let page: string[] = [];
   const write = async (): Promise<void> => {
     if (page.length === 0) return;

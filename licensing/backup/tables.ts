@@ -9,6 +9,12 @@ interface Table {
   refersTo: string[];
 }
 
+/** A table's rows as PostgreSQL writes them as JSON, never read here: a bigint has no room in a number. */
+export interface TableRows {
+  name: string;
+  rows: AsyncIterable<string> | Iterable<string>;
+}
+
 /** An identifier as SQL takes it (PostgreSQL documentation, 4.1.1). */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;

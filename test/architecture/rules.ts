@@ -1,17 +1,13 @@
+/** What makes an installation's keys needs of licensing. */
+const KEY_MAKING = ['licensing/authority', 'licensing/tokens', 'licensing/second-factor'];
+
 /** The storeys and the programs on top of them: what each may import. A folder may always import itself, `proto/gen` and `errors`. */
 export const MAY_IMPORT: Record<string, readonly string[]> = {
   errors: [],
   attestation: [],
   runtime: [],
   licensing: ['attestation', 'runtime'],
-  installation: [
-    'licensing/authority',
-    'licensing/tokens',
-    'licensing/second-factor',
-    'licensing/backup',
-    'attestation',
-    'runtime',
-  ],
+  installation: [...KEY_MAKING, 'licensing/backup', 'attestation', 'runtime'],
   'functions/signup': ['licensing', 'attestation', 'runtime'],
   'functions/login': ['licensing', 'attestation', 'runtime'],
   'functions/enrol': ['licensing', 'attestation', 'runtime'],
@@ -21,23 +17,8 @@ export const MAY_IMPORT: Record<string, readonly string[]> = {
   // The command line brings the one-machine installation with it: `sls up`, and `sls admin` on an installation's keys.
   'client/cli': ['client', 'launcher', 'installation', 'attestation', 'runtime'],
   client: ['attestation', 'runtime'],
-  launcher: [
-    'installation',
-    'licensing/authority',
-    'licensing/tokens',
-    'licensing/second-factor',
-    'licensing/backup',
-    'attestation',
-    'runtime',
-  ],
-  knative: [
-    'installation',
-    'licensing/authority',
-    'licensing/tokens',
-    'licensing/second-factor',
-    'attestation',
-    'runtime',
-  ],
+  launcher: ['installation', ...KEY_MAKING, 'licensing/backup', 'attestation', 'runtime'],
+  knative: ['installation', ...KEY_MAKING, 'attestation', 'runtime'],
 };
 
 /** Inside a storey, lower layers first. A folder may import what stands below it in its storey. */
