@@ -1,9 +1,8 @@
-import type { Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { RpcError } from '../../runtime/rpc/errors';
 import { CallReader } from '../../runtime/rpc/read-call';
-import { relay } from '../../runtime/rpc/relay';
+import { cutSocket, relay } from '../../runtime/rpc/relay';
 import type { RelayPart } from '../../runtime/rpc/relay';
 import type { Windows } from '../../runtime/rpc/windows';
 import type { ForwardRequest, ForwardResponse } from '../../proto/gen/licensing/v1/session';
@@ -32,7 +31,7 @@ export async function forward(
   if (first?.part?.$case !== 'target') throw invalid('expected the target first');
   begin();
   const socket = await dial(first.part.value, workspace, signal);
-  const cut = (): void => reset(socket);
+  const cut = (): void => cutSocket(socket);
   // After its end nobody else listens any more.
   socket.on('error', () => undefined);
   if (signal.aborted) cut();
@@ -66,13 +65,6 @@ export async function forward(
     signal.removeEventListener('abort', cut);
     socket.destroy();
   }
-}
-
-/** So that the program sees no ordinary end. */
-function reset(socket: Socket): void {
-  // A unix socket has no reset.
-  if (socket.remoteAddress === undefined) socket.destroy();
-  else socket.resetAndDestroy();
 }
 
 function invalid(message: string): RpcError {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { status } from '@grpc/grpc-js';
@@ -165,6 +166,13 @@ class Relay {
   private endCall(): void {
     if (this.hasSentEnd && this.hasReceivedEnd) this.call.onEnded();
   }
+}
+
+/** Cuts what was relayed, so that whoever is connected sees no ordinary end. */
+export function cutSocket(socket: Socket): void {
+  // A unix socket has no reset.
+  if (socket.remoteAddress === undefined) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** Where an error comes with it, that was first. */

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Command } from 'commander';
 import { systemClock } from '../../../runtime/clock';
+import { cutSocket } from '../../../runtime/rpc/relay';
 import { RpcError } from '../../index';
 import type { ForwardTarget } from '../../index';
 import { addEnclaveOption } from '../chosen-enclave';
@@ -111,7 +112,7 @@ class Forwarder {
 
   close(): void {
     for (const listener of this.listeners) listener.close();
-    for (const socket of this.sockets) cut(socket);
+    for (const socket of this.sockets) cutSocket(socket);
   }
 
   private async serve(socket: Socket, target: ForwardTarget): Promise<void> {
@@ -129,7 +130,7 @@ class Forwarder {
         }
       });
     } catch (error) {
-      cut(socket);
+      cutSocket(socket);
       if (error instanceof LastingFailure) this.fail(error.cause);
       else this.tell(error, target);
     }
@@ -144,10 +145,4 @@ class Forwarder {
       return;
     this.out.note(`a connection to ${describeTarget(target)} was cut: ${(error as Error).message}`);
   }
-}
-
-/** So that whoever is connected sees no ordinary end. */
-function cut(socket: Socket): void {
-  if (socket.remoteAddress === undefined) socket.destroy();
-  else socket.resetAndDestroy();
 }
